@@ -1,0 +1,37 @@
+"""Failures a person can act on, each with the exit code of the command line.
+
+A message names the thing, what was expected, what was received and what to do. Anything that is
+not an ``ImgpipeError`` is a defect and leaves with exit code 1.
+"""
+
+from __future__ import annotations
+
+
+class ImgpipeError(Exception):
+    """Base of all failures that carry their own exit code."""
+
+    exit_code = 1
+
+
+class ConfigError(ImgpipeError):
+    """Bad arguments, a bad configuration or a data source that is not what it should be."""
+
+    exit_code = 2
+
+
+class NotBlessed(ImgpipeError):
+    """The run finished, the model did not pass its gate."""
+
+    exit_code = 3
+
+
+class DataRefused(ImgpipeError):
+    """DataGate stopped the run: anomalies, too few images of a class, too many rejects."""
+
+    exit_code = 4
+
+
+class ResourceError(ImgpipeError):
+    """Something outside the run is missing or busy: network, weights, port, lock, disk."""
+
+    exit_code = 5

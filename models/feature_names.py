@@ -1,0 +1,59 @@
+"""Names of the features in every tf.Example, in one place.
+
+The pipeline's components, the training code and the served ``serving_examples`` signature read
+and write the same records; a name written as a literal in five places would drift.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- what a record is -------------------------------------------------------------------------
+IMAGE_BYTES: Final = "image_bytes"  # bytes: the encoded file; also the served signature's input
+LABEL: Final = "label"  # bytes: class name
+LABEL_INDEX: Final = "label_index"  # int64: place in the vocabulary, -1 when there is no label
+SPLIT: Final = "split"  # bytes: one of SPLITS
+PATH: Final = "path"  # bytes: path below the source's root, with forward slashes
+IMAGE_HASH: Final = "image_hash"  # bytes: hex SHA-256 of the file as found
+
+# --- what its header and its decoder say ------------------------------------------------------
+WIDTH: Final = "width"  # int64, pixels; 0 when unknown
+HEIGHT: Final = "height"  # int64, pixels; 0 when unknown
+CHANNELS: Final = "channels"  # int64, of the decoded image as stored (1, 3, 4); 0 when unknown
+FORMAT: Final = "format"  # bytes: Pillow's format name ("JPEG"), "" when unknown
+MODE: Final = "mode"  # bytes: Pillow's mode ("RGB", "CMYK", "L"), "" when unknown
+BYTE_SIZE: Final = "byte_size"  # int64, bytes of the file
+FRAMES: Final = "frames"  # int64, 1 for a still image
+ORIENTATION: Final = "orientation"  # int64, Exif orientation, 1 when absent
+ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
+READ_ERROR: Final = "read_error"  # bytes: why the file could not be read, "" when it could
+DECODE_ERROR: Final = "decode_error"  # bytes: first line of the serving op's refusal, "" when fine
+SYMLINK: Final = "symlink"  # int64, 1 when the file was reached through a symbolic link
+
+# --- the feature bank -------------------------------------------------------------------------
+FEATURES: Final = "features"  # bytes: little-endian float16 vector
+VIEW: Final = "view"  # int64: 0 is the clean view, 1..K the augmented ones
+
+# --- predictions ------------------------------------------------------------------------------
+PROBABILITIES: Final = "probabilities"  # float list [C]
+PREDICTED: Final = "predicted"  # bytes: label name with the highest probability
+
+TRAIN: Final = "train"
+VALIDATION: Final = "validation"
+TEST: Final = "test"
+SPLITS: Final = (TRAIN, VALIDATION, TEST)
+
+#: Features small enough for statistics, schema and anomalies; a path or a hash has no distribution.
+METADATA: Final = (
+    LABEL,
+    LABEL_INDEX,
+    WIDTH,
+    HEIGHT,
+    CHANNELS,
+    FORMAT,
+    MODE,
+    BYTE_SIZE,
+    FRAMES,
+    ORIENTATION,
+    ASPECT_RATIO,
+)
