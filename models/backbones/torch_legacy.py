@@ -1,0 +1,218 @@
+"""Read tensors from a weights file in torch's legacy format, without torch and without trust.
+
+The weights package holds such a file: five pickles (magic number, protocol, machine, the state
+dictionary, the list of storage keys), then every storage as an int64 element count and raw
+little-endian values. A pickle can run any code when it is read, so the unpickler here admits three
+names and nothing else; every offset, length and stride is checked before it is used.
+
+Format: ``torch.save(..., _use_new_zipfile_serialization=False)`` as described in PyTorch's
+serialization notes.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ResourceError
+
+_MAGIC: Final = 0x1950A86A20F9469CFC6C
+_PROTOCOL: Final = 1001
+_COUNT_BYTES: Final = 8  # each storage opens with an int64 element count
+_MAX_DIMENSIONS: Final = 8
+#: Storage classes a weights file may name, and what their elements are (little-endian).
+_STORAGES: Final[Mapping[str, str]] = {
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+}
+
+
+class UnsafeWeightsError(ResourceError):
+    """The file is not a plain legacy weights file, or is damaged."""
+
+
+def _refuse_state(state: object) -> None:
+    """A pickle can also set attributes of an object it was allowed to make."""
+    raise UnsafeWeightsError(f"weights file: sets the state of an object to {state!r:.80}")
+
+
+class _Storage:
+    """One storage named in the pickle; its values follow after the pickles."""
+
+    def __init__(self, key: str, dtype: str, count: int) -> None:
+        self.key = key
+        self.dtype = np.dtype(dtype)
+        self.count = count
+        self.values: npt.NDArray[Any] | None = None
+
+    def __setstate__(self, state: object) -> None:
+        _refuse_state(state)
+
+
+class _Tensor:
+    """A view of a storage: offset, shape and strides in elements, as torch writes them."""
+
+    def __init__(
+        self,
+        storage: _Storage,
+        offset: int,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        *_unused: object,
+    ) -> None:
+        if not isinstance(storage, _Storage):
+            raise UnsafeWeightsError("weights file: a tensor without a storage")
+        numbers = (offset, *shape, *strides)
+        if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(strides):
+            raise UnsafeWeightsError(
+                f"weights file: expected non-negative integer offset, shape and strides of one "
+                f"length. Received: offset={offset!r}, shape={shape!r}, strides={strides!r}"
+            )
+        if len(shape) > _MAX_DIMENSIONS:
+            raise UnsafeWeightsError(f"weights file: a tensor of {len(shape)} dimensions")
+        self.storage, self.offset = storage, offset
+        self.shape, self.strides = tuple(shape), tuple(strides)
+
+    def __setstate__(self, state: object) -> None:
+        _refuse_state(state)
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """The tensor as a contiguous array of its own; bounds are checked first."""
+        values = self.storage.values
+        if values is None:
+            raise UnsafeWeightsError(f"weights file: {name} refers to a storage that is not there")
+        empty = 0 in self.shape
+        steps = zip(self.shape, self.strides, strict=True)
+        last = self.offset + (0 if empty else sum((size - 1) * step for size, step in steps))
+        # Stride 0 repeats values: a small file could ask for any amount of memory.
+        elements = 1
+        for size in self.shape:
+            elements *= size
+        if elements > values.size or (not empty and last >= values.size):
+            raise UnsafeWeightsError(
+                f"weights file: {name} reaches element {last} (of {elements}) of a storage that "
+                f"holds {values.size}; the file is damaged or not what it says"
+            )
+        if empty:
+            return np.zeros(self.shape, values.dtype)
+        bytes_step = tuple(step * values.dtype.itemsize for step in self.strides)
+        view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, bytes_step)
+        return np.ascontiguousarray(view).reshape(self.shape)
+
+
+class _SafeUnpickler(pickle.Unpickler):
+    """Admits OrderedDict, the tensor constructor and storage names; refuses all else."""
+
+    def __init__(self, file: io.BufferedIOBase, storages: dict[str, _Storage]) -> None:
+        super().__init__(file)
+        self._storages = storages
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _Tensor
+        if module == "torch" and name in _STORAGES:
+            return name
+        raise UnsafeWeightsError(
+            f"weights file: refuses to load {module}.{name}; expected only OrderedDict, tensors "
+            "and storages. Get the file from the package that the lock names"
+        )
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        is_storage = isinstance(pid, tuple) and len(pid) == 6 and pid[0] == "storage"
+        if not is_storage or pid[1] not in _STORAGES or pid[5] is not None:
+            raise UnsafeWeightsError(f"weights file: unknown reference {pid!r}")
+        _, kind, key, _device, count, _view = pid
+        if not isinstance(key, str) or type(count) is not int or count < 0:
+            raise UnsafeWeightsError(f"weights file: unknown reference {pid!r}")
+        storage = self._storages.setdefault(key, _Storage(key, _STORAGES[kind], count))
+        if storage.count != count or storage.dtype != np.dtype(_STORAGES[kind]):
+            raise UnsafeWeightsError(f"weights file: storage {key} is described in two ways")
+        return storage
+
+
+def read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All tensors of the file by name, each contiguous.
+
+    Raises:
+        ResourceError: The file cannot be read.
+        UnsafeWeightsError: It is no legacy weights file, names something that is not admitted,
+            is cut short, or goes on after the last storage.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ResourceError(f"cannot read the weights file {path}: {error}") from error
+    return parse(data)
+
+
+def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """As `read`, from the bytes of the file."""
+    file = io.BytesIO(data)
+    storages: dict[str, _Storage] = {}
+    try:
+        magic, protocol, machine, state, keys = (
+            _SafeUnpickler(file, storages).load() for _ in range(5)
+        )
+    except UnsafeWeightsError:
+        raise
+    except Exception as error:  # whatever a hostile pickle makes the unpickler raise
+        raise UnsafeWeightsError(
+            f"weights file: not readable as torch's legacy format ({type(error).__name__}: {error})"
+        ) from error
+    if magic != _MAGIC or protocol != _PROTOCOL:
+        raise UnsafeWeightsError(
+            f"weights file: expected magic {_MAGIC:#x} and protocol {_PROTOCOL}. "
+            f"Received: {magic!r}, {protocol!r}"
+        )
+    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise UnsafeWeightsError("weights file: expected little-endian values")
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        raise UnsafeWeightsError("weights file: the list of storages does not match the tensors")
+    _fill(data, file.tell(), [storages[key] for key in keys])
+    return _tensors(state)
+
+
+def _fill(data: bytes, position: int, storages: Sequence[_Storage]) -> None:
+    """Read the storages that follow the pickles; nothing may be missing or left over."""
+    for storage in storages:
+        size = storage.count * storage.dtype.itemsize
+        start = position + _COUNT_BYTES
+        if start + size > len(data):
+            raise UnsafeWeightsError(
+                f"weights file: cut short, storage {storage.key} needs {start + size} bytes. "
+                f"Received: {len(data)}"
+            )
+        (count,) = struct.unpack_from("<q", data, position)
+        if count != storage.count:
+            raise UnsafeWeightsError(
+                f"weights file: storage {storage.key} holds {count} elements, expected "
+                f"{storage.count}"
+            )
+        storage.values = np.frombuffer(data, storage.dtype, storage.count, start)
+        position = start + size
+    if position != len(data):
+        raise UnsafeWeightsError(f"weights file: {len(data) - position} bytes after the last value")
+
+
+def _tensors(state: object) -> dict[str, npt.NDArray[Any]]:
+    if not isinstance(state, dict):
+        raise UnsafeWeightsError(f"weights file: expected a state dictionary, got {type(state)}")
+    tensors = {}
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, _Tensor):
+            raise UnsafeWeightsError(f"weights file: {name!r} is no tensor")
+        tensors[name] = tensor.read(name)
+    return tensors
