@@ -1,0 +1,348 @@
+"""The one typed configuration: TOML in, validated pydantic models out.
+
+Every field carries its documentation; ``imgpipe init`` writes it as comments. Unknown keys are
+refused with the nearest right name, so that a typing error never silently becomes a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import ConfigError
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Run(Section):
+    """What the run is called and where everything it makes is kept."""
+
+    name: str = Field(
+        "imgpipe", pattern=_NAME, description="Name of the pipeline and the served model."
+    )
+    out: str = Field(
+        "imgpipe-out",
+        description="Folder for artifacts, metadata, feature bank, served versions and reports.",
+    )
+
+
+class Data(Section):
+    """Where the photographs are."""
+
+    source: str = Field(
+        "", description="Folder with one sub-folder a class, or train/ validation/ test/ of those."
+    )
+
+
+class Split(Section):
+    """How images are divided; by salted content hash, so adding files moves nothing."""
+
+    seed: int = Field(0, ge=0, description="Salt of the content hash; another seed, another split.")
+    validation: float = Field(0.1, gt=0, lt=1, description="Share of images for validation.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share for test; 0 gives a 90/10 split.")
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> Split:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test must leave something to train on, received "
+                f"{self.validation} + {self.test}"
+            )
+        return self
+
+
+class Judge(Section):
+    """What ImageFilter rejects."""
+
+    min_side: int = Field(16, ge=1, description="Pixels; an image with a shorter side is rejected.")
+    pixel_limit: int = Field(
+        100_000_000,
+        ge=1,
+        description="Pixels (width x height); read from the header, before anything is decoded.",
+    )
+
+
+class Gate(Section):
+    """What DataGate demands before anything is trained."""
+
+    min_train: int = Field(10, ge=1, description="Images each class needs in train.")
+    min_validation: int = Field(3, ge=1, description="Images each class needs in validation.")
+    min_test: int = Field(0, ge=0, description="Images each class needs in test (0: none).")
+    allow_missing_classes: bool = Field(
+        False,
+        description="Accept classes of the vocabulary that no image has (sign language: 24 of 26).",
+    )
+    max_rejected_share: float = Field(
+        0.1, ge=0, le=1, description="Rejected images / all images above which the run stops."
+    )
+    schema_file: str = Field(
+        "",
+        description="Accepted schema (.pbtxt) to judge by; empty: <out>/schema/schema.pbtxt, "
+        "written on the first run that passes.",
+    )
+
+
+class Views(Section):
+    """Augmented views of each training image in the feature bank, beside the clean one."""
+
+    count: int = Field(4, ge=0, le=32, description="Augmented views per image.")
+    rotation: float = Field(40.0, ge=0, le=180, description="Degrees, to either side.")
+    shift: float = Field(0.2, ge=0, lt=1, description="Share of width and height, either way.")
+    shear: float = Field(0.2, ge=0, lt=1, description="Horizontal shear factor, either way.")
+    zoom: float = Field(0.2, ge=0, lt=1, description="Zoom in or out by up to this share.")
+    horizontal_flip: bool = Field(True, description="Mirror every other view.")
+    fill: Literal["nearest", "reflect", "constant"] = Field(
+        "nearest", description="What lies outside the picture."
+    )
+
+
+class Bank(Section):
+    """The feature bank: the frozen backbone, run once per image and view."""
+
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="bfloat16 where the CPU has it, else float32."
+    )
+    store: str = Field("", description="Where features survive runs; empty: <out>/bank.")
+
+
+class Model(Section):
+    """Backbone and head."""
+
+    backbone: str = Field("efficientnet_lite0", description="Name in the backbone registry.")
+    image_size: int = Field(
+        224, ge=32, le=1024, description="Pixels, the side that the backbone sees."
+    )
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the last layer.")
+    hidden_units: int = Field(0, ge=0, description="Units of a hidden layer; 0: a linear head.")
+    activation: Literal["auto", "softmax", "sigmoid"] = Field(
+        "auto", description="auto: one sigmoid unit for two classes, softmax otherwise."
+    )
+
+
+class Train(Section):
+    """How the head is trained."""
+
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
+    batch_size: int = Field(128, ge=1, description="Bank records a step.")
+    epochs: int = Field(60, ge=1, description="Upper limit; training stops earlier on a plateau.")
+    patience: int = Field(8, ge=1, description="Epochs without a better validation loss.")
+    target_accuracy: float | None = Field(
+        None, gt=0, le=1, description="Stop once validation accuracy reaches this; unset: never."
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share spread over all classes.")
+    seed: int = Field(0, ge=0, description="Of weights, shuffling and dropout.")
+
+
+class Evaluate(Section):
+    """The gate of the model: what it takes to be blessed."""
+
+    threshold: float = Field(0.9, ge=0, le=1, description="Validation accuracy to be reached.")
+    max_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Validation accuracy that may be lost against the last blessed model.",
+    )
+    batch_size: int = Field(32, ge=1, description="Images a call; small keeps memory flat.")
+
+
+class Push(Section):
+    """Where blessed models go."""
+
+    directory: str = Field("", description="Serving base path; empty: <out>/model.")
+    keep: int = Field(3, ge=1, description="Versions kept; older ones are removed after a push.")
+
+
+class Beam(Section):
+    """The engine under the data components."""
+
+    args: tuple[str, ...] = Field(
+        ("--runner=FnApiRunner",),
+        description="Beam pipeline options. DirectRunner downloads a binary: FnApiRunner does not.",
+    )
+
+
+class Config(Section):
+    """A whole configuration; see each section."""
+
+    run: Run = Run()
+    data: Data = Data()
+    split: Split = Split()
+    judge: Judge = Judge()
+    gate: Gate = Gate()
+    views: Views = Views()
+    bank: Bank = Bank()
+    model: Model = Model()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    push: Push = Push()
+    beam: Beam = Beam()
+
+    @property
+    def out(self) -> Path:
+        """Absolute output folder."""
+        return Path(self.run.out).expanduser().absolute()
+
+    @property
+    def push_directory(self) -> Path:
+        """Absolute serving base path."""
+        given = self.push.directory
+        return Path(given).expanduser().absolute() if given else self.out / "model"
+
+    @property
+    def bank_store(self) -> Path:
+        """Absolute folder of the content-addressed feature store."""
+        given = self.bank.store
+        return Path(given).expanduser().absolute() if given else self.out / "bank"
+
+    @property
+    def schema_file(self) -> Path:
+        """Absolute path of the accepted schema, whether or not it exists yet."""
+        given = self.gate.schema_file
+        if given:
+            return Path(given).expanduser().absolute()
+        return self.out / "schema" / "schema.pbtxt"
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """All dotted keys of the configuration, in the order of their definition."""
+    keys = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys
+
+
+def _nearest(key: str) -> str:
+    """A hint naming the known key most like `key`, by its whole or by its last part."""
+    sections = difflib.get_close_matches(key, list(Config.model_fields), n=1, cutoff=0.6)
+    if sections:
+        return f"did you mean {sections[0]!r}?"
+    known = known_keys()
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not close:
+        last = key.rsplit(".", 1)[-1]
+        close = [k for k in known if k.rsplit(".", 1)[-1] == last] or [
+            k
+            for k in known
+            if difflib.get_close_matches(last, [k.rsplit(".", 1)[-1]], n=1, cutoff=0.7)
+        ]
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known sections: " + ", ".join(Config.model_fields)
+
+
+def _explain(error: ValidationError, where: str) -> ConfigError:
+    """One line for each thing that is wrong, naming key, expectation and value."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}; {_nearest(key)}")
+            continue
+        text = problem["msg"].removeprefix("Value error, ")
+        received = "" if problem["type"] == "value_error" else f" Received: {problem['input']!r}."
+        lines.append(f"{key or 'config'}: {text[:1].lower()}{text[1:]}.{received}")
+    return ConfigError(f"{where}: " + "\n".join(lines))
+
+
+def _set(tree: dict[str, Any], assignment: str) -> None:
+    """Apply one ``a.b=v``; `v` is a TOML value, or a plain string when it is not one."""
+    key, equals, text = assignment.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
+    if key not in known_keys():
+        raise ConfigError(f"--set {assignment}: unknown key {key!r}; {_nearest(key)}")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    node = tree
+    *sections, last = key.split(".")
+    for section in sections:
+        node = node.setdefault(section, {})
+    node[last] = value
+
+
+def build(
+    tree: Mapping[str, Any], assignments: Iterable[str] = (), where: str = "config"
+) -> Config:
+    """Validate a nested mapping, after applying ``--set`` assignments to a copy of it.
+
+    Raises:
+      ConfigError: with every unknown key and every bad value, by name.
+    """
+    copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
+    for section, value in copy.items():
+        if section in Config.model_fields and not isinstance(value, dict):
+            raise ConfigError(
+                f"{where}: {section!r} is a section: write [{section}] with keys below it. "
+                f"Received: {value!r}."
+            )
+    for assignment in assignments:
+        _set(copy, assignment)
+    try:
+        return Config.model_validate(copy)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+
+
+def load(path: Path, assignments: Iterable[str] = ()) -> Config:
+    """Read a TOML file. A relative ``data.source`` is taken from the folder of the file.
+
+    Raises:
+      ConfigError: the file is missing, is not TOML or does not validate.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+    source = tree.get("data", {}).get("source") if isinstance(tree.get("data"), dict) else None
+    if isinstance(source, str) and source and ":" not in source and not Path(source).is_absolute():
+        tree["data"]["source"] = str(path.absolute().parent / source)
+    return build(tree, assignments, str(path))
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def to_toml(config: Config, notes: Mapping[str, str] | None = None) -> str:
+    """A commented TOML text that loads back to `config`.
+
+    Args:
+      notes: extra comment lines by section name, written under the section's heading.
+    """
+    blocks = []
+    for name in Config.model_fields:
+        section = getattr(config, name)
+        lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
+        lines += [f"# {note}" for note in (notes or {}).get(name, "").splitlines()]
+        for key, info in type(section).model_fields.items():
+            lines.append(f"# {info.description}")
+            value = getattr(section, key)
+            unset = value is None
+            lines.append(f"# {key} = 0.999" if unset else f"{key} = {_toml_value(value)}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
