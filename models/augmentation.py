@@ -112,20 +112,31 @@ def augment(
 
 
 def _transforms(hashes: tf.Tensor, views: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """[N, 8]: where each output pixel (x, y) comes from, as ImageProjectiveTransformV3 has it.
+    """[N, 8]: one transform an image, each computed by itself.
 
-    input - c = Rotation · (Shear · Zoom · (output - c) + shift), c the centre, as in Keras'
-    ImageDataGenerator. View 0 gets exactly the identity.
+    Over the whole batch at once, sine and cosine would round differently in a vector register
+    than in what is left over at the end, and a view would depend on its place in the batch.
     """
     import tensorflow as tf
 
-    draw = tf.map_fn(
-        lambda seed: tf.random.stateless_uniform([_RANDOMS], seed, -1.0, 1.0, alg="philox"),
+    return tf.map_fn(
+        lambda seed: _transform(seed, side, spec),
         tf.stack([hashes, views], axis=1),
-        fn_output_signature=tf.TensorSpec([_RANDOMS], tf.float32),
+        fn_output_signature=tf.TensorSpec([8], tf.float32),
     )
-    draw = tf.where(views[:, None] > 0, draw, 0.0)
-    angle, shift_x, shift_y, shear, zoom_x, zoom_y, flip = tf.unstack(draw, axis=1)
+
+
+def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """[8]: where each output pixel (x, y) comes from, as ImageProjectiveTransformV3 has it.
+
+    input - c = Rotation · (Shear · Zoom · (output - c) + shift), c the centre, as in Keras'
+    ImageDataGenerator. View 0 (second half of the seed) gets exactly the identity.
+    """
+    import tensorflow as tf
+
+    draw = tf.random.stateless_uniform([_RANDOMS], seed, -1.0, 1.0, alg="philox")
+    draw = tf.where(seed[1] > 0, draw, 0.0)
+    angle, shift_x, shift_y, shear, zoom_x, zoom_y, flip = tf.unstack(draw)
     angle *= math.radians(spec.rotation)
     shift_x, shift_y = shift_x * spec.shifts * side, shift_y * spec.shifts * side
     shear, zoom_x, zoom_y = shear * spec.shear, 1 + zoom_x * spec.zoom, 1 + zoom_y * spec.zoom
@@ -137,5 +148,4 @@ def _transforms(hashes: tf.Tensor, views: tf.Tensor, side: tf.Tensor, spec: View
     centre = (side - 1) / 2
     c = centre - (a + b) * centre + cos * shift_x - sin * shift_y
     f = centre - (d + e) * centre + sin * shift_x + cos * shift_y
-    zero = tf.zeros_like(a)
-    return tf.stack([a, b, c, d, e, f, zero, zero], axis=1)
+    return tf.stack([a, b, c, d, e, f, 0.0, 0.0])
