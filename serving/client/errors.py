@@ -1,0 +1,120 @@
+"""What can go wrong between client and server, one class for each gRPC status.
+
+Every class carries the exit code of the command line: 2 for a request that cannot succeed as it
+is, 5 for a server that is not there or busy, 1 for a defect on the other side.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import grpc
+
+
+class ServingError(Exception):
+    """Base of the client's errors; the text is the server's own message where there is one."""
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "UNKNOWN"
+
+
+class InvalidArgument(ServingError):
+    """The server understood the request and refuses its content (or the client did so first)."""
+
+    exit_code = 2
+    code = "INVALID_ARGUMENT"
+
+
+class NotFound(ServingError):
+    """No such model or version."""
+
+    exit_code = 2
+    code = "NOT_FOUND"
+
+
+class FailedPrecondition(ServingError):
+    """No such signature, or a model that loads and cannot run."""
+
+    exit_code = 2
+    code = "FAILED_PRECONDITION"
+
+
+class PermissionDenied(ServingError):
+    """The server does not allow this."""
+
+    exit_code = 2
+    code = "PERMISSION_DENIED"
+
+
+class Unimplemented(ServingError):
+    """The server does not offer this."""
+
+    exit_code = 2
+    code = "UNIMPLEMENTED"
+
+
+class Unavailable(ServingError):
+    """Nobody answers, or the server is starting or stopping. Worth another try."""
+
+    exit_code = 5
+    code = "UNAVAILABLE"
+
+
+class DeadlineExceeded(ServingError):
+    """No answer within the timeout."""
+
+    exit_code = 5
+    code = "DEADLINE_EXCEEDED"
+
+
+class ResourceExhausted(ServingError):
+    """The server has too much to do, or a message is beyond its limit."""
+
+    exit_code = 5
+    code = "RESOURCE_EXHAUSTED"
+
+
+class Cancelled(ServingError):
+    """The call was cancelled, by this side or by a server that stopped."""
+
+    exit_code = 5
+    code = "CANCELLED"
+
+
+class InternalError(ServingError):
+    """A defect on the server's side."""
+
+    code = "INTERNAL"
+
+
+_CLASSES: dict[str, type[ServingError]] = {
+    kind.code: kind
+    for kind in (
+        InvalidArgument,
+        NotFound,
+        FailedPrecondition,
+        PermissionDenied,
+        Unimplemented,
+        Unavailable,
+        DeadlineExceeded,
+        ResourceExhausted,
+        Cancelled,
+        InternalError,
+    )
+}
+
+
+def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
+    """The typed error of a failed call to ``target`` that had ``timeout`` seconds."""
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(
+            f"No model server is available at {target} ({details}). Start one with "
+            "`imgpipe serve MODEL_DIR`, or check the address."
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(
+            f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
+            "`timeout`, or send fewer images at once."
+        )
+    return _CLASSES.get(code.name, ServingError)(details or code.name)

@@ -1,0 +1,242 @@
+"""TensorProto to numpy and back, without TensorFlow.
+
+The one codec of client and server. It works on any message class that has the fields of
+``tensorflow.TensorProto`` (the official one or the client's private one), so both ends share the
+table of types. Two encodings exist on the wire and both are read:
+
+* ``tensor_content``: the raw little-endian bytes, what ``tf.make_tensor_proto`` sends for arrays;
+* typed ``*_val`` fields: what TensorFlow Serving answers with, and the only form of strings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+MAX_CONTENT_BYTES = (1 << 31) - 1
+"""A protobuf message ends at 2 GiB."""
+
+MAX_FILL_BYTES = 64 << 20
+"""A tensor may repeat its last value up to this size; beyond it the values must be sent, so that
+a message of some bytes cannot ask for gigabytes."""
+
+
+class TensorError(ValueError):
+    """A tensor that cannot be encoded or decoded; the message says why."""
+
+
+@dataclass(frozen=True)
+class DType:
+    """One row of the type table: the wire's number, the runtime's name, where values lie."""
+
+    number: int
+    name: str
+    numpy: np.dtype
+    field: str
+    view: str = ""
+    """Set where ``field`` holds bit patterns (half, bfloat16) or pairs (complex)."""
+
+
+def _bfloat16() -> np.dtype:
+    import ml_dtypes  # only when a bfloat16 tensor is met: a client rarely needs it
+
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+_ROWS = (
+    DType(1, "float", np.dtype(np.float32), "float_val"),
+    DType(2, "double", np.dtype(np.float64), "double_val"),
+    DType(3, "int32", np.dtype(np.int32), "int_val"),
+    DType(4, "uint8", np.dtype(np.uint8), "int_val"),
+    DType(5, "int16", np.dtype(np.int16), "int_val"),
+    DType(6, "int8", np.dtype(np.int8), "int_val"),
+    DType(7, "string", np.dtype(object), "string_val"),
+    DType(8, "complex64", np.dtype(np.complex64), "scomplex_val", "float32"),
+    DType(9, "int64", np.dtype(np.int64), "int64_val"),
+    DType(10, "bool", np.dtype(np.bool_), "bool_val"),
+    DType(17, "uint16", np.dtype(np.uint16), "int_val"),
+    DType(18, "complex128", np.dtype(np.complex128), "dcomplex_val", "float64"),
+    DType(19, "half", np.dtype(np.float16), "half_val", "uint16"),
+    DType(22, "uint32", np.dtype(np.uint32), "uint32_val"),
+    DType(23, "uint64", np.dtype(np.uint64), "uint64_val"),
+)
+_BY_NUMBER = {row.number: row for row in _ROWS}
+_BY_NUMPY = {row.numpy: row for row in _ROWS}
+_BFLOAT16 = 14
+STRING = 7
+
+
+def dtype_of(number: int) -> DType | None:
+    """The row of DataType ``number``, None for types that cannot cross the wire as values."""
+    if number == _BFLOAT16:
+        return DType(_BFLOAT16, "bfloat16", _bfloat16(), "half_val", "uint16")
+    return _BY_NUMBER.get(number)
+
+
+def dtype_name(number: int) -> str:
+    """The runtime's name of DataType ``number`` (``float``, ``string``), as in its messages."""
+    row = dtype_of(number)
+    return row.name if row else f"dtype {number}"
+
+
+def _row_of_array(array: np.ndarray) -> DType:
+    row = _BY_NUMPY.get(array.dtype.newbyteorder("="))
+    if row is None and array.dtype.name == "bfloat16":
+        row = dtype_of(_BFLOAT16)
+    if row is None:
+        raise TensorError(
+            f"An array of dtype {array.dtype} has no TensorFlow type. Expected numbers, booleans, "
+            "bytes or str."
+        )
+    return row
+
+
+def as_array(value: Any) -> np.ndarray:
+    """``value`` as an array with the dtype that ``tf.make_tensor_proto`` would choose.
+
+    Arrays keep their dtype. Python floats become float32 and ints int32 (int64 when they need
+    it), as TensorFlow users expect. ``bytes`` and ``str`` become an object array of bytes, byte
+    for byte: numpy's own ``S`` type would drop trailing zeros of an image.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        return _strings(array) if array.dtype.kind in "SUO" else array
+    if _holds_strings(value):
+        return _strings(np.array(value, dtype=object))
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        raise TensorError(f"The rows of a list differ in length: {error}") from error
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    if array.dtype == np.int64:
+        narrow = array.astype(np.int32)
+        return narrow if np.array_equal(narrow, array) else array
+    return _strings(array) if array.dtype.kind in "SUO" else array
+
+
+def _holds_strings(value: Any) -> bool:
+    while isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        if not value:
+            return False
+        value = value[0]
+    return isinstance(value, str | bytes | bytearray | memoryview)
+
+
+def _strings(array: np.ndarray) -> np.ndarray:
+    result = np.empty(array.shape, dtype=object)
+    flat = result.reshape(-1)
+    for index, item in enumerate(array.reshape(-1)):
+        if isinstance(item, str):
+            flat[index] = item.encode()
+        elif isinstance(item, bytes | bytearray | memoryview):
+            flat[index] = bytes(item)
+        else:
+            raise TensorError(
+                f"A tensor of strings holds bytes or str only. Received: {type(item).__name__}."
+            )
+    return flat.reshape(array.shape)
+
+
+def _begin(proto: Any, array: np.ndarray, row: DType) -> None:
+    proto.dtype = row.number
+    proto.tensor_shape.SetInParent()
+    for size in array.shape:
+        proto.tensor_shape.dim.add().size = size
+
+
+def fill_typed(proto: Any, array: np.ndarray) -> None:
+    """Write ``array`` into the empty ``proto`` as typed ``*_val`` fields, as TF Serving answers."""
+    row = _row_of_array(array)
+    _begin(proto, array, row)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if row.view:
+        flat = flat.view(row.view)
+    getattr(proto, row.field).extend(flat.tolist())
+
+
+def fill_compact(proto: Any, value: Any) -> None:
+    """Write ``value`` into the empty ``proto`` byte for byte as ``tf.make_tensor_proto`` would.
+
+    Numbers go as ``tensor_content`` (3.7 times as fast to build as ``float_val`` for a batch of
+    pictures), strings and single values as typed fields.
+    """
+    array = as_array(value)
+    row = _row_of_array(array)
+    if row.number == STRING or array.size <= 1:
+        fill_typed(proto, array)
+        return
+    if array.nbytes > MAX_CONTENT_BYTES:
+        raise TensorError(
+            f"A tensor of {array.nbytes} bytes does not fit into one message (2 GiB). Send fewer "
+            "rows at once."
+        )
+    _begin(proto, array, row)
+    proto.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def to_array(proto: Any) -> np.ndarray:
+    """The array that ``proto`` holds, in either encoding. Strings come as objects of bytes.
+
+    As in TensorFlow, fewer typed values than elements means that the last one repeats, none at
+    all means zeros, and more are ignored.
+
+    Raises:
+        TensorError: dtype, shape and values do not fit together.
+    """
+    row = dtype_of(proto.dtype)
+    if row is None:
+        raise TensorError(f"dtype {proto.dtype} does not travel as values")
+    if proto.tensor_shape.unknown_rank:
+        raise TensorError("the shape has unknown rank")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if any(size < 0 for size in shape) or len(shape) > 64:
+        raise TensorError(f"the shape {list(shape[:8])} is not one of a tensor")
+    count = math.prod(shape)
+    if proto.tensor_content and row.number != STRING:
+        return _from_content(proto.tensor_content, row, shape, count)
+    return _from_typed(proto, row, shape, count)
+
+
+def _from_content(content: bytes, row: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
+    if len(content) != count * row.numpy.itemsize:
+        raise TensorError(
+            f"tensor_content has {len(content)} bytes, shape {list(shape)} of {row.name} needs "
+            f"{count * row.numpy.itemsize}"
+        )
+    # A copy: the runtime wants memory of its own alignment, callers a writable array.
+    return np.frombuffer(content, dtype=row.numpy).reshape(shape).copy()
+
+
+def _from_typed(proto: Any, row: DType, shape: tuple[int, ...], count: int) -> np.ndarray:
+    values = getattr(proto, row.field)
+    width = 2 if row.numpy.kind == "c" else 1
+    have = len(values) // width
+    item = row.numpy.itemsize
+    if have < count and count * item > max(MAX_FILL_BYTES, 4 * have * item):
+        raise TensorError(f"shape {list(shape)} needs {count} values, the message holds {have}")
+    if row.number == STRING:
+        return _fill_strings(values[:count], shape, count)
+    try:
+        flat = np.array(values[: count * width], dtype=row.view or row.numpy)
+    except (OverflowError, ValueError) as error:
+        raise TensorError(f"a value does not fit into {row.name}: {error}") from error
+    if row.view:
+        flat = flat.view(row.numpy)
+    if len(flat) < count:
+        last = flat[-1:] if len(flat) else np.zeros(1, dtype=row.numpy)
+        flat = np.concatenate([flat, np.repeat(last, count - len(flat))])
+    return flat.reshape(shape)
+
+
+def _fill_strings(values: Sequence[bytes], shape: tuple[int, ...], count: int) -> np.ndarray:
+    flat = np.empty(count, dtype=object)
+    have = len(values)
+    for index in range(have):
+        flat[index] = values[index]
+    flat[have:] = values[have - 1] if have else b""
+    return flat.reshape(shape)

@@ -1,0 +1,1 @@
+"""Scripts for maintainers of serving; nothing at run time imports them."""
