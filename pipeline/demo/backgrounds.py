@@ -1,0 +1,131 @@
+"""What is behind the hand: one small painter a kind, all in the table at the end.
+
+A painter returns linear RGB float32 [3, H, W].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from pipeline.demo.look import any_colour, linear
+from pipeline.demo.shading import soft_noise
+
+Painter = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+def _filled(colour: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.repeat(colour.astype(np.float32), height * width).reshape(3, height, width)
+
+
+def _from_picture(picture: Image.Image) -> np.ndarray:
+    table = linear(np.arange(256)).astype(np.float32)
+    return table[np.asarray(picture)].transpose(2, 0, 1)
+
+
+def plain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """One calm colour, light more often than dark, as on a studio table."""
+    grey = rng.uniform(60, 245)
+    colour = np.clip(grey + rng.normal(0, 10, 3), 5, 250)
+    if rng.random() < 0.4:
+        colour = any_colour(rng, 0.7)
+    return _filled(linear(colour), height, width)
+
+
+def gradient(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Two colours, one melting into the other in any direction."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    t = (x / width - 0.5) * np.cos(angle) + (y / height - 0.5) * np.sin(angle)
+    t = np.clip(t * rng.uniform(0.8, 1.6) + 0.5, 0, 1)[None].astype(np.float32)
+    a = _filled(linear(any_colour(rng, 0.6)), height, width)
+    b = _filled(linear(any_colour(rng, 0.6)), height, width)
+    return a + t * (b - a)
+
+
+def clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A mottled wall, stone, carpet or foliage out of focus."""
+    base = plain(rng, height, width)
+    waves = soft_noise(rng, height, width, rng.uniform(3, 24), int(rng.integers(1, 4)))
+    other = _filled(linear(any_colour(rng, 0.6)), height, width)
+    mix = np.clip(0.5 + waves * rng.uniform(0.2, 0.5), 0, 1)
+    return base + mix * rng.uniform(0.15, 0.8) * (other - base)
+
+
+def wood(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Boards with a grain, lying at any angle."""
+    angle = rng.choice((0.0, np.pi / 2)) + rng.normal(0, 0.2)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
+    u = x * np.cos(angle) + y * np.sin(angle)
+    v = -x * np.sin(angle) + y * np.cos(angle)
+    boards = rng.uniform(2, 6)
+    board = np.floor((v + 1) * boards).astype(int) % 64
+    tone = rng.normal(1, 0.10, 64).astype(np.float32)[board]
+    bend = soft_noise(rng, height, width, 2.5) * 0.05
+    shift = rng.uniform(0, 9, 64)[board]
+    grain = np.sin((v + bend) * rng.uniform(90, 220) + shift + 2 * np.sin(u * 7 + shift))
+    gap = np.abs(((v + 1) * boards) % 1 - 0.5) > 0.485
+    light = tone * (1 + 0.10 * grain.astype(np.float32)) * np.where(gap, 0.45, 1)
+    colour = np.array([170, 120, 78]) * rng.uniform(0.45, 1.3) + rng.normal(0, 8, 3)
+    return linear(np.clip(colour, 10, 240)).astype(np.float32)[:, None, None] * light
+
+
+def weave(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Cloth or tiles: stripes and checks."""
+    angle = rng.uniform(0, np.pi)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
+    u = x * np.cos(angle) + y * np.sin(angle)
+    v = -x * np.sin(angle) + y * np.cos(angle)
+    count = rng.uniform(3, 16)
+    a = np.sin(u * count * 2 * np.pi) > rng.uniform(-0.7, 0.7)
+    b = np.sin(v * count * 2 * np.pi) > rng.uniform(-0.7, 0.7)
+    first, second = linear(any_colour(rng, 0.6)), linear(any_colour(rng, 0.6))
+    mix = (a * 0.5 + b * 0.5) if rng.random() < 0.6 else a * 1.0
+    mix = np.asarray(mix, np.float32) * np.float32(rng.uniform(0.4, 1.0))
+    base = _filled(first, height, width)
+    return base + mix * (_filled(second, height, width) - base)
+
+
+def clutter(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A room or a desk with things on it, more or less out of focus."""
+    picture = Image.new("RGB", (width, height), tuple(any_colour(rng, 0.5).astype(int)))
+    pen = ImageDraw.Draw(picture)
+    horizon = rng.uniform(0.3, 1.0) * height
+    pen.rectangle((0, horizon, width, height), fill=tuple(any_colour(rng, 0.5).astype(int)))
+    for _ in range(int(rng.integers(5, 22))):
+        fill = tuple(any_colour(rng, 0.75).astype(int))
+        x, y = rng.uniform(-0.1, 1.1) * width, rng.uniform(-0.1, 1.1) * height
+        a, b = rng.uniform(0.04, 0.4, 2) * max(width, height)
+        kind = rng.integers(4)
+        if kind == 0:
+            pen.ellipse((x - a / 2, y - b / 2, x + a / 2, y + b / 2), fill=fill)
+        elif kind == 1:
+            pen.rectangle((x, y, x + a, y + b), fill=fill)
+        elif kind == 2:
+            turn = rng.uniform(0, 2 * np.pi) + np.array([0, 1.8, np.pi, np.pi + 1.8])
+            corners = np.column_stack([x + np.cos(turn) * a, y + np.sin(turn) * a])
+            pen.polygon([tuple(c) for c in corners], fill=fill)
+        else:
+            end = (x + rng.normal(0, a), y + rng.normal(0, a))
+            pen.line(((x, y), end), fill=fill, width=int(rng.integers(1, 9)))
+    if rng.random() < 0.8:
+        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 6.0)))
+    return _from_picture(picture)
+
+
+PAINTERS: tuple[tuple[Painter, float], ...] = (
+    (plain, 0.22),
+    (gradient, 0.16),
+    (clouds, 0.18),
+    (wood, 0.14),
+    (weave, 0.10),
+    (clutter, 0.20),
+)
+
+
+def paint(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A background of any kind."""
+    kind = rng.choice(len(PAINTERS), p=[share for _, share in PAINTERS])
+    return PAINTERS[kind][0](rng, height, width)
