@@ -1,0 +1,113 @@
+"""Reading the feature bank: rows of stored features in an order that is always the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models import feature_names as names
+from models.errors import DataRefused, ResourceError
+
+BANK_FILE: Final = "bank.json"
+_RECORDS_AT_ONCE: Final = 1024
+
+
+@dataclass(frozen=True)
+class BankRows:
+    """The labelled rows of one split, sorted by image hash and view.
+
+    `features` is float16 [n, dim], `labels` int64 [n], `views` int64 [n], `hashes` bytes [n].
+    """
+
+    features: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.int64]
+    views: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.bytes_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def clean(self) -> BankRows:
+        """Only view 0, the image itself."""
+        keep = self.views == 0
+        return BankRows(self.features[keep], self.labels[keep], self.views[keep], self.hashes[keep])
+
+
+def read_dim(bank_uri: str) -> int:
+    """Length of the bank's feature vectors, from its bank.json."""
+    import tensorflow as tf
+
+    path = f"{bank_uri.rstrip('/')}/{BANK_FILE}"
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return int(json.load(file)["dim"])
+    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+        raise ResourceError(
+            f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
+        ) from error
+
+
+def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
+    """All labelled rows of one split; rows without a label (index -1) are left out.
+
+    Raises:
+        ResourceError: A record is not what bank.json says.
+        DataRefused: A label lies outside the vocabulary of `classes` names.
+    """
+    dim = read_dim(bank_uri)
+    features: list[npt.NDArray[np.float16]] = [np.empty((0, dim), np.float16)]
+    columns: dict[str, list[npt.NDArray[Any]]] = {
+        names.LABEL_INDEX: [np.empty(0, np.int64)],
+        names.VIEW: [np.empty(0, np.int64)],
+        names.IMAGE_HASH: [np.empty(0, "S1")],
+    }
+    for parsed in _parsed(bank_uri, split):
+        features.append(_decoded(parsed[names.FEATURES], dim, bank_uri))
+        for name, parts in columns.items():
+            column = parsed[name]
+            parts.append(column.astype("S") if column.dtype == object else column)
+    labels, views, hashes = (np.concatenate(parts) for parts in columns.values())
+    if labels.size and labels.max() >= classes:
+        raise DataRefused(
+            f"feature bank: split {split} holds label index {labels.max()}, the vocabulary has "
+            f"{classes} names. The bank and the vocabulary come from different runs"
+        )
+    order = np.lexsort((views, hashes))
+    order = order[labels[order] >= 0]
+    return BankRows(np.concatenate(features)[order], labels[order], views[order], hashes[order])
+
+
+def _parsed(bank_uri: str, split: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Batches of the split's records as columns."""
+    import tensorflow as tf
+
+    pattern = f"{bank_uri.rstrip('/')}/Split-{split}/data_tfrecord-*"
+    files = sorted(tf.io.gfile.glob(pattern))
+    if not files:
+        return
+    spec = {
+        names.FEATURES: tf.io.FixedLenFeature([], tf.string),
+        names.LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
+        names.VIEW: tf.io.FixedLenFeature([], tf.int64),
+        names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),
+    }
+    dataset = tf.data.TFRecordDataset(files).batch(_RECORDS_AT_ONCE)
+    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
+    yield from dataset.as_numpy_iterator()
+
+
+def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[np.float16]:
+    """Float16 [n, dim] from n byte strings."""
+    expected = dim * np.dtype(np.float16).itemsize
+    wrong = next((len(value) for value in values if len(value) != expected), None)
+    if wrong is not None:
+        raise ResourceError(
+            f"feature bank {bank_uri}: expected {expected} bytes of features a record (dim {dim}, "
+            f"float16). Received: {wrong}. Run FeatureBank again"
+        )
+    return np.frombuffer(b"".join(values), "<f2").astype(np.float16, copy=False).reshape(-1, dim)
