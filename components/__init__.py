@@ -27,7 +27,7 @@ _WHERE = {
     "Report": "components.report.component",
 }
 
-__all__ = sorted(_WHERE)  # noqa: PLE0605
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

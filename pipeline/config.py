@@ -99,11 +99,11 @@ class Views(Section):
 
     count: int = Field(4, ge=0, le=32, description="Augmented views per image.")
     rotation: float = Field(40.0, ge=0, le=180, description="Degrees, to either side.")
-    shift: float = Field(0.2, ge=0, lt=1, description="Share of width and height, either way.")
+    shifts: float = Field(0.2, ge=0, lt=1, description="Share of width and height, either way.")
     shear: float = Field(0.2, ge=0, lt=1, description="Horizontal shear factor, either way.")
-    zoom: float = Field(0.2, ge=0, lt=1, description="Zoom in or out by up to this share.")
+    zoom: float = Field(0.2, ge=0, le=0.99, description="Zoom in or out by up to this share.")
     horizontal_flip: bool = Field(True, description="Mirror every other view.")
-    fill: Literal["nearest", "reflect", "constant"] = Field(
+    fill: Literal["nearest", "reflect", "wrap", "constant"] = Field(
         "nearest", description="What lies outside the picture."
     )
 
@@ -155,7 +155,6 @@ class Evaluate(Section):
         le=1,
         description="Validation accuracy that may be lost against the last blessed model.",
     )
-    batch_size: int = Field(32, ge=1, description="Images a call; small keeps memory flat.")
 
 
 class Push(Section):

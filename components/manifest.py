@@ -1,0 +1,103 @@
+"""The push manifest: what a version directory holds, who made it, and what it was judged by.
+
+The Pusher writes it, Baseline, rollback and the command line read it. It needs neither TFX nor
+TensorFlow: the command line looks at versions before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+#: Beside the SavedModel in a version directory; TensorFlow Serving ignores it.
+PROVENANCE = "provenance"
+_CHUNK = 1 << 20  # bytes
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def describe(directory: Path) -> dict[str, dict[str, Any]]:
+    """``{relative path: {"sha256": hex, "bytes": int}}`` of every file but the manifest."""
+    return {
+        path.relative_to(directory).as_posix(): {
+            "sha256": sha256(path),
+            "bytes": path.stat().st_size,
+        }
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path != directory / MANIFEST
+    }
+
+
+@dataclass(frozen=True)
+class Version:
+    """One pushed version."""
+
+    number: int
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def run_key(self) -> str:
+        """Address of the run (configuration, data, source code) that made the content."""
+        return str(self.manifest.get("run_key", ""))
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Class names, in the order of the probabilities."""
+        return list(self.manifest.get("vocabulary", []))
+
+    @property
+    def digest(self) -> str:
+        """Address of the version: number and content."""
+        text = json.dumps([self.number, self.manifest.get("files", {})], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def version_numbers(base: Path) -> list[int]:
+    """Numbers of all integer-named directories below `base`, ascending."""
+    if not base.is_dir():
+        return []
+    return sorted(int(child.name) for child in base.iterdir() if child.name.isdecimal())
+
+
+def versions(base: Path) -> Iterator[Version]:
+    """Versions with a readable manifest whose files are all there, newest first."""
+    for number in reversed(version_numbers(base)):
+        path = base / str(number)
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            files = manifest["files"]
+            whole = all(
+                (path / name).is_file() and (path / name).stat().st_size == facts["bytes"]
+                for name, facts in files.items()
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if whole:
+            yield Version(number, path, manifest)
+
+
+def latest(base: Path) -> Version | None:
+    """The newest whole version, or None."""
+    return next(versions(base), None)
+
+
+def baseline_for(base: Path, run_key: str) -> Version | None:
+    """The version a run with `run_key` is compared with.
+
+    It is the newest one that another run made: a run repeated without changes then meets the
+    same baseline as the first time, and its cached evaluation stays right.
+    """
+    return next((v for v in versions(base) if v.run_key != run_key), None)

@@ -1,0 +1,126 @@
+"""ModelPusher: blessed models only, atomically, and never the same one twice.
+
+TFX's Pusher copies into the numeric directory, where a polling server can meet half a model, and
+pushes an unchanged model again under a new number.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import (
+    ExampleStatistics,
+    InfraBlessing,
+    Model,
+    ModelBlessing,
+    PushedModel,
+    Schema,
+)
+from tfx.utils import path_utils
+
+from components import blessings, manifest, records, versions
+
+PUSH = "push.json"
+#: Differ between two exports of the same model, without any meaning for what is served.
+_INCIDENTAL = ("fingerprint.pb", f"{manifest.PROVENANCE}/")
+
+
+@component
+def ModelPusher(
+    model: InputArtifact[Model],
+    model_blessing: InputArtifact[ModelBlessing],
+    infra_blessing: InputArtifact[InfraBlessing],
+    statistics: InputArtifact[ExampleStatistics],
+    schema: InputArtifact[Schema],
+    pushed_model: OutputArtifact[PushedModel],
+    push_directory: Parameter[str],
+    keep: Parameter[int],
+    facts: Parameter[str],
+    state: Parameter[str],
+) -> None:
+    """Publish the model if both gates blessed it and it is not what is there already.
+
+    Args:
+      model: the Trainer's export.
+      model_blessing: of the Evaluator.
+      infra_blessing: of the ServingValidator.
+      statistics: of the data, kept beside the model for Baseline.
+      schema: the data was judged by, kept beside the model for Baseline.
+      pushed_model: ``push.json`` with status, version and path.
+      push_directory: serving base path.
+      keep: versions that stay.
+      facts: JSON for the manifest: run key, vocabulary and the like.
+      state: digest of the newest version there when the run began; a push made or undone by
+        others invalidates the cached outcome.
+    """
+    outcome = push(
+        Path(push_directory),
+        Path(path_utils.serving_model_path(model.uri)),
+        {"statistics": Path(statistics.uri), "schema": Path(schema.uri)},
+        {
+            "model": blessings.is_blessed(model_blessing.uri),
+            "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
+        },
+        json.loads(facts),
+        keep,
+    )
+    records.write_json(f"{pushed_model.uri}/{PUSH}", outcome)
+    for name in ("status", "path"):
+        pushed_model.set_string_custom_property(name, outcome[name] or "")
+    pushed_model.set_string_custom_property("pushed_version", outcome["version"] or "")
+
+
+def push(
+    base: Path,
+    model: Path,
+    provenance: dict[str, Path],
+    gates: dict[str, bool],
+    facts: dict[str, Any],
+    keep: int,
+) -> dict[str, Any]:
+    """Publish `model` below `base` unless a gate refused it or it is there already.
+
+    Args:
+      base: serving base path.
+      model: SavedModel directory.
+      provenance: folders to keep beside it, by name.
+      gates: verdict by gate; one False refuses.
+      facts: what the manifest says of run and model.
+      keep: versions that stay.
+
+    Returns:
+      ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``.
+
+    Raises:
+      ResourceError: the directory cannot be written; nothing was changed.
+    """
+    refused = [name for name, passed in gates.items() if not passed]
+    if refused:
+        return {"status": "refused", "version": None, "path": None, "refused_by": refused}
+    current = manifest.latest(base)
+    status = "unchanged"
+    if current is None or not _same(current, model):
+        sources = {"": model}
+        sources |= {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
+        current = versions.publish(base, sources, facts)
+        versions.remove_old(base, keep)
+        status = "pushed"
+    return {
+        "status": status,
+        "version": str(current.number),
+        "path": str(current.path),
+        "refused_by": [],
+    }
+
+
+def _same(version: manifest.Version, model: Path) -> bool:
+    def essence(files: dict[str, dict[str, Any]]) -> dict[str, str]:
+        return {
+            name: entry["sha256"]
+            for name, entry in files.items()
+            if not name.startswith(_INCIDENTAL)
+        }
+
+    return essence(version.manifest["files"]) == essence(manifest.describe(model))

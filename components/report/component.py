@@ -1,0 +1,129 @@
+"""Report: one page from the artifacts of a run.
+
+The local runner calls `write` itself when a run is refused or fails before this component.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import (
+    Examples,
+    InfraBlessing,
+    Model,
+    ModelBlessing,
+    ModelEvaluation,
+    ModelRun,
+    PushedModel,
+)
+
+from components import records
+from components.artifacts import DataBlessing, Quarantine, RunReport
+from components.report import facts as run_facts
+from components.report import page, verdict
+
+TIMINGS = "timings.json"  # written by the local runner while it goes along
+PAGE = "report.html"
+FACTS = "facts.json"
+_PICTURES = 200  # thumbnails on a page; beyond that a browser crawls
+
+
+@component
+def Report(
+    quarantine: InputArtifact[Quarantine],
+    data_blessing: InputArtifact[DataBlessing],
+    bank: InputArtifact[Examples],
+    model_run: InputArtifact[ModelRun],
+    baseline: InputArtifact[Model],
+    evaluation: InputArtifact[ModelEvaluation],
+    model_blessing: InputArtifact[ModelBlessing],
+    predictions: InputArtifact[Examples],
+    infra_blessing: InputArtifact[InfraBlessing],
+    pushed_model: InputArtifact[PushedModel],
+    examples: InputArtifact[Examples],
+    report: OutputArtifact[RunReport],
+    settings: Parameter[str],
+    run_directory: Parameter[str],
+) -> None:
+    """Write ``report.html`` and ``facts.json``; and into the run's folder where there is one.
+
+    Args:
+      quarantine: of ImageFilter.
+      data_blessing: of DataGate.
+      bank: of FeatureBank.
+      model_run: history and parity samples of the Trainer.
+      baseline: of Baseline.
+      evaluation: of the Evaluator.
+      model_blessing: of the Evaluator.
+      predictions: of the Predictor.
+      infra_blessing: of the ServingValidator.
+      pushed_model: of the Pusher.
+      examples: kept images, for the pictures of mistakes.
+      report: the page.
+      settings: JSON: name, source, vocabulary, threshold, max_drop, backbone, image_size.
+      run_directory: folder of the run, "" where there is none (Kubeflow).
+    """
+    uris = {
+        "quarantine": quarantine.uri,
+        "data_blessing": data_blessing.uri,
+        "bank": bank.uri,
+        "model_run": model_run.uri,
+        "baseline": baseline.uri,
+        "evaluation": evaluation.uri,
+        "model_blessing": model_blessing.uri,
+        "predictions": predictions.uri,
+        "infra_blessing": infra_blessing.uri,
+        "pushed_model": pushed_model.uri,
+        "examples": examples.uri,
+    }
+    write(uris, json.loads(settings), [report.uri, run_directory])
+
+
+def write(
+    uris: Mapping[str, str],
+    settings: Mapping[str, Any],
+    folders: list[str],
+    error: str = "",
+    failed: str = "",
+) -> dict[str, Any]:
+    """Collect facts, draw the page, write both into every folder that is not "".
+
+    Args:
+      uris: artifact URIs by name; whatever is missing is said to be missing.
+      settings: see `Report`.
+      folders: where to write; timings are read from the last.
+      error: why the run stopped, "" when it did not.
+      failed: the component that stopped it.
+
+    Returns:
+      The facts.
+    """
+    facts = run_facts.collect(uris, settings)
+    state = verdict.state(facts, error=error, failed=failed)
+    timings = None
+    if folders[-1] and (Path(folders[-1]) / TIMINGS).is_file():
+        timings = json.loads((Path(folders[-1]) / TIMINGS).read_text())
+    html = page.render(facts, timings, _images(facts, uris), state)
+    for folder in filter(None, folders):
+        records.write_json(f"{folder}/{FACTS}", facts)
+        with tf.io.gfile.GFile(f"{folder}/{PAGE}", "w") as file:
+            file.write(html)
+    return facts
+
+
+def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
+    """Encoded pictures the page may show: rejects from quarantine, mistakes from the examples."""
+    found: dict[str, bytes] = {}
+    for reject in facts["rejects"][:_PICTURES]:
+        path = f"{uris['quarantine']}/{reject.get('stored', '')}"
+        if reject.get("stored") and tf.io.gfile.exists(path):
+            with tf.io.gfile.GFile(path, "rb") as file:
+                found[reject["image_hash"]] = file.read()
+    wanted = {row["image_hash"] for rows in facts["mistakes"].values() for row in rows}
+    if wanted and uris.get("examples"):
+        found |= run_facts.pictures(uris["examples"], wanted, _PICTURES)
+    return found

@@ -1,0 +1,175 @@
+"""What a run found out, read from its artifacts into one plain dictionary.
+
+The summary (``--json``), the verdict and the page all come from here. Every artifact may be
+missing: a run that was refused or failed has facts too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from components import blessings, records
+from components.report import metrics
+from models import feature_names as names
+
+#: Artifacts by the name the facts use; each is a URI or absent.
+ARTIFACTS = (
+    "quarantine",
+    "data_blessing",
+    "bank",
+    "model_run",
+    "baseline",
+    "evaluation",
+    "model_blessing",
+    "predictions",
+    "infra_blessing",
+    "pushed_model",
+    "examples",
+)
+
+
+def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a run.
+
+    Args:
+      uris: artifact URIs by name; see ARTIFACTS.
+      settings: name, source, vocabulary, threshold, max_drop, backbone, image_size.
+
+    Returns:
+      A JSON-ready dictionary: settings, data, bank, training, metrics, gate, serving, push.
+    """
+    predictions = _predictions(uris.get("predictions", ""), settings)
+    facts: dict[str, Any] = {
+        "settings": dict(settings),
+        "data": _json(uris, "quarantine", "summary.json"),
+        "rejects": _rejects(uris.get("quarantine", "")),
+        "data_gate": _json(uris, "data_blessing", "gate.json"),
+        "bank": _json(uris, "bank", "bank.json"),
+        "training": _json(uris, "model_run", "history.json"),
+        "baseline": _json(uris, "baseline", "baseline.json"),
+        "serving": _json(uris, "infra_blessing", "validation.json"),
+        "push": _json(uris, "pushed_model", "push.json"),
+        "metrics": {split: table.summary() for split, table in predictions.items()},
+        "confusion": {split: table.confusion() for split, table in predictions.items()},
+        "mistakes": {split: table.mistakes() for split, table in predictions.items()},
+        "gate": _gate(uris, settings, predictions),
+    }
+    return facts
+
+
+def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
+    """A JSON file of an artifact, None when artifact or file is missing."""
+    uri = uris.get(artifact)
+    path = f"{uri}/{file}"
+    return records.read_json(path) if uri and tf.io.gfile.exists(path) else None
+
+
+def _rejects(uri: str) -> list[dict[str, Any]]:
+    path = f"{uri}/manifest.jsonl"
+    if not uri or not tf.io.gfile.exists(path):
+        return []
+    with tf.io.gfile.GFile(path, "r") as file:
+        return [json.loads(line) for line in file.read().splitlines() if line.strip()]
+
+
+def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Table]:
+    if not uri or not tf.io.gfile.exists(uri):
+        return {}
+    tables = {}
+    for split in names.SPLITS:
+        rows = [
+            metrics.Row(
+                path=records.text(example, names.PATH),
+                image_hash=records.text(example, names.IMAGE_HASH),
+                label_index=records.integer(example, names.LABEL_INDEX, -1),
+                probabilities=tuple(records.floats(example, names.PROBABILITIES)),
+            )
+            for example in records.iterate(uri, split)
+        ]
+        if rows:
+            tables[split] = metrics.Table(tuple(settings["vocabulary"]), rows)
+    return tables
+
+
+def _gate(
+    uris: Mapping[str, str], settings: Mapping[str, Any], tables: Mapping[str, metrics.Table]
+) -> dict[str, Any] | None:
+    """The Evaluator's decision with the figures it rests on, None when there was none."""
+    uri = uris.get("evaluation", "")
+    if not uri or not tf.io.gfile.exists(uri):
+        return None
+    results = evaluation(uri)
+    value = results["candidate"].get("accuracy")
+    count = int(results["candidate"].get("count") or 0)
+    baseline = results["baseline"].get("accuracy")
+    failed = []
+    if value is None or value < settings["threshold"]:
+        failed.append("threshold")
+    if value is not None and baseline is not None and value < baseline - settings["max_drop"]:
+        failed.append("baseline")
+    blessed = blessings.is_blessed(uris.get("model_blessing", ""))
+    if not blessed and not failed:
+        failed.append("evaluator")
+    return {
+        "split": names.VALIDATION,
+        "threshold": settings["threshold"],
+        "value": value,
+        "count": count,
+        "correct": round(value * count) if value is not None else None,
+        "ci95": list(metrics.wilson(round((value or 0.0) * count), count)),
+        "baseline": baseline,
+        "blessed": blessed,
+        "failed": failed,
+    }
+
+
+def evaluation(uri: str) -> dict[str, dict[str, float]]:
+    """TFMA's figures on the validation slice.
+
+    Args:
+      uri: Evaluator's evaluation.
+
+    Returns:
+      ``{"candidate": {"accuracy", "count", "loss"}, "baseline": {...}}``; baseline is empty when
+      there was none.
+    """
+    import tensorflow_model_analysis as tfma
+
+    from components.evaluator import ACCURACY, LOSS
+
+    wanted = {ACCURACY: "accuracy", LOSS: "loss", "example_count": "count"}
+    found: dict[str, dict[str, float]] = {"candidate": {}, "baseline": {}}
+    for record in tfma.load_metrics(uri):
+        keys = {key.column: key.bytes_value.decode() for key in record.slice_key.single_slice_keys}
+        if keys != {names.SPLIT: names.VALIDATION}:
+            continue
+        for entry in record.metric_keys_and_values:
+            key = entry.key
+            if key.name not in wanted or key.is_diff or key.HasField("sub_key"):
+                continue
+            model = "baseline" if key.model_name == "baseline" else "candidate"
+            found[model][wanted[key.name]] = entry.value.double_value.value
+    return found
+
+
+def pictures(examples_uri: str, wanted: set[str], limit: int) -> dict[str, bytes]:
+    """Encoded images of the kept examples whose hash is wanted, at most `limit`."""
+    found: dict[str, bytes] = {}
+    for split in names.SPLITS:
+        for example in records.iterate(examples_uri, split):
+            if len(found) >= limit or len(found) == len(wanted):
+                return found
+            image_hash = records.text(example, names.IMAGE_HASH)
+            if image_hash in wanted:
+                found[image_hash] = records.raw(example, names.IMAGE_BYTES)
+    return found
+
+
+def local(uri: str) -> Path:
+    """The local path of an artifact URI."""
+    return Path(uri.removeprefix("file://"))

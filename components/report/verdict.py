@@ -1,0 +1,82 @@
+"""The sentence a person reads, and the state it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.metrics import most_confused
+from components.report.page import RunState
+
+
+def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str = "") -> RunState:
+    """Status and verdict of a run.
+
+    Args:
+      facts: of `components.report.facts.collect`.
+      error: why the run stopped, "" when it did not.
+      failed: the component that stopped it.
+      log: path of the run's log.
+    """
+    if error:
+        gate = facts.get("data_gate") or {}
+        refused = failed == "DataGate" and not gate.get("blessed", True)
+        status = "refused" if refused else "failed"
+        text = f"data refused: {error}" if refused else f"failed in {failed or 'start-up'}: {error}"
+        return RunState(status=status, verdict=text, error=error, log=log, failed=failed)
+    blessed = is_blessed(facts)
+    status = "blessed" if blessed else "not_blessed"
+    return RunState(status=status, verdict=sentence(facts), error="", log=log, failed="")
+
+
+def is_blessed(facts: Mapping[str, Any]) -> bool:
+    """Both gates said yes: the Evaluator's on accuracy, the ServingValidator's on serving."""
+    gate = facts.get("gate") or {}
+    checks = facts.get("serving") or []
+    serves = bool(checks) and all(check["passed"] for check in checks)
+    return bool(gate.get("blessed")) and serves
+
+
+def sentence(facts: Mapping[str, Any]) -> str:
+    """One sentence: verdict, figures, and for a refusal the reason."""
+    gate = facts.get("gate")
+    if gate is None:
+        return "not blessed: the model was not evaluated"
+    low, high = gate["ci95"]
+    figures = (
+        f"validation accuracy {gate['value']:.3f} "
+        f"({gate['correct']} of {gate['count']}, interval {low:.2f}–{high:.2f})"
+        if gate["value"] is not None
+        else "no validation images were evaluated"
+    )
+    if is_blessed(facts):
+        return f"blessed: {figures} reaches {gate['threshold']:g}{_against_baseline(facts)}"
+    broken = [check for check in facts.get("serving") or [] if not check["passed"]]
+    reasons = []
+    if "threshold" in gate["failed"]:
+        reasons.append(f"is under {gate['threshold']:g}")
+    if "baseline" in gate["failed"]:
+        version = (facts.get("baseline") or {}).get("version")
+        reasons.append(f"is below the last blessed model's {gate['baseline']:.3f} (v{version})")
+    text = f"not blessed: {figures}"
+    if reasons:
+        text += " " + " and ".join(reasons)
+    if "evaluator" in gate["failed"]:
+        text += "; the Evaluator did not bless it"
+    if broken:
+        text += f"; it does not serve: {broken[0]['name']}: {broken[0]['detail']}"
+    return text + _confusion(facts)
+
+
+def _against_baseline(facts: Mapping[str, Any]) -> str:
+    gate = facts["gate"]
+    baseline = facts.get("baseline") or {}
+    if gate["baseline"] is None:
+        return f"; compared with none: {baseline.get('why') or 'no earlier blessed model'}"
+    return f"; the last blessed model (v{baseline.get('version')}) reaches {gate['baseline']:.3f}"
+
+
+def _confusion(facts: Mapping[str, Any]) -> str:
+    matrix = (facts.get("confusion") or {}).get(facts["gate"]["split"])
+    worst = most_confused(facts["settings"]["vocabulary"], matrix) if matrix else None
+    return f"; most confused: {worst[0]} taken for {worst[1]}" if worst else ""

@@ -1,0 +1,242 @@
+"""The one pipeline: a pure function from configuration and inputs to a TFX pipeline.
+
+Every runner runs this graph. It has no Resolver and no custom driver; what those would find out
+arrives in `RunInputs`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.orchestration import pipeline as tfx_pipeline
+
+import components as parts
+from components.evaluator import eval_config
+from models import feature_names as names
+from models.augmentation import ViewSpec
+from models.extractor import FeatureExtractor
+from pipeline.config import Config
+from pipeline.inputs import RunInputs
+
+RUN_FN = "models.training.run_fn"
+#: Images of the validation split in the warm-up requests and in the parity check.
+WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a runner supplies: where artifacts and metadata go.
+
+    Attributes:
+      root: artifact root, a folder or a URI.
+      metadata: ML Metadata connection, None where the orchestrator has its own.
+      run_directory: folder of this run, for the report; "" where there is none.
+    """
+
+    root: str
+    metadata: Any = None
+    run_directory: str = ""
+
+
+def create_pipeline(config: Config, inputs: RunInputs, place: Place) -> tfx_pipeline.Pipeline:
+    """Build the graph.
+
+    Args:
+      config: the validated configuration.
+      inputs: data fingerprint, vocabulary, baseline and the like.
+      place: artifact root and metadata of the runner.
+    """
+    data = _data_nodes(config, inputs)
+    model = _model_nodes(config, inputs, data)
+    gates = _gate_nodes(config, inputs, data, model)
+    report = _report_node(config, inputs, place, {**data, **model, **gates})
+    return tfx_pipeline.Pipeline(
+        pipeline_name=config.run.name,
+        pipeline_root=place.root,
+        components=[*data.values(), *model.values(), *gates.values(), report],
+        enable_cache=True,
+        metadata_connection_config=place.metadata,
+        beam_pipeline_args=list(config.beam.args),
+    )
+
+
+def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
+    """From photographs to blessed data."""
+    vocabulary = json.dumps(inputs.vocabulary)
+    examples = parts.ImageExampleGen(
+        source=config.data.source,
+        fingerprint=inputs.fingerprint,
+        vocabulary=vocabulary,
+        split_seed=config.split.seed,
+        validation_share=config.split.validation,
+        test_share=config.split.test,
+        pixel_limit=config.judge.pixel_limit,
+    )
+    judged = parts.ImageFilter(
+        examples=examples.outputs["examples"],
+        min_side=config.judge.min_side,
+        pixel_limit=config.judge.pixel_limit,
+    )
+    statistics = StatisticsGen(examples=judged.outputs["metadata"])
+    if inputs.accepted_schema:
+        schema = ImportSchemaGen(schema_file=inputs.accepted_schema)
+    else:
+        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    anomalies = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    gate = parts.DataGate(
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        anomalies=anomalies.outputs["anomalies"],
+        quarantine=judged.outputs["quarantine"],
+        vocabulary=vocabulary,
+        min_images=json.dumps(
+            {
+                names.TRAIN: config.gate.min_train,
+                names.VALIDATION: config.gate.min_validation,
+                names.TEST: config.gate.min_test,
+            }
+        ),
+        allow_missing_classes=config.gate.allow_missing_classes,
+        max_rejected_share=config.gate.max_rejected_share,
+        accept_schema_to=inputs.accept_schema_to,
+    )
+    return {
+        "examples": examples,
+        "judged": judged,
+        "statistics": statistics,
+        "schema": schema,
+        "anomalies": anomalies,
+        "gate": gate,
+    }
+
+
+def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dict[str, Any]:
+    """From blessed data to an exported model."""
+    extractor = FeatureExtractor(
+        backbone=config.model.backbone,
+        image_size=config.model.image_size,
+        precision=config.bank.precision,
+        views=ViewSpec(**config.views.model_dump()),
+    )
+    bank = parts.FeatureBank(
+        examples=data["judged"].outputs["examples"],
+        data_blessing=data["gate"].outputs["blessing"],
+        backbone=config.model.backbone,
+        image_size=config.model.image_size,
+        precision=config.bank.precision,
+        views=json.dumps(config.views.model_dump(), sort_keys=True),
+        weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
+        store=str(config.bank_store),
+    )
+    trainer = parts.ImageTrainer(
+        run_fn=RUN_FN,
+        examples=data["judged"].outputs["examples"],
+        bank=bank.outputs["features"],
+        data_blessing=data["gate"].outputs["blessing"],
+        schema=data["schema"].outputs["schema"],
+        custom_config={
+            "model": {
+                "name": config.run.name,
+                **config.model.model_dump(),
+                **config.train.model_dump(),
+            },
+            "vocabulary": list(inputs.vocabulary),
+            "top_k": TOP_K,
+            "warmup_images": WARMUP_IMAGES,
+            "parity_images": PARITY_IMAGES,
+            "source_hash": inputs.code,
+        },
+    )
+    return {"bank": bank, "trainer": trainer}
+
+
+def _gate_nodes(
+    config: Config, inputs: RunInputs, data: dict[str, Any], model: dict[str, Any]
+) -> dict[str, Any]:
+    """From an exported model to a pushed one, or to the reasons why not."""
+    examples = data["judged"].outputs["examples"]
+    exported = model["trainer"].outputs["model"]
+    baseline = parts.Baseline(
+        push_directory=str(config.push_directory),
+        version=inputs.baseline_version,
+        digest=inputs.baseline_digest,
+        vocabulary=json.dumps(inputs.vocabulary),
+    )
+    evaluator = parts.ImageEvaluator(
+        examples=examples,
+        model=exported,
+        baseline_model=baseline.outputs["model"],
+        config=eval_config(config.evaluate.threshold, config.evaluate.max_drop),
+        splits=[names.VALIDATION, names.TEST],
+    )
+    predictor = parts.Predictor(examples=examples, model=exported)
+    validator = parts.ServingValidator(
+        model=exported, model_run=model["trainer"].outputs["model_run"]
+    )
+    pusher = parts.ModelPusher(
+        model=exported,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=validator.outputs["blessing"],
+        statistics=data["statistics"].outputs["statistics"],
+        schema=data["schema"].outputs["schema"],
+        push_directory=str(config.push_directory),
+        keep=config.push.keep,
+        facts=json.dumps(
+            {
+                "run_key": inputs.run_key,
+                "name": config.run.name,
+                "vocabulary": list(inputs.vocabulary),
+                "fingerprint": inputs.fingerprint,
+                "backbone": config.model.backbone,
+                "image_size": config.model.image_size,
+                "baseline_version": inputs.baseline_version,
+            },
+            sort_keys=True,
+        ),
+        state=inputs.push_state,
+    )
+    return {
+        "baseline": baseline,
+        "evaluator": evaluator,
+        "predictor": predictor,
+        "validator": validator,
+        "pusher": pusher,
+    }
+
+
+def _report_node(config: Config, inputs: RunInputs, place: Place, nodes: dict[str, Any]) -> Any:
+    """One page from the artifacts of all the others."""
+    return parts.Report(
+        quarantine=nodes["judged"].outputs["quarantine"],
+        data_blessing=nodes["gate"].outputs["blessing"],
+        bank=nodes["bank"].outputs["features"],
+        model_run=nodes["trainer"].outputs["model_run"],
+        baseline=nodes["baseline"].outputs["model"],
+        evaluation=nodes["evaluator"].outputs["evaluation"],
+        model_blessing=nodes["evaluator"].outputs["blessing"],
+        predictions=nodes["predictor"].outputs["predictions"],
+        infra_blessing=nodes["validator"].outputs["blessing"],
+        pushed_model=nodes["pusher"].outputs["pushed_model"],
+        examples=nodes["judged"].outputs["examples"],
+        settings=json.dumps(
+            {
+                "name": config.run.name,
+                "source": config.data.source,
+                "vocabulary": list(inputs.vocabulary),
+                "threshold": config.evaluate.threshold,
+                "max_drop": config.evaluate.max_drop,
+                "backbone": config.model.backbone,
+                "image_size": config.model.image_size,
+            },
+            sort_keys=True,
+        ),
+        run_directory=place.run_directory,
+    )

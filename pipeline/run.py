@@ -1,0 +1,295 @@
+"""One run on this machine: scan, import, graph, runner, summary, report.
+
+Everything heavy is imported inside, while the photographs are hashed in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+from rich.console import Console
+
+from components.sources import Scan, open_source
+from models import progress
+from models.errors import ConfigError, ImgpipeError, ResourceError
+from pipeline import inputs as run_inputs
+from pipeline import screen, summary
+from pipeline.config import Config, to_toml
+
+LOCK, STATE, LOG = ".lock", "state.json", "run.log"
+
+#: Artifact name of the facts -> (component, output key).
+_FACTS = {
+    "quarantine": ("ImageFilter", "quarantine"),
+    "data_blessing": ("DataGate", "blessing"),
+    "bank": ("FeatureBank", "features"),
+    "model_run": ("ImageTrainer", "model_run"),
+    "baseline": ("Baseline", "model"),
+    "evaluation": ("ImageEvaluator", "evaluation"),
+    "model_blessing": ("ImageEvaluator", "blessing"),
+    "predictions": ("Predictor", "predictions"),
+    "infra_blessing": ("ServingValidator", "blessing"),
+    "pushed_model": ("ModelPusher", "pushed_model"),
+    "examples": ("ImageFilter", "examples"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+      exit_code: of the command line.
+      verdict: the sentence a person reads.
+      summary: see `pipeline.summary`.
+      directory: folder of the run: log, summary, report, configuration.
+    """
+
+    exit_code: int
+    verdict: str
+    summary: dict[str, Any]
+    directory: Path
+
+
+def scan(config: Config) -> Scan:
+    """List and hash the photographs.
+
+    Raises:
+      ConfigError: there is no source, or it is not one.
+    """
+    if not config.data.source:
+        raise ConfigError(
+            "no photographs: name a folder with one sub-folder a class, by --data or data.source."
+        )
+    return open_source(config.data.source).scan()
+
+
+def execute(config: Config, start: str | None = None) -> Outcome:
+    """Run the pipeline.
+
+    Args:
+      config: the validated configuration.
+      start: component from which on cached outputs are not used, None to use all.
+
+    Raises:
+      ImgpipeError: before anything ran: bad source, locked output, missing permission.
+    """
+    began = time.monotonic()
+    out = config.out
+    with _locked(out):
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
+        directory = _fresh_directory(out / "runs" / run_id)
+        (directory / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        with screen.quiet(directory / LOG) as console, screen.Display(console) as display:
+            return _Run(config, directory, console, display, began).go(start)
+
+
+def _fresh_directory(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3 … that does not exist yet."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    candidate.mkdir(parents=True)
+    return candidate
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the output folder for one run at a time; freed by the system if the process dies."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / LOCK)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ResourceError(
+            f"another run is working in {out}. Wait for it, or use another folder: --out DIR."
+        ) from None
+    except OSError as error:
+        raise ResourceError(f"cannot write to {out}: {error.strerror}. Choose --out DIR.") from None
+    with lock:
+        yield
+
+
+class _Run:
+    """State of one run while it lasts."""
+
+    def __init__(
+        self,
+        config: Config,
+        directory: Path,
+        console: Console,
+        display: screen.Display,
+        began: float,
+    ) -> None:
+        self.config, self.directory = config, directory
+        self.console, self.display, self.began = console, display, began
+        self.import_seconds = 0.0
+        self.vocabulary: tuple[str, ...] = ()
+
+    def go(self, start: str | None) -> Outcome:
+        """Run to the end, whatever that is, and account for it."""
+        error: BaseException | None = None
+        progress.attach(self.display)
+        try:
+            self._pipeline(start)
+        except Exception as caught:
+            error = caught
+            traceback.print_exc()  # into the log
+        finally:
+            progress.attach(None)
+        return self._account(error)
+
+    def _pipeline(self, start: str | None) -> None:
+        found: dict[str, Any] = {}
+
+        def hash_photographs() -> None:
+            try:
+                found["scan"] = scan(self.config)
+            except BaseException as caught:
+                found["error"] = caught
+
+        hashing = threading.Thread(target=hash_photographs, name="scan")
+        hashing.start()
+        loading = time.monotonic()
+        with self.display.step("loading TensorFlow, TFX"):
+            from pipeline import graph
+            from pipeline.runners import local
+        self.import_seconds = round(time.monotonic() - loading, 3)
+        with self.display.step("reading photographs"):
+            hashing.join()
+            if "error" in found:
+                raise found["error"]
+            progress.advance(len(found["scan"].items))
+        self.vocabulary = tuple(found["scan"].vocabulary)
+        inputs = run_inputs.find(self.config, found["scan"])
+        place = graph.Place(
+            root=str(self.config.out / "artifacts"),
+            metadata=local.metadata_config(self.config.out / "metadata.sqlite"),
+            run_directory=str(self.directory),
+        )
+        pipeline = graph.create_pipeline(self.config, inputs, place)
+        fresh = self._not_from_cache([node.id for node in pipeline.components], start)
+        local.run(pipeline, self._observer(), fresh)
+        run_inputs.remember_schema_origin(self.config, inputs)
+        self._remember_code()
+
+    def _observer(self) -> Any:
+        """The display, and the timings file that the Report component reads."""
+        outer = self
+
+        class Observer:
+            def started(self, name: str) -> None:
+                if name == "Report":
+                    outer._write_timings()
+                outer.display.started(name)
+
+            finished = staticmethod(self.display.finished)
+            failed = staticmethod(self.display.failed)
+
+        return Observer()
+
+    # --- caching ---------------------------------------------------------------------------
+    def _not_from_cache(self, names: list[str], start: str | None) -> list[str]:
+        """Nodes to run afresh: from `start` on; all when the product's code has changed."""
+        if start is not None:
+            if start not in names:
+                raise ConfigError(
+                    f"--from: no component {start!r}. Components: {', '.join(names)}."
+                )
+            return names[names.index(start) :]
+        return names if self._code_changed() else []
+
+    def _code_changed(self) -> bool:
+        try:
+            state = json.loads((self.config.out / STATE).read_text())
+            return bool(state["code"] != run_inputs.source_hash())
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
+
+    def _remember_code(self) -> None:
+        (self.config.out / STATE).write_text(json.dumps({"code": run_inputs.source_hash()}) + "\n")
+
+    # --- accounting ------------------------------------------------------------------------
+    def _timings(self) -> dict[str, Any]:
+        return {
+            "total_s": round(time.monotonic() - self.began, 3),
+            "import_s": self.import_seconds,
+            "components": dict(self.display.timings),
+            "cached": list(self.display.cached),
+        }
+
+    def _write_timings(self) -> None:
+        (self.directory / "timings.json").write_text(json.dumps(self._timings(), indent=1) + "\n")
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "name": self.config.run.name,
+            "source": self.config.data.source,
+            "vocabulary": list(self.vocabulary),
+            "threshold": self.config.evaluate.threshold,
+            "max_drop": self.config.evaluate.max_drop,
+            "backbone": self.config.model.backbone,
+            "image_size": self.config.model.image_size,
+        }
+
+    def _account(self, error: BaseException | None) -> Outcome:
+        """Summary, report and exit code, also of a run that was refused or failed."""
+        from components.report import component as report
+        from components.report import verdict
+
+        uris = {
+            name: self.display.outputs[node][key]
+            for name, (node, key) in _FACTS.items()
+            if key in self.display.outputs.get(node, {})
+        }
+        uris |= self._refused_blessing() if error else {}
+        failed = self.display.failed_step
+        cause = _cause(error)
+        self._write_timings()
+        page = self.directory / report.PAGE
+        if error or not page.exists():
+            facts = report.write(uris, self._settings(), [str(self.directory)], cause, failed)
+        else:
+            facts = json.loads((self.directory / report.FACTS).read_text())
+        log = str(self.directory / LOG)
+        state = verdict.state(facts, error=cause, failed=failed, log=log)
+        blessed = state.status == "blessed"
+        whole = summary.build(facts, self._timings(), str(page), blessed, state.verdict, log)
+        (self.directory / "summary.json").write_text(
+            json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
+
+    def _refused_blessing(self) -> dict[str, str]:
+        """DataGate's own findings when it refused: its output was never published."""
+        folder = self.config.out / "artifacts" / "DataGate" / "blessing"
+        gates = sorted(folder.glob("*/gate.json"), key=lambda path: int(path.parent.name))
+        if self.display.failed_step != "DataGate" or not gates:
+            return {}
+        return {"data_blessing": str(gates[-1].parent)}
+
+
+def _cause(error: BaseException | None) -> str:
+    """The first line of what went wrong, for people; "" when nothing did."""
+    if error is None:
+        return ""
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, ImgpipeError):
+        return text
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
+
+
+def _exit_code(error: BaseException | None, blessed: bool) -> int:
+    if error is None:
+        return 0 if blessed else 3
+    return error.exit_code if isinstance(error, ImgpipeError) else 1

@@ -1,0 +1,1 @@
+"""Thin runners: they supply paths and engines, the graph is the same."""

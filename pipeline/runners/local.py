@@ -1,0 +1,134 @@
+"""The local runner: TFX's own launcher for each node, one after the other, observed.
+
+LocalDagRunner does the same loop but says nothing of cached nodes, times or outputs, which the
+progress display, the summary and the report need; each node is launched exactly as there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one node."""
+
+    name: str
+    seconds: float
+    cached: bool
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Told what the runner does, as it does it."""
+
+    def started(self, name: str) -> None: ...
+
+    def finished(self, result: NodeResult) -> None: ...
+
+    def failed(self, name: str, seconds: float) -> None: ...
+
+
+def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:
+    """Connection to the sqlite ML Metadata store at `path`."""
+    return metadata.sqlite_metadata_connection_config(str(path))
+
+
+def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str] = ()) -> None:
+    """Run all nodes in topological order; the first failure is raised as it is.
+
+    Args:
+      pipeline: of `pipeline.graph.create_pipeline`, with a metadata connection.
+      observer: told of starts, ends and failures.
+      fresh: nodes whose cached outputs are not to be used.
+    """
+    ir = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
+    )
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    connection = deployment.metadata_connection_config.sqlite
+    config = metadata_store_pb2.ConnectionConfig(sqlite=connection)
+    bury_the_dead(config, Path(pipeline.pipeline_info.pipeline_root))
+    fresh = set(fresh)
+    for node in (entry.pipeline_node for entry in ir.nodes):
+        name = node.node_info.id
+        if name in fresh:
+            node.execution_options.caching_options.enable_cache = False
+        observer.started(name)
+        start = time.monotonic()
+        try:
+            info = launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(config),
+                pipeline_info=ir.pipeline_info,
+                pipeline_runtime_spec=ir.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+            ).launch()
+        except BaseException:
+            observer.failed(name, time.monotonic() - start)
+            raise
+        observer.finished(_result(config, name, time.monotonic() - start, info))
+
+
+def _result(config: Any, name: str, seconds: float, info: Any) -> NodeResult:
+    """State and output URIs of an execution, from ML Metadata (a cached one has others)."""
+    store = mlmd.MetadataStore(config)
+    [execution] = store.get_executions_by_id([info.execution_id])
+    events = [
+        event
+        for event in store.get_events_by_execution_ids([execution.id])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in events])}
+    cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
+    outputs = {event.path.steps[0].key: artifacts[event.artifact_id].uri for event in events}
+    return NodeResult(name, seconds, cached, outputs)
+
+
+def bury_the_dead(config: metadata_store_pb2.ConnectionConfig, root: Path) -> int:
+    """Mark executions of a killed run as failed and remove what they left half-written.
+
+    TFX leaves them RUNNING for ever. The caller holds the run's lock, so nothing that is marked
+    RUNNING can be alive. Their artifacts were never published; the folder follows from the id:
+    ``<root>/<node>/<output>/<execution id>``.
+
+    Returns:
+      How many there were.
+    """
+    store = mlmd.MetadataStore(config)
+    dead = [
+        execution
+        for execution in store.get_executions()
+        if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
+    ]
+    for execution in dead:
+        execution.last_known_state = metadata_store_pb2.Execution.FAILED
+        note = execution.custom_properties["imgpipe_note"]
+        note.string_value = "the process ended before this execution did"
+        for folder in root.glob(f"*/*/{execution.id}"):
+            shutil.rmtree(folder, ignore_errors=True)
+    if dead:
+        store.put_executions(dead)
+    return len(dead)
+
+
+def new_run_id() -> str:
+    """A sortable name for a run."""
+    return datetime.now().strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:4]

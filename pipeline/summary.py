@@ -1,0 +1,73 @@
+"""The run's summary for other programs (``--json``): versioned, documented, tested.
+
+Fields are those of the README's table; a consumer may rely on every one being there, with null
+where the run did not get that far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SCHEMA = 1
+
+
+def build(
+    facts: Mapping[str, Any],
+    timings: Mapping[str, Any],
+    report: str,
+    blessed: bool,
+    verdict: str,
+    log: str,
+) -> dict[str, Any]:
+    """Assemble the summary.
+
+    Args:
+      facts: of `components.report.facts.collect`.
+      timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``.
+      report: path of the page.
+      blessed: whether the model passed its gates.
+      verdict: the sentence.
+      log: path of the run's log.
+    """
+    settings = facts["settings"]
+    data = facts.get("data") or {}
+    bank = facts.get("bank") or {}
+    push = facts.get("push") or {"status": "refused", "version": None, "path": None}
+    gate = facts.get("gate")
+    return {
+        "schema": SCHEMA,
+        "blessed": blessed,
+        "verdict": verdict,
+        "gate": gate
+        and {
+            key: gate[key] for key in ("split", "threshold", "value", "ci95", "baseline", "failed")
+        },
+        "push": {key: push.get(key) for key in ("status", "version", "path")},
+        "model": {
+            "name": settings["name"],
+            "backbone": settings["backbone"],
+            "classes": settings["vocabulary"],
+            "image_size": settings["image_size"],
+        },
+        "data": {
+            "in": data.get("in", 0),
+            "kept": data.get("kept", 0),
+            "rejected": data.get("rejected", 0),
+            "repaired": data.get("repaired", 0),
+            "by_reason": data.get("by_reason", {}),
+            "splits": data.get("splits", {}),
+        },
+        "metrics": {
+            split: {key: figures[key] for key in ("accuracy", "loss", "ece", "per_class")}
+            for split, figures in (facts.get("metrics") or {}).items()
+        },
+        "timings": {key: timings[key] for key in ("total_s", "import_s", "components")},
+        "bank": {
+            "forward_passes": bank.get("forward_passes", 0),
+            "reused": bank.get("reused", 0),
+        },
+        "cached": list(timings["cached"]),
+        "report": report,
+        "log": log,
+    }
