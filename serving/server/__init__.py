@@ -1,0 +1,26 @@
+"""Embedded model server that speaks TensorFlow Serving's gRPC protocol.
+
+For one machine, tests and the serving gate; traffic belongs on tensorflow/serving itself.
+Nothing here imports TensorFlow before a server is made.
+
+Bottom up: ``storage`` (version directories) - ``runtime`` (one loaded SavedModel) - ``warmup`` -
+``servable`` (life of one version) - ``manager`` (the versions of one model) - ``predict``
+(one request) - ``services`` (gRPC) - ``server`` (``ModelServer``) - ``model_server`` (flags).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving.server.server import ModelServer
+
+__all__ = ["ModelServer"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ModelServer":
+        from serving.server.server import ModelServer
+
+        return ModelServer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,133 @@
+"""The life of one version: START, LOADING, AVAILABLE, UNLOADING, END.
+
+Requests hold a version by reference. Retiring it lets no new request in; whoever drops the last
+reference closes it. So a version never goes away under a running request, and nobody waits.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.server import status, storage, warmup
+from serving.server.runtime import Runtime
+from serving.server.status import Code, StatusError
+
+_log = logging.getLogger(__name__)
+
+
+class State(enum.IntEnum):
+    """The numbers of ModelVersionStatus.State."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+Loader = Callable[[Path], Runtime]
+
+
+class Servable:
+    """One version of one model."""
+
+    def __init__(self, model: str, directory: storage.VersionDirectory, warm: bool = True) -> None:
+        self.model, self.directory = model, directory
+        self.version = directory.version
+        self.error: StatusError | None = None
+        self.may_retry = False
+        """Set by the manager when the files of a failed version changed."""
+        self._warm = warm
+        self._state = State.START
+        self._runtime: Runtime | None = None
+        self._references = 0
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> State:
+        """Where it stands now."""
+        return self._state
+
+    def load(self, loader: Loader) -> None:
+        """Verify, load and warm up; then AVAILABLE, or END with ``error``. Never raises."""
+        self._state = State.LOADING
+        began = time.monotonic()
+        runtime: Runtime | None = None
+        try:
+            storage.verify(self.directory.path)
+            runtime = loader(self.directory.path)
+            replayed = 0
+            if self._warm:
+                replayed = warmup.replay(runtime, self.directory.path, self.model, self.version)
+        except Exception as error:  # a model is someone else's program: anything may come out
+            _log.debug("load of %s version %d", self.model, self.version, exc_info=True)
+            if runtime is not None:
+                runtime.close()
+            self.error = _load_error(error)
+            self._state = State.END
+            _log.error("model %s version %d failed: %s", self.model, self.version, self.error)
+            return
+        with self._lock:
+            self._runtime, self._state = runtime, State.AVAILABLE
+        _log.info(
+            "model %s version %d is available (%.1f s, %d warm-up requests)",
+            self.model,
+            self.version,
+            time.monotonic() - began,
+            replayed,
+        )
+
+    def acquire(self) -> Runtime | None:
+        """The runtime with one reference more, or None when it is not available."""
+        with self._lock:
+            if self._state is not State.AVAILABLE:
+                return None
+            self._references += 1
+            return self._runtime
+
+    def release(self) -> None:
+        """Give one reference back; the last one of a retired version closes it."""
+        with self._lock:
+            self._references -= 1
+        self._close_if_idle()
+
+    def retire(self) -> None:
+        """Let nobody in any more; close it now or when the last request is done."""
+        with self._lock:
+            if self._state is State.AVAILABLE:
+                self._state = State.UNLOADING
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        with self._lock:
+            if self._state is not State.UNLOADING or self._references or self._runtime is None:
+                return
+            runtime, self._runtime = self._runtime, None
+        try:
+            runtime.close()
+        finally:
+            self._state = State.END
+            _log.info("model %s version %d is unloaded", self.model, self.version)
+
+
+def _load_error(error: Exception) -> StatusError:
+    known = status.from_exception(error)
+    if known.code == Code.INTERNAL and isinstance(error, OSError | ValueError | RuntimeError):
+        # The Python loader's own complaints (no such tag, an unreadable protobuf).
+        return StatusError(Code.INVALID_ARGUMENT, status.tidy(str(error)))
+    return known
+
+
+@contextmanager
+def released(servable: Servable) -> Iterator[None]:
+    """Give the reference back whatever happens."""
+    try:
+        yield
+    finally:
+        servable.release()

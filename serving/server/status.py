@@ -1,0 +1,77 @@
+"""Failures as the wire knows them: a canonical code and a message of one tidy line."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+MAX_MESSAGE_BYTES = 1024
+"""TensorFlow Serving cuts there (model_servers/grpc_status_util.cc)."""
+_TRUNCATED = "...TRUNCATED"
+
+
+class Code(enum.IntEnum):
+    """Canonical status codes, shared by gRPC, TensorFlow and StatusProto."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+
+
+class StatusError(Exception):
+    """A request or a load that fails with ``code``; the message goes to the client as it is."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = int(code)
+        self.message = message
+
+
+def invalid(message: str) -> StatusError:
+    """INVALID_ARGUMENT."""
+    return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def truncate(message: str) -> str:
+    """``message`` cut at 1024 bytes, never inside a character."""
+    data = message.encode()
+    if len(data) <= MAX_MESSAGE_BYTES:
+        return message
+    return data[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore") + _TRUNCATED
+
+
+_ROOT_ERROR = re.compile(r"^\d+ root error\(s\) found\.\s*\(0\)\s*(?:[A-Z_]+: )?", re.S)
+_NODE_PREFIX = re.compile(r"^(?:\{\{(?:function_)?node [^}]*\}\}\s*)+")
+_NODE_SUFFIX = re.compile(r"\s*(?:\[\[\{\{|\[Op:|\[\[\{?node).*$", re.S)
+
+
+def tidy(message: str) -> str:
+    """The first line of a TensorFlow error, without the trace through the graph's nodes.
+
+    The trace is the model's inside; who sends a broken picture is helped by the cause alone.
+    """
+    text = _ROOT_ERROR.sub("", message.strip())
+    text = _NODE_PREFIX.sub("", text)
+    text = _NODE_SUFFIX.sub("", text)
+    return text.strip().split("\n", 1)[0].strip() or message.strip().split("\n", 1)[0]
+
+
+def from_exception(error: BaseException) -> StatusError:
+    """Any failure as a status: TensorFlow's keep their code, others are INTERNAL."""
+    if isinstance(error, StatusError):
+        return error
+    code, message = getattr(error, "error_code", None), getattr(error, "message", None)
+    if isinstance(code, int) and isinstance(message, str):  # tf.errors.OpError
+        return StatusError(code, tidy(message))
+    return StatusError(Code.INTERNAL, tidy(f"{type(error).__name__}: {error}"))

@@ -1,0 +1,212 @@
+"""Small SavedModels, real servers on free loopback ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+CLASSES = ("paper", "rock", "scissors")
+
+
+def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
+    """y = x / 2 + ``offset``, the classic; a second signature with two inputs and outputs."""
+    import tensorflow as tf
+
+    class HalfPlus(tf.Module):
+        def __init__(self) -> None:
+            self.half = tf.Variable(0.5)
+            self.offset = tf.Variable(offset)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def predict(self, x):
+            return {"y": x * self.half + self.offset}
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.float32, name="a"),
+                tf.TensorSpec([None], tf.int64, name="b"),
+            ]
+        )
+        def pair(self, a, b):
+            return {"sum": a + tf.cast(b, tf.float32), "count": tf.size(a), "same": tf.identity(a)}
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="steps")])
+        def slow(self, steps):
+            # Some 0.3 ms a step: work, not sleep, as a model is.
+            m = tf.ones([256, 256]) * self.half / 128.0
+            _, m = tf.while_loop(
+                lambda i, _: i < steps, lambda i, m: (i + 1, tf.linalg.matmul(m, m)), [0, m]
+            )
+            return {"done": tf.reduce_sum(m)}
+
+    module = HalfPlus()
+    tf.saved_model.save(
+        module,
+        str(directory),
+        signatures={
+            "serving_default": module.predict,
+            "pair": module.pair,
+            "slow": module.slow,
+        },
+    )
+    return directory
+
+
+def write_image_model(directory: Path) -> Path:
+    """A tiny Keras classifier, image bytes in, label names out, through ExportArchive."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    names = tf.constant(CLASSES)
+
+    def one(data):
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        image.set_shape([None, None, 3])
+        return tf.image.resize(tf.cast(image, tf.float32) / 255.0, [8, 8])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve(image_bytes):
+        pixels = tf.map_fn(one, image_bytes, fn_output_signature=tf.TensorSpec([8, 8, 3]))
+        probabilities = model(pixels)
+        count = tf.shape(probabilities)[0]
+        return {
+            "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
+            "classes": tf.tile(names[None], [count, 1]),
+            "probabilities": probabilities,
+        }
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serving_default", serve)
+    archive.write_out(str(directory), verbose=False)
+    return directory
+
+
+def write_unservable(directory: Path) -> Path:
+    """What loads in TensorFlow Serving and cannot run: tf.saved_model.save of a Keras 3 model."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(x):
+        return {"y": model(x)}
+
+    tf.saved_model.save(model, str(directory), signatures={"serving_default": serve})
+    return directory
+
+
+@pytest.fixture(scope="session")
+def warm_up() -> Callable[..., None]:
+    """Add warm-up requests to a SavedModel: directory, inputs, signature_name, count."""
+    return _write_warm_up
+
+
+def _write_warm_up(directory: Path, inputs: dict, signature_name: str = "", count: int = 2) -> None:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    extra = directory / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = "any"
+    request.model_spec.signature_name = signature_name
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        for _ in range(count):
+            writer.write(log.SerializeToString())
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One directory of ready SavedModels to copy from."""
+    root = tmp_path_factory.mktemp("models")
+    write_half_plus_two(root / "half_plus_two")
+    write_half_plus_two(root / "half_plus_three", offset=3.0)
+    write_image_model(root / "images")
+    write_unservable(root / "unservable")
+    return root
+
+
+@pytest.fixture
+def push(models: Path) -> Callable[[str, Path, int], Path]:
+    """Publish a ready model as a version, atomically as the Pusher does."""
+
+    def do(name: str, base: Path, version: int) -> Path:
+        base.mkdir(parents=True, exist_ok=True)
+        beside = base / f".tmp-{version}"
+        shutil.copytree(models / name, beside)
+        return beside.rename(base / str(version))
+
+    return do
+
+
+@pytest.fixture(scope="session")
+def half(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a server with half_plus_two as version 123 of model ``half``."""
+    yield from _serve("half", models / "half_plus_two", tmp_path_factory.mktemp("half"), 123)
+
+
+@pytest.fixture(scope="session")
+def images(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a server with the image classifier as version 7 of model ``imgpipe``."""
+    yield from _serve("imgpipe", models / "images", tmp_path_factory.mktemp("images"), 7)
+
+
+def _serve(name: str, model: Path, base: Path, version: int) -> Iterator[str]:
+    from serving.server import ModelServer
+
+    shutil.copytree(model, base / str(version))
+    server = ModelServer(name, base, poll_seconds=0.2)
+    server.start()
+    try:
+        server.wait_until_available(60)
+        yield server.target
+    finally:
+        server.stop(5)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., None]:
+    """Wait for a check to hold."""
+    return _eventually
+
+
+def _eventually(check: Callable[[], bool], timeout: float = 20.0) -> None:
+    end = time.monotonic() + timeout
+    while not check():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {check}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """Make a small encoded image."""
+    return _picture
+
+
+def _picture(seed: int = 0, kind: str = "JPEG") -> bytes:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 255, (24, 20, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from serving import tensors
+
+DTYPES = "f4 f8 i4 u1 i2 i1 c8 i8 ? u2 c16 f2 u4 u8".split()
+
+
+def sample(dtype: str) -> np.ndarray:
+    return np.arange(6).reshape(2, 3).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fill", [tensors.fill_typed, tensors.fill_compact])
+def test_numbers_come_back_as_they_went(dtype, fill):
+    proto = tensor_pb2.TensorProto()
+    fill(proto, sample(dtype))
+    back = tensors.to_array(proto)
+    assert back.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(back, sample(dtype))
+    np.testing.assert_array_equal(back, tf.make_ndarray(proto))
+
+
+def test_bfloat16_comes_back():
+    array = np.asarray(tf.constant([1.5, -2.0], tf.bfloat16))
+    for fill in (tensors.fill_typed, tensors.fill_compact):
+        proto = tensor_pb2.TensorProto()
+        fill(proto, array)
+        np.testing.assert_array_equal(tensors.to_array(proto), array)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *[sample(dtype) for dtype in DTYPES],
+        *[sample(dtype).ravel()[1] for dtype in DTYPES],
+        np.asarray(tf.constant([1.5, -2.0], tf.bfloat16)),
+        np.zeros((0, 3), np.float32),
+        np.float32([7.0]),
+        [1, 2, 3],
+        [[1.5, 2.5], [3.5, 4.5]],
+        1,
+        2.5,
+        True,
+        [1 << 40],
+        "text",
+        b"\xff\x00bytes\x00",
+        [b"a\x00", "b"],
+        [[b"a"], [b"b"]],
+        np.array([b"x", b"yy"], object),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', value)}",
+)
+def test_compact_bytes_equal_make_tensor_proto(value):
+    proto = tensor_pb2.TensorProto()
+    tensors.fill_compact(proto, value)
+    if isinstance(value, list) and isinstance(value[0], bytes):
+        value = np.array([value[0], value[1].encode()], object)  # numpy would drop the zero
+    assert proto.SerializeToString() == tf.make_tensor_proto(value).SerializeToString()
+
+
+def test_trailing_zeros_of_bytes_survive():
+    proto = tensor_pb2.TensorProto()
+    tensors.fill_compact(proto, [b"jpeg\x00\x00", b"\x00"])
+    assert list(tensors.to_array(proto)) == [b"jpeg\x00\x00", b"\x00"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([], [0, 0, 0]), ([5], [5, 5, 5]), ([1, 2, 3, 4], [1, 2, 3])]
+)
+def test_missing_values_repeat_and_surplus_is_ignored(values, expected):
+    proto = tf.make_tensor_proto(np.zeros(3, np.int32))
+    proto.ClearField("tensor_content")
+    proto.int_val.extend(values)
+    assert tensors.to_array(proto).tolist() == expected
+
+
+def broken(**fields) -> tensor_pb2.TensorProto:
+    shape = fields.pop("shape", [2])
+    proto = tensor_pb2.TensorProto(**fields)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("proto", "words"),
+    [
+        (broken(dtype=1, tensor_content=b"abc"), "3 bytes"),
+        (broken(dtype=1, shape=[-1]), "not one of a tensor"),
+        (broken(dtype=1, shape=[1 << 40]), "holds 0"),
+        (broken(dtype=1, shape=[1 << 62, 1 << 62]), "holds 0"),
+        (broken(dtype=7, shape=[1 << 40], string_val=[b"x"]), "holds 1"),
+        (broken(dtype=99, shape=[1]), "dtype 99"),
+        (broken(dtype=0, shape=[1]), "dtype 0"),
+        (broken(dtype=20, shape=[1]), "dtype 20"),
+        (broken(dtype=4, shape=[1], int_val=[256]), "does not fit"),
+        (broken(dtype=1, shape=[1] * 300), "not one of a tensor"),
+    ],
+)
+def test_malformed_tensors_say_why(proto, words):
+    with pytest.raises(tensors.TensorError, match=words):
+        tensors.to_array(proto)
+
+
+def test_unfit_values_say_why():
+    proto = tensor_pb2.TensorProto()
+    with pytest.raises(tensors.TensorError, match="no TensorFlow type"):
+        tensors.fill_compact(proto, np.array(["2020-01-01"], "datetime64[D]"))
+    with pytest.raises(tensors.TensorError, match="bytes or str only"):
+        tensors.fill_compact(proto, [b"x", 3])
+    with pytest.raises(tensors.TensorError, match="differ in length"):
+        tensors.fill_compact(proto, [[1.0], [1.0, 2.0]])
