@@ -1,0 +1,196 @@
+"""``imgpipe``: the front door.
+
+Each command's body is imported when it runs: ``imgpipe --help`` answers without TensorFlow or
+TFX. Exit codes: 0 done and blessed, 1 crash, 2 bad arguments or config, 3 finished but not
+blessed, 4 data refused by the gate, 5 a resource is missing or busy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from models.errors import ImgpipeError
+
+app = typer.Typer(
+    name="imgpipe",
+    help="From a folder of photographs to a blessed, served image classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+kubeflow = typer.Typer(help="The same graph for Kubeflow Pipelines.", no_args_is_help=True)
+app.add_typer(kubeflow, name="kubeflow")
+
+_SETTINGS = typer.Option(
+    "--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."
+)
+_JSON = typer.Option("--json", metavar="FILE", help="Write the summary there (- for the screen).")
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")
+    ] = Path("imgpipe-demo"),
+    json_file: Annotated[str | None, _JSON] = None,
+) -> None:
+    """Draw a small set of hands, plant faults, run the pipeline, serve and ask the result."""
+    from pipeline.commands import demo as command
+
+    raise typer.Exit(command.run(out, json_file))
+
+
+@app.command()
+def init(
+    photos: Annotated[Path, typer.Argument(help="Folder of photographs.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the config.")
+    ] = Path("imgpipe.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+) -> None:
+    """Look at the photographs and write a commented config."""
+    from pipeline.commands import init as command
+
+    raise typer.Exit(command.run(photos, output, force))
+
+
+@app.command()
+def run(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SRC", help="Folder of photographs.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where everything goes.")
+    ] = None,
+    settings: Annotated[list[str] | None, _SETTINGS] = None,
+    json_file: Annotated[str | None, _JSON] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="COMPONENT", help="Run afresh from this component on."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what a run would do, and do nothing.")
+    ] = False,
+) -> None:
+    """Run the pipeline: from photographs to a blessed, pushed model."""
+    from pipeline.commands import run as command
+
+    raise typer.Exit(command.run(config, data, out, settings or [], json_file, start, dry_run))
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    server: Annotated[
+        str, typer.Option("--server", metavar="HOST:PORT", help="gRPC address.")
+    ] = "localhost:8500",
+    model: Annotated[str, typer.Option("--model", help="Name of the served model.")] = "imgpipe",
+    crop: Annotated[
+        str | None, typer.Option("--crop", metavar="X,Y,W,H", help="Part of the picture, pixels.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask a server what the pictures show."""
+    from pipeline.commands import predict as command
+
+    raise typer.Exit(command.run(images, server, model, crop, timeout, as_json))
+
+
+@app.command()
+def serve(
+    model_dir: Annotated[Path, typer.Argument(help="Base path holding numbered versions.")],
+    port: Annotated[int, typer.Option("--port", help="gRPC port; 0 takes a free one.")] = 8500,
+    host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
+    model: Annotated[str, typer.Option("--model", help="Name to serve it under.")] = "imgpipe",
+) -> None:
+    """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
+    from pipeline.commands import serve as command
+
+    raise typer.Exit(command.run(model_dir, host, port, model))
+
+
+@app.command()
+def rollback(
+    model_dir: Annotated[Path, typer.Argument(help="Base path holding numbered versions.")],
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="Default: the one before.")
+    ] = None,
+) -> None:
+    """Publish an earlier version's content again, under a new number."""
+    from pipeline.commands import rollback as command
+
+    raise typer.Exit(command.run(model_dir, to))
+
+
+@app.command()
+def doctor(
+    out: Annotated[Path, typer.Option("--out", help="Folder a run would use.")] = Path(
+        "imgpipe-out"
+    ),
+) -> None:
+    """Say whether this machine is fit, and what to do where it is not."""
+    from pipeline.commands import doctor as command
+
+    raise typer.Exit(command.run(out))
+
+
+@kubeflow.command("compile")
+def kubeflow_compile(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SRC", help="Folder of photographs.")
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write the PipelineSpec."),
+    ] = Path("imgpipe-pipeline.yaml"),
+    image: Annotated[
+        str, typer.Option("--image", help="Container image with imgpipe installed.")
+    ] = "imgpipe:latest",
+    root: Annotated[
+        str, typer.Option("--root", help="Artifact root, such as minio://bucket/imgpipe.")
+    ] = "minio://mlpipeline/imgpipe",
+    settings: Annotated[list[str] | None, _SETTINGS] = None,
+) -> None:
+    """Write the PipelineSpec that Kubeflow Pipelines runs."""
+    from pipeline.commands import kubeflow as command
+
+    raise typer.Exit(command.compile_(config, data, output, image, root, settings or []))
+
+
+def main() -> None:
+    """Entry point of the console script: people get a sentence, not a traceback."""
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # a user's models.py must not shadow ours
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app(standalone_mode=True)
+    except ImgpipeError as error:
+        errors.print(f"[bold red]imgpipe:[/] {_plain(error)}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("imgpipe: interrupted; a new run takes up what is done.")
+        sys.exit(130)
+
+
+def _plain(error: ImgpipeError) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))
+
+
+if __name__ == "__main__":
+    main()

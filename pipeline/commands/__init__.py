@@ -1,0 +1,1 @@
+"""The commands' bodies, one a module, each imported when its command runs."""

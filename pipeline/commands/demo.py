@@ -1,0 +1,88 @@
+"""``imgpipe demo``: draw, plant faults, run, serve, ask."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from models.errors import ConfigError
+from pipeline import config as configs
+from pipeline.commands.run import run_config
+
+_NAME = "rock_paper_scissors"
+_PER_CLASS = 110  # pictures; enough for about 35 validation images
+_ASKED = ("paper", 987_654)  # label and seed of the picture that is sent over gRPC
+_MARK = ".imgpipe-demo"  # a folder with this file may be drawn over
+
+
+def run(out: Path, json_file: str | None) -> int:
+    """Run the demo below `out`; returns the exit code."""
+    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    photos = _photos(out)
+    start = time.monotonic()
+    from pipeline.demo import draw
+
+    console.print("drawing hands: rock, paper, scissors …")
+    drawn = draw(photos, per_class=_PER_CLASS)
+    (out / _MARK).touch()
+    faults = ", ".join(f"{len(paths)} {name}" for name, paths in sorted(drawn.planted.items()))
+    console.print(
+        f"{sum(drawn.counts.values())} pictures in {escape(str(photos))} "
+        f"({time.monotonic() - start:.1f} s); planted: {faults}\n"
+    )
+    config = configs.build(
+        {
+            "run": {"name": _NAME, "out": str(out / "run")},
+            "data": {"source": str(photos.absolute())},
+        }
+    )
+    code = run_config(config, json_file)
+    if code == 0:
+        _ask(console, config)
+    return code
+
+
+def _photos(out: Path) -> Path:
+    """The folder to draw into, emptied if an earlier demo drew it."""
+    photos = out / "photos"
+    if out.exists() and any(out.iterdir()) and not (out / _MARK).exists():
+        raise ConfigError(
+            f"{out} is not empty and not an earlier demo's. Choose another folder with --out."
+        )
+    if photos.exists():
+        shutil.rmtree(photos)
+    out.mkdir(parents=True, exist_ok=True)
+    return photos
+
+
+def _ask(console: Console, config: configs.Config) -> None:
+    """Serve what was pushed on loopback and send it a picture it has not seen."""
+    from pipeline.demo import draw_hand
+    from serving.client import Client
+    from serving.server import ModelServer
+
+    label, seed = _ASKED
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / f"{label}.jpg"
+        draw_hand(label, seed, 200).save(picture, quality=90)
+        server = ModelServer(_NAME, config.push_directory)
+        port = server.start()
+        try:
+            server.wait_until_available(60.0)
+            with Client(f"127.0.0.1:{port}", model=_NAME) as client:
+                start = time.monotonic()
+                [answer] = client.classify([picture])
+                milliseconds = (time.monotonic() - start) * 1000
+        finally:
+            server.stop(grace=1.0)
+    others = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
+    console.print(
+        f"\nasked over gRPC: a new picture of {label} → [bold]{answer.label}[/] "
+        f"{answer.probability:.3f} ({others}) from version {answer.version} "
+        f"in {milliseconds:.0f} ms"
+    )

@@ -1,0 +1,71 @@
+"""``imgpipe run``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from models.errors import ResourceError
+from pipeline.commands.settings import configuration
+from pipeline.config import Config
+
+_COLOURS = {0: "green", 3: "yellow", 4: "yellow"}
+
+
+def run(
+    source: str | None,
+    data: str | None,
+    out: Path | None,
+    settings: Sequence[str],
+    json_file: str | None,
+    start: str | None,
+    dry_run: bool,
+) -> int:
+    """Run, or say what a run would do; returns the exit code."""
+    config = configuration(source, data, out, settings)
+    if dry_run:
+        from pipeline import dry
+
+        Console(highlight=False, soft_wrap=True).print(escape(dry.describe(config)))
+        return 0
+    return run_config(config, json_file, start)
+
+
+def run_config(config: Config, json_file: str | None, start: str | None = None) -> int:
+    """Run a configuration, print how it ended, write the summary; returns the exit code."""
+    from pipeline.run import execute
+
+    outcome = execute(config, start)
+    if json_file:
+        write_summary(outcome.summary, json_file)
+    # With the summary on standard output, people's text moves to standard error.
+    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    colour = _COLOURS.get(outcome.exit_code, "red")
+    console.print(f"\n[bold {colour}]{escape(outcome.verdict)}[/]")
+    push = outcome.summary["push"]
+    if push["status"] in ("pushed", "unchanged"):
+        console.print(f"  model    {escape(push['path'])} ({push['status']})")
+    console.print(f"  report   {escape(outcome.summary['report'])}")
+    console.print(f"  summary  {escape(str(outcome.directory / 'summary.json'))}")
+    if outcome.exit_code:
+        console.print(f"  log      {escape(outcome.summary['log'])}")
+    if push["status"] in ("pushed", "unchanged"):
+        console.print(f"  serve it: imgpipe serve {escape(str(Path(push['path']).parent))}")
+    return outcome.exit_code
+
+
+def write_summary(summary: dict[str, object], target: str) -> None:
+    """Write the summary to a file, or to standard output for "-"."""
+    text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"cannot write --json {target}: {error.strerror}.") from None

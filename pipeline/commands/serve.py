@@ -1,0 +1,31 @@
+"""``imgpipe serve``: the embedded server in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.errors import ConfigError
+
+
+def run(model_dir: Path, host: str, port: int, model: str) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    from components.manifest import version_numbers
+
+    if not model_dir.is_dir():
+        raise ConfigError(f"{model_dir} is no folder. Expected one with numbered versions below.")
+    if not version_numbers(model_dir):
+        below = sorted(child.name for child in model_dir.iterdir())[:5]
+        raise ConfigError(
+            f"{model_dir} holds no numbered version, such as {model_dir / '1'}. "
+            f"It holds: {', '.join(below) or 'nothing'}."
+        )
+    from serving.server.model_server import main
+
+    return main(
+        [
+            f"--model_name={model}",
+            f"--model_base_path={model_dir.absolute()}",
+            f"--host={host}",
+            f"--port={port}",
+        ]
+    )

@@ -1,0 +1,57 @@
+"""From a command's arguments to one configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from models.errors import ConfigError
+from pipeline import config as configs
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with the product."""
+    folder = resources.files("pipeline") / "presets"
+    return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def configuration(
+    source: str | None, data: str | None, out: Path | None, settings: Sequence[str]
+) -> configs.Config:
+    """Configuration from a TOML file, a preset's name or nothing, with overrides.
+
+    Raises:
+      ConfigError: no such file or preset, or bad settings.
+    """
+    extra = list(settings)
+    if data is not None:
+        extra.append(f"data.source={_quoted(data if ':' in data else str(Path(data).absolute()))}")
+    if out is not None:
+        extra.append(f"run.out={_quoted(str(out))}")
+    if source is None:
+        return configs.build({}, extra)
+    path = Path(source)
+    if path.is_dir():
+        raise ConfigError(
+            f"{source} is a folder, expected a TOML file or a preset. For its photographs: "
+            f"imgpipe run --data {source}"
+        )
+    if path.suffix == ".toml" or path.is_file():
+        return configs.load(path, extra)
+    known = presets()
+    if source not in known:
+        close = difflib.get_close_matches(source, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"presets: {', '.join(known)}."
+        raise ConfigError(f"no config file and no preset named {source!r}; {hint}")
+    preset = resources.files("pipeline") / "presets" / f"{source}.toml"
+    with resources.as_file(preset) as file:
+        return configs.load(file, extra)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; JSON's escapes are TOML's."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
