@@ -61,15 +61,17 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     """
     from keras import layers, ops
 
-    x = layers.Dropout(settings.dropout, dtype="float32", name="head_dropout")(features)
+    x = layers.Dropout(settings.dropout, dtype="float32", name="classifier_dropout")(features)
     if settings.hidden_units:
         hidden = layers.Dense(
-            settings.hidden_units, activation="relu", dtype="float32", name="head_hidden"
+            settings.hidden_units, activation="relu", dtype="float32", name="classifier_hidden"
         )
-        x = layers.Dropout(settings.dropout, dtype="float32", name="head_hidden_dropout")(hidden(x))
+        x = layers.Dropout(settings.dropout, dtype="float32", name="classifier_hidden_dropout")(
+            hidden(x)
+        )
     if not settings.one_unit(classes):
-        return layers.Dense(classes, dtype="float32", name="head")(x)
-    return ops.pad(layers.Dense(1, dtype="float32", name="head")(x), [[0, 0], [1, 0]])
+        return layers.Dense(classes, dtype="float32", name="classifier")(x)
+    return ops.pad(layers.Dense(1, dtype="float32", name="classifier")(x), [[0, 0], [1, 0]])
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:

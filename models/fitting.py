@@ -87,11 +87,11 @@ def fit_head(
     with _deterministic(settings.seed):
         model = build_head(train.features.shape[1], classes, settings)
         model.compile(
-            keras.optimizers.Adam(settings.learning_rate),
-            keras.losses.CategoricalCrossentropy(
+            optimizer=keras.optimizers.Adam(settings.learning_rate),
+            loss=keras.losses.CategoricalCrossentropy(
                 from_logits=True, label_smoothing=settings.label_smoothing
             ),
-            [keras.metrics.CategoricalAccuracy(name="accuracy")],
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             steps_per_execution=-(-len(train) // settings.batch_size),
             jit_compile=False,
         )
@@ -109,6 +109,7 @@ def fit_head(
             validation_data=_dataset(validation, classes, _VALIDATION_ROWS, None),
             epochs=settings.epochs,
             callbacks=callbacks,
+            shuffle=False,  # the dataset shuffles by itself
             verbose=0,
         )
     seconds = time.perf_counter() - started

@@ -1,0 +1,103 @@
+"""Writing the SavedModel that is evaluated, blessed and served.
+
+Through ``keras.export.ExportArchive`` and nothing else: what ``tf.saved_model.save`` makes of a
+Keras 3 model loads everywhere and then fails every request in a graph session, which is how
+TensorFlow Serving runs it (tensorflow/serving#2250).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from models import feature_names as names
+from models import preprocess
+from models.classifier import Classifier
+from models.signatures import SERVING_DEFAULT, signatures
+
+if TYPE_CHECKING:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: class names in label order, one a line
+WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: the name TF Serving reads
+
+_WARMUP_QUALITY: Final = 90  # JPEG quality of the re-encoded warm-up images
+
+
+def export(
+    classifier: Classifier,
+    directory: str,
+    *,
+    top_k: int = 5,
+    warmup_images: Sequence[bytes] = (),
+) -> None:
+    """Write the SavedModel with every signature, the vocabulary and the warm-up requests.
+
+    Args:
+        classifier: The trained network.
+        directory: Where saved_model.pb goes; made when missing.
+        top_k: How many classes the top_k outputs hold, cut to the number there are.
+        warmup_images: Encoded images a server runs before it says it is ready; they are stored at
+            the model's own size. A grey one stands in when there are none.
+    """
+    import keras
+    import tensorflow as tf
+
+    archive = keras.export.ExportArchive()
+    archive.track(classifier.network)
+    for name, function in signatures(classifier, top_k).items():
+        archive.add_endpoint(name, function)
+    with tempfile.TemporaryDirectory(prefix="imgpipe-") as temporary:
+        vocabulary = Path(temporary) / VOCABULARY_FILE
+        vocabulary.write_text("".join(f"{name}\n" for name in classifier.vocabulary), "utf-8")
+        # The archive's own `track` takes no asset but a lookup table, and a table carries the
+        # path of its file as a name that two models loaded in one process would share.
+        archive._tf_trackable.vocabulary = tf.saved_model.Asset(str(vocabulary))
+        archive.write_out(directory, verbose=False)
+    small = [_shrunk(image, classifier.image_size) for image in warmup_images]
+    write_warmup(classifier.network.name, small or [_grey(classifier.image_size)], directory)
+
+
+def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> None:
+    """Write assets.extra/tf_serving_warmup_requests: each image alone, then all in one request."""
+    import tensorflow as tf
+
+    folder = f"{directory.rstrip('/')}/assets.extra"
+    tf.io.gfile.makedirs(folder)
+    batches = [[image] for image in images] + ([list(images)] if len(images) > 1 else [])
+    with tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
+        for log in _warmup_logs(model_name, batches):
+            writer.write(log.SerializeToString(deterministic=True))
+
+
+def _warmup_logs(
+    model_name: str, batches: Iterable[Sequence[bytes]]
+) -> Iterable[prediction_log_pb2.PredictionLog]:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    for batch in batches:
+        log = prediction_log_pb2.PredictionLog()
+        request = log.predict_log.request
+        request.model_spec.name = model_name
+        request.model_spec.signature_name = SERVING_DEFAULT
+        tensor = tf.make_tensor_proto(list(batch), tf.string, [len(batch)])
+        request.inputs[names.IMAGE_BYTES].CopyFrom(tensor)
+        yield log
+
+
+def _shrunk(image: bytes, image_size: int) -> bytes:
+    """The image as a JPEG of the model's own size: a request like any other, and small."""
+    import tensorflow as tf
+
+    pixels = tf.cast(tf.round(preprocess.decode_and_resize(image, image_size)), tf.uint8)
+    return bytes(tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY).numpy())
+
+
+def _grey(image_size: int) -> bytes:
+    import tensorflow as tf
+
+    pixels = tf.fill([image_size, image_size, 3], tf.constant(127, tf.uint8))
+    return bytes(tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY).numpy())

@@ -1,0 +1,134 @@
+"""The functions a served model answers, as plain TensorFlow graphs over one classifier.
+
+| signature | input | outputs |
+|---|---|---|
+| serving_default | image_bytes string [N] | the five of `answer` |
+| serving_pixels | pixels uint8 [N, H, W, 3] | the same |
+| serving_examples | examples string [N], serialised tf.Examples with `image_bytes` | the same |
+| features | image_bytes string [N] | features float32 [N, D] |
+| cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
+
+Everything an image needs is inside (decode, resize, normalise), only core ops are used, and an
+image that cannot be decoded fails the request with INVALID_ARGUMENT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from models import feature_names as names
+from models import preprocess
+from models.classifier import FEATURES, LOGITS, PROBABILITIES, Classifier
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SERVING_DEFAULT: Final = "serving_default"
+SERVING_PIXELS: Final = "serving_pixels"
+SERVING_EXAMPLES: Final = "serving_examples"
+FEATURE_VECTORS: Final = "features"
+CAM: Final = "cam"
+
+
+def signatures(
+    classifier: Classifier, top_k: int
+) -> dict[str, tf.types.experimental.GenericFunction]:
+    """All signatures by name, each traced once; `top_k` is cut to the number of classes."""
+    import tensorflow as tf
+
+    size = classifier.image_size
+
+    def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(classifier, preprocess.batch_decode(image_bytes, size), top_k)
+
+    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(classifier, preprocess.resize(pixels, size), top_k)
+
+    def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
+        return from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
+
+    def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels = preprocess.batch_decode(image_bytes, size)
+        return {FEATURES: classifier.network(pixels, training=False)[FEATURES]}
+
+    def cam(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return grad_cam(classifier, preprocess.batch_decode(image_bytes, size))
+
+    encoded = tf.TensorSpec([None], tf.string, name=names.IMAGE_BYTES)
+    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    return {
+        SERVING_DEFAULT: _traced(from_bytes, encoded),
+        SERVING_PIXELS: _traced(from_pixels, pixels),
+        SERVING_EXAMPLES: _traced(from_examples, examples),
+        FEATURE_VECTORS: _traced(features, encoded),
+        CAM: _traced(cam, encoded),
+    }
+
+
+def answer(classifier: Classifier, pixels: tf.Tensor, top_k: int) -> dict[str, tf.Tensor]:
+    """What a classification request gets for pixels float32 [N, S, S, 3].
+
+    label string [N]; classes string [N, C] in vocabulary order; probabilities float32 [N, C];
+    top_k_classes string [N, k] and top_k_probabilities float32 [N, k], highest first.
+    """
+    import tensorflow as tf
+
+    probabilities = classifier.network(pixels, training=False)[PROBABILITIES]
+    count = len(classifier.vocabulary)
+    vocabulary = tf.constant(classifier.vocabulary)
+    top = tf.math.top_k(probabilities, k=min(top_k, count))
+    rows = tf.shape(probabilities)[0]
+    return {
+        names.LABEL: _label(classifier, probabilities),
+        "classes": tf.ensure_shape(tf.tile(vocabulary[None], [rows, 1]), [None, count]),
+        PROBABILITIES: probabilities,
+        "top_k_classes": tf.gather(vocabulary, top.indices),
+        "top_k_probabilities": top.values,
+    }
+
+
+def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Where the evidence for the top class lies (Grad-CAM, Selvaraju et al. 2017).
+
+    cam float32 [N, h, w] in 0..1, 0 throughout where nothing speaks for the class. The gradient is
+    that of the top logit above the mean of all: softmax sees no common shift of the logits, and
+    the first logit of a binary head is the constant 0.
+    """
+    import tensorflow as tf
+
+    feature_map = classifier.trunk(pixels, training=False)
+    with tf.GradientTape() as tape:
+        tape.watch(feature_map)
+        outputs = classifier.tail(feature_map, training=False)
+        logits = outputs[LOGITS]
+        score = tf.reduce_max(logits, axis=1) - tf.reduce_mean(logits, axis=1)
+    weights = tf.reduce_mean(tape.gradient(score, feature_map), axis=[1, 2], keepdims=True)
+    cam = tf.nn.relu(tf.reduce_sum(weights * feature_map, axis=-1))
+    cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
+    probabilities = outputs[PROBABILITIES]
+    return {
+        CAM: cam,
+        names.LABEL: _label(classifier, probabilities),
+        PROBABILITIES: probabilities,
+    }
+
+
+def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
+    """String [N]: the class of the highest probability, the first of equal ones."""
+    import tensorflow as tf
+
+    return tf.gather(tf.constant(classifier.vocabulary), tf.argmax(probabilities, axis=1))
+
+
+def _traced(
+    function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec
+) -> tf.types.experimental.GenericFunction:
+    """A tf.function traced for `spec`; never XLA, which is many times slower on a CPU."""
+    import tensorflow as tf
+
+    traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
+    traced.get_concrete_function()
+    return traced

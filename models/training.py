@@ -1,0 +1,142 @@
+"""`run_fn`: from the feature bank and the image examples to an exported model.
+
+TFX's GenericExecutor finds it by its path, ``models.training.run_fn``. The head trains on stored
+features alone; the images are read only for the warm-up requests and the parity record.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models import feature_names as names
+from models.bank import read_split
+from models.classifier import Classifier, build_classifier
+from models.errors import ConfigError
+from models.export import export
+from models.fitting import fit_head
+from models.settings import ModelSettings, check_vocabulary
+
+HISTORY_FILE: Final = "history.json"
+PARITY_FILE: Final = "parity.tfrecord"
+TENSORBOARD_FOLDER: Final = "tensorboard"
+
+#: Of how many images of a split the ones for warm-up and parity are picked.
+_IMAGES_LOOKED_AT: Final = 1000
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The Trainer's custom config.
+
+    Attributes:
+        model: Settings of head and training.
+        vocabulary: Class names in label order.
+        bank_uri: Where FeatureBank's artifact lies.
+        top_k: Classes in the top_k outputs.
+        warmup_images: Images in the warm-up requests.
+        parity_images: Images whose probabilities are recorded, see `write_parity`.
+    """
+
+    model: ModelSettings
+    vocabulary: tuple[str, ...]
+    bank_uri: str
+    top_k: int = 5
+    warmup_images: int = 4
+    parity_images: int = 16
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
+        """From custom_config; names it does not know belong to others and are passed over.
+
+        Raises:
+            ConfigError: A part is missing, or is not what it should be.
+        """
+        missing = [name for name in ("model", "vocabulary", "bank_uri") if name not in config]
+        if missing:
+            raise ConfigError(
+                f"trainer: custom_config lacks {', '.join(missing)}. Received: {sorted(config)}"
+            )
+        limits = {
+            name: int(config[name])
+            for name in ("top_k", "warmup_images", "parity_images")
+            if name in config
+        }
+        return cls(
+            ModelSettings.from_mapping(config["model"]),
+            check_vocabulary(config["vocabulary"]),
+            str(config["bank_uri"]),
+            **limits,
+        )
+
+
+def run_fn(fn_args: Any) -> None:
+    """Train and export; called by TFX's GenericExecutor.
+
+    Reads `fn_args.custom_config` (see `TrainerConfig`) and `fn_args.eval_files` (patterns of image
+    examples); writes the SavedModel to `fn_args.serving_model_dir` and history.json,
+    parity.tfrecord and tensorboard/ to `fn_args.model_run_dir`.
+    """
+    config = TrainerConfig.from_mapping(fn_args.custom_config)
+    classes = len(config.vocabulary)
+    train = read_split(config.bank_uri, names.TRAIN, classes)
+    validation = read_split(config.bank_uri, names.VALIDATION, classes).clean()
+    run_dir = Path(fn_args.model_run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    fit = fit_head(train, validation, classes, config.model, run_dir / TENSORBOARD_FOLDER)
+    (run_dir / HISTORY_FILE).write_text(json.dumps(fit.history(), indent=1), "utf-8")
+    classifier = build_classifier(fit.head, config.vocabulary, config.model)
+    images = some_images(fn_args.eval_files, max(config.warmup_images, config.parity_images))
+    write_parity(classifier, images[: config.parity_images], run_dir / PARITY_FILE)
+    export(
+        classifier,
+        fn_args.serving_model_dir,
+        top_k=config.top_k,
+        warmup_images=images[: config.warmup_images],
+    )
+
+
+def some_images(patterns: Iterable[str], count: int) -> list[bytes]:
+    """At most `count` encoded images from files of image examples, the same ones every time.
+
+    They are those of the smallest content hash among the first thousand, so that the order in
+    which a source lists its classes does not matter.
+    """
+    import tensorflow as tf
+
+    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    if not files or count < 1:
+        return []
+    spec = {
+        names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),
+        names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
+    }
+    dataset = tf.data.TFRecordDataset(files).take(_IMAGES_LOOKED_AT)
+    dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
+    pairs = ((one[names.IMAGE_HASH], one[names.IMAGE_BYTES]) for one in dataset.as_numpy_iterator())
+    return [image for _, image in heapq.nsmallest(count, pairs)]
+
+
+def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
+    """Record what the trained model, in memory, answers for some images.
+
+    One tf.Example an image with `image_bytes` and `probabilities`: whatever serves this model must
+    give the same numbers for the same bytes.
+    """
+    import tensorflow as tf
+
+    answers = classifier.probabilities(images)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for image, row in zip(images, answers, strict=True):
+            feature = {
+                names.IMAGE_BYTES: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+                names.PROBABILITIES: tf.train.Feature(
+                    float_list=tf.train.FloatList(value=row.tolist())
+                ),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString(deterministic=True))
