@@ -46,7 +46,7 @@ def export(
     import tensorflow as tf
 
     archive = keras.export.ExportArchive()
-    archive.track(classifier.network)
+    # No `track`: endpoints bring their variables, and the network's would be saved a second time.
     for name, function in signatures(classifier, top_k).items():
         archive.add_endpoint(name, function)
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as temporary:

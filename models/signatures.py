@@ -14,7 +14,7 @@ image that cannot be decoded fails the request with INVALID_ARGUMENT.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from models import feature_names as names
@@ -38,20 +38,26 @@ def signatures(
     import tensorflow as tf
 
     size = classifier.image_size
+    # One function in the SavedModel's library that the signatures share, not a copy in each.
+    network = tf.function(
+        lambda pixels: classifier.network(pixels, training=False),
+        input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
+        autograph=False,
+        jit_compile=False,
+    )
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(classifier, preprocess.batch_decode(image_bytes, size), top_k)
+        return answer(classifier, network(preprocess.batch_decode(image_bytes, size)), top_k)
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(classifier, preprocess.resize(pixels, size), top_k)
+        return answer(classifier, network(preprocess.resize(pixels, size)), top_k)
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
         return from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
 
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels = preprocess.batch_decode(image_bytes, size)
-        return {FEATURES: classifier.network(pixels, training=False)[FEATURES]}
+        return {FEATURES: network(preprocess.batch_decode(image_bytes, size))[FEATURES]}
 
     def cam(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return grad_cam(classifier, preprocess.batch_decode(image_bytes, size))
@@ -68,15 +74,17 @@ def signatures(
     }
 
 
-def answer(classifier: Classifier, pixels: tf.Tensor, top_k: int) -> dict[str, tf.Tensor]:
-    """What a classification request gets for pixels float32 [N, S, S, 3].
+def answer(
+    classifier: Classifier, outputs: Mapping[str, tf.Tensor], top_k: int
+) -> dict[str, tf.Tensor]:
+    """What a classification request gets, from the network's outputs.
 
     label string [N]; classes string [N, C] in vocabulary order; probabilities float32 [N, C];
     top_k_classes string [N, k] and top_k_probabilities float32 [N, k], highest first.
     """
     import tensorflow as tf
 
-    probabilities = classifier.network(pixels, training=False)[PROBABILITIES]
+    probabilities = outputs[PROBABILITIES]
     count = len(classifier.vocabulary)
     vocabulary = tf.constant(classifier.vocabulary)
     top = tf.math.top_k(probabilities, k=min(top_k, count))
