@@ -1,0 +1,239 @@
+"""The judgement of a whole Examples artifact on any Beam engine: kept, metadata, quarantine.
+
+Two passes over the shard files. The first asks the checks and sends (hash, path, split, label) of
+what passes to the grouping of duplicates; the second asks again (nearly free) and writes. Image
+bytes never travel between stages, so memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import apache_beam as beam
+
+from components import checks
+from components.checks import duplicates, quarantine
+from components.checks.base import Record, Settings, Verdict
+from components.sources.reading import decode_error, make_example
+from components.sources.records import (
+    ShardWriter,
+    first,
+    read_examples,
+    shard_files,
+    shard_path,
+    text,
+)
+from models import feature_names as names
+from models import progress
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_KEPT, _METADATA = "kept", "metadata"
+_STATISTICS_FEATURES = (*names.METADATA, names.SPLIT)
+
+
+@dataclass(frozen=True)
+class Places:
+    """URIs that the filter reads from and writes to."""
+
+    examples: str
+    kept: str
+    metadata: str
+    quarantine: str
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    split: str
+    number: int
+    of: int
+
+
+@dataclass
+class _Account:
+    """What one shard file came to; small, and gathered."""
+
+    read: int = 0
+    kept: dict[str, dict[str, int]] = field(default_factory=dict)  # split → label → images
+    rejects: list[quarantine.Reject] = field(default_factory=list)
+    repairs: list[quarantine.Finding] = field(default_factory=list)
+    warnings: list[quarantine.Finding] = field(default_factory=list)
+
+    def keep(self, record: Record) -> None:
+        labels = self.kept.setdefault(record.split, {})
+        labels[record.label] = labels.get(record.label, 0) + 1
+
+
+def to_record(example: tf.train.Example) -> Record:
+    """The view of an Example that checks are asked about."""
+    return Record(
+        path=text(example, names.PATH),
+        label=text(example, names.LABEL),
+        label_index=first(example, names.LABEL_INDEX, -1),
+        split=text(example, names.SPLIT),
+        image_hash=text(example, names.IMAGE_HASH),
+        width=first(example, names.WIDTH, 0),
+        height=first(example, names.HEIGHT, 0),
+        format=text(example, names.FORMAT),
+        mode=text(example, names.MODE),
+        byte_size=first(example, names.BYTE_SIZE, 0),
+        frames=first(example, names.FRAMES, 1),
+        read_error=text(example, names.READ_ERROR),
+        decode_error=text(example, names.DECODE_ERROR),
+        data=first(example, names.IMAGE_BYTES, b""),
+    )
+
+
+def judge(record: Record, settings: Settings) -> checks.Judgement:
+    """The checks' judgement; a repair counts only when the serving op decodes what it gave."""
+    judgement = checks.judge(record, settings)
+    if judgement.repair is None or judgement.repair.data is None:
+        return judgement
+    _, error = decode_error(judgement.repair.data)
+    if not error:
+        return judgement
+    verdict = Verdict(checks.decodable.UNDECODABLE, f"even as PNG: {error}")
+    return checks.Judgement(reject=verdict, override=checks.decodable.CHECK.override)
+
+
+class _Candidates(beam.DoFn):
+    """First pass: (content hash, copy) of every record that no check rejects."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def process(self, file: _File) -> Iterator[tuple[str, duplicates.Copy]]:
+        for example in read_examples(file.path):
+            record = to_record(example)
+            if judge(record, self._settings).reject is None:
+                copy = duplicates.Copy(record.path, record.split, record.label)
+                yield record.image_hash, copy
+
+
+def _drops(group: tuple[str, Iterable[duplicates.Copy]]) -> list[tuple[str, duplicates.Drop]]:
+    return [(drop.path, drop) for drop in duplicates.resolve(group[1])]
+
+
+class _Write(beam.DoFn):
+    """Second pass: each record goes to the kept and metadata files or to quarantine."""
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        self._settings = settings
+        self._places = places
+
+    def process(self, file: _File, drops: Mapping[str, duplicates.Drop]) -> Iterator[_Account]:
+        account = _Account()
+        paths = {
+            key: shard_path(uri, file.split, file.number, file.of)
+            for key, uri in ((_KEPT, self._places.kept), (_METADATA, self._places.metadata))
+        }
+        with ShardWriter(paths) as writer:
+            for example in read_examples(file.path):
+                account.read += 1
+                self._one(example, drops, writer, account)
+                progress.advance(1, "images")
+        yield account
+
+    def _one(
+        self,
+        example: tf.train.Example,
+        drops: Mapping[str, duplicates.Drop],
+        writer: ShardWriter,
+        account: _Account,
+    ) -> None:
+        record = to_record(example)
+        judgement = judge(record, self._settings)
+        reject = self._reject(record, judgement, drops.get(record.path))
+        if reject is not None:
+            stored = quarantine.store(self._places.quarantine, record, reject.reason)
+            account.rejects.append(dataclasses.replace(reject, stored=stored))
+            return
+        if judgement.repair is not None and judgement.repair.data is not None:
+            _replace(example, names.IMAGE_BYTES, judgement.repair.data)
+            _replace(example, names.DECODE_ERROR, b"")
+            account.repairs.append(quarantine.finding(record, judgement.repair))
+        account.warnings += [quarantine.finding(record, warn) for warn in judgement.warnings]
+        account.keep(record)
+        writer.write(_KEPT, example)
+        writer.write(_METADATA, metadata_of(example))
+
+    def _reject(
+        self, record: Record, judgement: checks.Judgement, drop: duplicates.Drop | None
+    ) -> quarantine.Reject | None:
+        if judgement.reject is not None:
+            verdict = judgement.reject
+            return quarantine.reject(record, verdict.reason, verdict.detail, judgement.override)
+        if drop is not None:
+            override = duplicates.OVERRIDES[drop.reason]
+            return quarantine.reject(record, drop.reason, drop.detail, override, drop.kept_copy)
+        return None
+
+
+def _replace(example: tf.train.Example, name: str, value: bytes) -> None:
+    example.features.feature[name].bytes_list.value[:] = [value]
+
+
+def metadata_of(example: tf.train.Example) -> tf.train.Example:
+    """The features that have a distribution: what statistics, schema and anomalies look at."""
+    values = {name: first(example, name) for name in _STATISTICS_FEATURES}
+    return make_example({name: value for name, value in values.items() if value is not None})
+
+
+def _files(uri: str) -> list[_File]:
+    found = []
+    for split in names.SPLITS:
+        paths = shard_files(uri, split)
+        found += [_File(path, split, number, len(paths)) for number, path in enumerate(paths)]
+    return found
+
+
+def filter_examples(
+    pipeline: beam.Pipeline, places: Places, settings: Settings, vocabulary: tuple[str, ...]
+) -> dict[str, Any]:
+    """Judge every record of `places.examples`; returns the quarantine's summary.
+
+    Raises RuntimeError when records in are not records kept plus rejected: a defect, never data.
+    """
+    checks.validate(settings)
+    ingested = quarantine.ingest_summary(places.examples)
+    with pipeline as root:
+        files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
+        drops = (
+            files
+            | "Judge" >> beam.ParDo(_Candidates(settings))
+            | "By content" >> beam.GroupByKey()
+            | "Resolve" >> beam.FlatMap(_drops)
+        )
+        (
+            files
+            | "Write" >> beam.ParDo(_Write(settings, places), drops=beam.pvalue.AsDict(drops))
+            | "Gather" >> beam.combiners.ToList()
+            | "Quarantine" >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested)
+        )
+    summary = quarantine.read_summary(places.quarantine)
+    quarantine.check_conservation(summary, ingested.get("images"))
+    return summary
+
+
+def _write_quarantine(
+    accounts: list[_Account], uri: str, vocabulary: tuple[str, ...], ingested: dict[str, Any]
+) -> None:
+    kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
+    for account in accounts:
+        for split, labels in account.kept.items():
+            for label, count in labels.items():
+                kept[split][label] = kept[split].get(label, 0) + count
+    quarantine.write(
+        uri,
+        images=sum(account.read for account in accounts),
+        kept=kept,
+        rejects=[reject for account in accounts for reject in account.rejects],
+        repairs=[repair for account in accounts for repair in account.repairs],
+        warnings=[warning for account in accounts for warning in account.warnings],
+        notes=ingested.get("notes", []),
+    )

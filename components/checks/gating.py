@@ -1,0 +1,161 @@
+"""Whether the data of a run may be trained on: reasons against it, each with what to do.
+
+Pure functions over the quarantine's summary and TFDV's anomalies; `components.data_gate` is the
+component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+from models import feature_names as names
+
+_CLASSES_SHOWN = 5  # reasons alike after which the rest is only counted in the message
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What the gate demands."""
+
+    vocabulary: tuple[str, ...]
+    minimum: Mapping[str, int] = field(default_factory=dict)  # split → images each class needs
+    allow_missing_classes: bool = False  # classes of the vocabulary that no image has
+    max_rejected_share: float = 0.1
+    schema_path: str = ""  # of the accepted schema, for the advice
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One thing that is wrong."""
+
+    kind: str  # no_images, missing_class, too_few, rejected_share, anomaly, lost
+    subject: str  # class or feature, "" for the whole
+    split: str
+    expected: str
+    seen: str
+    advice: str
+
+    def sentence(self) -> str:
+        """For people: what, where, expected, seen, what to do."""
+        place = f" in {self.split}" if self.split else ""
+        about = f" {self.subject!r}" if self.subject else ""
+        title = self.kind.replace("_", " ")
+        return f"{title}{about}{place}: expected {self.expected}, seen {self.seen}; {self.advice}"
+
+
+def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+    """Classes without enough images in a split; one reason for a class without any."""
+    kept = summary["by_split"]
+    reasons = []
+    for name in settings.vocabulary:
+        counts = {split: kept.get(split, {}).get(name, 0) for split in names.SPLITS}
+        if not any(counts.values()):
+            if not settings.allow_missing_classes:
+                advice = "add images, remove its folder, or set gate.allow_missing_classes"
+                reasons.append(Reason("missing_class", name, "", "images", "none", advice))
+            continue
+        for split, count in counts.items():
+            least = settings.minimum.get(split, 0)
+            if count < least:
+                advice = f"add images of {name}, or lower gate.min_{split}"
+                seen = str(count)
+                reasons.append(Reason("too_few", name, split, f"at least {least}", seen, advice))
+    return reasons
+
+
+def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+    """Too large a part of the images in quarantine, or none left at all."""
+    images, rejected = summary["in"], summary["rejected"]
+    by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
+    if not summary["kept"]:
+        advice = "see the quarantine for each file"
+        seen = f"{images} in, all rejected ({by_reason})" if images else "an empty source"
+        return [Reason("no_images", "", "", "at least one good image", seen, advice)]
+    if rejected / images <= settings.max_rejected_share:
+        return []
+    return [
+        Reason(
+            "rejected_share",
+            "",
+            "",
+            f"at most {settings.max_rejected_share:.1%} of the images",
+            f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
+            "see the quarantine for each file, or raise gate.max_rejected_share",
+        )
+    ]
+
+
+def anomalous(
+    anomalies: Mapping[str, anomalies_pb2.Anomalies],
+    summary: Mapping[str, Any],
+    settings: GateSettings,
+) -> list[Reason]:
+    """TFDV's anomalies; an empty split has none of its own (`too_few` judges it)."""
+    where = settings.schema_path or "the accepted schema"
+    advice = f"if this is right, remove {where} and run again: a new schema is inferred"
+    reasons = []
+    for split, found in anomalies.items():
+        if not sum(summary["by_split"].get(split, {}).values()):
+            continue
+        for feature in sorted(found.anomaly_info):
+            info = found.anomaly_info[feature]
+            seen = _words(info)
+            expected = "what the schema allows"
+            reasons.append(Reason("anomaly", feature, split, expected, seen, advice))
+        for reason in found.dataset_anomaly_info.reason:
+            seen = _words(reason)
+            reasons.append(Reason("anomaly", "", split, "what the schema allows", seen, advice))
+    return reasons
+
+
+def _words(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:
+    """TFDV's own words, without the full stop that would end our sentence."""
+    return (info.description or info.short_description).strip().rstrip(".")
+
+
+def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason]:
+    """Statistics over another number of images than were kept (split → examples counted)."""
+    reasons = []
+    for split, labels in summary["by_split"].items():
+        kept = sum(labels.values())
+        counted = examples.get(split, 0)
+        if counted != kept:
+            advice = "the artifacts do not belong together; run again from ImageFilter"
+            reasons.append(Reason("lost", "", split, f"{kept} images", str(counted), advice))
+    return reasons
+
+
+def judge(
+    summary: Mapping[str, Any],
+    anomalies: Mapping[str, anomalies_pb2.Anomalies],
+    examples: Mapping[str, int],
+    settings: GateSettings,
+) -> list[Reason]:
+    """All reasons against the data; an empty list is a pass."""
+    shares = rejected_share(summary, settings)
+    if any(reason.kind == "no_images" for reason in shares):
+        return shares
+    return [
+        *lost(examples, summary),
+        *shares,
+        *too_few(summary, settings),
+        *anomalous(anomalies, summary, settings),
+    ]
+
+
+def refusal(reasons: list[Reason]) -> str:
+    """The message of a refusal: every reason; many of one kind are named in short."""
+    kinds: dict[str, list[Reason]] = {}
+    for reason in reasons:
+        kinds.setdefault(reason.kind, []).append(reason)
+    lines = [f"the data was refused for {len(reasons)} reason{'s' * (len(reasons) > 1)}:"]
+    for alike in kinds.values():
+        lines += [f"- {reason.sentence()}" for reason in alike[:_CLASSES_SHOWN]]
+        if rest := alike[_CLASSES_SHOWN:]:
+            short = [f"{r.subject or 'all'}{f' in {r.split}' * bool(r.split)}" for r in rest]
+            lines.append(f"- {alike[0].kind.replace('_', ' ')}, the same for " + ", ".join(short))
+    return "\n".join(lines)

@@ -1,0 +1,62 @@
+"""ImageExampleGen: photographs in, one tf.Example a file out.
+
+A plain component instead of TFX's FileBasedExampleGen: that one's driver fingerprints by
+modification time and does not run on Kubeflow. What a driver would find out (`fingerprint`,
+`vocabulary`) is a parameter, so `touch` changes nothing and one new photograph is noticed.
+The work itself is in `components.sources.ingest`.
+"""
+
+import json
+
+import apache_beam as beam
+from tfx import v1 as tfx
+from tfx.components.util import examples_utils
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter
+from tfx.proto import example_gen_pb2
+from tfx.types import standard_artifacts
+
+from components.sources.ingest import IngestSettings, ingest
+from components.sources.records import SPLIT_NAMES_JSON
+from components.sources.splits import SplitRule
+
+
+def describe(examples: standard_artifacts.Examples) -> None:
+    """Set the properties that TFX's readers ask of an Examples artifact of ours."""
+    examples.split_names = SPLIT_NAMES_JSON
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+
+
+@tfx.dsl.components.component(use_beam=True)
+def ImageExampleGen(
+    examples: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
+    source: tfx.dsl.components.Parameter[str],
+    fingerprint: tfx.dsl.components.Parameter[str],
+    vocabulary: tfx.dsl.components.Parameter[str],
+    split_seed: tfx.dsl.components.Parameter[int] = 0,
+    validation_share: tfx.dsl.components.Parameter[float] = 0.1,
+    test_share: tfx.dsl.components.Parameter[float] = 0.1,
+    pixel_limit: tfx.dsl.components.Parameter[int] = 100_000_000,
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Read `source` (a spec for `open_source`).
+
+    Args:
+        examples: Splits train, validation and test, each record with the features of
+            `models.feature_names`; `ingest.json` beside them says what was read.
+        source: Where the photographs are.
+        fingerprint: `Scan.fingerprint` of the source when the run was planned; "" for any.
+        vocabulary: JSON list of class names in sorted order.
+        split_seed: Salt of the content hash that draws the splits.
+        validation_share: Of the images, 0..1.
+        test_share: Of the images, 0..1; not used where the source names its splits.
+        pixel_limit: Pixels; an image with more by its header is not decoded.
+    """
+    settings = IngestSettings(
+        source=source,
+        vocabulary=tuple(json.loads(vocabulary)),
+        rule=SplitRule(split_seed, validation_share, test_share),
+        pixel_limit=pixel_limit,
+        fingerprint=fingerprint,
+    )
+    ingest(beam_pipeline, examples.uri, settings)
+    describe(examples)

@@ -1,0 +1,164 @@
+"""What a file's header says, read with Pillow and without decoding a pixel.
+
+The size is known before any decoder allocates for it, so that a pixel bomb never goes off.
+TensorFlow tells formats apart by their first bytes, Pillow by its plugins; where the two read a
+different size (a file that is valid in two formats), the larger one counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+#: First bytes that name an image format to the serving op.
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+)
+#: Camera files with a second picture for previews: JPEG to every reader, and not an animation.
+_SAME_AS_JPEG = {"MPO"}
+#: The plugins asked. Left out on purpose: EPS (its reader starts Ghostscript) and formats without a
+#: mark of their own, which take any bytes for a picture.
+PILLOW_FORMATS = (
+    *("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
+    *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI", "ICO"),
+)
+_WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats where asking for Exif decodes nothing
+_PALETTE_CHANNELS = {"P": 3, "PA": 4}
+_lock = threading.Lock()  # Pillow's limit and Python's warning filters belong to the process
+
+
+@dataclass(frozen=True)
+class Header:
+    """Pixels, mode and the like; zeros and "" where the header does not say."""
+
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    format: str = ""
+    mode: str = ""
+    frames: int = 1
+    orientation: int = 1  # Exif: 1 upright, 2–8 mirrored or turned
+    error: str = ""  # why Pillow cannot make sense of the header
+
+    @property
+    def pixels(self) -> int:
+        """Width × height."""
+        return self.width * self.height
+
+
+def sniff(data: bytes) -> str:
+    """The format that the first bytes name, as the serving op sees it; "" for none."""
+    for magic, name in _MAGIC:
+        if data.startswith(magic):
+            return name
+    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
+
+
+def _declared_size(data: bytes) -> tuple[int, int]:
+    """Width and height at their fixed places in PNG, GIF, BMP and WebP; (0, 0) elsewhere."""
+    kind = sniff(data)
+    try:
+        if kind == "PNG":
+            return struct.unpack(">II", data[16:24])
+        if kind == "GIF":
+            return struct.unpack("<HH", data[6:10])
+        if kind == "BMP":
+            width, height = struct.unpack("<ii", data[18:26])
+            return abs(width), abs(height)
+        if kind == "WEBP":
+            return _webp_size(data)
+    except struct.error:
+        pass
+    return 0, 0
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Size of a WebP file by its first chunk (RFC 9649): extended, lossless or lossy."""
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        low_w, high_w, low_h, high_h = struct.unpack("<HBHB", data[24:30])
+        return 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
+    if chunk == b"VP8L":
+        (bits,) = struct.unpack("<I", data[21:25])
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if chunk == b"VP8 ":
+        width, height = struct.unpack("<HH", data[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    return 0, 0
+
+
+@contextlib.contextmanager
+def pillow(data: bytes) -> Iterator[Image.Image]:
+    """The opened image, without Pillow's own bomb check and warnings: the caller checks sizes."""
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+                yield image
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
+
+
+def probe(data: bytes, pixel_limit: int) -> Header:
+    """Read the header of an encoded image; never raises, whatever the bytes are.
+
+    `pixel_limit` (pixels) matters for WebP alone, whose header Pillow reads into a full canvas.
+    """
+    declared = _declared_size(data)
+    kind = sniff(data)
+    if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:
+        return Header(width=declared[0], height=declared[1], format=kind)
+    try:
+        with pillow(data) as image:
+            return _describe(image, declared)
+    except UnidentifiedImageError:
+        error = "no image format that Pillow knows"
+    except Exception as problem:  # plugins raise anything from SyntaxError to struct.error
+        error = f"{type(problem).__name__}: {problem}"
+    return Header(width=declared[0], height=declared[1], format=kind, error=error)
+
+
+def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
+    kind = image.format or ""
+    kind = "JPEG" if kind in _SAME_AS_JPEG else kind
+    width, height = max(image.size, declared, key=lambda size: size[0] * size[1])
+    return Header(
+        width=width,
+        height=height,
+        channels=_PALETTE_CHANNELS.get(image.mode, len(image.getbands())),
+        format=kind,
+        mode=image.mode,
+        frames=1 if kind == "JPEG" else _frames(image),
+        orientation=_orientation(image, kind),
+    )
+
+
+def _frames(image: Image.Image) -> int:
+    """Frames of an animation or pages of a document; 1 where counting them fails."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a broken later frame; the first one is what is judged
+        return 1
+
+
+def _orientation(image: Image.Image, kind: str) -> int:
+    """The Exif orientation, 1 where there is none or it is out of range."""
+    if kind not in _WITH_EXIF:
+        return 1
+    try:
+        value = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Exif blocks are broken in many ways, and no reason to lose the image
+        return 1
+    return value if 1 <= value <= 8 else 1
