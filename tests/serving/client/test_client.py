@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -120,9 +121,12 @@ def test_wait_until_a_server_comes_up(models, push, tmp_path):
 
     port = free_port()
     push("half_plus_two", tmp_path, 5)
-    with Client(f"localhost:{port}", "half", wait_for_ready=True) as client:
+    client = Client(f"localhost:{port}", "half", wait_for_ready=True)
+    with client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.wait_until_available, 30)
+        time.sleep(0.3)  # nobody listens yet
         with ModelServer("half", tmp_path, port=port):
-            assert client.wait_until_available(30) == 5
+            assert waiting.result() == 5
             assert client.wait_until_available(30, version=5) == 5
             assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
 
@@ -131,9 +135,13 @@ def test_wait_says_why_a_version_failed(push, warm_up, tmp_path):
     from serving.server import ModelServer
 
     warm_up(push("unservable", tmp_path, 1), {"x": np.zeros((1, 4), np.float32)})
-    with ModelServer("m", tmp_path) as server, Client(server.target, "m") as client:
-        with pytest.raises(Unavailable, match="Version 1 .* failed to load: Could not find variable"):
-            client.wait_until_available(30)
+    words = r"Version 1 .* failed to load: Could not find variable"
+    with (
+        ModelServer("m", tmp_path) as server,
+        Client(server.target, "m") as client,
+        pytest.raises(Unavailable, match=words),
+    ):
+        client.wait_until_available(30)
 
 
 def test_metadata_and_status(client):

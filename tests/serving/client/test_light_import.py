@@ -16,7 +16,9 @@ def run(code: str) -> str:
 
 def test_the_client_does_not_import_tensorflow():
     names = "('tensorflow', 'tensorflow_serving', 'tfx', 'keras', 'apache_beam', 'ml_dtypes')"
-    assert run(f"import sys, serving.client; print([n for n in {names} if n in sys.modules])") == "[]"
+    assert (
+        run(f"import sys, serving.client; print([n for n in {names} if n in sys.modules])") == "[]"
+    )
 
 
 def test_the_server_package_does_not_import_tensorflow_before_use():

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from serving.server import ModelServer
+from serving.server.server import HEALTH_SERVICES
+
+SERVING, NOT_SERVING = (
+    health_pb2.HealthCheckResponse.SERVING,
+    health_pb2.HealthCheckResponse.NOT_SERVING,
+)
+
+
+@pytest.mark.parametrize("service", HEALTH_SERVICES)
+def test_health_follows_the_model(push, tmp_path, service, eventually):
+    with (
+        ModelServer("m", tmp_path, poll_seconds=0.05) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=service)
+        assert stub.Check(request, timeout=10).status == NOT_SERVING
+        push("half_plus_two", tmp_path, 1)
+        server.wait_until_available(30)
+        eventually(lambda: stub.Check(request, timeout=10).status == SERVING)
+
+
+def test_unknown_services_are_not_found(half):
+    with grpc.insecure_channel(half) as channel, pytest.raises(grpc.RpcError) as error:
+        health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service="nope"), timeout=10
+        )
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_watcher_hears_of_the_drain(push, tmp_path):
+    push("half_plus_two", tmp_path, 1)
+    server = ModelServer("m", tmp_path)
+    server.start()
+    server.wait_until_available(30)
+    with grpc.insecure_channel(server.target) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=30
+        )
+        seen = [next(watch).status]
+        while seen[-1] != SERVING:
+            seen.append(next(watch).status)
+        server.stop(2)
+        assert next(watch).status == NOT_SERVING

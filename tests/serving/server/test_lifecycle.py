@@ -1,0 +1,322 @@
+"""Versions come, go, fail and vanish; the one that serves keeps serving."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from serving.client import Client, DeadlineExceeded, NotFound, ServingError
+from serving.server import ModelServer
+from serving.server.status import StatusError
+
+POLL_S = 0.05
+TWO = {"x": np.float32([2.0])}
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """A server of tmp_path/base as model ``m`` and a client of it."""
+    servers = []
+
+    def start(**options):
+        server = ModelServer("m", tmp_path / "base", poll_seconds=POLL_S, **options)
+        server.start()
+        client = Client(server.target, "m")
+        servers.append((server, client))
+        return server, client
+
+    yield start
+    for server, client in servers:
+        client.close()
+        server.stop(5)
+
+
+@pytest.fixture
+def base(tmp_path):
+    path = tmp_path / "base"
+    path.mkdir()
+    return path
+
+
+def states(client) -> list[tuple[int, str]]:
+    try:
+        return [(line.version, line.state) for line in client.status()]
+    except NotFound:
+        return []
+
+
+def test_a_newer_version_takes_over_and_status_is_newest_first(serve, push, base, eventually):
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    assert server.wait_until_available(30) == 1
+    assert client.predict(TWO).outputs["y"].tolist() == [3.0]
+    push("half_plus_three", base, 2)
+    eventually(lambda: states(client) == [(2, "AVAILABLE"), (1, "END")])
+    answer = client.predict(TWO)
+    assert (answer.version, answer.outputs["y"].tolist()) == (2, [4.0])
+    with pytest.raises(NotFound, match=r"Specific\(m, 1\)"):
+        Client(server.target, "m", version=1).predict(TWO)
+
+
+def test_taking_the_newest_away_brings_the_earlier_back(serve, push, base, eventually):
+    push("half_plus_two", base, 1)
+    push("half_plus_three", base, 2)
+    server, client = serve()
+    assert server.wait_until_available(30) == 2
+    assert states(client) == [(2, "AVAILABLE")]
+    shutil.rmtree(base / "2")
+    eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
+    assert client.predict(TWO).version == 1
+
+
+def test_swaps_under_load_fail_no_request(serve, push, base, eventually):
+    """Every answer must be right for the version that it names."""
+    swaps, clients = 12, 6
+    push("half_plus_two", base, 1)
+    server, _ = serve()
+    server.wait_until_available(30)
+    done = threading.Event()
+    failures: list[str] = []
+    counts: list[int] = []
+
+    def ask() -> None:
+        count = 0
+        with Client(server.target, "m", timeout=20) as client:
+            while not done.is_set():
+                try:
+                    answer = client.predict(TWO)
+                except ServingError as error:
+                    failures.append(repr(error))
+                    continue
+                expected = 3.0 if answer.version % 2 else 4.0
+                if answer.outputs["y"].tolist() != [expected]:
+                    failures.append(f"{answer}")
+                count += 1
+        counts.append(count)
+
+    with ThreadPoolExecutor(clients) as pool, Client(server.target, "m") as watcher:
+        futures = [pool.submit(ask) for _ in range(clients)]
+        try:
+            for version in range(2, swaps + 2):
+                push("half_plus_two" if version % 2 else "half_plus_three", base, version)
+                eventually(
+                    lambda v=version: states(watcher)[:2] == [(v, "AVAILABLE"), (v - 1, "END")]
+                )
+            for version in range(swaps + 1, 1, -1):  # and all the way back
+                shutil.rmtree(base / str(version))
+                eventually(lambda v=version: (v - 1, "AVAILABLE") in states(watcher))
+        finally:
+            done.set()
+        for future in futures:
+            future.result()
+    assert failures == []
+    assert sum(counts) > 100
+
+
+def test_a_running_request_keeps_its_version(serve, push, base, eventually):
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    server.wait_until_available(30)
+    client.predict({"steps": np.int32(1)}, "slow")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.predict, {"steps": np.int32(3000)}, "slow")
+        time.sleep(0.1)
+        push("half_plus_three", base, 2)
+        eventually(lambda: (2, "AVAILABLE") in states(client))
+        assert client.predict(TWO).version == 2
+        assert running.result().version == 1
+    eventually(lambda: states(client) == [(2, "AVAILABLE"), (1, "END")])
+
+
+@pytest.mark.parametrize("damage", ["graph", "weights", "manifest"])
+def test_a_bad_new_version_leaves_the_old_one_serving(serve, push, base, eventually, damage):
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    server.wait_until_available(30)
+    bad = base / ".tmp-2"
+    shutil.copytree(base / "1", bad)
+    if damage == "graph":
+        (bad / "saved_model.pb").write_bytes(b"\x08\xff no saved model")
+    elif damage == "weights":
+        (bad / "variables" / "variables.index").write_bytes(b"no index")
+    else:
+        data = (bad / "saved_model.pb").read_bytes()
+        wrong = {"sha256": hashlib.sha256(b"other").hexdigest(), "bytes": len(data)}
+        files = {"files": {"saved_model.pb": wrong}}
+        (bad / "manifest.json").write_text(json.dumps(files))
+    bad.rename(base / "2")
+    eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
+    line = client.status(2)[0]
+    assert line.error_code != 0 and line.error_message and "\n" not in line.error_message
+    assert client.predict(TWO).version == 1
+    time.sleep(4 * POLL_S)  # it is not tried again and again
+    assert states(client) == [(2, "END"), (1, "AVAILABLE")]
+    push("half_plus_three", base, 3)
+    eventually(lambda: states(client)[0] == (3, "AVAILABLE"))
+
+
+def test_a_repaired_version_gets_another_chance(serve, push, base, models, eventually):
+    push("half_plus_two", base, 1)
+    good = (base / "1" / "saved_model.pb").read_bytes()
+    (base / "1" / "saved_model.pb").write_bytes(b"no graph")
+    server, client = serve()
+    with pytest.raises(StatusError, match="Version 1 of model m failed to load"):
+        server.wait_until_available(30)
+    (base / "1" / "saved_model.pb").write_bytes(good)
+    eventually(lambda: states(client) == [(1, "AVAILABLE")])
+
+
+def test_warm_up_runs_before_available_and_its_failure_fails_the_load(
+    serve, push, base, warm_up, eventually
+):
+    warm_up(push("half_plus_two", base, 1), TWO)
+    server, client = serve()
+    assert server.wait_until_available(30) == 1
+    bad = push("unservable", base.parent / "aside", 2)
+    warm_up(bad, {"x": np.zeros((1, 4), np.float32)})
+    bad.rename(base / "2")
+    eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
+    assert "Could not find variable" in client.status(2)[0].error_message
+    assert client.predict(TWO).version == 1
+
+
+def test_without_warm_up_the_same_export_is_available_and_cannot_run(serve, push, base):
+    """As under TensorFlow Serving: only a request finds it out."""
+    push("unservable", base, 1)
+    server, client = serve()
+    assert server.wait_until_available(30) == 1
+    with pytest.raises(ServingError, match="Could not find variable"):
+        client.predict({"x": np.zeros((1, 4), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"not a record file at all", "TFRecord format"), (None, "exceeds the maximum")],
+)
+def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up, content, words):
+    version = push("half_plus_two", base.parent / "aside", 1)
+    warm_up(version, TWO, count=1001)
+    if content is not None:
+        (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(content)
+    version.rename(base / "1")
+    server, _ = serve()
+    with pytest.raises(StatusError, match=words):
+        server.wait_until_available(30)
+
+
+def test_a_slow_copy_is_never_loaded_half(serve, push, base, models, eventually):
+    """Files arrive one by one under the number itself, saved_model.pb among the first."""
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    server.wait_until_available(30)
+    source = models / "half_plus_three"
+    (base / "2" / "variables").mkdir(parents=True)
+    names = ["saved_model.pb", "variables/variables.index"]
+    last = "variables/variables.data-00000-of-00001"
+    seen = set()
+    for name in names:
+        shutil.copy(source / name, base / "2" / name)
+        for _ in range(4):
+            time.sleep(POLL_S)
+            if name != "saved_model.pb":
+                seen.update(states(client))
+                assert client.predict(TWO).version == 1
+    shutil.copy(source / last, base / "2" / ".part")
+    (base / "2" / ".part").rename(base / "2" / last)
+    eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 5)
+    assert client.predict(TWO).outputs["y"].tolist() == [4.0]
+
+
+def test_an_incomplete_version_is_shown_as_start(serve, base, eventually):
+    (base / "3").mkdir()
+    server, client = serve()
+    eventually(lambda: states(client) == [(3, "START")])
+    with pytest.raises(StatusError, match=r"saved_model\.pb is not there"):
+        server.wait_until_available(0.3)
+
+
+def test_a_base_path_that_vanishes_or_empties_changes_nothing(serve, push, base):
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    server.wait_until_available(30)
+    away = base.with_name("away")
+    base.rename(away)
+    for _ in range(6):
+        time.sleep(POLL_S)
+        assert client.predict(TWO).version == 1
+    base.mkdir()
+    for _ in range(6):
+        time.sleep(POLL_S)
+        assert client.predict(TWO).version == 1
+    assert states(client) == [(1, "AVAILABLE")]
+
+
+def test_a_base_path_that_comes_later(serve, push, tmp_path):
+    server, client = serve()
+    with pytest.raises(StatusError, match="cannot be read"):
+        server.wait_until_available(0.3)
+    assert states(client) == []
+    push("half_plus_two", tmp_path / "base", 1)
+    assert server.wait_until_available(30) == 1
+
+
+def test_poll_zero_looks_once(push, base):
+    push("half_plus_two", base, 1)
+    with ModelServer("m", base, poll_seconds=0) as server, Client(server.target, "m") as client:
+        server.wait_until_available(30)
+        push("half_plus_three", base, 2)
+        time.sleep(0.5)
+        assert states(client) == [(1, "AVAILABLE")]
+
+
+def test_it_listens_on_this_machine_only(half):
+    with socket.socket() as probe:  # free there: the server did not take every address
+        probe.bind(("127.0.0.2", int(half.rsplit(":", 1)[1])))
+
+
+def test_stop_lets_running_requests_finish_and_refuses_new_ones(push, base):
+    push("half_plus_two", base, 1)
+    server = ModelServer("m", base)
+    server.start()
+    server.wait_until_available(30)
+    with Client(server.target, "m") as client, ThreadPoolExecutor(4) as pool:
+        client.predict({"steps": np.int32(1)}, "slow")
+        running = [pool.submit(client.predict, {"steps": np.int32(1000)}, "slow") for _ in range(4)]
+        time.sleep(0.2)
+        server.stop(30)
+        assert [future.result().version for future in running] == [1] * 4
+        with pytest.raises(ServingError, match="No model server is available"):
+            client.predict(TWO)
+
+
+def test_requests_that_expired_in_the_queue_do_not_run(push, base):
+    push("half_plus_two", base, 1)
+    with (
+        ModelServer("m", base, max_workers=1) as server,
+        Client(server.target, "m") as client,
+        Client(server.target, "m", timeout=0.2) as hasty,
+        ThreadPoolExecutor(40) as pool,
+    ):
+        server.wait_until_available(30)
+        client.predict({"steps": np.int32(1)}, "slow")
+        began = time.monotonic()
+        client.predict({"steps": np.int32(1500)}, "slow")
+        one = time.monotonic() - began
+        first = pool.submit(client.predict, {"steps": np.int32(3000)}, "slow")
+        time.sleep(0.05)
+        late = [pool.submit(hasty.predict, {"steps": np.int32(1500)}, "slow") for _ in range(30)]
+        for future in late:
+            with pytest.raises(DeadlineExceeded):
+                future.result()
+        first.result()
+        began = time.monotonic()
+        client.predict(TWO)
+        assert time.monotonic() - began < 10 * one  # 30 of them would have run otherwise

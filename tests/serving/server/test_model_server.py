@@ -1,0 +1,132 @@
+"""The program itself, as a process: flags, ports, signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from serving.client import Client, ServingError, Unavailable
+from serving.server import model_server
+
+
+def launch(*flags: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving.server.model_server", *flags],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+
+
+@pytest.fixture
+def program(push, tmp_path):
+    """A running program with model ``half``, and its target."""
+    push("half_plus_two", tmp_path / "base", 1)
+    process = launch("--port=0", "--model_name=half", f"--model_base_path={tmp_path / 'base'}")
+    try:
+        for line in process.stderr:
+            if match := re.search(r"listening on (\S+)", line):
+                yield process, match[1]
+                break
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "--model_base_path"),
+        (["--model_base_path=/m", "--prot=1"], "unknown flags: --prot=1"),
+        (["--model_base_path=/m", "--model_bas=/x"], "unknown flags: --model_bas=/x"),
+        (["--model_base_path=/m", "--rest_api_port=8501"], "--rest_api_port is a flag of tensor"),
+        (["--model_base_path=/m", "--port=x"], "invalid int value"),
+        (["--model_base_path=/m", "--enable_model_warmup=maybe"], "expected true or false"),
+        (["--model_base_path=/m", "--drain_seconds=-1"], "0 or more"),
+    ],
+)
+def test_bad_flags_are_refused(flags, words, capsys):
+    with pytest.raises(SystemExit) as error:
+        model_server.main(flags)
+    assert error.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--port=70000", "0 to 65535"),
+        ("--model_name=", "needs a name"),
+        ("--file_system_poll_wait_seconds=-1", "poll wait"),
+    ],
+)
+def test_bad_values_are_refused(flag, words, tmp_path, capsys):
+    assert model_server.main([f"--model_base_path={tmp_path}", flag]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_file_is_no_base_path(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert model_server.main([f"--model_base_path={tmp_path / 'file'}"]) == 2
+    assert "is a directory. Received a file" in capsys.readouterr().err
+
+
+def test_a_busy_port_is_exit_5(tmp_path, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert model_server.main([f"--model_base_path={tmp_path}", f"--port={port}"]) == 5
+    assert f"Cannot listen on 127.0.0.1:{port}: the port is taken" in capsys.readouterr().err
+
+
+def test_sigterm_drains(program):
+    """No request that was under way fails; the program ends with 0."""
+    process, target = program
+    with Client(target, "half", timeout=60) as client, ThreadPoolExecutor(4) as pool:
+        client.wait_until_available(60)
+        client.predict({"steps": np.int32(1)}, "slow")
+        running = [pool.submit(client.predict, {"steps": np.int32(2000)}, "slow") for _ in range(4)]
+        time.sleep(0.4)
+        process.send_signal(signal.SIGTERM)
+        assert [future.result().version for future in running] == [1] * 4
+    assert process.wait(30) == 0
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_is_a_clear_error_and_a_new_one_takes_over(program, tmp_path):
+    process, target = program
+    with Client(target, "half", timeout=30) as client, ThreadPoolExecutor(4) as pool:
+        client.wait_until_available(60)
+        running = [pool.submit(client.predict, {"steps": np.int32(9000)}, "slow") for _ in range(4)]
+        time.sleep(0.4)
+        process.kill()
+        process.wait(30)
+        for future in running:
+            with pytest.raises(Unavailable, match="No model server is available at"):
+                future.result()
+        again = launch(
+            f"--port={target.rsplit(':', 1)[1]}",
+            "--model_name=half",
+            f"--model_base_path={tmp_path / 'base'}",
+        )
+        try:
+            assert client.wait_until_available(60) == 1
+            assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
+        finally:
+            again.terminate()
+            _, log = again.communicate(timeout=30)
+        assert again.returncode == 0, log
+        with pytest.raises(ServingError):
+            client.status()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from serving.server import status
+from serving.server.status import Code, StatusError
+
+NODE = "\n\t [[{{node map/while/body/decode_image/DecodeImage}}]]"
+
+
+@pytest.mark.parametrize(
+    ("message", "tidy"),
+    [
+        ("Input is empty." + NODE, "Input is empty."),
+        ("Input is empty. [[{{node a}}]]" + NODE, "Input is empty."),
+        ("{{function_node __f_12}} {{node a/b}} Bad shape [Op:MatMul] name: x", "Bad shape"),
+        (
+            f"2 root error(s) found.\n  (0) INVALID_ARGUMENT: Input is empty.{NODE}\n  (1) INVAL",
+            "Input is empty.",
+        ),
+        ("first\nsecond", "first"),
+        ("", ""),
+        ("[[{{node a}}]]", "[[{{node a}}]]"),
+    ],
+)
+def test_tidy(message, tidy):
+    assert status.tidy(message) == tidy
+
+
+def test_truncate_keeps_characters_whole():
+    assert status.truncate("x" * 1024) == "x" * 1024
+    assert status.truncate("x" * 1025) == "x" * 1024 + "...TRUNCATED"
+    assert status.truncate("x" + "ü" * 600) == "x" + "ü" * 511 + "...TRUNCATED"
+
+
+def test_exceptions_keep_their_code():
+    error = tf.errors.InvalidArgumentError(None, None, "Input is empty." + NODE)
+    assert status.from_exception(error).code == Code.INVALID_ARGUMENT
+    assert status.from_exception(error).message == "Input is empty."
+    own = StatusError(Code.NOT_FOUND, "gone")
+    assert status.from_exception(own) is own
+    assert status.from_exception(KeyError("k")).code == Code.INTERNAL

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from serving.server import storage
+from serving.server.status import Code, StatusError
+
+
+def write(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def write_manifest(root: Path, **changes) -> None:
+    files = {
+        file.relative_to(root).as_posix(): {
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "bytes": file.stat().st_size,
+        }
+        for file in root.rglob("*")
+        if file.is_file()
+    }
+    (root / "manifest.json").write_text(json.dumps({"schema": 1, "files": files | changes}))
+
+
+WHOLE = (
+    "saved_model.pb",
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+)
+
+
+def test_only_whole_numbers_are_versions(tmp_path):
+    for name in ("1", "007", "-3", "1.tmp", ".tmp-8", "tmp_9", "2x", "", "9" * 19, "9" * 30):
+        (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path / "5").write_text("a file")
+    (tmp_path / "link").symlink_to(tmp_path / "1")
+    assert set(storage.list_versions(tmp_path)) == {1, 7, -3}
+
+
+def test_the_last_of_two_names_of_a_number_counts(tmp_path):
+    for name in ("1", "001"):
+        write(tmp_path / name, "saved_model.pb")
+    assert storage.list_versions(tmp_path)[1].path.name == "1"
+
+
+def test_a_missing_base_path_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        storage.list_versions(tmp_path / "nope")
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (WHOLE, ""),
+        (("saved_model.pb",), ""),
+        (("saved_model.pbtxt",), ""),
+        ((), "saved_model.pb is not there"),
+        (WHOLE[1:], "saved_model.pb is not there"),
+        ((WHOLE[0], WHOLE[2]), "variables/variables.index is not there"),
+        (WHOLE[:2], "shards"),
+        ((*WHOLE[:2], "variables/variables.data-00000-of-00002"), "shards"),
+    ],
+)
+def test_completeness_without_a_manifest(tmp_path, names, missing):
+    (tmp_path / "1").mkdir()
+    write(tmp_path / "1", *names)
+    found = storage.list_versions(tmp_path)[1].missing
+    assert missing in found and bool(missing) == bool(found)
+
+
+def test_completeness_by_manifest(tmp_path):
+    root = tmp_path / "1"
+    write(root, *WHOLE)
+    write_manifest(root)
+    assert storage.list_versions(tmp_path)[1].missing == ""
+    (root / WHOLE[2]).write_bytes(b"half")
+    assert "the manifest says" in storage.list_versions(tmp_path)[1].missing
+    (root / WHOLE[2]).unlink()
+    assert "is not there" in storage.list_versions(tmp_path)[1].missing
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"files": {"a": 1}}', '{"files": {"a": {"bytes": 1}}}', "\xff"]
+)
+def test_a_manifest_that_is_none_blocks(tmp_path, text):
+    write(tmp_path / "1", *WHOLE)
+    (tmp_path / "1" / "manifest.json").write_bytes(text.encode("latin-1"))
+    assert "is not a manifest" in storage.list_versions(tmp_path)[1].missing
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd"])
+def test_a_manifest_stays_in_its_directory(tmp_path, name):
+    write(tmp_path / "1", *WHOLE)
+    write_manifest(tmp_path / "1", **{name: {"sha256": "", "bytes": 1}})
+    assert "leads out" in storage.list_versions(tmp_path)[1].missing
+
+
+def test_verify_finds_one_flipped_bit(tmp_path):
+    write(tmp_path, *WHOLE)
+    storage.verify(tmp_path)  # without a manifest there is nothing to compare
+    write_manifest(tmp_path)
+    storage.verify(tmp_path)
+    data = bytearray((tmp_path / WHOLE[2]).read_bytes())
+    data[3] ^= 1
+    (tmp_path / WHOLE[2]).write_bytes(data)
+    with pytest.raises(StatusError, match=r"variables\.data.* not the file that was pushed") as e:
+        storage.verify(tmp_path)
+    assert e.value.code == Code.DATA_LOSS

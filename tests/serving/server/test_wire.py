@@ -1,0 +1,295 @@
+"""The official stubs against our server: codes, messages and replies of TensorFlow Serving.
+
+The table is reference 2.2 of the serving specification; texts are matched as they stand there.
+"""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+Code = grpc.StatusCode
+X = np.float32([1, 2, 5])
+
+
+@pytest.fixture(scope="module")
+def channel(half):
+    with grpc.insecure_channel(half) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def stub(channel):
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def models_stub(channel):
+    return model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+def ask(inputs, signature_name="", output_filter=(), model="half", **version):
+    request = predict_pb2.PredictRequest(output_filter=output_filter)
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature_name
+    if "version" in version:
+        request.model_spec.version.value = version["version"]
+    if "label" in version:
+        request.model_spec.version_label = version["label"]
+    for name, value in inputs.items():
+        proto = value if isinstance(value, TensorProto) else tf.make_tensor_proto(value)
+        request.inputs[name].CopyFrom(proto)
+    return request
+
+
+def refusal(call, request) -> tuple[Code, str]:
+    with pytest.raises(grpc.RpcError) as error:
+        call(request, timeout=20)
+    return error.value.code(), error.value.details()
+
+
+NOT_ITS_SHAPE = tf.make_tensor_proto(X)
+NOT_ITS_SHAPE.tensor_content = b"abc"
+
+PAIR = {"a": X, "b": np.int64([1, 2, 3])}
+REFUSED = {
+    "unknown model": (
+        ask({"x": X}, model="cat"),
+        Code.NOT_FOUND,
+        "Servable not found for request: Latest(cat)",
+    ),
+    "unknown version": (
+        ask({"x": X}, version=7),
+        Code.NOT_FOUND,
+        "Servable not found for request: Specific(half, 7)",
+    ),
+    "unknown label": (
+        ask({"x": X}, label="stable"),
+        Code.INVALID_ARGUMENT,
+        "Unrecognized servable version label: stable",
+    ),
+    "no name": (
+        ask({"x": X}, model=""),
+        Code.INVALID_ARGUMENT,
+        "ModelSpec has no name specified.",
+    ),
+    "no spec": (predict_pb2.PredictRequest(), Code.INVALID_ARGUMENT, "Missing ModelSpec"),
+    "unknown signature": (
+        ask({"x": X}, "cam"),
+        Code.FAILED_PRECONDITION,
+        'Serving signature key "cam" not found.',
+    ),
+    "too many inputs": (
+        ask({"a": X, "b": X}),
+        Code.INVALID_ARGUMENT,
+        "input size does not match signature: 2!=1 len({a,b}) != len({x}). "
+        "Sent extra: {a,b}. Missing but required: {x}.",
+    ),
+    "too few inputs": (
+        ask({"b": X}, "pair"),
+        Code.INVALID_ARGUMENT,
+        "input size does not match signature: 1!=2 len({b}) != len({a,b}). "
+        "Sent extra: {}. Missing but required: {a}.",
+    ),
+    "wrong name": (
+        ask({"z": X}),
+        Code.INVALID_ARGUMENT,
+        "Signature input alias: x(feed name: serving_default_x:0) not found in request and no "
+        "default value provided. Inputs expected to be in the request {z}, or default input alias "
+        "set: ",
+    ),
+    "content of another shape": (
+        ask({"x": NOT_ITS_SHAPE}),
+        Code.INVALID_ARGUMENT,
+        "tensor parsing error: x",
+    ),
+    "no dtype": (ask({"x": TensorProto()}), Code.INVALID_ARGUMENT, "tensor parsing error: x"),
+    "double for float": (
+        ask({"x": X.astype(np.float64)}),
+        Code.INVALID_ARGUMENT,
+        "Expects arg[0] to be float but double is provided",
+    ),
+    "second of two": (
+        ask(PAIR | {"b": ["1"]}, "pair"),
+        Code.INVALID_ARGUMENT,
+        "Expects arg[1] to be int64 but string is provided",
+    ),
+    "unknown output": (
+        ask(PAIR, "pair", ["sum", "z"]),
+        Code.INVALID_ARGUMENT,
+        "output tensor alias not found in signature: z Outputs expected to be in the set "
+        "{count,same,sum}.",
+    ),
+    "output twice": (
+        ask(PAIR, "pair", ["sum", "sum"]),
+        Code.INVALID_ARGUMENT,
+        "duplicate output tensor alias: sum",
+    ),
+    "shapes the graph refuses": (
+        ask({"a": X, "b": np.int64([1, 2])}, "pair"),
+        Code.INVALID_ARGUMENT,
+        "Incompatible shapes: [",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_predictions(stub, name):
+    request, code, words = REFUSED[name]
+    found, message = refusal(stub.Predict, request)
+    assert (found, words in message) == (code, True), message
+    assert "{{node" not in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"garbage", "Unknown image file format."),
+        (b"", "Input is empty."),
+        (b"\xff\xd8\xff\xe0" + b"\x00" * 50, "JPEG"),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 50, "PNG"),
+    ],
+)
+def test_garbage_images_get_one_tidy_line(images, data, words):
+    with grpc.insecure_channel(images) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        code, message = refusal(stub.Predict, ask({"image_bytes": [data]}, model="imgpipe"))
+    assert code is Code.INVALID_ARGUMENT
+    assert words in message
+    assert "{{" not in message and "\n" not in message and "[Op" not in message
+
+
+def test_the_reply_names_signature_and_version_and_is_typed(stub):
+    reply = stub.Predict(ask({"x": X}), timeout=20)
+    spec = reply.model_spec
+    assert (spec.name, spec.signature_name, spec.version.value) == ("half", "serving_default", 123)
+    assert list(reply.outputs["y"].float_val) == [2.5, 3.0, 4.5]
+    assert reply.outputs["y"].tensor_content == b""
+    np.testing.assert_array_equal(tf.make_ndarray(reply.outputs["y"]), [2.5, 3.0, 4.5])
+
+
+def test_typed_inputs_are_accepted_as_content_is(stub):
+    typed = TensorProto(dtype=1, float_val=[1, 2, 5])
+    typed.tensor_shape.dim.add(size=3)
+    assert list(stub.Predict(ask({"x": typed})).outputs["y"].float_val) == [2.5, 3.0, 4.5]
+
+
+def test_several_outputs_and_the_filter(stub):
+    everything = stub.Predict(ask(PAIR, "pair"), timeout=20)
+    assert set(everything.outputs) == {"sum", "count", "same"}
+    assert everything.model_spec.signature_name == "pair"
+    some = stub.Predict(ask(PAIR, "pair", ["count"], version=123), timeout=20)
+    assert set(some.outputs) == {"count"}
+    assert list(some.outputs["count"].int_val) == [3]
+
+
+def test_many_different_filters_do_not_grow_without_end(stub):
+    import itertools
+
+    for count in (1, 2, 3):
+        for names in itertools.permutations(["sum", "count", "same"], count):
+            assert set(stub.Predict(ask(PAIR, "pair", names)).outputs) == set(names)
+
+
+def test_metadata(stub):
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "half"
+    reply = stub.GetModelMetadata(request, timeout=20)
+    assert (reply.model_spec.name, reply.model_spec.version.value) == ("half", 123)
+    assert reply.model_spec.signature_name == ""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert reply.metadata["signature_def"].Unpack(signatures)
+    assert {"serving_default", "pair", "slow"} <= set(signatures.signature_def)
+    assert signatures.signature_def["serving_default"].inputs["x"].dtype == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "code", "words"),
+    [
+        ([], "half", Code.INVALID_ARGUMENT, "must specify at least one metadata_field"),
+        (["weights"], "half", Code.INVALID_ARGUMENT, "Metadata field weights is not supported"),
+        (["signature_def"], "cat", Code.NOT_FOUND, "Latest(cat)"),
+    ],
+)
+def test_refused_metadata(stub, fields, model, code, words):
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+    request.model_spec.name = model
+    found, message = refusal(stub.GetModelMetadata, request)
+    assert found is code and words in message
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "code", "words"),
+    [
+        ("half", 7, Code.NOT_FOUND, "Could not find version 7 of model half"),
+        ("cat", None, Code.NOT_FOUND, "Could not find any versions of model cat"),
+        (None, None, Code.INVALID_ARGUMENT, "Missing ModelSpec"),
+    ],
+)
+def test_refused_status(models_stub, model, version, code, words):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    if model:
+        request.model_spec.name = model
+    if version:
+        request.model_spec.version.value = version
+    found, message = refusal(models_stub.GetModelStatus, request)
+    assert found is code and words in message
+
+
+def test_status_of_one_version(models_stub):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "half"
+    request.model_spec.version.value = 123
+    (line,) = models_stub.GetModelStatus(request, timeout=20).model_version_status
+    assert (line.version, line.state, line.status.error_code) == (123, 30, 0)
+
+
+def test_what_is_not_offered_says_so(stub, models_stub):
+    for call, request in (
+        (stub.Classify, classification_pb2.ClassificationRequest()),
+        (stub.Regress, regression_pb2.RegressionRequest()),
+        (stub.MultiInference, inference_pb2.MultiInferenceRequest()),
+    ):
+        code, message = refusal(call, request)
+        assert code is Code.UNIMPLEMENTED and "Use Predict" in message
+    code, message = refusal(
+        models_stub.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest()
+    )
+    assert code is Code.PERMISSION_DENIED and "not enabled" in message
+
+
+def test_long_messages_are_cut_at_1024_bytes(stub):
+    code, message = refusal(stub.Predict, ask({"x": X}, "ü" * 2000))
+    assert code is Code.FAILED_PRECONDITION
+    assert message.endswith("...TRUNCATED")
+    assert len(message.removesuffix("...TRUNCATED").encode()) <= 1024
+
+
+def test_bytes_that_are_no_request_leave_the_server_alive(channel, stub):
+    raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    with pytest.raises(grpc.RpcError):
+        raw(b"\xff\xff\xff not a protobuf", timeout=20)
+    with pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary("/tensorflow.serving.PredictionService/Nope")(b"", timeout=20)
+    assert error.value.code() is Code.UNIMPLEMENTED
+    assert stub.Predict(ask({"x": X}), timeout=20).model_spec.version.value == 123
+
+
+def test_a_deadline_is_answered_in_time(stub):
+    with pytest.raises(grpc.RpcError) as error:
+        stub.Predict(ask({"steps": np.int32(3000)}, "slow"), timeout=0.02)
+    assert error.value.code() is Code.DEADLINE_EXCEEDED
