@@ -1,0 +1,39 @@
+"""The sections of the page, in the order of the page: one small module and template each.
+
+The next section is a module with a SECTION, a template of the same name, and a line here.
+"""
+
+from __future__ import annotations
+
+from components.report.sections import (
+    bank,
+    confusion,
+    data,
+    figures,
+    mistakes,
+    model,
+    per_class,
+    rejects,
+    serving,
+    timings,
+    training,
+    verdict,
+)
+from components.report.sections.base import Absent, Context, Section
+
+__all__ = ["SECTIONS", "Absent", "Context", "Section"]
+
+SECTIONS: tuple[Section, ...] = (
+    verdict.SECTION,
+    model.SECTION,
+    figures.SECTION,
+    confusion.SECTION,
+    per_class.SECTION,
+    mistakes.SECTION,
+    training.SECTION,
+    data.SECTION,
+    rejects.SECTION,
+    bank.SECTION,
+    serving.SECTION,
+    timings.SECTION,
+)

@@ -1,0 +1,21 @@
+"""The feature bank: what the frozen backbone cost this run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """Forward passes computed and reused."""
+    bank = context.part("bank")
+    if not bank:
+        return context.absent("No features were extracted")
+    forward, reused = bank.get("forward_passes") or 0, bank.get("reused") or 0
+    total = forward + reused
+    return {"bank": bank, "total": total, "share": reused / total if total else None}
+
+
+SECTION = Section("bank", "Feature bank", build)

@@ -1,0 +1,67 @@
+"""What a section is, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models import feature_names as names
+
+if TYPE_CHECKING:
+    from components.report.page import RunState
+    from components.report.thumbnails import Thumbnails
+
+#: Splits the trained model is measured on.
+MEASURED = (names.VALIDATION, names.TEST)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A section that this run cannot have."""
+
+    why: str  # a sentence
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a section may draw from; each part may be empty."""
+
+    facts: Mapping[str, Any]
+    timings: Mapping[str, Any]
+    thumbnails: Thumbnails
+    state: RunState
+
+    def part(self, name: str) -> Any:
+        """A part of the facts; an empty dictionary where it is missing or None."""
+        return self.facts.get(name) or {}
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Class names, in the order of the probabilities."""
+        return list(self.part("settings").get("vocabulary") or [])
+
+    @property
+    def data_reasons(self) -> list[str]:
+        """DataGate's reasons against the data, a sentence each."""
+        reasons = self.part("data_gate").get("reasons") or []
+        return [
+            str(reason.get("sentence") or reason) if isinstance(reason, Mapping) else str(reason)
+            for reason in reasons
+        ]
+
+    def absent(self, what: str) -> Absent:
+        """`what` is not there ("no model was trained"), because the run stopped or plainly."""
+        if self.state.error:
+            where = f"in {self.state.failed}" if self.state.failed else "before its first component"
+            return Absent(f"{what}: the run stopped {where}.")
+        return Absent(f"{what}.")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page."""
+
+    id: str  # anchor, and name of the template
+    title: str
+    build: Callable[[Context], Mapping[str, Any] | Absent]  # values for the template

@@ -1,0 +1,35 @@
+"""Accuracy, loss and calibration by split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.metrics import wilson
+from components.report.sections.base import Absent, Context, Section
+from models import feature_names as names
+
+_ROLES = {
+    names.TRAIN: "trained on; flatters",
+    names.VALIDATION: "picks the weights, read by the gate",
+    names.TEST: "touched by nothing else",
+}
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """One row a split with its Wilson interval."""
+    metrics = context.part("metrics")
+    rows = []
+    for split in names.SPLITS:
+        summary = metrics.get(split)
+        if not summary:
+            continue
+        count, correct = summary.get("count") or 0, summary.get("correct") or 0
+        interval = wilson(correct, count)
+        rows.append({"split": split, "role": _ROLES[split], "interval": interval, **summary})
+    if not rows:
+        return context.absent("No image was put to a trained model")
+    return {"rows": rows}
+
+
+SECTION = Section("figures", "Accuracy and calibration", build)

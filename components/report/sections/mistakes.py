@@ -1,0 +1,30 @@
+"""The mistakes the model was surest of: often a wrong label in the data, not a wrong model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import MEASURED, Absent, Context, Section
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """Mistakes with pictures, by split."""
+    if not context.part("metrics"):
+        return context.absent("No image was put to a trained model")
+    splits = []
+    for split in MEASURED:
+        metrics = context.part("metrics").get(split)
+        if not metrics:
+            continue
+        rows = [
+            {**row, "picture": context.thumbnails.uri(row.get("image_hash"))}
+            for row in context.part("mistakes").get(split) or []
+        ]
+        count = metrics.get("count") or 0
+        wrong = max(count - (metrics.get("correct") or 0), len(rows))
+        splits.append({"split": split, "rows": rows, "wrong": wrong, "count": count})
+    return {"splits": splits}
+
+
+SECTION = Section("mistakes", "Most confident mistakes", build)

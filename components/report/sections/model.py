@@ -1,0 +1,47 @@
+"""Where the model is, and how to serve it and ask it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+
+_PORT = 8500  # TensorFlow Serving's own for gRPC
+_GATES = {"model": "the Evaluator", "serving": "the ServingValidator"}
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """Outcome of the push, and commands where there is something to serve."""
+    push, settings = context.part("push"), context.part("settings")
+    if not push:
+        return context.absent("Nothing was published")
+    path = str(push.get("path") or "").rstrip("/")
+    refused = [_GATES.get(gate, str(gate)) for gate in push.get("refused_by") or []]
+    return {
+        "push": push,
+        "refused": " and ".join(refused),
+        "settings": settings,
+        "vocabulary": context.vocabulary,
+        "commands": _commands(path, str(settings.get("name") or "imgpipe")) if path else [],
+    }
+
+
+def _commands(path: str, name: str) -> list[tuple[str, str]]:
+    """(what for, command) with everything quoted for a shell."""
+    base = path.rpartition("/")[0] or path
+    here, model = shlex.quote(base), shlex.quote(name)
+    mount = shlex.quote(f"{base}:/models/{name}:ro")
+    return [
+        ("Serve it", f"imgpipe serve {here} --port {_PORT} --model {model}"),
+        ("Ask it", f"imgpipe predict photo.jpg --server localhost:{_PORT} --model {model}"),
+        (
+            "Or serve it with TensorFlow Serving",
+            f"docker run --rm -p {_PORT}:{_PORT} -v {mount} -e MODEL_NAME={model} "
+            "tensorflow/serving",
+        ),
+    ]
+
+
+SECTION = Section("model", "The model", build)

@@ -1,0 +1,77 @@
+"""Rejected files by reason, with picture, why, and how to overrule it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+
+#: Rows on the page; every reason gets a fair share of them. All are in quarantine's manifest.
+LIMIT = 200
+_OPEN = 12  # rejects in all up to which every group is unfolded
+
+
+def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapping[str, Any]]:
+    """The rejects the page has rows for: by reason, each reason's first in turn up to `limit`."""
+    groups = _by_reason(rejects)
+    quota = dict.fromkeys(groups, 0)
+    left = min(limit, sum(map(len, groups.values())))
+    while left:
+        for reason, rows in groups.items():
+            if left and quota[reason] < len(rows):
+                quota[reason] += 1
+                left -= 1
+    return [row for reason, rows in groups.items() for row in rows[: quota[reason]]]
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """Groups of rejects, the most frequent reason first."""
+    data = context.part("data")
+    rejects: Sequence[Mapping[str, Any]] = context.facts.get("rejects") or []
+    if not data and not rejects:
+        return context.absent("No file was judged")
+    by_reason = data.get("by_reason") or {}
+    rows = _by_reason(shown(rejects))
+    everything = _by_reason(rejects)
+    unsorted: list[dict[str, Any]] = [
+        {
+            "reason": reason,
+            "count": max(int(by_reason.get(reason) or 0), len(everything.get(reason, ()))),
+            "override": _common_override(rows.get(reason, [])),
+            "rows": [_row(context, row) for row in rows.get(reason, [])],
+        }
+        for reason in dict.fromkeys([*everything, *map(str, by_reason)])
+    ]
+    groups = sorted((g for g in unsorted if g["count"]), key=lambda g: (-g["count"], g["reason"]))
+    total = sum(group["count"] for group in groups)
+    return {
+        "groups": groups,
+        "total": total,
+        "shown": sum(len(group["rows"]) for group in groups),
+        "unfold": total <= _OPEN,
+        "seen": data.get("in"),
+    }
+
+
+def _by_reason(rejects: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for reject in rejects:
+        groups.setdefault(str(reject.get("reason") or "no reason given"), []).append(reject)
+    return groups
+
+
+def _common_override(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What to do when it is the same for all rows, said once."""
+    found = {str(row.get("override") or "") for row in rows}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _row(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
+    texts = {
+        key: str(row.get(key) or "") for key in ("path", "label", "split", "detail", "override")
+    }
+    return {**texts, "picture": context.thumbnails.uri(row.get("image_hash"))}
+
+
+SECTION = Section("rejects", "Rejected files", build)

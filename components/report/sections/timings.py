@@ -1,0 +1,40 @@
+"""Where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """Components by time, the longest first; imports; the rest."""
+    timings = context.timings
+    components = timings.get("components") or {}
+    if not components:
+        return context.absent("No timings were kept for this run")
+    cached = set(timings.get("cached") or [])
+    rows = [
+        {"name": name, "seconds": float(seconds or 0), "cached": name in cached}
+        for name, seconds in components.items()
+    ]
+    imports = float(timings.get("import_s") or 0)
+    rows.append({"name": "imports", "seconds": imports, "cached": False})
+    known = sum(row["seconds"] for row in rows)
+    total = float(timings.get("total_s") or known)
+    if total - known >= 0.05:
+        rows.append({"name": "everything else", "seconds": total - known, "cached": False})
+    rows.sort(key=lambda row: -row["seconds"])
+    longest = max(row["seconds"] for row in rows) or 1.0
+    return {
+        "rows": [{**row, "bar": row["seconds"] / longest} for row in rows],
+        "total": total,
+        "sum": max(total, known) or 1.0,
+        "cached": len(cached),
+        "components": len(components),
+        "failed": context.state.failed,
+    }
+
+
+SECTION = Section("timings", "Timings", build)

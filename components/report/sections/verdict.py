@@ -1,0 +1,84 @@
+"""The verdict: the sentence, and what the gate read against what it demands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import Context, Section
+
+_STEP = 0.05  # of the gauge's left end
+#: Openings of a verdict that the heading has said already.
+_HEADING = ("blessed: ", "not blessed: ", "data refused: ")
+
+
+def build(context: Context) -> Mapping[str, Any]:
+    """Sentence, gate figures, gauge and key figures; always there."""
+    gate = context.part("gate")
+    baseline = context.part("baseline")
+    return {
+        "state": context.state,
+        "gate": gate,
+        "baseline": baseline,
+        "gauge": _gauge(gate),
+        "sentence": _sentence(context),
+        "reasons": context.data_reasons,
+        "keys": _keys(context),
+        "close": _close(gate),
+    }
+
+
+def _sentence(context: Context) -> str:
+    """The verdict without the words of the heading above it; a refusal's reasons follow as list."""
+    text = context.state.verdict
+    if context.state.status == "refused" and context.data_reasons:
+        text = text.splitlines()[0] if text else ""
+    for words in _HEADING:
+        if text.startswith(words):
+            text = text.removeprefix(words)
+            return text[:1].upper() + text[1:]
+    return text
+
+
+def _gauge(gate: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """Places of value, interval, threshold and baseline on a line from `left` to 1, as shares."""
+    marks = [gate.get("value"), gate.get("threshold"), gate.get("baseline")]
+    if marks[0] is None:
+        return None
+    low, high = gate.get("ci95") or (marks[0], marks[0])
+    lowest = min([low, *(mark for mark in marks if mark is not None)])
+    left = max(0.0, (lowest // _STEP) * _STEP - _STEP)
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else (value - left) / (1 - left)
+
+    names = ("value", "threshold", "baseline")
+    places = {name: place(mark) for name, mark in zip(names, marks, strict=True)}
+    return {"left": left, "low": place(low), "high": place(high), **places}
+
+
+def _close(gate: Mapping[str, Any]) -> bool:
+    """Whether the threshold lies inside the interval: other images could turn the verdict."""
+    low, high = gate.get("ci95") or (0, 0)
+    return gate.get("value") is not None and low < gate.get("threshold", 0) < high
+
+
+def _keys(context: Context) -> list[tuple[str, Any, str]]:
+    """(name, value, filter) of the figures looked for first, as far as they are known."""
+    data, metrics = context.part("data"), context.part("metrics")
+    validation, test = metrics.get("validation") or {}, metrics.get("test") or {}
+    push = context.part("push")
+    found = [
+        ("images kept", data.get("kept"), "count"),
+        ("rejected", data.get("rejected"), "count"),
+        ("classes", len(context.vocabulary) or None, "count"),
+        ("validation accuracy", validation.get("accuracy"), "share"),
+        ("test accuracy", test.get("accuracy"), "share"),
+        ("forward passes", context.part("bank").get("forward_passes"), "count"),
+        ("total time", context.timings.get("total_s"), "seconds"),
+        ("served version", push.get("version"), "count"),
+    ]
+    return [entry for entry in found if entry[1] is not None]
+
+
+SECTION = Section("verdict", "Verdict", build)

@@ -1,0 +1,58 @@
+"""How figures are written on the page; "–" stands for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+NONE = "–"
+_Item = TypeVar("_Item")
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands separated: ``12,400``."""
+    return NONE if value is None else f"{int(value):,}"
+
+
+def share(value: Any) -> str:
+    """A share or a metric to three places: ``0.953``."""
+    return NONE if value is None else f"{float(value):.3f}"
+
+
+def percent(value: Any) -> str:
+    """A share as CSS takes lengths: ``95.30%``."""
+    return f"{100 * float(value or 0):.2f}%"
+
+
+def seconds(value: Any) -> str:
+    """A duration: ``0.4 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if value is None:
+        return NONE
+    value = float(value)
+    if value < 59.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plural(number: int, singular: str, many: str = "") -> str:
+    """``1 image``, ``1,240 images``."""
+    return f"{number:,} {singular if number == 1 else many or singular + 's'}"
+
+
+def capped(items: Sequence[_Item], limit: int, what: str, rest: str = "") -> tuple[Any, str]:
+    """At most `limit` items, and the sentence that owns up to it ("" when all are shown)."""
+    if len(items) <= limit:
+        return items, ""
+    return items[:limit], f"{limit:,} of {len(items):,} {what} are shown.{rest and ' ' + rest}"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "count": count,
+    "share": share,
+    "percent": percent,
+    "seconds": seconds,
+    "plural": plural,
+}
