@@ -88,6 +88,7 @@ def DataGate(
     max_rejected_share: tfx.dsl.components.Parameter[float] = 0.1,
     accept_schema_to: tfx.dsl.components.Parameter[str] = "",
     decision_to: tfx.dsl.components.Parameter[str] = "",
+    code: tfx.dsl.components.Parameter[str] = "",
 ) -> None:
     """Pass or refuse the data.
 
@@ -105,6 +106,8 @@ def DataGate(
             passes. "" for nowhere.
         decision_to: Where a copy of `gate.json` is written, "" for nowhere. TFX removes the
             outputs of a component that raised, and a refused run wants its report too.
+        code: Address of the source code that decides, for the cache alone: a changed judge is
+            never answered with an old verdict.
 
     Raises:
         DataRefused: Naming every reason, after `gate.json` is written.

@@ -36,6 +36,7 @@ def ImageExampleGen(
     validation_share: tfx.dsl.components.Parameter[float] = 0.1,
     test_share: tfx.dsl.components.Parameter[float] = 0.1,
     pixel_limit: tfx.dsl.components.Parameter[int] = 100_000_000,
+    code: tfx.dsl.components.Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Read `source` (a spec for `open_source`).
@@ -50,6 +51,8 @@ def ImageExampleGen(
         validation_share: Of the images, 0..1.
         test_share: Of the images, 0..1; not used where the source names its splits.
         pixel_limit: Pixels; an image with more by its header is not decoded.
+        code: Address of the source code that decides, for the cache alone: a changed judge is
+            never answered with an old verdict.
     """
     settings = IngestSettings(
         source=source,

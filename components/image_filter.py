@@ -26,6 +26,7 @@ def ImageFilter(
     min_side: tfx.dsl.components.Parameter[int] = 16,
     pixel_limit: tfx.dsl.components.Parameter[int] = 100_000_000,
     skip: tfx.dsl.components.Parameter[str] = "[]",
+    code: tfx.dsl.components.Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Judge what ImageExampleGen made.
@@ -39,6 +40,8 @@ def ImageFilter(
         min_side: Pixels; a picture with a shorter side is rejected.
         pixel_limit: Pixels, by the header.
         skip: JSON list of checks that are not asked (those marked skippable).
+        code: Address of the source code that decides, for the cache alone: a changed judge is
+            never answered with an old verdict.
     """
     settings = Settings(min_side, pixel_limit, tuple(json.loads(skip)))
     places = Places(ingested.uri, examples.uri, metadata.uri, quarantine.uri)

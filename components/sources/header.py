@@ -8,6 +8,7 @@ different size (a file that is valid in two formats), the larger one counts.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import struct
 import threading
@@ -29,7 +30,7 @@ _SAME_AS_JPEG = {"MPO"}
 #: The plugins asked. Left out on purpose: EPS (its reader starts Ghostscript) and formats without a
 #: mark of their own, which take any bytes for a picture.
 PILLOW_FORMATS = (
-    *("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI", "ICO"),
 )
 _WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats where asking for Exif decodes nothing
@@ -97,6 +98,13 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
+@functools.cache
+def _plugins() -> tuple[str, ...]:
+    """Those of `PILLOW_FORMATS` that this build of Pillow has; others make `Image.open` fail."""
+    Image.init()
+    return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN)
+
+
 @contextlib.contextmanager
 def pillow(data: bytes) -> Iterator[Image.Image]:
     """The opened image, without Pillow's own bomb check and warnings: the caller checks sizes."""
@@ -105,7 +113,7 @@ def pillow(data: bytes) -> Iterator[Image.Image]:
         theirs = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_plugins()) as image:
                 yield image
         finally:
             Image.MAX_IMAGE_PIXELS = theirs
