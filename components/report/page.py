@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     import jinja2
 
 _log = logging.getLogger(__name__)
-#: Bytes of odd file names (surrogates) cannot be written as UTF-8, control characters not shown.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+#: Bytes of odd file names (surrogates) cannot be written as UTF-8, control characters are not
+#: shown, and those of writing direction show another name than the file has.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 #: What the status is called on the page; the sign says it without colour.
 STATUS = {

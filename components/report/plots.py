@@ -61,6 +61,7 @@ def curves(
         value = validation[list(epochs).index(best)]
         if value is not None:
             axes.plot([best], [value], "o", color=_COLOURS["validation"], markersize=5)
+    axes.margins(x=0.02)
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
     axes.yaxis.get_major_locator().set_params(nbins=5)
@@ -69,6 +70,11 @@ def curves(
 
 def matrix(counts: Sequence[Sequence[int]], name: str) -> markupsafe.Markup:
     """A confusion matrix of many classes, each row as shares of its label; classes by number."""
+    return _svg(matrix_figure(counts), name)
+
+
+def matrix_figure(counts: Sequence[Sequence[int]]) -> Figure:
+    """The figure of `matrix`: label 1 at the top, predicted 1 at the left."""
     import numpy as np
 
     values = np.asarray(counts, np.float64)
@@ -77,13 +83,13 @@ def matrix(counts: Sequence[Sequence[int]], name: str) -> markupsafe.Markup:
     colours[..., :3] = _ACCENT
     colours[..., 3] = np.sqrt(share)  # one mistake in a hundred must still be seen
     figure, axes = _figure(4.2, 4.2)
-    axes.imshow(colours, interpolation="nearest", extent=(0.5, len(share) + 0.5) * 2)
-    axes.invert_yaxis()
+    end = len(share) + 0.5
+    axes.imshow(colours, interpolation="nearest", extent=(0.5, end, end, 0.5))
     axes.set_xlabel("predicted, class number", color=_COLOURS["muted"], fontsize=_FONT)
     axes.set_ylabel("label, class number", color=_COLOURS["muted"], fontsize=_FONT)
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(integer=True, nbins=7)
-    return _svg(figure, name)
+    return figure
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:

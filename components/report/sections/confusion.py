@@ -21,6 +21,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         counts = context.part("confusion").get(split)
         if not counts:
             continue
+        classes = classes or [str(number) for number in range(1, len(counts) + 1)]
         small = len(counts) <= _TABLE
         splits.append(
             {

@@ -35,6 +35,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "notes": [_finding(note) for note in data.get("notes") or []],
         "gate": gate,
         "reasons": context.data_reasons,
+        "refused": context.state.status == "refused",
     }
 
 

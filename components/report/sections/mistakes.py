@@ -27,4 +27,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {"splits": splits}
 
 
-SECTION = Section("mistakes", "Most confident mistakes", build)
+SECTION = Section("mistakes", "Confident mistakes", build)

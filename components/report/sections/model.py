@@ -44,4 +44,4 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
     ]
 
 
-SECTION = Section("model", "The model", build)
+SECTION = Section("model", "Model", build)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.report.sections.base import Context, Section
+from components.report.text import NONE, count, seconds, share
 
 _STEP = 0.05  # of the gauge's left end
 #: Openings of a verdict that the heading has said already.
@@ -63,22 +64,22 @@ def _close(gate: Mapping[str, Any]) -> bool:
     return gate.get("value") is not None and low < gate.get("threshold", 0) < high
 
 
-def _keys(context: Context) -> list[tuple[str, Any, str]]:
-    """(name, value, filter) of the figures looked for first, as far as they are known."""
+def _keys(context: Context) -> list[tuple[str, str]]:
+    """(name, text) of the figures looked for first, as far as they are known."""
     data, metrics = context.part("data"), context.part("metrics")
     validation, test = metrics.get("validation") or {}, metrics.get("test") or {}
     push = context.part("push")
     found = [
-        ("images kept", data.get("kept"), "count"),
-        ("rejected", data.get("rejected"), "count"),
-        ("classes", len(context.vocabulary) or None, "count"),
-        ("validation accuracy", validation.get("accuracy"), "share"),
-        ("test accuracy", test.get("accuracy"), "share"),
-        ("forward passes", context.part("bank").get("forward_passes"), "count"),
-        ("total time", context.timings.get("total_s"), "seconds"),
-        ("served version", push.get("version"), "count"),
+        ("images kept", count(data.get("kept"))),
+        ("rejected", count(data.get("rejected"))),
+        ("classes", count(len(context.vocabulary) or None)),
+        ("validation accuracy", share(validation.get("accuracy"))),
+        ("test accuracy", share(test.get("accuracy"))),
+        ("forward passes", count(context.part("bank").get("forward_passes"))),
+        ("total time", seconds(context.timings.get("total_s"))),
+        ("served version", str(push.get("version") or NONE)),
     ]
-    return [entry for entry in found if entry[1] is not None]
+    return [entry for entry in found if entry[1] != NONE]
 
 
 SECTION = Section("verdict", "Verdict", build)

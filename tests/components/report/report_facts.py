@@ -1,0 +1,132 @@
+"""Made-up facts of a run, in the shape of `components.report.facts.collect`."""
+
+import io
+from collections import Counter
+
+import numpy as np
+from PIL import Image
+
+from components.report.metrics import Row, Table, wilson
+from components.report.page import RunState
+
+BLESSED = RunState(
+    "blessed", "blessed: validation accuracy 0.950 reaches 0.9", "", "/out/runs/1/run.log", ""
+)
+
+
+def jpeg(colour=(200, 30, 30), size=(320, 200)):
+    """Bytes of a plain picture."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def measured(classes, count, accuracy, seed):
+    """Predictions of one split."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for i in range(count):
+        label = i % len(classes)
+        guess = label if random.random() < accuracy else (label + 1) % len(classes)
+        probabilities = np.full(len(classes), 0.2 / len(classes))
+        probabilities[guess] += 0.8
+        rows.append(Row(f"{classes[label]}/{i}.jpg", f"{i:064x}", label, tuple(probabilities)))
+    return Table(classes, rows)
+
+
+def reject(i, reason="too_small", **values):
+    """A line of quarantine's manifest."""
+    line = {
+        "path": f"rock/bad-{i}.jpg",
+        "label": "rock",
+        "split": "train",
+        "image_hash": f"bad{i}",
+        "reason": reason,
+        "detail": f"{i} x 4 pixels, the shorter side is under 16",
+        "override": "lower judge.min_side",
+        "kept_copy": "",
+        "stored": f"{reason}/bad{i}.jpg",
+    }
+    return line | values
+
+
+def facts(classes=("paper", "rock", "scissors"), rejects=(), accuracy=0.95):
+    """Facts of a blessed run."""
+    classes = list(classes)
+    tables = {
+        split: measured(classes, count, accuracy, seed)
+        for seed, (split, count) in enumerate((("train", 90), ("validation", 60), ("test", 30)))
+    }
+    value = tables["validation"].summary()
+    return {
+        "settings": {
+            "name": "rps",
+            "source": "/photos",
+            "vocabulary": classes,
+            "threshold": 0.9,
+            "max_drop": 0.01,
+            "backbone": "efficientnet_lite0",
+            "image_size": 224,
+        },
+        "data": {
+            "in": 180 + len(rejects),
+            "kept": 180,
+            "rejected": len(rejects),
+            "repaired": 2,
+            "by_reason": dict(Counter(row["reason"] for row in rejects)),
+            "by_split": {
+                split: dict.fromkeys(classes, count)
+                for split, count in (("train", 41), ("validation", 12), ("test", 7))
+            },
+            "warnings": [
+                {"reason": "misnamed", "count": 1, "details": {"PNG": 1}, "paths": ["rock/p.jpg"]}
+            ],
+            "notes": [{"kind": "hidden", "count": 1, "paths": [".DS_Store"]}],
+        },
+        "rejects": list(rejects),
+        "data_gate": {"blessed": True, "reasons": [], "accepted_schema": ""},
+        "bank": {
+            "dim": 1280,
+            "backbone": "efficientnet_lite0",
+            "image_size": 224,
+            "views": 4,
+            "precision": "float32",
+            "forward_passes": 610,
+            "reused": 70,
+        },
+        "training": {
+            "epochs": [
+                {
+                    "epoch": i,
+                    "loss": 1 / i,
+                    "accuracy": 1 - 0.5 / i,
+                    "val_loss": 1.1 / i,
+                    "val_accuracy": 1 - 0.6 / i,
+                }
+                for i in range(1, 11)
+            ],
+            "best_epoch": 7,
+            "stopped": "plateau",
+            "seconds": 4.2,
+        },
+        "baseline": {"version": 3, "compared": True, "why": ""},
+        "serving": [
+            {"name": "answers as the trained model", "passed": True, "detail": "16 images"},
+            {"name": "refuses garbage", "passed": True, "detail": "INVALID_ARGUMENT"},
+        ],
+        "push": {"status": "pushed", "version": "4", "path": "/out/model/4", "refused_by": []},
+        "metrics": {split: table.summary() for split, table in tables.items()},
+        "confusion": {split: table.confusion() for split, table in tables.items()},
+        "mistakes": {split: table.mistakes() for split, table in tables.items()},
+        "gate": {
+            "split": "validation",
+            "threshold": 0.9,
+            "value": value["accuracy"],
+            "count": value["count"],
+            "correct": value["correct"],
+            "ci95": list(wilson(value["correct"], value["count"])),
+            "baseline": 0.961,
+            "blessed": True,
+            "failed": [],
+        },
+    }

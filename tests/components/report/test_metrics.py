@@ -1,0 +1,111 @@
+"""Figures against values worked out by hand or taken from the literature."""
+
+import math
+
+import pytest
+
+from components.report.metrics import Row, Table, most_confused, wilson
+
+
+def table(vocabulary, *rows):
+    """Rows as (label index, probabilities)."""
+    return Table(
+        vocabulary,
+        [Row(f"{i}.jpg", f"{i:064x}", label, tuple(p)) for i, (label, p) in enumerate(rows)],
+    )
+
+
+@pytest.fixture
+def three():
+    """Five images of classes a, b, c: three right, b once taken for a and once for c."""
+    return table(
+        ["a", "b", "c"],
+        (0, (0.8, 0.1, 0.1)),
+        (0, (0.6, 0.3, 0.1)),
+        (1, (0.7, 0.2, 0.1)),
+        (1, (0.1, 0.4, 0.5)),
+        (2, (0.1, 0.1, 0.8)),
+    )
+
+
+# (correct, count) → interval; 0.5 of 10 and 81 of 263 are worked examples of Newcombe 1998.
+@pytest.mark.parametrize(
+    ("correct", "count", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_agrees_with_newcombe(correct, count, low, high):
+    assert wilson(correct, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_of_nothing_is_everything():
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_wilson_is_symmetric_and_stays_within_bounds(count):
+    low, high = wilson(count, count)
+    assert 0 < low < high <= 1
+    assert wilson(0, count) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+def test_confusion_is_label_by_prediction(three):
+    assert three.confusion() == [[2, 0, 0], [1, 0, 1], [0, 0, 1]]
+
+
+def test_most_confused_names_label_then_what_it_was_taken_for(three):
+    assert three.most_confused() == ("b", "a", 1)
+    assert most_confused(["a", "b"], [[5, 0], [3, 2]]) == ("b", "a", 3)
+    assert most_confused(["a", "b"], [[5, 0], [0, 5]]) is None
+
+
+def test_per_class_figures_by_hand(three):
+    per_class = three.summary()["per_class"]
+    expected = {
+        "a": {"count": 2, "recall": 1.0, "precision": 2 / 3, "f1": 0.8},
+        "b": {"count": 2, "recall": 0.0, "precision": None, "f1": 0.0},
+        "c": {"count": 1, "recall": 1.0, "precision": 1 / 2, "f1": 2 / 3},
+    }
+    for name, figures in expected.items():
+        assert per_class[name] == pytest.approx(figures, nan_ok=True), name
+
+
+def test_a_class_without_images_has_no_recall():
+    per_class = table(["a", "b"], (0, (0.9, 0.1))).summary()["per_class"]
+    assert per_class["b"] == {"count": 0, "recall": None, "precision": None, "f1": 0.0}
+
+
+def test_accuracy_and_log_loss_by_hand(three):
+    summary = three.summary()
+    assert (summary["count"], summary["correct"], summary["accuracy"]) == (5, 3, 0.6)
+    expected = -sum(map(math.log, (0.8, 0.6, 0.2, 0.4, 0.8))) / 5
+    assert summary["loss"] == pytest.approx(expected)
+
+
+def test_log_loss_of_an_impossible_label_is_finite():
+    assert math.isfinite(table(["a", "b"], (1, (1.0, 0.0))).summary()["loss"])
+
+
+def test_ece_by_hand(three):
+    # Confidences 0.8, 0.6, 0.7, 0.5, 0.8 lie in bins 12, 9, 10, 7, 12 of 15.
+    gaps = {12: (0.8, 1.0, 2), 9: (0.6, 1.0, 1), 10: (0.7, 0.0, 1), 7: (0.5, 0.0, 1)}
+    expected = sum(abs(conf - right) * n / 5 for conf, right, n in gaps.values())
+    assert three.ece() == pytest.approx(expected)
+
+
+def test_ece_of_perfect_certainty_is_zero():
+    assert table(["a", "b"], (0, (1.0, 0.0)), (1, (0.0, 1.0))).ece() == 0.0
+
+
+def test_mistakes_come_most_confident_first(three):
+    found = three.mistakes()
+    assert [(row["path"], row["label"], row["predicted"]) for row in found] == [
+        ("2.jpg", "b", "a"),
+        ("3.jpg", "b", "c"),
+    ]
+    assert found[0]["probability"] == pytest.approx(0.7)
+    assert found[0]["image_hash"] == f"{2:064x}"

@@ -1,0 +1,283 @@
+"""The page: what it says, what it says when something is missing, and that it is safe."""
+
+import html.parser
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from report_facts import BLESSED, facts, jpeg, reject
+
+from components.report import page
+from components.report.page import RunState, render
+from components.report.sections import SECTIONS, base, rejects
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(html.parser.HTMLParser):
+    """Balanced tags, unique ids, what is linked, and the visible text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.tags, self.texts = [], [], [], [], []
+        self.captions = self.tables = 0
+        self.alts = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append(tag)
+        if "id" in values:
+            self.ids.append(values["id"])
+        self.links += [v for k, v in attrs if k in ("href", "src", "xlink:href")]
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        if tag == "img":
+            self.alts.append(values.get("alt"))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def read(found, timings=None, images=None, state=BLESSED):
+    """The parsed page, after what every page must be."""
+    text = render(found, timings, images or {}, state)
+    parsed = Page(text)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert not {"script", "iframe", "link", "object", "form"} & set(parsed.tags)
+    for link in parsed.links:
+        assert link.startswith(("#", "data:image/")), link
+        assert not link.startswith("#") or link[1:] in parsed.ids
+    assert "url(http" not in text
+    assert parsed.captions == parsed.tables
+    assert all(parsed.alts)
+    assert "could not be drawn" not in parsed.text.lower()
+    text.encode("utf-8")
+    return parsed
+
+
+def ids(parsed):
+    return [i for i in parsed.ids if i in {section.id for section in SECTIONS}]
+
+
+def test_a_blessed_run_has_every_section_with_its_figures(timings):
+    parsed = read(facts(rejects=[reject(1)]), timings)
+    assert ids(parsed) == [section.id for section in SECTIONS]
+    assert "absent" not in parsed.ids
+    for words in (
+        "Validation accuracy 0.950 reaches 0.9",
+        "threshold 0.900",
+        "last blessed model (version 3) 0.961",
+        "181 in = 180 kept + 1 rejected ✓",
+        "the dot marks the best epoch, 7",
+        "training ended because validation loss had not improved for train.patience epochs",
+        "610 computed, 70 reused (10 % of 680)",
+        "Published as version 4",
+        "imgpipe serve /out/model --port 8500 --model rps",
+        "imgpipe predict photo.jpg --server localhost:8500 --model rps",
+        "2 of 2 passed",
+        "1 min 01 s in all; 1 of 3 components from cache",
+        "everything else 9.0 s",
+        "/out/runs/1/run.log",
+    ):
+        assert words in parsed.text, words
+
+
+def test_the_gauge_and_the_figures_give_the_same_interval():
+    found = facts()
+    low, high = found["gate"]["ci95"]
+    assert read(found).text.count(f"{low:.3f}–{high:.3f}") == 2
+
+
+def test_a_close_call_is_called_one():
+    found = facts()
+    found["gate"] |= {"threshold": found["gate"]["value"] - 0.001}
+    assert "60 other images could have decided otherwise" in read(found).text
+    found["gate"] |= {"threshold": 0.1}
+    assert "could have decided otherwise" not in read(found).text
+
+
+def test_without_a_baseline_the_page_says_why():
+    found = facts()
+    found["gate"]["baseline"] = None
+    found["baseline"] = {"version": 3, "compared": False, "why": "version 3 knows other classes"}
+    assert "no baseline: version 3 knows other classes" in read(found).text
+
+
+def test_a_refused_run_says_why_and_what_is_not_there(timings):
+    sentence = "too few 'rock' in validation: expected at least 3, seen 1; add images of rock"
+    found = dict.fromkeys(facts()) | {
+        "settings": facts()["settings"],
+        "data": facts()["data"],
+        "rejects": [],
+        "data_gate": {"blessed": False, "reasons": [{"kind": "too_few", "sentence": sentence}]},
+    }
+    error = f"the data was refused for 1 reason:\n- {sentence}"
+    state = RunState("refused", f"data refused: {error}", error, "", "DataGate")
+    parsed = read(found, timings, state=state)
+    assert "Data refused" in parsed.text
+    assert parsed.text.count(sentence) == 1
+    assert "No model was trained: the run stopped in DataGate." in parsed.text
+    assert "absent" in parsed.ids
+
+
+@pytest.mark.parametrize("found", [{}, dict.fromkeys(facts()), {"data": {}, "rejects": []}])
+def test_a_run_that_failed_at_once_gets_its_page(found):
+    state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
+    parsed = read(found, state=state)
+    assert "failed in start-up: no such folder" in parsed.text
+    assert "No model was trained: the run stopped before its first component." in parsed.text
+    assert "/l.log" in parsed.text
+
+
+@pytest.mark.parametrize("name", sorted(facts()))
+def test_any_part_of_the_facts_may_be_missing(name, timings):
+    read(facts() | {name: None}, timings)
+    read({key: value for key, value in facts().items() if key != name}, timings)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, value in facts().items() if value))
+def test_any_part_of_the_facts_may_be_empty_within(name):
+    value = facts()[name]
+    read(facts() | {name: [{}] if isinstance(value, list) else {"unknown": None}})
+
+
+def test_hostile_names_are_text_and_nothing_else():
+    odd = b"\xff\xfe.jpg".decode("utf-8", "surrogateescape")
+    classes = [
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "猫",
+        "x" * 300,
+        "$\\alpha$ {{ 7*7 }}",
+    ]
+    bad = [
+        reject(1, path=odd, label=classes[0], reason="<b>bold</b>", override="</table>&amp;"),
+        reject(2, path="a\u202egpj.exe", detail="nul\0bell\a"),
+    ]
+    found = facts(classes, bad)
+    found["settings"]["name"] = "</title><script>"
+    found["settings"]["source"] = "javascript:alert(1)"
+    found["push"]["path"] = "/out/$(reboot)/4"
+    state = RunState("failed", "<script>1</script>", "<script>1</script>", "<i>", "<u>")
+    parsed = read(found, state=state)
+    assert {"b", "i", "u"}.isdisjoint(parsed.tags)
+    assert "<script>alert(1)</script>" in parsed.text
+    assert "\\xff\\xfe.jpg" in parsed.text
+    assert "a\\u202egpj.exe" in parsed.text
+    assert "nul\\x00bell\\x07" in parsed.text
+    assert "$\\alpha$ {{ 7*7 }}" in parsed.text
+    assert "imgpipe serve '/out/$(reboot)'" in parsed.text
+
+
+def test_no_rejects_is_said():
+    assert "None of 180 files." in read(facts()).text
+
+
+def test_rejects_are_grouped_with_picture_detail_and_override():
+    bad = [reject(1), reject(2), reject(3, "animated", override="add it to judge.skip")]
+    parsed = read(facts(rejects=bad), images={"bad1": jpeg(), "bad2": b"no image"})
+    assert "rejected file rock/bad-1.jpg" in parsed.alts
+    assert "too_small 2 files" in parsed.text
+    assert "1 x 4 pixels, the shorter side is under 16" in parsed.text
+    assert parsed.text.count("Wanted after all? lower judge.min_side") == 1
+    assert "no picture" in parsed.text
+
+
+def test_thousands_of_rejects_are_capped_and_the_page_owns_up_to_it():
+    bad = [reject(i) for i in range(4990)] + [reject(i, "animated") for i in range(10)]
+    text = render(facts(rejects=bad), None, {"bad1": jpeg()}, BLESSED)
+    assert "200 of 5,000 are shown" in text
+    assert "4,990 files, 190 shown" in text
+    assert text.count('class="text file"') == rejects.LIMIT
+    assert len(text) < 400_000
+
+
+def test_every_reason_gets_rows():
+    bad = [reject(i) for i in range(50)] + [reject(i, f"reason{i}") for i in range(8)]
+    shown = rejects.shown(bad, 20)
+    assert len(shown) == 20
+    assert {row["reason"] for row in shown} == {row["reason"] for row in bad}
+    assert rejects.shown(bad, 1000) == bad
+
+
+def test_mistakes_carry_pictures_and_both_labels():
+    found = facts()
+    row = found["mistakes"]["validation"][0]
+    parsed = read(found, images={row["image_hash"]: jpeg()})
+    assert f"labelled {row['label']}, taken for {row['predicted']}" in parsed.alts
+
+
+def test_many_classes_get_a_picture_and_the_most_confused_pairs():
+    parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
+    assert "Most confused, validation" in parsed.text
+    assert "200 of 250 classes are shown." in parsed.text
+    assert parsed.tags.count("svg") == 4
+
+
+def test_counts_that_do_not_add_up_are_not_passed_over():
+    found = facts()
+    found["data"]["kept"] = 179
+    assert "does not add up" in read(found).text
+
+
+def test_a_refused_push_names_the_gate_and_gives_no_command():
+    found = facts()
+    found["push"] = {"status": "refused", "version": None, "path": None, "refused_by": ["model"]}
+    parsed = read(found)
+    assert "Not published : refused by the Evaluator" in parsed.text
+    assert "imgpipe serve" not in parsed.text
+
+
+def test_a_section_that_breaks_costs_only_itself(monkeypatch):
+    def broken(_):
+        raise ValueError("a figure is missing")
+
+    section = base.Section("model", "Model", broken)
+    monkeypatch.setattr(page, "SECTIONS", (SECTIONS[0], section, *SECTIONS[2:]))
+    text = render(facts(), None, {}, BLESSED)
+    assert "Could not be drawn (ValueError: a figure is missing)." in text
+    assert "Feature bank" in text
+
+
+def test_the_same_facts_give_the_same_page(timings):
+    first, second = (render(facts(), timings, {}, BLESSED) for _ in range(2))
+    assert first == second
+
+
+def test_a_page_is_drawn_in_about_a_second(timings):
+    found = facts(rejects=[reject(i) for i in range(24)])
+    images = {f"bad{i}": jpeg((i, i, i), (1600, 1200)) for i in range(24)}
+    images |= {row["image_hash"]: jpeg() for rows in found["mistakes"].values() for row in rows}
+    render(found, timings, images, BLESSED)  # imports, templates
+    start = time.process_time()
+    render(found, timings, images, BLESSED)
+    assert time.process_time() - start < 2.0
+
+
+def test_importing_the_page_imports_nothing_heavy():
+    code = (
+        "import sys, components.report.page, components.report.verdict\n"
+        "print({'tensorflow', 'tfx', 'matplotlib', 'jinja2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,65 @@
+"""Plots: right way up, theme colours, and safe to have several of on one page."""
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.report import plots
+
+
+def test_the_matrix_has_its_first_class_at_the_top_left():
+    counts = np.zeros((30, 30), int)
+    counts[0, :3] = 5  # the first label only, taken for the first three
+    figure = plots.matrix_figure(counts.tolist())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", transparent=True, dpi=100)
+    with Image.open(buffer) as image:
+        pixels = np.asarray(image.convert("RGBA")).astype(int)
+    blue = (pixels[..., 2] > pixels[..., 0] + 60) & (pixels[..., 3] > 30)
+    rows, columns = np.nonzero(blue)
+    height, width = blue.shape
+    assert rows.max() < height * 0.1
+    assert columns.max() < width * 0.3
+
+
+def test_a_plot_takes_the_colours_of_the_page_and_no_size_of_its_own():
+    svg = plots.curves([1, 2, 3], [0.1, 0.2, 0.3], [0.2, 0.3, 0.2], 2, "accuracy")
+    assert "var(--validation)" in svg
+    assert "var(--train)" in svg
+    assert not re.search(r"#0a0b0\d", svg)
+    assert 'width="' not in svg.partition(">")[0]
+
+
+def test_ids_of_two_plots_never_meet():
+    found = [
+        set(re.findall(r' id="([^"]+)"', plots.curves([1, 2], [0, 1], [1, 0], 1, name)))
+        for name in ("accuracy", "loss")
+    ]
+    assert found[0]
+    assert not found[0] & found[1]
+
+
+def test_references_of_a_plot_lead_to_its_own_ids():
+    svg = plots.curves([1, 2], [0.0, 1.0], [1.0, 0.0], 1, "loss")
+    ElementTree.fromstring(svg)
+    ids = set(re.findall(r' id="([^"]+)"', svg))
+    references = set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+    assert references
+    assert references <= ids
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "best"),
+    [([0.5], [0.4], 1), ([None, None], [0.1, 0.2], None), ([float("nan")] * 2, [0.0, 0.0], 9)],
+)
+def test_odd_histories_are_drawn_without_a_warning(train, validation, best):
+    assert "<svg" in plots.curves(list(range(1, len(train) + 1)), train, validation, best, "x")
+
+
+def test_the_same_figures_give_the_same_bytes():
+    first, second = (plots.curves([1, 2], [0, 1], [1, 0], 1, "a") for _ in range(2))
+    assert first == second

@@ -1,0 +1,77 @@
+"""Thumbnails of whatever bytes come: small, re-encoded, or none."""
+
+import base64
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageFile
+from report_facts import jpeg
+
+from components.report.thumbnails import SIDE, Thumbnails, thumbnail
+
+BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
+
+
+def opened(uri):
+    head, _, body = uri.partition(",")
+    assert head == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(body)))
+
+
+def encoded(image, kind):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_the_longer_side_is_limited_and_proportions_are_kept():
+    with opened(thumbnail(jpeg(size=(640, 320)))) as image:
+        assert image.size == (SIDE, SIDE // 2)
+
+
+def test_a_small_picture_is_not_blown_up():
+    with opened(thumbnail(jpeg(size=(28, 28)))) as image:
+        assert image.size == (28, 28)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGBA", "PNG"), ("P", "GIF"), ("L", "BMP"), ("CMYK", "JPEG"), ("1", "PNG")]
+)
+def test_every_mode_becomes_a_jpeg(mode, kind):
+    assert thumbnail(encoded(Image.new(mode, (50, 40)), kind))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"GIF89a", b"no image at all" * 9])
+def test_bytes_without_a_picture_give_none(data):
+    assert thumbnail(data) == ""
+
+
+def test_the_part_of_a_truncated_file_is_shown_and_the_setting_is_restored():
+    data = encoded(Image.effect_noise((400, 400), 90), "JPEG")
+    assert thumbnail(data[: len(data) // 2])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+def test_a_pixel_bomb_is_not_decoded():
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = (
+        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+    assert thumbnail(b"\x89PNG\r\n\x1a\n" + chunk) == ""
+
+
+def test_an_unknown_hash_has_no_picture():
+    made = Thumbnails({"a": jpeg()})
+    assert made.uri("a").startswith("data:")
+    assert made.uri("b") == made.uri(None) == made.uri("") == ""
+
+
+def test_no_broken_file_of_the_fuzzers_raises():
+    if not BROKEN.is_dir():
+        pytest.skip("needs ../shared/data/broken_images")
+    for path in sorted(BROKEN.iterdir()):
+        uri = thumbnail(path.read_bytes())
+        assert uri == "" or uri.startswith("data:image/jpeg;base64,"), path.name
