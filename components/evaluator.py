@@ -66,12 +66,12 @@ def eval_config(threshold: float, max_drop: float) -> dict[str, Any]:
                     {"className": "SparseCategoricalAccuracy", "perSliceThresholds": [gate]},
                     {"className": "SparseCategoricalCrossentropy"},
                     {"className": "MultiClassConfusionMatrixPlot"},
-                    {
-                        "className": "CalibrationPlot",
-                        "config": json.dumps({"top_k_list": [1], "num_buckets": 15}),
-                    },
                 ]
-            }
+            },
+            {
+                "metrics": [{"className": "CalibrationPlot", "config": '"num_buckets": 15'}],
+                "binarize": {"topKList": {"values": [1]}},
+            },
         ],
     }
 

@@ -79,7 +79,8 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         pixel_limit=config.judge.pixel_limit,
     )
     judged = parts.ImageFilter(
-        examples=examples.outputs["examples"],
+        ingested=examples.outputs["examples"],
+        vocabulary=vocabulary,
         min_side=config.judge.min_side,
         pixel_limit=config.judge.pixel_limit,
     )
@@ -97,7 +98,7 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         anomalies=anomalies.outputs["anomalies"],
         quarantine=judged.outputs["quarantine"],
         vocabulary=vocabulary,
-        min_images=json.dumps(
+        min_images_per_class=json.dumps(
             {
                 names.TRAIN: config.gate.min_train,
                 names.VALIDATION: config.gate.min_validation,

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 from rich.console import Console
@@ -24,6 +24,9 @@ from models.errors import ConfigError, ImgpipeError, ResourceError
 from pipeline import inputs as run_inputs
 from pipeline import screen, summary
 from pipeline.config import Config, to_toml
+
+if TYPE_CHECKING:
+    from pipeline.runners.local import NodeResult
 
 LOCK, STATE, LOG = ".lock", "state.json", "run.log"
 
@@ -179,12 +182,11 @@ class _Run:
         )
         pipeline = graph.create_pipeline(self.config, inputs, place)
         fresh = self._not_from_cache([node.id for node in pipeline.components], start)
-        local.run(pipeline, self._observer(), fresh)
-        run_inputs.remember_schema_origin(self.config, inputs)
+        local.run(pipeline, self._observer(inputs), fresh)
         self._remember_code()
 
-    def _observer(self) -> Any:
-        """The display, and the timings file that the Report component reads."""
+    def _observer(self, inputs: run_inputs.RunInputs) -> Any:
+        """The display; the timings file that the Report reads; the origin of the schema."""
         outer = self
 
         class Observer:
@@ -193,7 +195,11 @@ class _Run:
                     outer._write_timings()
                 outer.display.started(name)
 
-            finished = staticmethod(self.display.finished)
+            def finished(self, result: NodeResult) -> None:
+                if result.name == "DataGate":
+                    run_inputs.remember_schema_origin(outer.config, inputs)
+                outer.display.finished(result)
+
             failed = staticmethod(self.display.failed)
 
         return Observer()

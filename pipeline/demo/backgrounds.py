@@ -116,12 +116,12 @@ def clutter(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 PAINTERS: tuple[tuple[Painter, float], ...] = (
-    (plain, 0.22),
-    (gradient, 0.16),
+    (plain, 0.28),
+    (gradient, 0.20),
     (clouds, 0.18),
     (wood, 0.14),
-    (weave, 0.10),
-    (clutter, 0.20),
+    (weave, 0.08),
+    (clutter, 0.12),
 )
 
 

@@ -16,7 +16,7 @@ def render(label: str, rng: np.random.Generator, width: int, height: int) -> Ima
     style = look.sample(rng)
     bones = skeleton.build(pose)
     big = OVERSAMPLING
-    framed = view.frame(bones, pose, width * big, height * big, rng.uniform(0.62, 0.95))
+    framed = view.frame(bones, pose, width * big, height * big, rng.uniform(0.72, 0.96))
     framed = view.moved(framed, rng.normal(0, 0.03, 2) * (width * big, height * big))
     seen = surface.rasterize(framed.bones, height * big, width * big)
     ground_depth = -framed.unit / big * rng.choice((0.5, 1.2, 6.0), p=(0.45, 0.35, 0.2))

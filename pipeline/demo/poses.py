@@ -76,11 +76,11 @@ _Gesture = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]
 def _roll(rng: np.random.Generator) -> float:
     """Mostly upright; some hands come in from a side, few from above."""
     kind = rng.random()
-    if kind < 0.6:
-        return float(rng.normal(0, 22))
-    if kind < 0.92:
-        return float(rng.choice((-90, 90)) + rng.normal(0, 20))
-    return float(180 + rng.normal(0, 20))
+    if kind < 0.78:
+        return float(rng.normal(0, 20))
+    if kind < 0.98:
+        return float(rng.choice((-90, 90)) + rng.normal(0, 16))
+    return float(180 + rng.normal(0, 16))
 
 
 def _curled(rng: np.random.Generator, tightness: float = 1.0) -> np.ndarray:
@@ -100,11 +100,11 @@ def _rock(rng: np.random.Generator) -> _Gesture:
         back = np.array([-1.0, 0.2, -0.3])
     view = rng.random()
     if view < 0.35:
-        yaw, pitch = rng.uniform(-40, 40), rng.uniform(0, 50)
+        yaw, pitch = rng.uniform(-30, 30), rng.uniform(5, 45)
     elif view < 0.7:
-        yaw, pitch = 180 + rng.uniform(-45, 45), rng.uniform(-25, 25)
+        yaw, pitch = 180 + rng.uniform(-35, 35), rng.uniform(-20, 20)
     else:  # from the side of the thumb
-        yaw, pitch = 90 + rng.uniform(-35, 35), rng.uniform(-20, 20)
+        yaw, pitch = 90 + rng.uniform(-25, 25), rng.uniform(-16, 16)
     return flexion, spread, thumb, back, float(yaw), float(pitch)
 
 
@@ -117,18 +117,18 @@ def _paper(rng: np.random.Generator) -> _Gesture:
     near = np.array([(-0.46, 0.46, -0.16), (-0.56, 0.78, -0.20), (-0.60, 1.02, -0.20)])
     far = np.array([(-0.58, 0.36, -0.14), (-0.90, 0.52, -0.16), (-1.14, 0.66, -0.14)])
     thumb = near * (1 - open_) + far * open_
-    yaw = rng.choice((0.0, 180.0)) + rng.uniform(-35, 35)
-    return flexion, spread, thumb, np.array([-0.6, 0.5, 0.9]), float(yaw), rng.uniform(-30, 30)
+    yaw = rng.choice((0.0, 180.0)) + rng.uniform(-28, 28)
+    return flexion, spread, thumb, np.array([-0.6, 0.5, 0.9]), float(yaw), rng.uniform(-24, 24)
 
 
 def _scissors(rng: np.random.Generator) -> _Gesture:
     flexion = _curled(rng, rng.uniform(0.93, 1.03))
     flexion[:2] = np.array([3.0, 7.0, 5.0]) + rng.normal(0, (5, 4, 3), (2, 3))
-    opening = rng.uniform(25, 46)
+    opening = rng.uniform(28, 48)
     tilt = rng.normal(0, 3)
     spread = np.array([tilt - opening * 0.55, tilt + opening * 0.45, 2.0, 5.0])
     spread[2:] += rng.normal(0, 1.5, 2)
     thumb = np.array([(-0.35, 0.52, -0.35), (-0.19, 0.74, -0.57), (0.07, 0.75, -0.68)])
-    yaw = rng.choice((0.0, 180.0)) + rng.uniform(-38, 38)
+    yaw = rng.choice((0.0, 180.0)) + rng.uniform(-28, 28)
     back = np.array([-0.2, 0.5, -1.0])
-    return flexion, spread, thumb, back, float(yaw), rng.uniform(-25, 25)
+    return flexion, spread, thumb, back, float(yaw), rng.uniform(-20, 20)

@@ -62,8 +62,8 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
     )
     deployment = runner_utils.extract_local_deployment_config(ir)
-    connection = deployment.metadata_connection_config.sqlite
-    config = metadata_store_pb2.ConnectionConfig(sqlite=connection)
+    connection = deployment.metadata_connection_config
+    config = getattr(connection, connection.WhichOneof("connection_config"))
     bury_the_dead(config, Path(pipeline.pipeline_info.pipeline_root))
     fresh = set(fresh)
     for node in (entry.pipeline_node for entry in ir.nodes):
