@@ -116,7 +116,7 @@ class FeatureExtractor:
                 features[done : done + len(vectors)] = vectors
                 done += len(vectors)
                 progress.advance(len(vectors), "views")
-        return np.split(features, np.cumsum(counts)[:-1])
+        return np.split(features, np.cumsum(counts))[: len(counts)]
 
     def _batches(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,16 +105,25 @@ def fit_head(
                 )
             )
         progress.total(settings.epochs, "epochs")
-        model.fit(
-            _dataset(train, classes, settings.batch_size, settings.seed),
-            validation_data=_dataset(validation, classes, _VALIDATION_ROWS, None),
-            epochs=settings.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # the dataset shuffles by itself
-            verbose=0,
-        )
+        with _quiet():
+            model.fit(
+                _dataset(train, classes, settings.batch_size, settings.seed),
+                validation_data=_dataset(validation, classes, _VALIDATION_ROWS, None),
+                epochs=settings.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # the dataset shuffles by itself
+                verbose=0,
+            )
     seconds = time.perf_counter() - started
     return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NumPy's word on how Keras' TensorBoard callback reads the learning rate."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        yield
 
 
 def _dataset(rows: BankRows, classes: int, batch: int, seed: int | None) -> tf.data.Dataset:

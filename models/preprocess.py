@@ -55,7 +55,7 @@ def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
 
     return tf.map_fn(
         lambda one: decode_and_resize(one, image_size),
-        image_bytes,
+        tf.convert_to_tensor(image_bytes),
         fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
         parallel_iterations=_PARALLEL_DECODES,
     )

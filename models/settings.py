@@ -100,7 +100,7 @@ def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(f"a classifier needs two classes or more. Received: {list(names)}")
     if list(names) != sorted(set(names)):
         raise ConfigError(f"expected class names sorted, each once. Received: {list(names)}")
-    odd = [name for name in names if not name or len(name.splitlines()) != 1]
+    odd = [name for name in names if name.splitlines() != [name]]
     if odd:
         raise ConfigError(f"class names must not be empty or hold a line break. Received: {odd}")
     return names

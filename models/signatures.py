@@ -9,7 +9,7 @@
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
 
 Everything an image needs is inside (decode, resize, normalise), only core ops are used, and an
-image that cannot be decoded fails the request with INVALID_ARGUMENT.
+image that cannot be decoded, or a request of no image at all, is an INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -46,21 +46,24 @@ def signatures(
         jit_compile=False,
     )
 
+    def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
+        return preprocess.batch_decode(_some(image_bytes), size)
+
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(classifier, network(preprocess.batch_decode(image_bytes, size)), top_k)
+        return answer(classifier, network(decoded(image_bytes)), top_k)
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(classifier, network(preprocess.resize(pixels, size)), top_k)
+        return answer(classifier, network(preprocess.resize(_some(pixels), size)), top_k)
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
         return from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
 
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {FEATURES: network(preprocess.batch_decode(image_bytes, size))[FEATURES]}
+        return {FEATURES: network(decoded(image_bytes))[FEATURES]}
 
     def cam(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return grad_cam(classifier, preprocess.batch_decode(image_bytes, size))
+        return grad_cam(classifier, decoded(image_bytes))
 
     encoded = tf.TensorSpec([None], tf.string, name=names.IMAGE_BYTES)
     pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
@@ -122,6 +125,16 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         names.LABEL: _label(classifier, probabilities),
         PROBABILITIES: probabilities,
     }
+
+
+def _some(images: tf.Tensor) -> tf.Tensor:
+    """`images`, unless there are none: the convolutions' own refusal of that says nothing."""
+    import tensorflow as tf
+
+    count = tf.shape(images)[0]
+    message = "expected one image or more. Received: 0"
+    with tf.control_dependencies([tf.debugging.assert_positive(count, message)]):
+        return tf.identity(images)
 
 
 def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,113 @@
+"""Golden logits on known photographs, and folding against the computation it replaces.
+
+A wrong normalisation or padding keeps the same top class most of the time: only numbers tell.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.backbones import efficientnet_lite0 as lite0
+from models.errors import ResourceError
+
+#: Highest logits of scikit-image's photographs, from an independent implementation.
+GOLDEN = {
+    "chelsea": {282: 9.215, 285: 9.155, 281: 8.381},
+    "coffee": {967: 11.402, 968: 7.252},
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    import keras
+
+    pixels = keras.Input((224, 224, 3))
+    return keras.Model(pixels, lite0.build(pixels))
+
+
+def _photograph(name: str) -> np.ndarray:
+    """Centre crop of 224/256 of the shorter side, resized bicubically; float [1, 224, 224, 3]."""
+    from skimage import data
+
+    image = Image.fromarray(getattr(data, name)())
+    side = int(224 / 256 * min(image.size))
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    crop = image.crop((left, top, left + side, top + side))
+    return np.asarray(crop.resize((224, 224), Image.Resampling.BICUBIC), np.float32)[None]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_logits(network, name: str) -> None:
+    kernel, bias = lite0.imagenet_classifier()
+    features = network(_photograph(name), training=False).numpy().mean(axis=(1, 2))
+    logits = (features @ kernel + bias)[0]
+    highest = logits.argsort()[::-1][: len(GOLDEN[name])]
+    assert highest.tolist() == list(GOLDEN[name])
+    np.testing.assert_allclose(logits[highest], list(GOLDEN[name].values()), atol=1e-2)
+
+
+def test_folding_equals_batch_normalisation(network) -> None:
+    pixels = _photograph("chelsea")
+    expected = _unfolded(pixels)
+    found = network(pixels, training=False).numpy()
+    assert found.shape == (1, 7, 7, lite0.FEATURE_DIM)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+
+
+def _unfolded(pixels: np.ndarray) -> np.ndarray:
+    """The network as the weights file has it: convolution, BatchNorm, ReLU6."""
+    import tensorflow as tf
+
+    weights = lite0.read_weights()
+
+    def unit(x, conv: str, norm: str, stride: int = 1, depthwise=False, active=True):
+        kernel = weights[f"{conv}.weight"].transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+        function = tf.nn.depthwise_conv2d if depthwise else tf.nn.conv2d
+        x = function(x, kernel, [1, stride, stride, 1], "SAME")
+        parts = ("running_mean", "running_var", "bias", "weight")
+        x = tf.nn.batch_normalization(x, *(weights[f"{norm}.{part}"] for part in parts), 1e-3)
+        return tf.nn.relu6(x) if active else x
+
+    x = unit((pixels - 127) / 128, "_conv_stem", "_bn0", 2)
+    index = 0
+    for repeats, _, stride, expand, _ in lite0.STAGES:
+        for repeat in range(repeats):
+            at, entry = f"_blocks.{index}", x
+            if expand > 1:
+                x = unit(x, f"{at}._expand_conv", f"{at}._bn0")
+            x = unit(
+                x, f"{at}._depthwise_conv", f"{at}._bn1", 1 if repeat else stride, depthwise=True
+            )
+            x = unit(x, f"{at}._project_conv", f"{at}._bn2", active=False)
+            x = x + entry if repeat else x
+            index += 1
+    return unit(x, "_conv_head", "_bn1").numpy()
+
+
+def test_every_layer_is_frozen(network) -> None:
+    assert not network.trainable_weights
+
+
+def test_other_sizes_work() -> None:
+    import keras
+
+    pixels = keras.Input((96, 96, 3))
+    assert lite0.build(pixels).shape == (None, 3, 3, lite0.FEATURE_DIM)
+
+
+def test_another_weights_file_is_refused(tmp_path, monkeypatch) -> None:
+    other = tmp_path / "weights.pth"
+    other.write_bytes(b"something else")
+    monkeypatch.setattr(lite0, "weights_path", lambda: other)
+    lite0.weights_sha256.cache_clear()
+    with pytest.raises(ResourceError, match="not the weights file this code was tested with"):
+        lite0.weights_sha256()
+    lite0.weights_sha256.cache_clear()
+
+
+def test_a_missing_package_says_what_to_do(monkeypatch) -> None:
+    monkeypatch.setattr(lite0, "_PACKAGE", "no_such_package_here")
+    with pytest.raises(ResourceError, match="uv sync"):
+        lite0.weights_path()

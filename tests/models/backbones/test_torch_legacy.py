@@ -1,0 +1,180 @@
+"""The reader takes plain legacy files and nothing else."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from models.backbones import torch_legacy
+from models.backbones.torch_legacy import UnsafeWeightsError, parse
+from models.errors import ResourceError
+
+_MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+
+
+class _Global:
+    """Pickles as the global `module.name`, called with `arguments` when there are any."""
+
+    def __init__(self, module: str, name: str, *arguments: object) -> None:
+        self.module, self.name, self.arguments = module, name, arguments
+
+
+class _Reference:
+    def __init__(self, *pid: object) -> None:
+        self.pid = pid
+
+
+class _Writer(pickle._Pickler):
+    """Writes globals that are not importable here, as torch's would be."""
+
+    def persistent_id(self, obj: object) -> object:
+        return obj.pid if isinstance(obj, _Reference) else None
+
+    def save(self, obj: object, save_persistent_id: bool = True) -> None:
+        if isinstance(obj, _Global):
+            self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
+            if obj.arguments:
+                self.save(obj.arguments)
+                self.write(pickle.REDUCE)
+            return
+        super().save(obj, save_persistent_id)
+
+
+def _pickled(value: object) -> bytes:
+    import io
+
+    file = io.BytesIO()
+    _Writer(file, 2).dump(value)
+    return file.getvalue()
+
+
+def _tensor(key: str, count: int, offset: int, shape: tuple, strides: tuple) -> _Global:
+    reference = _Reference("storage", _Global("torch", "FloatStorage"), key, "cpu", count, None)
+    return _Global(
+        "torch._utils",
+        "_rebuild_tensor_v2",
+        reference,
+        offset,
+        shape,
+        strides,
+        False,
+        OrderedDict(),
+    )
+
+
+def _file(state: object, storages: dict[str, np.ndarray] | None = None, **parts: object) -> bytes:
+    storages = {} if storages is None else storages
+    head = [
+        parts.get("magic", 0x1950A86A20F9469CFC6C),
+        parts.get("protocol", 1001),
+        parts.get("machine", _MACHINE),
+        state,
+        parts.get("keys", sorted(storages)),
+    ]
+    body = [_pickled(part) for part in head]
+    for key in sorted(storages):
+        values = storages[key].astype("<f4")
+        body += [struct.pack("<q", parts.get("count", values.size)), values.tobytes()]
+    return b"".join(body)
+
+
+_VALUES = {"0": np.arange(12, dtype=np.float32)}
+
+
+def test_reads_plain_and_strided_tensors() -> None:
+    state = OrderedDict(
+        plain=_tensor("0", 12, 0, (3, 4), (4, 1)),
+        turned=_tensor("0", 12, 0, (4, 3), (1, 4)),
+        part=_tensor("0", 12, 5, (2,), (3,)),
+        scalar=_tensor("0", 12, 11, (), ()),
+    )
+    tensors = parse(_file(state, _VALUES))
+    expected = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(tensors["plain"], expected)
+    np.testing.assert_array_equal(tensors["turned"], expected.T)
+    np.testing.assert_array_equal(tensors["part"], [5, 8])
+    assert tensors["scalar"].shape == () and tensors["scalar"] == 11
+    assert all(tensor.flags.c_contiguous for tensor in tensors.values())
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("os", "system"),
+        ("builtins", "eval"),
+        ("torch", "load"),
+        ("models.backbones.torch_legacy", "read"),
+        ("collections", "defaultdict"),
+    ],
+)
+def test_refuses_to_load_any_other_name(module: str, name: str, tmp_path) -> None:
+    canary = tmp_path / "canary"
+    state = _Global(module, name, f"touch {canary}")
+    with pytest.raises(UnsafeWeightsError, match=rf"refuses to load {module}\.{name}"):
+        parse(_file(state))
+    assert not canary.exists()
+
+
+def test_refuses_a_file_cut_short_anywhere() -> None:
+    whole = _file(OrderedDict(a=_tensor("0", 12, 0, (12,), (1,))), _VALUES)
+    parse(whole)
+    for length in range(len(whole)):
+        with pytest.raises(UnsafeWeightsError):
+            parse(whole[:length])
+
+
+def test_refuses_trailing_bytes() -> None:
+    whole = _file(OrderedDict(a=_tensor("0", 12, 0, (12,), (1,))), _VALUES)
+    with pytest.raises(UnsafeWeightsError, match="3 bytes after the last value"):
+        parse(whole + b"abc")
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "offset"),
+    [
+        ((12,), (1,), 1),
+        ((4, 4), (4, 1), 0),
+        ((2,), (100,), 0),
+        ((1,), (1,), 12),
+        ((1 << 40,), (0,), 0),
+        ((2,), (-1,), 3),
+        ((2,), (1,), -1),
+        ((2, 2), (1,), 0),
+        (("2",), (1,), 0),
+    ],
+)
+def test_refuses_a_tensor_beyond_its_storage(shape, strides, offset) -> None:
+    state = OrderedDict(a=_tensor("0", 12, offset, shape, strides))
+    with pytest.raises(UnsafeWeightsError):
+        parse(_file(state, _VALUES))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"magic": 1}, "expected magic"),
+        ({"protocol": 1002}, "expected magic"),
+        ({"machine": {"little_endian": False}}, "little-endian"),
+        ({"keys": []}, "list of storages"),
+        ({"keys": ["0", "0"]}, "list of storages"),
+        ({"count": 11}, "holds 11 elements"),
+    ],
+)
+def test_refuses_a_wrong_frame(parts: dict, message: str) -> None:
+    state = OrderedDict(a=_tensor("0", 12, 0, (12,), (1,)))
+    with pytest.raises(UnsafeWeightsError, match=message):
+        parse(_file(state, _VALUES, **parts))
+
+
+def test_refuses_what_is_no_tensor() -> None:
+    with pytest.raises(UnsafeWeightsError, match="is no tensor"):
+        parse(_file(OrderedDict(a="text")))
+
+
+def test_a_missing_file_is_a_missing_resource(tmp_path) -> None:
+    with pytest.raises(ResourceError, match="cannot read the weights file"):
+        torch_legacy.read(tmp_path / "none.pth")

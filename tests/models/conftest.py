@@ -1,0 +1,95 @@
+"""Pictures, banks and one exported model for the tests of models/."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import feature_names as names
+
+Draw = Callable[..., bytes]
+WriteRecords = Callable[..., str]
+
+DIM = 16
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """Encoded picture of soft random colours: `draw(seed, size=(w, h), format="JPEG")`."""
+
+    def drawn(seed: int, size: tuple[int, int] = (80, 60), format: str = "JPEG") -> bytes:
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, format)
+        return file.getvalue()
+
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def write_records() -> WriteRecords:
+    """`write_records(path, rows)`: dicts of bytes, int or list of floats as tf.Examples."""
+    import tensorflow as tf
+
+    def feature(value: object) -> tf.train.Feature:
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    def write(path: Path, rows: list[dict[str, object]]) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for row in rows:
+                features = {name: feature(value) for name, value in row.items()}
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString(deterministic=True))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_bank(write_records: WriteRecords) -> Callable[..., str]:
+    """`write_bank(directory, classes, dim, ...)`: a bank whose classes are clouds of points."""
+
+    def write(
+        directory: Path,
+        classes: int = 3,
+        dim: int = DIM,
+        images: int = 20,
+        views: int = 3,
+        spread: float = 0.5,
+        shuffle: int | None = None,
+        sizes: dict[str, int] | None = None,
+    ) -> str:
+        random = np.random.default_rng(7)
+        centres = random.normal(size=(classes, dim))
+        for split in names.SPLITS:
+            rows = []
+            for image in range((sizes or {}).get(split, images) * classes):
+                label = image % classes
+                for view in range(views if split == names.TRAIN else 1):
+                    point = centres[label] + spread * random.normal(size=dim)
+                    rows.append(
+                        {
+                            names.FEATURES: point.astype("<f2").tobytes(),
+                            names.LABEL_INDEX: label,
+                            names.VIEW: view,
+                            names.IMAGE_HASH: f"{image * 7919 % 10007:064x}".encode(),
+                        }
+                    )
+            if shuffle is not None:
+                np.random.default_rng(shuffle).shuffle(rows)
+            write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
+        (directory / "bank.json").write_text(f'{{"dim": {dim}}}')
+        return str(directory)
+
+    return write

@@ -1,0 +1,131 @@
+"""Views: the same for an image and a number whatever surrounds them, and shaped as set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.augmentation import ViewSpec, augment, seeds
+from models.errors import ConfigError
+
+_STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
+_COUNT, _SIDE = 7, 33
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    shape = (_COUNT, _SIDE, _SIDE, 3)
+    return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def hashes() -> np.ndarray:
+    return _seeds(_COUNT)
+
+
+def _seeds(count: int) -> np.ndarray:
+    return np.array(seeds([hashlib.sha256(bytes([n])).hexdigest() for n in range(count)]))
+
+
+def _view(images: np.ndarray, hashes: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
+    import tensorflow as tf
+
+    return augment(tf.constant(images), tf.constant(hashes, tf.int64), view, spec).numpy()
+
+
+def test_view_0_is_the_image(images, hashes) -> None:
+    np.testing.assert_array_equal(_view(images, hashes, 0, ViewSpec()), images)
+
+
+def test_view_0_is_the_image_beside_warped_ones(images, hashes) -> None:
+    mixed = _view(images, hashes, [0, 1, 0, 2, 3, 0, 4], ViewSpec())
+    np.testing.assert_array_equal(mixed[[0, 2, 5]], images[[0, 2, 5]])
+    assert not np.array_equal(mixed[1], images[1])
+
+
+def test_a_view_does_not_depend_on_its_batch(images, hashes) -> None:
+    spec = ViewSpec()
+    batch = _view(images, hashes, 3, spec)
+    turned = _view(images[::-1], hashes[::-1], 3, spec)[::-1]
+    alone = [_view(images[n : n + 1], hashes[n : n + 1], 3, spec)[0] for n in range(_COUNT)]
+    np.testing.assert_array_equal(batch, turned)
+    np.testing.assert_array_equal(batch, alone)
+
+
+def test_a_graph_warps_as_eager_code_does(images, hashes) -> None:
+    """To rounding: a graph's optimiser reorders the arithmetic, always in the same way."""
+    import tensorflow as tf
+
+    spec = ViewSpec()
+    graph = tf.function(lambda i, h: augment(i, h, 2, spec), jit_compile=False)
+    traced = graph(tf.constant(images), tf.constant(hashes, tf.int64)).numpy()
+    np.testing.assert_allclose(traced, _view(images, hashes, 2, spec), atol=1e-2)
+
+
+def test_views_and_images_differ(images, hashes) -> None:
+    same = np.repeat(images[:1], _COUNT, 0)
+    views = [_view(same, hashes, view, ViewSpec()) for view in (1, 2)]
+    flat = np.concatenate(views).reshape(2 * _COUNT, -1)
+    assert len(np.unique(flat, axis=0)) == 2 * _COUNT
+
+
+def test_nothing_to_change_changes_nothing(images, hashes) -> None:
+    np.testing.assert_array_equal(_view(images, hashes, 1, _STILL), images)
+
+
+def test_a_flip_mirrors_some_and_leaves_the_others() -> None:
+    images = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (64, 8, 1, 3))
+    hashes = _seeds(64)
+    views = _view(images, hashes, 1, replace(_STILL, horizontal_flip=True))
+    mirrored = (views == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    kept = (views == images).all(axis=(1, 2, 3))
+    assert (mirrored ^ kept).all()
+    assert 16 < mirrored.sum() < 48
+
+
+def test_fill_decides_what_lies_outside(hashes) -> None:
+    images = np.full((_COUNT, _SIDE, _SIDE, 3), 200, np.float32)
+    shifted = ViewSpec(shifts=0.5)
+    nearest = _view(images, hashes, 1, shifted)
+    np.testing.assert_allclose(nearest, images, rtol=1e-5)
+    constant = _view(images, hashes, 1, replace(shifted, fill="constant"))
+    assert (constant == 0).mean() > 0.05
+
+
+def test_shifts_stay_within_their_range() -> None:
+    images = np.zeros((200, 21, 21, 3), np.float32)
+    images[:, 10, 10] = 1
+    hashes = _seeds(200)
+    views = _view(images, hashes, 1, replace(_STILL, shifts=0.2, fill="constant"))
+    mass = views[..., 0]
+    centre = (mass * np.arange(21)).sum((1, 2)) / mass.sum((1, 2))
+    assert np.abs(centre - 10).max() <= 0.2 * 21 + 1e-3
+    assert centre.std() > 1
+
+
+def test_a_rotation_goes_about_the_centre() -> None:
+    images = np.zeros((50, 21, 21, 3), np.float32)
+    images[:, 10, 10] = 1
+    hashes = _seeds(50)
+    views = _view(images, hashes, 1, replace(_STILL, rotation=180, zoom=0.3, shear=0.3))
+    np.testing.assert_allclose(views[:, 10, 10], 1, atol=1e-5)
+
+
+def test_the_key_holds_what_a_view_looks_like_and_no_more() -> None:
+    spec = ViewSpec()
+    assert spec.key() == replace(spec, count=9).key() == ViewSpec(rotation=40).key()
+    changes = ({"rotation": 39}, {"shifts": 0.1}, {"shear": 0}, {"zoom": 0.3}, {"fill": "wrap"})
+    keys = {replace(spec, **change).key() for change in (*changes, {"horizontal_flip": False})}
+    assert len(keys | {spec.key()}) == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("rotation", -1), ("shifts", 2), ("zoom", 1), ("shear", -0.1), ("count", -1), ("fill", "x")],
+)
+def test_a_setting_out_of_range_is_named(setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"views\.{setting}: expected .* Received: {value!r}"):
+        ViewSpec(**{setting: value})

@@ -1,0 +1,60 @@
+"""Settings and vocabularies are checked where they enter."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.errors import ConfigError
+from models.settings import ModelSettings, check_vocabulary
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"expected only .*dropout.* Received: droput"):
+        ModelSettings.from_mapping({"droput": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("activation", "relu"),
+        ("batch_size", 0),
+        ("epochs", 0),
+        ("patience", 0),
+        ("dropout", 1),
+        ("label_smoothing", -0.1),
+        ("learning_rate", 0),
+    ],
+)
+def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.{name}: expected .* Received: {value!r}"):
+        ModelSettings.from_mapping({name: value})
+
+
+@pytest.mark.parametrize(
+    ("activation", "classes", "expected"),
+    [
+        ("auto", 2, True),
+        ("auto", 3, False),
+        ("softmax", 2, False),
+        ("sigmoid", 2, True),
+    ],
+)
+def test_two_classes_have_one_unit_unless_told(activation, classes, expected) -> None:
+    assert ModelSettings(activation=activation).one_unit(classes) is expected
+
+
+def test_sigmoid_needs_two_classes() -> None:
+    with pytest.raises(ConfigError, match="the vocabulary has 3"):
+        ModelSettings(activation="sigmoid").one_unit(3)
+
+
+@pytest.mark.parametrize(
+    "vocabulary", [[], ["a"], ["b", "a"], ["a", "a"], ["", "a"], ["a", "b\nc"], ["a", "b\u2028"]]
+)
+def test_a_vocabulary_that_cannot_be_written_is_refused(vocabulary: list[str]) -> None:
+    with pytest.raises(ConfigError, match="Received"):
+        check_vocabulary(vocabulary)
+
+
+def test_a_vocabulary_may_hold_any_script() -> None:
+    assert check_vocabulary(["Katze", "le chien", "犬"]) == ("Katze", "le chien", "犬")
