@@ -8,6 +8,7 @@ bytes never travel between stages, so memory does not grow with the number of im
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -115,8 +116,9 @@ class _Candidates(beam.DoFn):
                 yield record.image_hash, copy
 
 
-def _drops(group: tuple[str, Iterable[duplicates.Copy]]) -> list[tuple[str, duplicates.Drop]]:
-    return [(drop.path, drop) for drop in duplicates.resolve(group[1])]
+def _drops(group: tuple[str, Iterable[duplicates.Copy]]) -> list[tuple[bytes, duplicates.Drop]]:
+    """Keyed by path as bytes: Beam's coders refuse names that are not UTF-8."""
+    return [(os.fsencode(drop.path), drop) for drop in duplicates.resolve(group[1])]
 
 
 class _Write(beam.DoFn):
@@ -126,7 +128,7 @@ class _Write(beam.DoFn):
         self._settings = settings
         self._places = places
 
-    def process(self, file: _File, drops: Mapping[str, duplicates.Drop]) -> Iterator[_Account]:
+    def process(self, file: _File, drops: Mapping[bytes, duplicates.Drop]) -> Iterator[_Account]:
         account = _Account()
         paths = {
             key: shard_path(uri, file.split, file.number, file.of)
@@ -142,13 +144,13 @@ class _Write(beam.DoFn):
     def _one(
         self,
         example: tf.train.Example,
-        drops: Mapping[str, duplicates.Drop],
+        drops: Mapping[bytes, duplicates.Drop],
         writer: ShardWriter,
         account: _Account,
     ) -> None:
         record = to_record(example)
         judgement = judge(record, self._settings)
-        reject = self._reject(record, judgement, drops.get(record.path))
+        reject = self._reject(record, judgement, drops.get(os.fsencode(record.path)))
         if reject is not None:
             stored = quarantine.store(self._places.quarantine, record, reject.reason)
             account.rejects.append(dataclasses.replace(reject, stored=stored))

@@ -33,6 +33,7 @@ PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI", "ICO"),
 )
+_OS2_HEADER = struct.pack("<I", 12)  # length of the old BMP header, whose sizes have 16 bits
 _WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats where asking for Exif decodes nothing
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters belong to the process
@@ -74,6 +75,8 @@ def _declared_size(data: bytes) -> tuple[int, int]:
         if kind == "GIF":
             return struct.unpack("<HH", data[6:10])
         if kind == "BMP":
+            if data[14:18] == _OS2_HEADER:
+                return struct.unpack("<HH", data[18:22])
             width, height = struct.unpack("<ii", data[18:26])
             return abs(width), abs(height)
         if kind == "WEBP":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -57,7 +58,7 @@ class _WriteShard(beam.DoFn):
 
     def process(self, shard: _Shard) -> Iterator[dict[str, Any]]:
         settings = self._settings
-        contents: list[tuple[str, str]] = []
+        contents: list[tuple[bytes, str]] = []  # Beam's coders refuse names that are not UTF-8
         paths = {s: shard_path(self._uri, s, shard.number, shard.of) for s in names.SPLITS}
         with ShardWriter(paths) as writer:
             source = open_source(settings.source)
@@ -65,7 +66,7 @@ class _WriteShard(beam.DoFn):
                 item = record.item
                 split = settings.rule.assign(record.image_hash or item.path, item.split)
                 writer.write(split, to_example(record, split, settings.vocabulary))
-                contents.append((item.path, record.image_hash))
+                contents.append((os.fsencode(item.path), record.image_hash))
                 progress.advance(1, "images")
         yield {"contents": contents, "splits": writer.written}
 
@@ -82,7 +83,7 @@ def _write_summary(accounts: list[dict[str, Any]], uri: str, notes: list[dict[st
     contents: list[tuple[str, str]] = []
     for account in accounts:
         splits.update(account["splits"])
-        contents += [tuple(pair) for pair in account["contents"]]
+        contents += [(os.fsdecode(path), digest) for path, digest in account["contents"]]
     summary = {
         "images": len(contents),
         "splits": {split: splits[split] for split in names.SPLITS},

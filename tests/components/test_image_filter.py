@@ -1,0 +1,195 @@
+"""The filter on real Beam: kept, metadata, quarantine; nothing lost; the same on other engines."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from components.checks import quarantine
+from components.checks.base import Settings
+from components.checks.filtering import Places, filter_examples
+from components.sources import open_source
+from components.sources.ingest import IngestSettings, ingest
+from components.sources.records import read_examples, shard_files, text
+from models import feature_names as names
+from models.errors import ConfigError
+
+
+class Run:
+    """Ingest and filter of one folder."""
+
+    def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
+        scan = open_source(str(photos)).scan()
+        plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
+        ingest(beam_pipeline(), f"{root}/examples", plan)
+        places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+        self.root = root
+        self.summary = filter_examples(
+            beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary
+        )
+        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
+        self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
+
+    def records(self, kind):
+        found = []
+        for split in names.SPLITS:
+            for path in shard_files(f"{self.root}/{kind}", split):
+                found += read_examples(path)
+        return found
+
+    def paths(self):
+        return [text(example, names.PATH) for example in self.records("kept")]
+
+
+@pytest.fixture
+def run(tmp_path, beam_pipeline):
+    def make(photos, name="run", **options):
+        return Run(tmp_path / name, photos, beam_pipeline, **options)
+
+    return make
+
+
+@pytest.fixture
+def faulty(photos, encode):
+    """A folder with one of each fault; good pictures around them."""
+    same, conflicting = encode(seed=901), encode(seed=902)
+    return photos(
+        {
+            "cat": 12,
+            "dog": 12,
+            "cat/zero.jpg": b"",
+            "cat/cut.jpg": encode(seed=900)[:400],
+            "cat/words.jpg": b"not a picture",
+            "cat/icon.png": encode("PNG", size=(8, 8)),
+            "cat/png.jpg": encode("PNG", seed=903),
+            "cat/scan.tif": encode("TIFF", seed=904),
+            "cat/one.jpg": same,
+            "cat/two.jpg": same,
+            "cat/owl.jpg": conflicting,
+            "dog/owl.jpg": conflicting,
+            "loose.jpg": encode(seed=905),
+            ".hidden.jpg": encode(seed=906),
+        }
+    )
+
+
+def test_every_fault_is_named_and_every_image_accounted_for(faulty, run):
+    done = run(faulty)
+    assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
+        "cat/zero.jpg": "zero_byte",
+        "cat/cut.jpg": "truncated",
+        "cat/words.jpg": "not_an_image",
+        "cat/icon.png": "too_small",
+        "cat/two.jpg": "duplicate",
+        "cat/owl.jpg": "label_conflict",
+        "dog/owl.jpg": "label_conflict",
+        "loose.jpg": "no_label",
+    }
+    summary = done.summary
+    assert (summary["in"], summary["kept"], summary["rejected"]) == (35, 27, 8)
+    assert summary["repaired"] == 1 and summary["by_reason"]["label_conflict"] == 2
+    assert sum(row["cat"] for row in summary["by_split"].values()) == 15
+    assert summary["warnings"][0]["details"] == {".jpg holds PNG": 1}
+    assert {note["kind"] for note in summary["notes"]} == {"hidden"}
+    assert done.rejects["cat/two.jpg"]["kept_copy"] == "cat/one.jpg"
+    assert all(reject["override"] for reject in done.rejects.values())
+
+
+def test_quarantine_keeps_the_original_bytes(faulty, run):
+    done = run(faulty)
+    for path, reject in done.rejects.items():
+        stored = done.root / "q" / reject["stored"]
+        assert stored.parent.name == reject["reason"]
+        assert stored.read_bytes() == (faulty / path).read_bytes()
+
+
+def test_kept_and_metadata_hold_the_same_records(faulty, run):
+    done = run(faulty)
+    kept, metadata = done.records("kept"), done.records("metadata")
+    assert len(kept) == len(metadata) == 27 == len(set(done.paths()))
+    expected = {*names.METADATA, names.SPLIT}
+    assert all(set(example.features.feature) == expected for example in metadata)
+    (scan,) = [e for e in kept if text(e, names.PATH) == "cat/scan.tif"]
+    data = scan.features.feature[names.IMAGE_BYTES].bytes_list.value[0]
+    assert data.startswith(b"\x89PNG") and text(scan, names.DECODE_ERROR) == ""
+
+
+def test_evaluation_copy_stays_of_duplicates_across_given_splits(photos, encode, run):
+    same = encode(seed=900)
+    folder = photos(
+        {
+            **{f"{split}/{label}": 3 for split in ("train", "test") for label in "ab"},
+            "train/a/copy.jpg": same,
+            "test/a/copy.jpg": same,
+        }
+    )
+    (reject,) = run(folder).rejects.values()
+    assert reject["path"] == "train/a/copy.jpg" and reject["kept_copy"] == "test/a/copy.jpg"
+    assert reject["reason"] == "duplicate_across_splits"
+
+
+def test_same_records_whatever_the_engine_and_the_shards(faulty, run):
+    one = run(faulty)
+    other = run(
+        faulty,
+        name="other",
+        shard_size=4,
+        flags=("--direct_running_mode=multi_threading", "--direct_num_workers=2"),
+    )
+    assert sorted(one.paths()) == sorted(other.paths())
+    assert one.summary == other.summary and one.rejects == other.rejects
+    again = run(faulty, name="again")
+    for split in names.SPLITS:
+        for kind in ("kept", "metadata"):
+            for first, second in zip(
+                shard_files(f"{one.root}/{kind}", split),
+                shard_files(f"{again.root}/{kind}", split),
+                strict=True,
+            ):
+                assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_skipped_check_lets_the_picture_in(faulty, run):
+    assert "cat/icon.png" in run(faulty, settings=Settings(skip=("too_small",))).paths()
+
+
+def test_unknown_skip_is_refused_before_any_work(tmp_path, beam_pipeline):
+    places = Places(*([str(tmp_path)] * 4))
+    with pytest.raises(ConfigError, match=r"judge\.skip: blurry cannot be skipped"):
+        filter_examples(beam_pipeline(), places, Settings(skip=("blurry",)), ("a", "b"))
+
+
+def test_a_lost_image_is_a_defect(tmp_path):
+    summary = {"in": 10, "kept": 8, "rejected": 1}
+    with pytest.raises(RuntimeError, match=r"10 read, 8 kept \+ 1 rejected; this is a defect"):
+        quarantine.check_conservation(summary, 10)
+    with pytest.raises(RuntimeError, match="11 ingested, 9 read"):
+        quarantine.check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
+
+
+def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_images, tmp_path, run):
+    folder = tmp_path / "photos"
+    for index, path in enumerate(sorted(broken_images)):
+        place = folder / "ab"[index % 2] / path.rpartition("/")[2]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(shared_data.parent / "data" / path)
+    done = run(folder, settings=Settings(min_side=1, skip=("animated",)))
+    serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
+    repairs = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()
+    repaired = {json.loads(line)["path"][2:] for line in repairs}
+    copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
+    assert {path[2:] for path in done.paths()} | copies == serves | repaired
+    assert done.summary["in"] == len(broken_images) and not repaired & serves
+
+
+def test_names_that_are_not_utf8_go_all_the_way(photos, encode, run):
+    folder = photos({"a": 2, "b": 2})
+    for name, content in ((b"\xff1", encode(seed=9)), (b"\xff2", encode(seed=9)), (b"\xfe", b"")):
+        (folder / os.fsdecode(b"a/" + name + b".jpg")).write_bytes(content)
+    done = run(folder)
+    assert done.rejects["a/\udcff2.jpg"]["kept_copy"] == "a/\udcff1.jpg"
+    assert done.rejects["a/\udcfe.jpg"]["reason"] == "zero_byte"
+    assert "a/\udcff1.jpg" in done.paths()
