@@ -199,7 +199,9 @@ def to_array(proto: Any) -> np.ndarray:
     if any(size < 0 for size in shape) or len(shape) > 64:
         raise TensorError(f"the shape {list(shape[:8])} is not one of a tensor")
     count = math.prod(shape)
-    if proto.tensor_content and row.number != STRING:
+    if proto.tensor_content:
+        if row.number == STRING:
+            raise TensorError("strings travel in string_val, not in tensor_content")
         return _from_content(proto.tensor_content, row, shape, count)
     return _from_typed(proto, row, shape, count)
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.server.errors import BadArgument, PortBusy
 from serving.server.manager import ModelConfig, ModelManager
 from serving.server.runtime import SessionRuntime, available_cores
-from serving.server.services import ModelService, PredictionService
+from serving.server.services import handlers
 
 _log = logging.getLogger(__name__)
 HEALTH_SERVICES = (
@@ -89,12 +88,7 @@ class ModelServer:
     def _make_grpc(self, max_workers: int) -> Any:
         pool = futures.ThreadPoolExecutor(max_workers, thread_name_prefix="request")
         server = grpc.server(pool, options=_OPTIONS)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self._models), server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelService(self._models), server
-        )
+        server.add_generic_rpc_handlers(handlers(self._models))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
 

@@ -11,11 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 from serving.server import status
@@ -35,6 +41,8 @@ def _answer(work: Callable[[Any], Any], request: Any, context: Any) -> Any:
         left = context.time_remaining()
         if left is not None and left <= 0:  # it waited in the queue until nobody listened
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")
+        if isinstance(request, DecodeError):
+            raise invalid(f"The request is not the message of this method: {request}")
         return work(request)
     except Exception as error:
         failure = status.from_exception(error)
@@ -161,3 +169,54 @@ def _refuse_reload() -> NoReturn:
         Code.PERMISSION_DENIED,
         "HandleReloadConfigRequest is not enabled on this server. Restart it with other models.",
     )
+
+
+_REQUESTS: dict[str, dict[str, Any]] = {
+    "PredictionService": {
+        "Classify": classification_pb2.ClassificationRequest,
+        "Regress": regression_pb2.RegressionRequest,
+        "Predict": predict_pb2.PredictRequest,
+        "MultiInference": inference_pb2.MultiInferenceRequest,
+        "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
+    },
+    "ModelService": {
+        "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
+        "HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
+    },
+}
+
+
+def _reader(message: Any) -> Callable[[bytes], Any]:
+    def read(data: bytes) -> Any:
+        try:
+            return message.FromString(data)
+        except DecodeError as error:
+            return error
+
+    return read
+
+
+def handlers(models: Models) -> list[Any]:
+    """gRPC handlers of both services.
+
+    The stubs' own registration lets gRPC parse the request: bytes that are none become INTERNAL
+    and a stack trace in the log, once for each. Here they are the sender's INVALID_ARGUMENT.
+    """
+    services = {
+        "PredictionService": PredictionService(models),
+        "ModelService": ModelService(models),
+    }
+    return [
+        grpc.method_handlers_generic_handler(
+            f"tensorflow.serving.{name}",
+            {
+                method: grpc.unary_unary_rpc_method_handler(
+                    getattr(service, method),
+                    request_deserializer=_reader(_REQUESTS[name][method]),
+                    response_serializer=lambda reply: reply.SerializeToString(),
+                )
+                for method in _REQUESTS[name]
+            },
+        )
+        for name, service in services.items()
+    ]

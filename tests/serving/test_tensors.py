@@ -91,6 +91,7 @@ def broken(**fields) -> tensor_pb2.TensorProto:
     ("proto", "words"),
     [
         (broken(dtype=1, tensor_content=b"abc"), "3 bytes"),
+        (broken(dtype=7, tensor_content=b"abc"), "string_val"),
         (broken(dtype=1, shape=[-1]), "not one of a tensor"),
         (broken(dtype=1, shape=[1 << 40]), "holds 0"),
         (broken(dtype=1, shape=[1 << 62, 1 << 62]), "holds 0"),

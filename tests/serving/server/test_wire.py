@@ -5,6 +5,9 @@ The table is reference 2.2 of the serving specification; texts are matched as th
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import grpc
 import numpy as np
 import pytest
@@ -281,8 +284,8 @@ def test_long_messages_are_cut_at_1024_bytes(stub):
 
 def test_bytes_that_are_no_request_leave_the_server_alive(channel, stub):
     raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-    with pytest.raises(grpc.RpcError):
-        raw(b"\xff\xff\xff not a protobuf", timeout=20)
+    code, message = refusal(raw, b"\xff\xff\xff not a protobuf")
+    assert code is Code.INVALID_ARGUMENT and "is not the message of this method" in message
     with pytest.raises(grpc.RpcError) as error:
         channel.unary_unary("/tensorflow.serving.PredictionService/Nope")(b"", timeout=20)
     assert error.value.code() is Code.UNIMPLEMENTED
@@ -293,3 +296,25 @@ def test_a_deadline_is_answered_in_time(stub):
     with pytest.raises(grpc.RpcError) as error:
         stub.Predict(ask({"steps": np.int32(3000)}, "slow"), timeout=0.02)
     assert error.value.code() is Code.DEADLINE_EXCEEDED
+
+
+def test_mutated_requests_are_refused_and_nothing_else(images, picture):
+    """Whatever arrives: an answer, or a refusal that blames the sender."""
+    rng = random.Random(0)
+    whole = ask({"image_bytes": [picture(0), picture(1)]}, model="imgpipe").SerializeToString()
+    found = Counter()
+    with grpc.insecure_channel(images) as channel:
+        raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        for number in range(600):
+            data = bytearray(whole)
+            end = len(data) if number % 2 else 60  # the head holds names, types and shapes
+            for _ in range(rng.choice([1, 2, 8])):
+                data[rng.randrange(end)] = rng.randrange(256)
+            cut = rng.randrange(len(data)) if number % 5 == 0 else len(data)
+            try:
+                raw(bytes(data[:cut]), timeout=20)
+                found["OK"] += 1
+            except grpc.RpcError as error:
+                found[error.code().name] += 1
+    assert set(found) <= {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}, found
+    assert found["OK"] and found["INVALID_ARGUMENT"]
