@@ -7,6 +7,8 @@ from typing import Any
 
 from components.report.sections.base import Absent, Context, Section
 
+COMPONENT = "FeatureBank"
+
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Forward passes computed and reused."""
@@ -15,7 +17,12 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         return context.absent("No features were extracted")
     forward, reused = bank.get("forward_passes") or 0, bank.get("reused") or 0
     total = forward + reused
-    return {"bank": bank, "total": total, "share": reused / total if total else None}
+    return {
+        "bank": bank,
+        "total": total,
+        "share": reused / total if total else None,
+        "cached": context.cached(COMPONENT),
+    }
 
 
 SECTION = Section("bank", "Feature bank", build)

@@ -41,6 +41,10 @@ class Context:
         """Class names, in the order of the probabilities."""
         return list(self.part("settings").get("vocabulary") or [])
 
+    def cached(self, component: str) -> bool:
+        """Whether a component's artifacts, and so its facts, come from an earlier run."""
+        return component in (self.timings.get("cached") or ())
+
     @property
     def data_reasons(self) -> list[str]:
         """DataGate's reasons against the data, a sentence each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from components.report.sections import bank
 from components.report.sections.base import Context, Section
 from components.report.text import NONE, count, seconds, share
 
@@ -75,11 +76,16 @@ def _keys(context: Context) -> list[tuple[str, str]]:
         ("classes", count(len(context.vocabulary) or None)),
         ("validation accuracy", share(validation.get("accuracy"))),
         ("test accuracy", share(test.get("accuracy"))),
-        ("forward passes", count(context.part("bank").get("forward_passes"))),
+        ("forward passes", count(_forward_passes(context))),
         ("total time", seconds(context.timings.get("total_s"))),
         ("served version", str(push.get("version") or NONE)),
     ]
     return [entry for entry in found if entry[1] != NONE]
+
+
+def _forward_passes(context: Context) -> int | None:
+    """Of this run: none when the bank came from cache, whatever it cost the run that made it."""
+    return 0 if context.cached(bank.COMPONENT) else context.part("bank").get("forward_passes")
 
 
 SECTION = Section("verdict", "Verdict", build)

@@ -259,6 +259,12 @@ def test_a_section_that_breaks_costs_only_itself(monkeypatch):
     assert "Feature bank" in text
 
 
+def test_a_bank_from_cache_cost_this_run_nothing(timings):
+    parsed = read(facts(), timings | {"cached": ["FeatureBank"]})
+    assert "forward passes 0 total time" in parsed.text
+    assert "none in this run" in parsed.text
+
+
 def test_the_same_facts_give_the_same_page(timings):
     first, second = (render(facts(), timings, {}, BLESSED) for _ in range(2))
     assert first == second
