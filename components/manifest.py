@@ -83,7 +83,7 @@ def versions(base: Path) -> Iterator[Version]:
                 (path / name).is_file() and (path / name).stat().st_size == facts["bytes"]
                 for name, facts in files.items()
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         if whole:
             yield Version(number, path, manifest)

@@ -129,7 +129,7 @@ def write_json(path: str, value: Any) -> None:
     """Write `value` as JSON to a local or remote path."""
     tf.io.gfile.makedirs(str(Path(path).parent) if "://" not in path else path.rsplit("/", 1)[0])
     with tf.io.gfile.GFile(path, "w") as file:
-        file.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        file.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: str) -> Any:

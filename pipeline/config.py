@@ -228,20 +228,16 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
 
 def _nearest(key: str) -> str:
     """A hint naming the known key most like `key`, by its whole or by its last part."""
-    sections = difflib.get_close_matches(key, list(Config.model_fields), n=1, cutoff=0.6)
-    if sections:
-        return f"did you mean {sections[0]!r}?"
-    known = known_keys()
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not close:
-        last = key.rsplit(".", 1)[-1]
-        close = [k for k in known if k.rsplit(".", 1)[-1] == last] or [
-            k
-            for k in known
-            if difflib.get_close_matches(last, [k.rsplit(".", 1)[-1]], n=1, cutoff=0.7)
-        ]
-    if close:
-        return f"did you mean {close[0]!r}?"
+    known = known_keys() if "." in key else [*Config.model_fields, *known_keys()]
+
+    def likeness(candidate: str) -> float:
+        whole = difflib.SequenceMatcher(None, key, candidate).ratio()
+        last = key.rsplit(".", 1)[-1], candidate.rsplit(".", 1)[-1]
+        return max(whole, difflib.SequenceMatcher(None, *last).ratio())
+
+    best = max(known, key=likeness)
+    if likeness(best) >= 0.6:
+        return f"did you mean {best!r}?"
     return "known sections: " + ", ".join(Config.model_fields)
 
 

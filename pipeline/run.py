@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 from rich.console import Console
 
-from components.sources import Scan, open_source
+from components.sources import Scan, Source, open_source
 from models import progress
 from models.errors import ConfigError, ImgpipeError, ResourceError
 from pipeline import inputs as run_inputs
@@ -69,11 +69,15 @@ def scan(config: Config) -> Scan:
     Raises:
       ConfigError: there is no source, or it is not one.
     """
+    return _source(config).scan()
+
+
+def _source(config: Config) -> Source:
     if not config.data.source:
         raise ConfigError(
             "no photographs: name a folder with one sub-folder a class, by --data or data.source."
         )
-    return open_source(config.data.source).scan()
+    return open_source(config.data.source)
 
 
 def execute(config: Config, start: str | None = None) -> Outcome:
@@ -87,6 +91,7 @@ def execute(config: Config, start: str | None = None) -> Outcome:
       ImgpipeError: before anything ran: bad source, locked output, missing permission.
     """
     began = time.monotonic()
+    _source(config).listing()  # a wrong folder is known at once, not after the imports
     out = config.out
     with _locked(out):
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
@@ -262,12 +267,12 @@ class _Run:
         failed = self.display.failed_step
         cause = _cause(error)
         self._write_timings()
-        page = self.directory / report.PAGE
+        page, log = self.directory / report.PAGE, str(self.directory / LOG)
         if error or not page.exists():
-            facts = report.write(uris, self._settings(), [str(self.directory)], cause, failed)
+            folders = [str(self.directory)]
+            facts = report.write(uris, self._settings(), folders, cause, failed, log)
         else:
             facts = json.loads((self.directory / report.FACTS).read_text())
-        log = str(self.directory / LOG)
         state = verdict.state(facts, error=cause, failed=failed, log=log)
         blessed = state.status == "blessed"
         whole = summary.build(facts, self._timings(), str(page), blessed, state.verdict, log)

@@ -56,7 +56,7 @@ def build(
             "rejected": data.get("rejected", 0),
             "repaired": data.get("repaired", 0),
             "by_reason": data.get("by_reason", {}),
-            "splits": data.get("splits", {}),
+            "splits": data.get("by_split", {}),
         },
         "metrics": {
             split: {key: figures[key] for key in ("accuracy", "loss", "ece", "per_class")}

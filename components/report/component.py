@@ -25,6 +25,7 @@ from components import records
 from components.artifacts import DataBlessing, Quarantine, RunReport
 from components.report import facts as run_facts
 from components.report import page, verdict
+from components.report.sections import rejects
 
 TIMINGS = "timings.json"  # written by the local runner while it goes along
 PAGE = "report.html"
@@ -80,7 +81,8 @@ def Report(
         "pushed_model": pushed_model.uri,
         "examples": examples.uri,
     }
-    write(uris, json.loads(settings), [report.uri, run_directory])
+    log = f"{run_directory}/run.log" if run_directory else ""
+    write(uris, json.loads(settings), [report.uri, run_directory], log=log)
 
 
 def write(
@@ -89,6 +91,7 @@ def write(
     folders: list[str],
     error: str = "",
     failed: str = "",
+    log: str = "",
 ) -> dict[str, Any]:
     """Collect facts, draw the page, write both into every folder that is not "".
 
@@ -98,12 +101,13 @@ def write(
       folders: where to write; timings are read from the last.
       error: why the run stopped, "" when it did not.
       failed: the component that stopped it.
+      log: path of the run's log.
 
     Returns:
       The facts.
     """
     facts = run_facts.collect(uris, settings)
-    state = verdict.state(facts, error=error, failed=failed)
+    state = verdict.state(facts, error=error, failed=failed, log=log)
     timings = None
     if folders[-1] and (Path(folders[-1]) / TIMINGS).is_file():
         timings = json.loads((Path(folders[-1]) / TIMINGS).read_text())
@@ -118,7 +122,7 @@ def write(
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
     """Encoded pictures the page may show: rejects from quarantine, mistakes from the examples."""
     found: dict[str, bytes] = {}
-    for reject in facts["rejects"][:_PICTURES]:
+    for reject in rejects.shown(facts["rejects"]):
         path = f"{uris['quarantine']}/{reject.get('stored', '')}"
         if reject.get("stored") and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:

@@ -48,6 +48,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "settings": dict(settings),
         "data": _json(uris, "quarantine", "summary.json"),
         "rejects": _rejects(uris.get("quarantine", "")),
+        "quarantine": uris.get("quarantine", ""),
         "data_gate": _json(uris, "data_blessing", "gate.json"),
         "bank": _json(uris, "bank", "bank.json"),
         "training": _json(uris, "model_run", "history.json"),
@@ -90,6 +91,7 @@ def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Tab
                 probabilities=tuple(records.floats(example, names.PROBABILITIES)),
             )
             for example in records.iterate(uri, split)
+            if records.integer(example, names.LABEL_INDEX, -1) >= 0
         ]
         if rows:
             tables[split] = metrics.Table(tuple(settings["vocabulary"]), rows)

@@ -125,4 +125,4 @@ def most_confused(
     if not matrix.any():
         return None
     i, j = np.unravel_index(int(matrix.argmax()), matrix.shape)
-    return vocabulary[i], vocabulary[j], int(matrix[i, j])
+    return vocabulary[int(i)], vocabulary[int(j)], int(matrix[i, j])

@@ -1,0 +1,85 @@
+"""The feature store: what is put comes back, what is damaged does not."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from components.bank_store import FeatureStore, record_key
+
+DIM = 8
+
+
+def _vectors(count: int, seed: int = 0) -> dict[bytes, np.ndarray]:
+    numbers = np.random.default_rng(seed)
+    return {
+        record_key(f"image{seed}-{i}", "view"): numbers.normal(size=DIM).astype(np.float16)
+        for i in range(count)
+    }
+
+
+def test_vectors_survive_reopening(tmp_path: Path):
+    vectors = _vectors(1200)
+    store = FeatureStore(tmp_path, DIM)
+    store.put(vectors)
+    store.close()
+    again = FeatureStore(tmp_path, DIM)
+    found = again.get([*vectors, b"\0" * 32])
+    again.close()
+    assert found.keys() == vectors.keys()
+    for key, vector in vectors.items():
+        np.testing.assert_array_equal(found[key], vector)
+
+
+def test_the_key_tells_image_and_computation_apart():
+    keys = {record_key(image, view) for image in ("a", "b") for view in ("0", "1")}
+    assert len(keys) == 4
+    assert record_key("a", "0") == record_key("a", "0")
+
+
+def test_a_damaged_record_counts_as_absent(tmp_path: Path):
+    vectors = _vectors(3)
+    store = FeatureStore(tmp_path, DIM)
+    store.put(vectors)
+    store.close()
+    victim, *others = vectors
+    with sqlite3.connect(tmp_path / "features.sqlite") as db:
+        [(value,)] = db.execute("SELECT value FROM features WHERE key = ?", (victim,)).fetchall()
+        flipped = value[:-1] + bytes([value[-1] ^ 1])
+        db.execute("UPDATE features SET value = ? WHERE key = ?", (flipped, victim))
+    db.close()
+    store = FeatureStore(tmp_path, DIM)
+    assert set(store.get(list(vectors))) == set(others)
+    store.close()
+    store = FeatureStore(tmp_path, DIM + 1)
+    assert store.get(list(vectors)) == {}, "vectors of another length are not these features"
+    store.close()
+
+
+def test_a_damaged_file_is_set_aside(tmp_path: Path):
+    (tmp_path / "features.sqlite").write_bytes(b"this is not a database" * 500)
+    store = FeatureStore(tmp_path, DIM)
+    vectors = _vectors(2)
+    store.put(vectors)
+    assert store.get(list(vectors)).keys() == vectors.keys()
+    store.close()
+    assert (tmp_path / "features.broken").exists()
+
+
+def test_several_writers_lose_nothing(tmp_path: Path):
+    def write(seed: int) -> None:
+        store = FeatureStore(tmp_path, DIM)
+        for part in range(5):
+            store.put(_vectors(20, seed=seed * 10 + part))
+        store.close()
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = FeatureStore(tmp_path, DIM)
+    wanted = {key for i in range(4) for part in range(5) for key in _vectors(20, i * 10 + part)}
+    assert set(store.get(list(wanted))) == wanted
+    store.close()

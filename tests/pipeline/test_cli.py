@@ -1,0 +1,142 @@
+"""The command line as its user meets it: exit codes, messages, and what is not imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "pipeline.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_imports_neither_tensorflow_nor_tfx():
+    program = (
+        "import sys\nfrom pipeline.cli import app\nfrom typer.testing import CliRunner\n"
+        "result = CliRunner().invoke(app, ['--help'])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'keras', 'numpy', 'grpc'} & set(sys.modules)\n"
+        "print(sorted(heavy))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_every_command_has_help():
+    result = imgpipe("--help")
+    assert result.returncode == 0
+    for command in ("demo", "init", "run", "predict", "serve", "rollback", "doctor", "kubeflow"):
+        assert command in result.stdout
+
+
+def test_heavy_modules_stay_out_of_scanning_and_client():
+    program = (
+        "import sys, components, pipeline.run, pipeline.dry, serving.client\n"
+        "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    for label, colour in (("a b", "red"), ("ü", "blue")):
+        (folder / label).mkdir(parents=True)
+        for i in range(8):
+            Image.new("RGB", (40 + i, 40), colour).save(folder / label / f"{i}.png")
+    return folder
+
+
+def test_init_writes_a_config_that_fits_the_folder(photos: Path, tmp_path: Path):
+    result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
+    assert result.returncode == 0, result.stderr
+    assert "16 files in 2 classes: a b 8, ü 8" in result.stdout
+    from pipeline import config as configs
+
+    config = configs.load(tmp_path / "c.toml")
+    assert config.data.source == str(photos)
+    assert config.split.test == 0.0, "eight images a class leave none for a test split"
+    again = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    result = imgpipe("run", "--data", str(photos), "--out", str(out), "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "16 files, 2 classes (a b, ü)" in result.stdout
+    assert "passes to make, 0 of" in result.stdout
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run",), "no photographs"),
+        (("run", "no_such_preset"), "no config file and no preset named 'no_such_preset'"),
+        (("run", "missing.toml"), "cannot read config"),
+        (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
+        (("predict", "missing.jpg"), "cannot read missing.jpg"),
+        (("serve", "missing"), "is no folder"),
+        (("rollback", "missing"), "no version to roll back to"),
+        (("init", "missing"), "missing"),
+    ],
+)
+def test_bad_arguments_leave_with_two_and_a_sentence(tmp_path: Path, arguments, expected):
+    result = imgpipe(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_predict_without_a_server_leaves_with_five(photos: Path):
+    image = next(photos.rglob("*.png"))
+    result = imgpipe("predict", str(image), "--server", "127.0.0.1:9", "--timeout", "2")
+    assert result.returncode == 5, result.stderr
+    assert "127.0.0.1:9" in result.stderr
+
+
+def test_bad_crop_is_refused(photos: Path):
+    image = next(photos.rglob("*.png"))
+    for crop, expected in (("1,2,3", "x,y,w,h"), ("0,0,999,999", "reaches outside")):
+        result = imgpipe("predict", str(image), "--crop", crop)
+        assert result.returncode == 2
+        assert expected in result.stderr
+
+
+def test_doctor_judges_this_machine(tmp_path: Path):
+    result = imgpipe("doctor", "--out", str(tmp_path))
+    assert result.returncode == 0, result.stdout
+    for name in ("Python", "packages", "backbone weights", "processor", "disk"):
+        assert name in result.stdout
+
+
+def test_summary_has_every_documented_field():
+    from pipeline import summary
+
+    settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
+    timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
+    built = summary.build({"settings": settings}, timings, "r", False, "v", "l")
+    assert set(built) == {
+        *("schema", "blessed", "verdict", "gate", "push", "model", "data", "metrics"),
+        *("timings", "bank", "cached", "report", "log"),
+    }
+    assert built["push"] == {"status": "refused", "version": None, "path": None}
+    assert json.loads(json.dumps(built)) == built

@@ -1,0 +1,81 @@
+"""Configuration: validation, messages, overrides, the commented file."""
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigError
+from pipeline import config as configs
+
+
+def test_defaults_are_valid_and_documented():
+    config = configs.Config()
+    assert config.split.validation == 0.1
+    for key in configs.known_keys():
+        section, name = key.split(".")
+        field = type(getattr(config, section)).model_fields[name]
+        assert field.description, f"{key} has no description"
+
+
+def test_written_file_loads_back_to_the_same_configuration(tmp_path: Path):
+    config = configs.build({"run": {"name": "a"}, "beam": {"args": ["--x=1", "--y"]}})
+    file = tmp_path / "c.toml"
+    file.write_text(configs.to_toml(config, {"data": "a note\nof two lines"}))
+    assert configs.load(file) == config
+    assert "# a note\n# of two lines" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
+        ({"trian": {}}, "unknown key 'trian'; did you mean 'train'?"),
+        ({"train": {"treshold": 1}}, "did you mean 'evaluate.threshold'?"),
+        ({"train": {"epochs": "many"}}, "train.epochs: input should be a valid integer"),
+        ({"train": {"epochs": 0}}, "train.epochs: input should be greater than or equal to 1"),
+        ({"split": {"validation": 0.6, "test": 0.5}}, "must leave something to train on"),
+        ({"train": 3}, "'train' is a section"),
+        ({"run": {"name": "a b"}}, "run.name"),
+        ({"views": {"fill": "black"}}, "Received: 'black'"),
+    ],
+)
+def test_what_is_wrong_is_named(tree, expected):
+    with pytest.raises(ConfigError) as caught:
+        configs.build(tree)
+    assert expected in str(caught.value)
+
+
+def test_set_overrides_and_parses_toml_values():
+    config = configs.build(
+        {"train": {"epochs": 9}},
+        ["train.epochs=3", "run.name=plain", "views.horizontal_flip=false", "beam.args=['--a=b']"],
+    )
+    assert config.train.epochs == 3
+    assert config.run.name == "plain"
+    assert config.views.horizontal_flip is False
+    assert config.beam.args == ("--a=b",)
+
+
+@pytest.mark.parametrize("assignment", ["train.epochs", "=3", "train.epoch=3", "epochs=3"])
+def test_bad_set_is_refused(assignment):
+    with pytest.raises(ConfigError, match="--set"):
+        configs.build({}, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"[train\n", "is not valid TOML"), (b"\xff\xfe", "is not UTF-8"), (None, "cannot read")],
+)
+def test_unreadable_files_are_named(tmp_path: Path, content, expected):
+    file = tmp_path / "c.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        configs.load(file)
+    assert str(file) in str(caught.value)
+
+
+def test_relative_source_is_taken_from_the_folder_of_the_file(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text('[data]\nsource = "photos"\n')
+    assert configs.load(file).data.source == str(tmp_path / "photos")
