@@ -29,7 +29,7 @@ class DemoSet:
 
     `counts` holds the good pictures of each class, `files` all files written, `planted` the paths
     (relative, with forward slashes) of each fault. Of byte-identical files the copies are named,
-    of a label conflict both sides, since neither can be told right.
+    of a label conflict both sides, since neither can be told right, of a leak the one in train.
     """
 
     directory: Path
@@ -99,8 +99,9 @@ def draw(
     for path, fault in planted.items():
         _write(directory / path, fault.build(tools))
         paths = found.setdefault(fault.reason, [])
-        paths.append(path)
-        if fault.both and fault.twin:
+        if fault.wrong != "twin":
+            paths.append(path)
+        if fault.twin and fault.wrong != "copy":
             paths.append(pictures[fault.twin])
     counts = dict.fromkeys(LABELS, per_class)
     return DemoSet(directory, counts, len(pictures) + len(planted), found)

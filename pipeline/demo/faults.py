@@ -26,7 +26,7 @@ class Fault:
     name: str
     build: Callable[[Tools], bytes]
     twin: tuple[str, int] | None = None  # (class, number) of the picture it is a copy of
-    both: bool = False  # the twin is at fault as much as the copy
+    wrong: str = "copy"  # which file is at fault: the copy, its twin, or both
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("animated", "scissors", "IMG_9007.gif", _animated("scissors", 4)),
     Fault("duplicate", "rock", "IMG_0001_copy.jpg", _copy("rock", 0), ("rock", 0)),
     Fault("duplicate", "scissors", "IMG_0001_copy.jpg", _copy("scissors", 0), ("scissors", 0)),
-    Fault("label_conflict", "paper", "IMG_9008.jpg", _copy("scissors", 1), ("scissors", 1), True),
+    Fault("label_conflict", "paper", "IMG_9008.jpg", _copy("scissors", 1), ("scissors", 1), "both"),
     Fault("misnamed", "paper", "IMG_9009.jpg", _plain("paper", 7, ".png")),
     Fault("transcoded", "paper", "IMG_9010.tif", _plain("paper", 8, ".tif")),
     Fault("rotated", "rock", "IMG_9011.jpg", _turned("rock", 9)),
@@ -98,7 +98,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault("near_duplicate", "paper", "IMG_9015.jpg", _again("paper", 1, 85, 0.9), ("paper", 1)),
 )
 
-# Only where the folders name the splits: a training picture that is in validation too.
+# Only where the folders name the splits: a training picture that is in validation too. The one in
+# train is at fault: what is trained on must not be measured on.
 LEAKS: tuple[Fault, ...] = (
-    Fault("duplicate_across_splits", "paper", "IMG_9016.jpg", _copy("paper", 0), ("paper", 0)),
+    Fault(
+        "duplicate_across_splits", "paper", "IMG_9016.jpg", _copy("paper", 0), ("paper", 0), "twin"
+    ),
 )

@@ -69,7 +69,9 @@ def _shades(
 def _develop(picture: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """Exposure, white balance, vignette, lens blur and sensor noise; 8-bit sRGB."""
     height, width = picture.shape[1:]
-    gain = rng.uniform(0.85, 1.2) * rng.normal(1, 0.03, 3)
+    # Like a camera's own exposure, which leaves dark scenes dark, only less so.
+    metered = np.clip((0.30 / max(float(picture.mean()), 0.01)) ** 0.6, 0.75, 2.0)
+    gain = metered * rng.uniform(0.85, 1.2) * rng.normal(1, 0.03, 3)
     picture = picture * gain.astype(np.float32)[:, None, None]
     if rng.random() < 0.4:
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]

@@ -76,7 +76,7 @@ _Gesture = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]
 def _roll(rng: np.random.Generator) -> float:
     """Mostly upright; some hands come in from a side, few from above."""
     kind = rng.random()
-    if kind < 0.78:
+    if kind < 0.84:
         return float(rng.normal(0, 20))
     if kind < 0.98:
         return float(rng.choice((-90, 90)) + rng.normal(0, 16))

@@ -1,0 +1,251 @@
+"""The drawn set: the same each time, balanced, varied, and every planted fault what it says."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, UnidentifiedImageError
+
+from models.errors import ConfigError
+from pipeline import demo
+from pipeline.demo import poses, skeleton, surface, view
+from pipeline.demo.faults import FAULTS
+
+PER_CLASS = 12
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoSet:
+    return demo.draw(tmp_path_factory.mktemp("demo") / "set", per_class=PER_CLASS, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def split_set(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoSet:
+    folder = tmp_path_factory.mktemp("demo") / "split"
+    return demo.draw(folder, per_class=10, size=64, split_folders=True)
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(directory).as_posix(): p.read_bytes()
+        for p in sorted(directory.rglob("*"))
+        if p.is_file()
+    }
+
+
+def _planted(drawn: demo.DemoSet, reason: str) -> list[bytes]:
+    return [(drawn.directory / path).read_bytes() for path in drawn.planted[reason]]
+
+
+def _pixels(data: bytes, side: int = 16) -> np.ndarray:
+    picture = Image.open(io.BytesIO(data)).convert("RGB").resize((side, side))
+    return np.asarray(picture, np.float32)
+
+
+def _loads(data: bytes) -> bool:
+    try:
+        Image.open(io.BytesIO(data)).load()
+    except (UnidentifiedImageError, OSError):
+        return False
+    return True
+
+
+def test_same_seed_same_bytes(drawn: demo.DemoSet, tmp_path: Path) -> None:
+    again = demo.draw(tmp_path / "again", per_class=PER_CLASS, size=SIZE)
+    assert _files(again.directory) == _files(drawn.directory)
+    assert again.planted == drawn.planted
+
+
+def test_another_seed_other_pictures(drawn: demo.DemoSet, tmp_path: Path) -> None:
+    other = demo.draw(tmp_path, per_class=4, size=SIZE, seed=1, faults=False)
+    known = set(_files(drawn.directory).values())
+    assert not known & set(_files(other.directory).values())
+
+
+def test_classes_are_balanced_and_counted(drawn: demo.DemoSet) -> None:
+    files = _files(drawn.directory)
+    assert drawn.counts == dict.fromkeys(demo.LABELS, PER_CLASS)
+    assert len(files) == drawn.files == 3 * PER_CLASS + len(FAULTS)
+    at_fault = {path for paths in drawn.planted.values() for path in paths}
+    for label in demo.LABELS:
+        good = [p for p in files if p.startswith(f"{label}/") and p not in at_fault]
+        assert PER_CLASS - 1 <= len(good) <= PER_CLASS  # one side of the label conflict
+
+
+def test_without_faults_every_file_is_a_good_picture(tmp_path: Path) -> None:
+    clean = demo.draw(tmp_path, per_class=PER_CLASS, size=SIZE, faults=False)
+    files = _files(tmp_path)
+    assert clean.planted == {} and len(files) == clean.files == 3 * PER_CLASS
+    assert len(set(files.values())) == len(files)
+    assert {Path(p).suffix for p in files} == {".jpg", ".JPG", ".png", ".jpeg"}
+    for data in files.values():
+        picture = Image.open(io.BytesIO(data))
+        assert picture.mode == "RGB" and min(picture.size) == SIZE
+
+
+def test_pictures_differ_from_each_other(drawn: demo.DemoSet) -> None:
+    files = _files(drawn.directory)
+    for label in demo.LABELS:
+        pictures = [_pixels(files[p]) for p in files if p.startswith(f"{label}/IMG_00")]
+        pictures = pictures[:PER_CLASS]
+        distances = [np.abs(a - b).mean() for a, b in itertools.combinations(pictures, 2)]
+        distances = [d for d in distances if d > 0]  # the planted copy
+        assert min(distances) > 6 and np.median(distances) > 30
+
+
+@pytest.mark.parametrize("label", demo.LABELS)
+def test_a_hand_fills_part_of_the_picture(label: str) -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        pose = poses.sample(label, rng)
+        framed = view.frame(skeleton.build(pose), pose, SIZE, SIZE, fill=0.8)
+        seen = surface.rasterize(framed.bones, SIZE, SIZE)
+        hand = seen.owner >= 0
+        assert 0.1 < hand.mean() < 0.8
+        lengths = np.linalg.norm(seen.normal[:, hand], axis=0)
+        np.testing.assert_allclose(lengths, 1, atol=1e-3)
+        assert (seen.normal[2, hand] > -1e-3).all(), "what is seen faces the viewer"
+
+
+def test_a_cone_has_the_height_of_its_spheres() -> None:
+    """The closed form against the highest of many spheres along the bone."""
+    a, b, ra, rb = np.array([20.0, 30.0, 5.0]), np.array([60.0, 45.0, 25.0]), 14.0, 8.0
+    seen = surface.rasterize([skeleton.Bone(a, b, ra, rb, blend=0.01)], 80, 80)
+    y, x = np.mgrid[0:80, 0:80]
+    highest = np.full((80, 80), -np.inf)
+    for s in np.linspace(0, 1, 801):
+        (cx, cy, cz), r = a + s * (b - a), ra + s * (rb - ra)
+        left = r * r - (x - cx) ** 2 - (y - cy) ** 2
+        highest = np.maximum(
+            highest, np.where(left > 0, cz + np.sqrt(np.maximum(left, 0)), -np.inf)
+        )
+    both = np.isfinite(highest)
+    assert both.sum() > 1000 and (both & (seen.owner < 0)).sum() <= 4
+    np.testing.assert_allclose(seen.height[both], highest[both], atol=0.15)
+
+
+def test_single_hand_is_reproducible_and_not_in_the_set(drawn: demo.DemoSet) -> None:
+    first, again = (demo.draw_hand("rock", seed=0, size=SIZE) for _ in range(2))
+    assert first.size == (SIZE, SIZE) and first.tobytes() == again.tobytes()
+    assert first.tobytes() != demo.draw_hand("paper", seed=0, size=SIZE).tobytes()
+    mine = np.asarray(first.resize((16, 16)), np.float32)
+    for path, data in _files(drawn.directory).items():
+        if path.startswith("rock/IMG_00"):
+            assert np.abs(_pixels(data) - mine).mean() > 6
+
+
+def test_empty_truncated_and_text_files_do_not_load(drawn: demo.DemoSet) -> None:
+    assert _planted(drawn, "zero_byte") == [b""]
+    for data in _planted(drawn, "truncated"):
+        assert Image.open(io.BytesIO(data)).width == SIZE, "the header is whole"
+        assert not _loads(data)
+    for data in _planted(drawn, "not_an_image"):
+        assert data.isascii() and not _loads(data)
+
+
+def test_the_serving_op_agrees_about_what_is_broken(drawn: demo.DemoSet) -> None:
+    tf = pytest.importorskip("tensorflow")
+    from models import preprocess
+
+    for reason in ("zero_byte", "truncated", "not_an_image", "transcoded"):
+        for data in _planted(drawn, reason):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                preprocess.decode(tf.constant(data))
+    for reason in ("misnamed", "rotated", "mislabelled", "near_duplicate", "duplicate"):
+        for data in _planted(drawn, reason):
+            assert preprocess.decode(tf.constant(data)).shape[-1] == 3
+
+
+def test_odd_but_readable_files(drawn: demo.DemoSet) -> None:
+    (misnamed,) = _planted(drawn, "misnamed")
+    assert drawn.planted["misnamed"][0].endswith(".jpg")
+    assert Image.open(io.BytesIO(misnamed)).format == "PNG"
+    (tiff,) = _planted(drawn, "transcoded")
+    assert Image.open(io.BytesIO(tiff)).format == "TIFF" and _loads(tiff)
+    (gif,) = _planted(drawn, "animated")
+    assert Image.open(io.BytesIO(gif)).n_frames == 3
+    (dot,) = _planted(drawn, "too_small")
+    assert Image.open(io.BytesIO(dot)).size == (1, 1)
+    (rotated,) = _planted(drawn, "rotated")
+    assert Image.open(io.BytesIO(rotated)).getexif()[0x0112] == 6
+
+
+def test_copies_are_byte_identical_to_a_picture_of_the_set(drawn: demo.DemoSet) -> None:
+    files = _files(drawn.directory)
+    for path in drawn.planted["duplicate"]:
+        assert files[path] == files[path.replace("_copy", "")]
+    one, other = drawn.planted["label_conflict"]
+    assert files[one] == files[other]
+    assert Path(one).parent != Path(other).parent
+    at_fault = {*drawn.planted["duplicate"], *drawn.planted["label_conflict"]}
+    rest = [data for path, data in files.items() if path not in at_fault]
+    assert len(set(rest)) == len(rest)
+
+
+def test_near_duplicates_differ_in_bytes_only(drawn: demo.DemoSet) -> None:
+    files = _files(drawn.directory)
+    for path in drawn.planted["near_duplicate"]:
+        original = f"{Path(path).parent.name}/IMG_0002.jpg"
+        assert files[path] != files[original]
+        assert np.abs(_pixels(files[path]) - _pixels(files[original])).mean() < 3
+
+
+def test_a_training_picture_leaks_into_validation(split_set: demo.DemoSet) -> None:
+    files = _files(split_set.directory)
+    (leaked,) = split_set.planted["duplicate_across_splits"]
+    assert leaked.startswith("train/paper/")
+    twins = [p for p, data in files.items() if data == files[leaked] and p != leaked]
+    assert twins == ["validation/paper/IMG_9016.jpg"]
+
+
+def test_split_folders_hold_every_class(split_set: demo.DemoSet) -> None:
+    for split, count in (("train", 8), ("validation", 1), ("test", 1)):
+        for label in demo.LABELS:
+            folder = split_set.directory / split / label
+            drawn = [p for p in folder.glob("IMG_00*") if "_copy" not in p.name]
+            assert len(drawn) == count
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=r"holiday\.jpg: name a new or empty folder"):
+        demo.draw(tmp_path, per_class=4, size=64)
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_drawing_twice_into_one_folder_is_fine(tmp_path: Path) -> None:
+    first = demo.draw(tmp_path, per_class=4, size=64)
+    before = _files(tmp_path)
+    assert demo.draw(tmp_path, per_class=4, size=64) == first
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"per_class": 3}, "per_class of the demo set must be at least 4. Received: 3"),
+        ({"size": 8}, "size of the demo set must be at least 48. Received: 8"),
+        ({"seed": -1}, "seed of the demo set must be at least 0. Received: -1"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path: Path, arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        demo.draw(tmp_path, **arguments)
+
+
+def test_unknown_gesture_is_named() -> None:
+    with pytest.raises(ConfigError, match="'lizard': expected one of paper, rock, scissors"):
+        demo.draw_hand("lizard")
+
+
+def test_drawing_does_not_import_tensorflow() -> None:
+    code = "import sys, pipeline.demo as d; d.draw_hand('rock'); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
