@@ -1,0 +1,111 @@
+"""kill -9 in the middle, a second run beside the first, a full disk: nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+from components import manifest
+from models.errors import ResourceError
+from pipeline.run import LOCK
+from tests.e2e.case import SETTINGS
+
+_SECONDS = 240.0
+
+
+def _command(case: Any, tmp_path: Path, *more: str) -> list[str]:
+    """The real command line for this case, from a config file."""
+    from pipeline import config as configs
+
+    config = configs.build({**SETTINGS, "data": {"source": str(case.photos)}})
+    file = tmp_path / "config.toml"
+    file.write_text(configs.to_toml(config))
+    program = [sys.executable, "-P", "-m", "pipeline.cli", "run", str(file)]
+    return [*program, "--out", str(case.out), "--set", "run.name=hands", *more]
+
+
+def _kill_when(command: list[str], seen: Any) -> None:
+    """Start a run, kill -9 it as soon as `seen()` is true."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + _SECONDS
+    try:
+        while not seen():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline, "the moment to kill never came"
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def fresh(case: Any, first: Any, tmp_path: Path) -> Any:
+    """A copy of the finished case that a test may break."""
+    copy = case.copy(tmp_path)
+    shutil.rmtree(copy.photos)
+    shutil.copytree(case.out, copy.out)
+    return type(case)(case.photos, copy.out)
+
+
+def test_killed_in_the_trainer_and_run_again(fresh: Any, tmp_path: Path):
+    folder = fresh.out / "artifacts" / "ImageTrainer" / "model_run"
+    before = {path.name for path in folder.iterdir()}
+    command = _command(fresh, tmp_path, "--from", "ImageTrainer", "--set", "train.epochs=9")
+    _kill_when(command, lambda: {path.name for path in folder.iterdir()} - before)
+    [dead] = {path.name for path in folder.iterdir()} - before
+    outcome = fresh.run("train.epochs=9")
+    assert outcome.exit_code in (0, 3), outcome.verdict
+    assert {"ImageFilter", "FeatureBank"} <= set(outcome.summary["cached"])
+    assert not (folder / dead).exists(), "what the dead execution left is removed"
+    assert _running(fresh.out) == 0
+
+
+def _running(out: Path) -> int:
+    """Executions that ML Metadata still believes to be running."""
+    import ml_metadata as mlmd
+    from ml_metadata.proto import metadata_store_pb2
+
+    from pipeline.runners import local
+
+    store = mlmd.MetadataStore(local.metadata_config(out / "metadata.sqlite"))
+    running = metadata_store_pb2.Execution.RUNNING
+    return sum(execution.last_known_state == running for execution in store.get_executions())
+
+
+def test_killed_in_the_pusher_and_run_again(fresh: Any, tmp_path: Path):
+    shutil.rmtree(fresh.out / "model")
+    base = fresh.out / "model"
+    _kill_when(_command(fresh, tmp_path), lambda: base.exists() and any(base.iterdir()))
+    for number in manifest.version_numbers(base):
+        found = next(version for version in manifest.versions(base) if version.number == number)
+        assert found.manifest["files"] == manifest.describe(found.path)
+    outcome = fresh.run()
+    assert outcome.exit_code == 0
+    assert manifest.latest(base) is not None
+    assert not list(base.glob(".tmp-*"))
+
+
+def test_a_second_run_in_the_same_folder_is_told_to_wait(case: Any, first: Any):
+    with filelock.FileLock(case.out / LOCK), pytest.raises(ResourceError, match="another run"):
+        case.run()
+
+
+def test_a_push_that_cannot_be_written_fails_with_five(fresh: Any, tmp_path: Path):
+    """The push directory's parent is a file: as far from writable as can be, also for root."""
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    outcome = fresh.run(f"push.directory='{blocked}/model'")
+    assert outcome.exit_code == 5
+    assert "could not publish a version" in outcome.verdict
+    assert Path(outcome.summary["log"]).is_file()
+    assert Path(outcome.summary["report"]).is_file()

@@ -1,0 +1,204 @@
+"""Whole runs of the real graph on drawn photographs, in the order a user would make them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components import manifest
+from models import feature_names as names
+
+COMPONENTS = {
+    *("ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen", "ExampleValidator"),
+    *("DataGate", "FeatureBank", "ImageTrainer", "Baseline", "ImageEvaluator", "Predictor"),
+    *("ServingValidator", "ModelPusher", "Report"),
+}
+#: Executed in every run: they look at the world outside the graph.
+NEVER_CACHED = {"Report"}
+
+
+def _artifact(case: Any, component: str, output: str) -> Path:
+    """Newest artifact folder of an output."""
+    folders = (case.out / "artifacts" / component / output).iterdir()
+    return max(folders, key=lambda path: int(path.name))
+
+
+def test_the_first_run_is_blessed_and_pushed(case: Any, first: Any):
+    summary = first.summary
+    assert first.exit_code == 0, first.verdict
+    assert first.verdict.startswith("blessed: validation accuracy")
+    assert "no earlier blessed model" in first.verdict
+    assert summary["blessed"] is True
+    assert summary["push"] == {
+        "status": "pushed",
+        "version": "1",
+        "path": str(case.out / "model" / "1"),
+    }
+    assert set(summary["timings"]["components"]) == COMPONENTS
+    assert summary["cached"] == []
+    assert json.loads((first.directory / "summary.json").read_text()) == summary
+
+
+def test_every_planted_fault_is_found_and_nothing_is_lost(drawn: Any, first: Any):
+    data = first.summary["data"]
+    assert data["in"] == data["kept"] + data["rejected"]
+    files = [path for path in Path(drawn.directory).rglob("*") if path.is_file()]
+    assert data["in"] == len(files)
+    for reason in ("zero_byte", "truncated", "not_an_image", "too_small", "animated", "duplicate"):
+        assert data["by_reason"][reason] == len(drawn.planted[reason]), reason
+    assert data["repaired"] == len(drawn.planted["transcoded"])
+    assert sum(sum(classes.values()) for classes in data["splits"].values()) == data["kept"]
+
+
+def test_quarantine_keeps_the_bytes(case: Any, drawn: Any, first: Any):
+    quarantine = _artifact(case, "ImageFilter", "quarantine")
+    lines = (quarantine / "manifest.jsonl").read_text().splitlines()
+    rejects = [json.loads(line) for line in lines]
+    assert len(rejects) == first.summary["data"]["rejected"]
+    for reject in rejects:
+        kept = (quarantine / reject["stored"]).read_bytes()
+        assert kept == (Path(drawn.directory) / reject["path"]).read_bytes()
+        assert reject["reason"]
+        assert reject["override"]
+
+
+def test_the_bank_made_exactly_one_pass_an_image_and_view(first: Any):
+    data = first.summary["data"]["splits"]
+    train = sum(data["train"].values())
+    others = sum(data["validation"].values()) + sum(data["test"].values())
+    assert first.summary["bank"] == {"forward_passes": 3 * train + others, "reused": 0}
+
+
+def test_evaluator_and_predictor_agree(case: Any, first: Any):
+    """TFMA on the served signature and the session loader count the same right answers."""
+    accuracy = first.summary["metrics"]["validation"]["accuracy"]
+    assert first.summary["gate"]["value"] == pytest.approx(accuracy, abs=1e-6)
+    low, high = first.summary["gate"]["ci95"]
+    assert low <= accuracy <= high
+
+
+def test_trained_model_export_and_server_give_the_same_answer(case: Any, first: Any):
+    """Parity: Keras model in memory = bytes signature = tf.Example signature = gRPC reply."""
+    from components import records
+    from components.predictor import Served
+    from components.serving_validator import parity_samples
+    from serving.client import Client
+    from serving.server import ModelServer
+
+    images, trained = parity_samples(str(_artifact(case, "ImageTrainer", "model_run")))
+    directory = str(case.out / "model" / "1")
+    by_bytes = Served(directory).run(image_bytes=images)["probabilities"]
+    examples = [records.make(**{names.IMAGE_BYTES: image}).SerializeToString() for image in images]
+    by_example = Served(directory, "serving_examples").run(examples=examples)["probabilities"]
+    server = ModelServer("hands", case.out / "model")
+    port = server.start()
+    try:
+        server.wait_until_available(60)
+        with Client(f"127.0.0.1:{port}", model="hands") as client:
+            answer = client.predict({names.IMAGE_BYTES: images})
+    finally:
+        server.stop(grace=1)
+    for served in (by_bytes, by_example, answer.outputs["probabilities"]):
+        np.testing.assert_allclose(served, trained, atol=1e-5)
+    assert answer.version == 1
+
+
+def test_the_pushed_version_is_whole_and_says_where_it_comes_from(case: Any, first: Any):
+    version = manifest.latest(case.out / "model")
+    assert version.manifest["files"] == manifest.describe(version.path)
+    assert version.vocabulary == ["paper", "rock", "scissors"]
+    assert version.run_key
+    for kept in ("provenance/statistics", "provenance/schema", "assets.extra"):
+        assert (version.path / kept).is_dir(), kept
+
+
+def test_the_page_is_self_contained(first: Any):
+    page = Path(first.summary["report"]).read_text(encoding="utf-8")
+    assert first.verdict in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "<script" not in page
+
+
+def test_again_without_changes_everything_is_cached(case: Any, first: Any):
+    outcome = case.run()
+    assert outcome.exit_code == 0
+    # The version that the first run pushed is new to the Pusher, and only to it.
+    assert set(outcome.summary["cached"]) == COMPONENTS - NEVER_CACHED - {"ModelPusher"}
+    assert outcome.summary["push"]["status"] == "unchanged"
+    assert manifest.version_numbers(case.out / "model") == [1]
+    third = case.run()
+    assert set(third.summary["cached"]) == COMPONENTS - NEVER_CACHED
+
+
+def test_a_touched_file_changes_nothing(case: Any, first: Any):
+    for path in case.photos.rglob("*.jpg"):
+        os.utime(path, (1, 1))
+    outcome = case.run()
+    assert {"ImageExampleGen", "FeatureBank", "ImageTrainer"} <= set(outcome.summary["cached"])
+
+
+def test_a_new_photo_costs_its_own_views_only(case: Any, first: Any, tmp_path: Path):
+    from pipeline.demo import draw_hand
+
+    copy = case.copy(tmp_path)
+    shutil.copytree(case.out, copy.out)
+    new = copy.photos / "rock" / "new.png"
+    draw_hand("rock", 4242, 112).save(new)
+    outcome = copy.run()
+    assert outcome.exit_code in (0, 3), outcome.verdict
+    before, after = first.summary["data"], outcome.summary["data"]
+    assert after["in"] == before["in"] + 1
+    grown = {
+        split: sum(after["splits"][split].values()) - sum(before["splits"][split].values())
+        for split in names.SPLITS
+    }
+    assert sum(grown.values()) == 1
+    views = 3 if grown["train"] else 1
+    assert outcome.summary["bank"]["forward_passes"] == views
+    assert outcome.summary["bank"]["reused"] == first.summary["bank"]["forward_passes"]
+    # The accepted schema judges from now on; it is not inferred from the data it judges.
+    assert "ImportSchemaGen" in outcome.summary["timings"]["components"]
+    assert outcome.summary["gate"]["baseline"] is not None, "compared with the pushed version 1"
+
+
+def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first: Any):
+    outcome = case.run("evaluate.threshold=1.0", "train.epochs=1", "train.learning_rate=1e-7")
+    assert outcome.exit_code == 3
+    assert outcome.verdict.startswith("not blessed: validation accuracy")
+    assert "is under 1" in outcome.verdict
+    assert "is below the last blessed model's" in outcome.verdict
+    assert "most confused:" in outcome.verdict
+    assert outcome.summary["push"]["status"] == "refused"
+    assert outcome.summary["gate"]["failed"] == ["threshold", "baseline"]
+    assert manifest.version_numbers(case.out / "model") == [1]
+    assert Path(outcome.summary["report"]).is_file()
+
+
+def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Any, first: Any):
+    outcome = case.run("gate.min_validation=500")
+    assert outcome.exit_code == 4
+    assert outcome.verdict.startswith("data refused:")
+    assert "500" in outcome.verdict
+    assert "ImageTrainer" not in outcome.summary["timings"]["components"]
+    page = Path(outcome.summary["report"]).read_text(encoding="utf-8")
+    assert "refused" in page
+    assert outcome.summary["data"]["in"] == first.summary["data"]["in"]
+
+
+def test_from_runs_afresh_from_there_on(case: Any, first: Any):
+    outcome = case.run(start="ImageTrainer")
+    assert "FeatureBank" in outcome.summary["cached"]
+    assert "ImageTrainer" not in outcome.summary["cached"]
+    assert outcome.summary["gate"]["value"] == first.summary["gate"]["value"], "same seed"
+
+
+def test_an_unknown_start_is_named(case: Any, first: Any):
+    outcome = case.run(start="Trainr")
+    assert outcome.exit_code == 2
+    assert "no component 'Trainr'" in outcome.verdict

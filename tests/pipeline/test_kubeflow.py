@@ -1,0 +1,69 @@
+"""The compiled PipelineSpec: parseable, and nothing in it that open-source Kubeflow refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The pipeline of a two-class folder, compiled and parsed."""
+    from pipeline.commands import kubeflow
+
+    folder = tmp_path_factory.mktemp("kubeflow")
+    for label in ("a", "b"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (40, 40 + i)).save(folder / "photos" / label / f"{i}.png")
+    output = folder / "pipeline.yaml"
+    code = kubeflow.compile_(
+        None, str(folder / "photos"), output, "image:1", "minio://bucket/root", []
+    )
+    assert code == 0
+    return yaml.safe_load(output.read_text())
+
+
+def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any]):
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    assert spec["schemaVersion"] == "2.1.0"
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+
+
+def test_no_task_is_a_resolver_or_needs_a_driver(spec: dict[str, Any]):
+    executors = spec["deploymentSpec"]["executors"]
+    assert len(spec["root"]["dag"]["tasks"]) == 14
+    assert len(executors) == 14
+    for name, executor in executors.items():
+        assert set(executor) == {"container"}, f"{name} is no container: {sorted(executor)}"
+        assert "lifecycle" not in executor["container"], f"{name} wants a driver"
+        assert executor["container"]["image"] == "image:1"
+
+
+def test_containers_run_our_modules_first(spec: dict[str, Any]):
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        command = [*container.get("command", []), *container.get("args", [])]
+        assert command[:4] == ["env", "PYTHONSAFEPATH=1", "python", "-m"]
+
+
+def test_gates_are_inputs_of_what_they_guard(spec: dict[str, Any]):
+    tasks = spec["root"]["dag"]["tasks"]
+    for guarded in ("FeatureBank", "ImageTrainer"):
+        assert "DataGate" in tasks[guarded]["dependentTasks"]
+    pusher = tasks["ModelPusher"]["inputs"]["artifacts"]
+    assert {"model_blessing", "infra_blessing"} <= set(pusher)
+
+
+def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
+    from models.errors import ConfigError
+    from pipeline.commands import kubeflow
+
+    with pytest.raises(ConfigError, match="does not exist"):
+        kubeflow.compile_(None, str(tmp_path), tmp_path / "no" / "x.yaml", "i", "r", [])
