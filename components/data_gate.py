@@ -84,7 +84,7 @@ def DataGate(
     blessing: tfx.dsl.components.OutputArtifact[DataBlessing],
     vocabulary: tfx.dsl.components.Parameter[str],
     min_images_per_class: tfx.dsl.components.Parameter[str] = "{}",
-    allow_missing_classes: tfx.dsl.components.Parameter[bool] = False,
+    allow_missing_classes: tfx.dsl.components.Parameter[int] = 0,
     max_rejected_share: tfx.dsl.components.Parameter[float] = 0.1,
     accept_schema_to: tfx.dsl.components.Parameter[str] = "",
     decision_to: tfx.dsl.components.Parameter[str] = "",
@@ -100,7 +100,7 @@ def DataGate(
         blessing: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
         vocabulary: JSON list of class names in sorted order.
         min_images_per_class: JSON object, split → images that each class needs there.
-        allow_missing_classes: Accept classes that no image has.
+        allow_missing_classes: 1 to accept classes that no image has, else 0.
         max_rejected_share: Rejected / all images above which the data is refused, 0..1.
         accept_schema_to: Where the accepted schema is kept; written once, by the first run that
             passes. "" for nowhere.

@@ -203,6 +203,7 @@ def filter_examples(
     """
     checks.validate(settings)
     ingested = quarantine.ingest_summary(places.examples)
+    progress.total(ingested.get("images", 0), "images")
     with pipeline as root:
         files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
         drops = (

@@ -113,7 +113,7 @@ class ShardWriter:
         for path in self._paths.values():
             if error is None:
                 tf.io.gfile.rename(_beside(path), path, overwrite=True)
-            else:
+            elif tf.io.gfile.exists(_beside(path)):
                 tf.io.gfile.remove(_beside(path))
 
 

@@ -193,3 +193,11 @@ def test_names_that_are_not_utf8_go_all_the_way(photos, encode, run):
     assert done.rejects["a/\udcff2.jpg"]["kept_copy"] == "a/\udcff1.jpg"
     assert done.rejects["a/\udcfe.jpg"]["reason"] == "zero_byte"
     assert "a/\udcff1.jpg" in done.paths()
+
+
+def test_a_dead_link_is_rejected_by_name(photos, run):
+    folder = photos({"a": 2, "b": 2})
+    (folder / "a/gone.jpg").symlink_to("nowhere")
+    (reject,) = run(folder).rejects.values()
+    assert (reject["path"], reject["reason"], reject["stored"]) == ("a/gone.jpg", "unreadable", "")
+    assert reject["detail"] == "No such file or directory"
