@@ -185,6 +185,10 @@ class ModelManager:
             if servables is self._servables:  # else a swap went on meanwhile: look again
                 raise not_found(self.config.name, version)
 
+    def busy(self) -> bool:
+        """Whether a request is running on any version."""
+        return any(servable.references for servable in self._servables.values())
+
     def available(self) -> list[int]:
         """Versions that answer now, newest first."""
         servables = self._servables

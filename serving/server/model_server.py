@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import queue
 import signal
 import sys
 import threading
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8500
 DEFAULT_DRAIN_SECONDS = 30.0
+_LOOK_S = 0.1
+"""How often the drain looks for a second signal."""
+_log = logging.getLogger(__name__)
 
 _NOT_YET = frozenset(
     [
@@ -159,33 +164,41 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
-def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAIN_SECONDS) -> None:
+def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAIN_SECONDS) -> bool:
     """Serve until SIGTERM or SIGINT, then drain. Only in a program's main thread.
 
-    A second signal ends the wait at once.
+    A second signal ends the wait at once. Returns False when requests were cut off: threads of
+    TensorFlow still run then, and an ordinary exit would wait for them (see ``leave``).
     """
-    signalled = threading.Event()
-    hurry = threading.Event()
-
-    def on_signal(number: int, frame: object) -> None:
-        if signalled.is_set():
-            hurry.set()
-        signalled.set()
-
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    stops = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda n, _: signals.put(n)) for number in stops}
+    finished: list[bool] = []
     try:
         server.start()
-        signalled.wait()
-        logging.getLogger(__name__).info("stopping; running requests have %g s", drain_seconds)
-        stopping = threading.Thread(target=server.stop, args=(drain_seconds,), daemon=True)
+        signals.get()
+        _log.info("stopping; running requests have %g s, a second signal ends it", drain_seconds)
+        stopping = threading.Thread(
+            target=lambda: finished.append(server.stop(drain_seconds)), daemon=True
+        )
         stopping.start()
-        while stopping.is_alive() and not hurry.is_set():
-            stopping.join(0.1)
+        while stopping.is_alive() and signals.empty():
+            stopping.join(_LOOK_S)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return finished == [True]
+
+
+def leave(finished: bool) -> int:
+    """Exit code 0; at once, without waiting for threads, when requests were cut off."""
+    if not finished:
+        _log.warning("requests were cut off")
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -212,11 +225,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             inter_op=flags.tensorflow_inter_op_parallelism or both,
             max_workers=flags.grpc_max_threads,
         )
-        run_until_signalled(server, flags.drain_seconds)
+        return leave(run_until_signalled(server, flags.drain_seconds))
     except ServerError as error:
         print(f"imgpipe-model-server: {error}", file=sys.stderr)
         return error.exit_code
-    return 0
 
 
 if __name__ == "__main__":

@@ -54,6 +54,11 @@ class Servable:
         """Where it stands now."""
         return self._state
 
+    @property
+    def references(self) -> int:
+        """How many requests hold it now."""
+        return self._references
+
     def load(self, loader: Loader) -> None:
         """Verify, load and warm up; then AVAILABLE, or END with ``error``. Never raises."""
         self._state = State.LOADING

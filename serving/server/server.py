@@ -134,13 +134,19 @@ class ModelServer:
         for name in HEALTH_SERVICES:
             self._health.set(name, status.SERVING if up else status.NOT_SERVING)
 
-    def stop(self, grace: float = 30.0) -> None:
-        """Turn unhealthy, refuse new requests, let those that run finish within ``grace`` s."""
+    def stop(self, grace: float = 30.0) -> bool:
+        """Turn unhealthy, refuse new requests, let those that run finish within ``grace`` s.
+
+        Returns False when some did not: their clients have been told, the threads run on until
+        TensorFlow is done with them, and their version is unloaded then.
+        """
         self._draining = True
         self._health.enter_graceful_shutdown()
-        self._grpc.stop(grace).wait()
+        self._grpc.stop(grace).wait()  # comes back after the grace, whatever still runs
+        finished = not any(model.busy() for model in self._models.values())
         for model in self._models.values():
             model.stop(_STOP_LOADING_S)
+        return finished
 
     def __enter__(self) -> ModelServer:
         self.start()

@@ -39,8 +39,11 @@ def _answer(work: Callable[[Any], Any], request: Any, context: Any) -> Any:
     """``work(request)``, or the RPC aborted with the status of what it raised."""
     try:
         left = context.time_remaining()
-        if left is not None and left <= 0:  # it waited in the queue until nobody listened
+        # It may have waited in the queue until nobody listened any more.
+        if left is not None and left <= 0:
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")
+        if not context.is_active():
+            raise StatusError(Code.CANCELLED, "Cancelled before the request ran.")
         if isinstance(request, DecodeError):
             raise invalid(f"The request is not the message of this method: {request}")
         return work(request)

@@ -291,10 +291,26 @@ def test_stop_lets_running_requests_finish_and_refuses_new_ones(push, base):
         client.predict({"steps": np.int32(1)}, "slow")
         running = [pool.submit(client.predict, {"steps": np.int32(1000)}, "slow") for _ in range(4)]
         time.sleep(0.2)
-        server.stop(30)
+        assert server.stop(30) is True
         assert [future.result().version for future in running] == [1] * 4
         with pytest.raises(ServingError, match="No model server is available"):
             client.predict(TWO)
+
+
+def test_stop_ends_with_its_grace_and_cuts_off_what_still_runs(push, base):
+    push("half_plus_two", base, 1)
+    server = ModelServer("m", base)
+    server.start()
+    server.wait_until_available(30)
+    with Client(server.target, "m") as client, ThreadPoolExecutor(1) as pool:
+        client.predict({"steps": np.int32(1)}, "slow")
+        running = pool.submit(client.predict, {"steps": np.int32(10_000)}, "slow")
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert server.stop(0.1) is False
+        assert time.monotonic() - began < 2
+        with pytest.raises(ServingError):
+            running.result()
 
 
 def test_requests_that_expired_in_the_queue_do_not_run(push, base):

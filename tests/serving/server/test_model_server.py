@@ -105,6 +105,22 @@ def test_sigterm_drains(program):
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_the_drain(program):
+    process, target = program
+    with Client(target, "half", timeout=100) as client, ThreadPoolExecutor(1) as pool:
+        client.wait_until_available(60)
+        client.predict({"steps": np.int32(1)}, "slow")
+        running = pool.submit(client.predict, {"steps": np.int32(100_000)}, "slow")
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        with pytest.raises(Unavailable):
+            running.result()
+
+
+@pytest.mark.slow
 def test_kill_9_in_the_middle_is_a_clear_error_and_a_new_one_takes_over(program, tmp_path):
     process, target = program
     with Client(target, "half", timeout=30) as client, ThreadPoolExecutor(4) as pool:
