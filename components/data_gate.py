@@ -11,14 +11,19 @@ from dataclasses import asdict
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
-from tfx import v1 as tfx
+from tfx.dsl.component.experimental.annotations import (
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from components.artifacts import DataBlessing, Quarantine
 from components.checks import gating
 from components.checks import schema as accepting
 from components.checks.quarantine import read_summary
-from components.sources.records import write_text
+from components.records import write_text
 from models import feature_names as names
 from models.errors import DataRefused
 
@@ -75,20 +80,20 @@ def write_blessing(
     write_text(f"{uri}/{NOT_BLESSED if reasons else BLESSED}", "")
 
 
-@tfx.dsl.components.component
+@component
 def DataGate(
-    statistics: tfx.dsl.components.InputArtifact[standard_artifacts.ExampleStatistics],
-    schema: tfx.dsl.components.InputArtifact[standard_artifacts.Schema],
-    anomalies: tfx.dsl.components.InputArtifact[standard_artifacts.ExampleAnomalies],
-    quarantine: tfx.dsl.components.InputArtifact[Quarantine],
-    blessing: tfx.dsl.components.OutputArtifact[DataBlessing],
-    vocabulary: tfx.dsl.components.Parameter[str],
-    min_images_per_class: tfx.dsl.components.Parameter[str] = "{}",
-    allow_missing_classes: tfx.dsl.components.Parameter[int] = 0,
-    max_rejected_share: tfx.dsl.components.Parameter[float] = 0.1,
-    accept_schema_to: tfx.dsl.components.Parameter[str] = "",
-    decision_to: tfx.dsl.components.Parameter[str] = "",
-    code: tfx.dsl.components.Parameter[str] = "",
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    schema: InputArtifact[standard_artifacts.Schema],
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    quarantine: InputArtifact[Quarantine],
+    blessing: OutputArtifact[DataBlessing],
+    vocabulary: Parameter[str],
+    min_images_per_class: Parameter[str] = "{}",
+    allow_missing_classes: Parameter[int] = 0,
+    max_rejected_share: Parameter[float] = 0.1,
+    accept_schema_to: Parameter[str] = "",
+    decision_to: Parameter[str] = "",
+    code: Parameter[str] = "",
 ) -> None:
     """Pass or refuse the data.
 

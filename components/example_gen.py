@@ -9,34 +9,30 @@ The work itself is in `components.sources.ingest`.
 import json
 
 import apache_beam as beam
-from tfx import v1 as tfx
-from tfx.components.util import examples_utils
-from tfx.dsl.component.experimental.annotations import BeamComponentParameter
-from tfx.proto import example_gen_pb2
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
+from components.beam_io import mark_examples
 from components.sources.ingest import IngestSettings, ingest
-from components.sources.records import SPLIT_NAMES_JSON
 from components.sources.splits import SplitRule
 
 
-def describe(examples: standard_artifacts.Examples) -> None:
-    """Set the properties that TFX's readers ask of an Examples artifact of ours."""
-    examples.split_names = SPLIT_NAMES_JSON
-    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-
-
-@tfx.dsl.components.component(use_beam=True)
+@component(use_beam=True)
 def ImageExampleGen(
-    examples: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
-    source: tfx.dsl.components.Parameter[str],
-    fingerprint: tfx.dsl.components.Parameter[str],
-    vocabulary: tfx.dsl.components.Parameter[str],
-    split_seed: tfx.dsl.components.Parameter[int] = 0,
-    validation_share: tfx.dsl.components.Parameter[float] = 0.1,
-    test_share: tfx.dsl.components.Parameter[float] = 0.1,
-    pixel_limit: tfx.dsl.components.Parameter[int] = 100_000_000,
-    code: tfx.dsl.components.Parameter[str] = "",
+    examples: OutputArtifact[standard_artifacts.Examples],
+    source: Parameter[str],
+    fingerprint: Parameter[str],
+    vocabulary: Parameter[str],
+    split_seed: Parameter[int] = 0,
+    validation_share: Parameter[float] = 0.1,
+    test_share: Parameter[float] = 0.1,
+    pixel_limit: Parameter[int] = 100_000_000,
+    code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Read `source` (a spec for `open_source`).
@@ -62,4 +58,4 @@ def ImageExampleGen(
         fingerprint=fingerprint,
     )
     ingest(beam_pipeline, examples.uri, settings)
-    describe(examples)
+    mark_examples(examples)

@@ -23,7 +23,7 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from components import records
+from components import beam_io, records
 from components.artifacts import DataBlessing
 from components.bank_store import FeatureStore, record_key
 from components.blessings import require_data_blessing
@@ -108,17 +108,15 @@ class ExtractFeatures(beam.DoFn):
 
 def _bank_record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[str, bytes]:
     split = records.text(example, names.SPLIT)
-    record = records.make(
-        **{
-            names.SPLIT: split,
-            names.VIEW: view,
-            names.IMAGE_HASH: records.text(example, names.IMAGE_HASH),
-            names.PATH: records.text(example, names.PATH),
-            names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
-            names.FEATURES: np.asarray(vector, "<f2").tobytes(),
-        }
-    )
-    return split, records.serialise(record)
+    values: dict[str, records.Value] = {
+        names.SPLIT: split,
+        names.VIEW: view,
+        names.IMAGE_HASH: records.raw(example, names.IMAGE_HASH),
+        names.PATH: records.raw(example, names.PATH),
+        names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
+        names.FEATURES: np.asarray(vector, "<f2").tobytes(),
+    }
+    return split, records.serialise(records.make(values))
 
 
 def _write_bank_json(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
@@ -161,7 +159,7 @@ def FeatureBank(
       beam_pipeline: given by TFX.
     """
     require_data_blessing(data_blessing.uri)
-    records.mark_examples(features)
+    beam_io.mark_examples(features)
     arguments = (backbone, image_size, precision, views)
     extractor = shared_extractor(*arguments)
     facts = {
@@ -175,14 +173,14 @@ def FeatureBank(
     with beam_pipeline as pipeline:
         outputs = (
             pipeline
-            | "Read" >> records.ReadSplits(examples.uri)
+            | "Read" >> beam_io.ReadSplits(examples.uri)
             | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
             | "Extract"
             >> beam.ParDo(ExtractFeatures(arguments, store)).with_outputs(
                 ExtractFeatures.COUNTS, main="features"
             )
         )
-        _ = outputs.features | "Write" >> records.WriteSplits(features.uri)
+        _ = outputs.features | "Write" >> beam_io.WriteSplits(features.uri)
         _ = (
             outputs[ExtractFeatures.COUNTS]
             | "Sum" >> beam.CombineGlobally(_add_counts)

@@ -6,27 +6,32 @@ The judgement itself is in `components.checks`, which needs no TFX.
 import json
 
 import apache_beam as beam
-from tfx import v1 as tfx
-from tfx.dsl.component.experimental.annotations import BeamComponentParameter
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from components.artifacts import Quarantine
+from components.beam_io import mark_examples
 from components.checks.base import Settings
 from components.checks.filtering import Places, filter_examples
-from components.example_gen import describe
 
 
-@tfx.dsl.components.component(use_beam=True)
+@component(use_beam=True)
 def ImageFilter(
-    ingested: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
-    examples: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
-    metadata: tfx.dsl.components.OutputArtifact[standard_artifacts.Examples],
-    quarantine: tfx.dsl.components.OutputArtifact[Quarantine],
-    vocabulary: tfx.dsl.components.Parameter[str],
-    min_side: tfx.dsl.components.Parameter[int] = 16,
-    pixel_limit: tfx.dsl.components.Parameter[int] = 100_000_000,
-    skip: tfx.dsl.components.Parameter[str] = "[]",
-    code: tfx.dsl.components.Parameter[str] = "",
+    ingested: InputArtifact[standard_artifacts.Examples],
+    examples: OutputArtifact[standard_artifacts.Examples],
+    metadata: OutputArtifact[standard_artifacts.Examples],
+    quarantine: OutputArtifact[Quarantine],
+    vocabulary: Parameter[str],
+    min_side: Parameter[int] = 16,
+    pixel_limit: Parameter[int] = 100_000_000,
+    skip: Parameter[str] = "[]",
+    code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Judge what ImageExampleGen made.
@@ -46,5 +51,5 @@ def ImageFilter(
     settings = Settings(min_side, pixel_limit, tuple(json.loads(skip)))
     places = Places(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
     filter_examples(beam_pipeline, places, settings, tuple(json.loads(vocabulary)))
-    describe(examples)
-    describe(metadata)
+    mark_examples(examples)
+    mark_examples(metadata)

@@ -18,7 +18,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model
 from tfx.utils import path_utils
 
-from components import records
+from components import beam_io, records
 from models import feature_names as names
 from models import progress
 
@@ -71,16 +71,12 @@ class Predict(beam.DoFn):
         )
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
-            kept = {name: records.text(example, name) for name in _KEPT}
-            record = records.make(
-                **kept,
-                **{
-                    names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
-                    names.PROBABILITIES: [float(p) for p in out["probabilities"][i]],
-                    names.PREDICTED: bytes(out["label"][i]),
-                },
-            )
-            yield kept[names.SPLIT], records.serialise(record)
+            values: dict[str, records.Value] = {n: records.raw(example, n) for n in _KEPT}
+            values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
+            values[names.PROBABILITIES] = [float(p) for p in out["probabilities"][i]]
+            values[names.PREDICTED] = bytes(out["label"][i])
+            split = records.text(example, names.SPLIT)
+            yield split, records.serialise(records.make(values))
 
 
 @component(use_beam=True)
@@ -98,12 +94,12 @@ def Predictor(
       predictions: tf.Examples with path, split, label, probabilities and predicted label.
       beam_pipeline: given by TFX.
     """
-    records.mark_examples(predictions)
+    beam_io.mark_examples(predictions)
     with beam_pipeline as pipeline:
         _ = (
             pipeline
-            | "Read" >> records.ReadSplits(examples.uri)
+            | "Read" >> beam_io.ReadSplits(examples.uri)
             | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
             | "Predict" >> beam.ParDo(Predict(path_utils.serving_model_path(model.uri)))
-            | "Write" >> records.WriteSplits(predictions.uri)
+            | "Write" >> beam_io.WriteSplits(predictions.uri)
         )

@@ -1,100 +1,80 @@
-"""Reading and writing tf.Examples and split folders, the same way in every component."""
+"""tf.Examples, the TFRecord files that hold them, and small JSON files beside them.
+
+Files are written beside and renamed. Every split always has every shard file, an empty one where
+it got no record, so that readers and patterns find all splits whatever the data. TensorFlow is
+imported when something is read or written, not with this module.
+"""
+
+from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-import apache_beam as beam
-import tensorflow as tf
-from tfx.components.util import examples_utils
-from tfx.proto import example_gen_pb2
-from tfx.types import artifact_utils
+import re
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from models import feature_names as names
 
-FILE_PREFIX = "data_tfrecord"
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Value = bytes | str | int | float | list[float]
+
+_SHARD = re.compile(r"data_tfrecord-\d{5}-of-\d{5}$")
+#: The Examples artifacts' `split_names` property.
+SPLIT_NAMES_JSON = json.dumps(list(names.SPLITS))
 
 
-def split_uri(uri: str, split: str) -> str:
-    """Folder of one split of an Examples artifact."""
-    return f"{uri}/Split-{split}"
+def shard_path(uri: str, split: str, shard: int, shards: int) -> str:
+    """Path of one shard file of an Examples artifact at `uri`."""
+    return f"{uri}/Split-{split}/data_tfrecord-{shard:05d}-of-{shards:05d}"
 
 
-def pattern(uri: str, split: str) -> str:
-    """File pattern of one split of an Examples artifact."""
-    return f"{split_uri(uri, split)}/{FILE_PREFIX}-*"
+def shard_files(uri: str, split: str) -> list[str]:
+    """The shard files of a split, in order."""
+    import tensorflow as tf
+
+    found = tf.io.gfile.glob(f"{uri}/Split-{split}/data_tfrecord-*")
+    return sorted(path for path in found if _SHARD.search(path))
 
 
-def mark_examples(artifact: Any) -> None:
-    """Declare on an Examples artifact what `WriteSplits` puts into it."""
-    artifact.split_names = artifact_utils.encode_split_names(list(names.SPLITS))
-    examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+def read_examples(path: str) -> Iterator[tf.train.Example]:
+    """The records of one file, a few in memory at a time."""
+    import tensorflow as tf
 
-
-class WriteSplits(beam.PTransform):
-    """Write (split, serialised tf.Example) pairs below `uri`, one folder a split.
-
-    All splits get a file, also when nothing goes into them, so that readers find every split.
-    """
-
-    def __init__(self, uri: str) -> None:
-        super().__init__()
-        self._uri = uri
-
-    def expand(self, pairs: Any) -> None:
-        """Fan out by split."""
-        parts = pairs | "BySplit" >> beam.Partition(
-            lambda pair, n: names.SPLITS.index(pair[0]), len(names.SPLITS)
-        )
-        for split, part in zip(names.SPLITS, parts, strict=True):
-            _ = (
-                part
-                | f"Value[{split}]" >> beam.Values()
-                | f"Write[{split}]"
-                >> beam.io.WriteToTFRecord(f"{split_uri(self._uri, split)}/{FILE_PREFIX}")
-            )
-
-
-class ReadSplits(beam.PTransform):
-    """All serialised tf.Examples of the given splits of an Examples artifact."""
-
-    def __init__(self, uri: str, splits: tuple[str, ...] = names.SPLITS) -> None:
-        super().__init__()
-        self._uri = uri
-        self._splits = splits
-
-    def expand(self, pipeline: Any) -> Any:
-        """Read and flatten."""
-        return [
-            pipeline | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern(self._uri, split))
-            for split in self._splits
-        ] | beam.Flatten()
-
-
-def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
-    """Examples of one split, one at a time, in the order of the files."""
-    for file in sorted(tf.io.gfile.glob(pattern(uri, split))):
-        for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
+    with tf.device("cpu"):
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             yield tf.train.Example.FromString(record)
 
 
+def first(example: tf.train.Example, name: str, default: Any = None) -> Any:
+    """The first value of a feature (bytes, int or float); `default` when it is absent."""
+    feature = example.features.feature.get(name)
+    kind = feature.WhichOneof("kind") if feature is not None else None
+    values = getattr(feature, kind).value if kind else ()
+    return values[0] if values else default
+
+
 def text(example: tf.train.Example, name: str) -> str:
-    """A bytes feature as text, "" when absent."""
-    values = example.features.feature[name].bytes_list.value
-    return values[0].decode("utf-8", "replace") if values else ""
+    """A bytes feature as text; odd file names survive."""
+    value = first(example, name, b"")
+    return bytes(value).decode("utf-8", "surrogateescape")
+
+
+def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
+    """The records of a split of an Examples artifact, in the order of its files."""
+    for path in shard_files(uri, split):
+        yield from read_examples(path)
 
 
 def raw(example: tf.train.Example, name: str) -> bytes:
     """A bytes feature, empty when absent."""
-    values = example.features.feature[name].bytes_list.value
-    return values[0] if values else b""
+    return bytes(first(example, name, b""))
 
 
 def integer(example: tf.train.Example, name: str, default: int = 0) -> int:
     """An int64 feature, `default` when absent."""
-    values = example.features.feature[name].int64_list.value
-    return int(values[0]) if values else default
+    return int(first(example, name, default))
 
 
 def floats(example: tf.train.Example, name: str) -> list[float]:
@@ -102,13 +82,15 @@ def floats(example: tf.train.Example, name: str) -> list[float]:
     return list(example.features.feature[name].float_list.value)
 
 
-def make(**features: bytes | str | int | float | list[float]) -> tf.train.Example:
-    """A tf.Example from keyword values; text becomes UTF-8 bytes, lists become float lists."""
+def make(features: Mapping[str, Value]) -> tf.train.Example:
+    """A tf.Example from values by name; text becomes bytes, lists become float lists."""
+    import tensorflow as tf
+
     example = tf.train.Example()
     for name, value in features.items():
         feature = example.features.feature[name]
         if isinstance(value, str):
-            feature.bytes_list.value.append(value.encode())
+            feature.bytes_list.value.append(value.encode("utf-8", "surrogateescape"))
         elif isinstance(value, bytes):
             feature.bytes_list.value.append(value)
         elif isinstance(value, int):
@@ -122,17 +104,73 @@ def make(**features: bytes | str | int | float | list[float]) -> tf.train.Exampl
 
 def serialise(example: tf.train.Example) -> bytes:
     """Bytes that are the same for equal records, whatever the map order."""
-    return example.SerializeToString(deterministic=True)
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def write_text(path: str, content: str) -> None:
+    """Write a small file atomically: beside, then renamed."""
+    import tensorflow as tf
+
+    folder, _, name = path.rpartition("/")
+    tf.io.gfile.makedirs(folder)
+    beside = f"{folder}/.tmp-{name}"
+    with tf.io.gfile.GFile(beside, "w") as file:
+        file.write(content)
+    tf.io.gfile.rename(beside, path, overwrite=True)
 
 
 def write_json(path: str, value: Any) -> None:
-    """Write `value` as JSON to a local or remote path."""
-    tf.io.gfile.makedirs(str(Path(path).parent) if "://" not in path else path.rsplit("/", 1)[0])
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    """Write `value` as JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: str) -> Any:
-    """Read JSON from a local or remote path."""
+    """JSON from a local or remote file."""
+    import tensorflow as tf
+
     with tf.io.gfile.GFile(path, "r") as file:
-        return json.loads(file.read())
+        return json.load(file)
+
+
+class ShardWriter:
+    """Writes records to their files; a file appears under its name when all of them are done."""
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        """`paths`: key (a split, a kind of output) → the file it is written to."""
+        self._paths = dict(paths)
+        self._writers: dict[str, Any] = {}
+        self.written = dict.fromkeys(paths, 0)
+
+    def __enter__(self) -> ShardWriter:
+        import tensorflow as tf
+
+        for key, path in self._paths.items():
+            tf.io.gfile.makedirs(path.rpartition("/")[0])
+            self._writers[key] = tf.io.TFRecordWriter(_beside(path))
+        return self
+
+    def write(self, key: str, example: tf.train.Example) -> None:
+        """Append one record; equal records give equal bytes."""
+        self._writers[key].write(serialise(example))
+        self.written[key] += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        import tensorflow as tf
+
+        for writer in self._writers.values():
+            writer.close()
+        for path in self._paths.values():
+            if error is None:
+                tf.io.gfile.rename(_beside(path), path, overwrite=True)
+            elif tf.io.gfile.exists(_beside(path)):
+                tf.io.gfile.remove(_beside(path))
+
+
+def _beside(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.tmp-{name}"

@@ -72,6 +72,7 @@ class Judge(Section):
         ge=1,
         description="Pixels (width x height); read from the header, before anything is decoded.",
     )
+    skip: tuple[str, ...] = Field((), description='Checks that are not asked, such as "animated".')
 
 
 class Gate(Section):
@@ -168,8 +169,7 @@ class Beam(Section):
     """The engine under the data components."""
 
     args: tuple[str, ...] = Field(
-        ("--runner=FnApiRunner",),
-        description="Beam pipeline options. DirectRunner downloads a binary: FnApiRunner does not.",
+        (), description="Beam pipeline options, with --runner; empty: in this process."
     )
 
 

@@ -25,6 +25,11 @@ from pipeline.config import Config
 from pipeline.inputs import RunInputs
 
 RUN_FN = "models.training.run_fn"
+#: DataGate's decision, below the output folder: TFX removes the outputs of a node that raised.
+GATE_DECISION = "gate.json"
+#: Without it TFX packs itself into an archive for every Beam component, some 3.6 s each, for
+#: workers that an in-process runner does not have.
+_IN_PROCESS = ("--runner=FnApiRunner", "--sdk_container_image=none")
 #: Images of the validation split in the warm-up requests and in the parity check.
 WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
 
@@ -62,7 +67,7 @@ def create_pipeline(config: Config, inputs: RunInputs, place: Place) -> tfx_pipe
         components=[*data.values(), *model.values(), *gates.values(), report],
         enable_cache=True,
         metadata_connection_config=place.metadata,
-        beam_pipeline_args=list(config.beam.args),
+        beam_pipeline_args=list(config.beam.args or _IN_PROCESS),
     )
 
 
@@ -77,12 +82,15 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         validation_share=config.split.validation,
         test_share=config.split.test,
         pixel_limit=config.judge.pixel_limit,
+        code=inputs.code,
     )
     judged = parts.ImageFilter(
         ingested=examples.outputs["examples"],
         vocabulary=vocabulary,
         min_side=config.judge.min_side,
         pixel_limit=config.judge.pixel_limit,
+        skip=json.dumps(config.judge.skip),
+        code=inputs.code,
     )
     statistics = StatisticsGen(examples=judged.outputs["metadata"])
     if inputs.accepted_schema:
@@ -105,9 +113,11 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
                 names.TEST: config.gate.min_test,
             }
         ),
-        allow_missing_classes=config.gate.allow_missing_classes,
+        allow_missing_classes=int(config.gate.allow_missing_classes),
         max_rejected_share=config.gate.max_rejected_share,
         accept_schema_to=inputs.accept_schema_to,
+        decision_to=str(config.out / GATE_DECISION),
+        code=inputs.code,
     )
     return {
         "examples": examples,
@@ -153,7 +163,7 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
             "top_k": TOP_K,
             "warmup_images": WARMUP_IMAGES,
             "parity_images": PARITY_IMAGES,
-            "source_hash": inputs.code,
+            "source_hash": inputs.model_code,
         },
     )
     return {"bank": bank, "trainer": trainer}

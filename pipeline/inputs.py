@@ -17,13 +17,12 @@ from components.sources import Scan
 from pipeline.config import Config
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PACKAGES = ("pipeline", "components", "models", "serving")
 
 
 def source_hash(*packages: str) -> str:
-    """Address of the product's own source code (all of it, or of the packages named)."""
+    """Address of the product's own source code in the packages named."""
     digest = hashlib.sha256()
-    for package in packages or _PACKAGES:
+    for package in packages:
         for path in sorted((_ROOT / package).rglob("*.py")):
             digest.update(path.relative_to(_ROOT).as_posix().encode())
             digest.update(path.read_bytes())
@@ -41,7 +40,8 @@ class RunInputs:
     Attributes:
       fingerprint: address of all files of the source, by path and content.
       vocabulary: class names, sorted; their order is that of the probabilities.
-      code: address of the source code that trains and exports.
+      code: address of all source code that makes artifacts.
+      model_code: address of the source code that trains and exports.
       run_key: address of configuration, data and code: equal runs make equal models.
       baseline_version: number of the version to compare with, 0 for none.
       baseline_digest: content address of that version.
@@ -53,6 +53,7 @@ class RunInputs:
     fingerprint: str
     vocabulary: tuple[str, ...]
     code: str
+    model_code: str
     run_key: str
     baseline_version: int
     baseline_digest: str
@@ -63,18 +64,19 @@ class RunInputs:
 
 def find(config: Config, scan: Scan) -> RunInputs:
     """Look at data, versions and schema once, before anything is built."""
-    code = source_hash("models")
+    model_code = source_hash("models")
     deciding = config.model_dump(
         include={"data", "split", "judge", "gate", "views", "model", "train", "evaluate"}
     )
-    run_key = _address(deciding, scan.fingerprint, code)
+    run_key = _address(deciding, scan.fingerprint, model_code)
     base = config.push_directory
     baseline = manifest.baseline_for(base, run_key)
     newest = manifest.latest(base)
     return RunInputs(
         fingerprint=scan.fingerprint,
         vocabulary=tuple(scan.vocabulary),
-        code=code,
+        code=source_hash("components", "models", "serving"),
+        model_code=model_code,
         run_key=run_key,
         baseline_version=baseline.number if baseline else 0,
         baseline_digest=baseline.digest if baseline else "",

@@ -28,7 +28,7 @@ from pipeline.config import Config, to_toml
 if TYPE_CHECKING:
     from pipeline.runners.local import NodeResult
 
-LOCK, STATE, LOG = ".lock", "state.json", "run.log"
+LOCK, LOG = ".lock", "run.log"
 
 #: Artifact name of the facts -> (component, output key).
 _FACTS = {
@@ -186,9 +186,8 @@ class _Run:
             run_directory=str(self.directory),
         )
         pipeline = graph.create_pipeline(self.config, inputs, place)
-        fresh = self._not_from_cache([node.id for node in pipeline.components], start)
+        fresh = _from([node.id for node in pipeline.components], start)
         local.run(pipeline, self._observer(inputs), fresh)
-        self._remember_code()
 
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:
         """The display; the timings file that the Report reads; the origin of the schema."""
@@ -208,27 +207,6 @@ class _Run:
             failed = staticmethod(self.display.failed)
 
         return Observer()
-
-    # --- caching ---------------------------------------------------------------------------
-    def _not_from_cache(self, names: list[str], start: str | None) -> list[str]:
-        """Nodes to run afresh: from `start` on; all when the product's code has changed."""
-        if start is not None:
-            if start not in names:
-                raise ConfigError(
-                    f"--from: no component {start!r}. Components: {', '.join(names)}."
-                )
-            return names[names.index(start) :]
-        return names if self._code_changed() else []
-
-    def _code_changed(self) -> bool:
-        try:
-            state = json.loads((self.config.out / STATE).read_text())
-            return bool(state["code"] != run_inputs.source_hash())
-        except (OSError, ValueError, KeyError, TypeError):
-            return True
-
-    def _remember_code(self) -> None:
-        (self.config.out / STATE).write_text(json.dumps({"code": run_inputs.source_hash()}) + "\n")
 
     # --- accounting ------------------------------------------------------------------------
     def _timings(self) -> dict[str, Any]:
@@ -282,12 +260,19 @@ class _Run:
         return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
 
     def _refused_blessing(self) -> dict[str, str]:
-        """DataGate's own findings when it refused: its output was never published."""
-        folder = self.config.out / "artifacts" / "DataGate" / "blessing"
-        gates = sorted(folder.glob("*/gate.json"), key=lambda path: int(path.parent.name))
-        if self.display.failed_step != "DataGate" or not gates:
-            return {}
-        return {"data_blessing": str(gates[-1].parent)}
+        """Folder of DataGate's decision when it refused: its output was not published."""
+        decided = self.config.out / "gate.json"
+        refused = self.display.failed_step == "DataGate" and decided.exists()
+        return {"data_blessing": str(self.config.out)} if refused else {}
+
+
+def _from(names: list[str], start: str | None) -> list[str]:
+    """The nodes whose cached outputs are not used: `start` and what comes after."""
+    if start is None:
+        return []
+    if start not in names:
+        raise ConfigError(f"--from: no component {start!r}. Components: {', '.join(names)}.")
+    return names[names.index(start) :]
 
 
 def _cause(error: BaseException | None) -> str:

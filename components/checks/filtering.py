@@ -18,8 +18,7 @@ import apache_beam as beam
 from components import checks
 from components.checks import duplicates, quarantine
 from components.checks.base import Record, Settings, Verdict
-from components.sources.reading import decode_error, make_example
-from components.sources.records import (
+from components.records import (
     ShardWriter,
     first,
     read_examples,
@@ -27,6 +26,7 @@ from components.sources.records import (
     shard_path,
     text,
 )
+from components.sources.reading import decode_error, make_example
 from models import feature_names as names
 from models import progress
 

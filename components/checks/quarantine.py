@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from components.checks.base import Record, Verdict
+from components.records import read_json, write_text
 from components.sources.ingest import SUMMARY_FILE as INGEST_SUMMARY
-from components.sources.records import read_json, write_text
 
 MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"

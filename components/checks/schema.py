@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.sources.records import write_text
+from components.records import write_text
 from models import feature_names as names
 
 #: Share of the images whose format and mode must be known ones. The first PNG among JPEG files is

@@ -22,7 +22,7 @@ def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str 
         gate = facts.get("data_gate") or {}
         refused = failed == "DataGate" and not gate.get("blessed", True)
         status = "refused" if refused else "failed"
-        text = f"data refused: {error}" if refused else f"failed in {failed or 'start-up'}: {error}"
+        text = error if refused else f"failed in {failed or 'start-up'}: {error}"
         return RunState(status=status, verdict=text, error=error, log=log, failed=failed)
     blessed = is_blessed(facts)
     status = "blessed" if blessed else "not_blessed"

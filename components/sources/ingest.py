@@ -15,10 +15,10 @@ from typing import Any
 
 import apache_beam as beam
 
+from components.records import ShardWriter, read_json, shard_path, write_text
 from components.sources import open_source
 from components.sources.base import Item, fingerprint
 from components.sources.reading import read_files, to_example
-from components.sources.records import ShardWriter, read_json, shard_path, write_text
 from components.sources.splits import SplitRule
 from models import feature_names as names
 from models import progress

@@ -67,7 +67,7 @@ def draw(
     Args:
         directory: is made where missing.
         per_class: good pictures of each class.
-        size: shorter side, pixels; a quarter of the pictures are 4:3 or 3:4.
+        size: shorter side, pixels; every sixth picture is 4:3 or 3:4.
         seed: of everything drawn by chance.
         faults: plant the files of `faults.FAULTS`.
         split_folders: train/, validation/ and test/ above the class folders (80/10/10), with a
@@ -157,7 +157,7 @@ def _shape(size: int, kind: int) -> tuple[int, int]:
 
 
 def _picture(label: str, rng: np.random.Generator, size: int, suffix: str) -> bytes:
-    kind = int(rng.choice(3, p=(0.76, 0.14, 0.10)))
+    kind = int(rng.choice(3, p=(0.84, 0.10, 0.06)))
     quality = int(rng.integers(72, 96))
     return encode.encoded(hands.render(label, rng, *_shape(size, kind)), suffix, quality)
 

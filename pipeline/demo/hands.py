@@ -33,9 +33,9 @@ def render(label: str, rng: np.random.Generator, width: int, height: int) -> Ima
 
 def _shrink(planes: np.ndarray) -> np.ndarray:
     """Mean over OVERSAMPLING × OVERSAMPLING blocks of [C, H, W]."""
-    c, h, w = planes.shape
     k = OVERSAMPLING
-    return planes.reshape(c, h // k, k, w // k, k).mean((2, 4), dtype=np.float32)
+    parts = [planes[:, i::k, j::k] for i in range(k) for j in range(k)]  # quicker than reshape
+    return sum(parts[1:], parts[0]) * np.float32(1 / k**2)
 
 
 def _grow(plane: np.ndarray) -> np.ndarray:

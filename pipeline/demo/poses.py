@@ -74,13 +74,10 @@ _Gesture = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]
 
 
 def _roll(rng: np.random.Generator) -> float:
-    """Mostly upright; some hands come in from a side, few from above."""
-    kind = rng.random()
-    if kind < 0.84:
+    """Mostly upright; some hands come in from a side."""
+    if rng.random() < 0.85:
         return float(rng.normal(0, 20))
-    if kind < 0.98:
-        return float(rng.choice((-90, 90)) + rng.normal(0, 16))
-    return float(180 + rng.normal(0, 16))
+    return float(rng.choice((-90, 90)) + rng.normal(0, 16))
 
 
 def _curled(rng: np.random.Generator, tightness: float = 1.0) -> np.ndarray:
@@ -92,11 +89,11 @@ def _curled(rng: np.random.Generator, tightness: float = 1.0) -> np.ndarray:
 def _rock(rng: np.random.Generator) -> _Gesture:
     flexion = _curled(rng, rng.uniform(0.95, 1.04))
     spread = np.array([-1.0, 0.0, 1.0, 3.0]) + rng.normal(0, 1.0, 4)
-    if rng.random() < 0.7:  # the thumb lies across the fingers
+    if rng.random() < 0.8:  # the thumb lies across the fingers
         thumb = np.array([(-0.36, 0.57, -0.35), (-0.30, 0.84, -0.57), (-0.05, 0.83, -0.68)])
         back = np.array([-0.3, 0.5, -1.0])
     else:  # or along the side of the index finger
-        thumb = np.array([(-0.41, 0.51, -0.29), (-0.46, 0.78, -0.37), (-0.48, 1.00, -0.44)])
+        thumb = np.array([(-0.41, 0.51, -0.29), (-0.46, 0.78, -0.37), (-0.42, 0.96, -0.52)])
         back = np.array([-1.0, 0.2, -0.3])
     view = rng.random()
     if view < 0.35:

@@ -111,6 +111,7 @@ def _skin(
     rows, cols = shape = surface.height.shape
     palm = np.clip(0.35 - 0.9 * back, 0, 1)
     palm = (palm * palm * (3 - 2 * palm)).astype(np.float32)
+    palm = _feathered(palm, inside, shape, round(0.10 * framed.unit))
     skin, palm_tone, blush = (
         c[:, None].astype(np.float32) for c in (look.skin, look.palm, look.blush)
     )
@@ -130,6 +131,17 @@ def _skin(
         ~joint & (owner < 16)
     )
     return albedo * (1 - dark * np.array([[0.75], [1.0], [1.0]], np.float32))
+
+
+def _feathered(
+    values: np.ndarray, inside: np.ndarray, shape: tuple[int, int], radius: int
+) -> np.ndarray:
+    """`values` [n] of the pixels `inside`, without jumps from one bone to the next."""
+    planes = np.zeros((2, shape[0] * shape[1]), np.float32)
+    planes[0, inside] = values
+    planes[1, inside] = 1
+    total, weight = (blurred(plane.reshape(shape), radius).ravel()[inside] for plane in planes)
+    return np.clip(total / np.maximum(weight, 0.05), 0, 1)
 
 
 def _lines(framed: Framed, shape: tuple[int, int]) -> np.ndarray:

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
+from components.records import first, read_examples, shard_files, text
 from components.sources import open_source
 from components.sources.ingest import IngestSettings, ingest
-from components.sources.records import first, read_examples, shard_files, text
 from components.sources.splits import SplitRule
 from models import feature_names as names
 from models.errors import ConfigError, ResourceError

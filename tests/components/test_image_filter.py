@@ -11,9 +11,9 @@ import pytest
 from components.checks import quarantine
 from components.checks.base import Settings
 from components.checks.filtering import Places, filter_examples
+from components.records import read_examples, shard_files, text
 from components.sources import open_source
 from components.sources.ingest import IngestSettings, ingest
-from components.sources.records import read_examples, shard_files, text
 from models import feature_names as names
 from models.errors import ConfigError
 

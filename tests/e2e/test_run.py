@@ -94,7 +94,7 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Any, first: 
     images, trained = parity_samples(str(_artifact(case, "ImageTrainer", "model_run")))
     directory = str(case.out / "model" / "1")
     by_bytes = Served(directory).run(image_bytes=images)["probabilities"]
-    examples = [records.make(**{names.IMAGE_BYTES: image}).SerializeToString() for image in images]
+    examples = [records.make({names.IMAGE_BYTES: image}).SerializeToString() for image in images]
     by_example = Served(directory, "serving_examples").run(examples=examples)["probabilities"]
     server = ModelServer("hands", case.out / "model")
     port = server.start()
@@ -183,7 +183,7 @@ def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first
 def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Any, first: Any):
     outcome = case.run("gate.min_validation=500")
     assert outcome.exit_code == 4
-    assert outcome.verdict.startswith("data refused:")
+    assert outcome.verdict.startswith("the data was refused for 3 reasons:")
     assert "500" in outcome.verdict
     assert "ImageTrainer" not in outcome.summary["timings"]["components"]
     page = Path(outcome.summary["report"]).read_text(encoding="utf-8")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from components.records import first, text
 from components.sources.base import Item
 from components.sources.folder import FolderSource
 from components.sources.reading import read_files, to_example
-from components.sources.records import first, text
 from models import feature_names as names
 
 LIMIT = 100_000_000
