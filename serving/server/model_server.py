@@ -14,6 +14,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8500
 DEFAULT_DRAIN_SECONDS = 30.0
 _LOOK_S = 0.1
-"""How often the drain looks for a second signal."""
+"""How often the main thread looks for a signal, s."""
 _log = logging.getLogger(__name__)
 
 _NOT_YET = frozenset(
@@ -176,6 +177,10 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
     finished: list[bool] = []
     try:
         server.start()
+        # Never a wait without end: Python runs the handler only once the main thread wakes, and a
+        # signal that comes just before the wait does not wake it.
+        while signals.empty():
+            time.sleep(_LOOK_S)
         signals.get()
         _log.info("stopping; running requests have %g s, a second signal ends it", drain_seconds)
         stopping = threading.Thread(

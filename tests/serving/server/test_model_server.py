@@ -105,6 +105,13 @@ def test_sigterm_drains(program):
 
 
 @pytest.mark.slow
+def test_sigterm_while_it_loads(program):
+    process, _ = program
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+@pytest.mark.slow
 def test_a_second_signal_ends_the_drain(program):
     process, target = program
     with Client(target, "half", timeout=100) as client, ThreadPoolExecutor(1) as pool:
