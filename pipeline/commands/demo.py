@@ -29,7 +29,6 @@ def run(out: Path, json_file: str | None) -> int:
 
     console.print("drawing hands: rock, paper, scissors …")
     drawn = draw(photos, per_class=_PER_CLASS)
-    (out / _MARK).touch()
     faults = ", ".join(f"{len(paths)} {name}" for name, paths in sorted(drawn.planted.items()))
     console.print(
         f"{sum(drawn.counts.values())} pictures in {escape(str(photos))} "
@@ -57,6 +56,7 @@ def _photos(out: Path) -> Path:
     if photos.exists():
         shutil.rmtree(photos)
     out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()
     return photos
 
 
