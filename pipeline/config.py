@@ -313,7 +313,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
     source = tree.get("data", {}).get("source") if isinstance(tree.get("data"), dict) else None
     if isinstance(source, str) and source and ":" not in source and not Path(source).is_absolute():
-        tree["data"]["source"] = str(path.absolute().parent / source)
+        tree["data"]["source"] = str((path.absolute().parent / source).resolve())
     return build(tree, assignments, str(path))
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from models import progress
 from models.errors import ConfigError
 from pipeline import config as configs
+from pipeline import screen
 from pipeline.commands.run import run_config
 
 _NAME = "rock_paper_scissors"
@@ -24,15 +26,16 @@ def run(out: Path, json_file: str | None) -> int:
     """Run the demo below `out`; returns the exit code."""
     console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
     photos = _photos(out)
-    start = time.monotonic()
     from pipeline.demo import draw
 
-    console.print("drawing hands: rock, paper, scissors …")
-    drawn = draw(photos, per_class=_PER_CLASS)
+    with screen.Display(console) as display, display.step("drawing hands"):
+        progress.attach(display)
+        drawn = draw(photos, per_class=_PER_CLASS)
+        progress.attach(None)
     faults = ", ".join(f"{len(paths)} {name}" for name, paths in sorted(drawn.planted.items()))
     console.print(
-        f"{sum(drawn.counts.values())} pictures in {escape(str(photos))} "
-        f"({time.monotonic() - start:.1f} s); planted: {faults}\n"
+        f"{sum(drawn.counts.values())} pictures of rock, paper and scissors in "
+        f"{escape(str(photos))}; planted: {faults}\n"
     )
     config = configs.build(
         {

@@ -45,7 +45,7 @@ def propose(scan: Scan, photos: Path) -> tuple[configs.Config, dict[str, str]]:
     smallest = min(counts.values(), default=0)
     tree: dict[str, dict[str, object]] = {
         "run": {"name": _name(photos)},
-        "data": {"source": str(photos.absolute())},
+        "data": {"source": str(photos.resolve())},
     }
     expected = int(smallest * configs.Split().validation)
     if not scan.given_splits and expected < 2 * _MIN_VALIDATION:

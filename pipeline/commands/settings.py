@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,7 +28,7 @@ def configuration(
     """
     extra = list(settings)
     if data is not None:
-        extra.append(f"data.source={_quoted(data if ':' in data else str(Path(data).absolute()))}")
+        extra.append(f"data.source={_quoted(data if ':' in data else str(Path(data).resolve()))}")
     if out is not None:
         extra.append(f"run.out={_quoted(str(out))}")
     if source is None:
@@ -52,6 +53,4 @@ def configuration(
 
 def _quoted(text: str) -> str:
     """A TOML string; JSON's escapes are TOML's."""
-    import json
-
     return json.dumps(text, ensure_ascii=False)
