@@ -19,6 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import common
+from benchmarks.common import Figure
 from models import backbones
 from models.backbones import efficientnet_lite0
 from models.extractor import BATCH_VIEWS, build_features, resolve_precision
@@ -27,8 +29,8 @@ _MATRIX = 2048  # rows and columns: large enough for the peak, small enough for 
 
 
 def main() -> None:
-    """Print one line for each number type."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """One figure for each number type."""
+    parser = common.parser(__doc__, data=False)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--batch", type=int, default=BATCH_VIEWS)
     options = parser.parse_args()
@@ -43,21 +45,26 @@ def main() -> None:
         precisions.append("bfloat16")
     else:
         print("bfloat16: this CPU does not multiply it natively, left out")
-    for precision in precisions:
-        report(precision, forward(backbone, precision, pixels), operations, options)
+    figures = [
+        share(precision, forward(backbone, precision, pixels), operations, options)
+        for precision in precisions
+    ]
+    common.finish(figures, options.json)
 
 
-def report(
+def share(
     precision: str, passes: Callable[[], object], operations: float, options: argparse.Namespace
-) -> None:
-    """Measure one number type and print its share of the peak."""
+) -> Figure:
+    """Measure one number type and its share of the peak."""
     multiply = product(precision)
     best_pass, best_product = fastest((passes, multiply), options.rounds)
     reached = operations / best_pass / 1e9
     peak = 2 * _MATRIX**3 / best_product / 1e9
-    print(
-        f"{precision:>9}: {1e3 * best_pass / options.batch:.2f} ms an image, {reached:.0f} of "
-        f"{peak:.0f} GFLOP/s = {reached / peak:.0%} of the matmul peak of this run"
+    return Figure(
+        f"forward pass, {precision}: share of the matmul peak of the same run",
+        f"{reached / peak:.0%} ({reached:.0f} of {peak:.0f} GFLOP/s; "
+        f"{1e3 * best_pass / options.batch:.2f} ms an image)",
+        "≥ 50 %" if precision == resolve_precision("auto") else "",
     )
 
 

@@ -3,20 +3,19 @@
 Each candidate runs in fresh processes that import what it needs and build one request of a JPEG's
 size; the runs alternate, so that a busy machine is unfair to none. Prints medians and ratios::
 
-    python benchmarks/client.py [--rounds 5]
+    python -m benchmarks.client [--rounds 5]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from benchmarks import common
+from benchmarks.common import ROOT, Figure
 
 _TAIL = """
 import json, resource
@@ -79,28 +78,37 @@ def measure(code: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure all candidates and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = common.parser(__doc__, data=False)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in CANDIDATES}
     for code in CANDIDATES.values():
         measure(code)  # once unmeasured: files into the page cache
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, code in CANDIDATES.items():
             runs[name].append(measure(code))
     ours = runs["serving.client"]
     assert len({run["bytes"] for run in ours + runs["official stubs"]}) == 1, "requests differ"
 
-    print(f"python benchmarks/client.py --rounds {rounds}   (medians; same request, byte for byte)")
-    print(f"{'':42}{'start s':>9}{'ratio':>8}{'peak MiB':>10}{'ratio':>8}")
-    base = {key: statistics.median(run[key] for run in ours) for key in ("seconds", "mib")}
-    for name, results in runs.items():
-        seconds = statistics.median(run["seconds"] for run in results)
-        mib = statistics.median(run["mib"] for run in results)
-        print(
-            f"{name:42}{seconds:9.2f}{seconds / base['seconds']:7.1f}x"
-            f"{mib:10.0f}{mib / base['mib']:7.1f}x"
-        )
+    common.finish(_figures(runs, options.rounds), options.json)
+
+
+def _figures(runs: dict[str, list[dict[str, float]]], rounds: int) -> list[Figure]:
+    """One figure a candidate; the others with their ratio to ours."""
+    median = {
+        name: [statistics.median(run[key] for run in results) for key in ("seconds", "mib")]
+        for name, results in runs.items()
+    }
+    start, memory = median["serving.client"]
+    figures = []
+    for name, (seconds, mib) in median.items():
+        value = f"{seconds:.2f} s, {mib:.0f} MiB"
+        if name == "serving.client":
+            value += f" (medians of {rounds}; same request as the official stubs', byte for byte)"
+        else:
+            value += f" ({seconds / start:.1f} × and {mib / memory:.1f} × ours)"
+        figures.append(Figure(f"client start-up and memory: {name}", value))
+    return figures
 
 
 if __name__ == "__main__":

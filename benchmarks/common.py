@@ -1,0 +1,220 @@
+"""What the benchmarks share: where the photographs are, how a run is measured, how figures print.
+
+No TensorFlow here: what is measured in another process must not be slowed by this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+MIB = 1 << 20
+
+_SAMPLE_SECONDS = 0.1  # between two looks at the memory
+_RUN_LIMIT_SECONDS = 3600.0
+_ENDED = (0, 3)  # exit codes of a run that went to its end: blessed, not blessed
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number to show; `goal` is empty where none was set."""
+
+    what: str
+    value: str
+    goal: str = ""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One ``imgpipe run`` in a process of its own.
+
+    `seconds` is wall time from start to exit, `peak_mib` the largest sum of resident memory over
+    the process and its children (pages they share count for each).
+    """
+
+    summary: dict[str, Any]
+    seconds: float
+    peak_mib: float
+
+    @property
+    def forward_passes(self) -> int:
+        """Made by this run; a cached bank's own count is of the run that made it."""
+        if "FeatureBank" in self.summary["cached"]:
+            return 0
+        return int(self.summary["bank"]["forward_passes"])
+
+    def accuracy(self, split: str) -> float:
+        """Of the model on a split, by the Evaluator.
+
+        Raises:
+          SystemExit: the run did not get that far.
+        """
+        try:
+            return float(self.summary["metrics"][split]["accuracy"])
+        except KeyError:
+            sys.exit(f"no accuracy on {split} in the summary: {self.summary['verdict']}")
+
+
+# --- options -----------------------------------------------------------------------------------
+def parser(doc: str | None, data: bool = True) -> argparse.ArgumentParser:
+    """Options that the benchmarks have in common."""
+    made = argparse.ArgumentParser(description=(doc or "").strip().splitlines()[0])
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the figures there, as JSON"
+    )
+    if data:
+        made.add_argument(
+            "--data",
+            type=Path,
+            default=ROOT.parent / "shared" / "data",
+            help="folder that holds cats_dogs and horses_or_humans",
+        )
+        made.add_argument(
+            "--work", type=Path, metavar="DIR", help="keep what the runs make there (new or empty)"
+        )
+    return made
+
+
+def data_set(data: Path, name: str) -> Path:
+    """Folder of one set of photographs.
+
+    Raises:
+      SystemExit: it is not there.
+    """
+    folder = data.resolve() / name
+    if not folder.is_dir():
+        sys.exit(
+            f"no photographs at {folder}. They are not part of this project: expected a folder "
+            f"{name} there, as described in the README; --data names another place."
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def workplace(work: Path | None) -> Iterator[Path]:
+    """The folder asked for, which stays, or a temporary one, which does not."""
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="imgpipe-bench-") as folder:
+            yield Path(folder)
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    if any(work.iterdir()):
+        sys.exit(f"--work {work} is not empty: what lies there would be taken from the cache.")
+    yield work.resolve()
+
+
+def sample(folder: Path, count: int | None = None) -> list[Path]:
+    """Photographs of a folder with one sub-folder a class: all, or `count` of them."""
+    return some([path for path in folder.glob("*/*") if path.is_file()], count)
+
+
+def some(paths: Iterable[Path], count: int | None) -> list[Path]:
+    """`count` of the paths (None: all), sorted; the same every time."""
+    found = sorted(paths)
+    if count is None or count >= len(found):
+        return found
+    return sorted(random.Random(0).sample(found, count))
+
+
+def copy(photographs: Iterable[Path], target: Path) -> Path:
+    """Copy photographs into ``target/<class>/<name>``; returns `target`."""
+    for path in photographs:
+        folder = target / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
+    return target
+
+
+# --- measuring ---------------------------------------------------------------------------------
+def imgpipe(*arguments: str) -> list[str]:
+    """Command line of the console script beside this interpreter."""
+    return [str(Path(sys.executable).with_name("imgpipe")), *arguments]
+
+
+def run_imgpipe(data: Path, out: Path, settings: Sequence[str] = ()) -> Finished:
+    """``imgpipe run --data DATA --out OUT`` in a process of its own.
+
+    Raises:
+      SystemExit: it ended early; the message holds what it printed.
+    """
+    summary, printed = Path(f"{out}.summary.json"), Path(f"{out}.printed.txt")
+    summary.unlink(missing_ok=True)
+    summary.parent.mkdir(parents=True, exist_ok=True)
+    command = imgpipe("run", "--data", str(data), "--out", str(out), "--json", str(summary))
+    for setting in settings:
+        command += ["--set", setting]
+    with printed.open("w") as screen:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=screen, stderr=subprocess.STDOUT, cwd=ROOT)
+        with _PeakMemory(process.pid) as memory:
+            try:
+                code = process.wait(_RUN_LIMIT_SECONDS)
+            finally:
+                process.kill()
+        seconds = time.perf_counter() - started
+    if code not in _ENDED:
+        sys.exit(f"{' '.join(command)} ended with {code}:\n{printed.read_text()[-3000:]}")
+    return Finished(json.loads(summary.read_text()), seconds, memory.peak_mib)
+
+
+class _PeakMemory:
+    """Samples the resident memory of a process and its children while the block runs."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
+        self.peak_mib = 0.0
+
+    def __enter__(self) -> _PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_SAMPLE_SECONDS):
+            resident = 0
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                for process in (self._process, *self._process.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error):
+                        resident += process.memory_info().rss
+            self.peak_mib = max(self.peak_mib, resident / MIB)
+
+
+# --- printing ----------------------------------------------------------------------------------
+def machine() -> str:
+    """Cores, memory and how busy the machine is, since every time depends on them."""
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    memory = psutil.virtual_memory().total / (1 << 30)
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, load {load}"
+
+
+def finish(figures: Sequence[Figure], file: Path | None) -> None:
+    """Print the figures, and write them for ``python -m benchmarks`` when asked to."""
+    width = max(len(figure.what) for figure in figures)
+    print()
+    for figure in figures:
+        goal = f"   (goal {figure.goal})" if figure.goal else ""
+        print(f"{figure.what:<{width}}  {figure.value}{goal}")
+    print(f"{'machine, at the end':<{width}}  {machine()}", flush=True)
+    if file:
+        file.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")

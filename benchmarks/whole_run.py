@@ -1,0 +1,179 @@
+"""Where the seconds and the memory of a whole run go, and what a re-run costs.
+
+    python -m benchmarks.whole_run
+
+Every run is ``imgpipe run`` in a process of its own; times are its wall time from start to exit.
+A first run on all photographs, the same again twice (the first repetition meets the version that
+has just been pushed, the second changes nothing at all). For the last row another output folder
+has seen all photographs but some, which are then added: the forward passes must be exactly the new
+images' views.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks import common
+from benchmarks.common import Figure, Finished
+from components.sources.splits import SplitRule
+from models import feature_names as names
+from pipeline.config import Config
+
+_HELP_ROUNDS = 5
+
+
+def main() -> None:
+    """Five runs, one after the other, and some calls of ``--help``."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--images", type=int, help="photographs (default: all of cats_dogs)")
+    parser.add_argument("--added", type=int, default=12, help="photographs added in the last run")
+    options = parser.parse_args()
+    cats = common.data_set(options.data, "cats_dogs")
+    print(f"machine: {common.machine()}")
+    with common.workplace(options.work) as work:
+        photographs = common.sample(cats, options.images)
+        new = common.some(photographs, options.added)
+        old = sorted(set(photographs) - set(new))
+        every = common.copy(photographs, work / "photographs")
+        runs = {}
+        for name in ("first run", "run again", "nothing changed"):
+            runs[name] = _run(name, every, work / "first")
+        grown = common.copy(old, work / "growing")
+        before = _run("all but those added", grown, work / "second")
+        common.copy(new, grown)
+        added = _run(f"{options.added} photographs added", grown, work / "second")
+    _check(added, new)
+    common.finish(
+        [
+            *_first_figures(runs["first run"], len(photographs)),
+            *_again_figures(runs),
+            *_added_figures(before, added, options.added),
+            _peak_figure([*runs.values(), before, added]),
+            Figure("`imgpipe --help`", f"{_help_seconds():.2f} s (median of {_HELP_ROUNDS})"),
+        ],
+        options.json,
+    )
+
+
+def _run(name: str, data: Path, out: Path) -> Finished:
+    """One run, said at once: this takes minutes."""
+    run = common.run_imgpipe(data, out)
+    timings, cached = run.summary["timings"], run.summary["cached"]
+    print(
+        f"{name}: {run.seconds:.1f} s, imports {timings['import_s']:.1f}, idle {_idle(run):.1f}, "
+        f"peak {run.peak_mib:.0f} MiB, {run.forward_passes} forward passes, "
+        f"{len(cached)} of {len(timings['components'])} components cached"
+    )
+    parts = [
+        f"{component} {'=' if component in cached else ''}{seconds:.1f}"
+        for component, seconds in timings["components"].items()
+    ]
+    print("    " + ", ".join(parts), flush=True)
+    return run
+
+
+def _components(run: Finished) -> float:
+    return sum(run.summary["timings"]["components"].values())
+
+
+def _idle(run: Finished) -> float:
+    """Seconds in neither imports nor a component: start, plan, summary, exit."""
+    return run.seconds - run.summary["timings"]["import_s"] - _components(run)
+
+
+def expected_passes(photographs: Iterable[Path], config: Config) -> int:
+    """Forward passes that new images cost: every view in train, the clean one elsewhere."""
+    split = config.split
+    rule = SplitRule(split.seed, split.validation, split.test)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in photographs]
+    in_train = sum(rule.assign(digest, None) == names.TRAIN for digest in digests)
+    return len(digests) + in_train * config.views.count
+
+
+def _check(added: Finished, new: list[Path]) -> None:
+    expected = expected_passes(new, Config())
+    if added.forward_passes != expected:
+        sys.exit(
+            f"adding {len(new)} photographs: expected {expected} forward passes, their images "
+            f"times views. Received: {added.forward_passes}"
+        )
+
+
+def _help_seconds() -> float:
+    seconds = []
+    for _ in range(_HELP_ROUNDS + 1):  # the first fills the page cache
+        started = time.perf_counter()
+        subprocess.run(common.imgpipe("--help"), check=True, capture_output=True, timeout=60)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+# --- figures -----------------------------------------------------------------------------------
+def _first_figures(run: Finished, photographs: int) -> list[Figure]:
+    timings = run.summary["timings"]
+    slowest = sorted(timings["components"].items(), key=lambda part: -part[1])
+    return [
+        Figure(f"whole run on {photographs:,} photographs", f"{run.seconds:.1f} s"),
+        Figure("… of which imports", f"{timings['import_s']:.1f} s"),
+        Figure(
+            "… of which components",
+            f"{_components(run):.1f} s: " + ", ".join(f"{n} {s:.1f}" for n, s in slowest),
+        ),
+        Figure("… of which idle (total − imports − components)", f"{_idle(run):.1f} s"),
+        Figure(
+            "… forward passes",
+            f"{run.forward_passes:,}, "
+            f"{timings['components']['FeatureBank'] / run.forward_passes * 1e3:.1f} ms each",
+        ),
+    ]
+
+
+def _again_figures(runs: dict[str, Finished]) -> list[Figure]:
+    figures = []
+    for name, what in (
+        ("run again", "re-run, meeting the version just pushed"),
+        ("nothing changed", "re-run, nothing changed"),
+    ):
+        run = runs[name]
+        total = len(run.summary["timings"]["components"])
+        figures.append(
+            Figure(
+                what,
+                f"{run.seconds:.1f} s (imports {run.summary['timings']['import_s']:.1f}); "
+                f"{len(run.summary['cached'])} of {total} components cached, "
+                f"{run.forward_passes} forward passes",
+            )
+        )
+    return figures
+
+
+def _added_figures(before: Finished, added: Finished, count: int) -> list[Figure]:
+    """Fixed is what would be left if the new forward passes took no time."""
+    bank = before.summary["timings"]["components"]["FeatureBank"]
+    fixed = added.seconds - added.forward_passes * bank / before.forward_passes
+    return [
+        Figure(
+            f"re-run with {count} photographs added",
+            f"{added.seconds:.1f} s, {added.forward_passes} forward passes "
+            "= new images × views exactly",
+        ),
+        Figure("… of which fixed cost (all but the forward passes)", f"{fixed:.1f} s"),
+    ]
+
+
+def _peak_figure(runs: list[Finished]) -> Figure:
+    peaks = ", ".join(f"{run.peak_mib:.0f}" for run in runs)
+    return Figure(
+        "peak resident memory of the process tree",
+        f"{max(run.peak_mib for run in runs):.0f} MiB (by run: {peaks})",
+    )
+
+
+if __name__ == "__main__":
+    main()
