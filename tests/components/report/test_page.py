@@ -7,11 +7,11 @@ import sys
 import time
 
 import pytest
-from report_facts import BLESSED, facts, jpeg, reject
 
 from components.report import page
 from components.report.page import RunState, render
 from components.report.sections import SECTIONS, base, rejects
+from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
