@@ -26,6 +26,7 @@ from models import feature_names as names
 from pipeline.config import Config
 
 _HELP_ROUNDS = 5
+_SHOWN_SECONDS = 0.05  # a component below this rounds to 0.0
 
 
 def main() -> None:
@@ -118,12 +119,13 @@ def _help_seconds() -> float:
 def _first_figures(run: Finished, photographs: int) -> list[Figure]:
     timings = run.summary["timings"]
     slowest = sorted(timings["components"].items(), key=lambda part: -part[1])
+    slowest = [(name, seconds) for name, seconds in slowest if seconds >= _SHOWN_SECONDS]
     return [
         Figure(f"whole run on {photographs:,} photographs", f"{run.seconds:.1f} s"),
         Figure("… of which imports", f"{timings['import_s']:.1f} s"),
         Figure(
             "… of which components",
-            f"{_components(run):.1f} s: " + ", ".join(f"{n} {s:.1f}" for n, s in slowest),
+            f"{_components(run):.1f} s: {', '.join(f'{n} {s:.1f}' for n, s in slowest)}",
         ),
         Figure("… of which idle (total − imports − components)", f"{_idle(run):.1f} s"),
         Figure(
@@ -154,9 +156,13 @@ def _again_figures(runs: dict[str, Finished]) -> list[Figure]:
 
 
 def _added_figures(before: Finished, added: Finished, count: int) -> list[Figure]:
-    """Fixed is what would be left if the new forward passes took no time."""
-    bank = before.summary["timings"]["components"]["FeatureBank"]
-    fixed = added.seconds - added.forward_passes * bank / before.forward_passes
+    """Fixed is what would be left if the new forward passes took no time.
+
+    A pass costs what the two runs' banks differ by; building the network is part of both.
+    """
+    banks = [run.summary["timings"]["components"]["FeatureBank"] for run in (before, added)]
+    each = (banks[0] - banks[1]) / (before.forward_passes - added.forward_passes)
+    fixed = added.seconds - added.forward_passes * each
     return [
         Figure(
             f"re-run with {count} photographs added",
