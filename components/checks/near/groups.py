@@ -1,0 +1,180 @@
+"""What becomes of a group of near-duplicates: who goes, who stays with a word, which labels clash.
+
+A training picture that is nearly one of validation or test goes, so that nothing trained on is
+measured on. Copies within a split stay with a warning, and so do copies under two labels: unlike
+byte-identical ones they may really show two things. Only pictures within the radius of each other
+count, not those that a chain of others leads to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.checks.base import Severity
+from components.checks.near.hashing import BITS, PictureHash
+from components.checks.near.search import Words, distances, words
+from models import feature_names as names
+
+NEAR = "near_duplicate"
+ACROSS_SPLITS = "near_duplicate_across_splits"
+LABEL_CONFLICT = "near_duplicate_label_conflict"
+
+SEVERITIES: dict[str, Severity] = {NEAR: "warn", ACROSS_SPLITS: "reject", LABEL_CONFLICT: "warn"}
+
+#: What to do when a rejected copy is wanted after all, by reason.
+OVERRIDES = {
+    NEAR: 'set judge.severity.near_duplicate to "warn", or delete the copy that is not wanted',
+    ACROSS_SPLITS: "put both copies into one split (data.group_pattern keeps copies together), or "
+    'set judge.severity.near_duplicate_across_splits to "warn" and measure on what was trained on',
+    LABEL_CONFLICT: "give both copies the right label, or delete the wrong one, and run again",
+}
+#: Pictures of one group that each of its pictures is compared with inside a split; groups beyond
+#: that are films, and their frames have neighbours enough among the first.
+_COMPARED = 2000
+
+
+@dataclass(frozen=True, order=True)
+class Member:
+    """One picture of a group."""
+
+    path: str
+    split: str
+    label: str
+    image_hash: str
+    picture: PictureHash
+    group: str = ""  # what the source says belongs together; "" where it says nothing
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What is said of one picture; `other` is the one that it is like."""
+
+    path: str
+    reason: str
+    severity: Severity
+    detail: str
+    other: str
+
+
+def resolve(
+    members: Iterable[Member], radius: int, severities: Mapping[str, Severity] | None = None
+) -> list[Ruling]:
+    """At most one ruling a picture, in path order; the same whatever the order of `members`."""
+    levels = {**SEVERITIES, **(severities or {})}
+    near = _Near(sorted(members, key=lambda member: member.path), radius)
+    rulings: dict[str, Ruling] = {}
+    gone: set[str] = set()
+    for rule in (_leak, _conflict, _copy):
+        # Of two with clashing labels neither is taken for gone; of copies the first one stays.
+        away = gone if rule is _copy else frozenset(gone)
+        for place, member in enumerate(near.members):
+            if member.path in rulings:
+                continue
+            ruling = rule(near, place, levels, away)
+            if ruling is None or ruling.severity == "ignore":
+                continue
+            rulings[member.path] = ruling
+            if ruling.severity == "reject":
+                gone.add(member.path)
+    return [rulings[path] for path in sorted(rulings)]
+
+
+class _Near:
+    """Who of a group is near whom."""
+
+    def __init__(self, members: Sequence[Member], radius: int) -> None:
+        self.members, self.radius = members, radius
+        self._upright = words([member.picture.upright for member in members])
+        self._mirrored = words([member.picture.mirrored for member in members])
+
+    def nearest(self, place: int, others: Sequence[int]) -> tuple[int, int, bool] | None:
+        """(place, bits, mirrored) of the nearest of `others` within the radius, the first of
+        equals; None when none is."""
+        if not others:
+            return None
+        upright = distances(self._upright[place], self._rows(self._upright, others))
+        mirrored = distances(self._upright[place], self._rows(self._mirrored, others))
+        both = np.minimum(upright, mirrored)
+        best = int(both.argmin())
+        if both[best] > self.radius:
+            return None
+        return others[best], int(both[best]), bool(mirrored[best] < upright[best])
+
+    @staticmethod
+    def _rows(table: Words, places: Sequence[int]) -> Words:
+        return table[np.asarray(places)]
+
+
+def _leak(
+    near: _Near, place: int, levels: Mapping[str, Severity], gone: Collection[str]
+) -> Ruling | None:
+    """Training pictures near one of validation or test; of validation near test, a warning."""
+    member = near.members[place]
+    over = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
+    held_out = over.get(member.split, ())
+    found = near.nearest(place, [i for i, m in enumerate(near.members) if m.split in held_out])
+    if found is None:
+        return None
+    other = near.members[found[0]]
+    detail = f"{_likeness(member, other, found)}, which is in {other.split}; this one is in "
+    severity = levels[ACROSS_SPLITS]
+    if member.split != names.TRAIN and severity == "reject":
+        severity = "warn"  # nothing was trained on it
+    return Ruling(member.path, ACROSS_SPLITS, severity, detail + member.split, other.path)
+
+
+def _conflict(
+    near: _Near, place: int, levels: Mapping[str, Severity], gone: Collection[str]
+) -> Ruling | None:
+    """Another label on a picture like this one."""
+    member = near.members[place]
+    others = [
+        i for i, m in _compared(near, place) if m.label != member.label and m.path not in gone
+    ]
+    found = near.nearest(place, others)
+    if found is None:
+        return None
+    other = near.members[found[0]]
+    severity = levels[LABEL_CONFLICT]
+    return Ruling(
+        member.path, LABEL_CONFLICT, severity, _likeness(member, other, found), other.path
+    )
+
+
+def _copy(
+    near: _Near, place: int, levels: Mapping[str, Severity], gone: Collection[str]
+) -> Ruling | None:
+    """A picture like an earlier one of the same split; what the source groups is expected."""
+    member = near.members[place]
+    others = [
+        i
+        for i, m in _compared(near, place)
+        if i < place
+        and m.split == member.split
+        and m.path not in gone
+        and not (member.group and m.group == member.group)
+    ]
+    found = near.nearest(place, others)
+    if found is None:
+        return None
+    other = near.members[found[0]]
+    return Ruling(member.path, NEAR, levels[NEAR], _likeness(member, other, found), other.path)
+
+
+def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:
+    """Others of the group; of a very large one, the first and those just before."""
+    head = list(enumerate(near.members[:_COMPARED]))
+    start = max(_COMPARED, place - _COMPARED)
+    tail = list(enumerate(near.members[start:place], start))
+    return [(i, member) for i, member in (*head, *tail) if i != place]
+
+
+def _likeness(member: Member, other: Member, found: tuple[int, int, bool]) -> str:
+    """In words: what it is like, and how much."""
+    _, bits, mirrored = found
+    way = "mirrored, " if mirrored else ""
+    labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
+    return f"like {other.path}{labels}: {way}{bits} of {BITS} bits differ"

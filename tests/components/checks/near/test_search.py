@@ -1,0 +1,122 @@
+"""Groups within a radius: all of them found, none made up, whatever the order."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from components.checks.near.hashing import PictureHash, distance, picture_hash
+from components.checks.near.search import RADIUS, fitting_radius, groups
+
+
+def drawn(count, seed=0):
+    """Random hashes; a mirror image has the other bit at the mirrored place."""
+    bits = np.random.default_rng(seed).integers(0, 2, (count, 16, 16), np.uint8)
+    return [from_bits(picture) for picture in bits]
+
+
+def from_bits(bits):
+    upright, mirrored = np.packbits(bits), np.packbits(1 - bits[:, ::-1])
+    return PictureHash(upright.tobytes(), mirrored.tobytes())
+
+
+def changed(picture, flips, rng):
+    bits = np.unpackbits(np.frombuffer(picture.upright, np.uint8))
+    bits[rng.choice(256, flips, replace=False)] ^= 1
+    return from_bits(bits.reshape(16, 16))
+
+
+def together(found, one, other):
+    return found[one] == found[other]
+
+
+def test_nothing_and_one_are_no_group():
+    assert groups([], RADIUS).tolist() == []
+    assert groups(drawn(1), RADIUS).tolist() == [0]
+
+
+def test_unlike_pictures_stay_alone():
+    assert groups(drawn(3000), RADIUS).tolist() == list(range(3000))
+
+
+@pytest.mark.parametrize(("flips", "recall"), [(0, 1.0), (20, 0.99), (48, 0.9)])
+def test_recall_of_pairs_among_20_000(flips, recall):
+    originals = drawn(19_500)
+    rng = np.random.default_rng(1)
+    copies = [changed(picture, flips, rng) for picture in originals[:500]]
+    found = groups([*originals, *copies], RADIUS)
+    hits = [together(found, n, 19_500 + n) for n in range(500)]
+    assert np.mean(hits) >= recall
+
+
+def test_mirrored_copies_are_found():
+    originals = drawn(200)
+    turned = PictureHash(originals[7].mirrored, originals[7].upright)
+    found = groups([*originals, turned], 0)
+    assert together(found, 7, 200) and len(set(found.tolist())) == 200
+
+
+def test_a_chain_is_one_group_named_by_its_first():
+    rng = np.random.default_rng(2)
+    (one,) = drawn(1)
+    two = changed(one, 30, rng)
+    three = changed(two, 30, rng)
+    assert distance(one.upright, three.upright) > 40
+    assert groups([one, two, three], 40).tolist() == [0, 0, 0]
+
+
+def test_many_copies_of_one_picture_are_one_group():
+    assert set(groups(drawn(1) * 5000, RADIUS).tolist()) == {0}
+
+
+def test_the_radius_shrinks_where_pictures_are_alike_by_nature():
+    photographs = drawn(500)
+    assert fitting_radius(photographs) == RADIUS
+    rng = np.random.default_rng(3)
+    one_wall = [changed(photographs[0], int(rng.integers(30, 60)), rng) for _ in range(500)]
+    assert 8 <= fitting_radius(one_wall) < RADIUS - 10
+    assert fitting_radius(one_wall[:20]) == RADIUS, "too few to say"
+    assert fitting_radius(photographs, limit=0) == 0
+
+
+def test_copies_do_not_shrink_the_radius():
+    photographs = drawn(100)
+    assert fitting_radius(photographs * 3) == RADIUS
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_picture_does_not_grow_with_their_number():
+    def seconds(count):
+        pictures = drawn(count)
+        began = time.process_time()
+        groups(pictures, RADIUS)
+        return (time.process_time() - began) / count
+
+    seconds(1000)
+    assert seconds(80_000) < 2 * seconds(8_000)
+
+
+def _hashes(*folders):
+    paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
+    return paths, [picture_hash(path.read_bytes()) for path in paths]
+
+
+@pytest.mark.slow
+def test_every_reencoded_photograph_is_found_and_no_other(shared_data):
+    folders = (shared_data / "cats_dogs", shared_data / "cats_dogs_reencoded")
+    paths, hashes = _hashes(*folders)
+    assert None not in hashes
+    found = groups(hashes, fitting_radius(hashes))
+    members = {}
+    for path, group in zip(paths, found.tolist(), strict=True):
+        members.setdefault(group, []).append(path)
+    several = [group for group in members.values() if len(group) > 1]
+    reencoded = {path for group in several for path in group if path.is_relative_to(folders[1])}
+    assert len(reencoded) == 62 == len(list(folders[1].rglob("*.jpg")))
+    wrong = [g for g in several if len({path.name for path in g}) > 1]
+    # The two that are not in cats_dogs are one photograph twice.
+    assert [[path.name for path in group] for group in wrong] == [
+        ["dog.10401.jpg", "dog.10797.jpg"]
+    ]
