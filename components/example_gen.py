@@ -18,6 +18,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from components.beam_io import mark_examples
+from components.sources.base import SourceOptions
 from components.sources.ingest import IngestSettings, ingest
 from components.sources.splits import SplitRule
 
@@ -32,6 +33,7 @@ def ImageExampleGen(
     validation_share: Parameter[float] = 0.1,
     test_share: Parameter[float] = 0.1,
     pixel_limit: Parameter[int] = 100_000_000,
+    options: Parameter[str] = "{}",
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -47,6 +49,7 @@ def ImageExampleGen(
         validation_share: Of the images, 0..1.
         test_share: Of the images, 0..1; not used where the source names its splits.
         pixel_limit: Pixels; an image with more by its header is not decoded.
+        options: JSON of `SourceOptions`.
         code: Address of the source code that decides, for the cache alone: a changed judge is
             never answered with an old verdict.
     """
@@ -56,6 +59,7 @@ def ImageExampleGen(
         rule=SplitRule(split_seed, validation_share, test_share),
         pixel_limit=pixel_limit,
         fingerprint=fingerprint,
+        options=SourceOptions.from_json(options),
     )
     ingest(beam_pipeline, examples.uri, settings)
     mark_examples(examples)

@@ -28,6 +28,8 @@ ORIENTATION: Final = "orientation"  # int64, Exif orientation, 1 when absent
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
 READ_ERROR: Final = "read_error"  # bytes: why the file could not be read, "" when it could
 DECODE_ERROR: Final = "decode_error"  # bytes: first line of the serving op's refusal, "" when fine
+GROUP: Final = "group"  # bytes: what must not straddle splits, "" when the image is its own group
+PROBLEM: Final = "problem"  # bytes: "<reason>: <detail>" when the source speaks against it, or ""
 SYMLINK: Final = "symlink"  # int64, 1 when the file was reached through a symbolic link
 
 # --- the feature bank -------------------------------------------------------------------------

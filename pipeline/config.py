@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,8 +43,47 @@ class Data(Section):
     """Where the photographs are."""
 
     source: str = Field(
-        "", description="Folder with one sub-folder a class, or train/ validation/ test/ of those."
+        "",
+        description="Folder with one sub-folder a class, or train/ validation/ test/ of those; "
+        ".zip or .tar of such; manifest or pixels as .csv; tfds:NAME[:split]; .tfrecord files.",
     )
+    classes: tuple[str, ...] = Field(
+        (), description="The only labels there may be; empty: all that are found."
+    )
+    group_pattern: str = Field(
+        "",
+        description="Regular expression on the path whose first group names what must not straddle "
+        r"splits (a person, a video), such as '([^/]+)\.rf\.'.",
+    )
+    label_column: str = Field(
+        "", description="Column or feature of the label, by name or place from 0; empty: by habit."
+    )
+    path_column: str = Field("", description="Manifest: column of the path; empty: path.")
+    split_column: str = Field("", description="Manifest: column of the split; empty: split.")
+    group_column: str = Field("", description="Manifest: column of the group; empty: group.")
+    image_column: str = Field("", description="TFRecord, TFDS: feature of the encoded image.")
+    root: str = Field(
+        "", description="Manifest: folder that the paths start from; empty: the manifest's own."
+    )
+    tfds_dir: str = Field(
+        "", description="TensorFlow Datasets' folder; empty: its usual one, or $TFDS_DATA_DIR."
+    )
+
+    @model_validator(mode="after")
+    def _pattern_has_a_group(self) -> Data:
+        if self.group_pattern:
+            try:
+                groups = re.compile(self.group_pattern).groups
+            except re.error as error:
+                raise ValueError(f"group_pattern is no regular expression: {error}") from None
+            if not groups:
+                raise ValueError(
+                    "group_pattern needs round brackets around the part of the path that is the "
+                    f"group's name, received {self.group_pattern!r}"
+                )
+        if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError(f"classes must be two or more different names: {self.classes}")
+        return self
 
 
 class Split(Section):

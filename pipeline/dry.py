@@ -38,7 +38,9 @@ def describe(config: Config) -> str:
         store.close()
     inputs = run_inputs.find(config, found)
     rule = _rule(config, found)
-    splits = Counter(rule.assign(item.sha256, item.split) for item in found.items if item.label)
+    splits = Counter(
+        rule.assign(item.sha256, item.split, item.group) for item in found.items if item.label
+    )
     to_make = len(keys) - stored
     lines = [
         f"source      {config.data.source}: {len(found.items)} files, "
@@ -67,7 +69,7 @@ def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes
     for item in found.items:
         if item.label is None or not item.sha256:
             continue
-        train = rule.assign(item.sha256, item.split) == names.TRAIN
+        train = rule.assign(item.sha256, item.split, item.group) == names.TRAIN
         for view in range(config.views.count + 1) if train else (0,):
             keys.add(record_key(item.sha256, views[view]))
     return keys

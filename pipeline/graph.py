@@ -22,7 +22,7 @@ from models import feature_names as names
 from models.augmentation import ViewSpec
 from models.extractor import FeatureExtractor
 from pipeline.config import Config
-from pipeline.inputs import RunInputs
+from pipeline.inputs import RunInputs, source_options
 
 RUN_FN = "models.training.run_fn"
 #: DataGate's decision, below the output folder: TFX removes the outputs of a node that raised.
@@ -82,6 +82,7 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         validation_share=config.split.validation,
         test_share=config.split.test,
         pixel_limit=config.judge.pixel_limit,
+        options=source_options(config).to_json(),
         code=inputs.code,
     )
     judged = parts.ImageFilter(

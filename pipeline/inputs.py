@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components import manifest
-from components.sources import Scan
+from components.sources import Scan, SourceOptions
 from pipeline.config import Config
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +60,11 @@ class RunInputs:
     push_state: str
     accepted_schema: str
     accept_schema_to: str
+
+
+def source_options(config: Config) -> SourceOptions:
+    """How the source is to be read: [data] without the source itself."""
+    return SourceOptions(**config.data.model_dump(exclude={"source"}))
 
 
 def find(config: Config, scan: Scan) -> RunInputs:

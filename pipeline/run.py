@@ -77,7 +77,7 @@ def _source(config: Config) -> Source:
         raise ConfigError(
             "no photographs: name a folder with one sub-folder a class, by --data or data.source."
         )
-    return open_source(config.data.source)
+    return open_source(config.data.source, run_inputs.source_options(config))
 
 
 def execute(config: Config, start: str | None = None) -> Outcome:

@@ -15,6 +15,7 @@ from components.checks import (
     misnamed,
     no_label,
     pixel_limit,
+    source_problem,
     too_small,
     unreadable,
     zero_byte,
@@ -32,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     decodable.CHECK,
     too_small.CHECK,
     animated.CHECK,
+    source_problem.CHECK,
     no_label.CHECK,
     misnamed.CHECK,
 )

@@ -30,6 +30,8 @@ class Record:
     frames: int = 1
     read_error: str = ""
     decode_error: str = ""  # "" when the serving op decodes the file
+    group: str = ""  # what must not straddle splits, "" when the image is its own group
+    problem: str = ""  # "<reason>: <detail>" when the source itself speaks against the file
     data: bytes = field(default=b"", repr=False)  # the encoded file
 
     @property

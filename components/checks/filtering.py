@@ -86,6 +86,8 @@ def to_record(example: tf.train.Example) -> Record:
         frames=first(example, names.FRAMES, 1),
         read_error=text(example, names.READ_ERROR),
         decode_error=text(example, names.DECODE_ERROR),
+        group=text(example, names.GROUP),
+        problem=text(example, names.PROBLEM),
         data=first(example, names.IMAGE_BYTES, b""),
     )
 

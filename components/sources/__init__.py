@@ -7,22 +7,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from components.sources.base import Item, Note, Scan, Source, fingerprint
+from components.sources.base import Item, Note, Scan, Source, SourceOptions, fingerprint
 from components.sources.folder import FolderSource
+from components.sources.vetting import VettedSource
 from models.errors import ConfigError
 
-__all__ = ["SOURCES", "Item", "Note", "Scan", "Source", "fingerprint", "open_source"]
+__all__ = [
+    "SOURCES",
+    "Item",
+    "Note",
+    "Scan",
+    "Source",
+    "SourceOptions",
+    "fingerprint",
+    "open_source",
+]
 
-#: Prefix of a spec ("folder:PATH") → what opens the rest of it.
-SOURCES: dict[str, Callable[[str], Source]] = {
-    "folder": FolderSource,
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of source."""
+
+    open: Callable[[str, SourceOptions], Source]
+    takes: Callable[[str], bool] = lambda place: False  # whether a plain path is of this kind
+
+
+#: Prefix of a spec ("folder:PATH") → the kind; of a plain path, the first kind that takes it.
+SOURCES: dict[str, Kind] = {
+    "folder": Kind(lambda place, options: FolderSource(place)),
 }
 _DEFAULT = "folder"
 
 
-def open_source(spec: str) -> Source:
-    """The source that `spec` names: ``<kind>:<rest>``, or a plain path for a folder.
+def open_source(spec: str, options: SourceOptions | None = None) -> Source:
+    """The source that `spec` names: ``<kind>:<place>``, or a plain path.
 
     Raises ConfigError when the kind is unknown. Whether the place exists and is what it should
     be shows when it is listed.
@@ -32,12 +52,21 @@ def open_source(spec: str) -> Source:
             "no data source given; expected a folder with one sub-folder a class "
             "(--data DIR, or data.source in the config)"
         )
+    kind, place = split_spec(spec)
+    options = options or SourceOptions()
+    return VettedSource(SOURCES[kind].open(place, options), options)
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """(kind, place) of a spec; ConfigError when the kind is unknown."""
     match = re.match(r"^([A-Za-z][A-Za-z0-9+-]+):", spec)
-    kind = match.group(1).lower() if match else _DEFAULT
+    if match is None:
+        taken = (kind for kind, entry in SOURCES.items() if entry.takes(spec))
+        return next(taken, _DEFAULT), spec
+    kind = match.group(1).lower()
     if kind not in SOURCES:
         raise ConfigError(
             f"data source {spec!r}: unknown kind {kind!r}; expected a folder or one of "
             + ", ".join(f"{name}:…" for name in sorted(SOURCES))
         )
-    rest = spec[match.end() :] if match else spec
-    return SOURCES[kind](rest)
+    return kind, spec[match.end() :]

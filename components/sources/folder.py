@@ -6,36 +6,19 @@ name later. Hidden files, cycles, unreadable folders and special files become no
 
 from __future__ import annotations
 
-import concurrent.futures
-import dataclasses
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.sources.base import Item, Note, Scan, fingerprint
-from models import feature_names as names
-from models import progress
+from components.sources.base import Item, Note, Scan, hashed, sorted_notes
+from components.sources.layout import EXPECTED_TREE, given_splits, in_order, is_hidden, some
 from models.errors import ConfigError
 
-#: Folder names at the root that are splits, not classes (any case).
-SPLIT_FOLDERS = {
-    "train": names.TRAIN,
-    "validation": names.VALIDATION,
-    "val": names.VALIDATION,
-    "test": names.TEST,
-}
-_ARCHIVER_LEFTOVERS = {"__MACOSX"}  # beside the photographs in archives made on a Mac
 _CHUNK = 1 << 20  # bytes read at once while hashing
-_HASH_THREADS = 8  # reading waits for the disk, hashing releases the interpreter lock
 _Identity = tuple[int, int]  # (device, inode)
 _NOWHERE: _Identity = (-1, -1)  # of a dead link
-_EXPECTED = (
-    "expected a folder with one sub-folder a class (cats/, dogs/), or train/, validation/ and "
-    "test/ folders of those"
-)
 
 
 @dataclass(frozen=True)
@@ -74,7 +57,7 @@ class _Walk:
         visible = []
         for entry in found:
             path = Path(entry.path)
-            if entry.name.startswith(".") or entry.name in _ARCHIVER_LEFTOVERS:
+            if is_hidden(entry.name):
                 self.note("hidden", path)
                 continue
             visible.append(self._entry(entry, path))
@@ -143,7 +126,7 @@ class FolderSource:
         files = [entry for entry in top if entry.kind == "file"]
         if not folders:
             raise self._no_folders(root, files, walk.notes)
-        given = self._given_splits(root, folders)
+        given = given_splits(self.directory, [folder.name for folder in folders])
         classes: set[str] = set()
         if given:
             for entry in folders:
@@ -157,51 +140,28 @@ class FolderSource:
             source=self.directory,
             items=tuple(sorted(walk.items, key=lambda item: item.path)),
             vocabulary=tuple(sorted(classes)),
-            given_splits=tuple(s for s in names.SPLITS if s in set(given.values())),
-            notes=tuple(sorted(walk.notes, key=lambda note: (note.kind, note.path))),
+            given_splits=in_order(set(given.values())),
+            notes=sorted_notes(walk.notes),
         )
 
     def scan(self) -> Scan:
         """List and hash, contents in threads; see `Source.scan`."""
-        listing = self.listing()
-        unreadable: list[Note] = []
-        hashed: list[Item] = []
-        progress.total(len(listing.items), "files")
-        with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-            for item, outcome in zip(
-                listing.items, pool.map(self._try_hash, listing.items), strict=True
-            ):
-                digest, error = outcome
-                if error:
-                    unreadable.append(Note("unreadable_file", item.path, error))
-                hashed.append(dataclasses.replace(item, sha256=digest))
-                progress.advance(1, "files")
-        known = {(note.kind, note.path) for note in listing.notes}  # dead links
-        notes = [*listing.notes, *(n for n in unreadable if (n.kind, n.path) not in known)]
-        return dataclasses.replace(
-            listing,
-            items=tuple(hashed),
-            notes=tuple(sorted(notes, key=lambda note: (note.kind, note.path))),
-            fingerprint=fingerprint((item.path, item.sha256) for item in hashed),
-        )
+        return hashed(self.listing(), self._digest)
 
-    def read(self, path: str) -> bytes:
+    def read(self, item: Item) -> bytes:
         """The content of one file; see `Source.read`."""
-        return (self._path() / path).read_bytes()
+        return (self._path() / item.path).read_bytes()
 
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()
 
-    def _try_hash(self, item: Item) -> tuple[str, str]:
-        """(hex SHA-256, "") or ("", why it cannot be read)."""
+    def _digest(self, item: Item) -> str:
+        """Hex SHA-256 of a file, a piece in memory at a time."""
         digest = hashlib.sha256()
-        try:
-            with (self._path() / item.path).open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-        except OSError as error:
-            return "", error.strerror or str(error)
-        return digest.hexdigest(), ""
+        with (self._path() / item.path).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def _root(self) -> Path:
         root = self._path()
@@ -211,40 +171,14 @@ class FolderSource:
                 "mount the bucket or copy the photographs"
             )
         if root.is_file():
-            raise ConfigError(f"data source {self.directory!r} is a file; {_EXPECTED}")
+            raise ConfigError(f"data source {self.directory!r} is a file; {EXPECTED_TREE}")
         if not root.is_dir():
-            raise ConfigError(f"data source {self.directory!r} does not exist; {_EXPECTED}")
+            raise ConfigError(f"data source {self.directory!r} does not exist; {EXPECTED_TREE}")
         if not os.access(root, os.R_OK | os.X_OK):
             raise ConfigError(
-                f"data source {self.directory!r} cannot be read by this user; {_EXPECTED}"
+                f"data source {self.directory!r} cannot be read by this user; {EXPECTED_TREE}"
             )
         return root
-
-    def _given_splits(self, root: Path, folders: list[_Entry]) -> Mapping[str, str]:
-        """Folder name → split when the root holds splits, empty when it holds classes."""
-        given = {f.name: SPLIT_FOLDERS[f.name.lower()] for f in folders if _is_split(f.name)}
-        others = [folder.name for folder in folders if not _is_split(folder.name)]
-        if len(set(given.values())) < len(given):
-            raise ConfigError(
-                f"data source {self.directory!r} names one split twice: found "
-                f"{_some(sorted(given))}; keep one folder for each of train, validation and test"
-            )
-        if not given or (others and names.TRAIN not in given.values()):
-            return {}  # a class may be called "test"
-        if others and len(given) == 1:
-            return {}
-        if others:
-            raise ConfigError(
-                f"data source {self.directory!r} mixes split folders ({_some(sorted(given))}) "
-                f"with others ({_some(others)}); move the others away, or put every class "
-                "folder into a split folder"
-            )
-        if names.TRAIN not in given.values():
-            raise ConfigError(
-                f"data source {self.directory!r} holds {_some(sorted(given))} but no train "
-                "folder; add one, or name the folder that holds the classes"
-            )
-        return given
 
     def _collect_split(self, walk: _Walk, folder: _Entry, split: str) -> set[str]:
         """Items of one split folder; returns its class names."""
@@ -270,12 +204,12 @@ class FolderSource:
 
     def _no_folders(self, root: Path, files: list[_Entry], notes: list[Note]) -> ConfigError:
         if files:
-            found = f"{len(files)} files directly in it ({_some([f.name for f in files])})"
+            found = f"{len(files)} files directly in it ({some([f.name for f in files])})"
             found += " and no folder, so no file has a class"
         else:
             hidden = sum(note.kind == "hidden" for note in notes)
             found = f"nothing but {hidden} hidden entries" if hidden else "nothing"
-        return ConfigError(f"data source {self.directory!r}: found {found}; {_EXPECTED}")
+        return ConfigError(f"data source {self.directory!r}: found {found}; {EXPECTED_TREE}")
 
     def _check_classes(
         self, root: Path, folders: list[_Entry], classes: set[str], walk: _Walk, split: bool
@@ -287,26 +221,16 @@ class FolderSource:
             if not split and len(folders) == 1 and len(inner) >= 2:
                 raise ConfigError(
                     f"data source {self.directory!r}: found a single folder {only.name!r} that "
-                    f"holds {len(inner)} folders ({_some(inner)}): one level too deep; give "
+                    f"holds {len(inner)} folders ({some(inner)}): one level too deep; give "
                     f"{Path(self.directory) / only.name!s} instead"
                 )
-            found = f"one class only ({_some(sorted(classes))})" if classes else "no class folder"
+            found = f"one class only ({some(sorted(classes))})" if classes else "no class folder"
             raise ConfigError(
                 f"data source {self.directory!r}: found {found}, at least two are needed; "
-                f"{_EXPECTED}"
+                f"{EXPECTED_TREE}"
             )
         if not any(item.label for item in walk.items):
             raise ConfigError(
                 f"data source {self.directory!r}: found {len(classes)} class folders "
-                f"({_some(sorted(classes))}) without a single file; put the photographs into them"
+                f"({some(sorted(classes))}) without a single file; put the photographs into them"
             )
-
-
-def _is_split(name: str) -> bool:
-    return name.lower() in SPLIT_FOLDERS
-
-
-def _some(values: list[str], limit: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    shown = ", ".join(values[:limit])
-    return f"{shown}, … ({len(values) - limit} more)" if len(values) > limit else shown

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -17,7 +16,7 @@ import apache_beam as beam
 
 from components.records import ShardWriter, read_json, shard_path, write_text
 from components.sources import open_source
-from components.sources.base import Item, fingerprint
+from components.sources.base import Item, SourceOptions, fingerprint
 from components.sources.reading import read_files, to_example
 from components.sources.splits import SplitRule
 from models import feature_names as names
@@ -40,6 +39,7 @@ class IngestSettings:
     pixel_limit: int = PIXEL_LIMIT
     fingerprint: str = ""  # of the scan that the run was planned on; "" is not compared
     shard_size: int = SHARD_SIZE
+    options: SourceOptions = field(default_factory=SourceOptions)
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,18 @@ class _WriteShard(beam.DoFn):
 
     def process(self, shard: _Shard) -> Iterator[dict[str, Any]]:
         settings = self._settings
-        contents: list[tuple[bytes, str]] = []  # Beam's coders refuse names that are not UTF-8
+        keys: list[bytes] = []
         paths = {s: shard_path(self._uri, s, shard.number, shard.of) for s in names.SPLITS}
         with ShardWriter(paths) as writer:
-            source = open_source(settings.source)
+            source = open_source(settings.source, settings.options)
             for record in read_files(source, shard.items, settings.pixel_limit):
                 item = record.item
-                split = settings.rule.assign(record.image_hash or item.path, item.split)
+                content = record.image_hash or item.path
+                split = settings.rule.assign(content, item.split, item.group)
                 writer.write(split, to_example(record, split, settings.vocabulary))
-                contents.append((os.fsencode(item.path), record.image_hash))
+                keys.append(item.key(record.image_hash))
                 progress.advance(1, "images")
-        yield {"contents": contents, "splits": writer.written}
+        yield {"keys": keys, "splits": writer.written}
 
 
 def _shards(items: tuple[Item, ...], size: int) -> list[_Shard]:
@@ -80,14 +81,14 @@ def _shards(items: tuple[Item, ...], size: int) -> list[_Shard]:
 def _write_summary(accounts: list[dict[str, Any]], uri: str, notes: list[dict[str, str]]) -> None:
     """One small file that says what was read."""
     splits: collections.Counter[str] = collections.Counter()
-    contents: list[tuple[str, str]] = []
+    keys: list[bytes] = []
     for account in accounts:
         splits.update(account["splits"])
-        contents += [(os.fsdecode(path), digest) for path, digest in account["contents"]]
+        keys += account["keys"]
     summary = {
-        "images": len(contents),
+        "images": len(keys),
         "splits": {split: splits[split] for split in names.SPLITS},
-        "fingerprint": fingerprint(contents),
+        "fingerprint": fingerprint(keys),
         "notes": notes,
     }
     write_text(f"{uri}/{SUMMARY_FILE}", json.dumps(summary, indent=1))
@@ -99,7 +100,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
     Raises ConfigError when the source is not laid out as expected and ResourceError when it is
     no longer what it was when the run was planned (`settings.fingerprint`).
     """
-    scan = open_source(settings.source).listing()
+    scan = open_source(settings.source, settings.options).listing()
     settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
     progress.total(len(scan.items), "images")
     notes = [asdict(note) for note in scan.notes]

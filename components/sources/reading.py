@@ -60,7 +60,7 @@ def decode_error(data: bytes) -> tuple[tuple[int, int] | None, str]:
 def _look(source: Source, item: Item, pixel_limit: int) -> tuple[bytes, dict[str, Any]]:
     """Bytes and facts of one file, without decoding: hash, header, why it could not be read."""
     try:
-        data = source.read(item.path)
+        data = source.read(item)
     except OSError as error:
         facts = {"hash": "", "header": asdict(probe(b"", pixel_limit))}
         return b"", facts | {"error": error.strerror or str(error)}
@@ -181,6 +181,8 @@ def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.
             names.READ_ERROR: record.read_error,
             names.DECODE_ERROR: record.decode_error,
             names.SYMLINK: int(item.symlink),
+            names.GROUP: item.group or "",
+            names.PROBLEM: item.problem,
         }
     )
 

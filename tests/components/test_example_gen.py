@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import os
 
 import pytest
 
 from components.records import first, read_examples, shard_files, text
-from components.sources import open_source
+from components.sources import SourceOptions, open_source
 from components.sources.ingest import IngestSettings, ingest
 from components.sources.splits import SplitRule
 from models import feature_names as names
@@ -19,7 +20,7 @@ def read(tmp_path, beam_pipeline):
     """A function (folder, …) → {path: example}, from the files that ingest wrote."""
 
     def make(folder, name="examples", **options):
-        scan = open_source(str(folder)).scan()
+        scan = open_source(str(folder), options.get("options")).scan()
         settings = {"vocabulary": scan.vocabulary, "fingerprint": scan.fingerprint} | options
         uri = str(tmp_path / name)
         make.summary = ingest(beam_pipeline(), uri, IngestSettings(str(folder), **settings))
@@ -109,3 +110,21 @@ def test_progress_counts_every_image(photos, read):
     finally:
         progress.attach(None)
     assert (display.done, display.expected) == (6, 6)
+
+
+def test_groups_never_straddle_splits_and_reach_the_records(photos, read, encode):
+    files = {
+        f"{label}/{person}.{n}.jpg": encode(seed=100 * person + n)
+        for label in ("cat", "dog")
+        for person in range(20)
+        for n in range(3)
+    }
+    found = read(
+        photos(files), options=SourceOptions(group_pattern=r"/(\d+)\."), rule=SplitRule(0, 0.3, 0.3)
+    )
+    places = collections.defaultdict(set)
+    for path, example in found.items():
+        assert text(example, names.GROUP) == path.split("/")[1].split(".")[0]
+        places[text(example, names.GROUP)].add(text(example, names.SPLIT))
+    assert all(len(splits) == 1 for splits in places.values())
+    assert set.union(*places.values()) == set(names.SPLITS)

@@ -1,0 +1,26 @@
+"""What the source itself says against a file: two labels for it, a label outside `data.classes`,
+its group given to several splits. The source names the reason, `components.sources` the details.
+"""
+
+from __future__ import annotations
+
+from components.checks.base import Check, Record, Settings, Verdict
+from components.sources.vetting import GROUP_ACROSS_SPLITS
+
+
+def judge(record: Record, settings: Settings) -> Verdict | None:
+    """Reject what its own source contradicts, under the source's reason."""
+    if not record.problem:
+        return None
+    reason, _, detail = record.problem.partition(": ")
+    return Verdict(reason, detail)
+
+
+def is_about_label(problem: str) -> bool:
+    """Whether giving the file another label settles the problem."""
+    return bool(problem) and not problem.startswith(GROUP_ACROSS_SPLITS)
+
+
+CHECK = Check(
+    "source_problem", judge, "correct the source (manifest, folders) or [data] in the config"
+)
