@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from components.sources import archive
+from components.sources.archive import ArchiveSource
 from components.sources.base import Item, Note, Scan, Source, SourceOptions, fingerprint
 from components.sources.folder import FolderSource
 from components.sources.vetting import VettedSource
@@ -37,6 +39,7 @@ class Kind:
 #: Prefix of a spec ("folder:PATH") → the kind; of a plain path, the first kind that takes it.
 SOURCES: dict[str, Kind] = {
     "folder": Kind(lambda place, options: FolderSource(place)),
+    "archive": Kind(lambda place, options: ArchiveSource(place), archive.takes),
 }
 _DEFAULT = "folder"
 

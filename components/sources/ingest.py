@@ -40,6 +40,7 @@ class IngestSettings:
     fingerprint: str = ""  # of the scan that the run was planned on; "" is not compared
     shard_size: int = SHARD_SIZE
     options: SourceOptions = field(default_factory=SourceOptions)
+    store: str = ""  # folder of the kept verdicts, "" for none
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class _WriteShard(beam.DoFn):
         paths = {s: shard_path(self._uri, s, shard.number, shard.of) for s in names.SPLITS}
         with ShardWriter(paths) as writer:
             source = open_source(settings.source, settings.options)
-            for record in read_files(source, shard.items, settings.pixel_limit):
+            for record in read_files(source, shard.items, settings.pixel_limit, settings.store):
                 item = record.item
                 content = record.image_hash or item.path
                 split = settings.rule.assign(content, item.split, item.group)

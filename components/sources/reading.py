@@ -10,16 +10,22 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from components.sources.base import Item, Source
 from components.sources.header import probe
+from components.sources.measuring import Measurements, measure
+from components.sources.verdicts import Verdicts
 from models import feature_names as names
 from models import preprocess
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+_PNG_WITH_ALPHA = ("RGBA", "LA", "P", "PA")  # a palette may hold transparent colours
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class FileRecord:
     size: tuple[int, int] | None  # (width, height) in pixels as decoded, None when not decoded
     read_error: str = ""
     decode_error: str = ""
+    measured: Measurements | None = None  # None when not decoded
 
 
 def first_line(error: BaseException) -> str:
@@ -45,27 +52,44 @@ def first_line(error: BaseException) -> str:
 
 def decode_error(data: bytes) -> tuple[tuple[int, int] | None, str]:
     """((width, height), "") when the serving op decodes `data`, else (None, why not)."""
+    pixels, error = _decoded(data)
+    return (None if pixels is None else (pixels.shape[1], pixels.shape[0])), error
+
+
+def measured(data: bytes) -> tuple[tuple[int, int], Measurements] | None:
+    """((width, height), figures) of what the serving op decodes, None when it does not."""
+    pixels, _ = _decoded(data)
+    return None if pixels is None else ((pixels.shape[1], pixels.shape[0]), measure(pixels))
+
+
+def _decoded(data: bytes) -> tuple[np.ndarray | None, str]:
     import tensorflow as tf
 
     if not data:
         return None, "the file is empty"
     try:
         with tf.device("cpu"):
-            shape = preprocess.decode(tf.constant(data)).shape
+            return preprocess.decode(tf.constant(data)).numpy(), ""
     except tf.errors.OpError as error:
         return None, first_line(error)
-    return (int(shape[1]), int(shape[0])), ""
 
 
-def _look(source: Source, item: Item, pixel_limit: int) -> tuple[bytes, dict[str, Any]]:
-    """Bytes and facts of one file, without decoding: hash, header, why it could not be read."""
+def _look(
+    source: Source, item: Item, pixel_limit: int, verdicts: Verdicts
+) -> tuple[bytes, dict[str, Any]]:
+    """Bytes and facts of one file, without decoding: hash, header, why it could not be read.
+
+    `known` holds what an earlier run found out of the same content.
+    """
     try:
         data = source.read(item)
     except OSError as error:
-        facts = {"hash": "", "header": asdict(probe(b"", pixel_limit))}
+        facts = {"hash": "", "header": asdict(probe(b"", pixel_limit)), "known": None}
         return b"", facts | {"error": error.strerror or str(error)}
-    header = asdict(probe(data, pixel_limit))
-    return data, {"hash": hashlib.sha256(data).hexdigest(), "header": header, "error": ""}
+    image_hash = hashlib.sha256(data).hexdigest()
+    known = verdicts.get(image_hash)
+    header = known["header"] if known else asdict(probe(data, pixel_limit))
+    return data, {"hash": image_hash, "header": header, "error": "", "known": known}
 
 
 def _over_limit(width: int, height: int, pixel_limit: int) -> str:
@@ -75,42 +99,76 @@ def _over_limit(width: int, height: int, pixel_limit: int) -> str:
     return f"not decoded: {width} x {height} pixels are over the limit of {pixel_limit:,}"
 
 
-def read_files(source: Source, items: Sequence[Item], pixel_limit: int) -> Iterator[FileRecord]:
+def read_files(
+    source: Source, items: Sequence[Item], pixel_limit: int, store: str = ""
+) -> Iterator[FileRecord]:
     """One record an item, in the order of `items`; a few files are in memory at a time.
 
-    `pixel_limit` (pixels, by the header) decides what is handed to the decoder at all.
+    `pixel_limit` (pixels, by the header) decides what is handed to the decoder at all. `store` is
+    the folder of the kept verdicts, "" to look at every file anew.
     """
     expected = 0
-    for index, data, facts, size in _pipeline(source, items, pixel_limit):
-        for fallen in range(expected, index):
-            yield _singly(source, items[fallen], pixel_limit)
-        expected = index + 1
-        yield _record(items[index], data, facts, size, pixel_limit)
-    for fallen in range(expected, len(items)):
-        yield _singly(source, items[fallen], pixel_limit)
+    with Verdicts(store, pixel_limit) as verdicts:
+        for index, data, facts, found in _pipeline(source, items, pixel_limit, verdicts):
+            for fallen in range(expected, index):
+                yield _singly(source, items[fallen], pixel_limit, verdicts)
+            expected = index + 1
+            yield _record(items[index], data, facts, found, pixel_limit, verdicts)
+        for fallen in range(expected, len(items)):
+            yield _singly(source, items[fallen], pixel_limit, verdicts)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What decoding one file came to."""
+
+    size: tuple[int, int] | None = None  # (width, height) in pixels
+    error: str = ""
+    measured: Measurements | None = None
+
+    @classmethod
+    def of(cls, shape: Sequence[int], figures: Sequence[float]) -> _Found:
+        """From the outputs of the tf.data part; empty ones when nothing was decoded."""
+        if not len(figures):
+            return cls()
+        return cls((int(shape[1]), int(shape[0])), "", Measurements(*map(float, figures)))
 
 
 def _pipeline(
-    source: Source, items: Sequence[Item], pixel_limit: int
-) -> Iterator[tuple[int, bytes, dict[str, Any], tuple[int, int] | None]]:
+    source: Source, items: Sequence[Item], pixel_limit: int, verdicts: Verdicts
+) -> Iterator[tuple[int, bytes, dict[str, Any], _Found]]:
     """The tf.data part; files that the op cannot decode are missing from what it yields."""
     import tensorflow as tf
 
-    def look(index: Any) -> tuple[bytes, bytes, bool]:
-        data, facts = _look(source, items[int(index)], pixel_limit)
+    def look(index: Any) -> tuple[bytes, bytes, bool, bool]:
+        data, facts = _look(source, items[int(index)], pixel_limit, verdicts)
         header = facts["header"]
-        decode = bool(data) and header["width"] * header["height"] <= pixel_limit
-        return data, json.dumps(facts).encode(), decode
+        fits = header["width"] * header["height"] <= pixel_limit
+        decode = bool(data) and fits and not facts["known"]
+        alpha = header["format"] == "PNG" and header["mode"] in _PNG_WITH_ALPHA
+        return data, json.dumps(facts).encode(), decode, alpha
+
+    def figures(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        return np.array(astuple(measure(pixels, alpha)), np.float64)
+
+    def pixels_of(data: tf.Tensor, has_alpha: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = preprocess.decode(data)
+        alpha = tf.cond(
+            has_alpha,
+            lambda: tf.reshape(tf.io.decode_png(data, channels=4)[..., 3], [-1]),
+            lambda: tf.zeros([0], tf.uint8),
+        )
+        return tf.shape(pixels)[:2], tf.numpy_function(figures, [pixels, alpha], tf.float64)
 
     def decode(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        data, facts, wanted = tf.numpy_function(look, [index], [tf.string, tf.string, tf.bool])
-        data, wanted = tf.ensure_shape(data, []), tf.ensure_shape(wanted, [])
-        shape = tf.cond(
+        looked = tf.numpy_function(look, [index], [tf.string, tf.string, tf.bool, tf.bool])
+        data, facts, wanted, alpha = (tf.ensure_shape(value, []) for value in looked)
+        shape, found = tf.cond(
             wanted,
-            lambda: tf.shape(preprocess.decode(data))[:2],
-            lambda: tf.constant([-1, -1], tf.int32),
+            lambda: pixels_of(data, alpha),
+            lambda: (tf.zeros([2], tf.int32), tf.zeros([0], tf.float64)),
         )
-        return index, data, facts, shape
+        return index, data, facts, shape, found
 
     options = tf.data.Options()
     options.deterministic = True
@@ -121,38 +179,52 @@ def _pipeline(
             .ignore_errors()
             .with_options(options)
         )
-        for index, data, facts, shape in dataset.as_numpy_iterator():
-            size = None if shape[0] < 0 else (int(shape[1]), int(shape[0]))
-            yield int(index), data, json.loads(facts), size
+        for index, data, facts, shape, found in dataset.as_numpy_iterator():
+            yield int(index), data, json.loads(facts), _Found.of(shape, found)
 
 
-def _singly(source: Source, item: Item, pixel_limit: int) -> FileRecord:
+def _singly(source: Source, item: Item, pixel_limit: int, verdicts: Verdicts) -> FileRecord:
     """Look again at one file that fell out, this time for the error's text."""
-    data, facts = _look(source, item, pixel_limit)
-    header = facts["header"]
-    if not data or _over_limit(header["width"], header["height"], pixel_limit):
-        return _record(item, data, facts, None, pixel_limit)
-    size, error = decode_error(data)
-    return _record(item, data, facts, size, pixel_limit, error)
+    data, facts = _look(source, item, pixel_limit, verdicts)
+    header, found = facts["header"], _Found()
+    if data and not _over_limit(header["width"], header["height"], pixel_limit):
+        pixels, error = _decoded(data)
+        found = _Found(error=error)
+        if pixels is not None:
+            found = _Found((pixels.shape[1], pixels.shape[0]), "", measure(pixels))
+    return _record(item, data, facts, found, pixel_limit, verdicts)
 
 
 def _record(
     item: Item,
     data: bytes,
     facts: Mapping[str, Any],
-    size: tuple[int, int] | None,
+    found: _Found,
     pixel_limit: int,
-    error: str = "",
+    verdicts: Verdicts,
 ) -> FileRecord:
-    header = facts["header"]
-    if size is None and not error:
-        if facts["error"]:
-            error = "the file could not be read"
-        elif not data:
-            error = "the file is empty"
-        else:
-            error = _over_limit(header["width"], header["height"], pixel_limit)
-    return FileRecord(item, data, facts["hash"], header, size, facts["error"], error)
+    header, image_hash, known = facts["header"], facts["hash"], facts["known"]
+    if known:
+        figures = known["measured"]
+        size = tuple(known["size"]) if known["size"] else None
+        found = _Found(size, known["error"], Measurements(*figures) if figures else None)
+    elif found.size is None and not found.error:
+        found = _Found(error=_why_not_decoded(data, facts, pixel_limit))
+    if not known:
+        figures = astuple(found.measured) if found.measured else None
+        kept = {"header": header, "size": found.size, "error": found.error, "measured": figures}
+        verdicts.put(image_hash, kept)
+    return FileRecord(
+        item, data, image_hash, header, found.size, facts["error"], found.error, found.measured
+    )
+
+
+def _why_not_decoded(data: bytes, facts: Mapping[str, Any], pixel_limit: int) -> str:
+    if facts["error"]:
+        return "the file could not be read"
+    if not data:
+        return "the file is empty"
+    return _over_limit(facts["header"]["width"], facts["header"]["height"], pixel_limit)
 
 
 def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.train.Example:
@@ -183,6 +255,7 @@ def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.
             names.SYMLINK: int(item.symlink),
             names.GROUP: item.group or "",
             names.PROBLEM: item.problem,
+            **(record.measured.features() if record.measured else {}),
         }
     )
 

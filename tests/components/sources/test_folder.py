@@ -132,9 +132,9 @@ def test_wrong_folder_says_what_was_found(tmp_path, paths, message):
 def test_missing_folder_file_bucket_and_unknown_kind(tmp_path):
     with pytest.raises(ConfigError, match="does not exist; expected a folder with one sub-folder"):
         open_source(str(tmp_path / "no")).listing()
-    fill(tmp_path, "photos.zip")
+    fill(tmp_path, "photos.txt")
     with pytest.raises(ConfigError, match="is a file"):
-        open_source(str(tmp_path / "photos.zip")).listing()
+        open_source(str(tmp_path / "photos.txt")).listing()
     with pytest.raises(ConfigError, match="unknown kind 'gs'"):
         open_source("gs://bucket/photos")
     with pytest.raises(ConfigError, match="no data source given"):
