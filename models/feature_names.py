@@ -32,6 +32,17 @@ GROUP: Final = "group"  # bytes: what must not straddle splits, "" when the imag
 PROBLEM: Final = "problem"  # bytes: "<reason>: <detail>" when the source speaks against it, or ""
 SYMLINK: Final = "symlink"  # int64, 1 when the file was reached through a symbolic link
 
+# --- what its pixels measure (`components.sources.measuring`); absent when not decoded ------
+BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
+BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
+BRIGHTNESS_P99: Final = "brightness_p99"  # float 0..1, luminance that 1 % of the pixels exceed
+CONTRAST: Final = "contrast"  # float 0..0.5, spread of the luminance
+ENTROPY: Final = "entropy"  # float, bits, of the histogram of all three channels
+SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
+COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
+TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
+REPAIRS: Final = "repairs"  # bytes: comma-separated names of what was done to the bytes; absent for none
+
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # bytes: little-endian float16 vector
 VIEW: Final = "view"  # int64: 0 is the clean view, 1..K the augmented ones
@@ -44,6 +55,18 @@ TRAIN: Final = "train"
 VALIDATION: Final = "validation"
 TEST: Final = "test"
 SPLITS: Final = (TRAIN, VALIDATION, TEST)
+
+#: Measurements of the pixels, all floats.
+MEASURED: Final = (
+    BRIGHTNESS,
+    BRIGHTNESS_P5,
+    BRIGHTNESS_P99,
+    CONTRAST,
+    ENTROPY,
+    SHARPNESS,
+    COLOUR,
+    TRANSPARENCY,
+)
 
 #: Features small enough for statistics, schema and anomalies; a path or a hash has no distribution.
 METADATA: Final = (
@@ -58,4 +81,5 @@ METADATA: Final = (
     FRAMES,
     ORIENTATION,
     ASPECT_RATIO,
+    *MEASURED,
 )

@@ -6,24 +6,54 @@ by `components.checks.duplicates`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components.checks import (
+    alpha,
     animated,
+    cmyk,
     decodable,
     misnamed,
     no_label,
+    orientation,
     pixel_limit,
+    sixteen_bit,
     source_problem,
     too_small,
     unreadable,
     zero_byte,
 )
-from components.checks.base import Check, Record, Settings, Verdict
+from components.checks.base import Check, Record, Settings, Severity, Verdict
+from components.checks.overrides import Override, find
+from components.checks.quality import (
+    blurry,
+    dark,
+    greyscale,
+    light,
+    low_information,
+    odd_aspect_ratio,
+    odd_size,
+)
 from models.errors import ConfigError
 
-__all__ = ["CHECKS", "Check", "Judgement", "Record", "Settings", "Verdict", "judge", "validate"]
+__all__ = [
+    "CHECKS",
+    "CHOICES",
+    "THRESHOLDS",
+    "Check",
+    "Choice",
+    "Judgement",
+    "Record",
+    "Settings",
+    "Verdict",
+    "judge",
+    "mended",
+    "override_of",
+    "reviewed",
+    "validate",
+]
 
 #: First reject ends the questions, so what explains a file best comes first.
 CHECKS: tuple[Check, ...] = (
@@ -36,7 +66,50 @@ CHECKS: tuple[Check, ...] = (
     source_problem.CHECK,
     no_label.CHECK,
     misnamed.CHECK,
+    alpha.CHECK,
+    cmyk.CHECK,
+    sixteen_bit.CHECK,
+    orientation.CHECK,
+    dark.CHECK,
+    light.CHECK,
+    low_information.CHECK,
+    blurry.CHECK,
+    odd_aspect_ratio.CHECK,
+    odd_size.CHECK,
+    greyscale.CHECK,
 )
+REVIEWED = "reviewed"  # reason of files that an override rejects
+_REVIEWED_ADVICE = "remove its entry from the file that judge.overrides names"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the config may say of one kind of finding."""
+
+    usual: Severity
+    may_be: tuple[Severity, ...]
+    about: str  # for the config file
+
+
+def _about(check: Check) -> str:
+    return (check.judge.__doc__ or check.name.replace("_", " ")).splitlines()[0].rstrip(".")
+
+
+#: Everything that `judge.severity` may name: the checks with a choice, and findings of others.
+CHOICES: Mapping[str, Choice] = {
+    **{
+        check.name: Choice(check.severity, check.may_be, check.about or _about(check))
+        for check in CHECKS
+        if len(check.may_be) > 1
+    },
+    decodable.TRANSCODED: Choice(
+        "repair", ("repair", "reject"), "Stored as PNG, since Pillow alone reads the file"
+    ),
+}
+#: Everything that `judge.threshold` may name, with its usual value and what is compared with it.
+THRESHOLDS: Mapping[str, tuple[float, str]] = {
+    check.name: (check.threshold, check.about) for check in CHECKS if check.threshold is not None
+}
 
 
 @dataclass(frozen=True)
@@ -45,12 +118,17 @@ class Judgement:
 
     reject: Verdict | None = None
     override: str = ""  # of the check that rejected
-    repair: Verdict | None = None
+    repairs: tuple[Verdict, ...] = ()  # in the order in which they are to be done; see `mended`
     warnings: tuple[Verdict, ...] = ()
+
+    @property
+    def repair(self) -> Verdict | None:
+        """The first repair."""
+        return self.repairs[0] if self.repairs else None
 
 
 def validate(settings: Settings) -> None:
-    """ConfigError when `settings.skip` names something that is no check, or one that must stay."""
+    """ConfigError when a setting names something that is no check, or may not be set so."""
     may_skip = [check.name for check in CHECKS if check.skippable]
     wrong = [name for name in settings.skip if name not in may_skip]
     if wrong:
@@ -58,22 +136,82 @@ def validate(settings: Settings) -> None:
             f"judge.skip: {', '.join(wrong)} cannot be skipped; expected any of "
             + ", ".join(may_skip)
         )
+    for name, severity in settings.severity.items():
+        may_be = CHOICES[name].may_be if name in CHOICES else ()
+        if severity not in may_be:
+            expected = f"one of {', '.join(may_be)}" if may_be else "any of " + ", ".join(CHOICES)
+            raise ConfigError(f"judge.severity: {name} = {severity!r}; expected {expected}")
+    if unknown := [name for name in settings.threshold if name not in THRESHOLDS]:
+        raise ConfigError(
+            f"judge.threshold: {', '.join(unknown)}; expected any of {', '.join(THRESHOLDS)}"
+        )
+
+
+def override_of(record: Record, settings: Settings) -> Override | None:
+    """What people decided about this picture, None when they did not."""
+    return find(settings.overrides, record.image_hash)
+
+
+def reviewed(record: Record, settings: Settings) -> Record:
+    """The record with the label that people gave it; what its source said of the old one falls."""
+    override = override_of(record, settings)
+    if override is None or override.verdict != "relabel":
+        return record
+    return dataclasses.replace(
+        record,
+        label=override.label,
+        label_index=override.label_index,
+        problem="" if source_problem.is_about_label(record.problem) else record.problem,
+    )
 
 
 def judge(record: Record, settings: Settings, checks: Sequence[Check] = CHECKS) -> Judgement:
-    """Ask the checks in order, up to the first that rejects."""
-    repair: Verdict | None = None
+    """Ask the checks in order, up to the first that rejects.
+
+    What people accepted is neither rejected nor warned of by a check that has a choice; a file
+    that cannot be used stays rejected whatever anybody says.
+    """
+    override = override_of(record, settings)
+    accepted = override is not None and override.verdict == "accept"
+    repairs: list[Verdict] = []
     warnings: list[Verdict] = []
     for check in checks:
-        if check.name in settings.skip:
+        severity = check.severity_in(settings)
+        if severity == "ignore" or (accepted and check.skippable):
             continue
         verdict = check.judge(record, settings)
         if verdict is None:
             continue
-        if verdict.severity == "reject":
+        if verdict.data is not None:
+            repairs.append(verdict)
+        elif severity == "reject":
             return Judgement(verdict, check.override)
-        if verdict.severity == "repair":
-            repair = verdict
+        elif severity == "repair":
+            repairs.append(dataclasses.replace(verdict, severity="repair", mend=check.mend))
         else:
-            warnings.append(verdict)
-    return Judgement(repair=repair, warnings=tuple(warnings))
+            warnings.append(dataclasses.replace(verdict, severity="warn"))
+    if override is not None and override.verdict == "reject":
+        detail = "rejected by an override"
+        return Judgement(Verdict(REVIEWED, detail), _REVIEWED_ADVICE)
+    return Judgement(repairs=tuple(repairs), warnings=tuple(warnings))
+
+
+def mended(
+    record: Record, judgement: Judgement
+) -> tuple[bytes, tuple[Verdict, ...], tuple[Verdict, ...]]:
+    """The bytes of a record after its repairs, those that worked, and warnings of the others."""
+    data = record.data
+    done: list[Verdict] = []
+    failed: list[Verdict] = []
+    for repair in judgement.repairs:
+        try:
+            if repair.data is not None:
+                data = repair.data
+            elif repair.mend is not None:
+                data = repair.mend(record, data)
+        except Exception as error:  # Pillow's plugins raise anything on odd files
+            detail = f"{repair.detail}; not mended: {error or type(error).__name__}"
+            failed.append(Verdict(repair.reason, detail, "warn"))
+        else:
+            done.append(repair)
+    return data, tuple(done), tuple(failed)

@@ -15,6 +15,7 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
 CHECK = Check(
     "animated",
     judge,
-    'save the wanted frame as JPEG or PNG, or add "animated" to judge.skip to use the first frame',
-    skippable=True,
+    'save the wanted frame as JPEG or PNG, or set judge.severity.animated = "warn": the first '
+    "frame is used then",
+    may_be=("reject", "warn", "ignore"),
 )

@@ -6,11 +6,18 @@ holds the table. Checks need neither Beam nor TFX.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-Severity = Literal["reject", "repair", "warn"]
+if TYPE_CHECKING:
+    from components.checks.overrides import Override
+    from components.sources.measuring import Measurements
+
+#: reject: to quarantine · repair: kept, its bytes mended · warn: kept as it is, and named ·
+#: ignore: not asked.
+Severity = Literal["reject", "repair", "warn", "ignore"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,13 @@ class Record:
     mode: str = ""
     byte_size: int = 0
     frames: int = 1
+    orientation: int = 1  # Exif: 1 upright, 2–8 mirrored or turned
     read_error: str = ""
     decode_error: str = ""  # "" when the serving op decodes the file
     group: str = ""  # what must not straddle splits, "" when the image is its own group
     problem: str = ""  # "<reason>: <detail>" when the source itself speaks against the file
     data: bytes = field(default=b"", repr=False)  # the encoded file
+    measured: Measurements | None = None  # None when its pixels were not measured
 
     @property
     def pixels(self) -> int:
@@ -47,6 +56,14 @@ class Settings:
     min_side: int = 16  # pixels; sets of 28 × 28 pictures are real
     pixel_limit: int = 100_000_000  # pixels; decoded they take 300 MB
     skip: tuple[str, ...] = ()  # names of checks that are not asked
+    severity: Mapping[str, str] = field(default_factory=dict)  # check → other than its usual one
+    threshold: Mapping[str, float] = field(default_factory=dict)  # check → other than its usual one
+    overrides: Mapping[str, Override] = field(default_factory=dict)  # hex SHA-256 → what people say
+    sizes: tuple[float, float] | None = None  # usual least and greatest size of the whole set
+
+
+#: From a record and its bytes, mended so far, to bytes that are right; raises what Pillow raises.
+Mend = Callable[[Record, bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,8 @@ class Verdict:
     detail: str
     severity: Severity = "reject"
     data: bytes | None = field(default=None, repr=False)  # the repaired file
+    mend: Mend | None = field(default=None, repr=False)  # makes the repaired file when it is wanted
+    score: float = 0.0  # how bad, lower is worse; 0 where there are no degrees
 
 
 @dataclass(frozen=True)
@@ -66,4 +85,23 @@ class Check:
     name: str
     judge: Callable[[Record, Settings], Verdict | None]
     override: str  # what to do when the picture is wanted after all
-    skippable: bool = False  # may be listed in `Settings.skip`
+    severity: Severity = "reject"  # the usual one
+    may_be: tuple[Severity, ...] = ("reject",)  # severities that the config may set
+    mend: Mend | None = None  # what "repair" does
+    threshold: float | None = None  # the usual one, of a check that compares a measurement
+    about: str = ""  # what the threshold is compared with
+
+    @property
+    def skippable(self) -> bool:
+        """Whether it may be left out altogether."""
+        return "ignore" in self.may_be
+
+    def severity_in(self, settings: Settings) -> str:
+        """What its verdict leads to in a run with these settings."""
+        if self.name in settings.skip:
+            return "ignore"
+        return settings.severity.get(self.name, self.severity)
+
+    def threshold_in(self, settings: Settings) -> float:
+        """What its measurement is compared with in a run with these settings."""
+        return settings.threshold.get(self.name, self.threshold or 0.0)

@@ -33,6 +33,8 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
     except Exception as error:  # Pillow's plugins raise anything on broken bytes
         problem = str(error) or type(error).__name__
     else:
+        if settings.severity.get(TRANSCODED) == "reject":
+            return Verdict(UNDECODABLE, f"{described} read by Pillow alone; {record.decode_error}")
         detail = f"{described} read by Pillow alone, stored as PNG; {record.decode_error}"
         return Verdict(TRANSCODED, detail, "repair", data)
     detail = f"{record.decode_error} Pillow: {problem}."

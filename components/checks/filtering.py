@@ -26,7 +26,8 @@ from components.records import (
     shard_path,
     text,
 )
-from components.sources.reading import decode_error, make_example
+from components.sources.measuring import Measurements
+from components.sources.reading import decode_error, make_example, measured
 from models import feature_names as names
 from models import progress
 
@@ -64,6 +65,8 @@ class _Account:
     rejects: list[quarantine.Reject] = field(default_factory=list)
     repairs: list[quarantine.Finding] = field(default_factory=list)
     warnings: list[quarantine.Finding] = field(default_factory=list)
+    reviews: list[quarantine.Finding] = field(default_factory=list)  # overrides that were met
+    overrides: set[str] = field(default_factory=set)  # their hashes, as in the file
 
     def keep(self, record: Record) -> None:
         labels = self.kept.setdefault(record.split, {})
@@ -72,6 +75,7 @@ class _Account:
 
 def to_record(example: tf.train.Example) -> Record:
     """The view of an Example that checks are asked about."""
+    figures = [first(example, name) for name in names.MEASURED]
     return Record(
         path=text(example, names.PATH),
         label=text(example, names.LABEL),
@@ -84,11 +88,13 @@ def to_record(example: tf.train.Example) -> Record:
         mode=text(example, names.MODE),
         byte_size=first(example, names.BYTE_SIZE, 0),
         frames=first(example, names.FRAMES, 1),
+        orientation=first(example, names.ORIENTATION, 1),
         read_error=text(example, names.READ_ERROR),
         decode_error=text(example, names.DECODE_ERROR),
         group=text(example, names.GROUP),
         problem=text(example, names.PROBLEM),
         data=first(example, names.IMAGE_BYTES, b""),
+        measured=None if None in figures else Measurements(*figures),
     )
 
 
@@ -112,7 +118,7 @@ class _Candidates(beam.DoFn):
 
     def process(self, file: _File) -> Iterator[tuple[str, duplicates.Copy]]:
         for example in read_examples(file.path):
-            record = to_record(example)
+            record = checks.reviewed(to_record(example), self._settings)
             if judge(record, self._settings).reject is None:
                 copy = duplicates.Copy(record.path, record.split, record.label)
                 yield record.image_hash, copy
@@ -150,21 +156,40 @@ class _Write(beam.DoFn):
         writer: ShardWriter,
         account: _Account,
     ) -> None:
-        record = to_record(example)
+        record = checks.reviewed(to_record(example), self._settings)
         judgement = judge(record, self._settings)
+        self._review(example, record, judgement, account)
         reject = self._reject(record, judgement, drops.get(os.fsencode(record.path)))
         if reject is not None:
             stored = quarantine.store(self._places.quarantine, record, reject.reason)
             account.rejects.append(dataclasses.replace(reject, stored=stored))
             return
-        if judgement.repair is not None and judgement.repair.data is not None:
-            _replace(example, names.IMAGE_BYTES, judgement.repair.data)
-            _replace(example, names.DECODE_ERROR, b"")
-            account.repairs.append(quarantine.finding(record, judgement.repair))
+        _repair(example, record, judgement, account)
         account.warnings += [quarantine.finding(record, warn) for warn in judgement.warnings]
         account.keep(record)
         writer.write(_KEPT, example)
         writer.write(_METADATA, metadata_of(example))
+
+    def _review(
+        self,
+        example: tf.train.Example,
+        record: Record,
+        judgement: checks.Judgement,
+        account: _Account,
+    ) -> None:
+        """Account for what people decided about this picture; write the label they gave it."""
+        override = checks.override_of(record, self._settings)
+        if override is None:
+            return
+        account.overrides.add(override.image_hash)
+        detail = ""
+        if override.verdict == "relabel":
+            detail = f"{text(example, names.LABEL) or 'no label'} → {record.label}"
+            _set(example, {names.LABEL: record.label, names.LABEL_INDEX: record.label_index})
+        if override.verdict != "reject" and judgement.reject is not None:
+            detail = f"stays rejected: {judgement.reject.reason}, {judgement.reject.detail}"
+        verdict = Verdict(override.verdict, detail)
+        account.reviews.append(quarantine.finding(record, verdict))
 
     def _reject(
         self, record: Record, judgement: checks.Judgement, drop: duplicates.Drop | None
@@ -178,8 +203,36 @@ class _Write(beam.DoFn):
         return None
 
 
-def _replace(example: tf.train.Example, name: str, value: bytes) -> None:
-    example.features.feature[name].bytes_list.value[:] = [value]
+def _repair(
+    example: tf.train.Example, record: Record, judgement: checks.Judgement, account: _Account
+) -> None:
+    """Put the mended bytes into the example, and what they measure; what failed is a warning."""
+    if not judgement.repairs:
+        return
+    data, done, failed = checks.mended(record, judgement)
+    account.repairs += [quarantine.finding(record, repair) for repair in done]
+    account.warnings += [quarantine.finding(record, warning) for warning in failed]
+    found = measured(data)
+    if not done or found is None:
+        return
+    (width, height), figures = found
+    values: dict[str, str | bytes | int | float] = {
+        names.IMAGE_BYTES: data,
+        names.DECODE_ERROR: "",
+        names.REPAIRS: ",".join(repair.reason for repair in done),
+        names.WIDTH: width,
+        names.HEIGHT: height,
+        names.ASPECT_RATIO: width / height,
+        **figures.features(),
+    }
+    if any(repair.reason == checks.orientation.CHECK.name for repair in done):
+        values[names.ORIENTATION] = 1
+    _set(example, values)
+
+
+def _set(example: tf.train.Example, values: Mapping[str, str | bytes | int | float]) -> None:
+    for name, feature in make_example(values).features.feature.items():
+        example.features.feature[name].CopyFrom(feature)
 
 
 def metadata_of(example: tf.train.Example) -> tf.train.Example:
@@ -218,7 +271,8 @@ def filter_examples(
             files
             | "Write" >> beam.ParDo(_Write(settings, places), drops=beam.pvalue.AsDict(drops))
             | "Gather" >> beam.combiners.ToList()
-            | "Quarantine" >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested)
+            | "Quarantine"
+            >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested, settings)
         )
     summary = quarantine.read_summary(places.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
@@ -226,7 +280,11 @@ def filter_examples(
 
 
 def _write_quarantine(
-    accounts: list[_Account], uri: str, vocabulary: tuple[str, ...], ingested: dict[str, Any]
+    accounts: list[_Account],
+    uri: str,
+    vocabulary: tuple[str, ...],
+    ingested: dict[str, Any],
+    settings: Settings,
 ) -> None:
     kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
     for account in accounts:
@@ -241,4 +299,6 @@ def _write_quarantine(
         repairs=[repair for account in accounts for repair in account.repairs],
         warnings=[warning for account in accounts for warning in account.warnings],
         notes=ingested.get("notes", []),
+        reviews=[review for account in accounts for review in account.reviews],
+        unknown=sorted(set(settings.overrides).difference(*(a.overrides for a in accounts))),
     )

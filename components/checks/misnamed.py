@@ -21,7 +21,13 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
     suffix = pathlib.PurePosixPath(record.path).suffix.lower()
     if not suffix or suffix in _SUFFIXES.get(record.format, {suffix}):
         return None
-    return Verdict("misnamed", f"{suffix} holds {record.format}", "warn")
+    return Verdict(CHECK.name, f"{suffix} holds {record.format}")
 
 
-CHECK = Check("misnamed", judge, "rename the file; nothing has to be done", skippable=True)
+CHECK = Check(
+    "misnamed",
+    judge,
+    "rename the file; nothing has to be done",
+    severity="warn",
+    may_be=("warn", "reject", "ignore"),
+)

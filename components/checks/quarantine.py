@@ -4,6 +4,8 @@ Layout below the artifact's URI:
 
     manifest.jsonl   one line a rejected file (`Reject`)
     repaired.jsonl   one line a repaired file (`Finding`)
+    warnings.jsonl   one line a warning about a file that is kept (`Finding`)
+    reviewed.jsonl   one line a file that an override was met for (`Finding`)
     summary.json     counts (`write`)
     <reason>/…       the original bytes, named by content hash and file name
 """
@@ -23,8 +25,10 @@ from components.sources.ingest import SUMMARY_FILE as INGEST_SUMMARY
 
 MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
+WARNINGS = "warnings.jsonl"
+REVIEWED = "reviewed.jsonl"
 SUMMARY = "summary.json"
-_EXAMPLES_SHOWN = 20  # paths listed for a kind of warning
+_EXAMPLES_SHOWN = 20  # paths and details listed for a kind of warning; all are in `WARNINGS`
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 
 
@@ -45,12 +49,13 @@ class Reject:
 
 @dataclass(frozen=True)
 class Finding:
-    """A repair or a warning about a file that is kept."""
+    """A repair or a warning about a file that is kept, or an override that was met."""
 
     path: str
     image_hash: str
     reason: str
     detail: str
+    score: float = 0.0  # how bad, lower is worse; 0 where there are no degrees
 
 
 def reject(record: Record, reason: str, detail: str, override: str, kept_copy: str = "") -> Reject:
@@ -69,7 +74,8 @@ def reject(record: Record, reason: str, detail: str, override: str, kept_copy: s
 
 def finding(record: Record, verdict: Verdict) -> Finding:
     """What a check said of a record that stays."""
-    return Finding(record.path, record.image_hash, verdict.reason, verdict.detail)
+    score = round(verdict.score, 6)
+    return Finding(record.path, record.image_hash, verdict.reason, verdict.detail, score)
 
 
 def store(uri: str, record: Record, reason: str) -> str:
@@ -95,42 +101,61 @@ def write(
     repairs: Sequence[Finding],
     warnings: Sequence[Finding],
     notes: Sequence[Mapping[str, str]],
+    reviews: Sequence[Finding] = (),
+    unknown: Sequence[str] = (),
 ) -> None:
-    """Write manifest, repairs and summary, sorted by path: equal whatever the engine."""
+    """Write manifest, findings and summary, sorted by path: equal whatever the engine.
+
+    `reviews` are the overrides that were met, `unknown` the hashes of those that no file has.
+    """
     write_text(f"{uri}/{MANIFEST}", _lines(rejects))
-    write_text(f"{uri}/{REPAIRED}", _lines(repairs))
+    for name, findings in ((REPAIRED, repairs), (WARNINGS, warnings), (REVIEWED, reviews)):
+        write_text(f"{uri}/{name}", _lines(findings))
     summary = {
         "in": images,
         "kept": sum(sum(labels.values()) for labels in kept.values()),
         "rejected": len(rejects),
-        "repaired": len(repairs),
+        "repaired": len({repair.path for repair in repairs}),
+        "repaired_by": dict(sorted(collections.Counter(r.reason for r in repairs).items())),
         "by_reason": dict(sorted(collections.Counter(r.reason for r in rejects).items())),
         "by_split": {split: dict(sorted(labels.items())) for split, labels in kept.items()},
         "warnings": _grouped(warnings),
         "notes": _counted(notes),
+        "overrides": {
+            "applied": dict(sorted(collections.Counter(r.reason for r in reviews).items())),
+            "unknown": list(unknown),
+        },
     }
     write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
 
 
 def _lines(rows: Iterable[Reject | Finding]) -> str:
-    ordered = sorted(rows, key=lambda row: row.path)
+    ordered = sorted(rows, key=lambda row: (row.path, row.reason))
     return "".join(json.dumps(asdict(row)) + "\n" for row in ordered)
 
 
 def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Warnings by reason, with counts by detail and the first paths."""
+    """Warnings by reason, with counts by detail and the worst or first paths."""
     groups: dict[str, list[Finding]] = collections.defaultdict(list)
-    for warning in sorted(warnings, key=lambda found: found.path):
+    for warning in sorted(warnings, key=lambda found: (found.score, found.path)):
         groups[warning.reason].append(warning)
     return [
         {
             "reason": reason,
             "count": len(found),
-            "details": dict(sorted(collections.Counter(w.detail for w in found).items())),
+            "details": _details(found),
             "paths": [w.path for w in found[:_EXAMPLES_SHOWN]],
+            "image_hashes": [w.image_hash for w in found[:_EXAMPLES_SHOWN]],
         }
         for reason, found in sorted(groups.items())
     ]
+
+
+def _details(found: Sequence[Finding]) -> dict[str, int]:
+    """The first details with their counts; what is measured differs from file to file."""
+    counts = collections.Counter(warning.detail for warning in found)
+    shown = list(counts)[:_EXAMPLES_SHOWN]
+    return {detail: counts[detail] for detail in shown}
 
 
 def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:

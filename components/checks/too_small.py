@@ -15,4 +15,4 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
     )
 
 
-CHECK = Check("too_small", judge, "lower judge.min_side", skippable=True)
+CHECK = Check("too_small", judge, "lower judge.min_side", may_be=("reject", "warn", "ignore"))

@@ -158,8 +158,8 @@ def test_skipped_check_lets_the_picture_in(faulty, run):
 
 def test_unknown_skip_is_refused_before_any_work(tmp_path, beam_pipeline):
     places = Places(*([str(tmp_path)] * 4))
-    with pytest.raises(ConfigError, match=r"judge\.skip: blurry cannot be skipped"):
-        filter_examples(beam_pipeline(), places, Settings(skip=("blurry",)), ("a", "b"))
+    with pytest.raises(ConfigError, match=r"judge\.skip: decodable cannot be skipped"):
+        filter_examples(beam_pipeline(), places, Settings(skip=("decodable",)), ("a", "b"))
 
 
 def test_a_lost_image_is_a_defect(tmp_path):

@@ -1,0 +1,7 @@
+"""Too dark: even the brightest hundredth of the pixels shows little."""
+
+from __future__ import annotations
+
+from components.checks.quality.base import under
+
+CHECK = under("dark", lambda m: m.brightness_p99, 0.32, "luminance of the brightest 1 %")

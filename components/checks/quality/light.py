@@ -1,0 +1,7 @@
+"""Too light: all but the darkest twentieth of the pixels are white."""
+
+from __future__ import annotations
+
+from components.checks.quality.base import under
+
+CHECK = under("light", lambda m: 1 - m.brightness_p5, 0.05, "darkness of the darkest 5 %")
