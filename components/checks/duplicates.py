@@ -33,6 +33,7 @@ class Copy:
     path: str
     split: str
     label: str
+    group: str = ""  # what the source says belongs together; "" where it says nothing
 
 
 @dataclass(frozen=True)

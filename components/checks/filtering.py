@@ -18,16 +18,18 @@ import apache_beam as beam
 from components import checks
 from components.checks import duplicates, quarantine
 from components.checks.base import Record, Settings, Verdict
+from components.checks.near import groups, steps
+from components.checks.near.search import RADIUS
 from components.records import (
     ShardWriter,
     first,
+    raw,
     read_examples,
     shard_files,
     shard_path,
     text,
 )
-from components.sources.measuring import Measurements
-from components.sources.reading import decode_error, make_example, measured
+from components.sources.reading import decode_error, make_example
 from models import feature_names as names
 from models import progress
 
@@ -65,8 +67,6 @@ class _Account:
     rejects: list[quarantine.Reject] = field(default_factory=list)
     repairs: list[quarantine.Finding] = field(default_factory=list)
     warnings: list[quarantine.Finding] = field(default_factory=list)
-    reviews: list[quarantine.Finding] = field(default_factory=list)  # overrides that were met
-    overrides: set[str] = field(default_factory=set)  # their hashes, as in the file
 
     def keep(self, record: Record) -> None:
         labels = self.kept.setdefault(record.split, {})
@@ -75,7 +75,6 @@ class _Account:
 
 def to_record(example: tf.train.Example) -> Record:
     """The view of an Example that checks are asked about."""
-    figures = [first(example, name) for name in names.MEASURED]
     return Record(
         path=text(example, names.PATH),
         label=text(example, names.LABEL),
@@ -88,13 +87,11 @@ def to_record(example: tf.train.Example) -> Record:
         mode=text(example, names.MODE),
         byte_size=first(example, names.BYTE_SIZE, 0),
         frames=first(example, names.FRAMES, 1),
-        orientation=first(example, names.ORIENTATION, 1),
         read_error=text(example, names.READ_ERROR),
         decode_error=text(example, names.DECODE_ERROR),
         group=text(example, names.GROUP),
         problem=text(example, names.PROBLEM),
         data=first(example, names.IMAGE_BYTES, b""),
-        measured=None if None in figures else Measurements(*figures),
     )
 
 
@@ -111,17 +108,31 @@ def judge(record: Record, settings: Settings) -> checks.Judgement:
 
 
 class _Candidates(beam.DoFn):
-    """First pass: (content hash, copy) of every record that no check rejects."""
+    """First pass: (content hash, copy) of every record that no check rejects.
 
-    def __init__(self, settings: Settings) -> None:
+    On the tag ``rows``, what the search for near-duplicates needs of their pictures.
+    """
+
+    ROWS = "rows"
+
+    def __init__(self, settings: Settings, near: bool) -> None:
         self._settings = settings
+        self._near = near
 
-    def process(self, file: _File) -> Iterator[tuple[str, duplicates.Copy]]:
+    def process(self, file: _File) -> Iterator[Any]:
+        rows: list[bytes] = []
         for example in read_examples(file.path):
-            record = checks.reviewed(to_record(example), self._settings)
-            if judge(record, self._settings).reject is None:
-                copy = duplicates.Copy(record.path, record.split, record.label)
-                yield record.image_hash, copy
+            record = to_record(example)
+            if judge(record, self._settings).reject is not None:
+                continue
+            copy = duplicates.Copy(record.path, record.split, record.label, record.group)
+            yield record.image_hash, copy
+            if self._near:
+                rows.append(steps.row(record.image_hash, record.data))
+            if len(rows) == steps.PICTURES_AT_ONCE:
+                yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
+                rows.clear()
+        yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
 
 
 def _drops(group: tuple[str, Iterable[duplicates.Copy]]) -> list[tuple[bytes, duplicates.Drop]]:
@@ -136,7 +147,12 @@ class _Write(beam.DoFn):
         self._settings = settings
         self._places = places
 
-    def process(self, file: _File, drops: Mapping[bytes, duplicates.Drop]) -> Iterator[_Account]:
+    def process(
+        self,
+        file: _File,
+        drops: Mapping[bytes, duplicates.Drop],
+        near: Mapping[bytes, groups.Ruling],
+    ) -> Iterator[_Account]:
         account = _Account()
         paths = {
             key: shard_path(uri, file.split, file.number, file.of)
@@ -145,54 +161,44 @@ class _Write(beam.DoFn):
         with ShardWriter(paths) as writer:
             for example in read_examples(file.path):
                 account.read += 1
-                self._one(example, drops, writer, account)
+                path = raw(example, names.PATH)
+                self._one(example, drops.get(path), near.get(path), writer, account)
                 progress.advance(1, "images")
         yield account
 
     def _one(
         self,
         example: tf.train.Example,
-        drops: Mapping[bytes, duplicates.Drop],
+        drop: duplicates.Drop | None,
+        near: groups.Ruling | None,
         writer: ShardWriter,
         account: _Account,
     ) -> None:
-        record = checks.reviewed(to_record(example), self._settings)
+        record = to_record(example)
         judgement = judge(record, self._settings)
-        self._review(example, record, judgement, account)
-        reject = self._reject(record, judgement, drops.get(os.fsencode(record.path)))
+        reject = self._reject(record, judgement, drop, near)
         if reject is not None:
             stored = quarantine.store(self._places.quarantine, record, reject.reason)
             account.rejects.append(dataclasses.replace(reject, stored=stored))
             return
-        _repair(example, record, judgement, account)
+        if judgement.repair is not None and judgement.repair.data is not None:
+            _replace(example, names.IMAGE_BYTES, judgement.repair.data)
+            _replace(example, names.DECODE_ERROR, b"")
+            account.repairs.append(quarantine.finding(record, judgement.repair))
         account.warnings += [quarantine.finding(record, warn) for warn in judgement.warnings]
+        if near is not None:
+            verdict = Verdict(near.reason, near.detail, "warn")
+            account.warnings.append(quarantine.finding(record, verdict))
         account.keep(record)
         writer.write(_KEPT, example)
         writer.write(_METADATA, metadata_of(example))
 
-    def _review(
+    def _reject(
         self,
-        example: tf.train.Example,
         record: Record,
         judgement: checks.Judgement,
-        account: _Account,
-    ) -> None:
-        """Account for what people decided about this picture; write the label they gave it."""
-        override = checks.override_of(record, self._settings)
-        if override is None:
-            return
-        account.overrides.add(override.image_hash)
-        detail = ""
-        if override.verdict == "relabel":
-            detail = f"{text(example, names.LABEL) or 'no label'} → {record.label}"
-            _set(example, {names.LABEL: record.label, names.LABEL_INDEX: record.label_index})
-        if override.verdict != "reject" and judgement.reject is not None:
-            detail = f"stays rejected: {judgement.reject.reason}, {judgement.reject.detail}"
-        verdict = Verdict(override.verdict, detail)
-        account.reviews.append(quarantine.finding(record, verdict))
-
-    def _reject(
-        self, record: Record, judgement: checks.Judgement, drop: duplicates.Drop | None
+        drop: duplicates.Drop | None,
+        near: groups.Ruling | None,
     ) -> quarantine.Reject | None:
         if judgement.reject is not None:
             verdict = judgement.reject
@@ -200,39 +206,14 @@ class _Write(beam.DoFn):
         if drop is not None:
             override = duplicates.OVERRIDES[drop.reason]
             return quarantine.reject(record, drop.reason, drop.detail, override, drop.kept_copy)
+        if near is not None and near.severity == "reject":
+            override = groups.OVERRIDES[near.reason]
+            return quarantine.reject(record, near.reason, near.detail, override, near.other)
         return None
 
 
-def _repair(
-    example: tf.train.Example, record: Record, judgement: checks.Judgement, account: _Account
-) -> None:
-    """Put the mended bytes into the example, and what they measure; what failed is a warning."""
-    if not judgement.repairs:
-        return
-    data, done, failed = checks.mended(record, judgement)
-    account.repairs += [quarantine.finding(record, repair) for repair in done]
-    account.warnings += [quarantine.finding(record, warning) for warning in failed]
-    found = measured(data)
-    if not done or found is None:
-        return
-    (width, height), figures = found
-    values: dict[str, str | bytes | int | float] = {
-        names.IMAGE_BYTES: data,
-        names.DECODE_ERROR: "",
-        names.REPAIRS: ",".join(repair.reason for repair in done),
-        names.WIDTH: width,
-        names.HEIGHT: height,
-        names.ASPECT_RATIO: width / height,
-        **figures.features(),
-    }
-    if any(repair.reason == checks.orientation.CHECK.name for repair in done):
-        values[names.ORIENTATION] = 1
-    _set(example, values)
-
-
-def _set(example: tf.train.Example, values: Mapping[str, str | bytes | int | float]) -> None:
-    for name, feature in make_example(values).features.feature.items():
-        example.features.feature[name].CopyFrom(feature)
+def _replace(example: tf.train.Example, name: str, value: bytes) -> None:
+    example.features.feature[name].bytes_list.value[:] = [value]
 
 
 def metadata_of(example: tf.train.Example) -> tf.train.Example:
@@ -250,9 +231,15 @@ def _files(uri: str) -> list[_File]:
 
 
 def filter_examples(
-    pipeline: beam.Pipeline, places: Places, settings: Settings, vocabulary: tuple[str, ...]
+    pipeline: beam.Pipeline,
+    places: Places,
+    settings: Settings,
+    vocabulary: tuple[str, ...],
+    near_radius: int = RADIUS,
 ) -> dict[str, Any]:
     """Judge every record of `places.examples`; returns the quarantine's summary.
+
+    `near_radius`: bits in which near-duplicates may differ; 0 looks for none.
 
     Raises RuntimeError when records in are not records kept plus rejected: a defect, never data.
     """
@@ -261,30 +248,39 @@ def filter_examples(
     progress.total(ingested.get("images", 0), "images")
     with pipeline as root:
         files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
-        drops = (
-            files
-            | "Judge" >> beam.ParDo(_Candidates(settings))
-            | "By content" >> beam.GroupByKey()
-            | "Resolve" >> beam.FlatMap(_drops)
+        judged = files | "Judge" >> beam.ParDo(_Candidates(settings, near_radius > 0)).with_outputs(
+            _Candidates.ROWS, main="copies"
+        )
+        by_content = judged.copies | "By content" >> beam.GroupByKey()
+        drops = by_content | "Resolve" >> beam.FlatMap(_drops)
+        near = (by_content, judged[_Candidates.ROWS]) | "Near" >> steps.NearDuplicates(
+            places.quarantine, _near_settings(near_radius, settings)
         )
         (
             files
-            | "Write" >> beam.ParDo(_Write(settings, places), drops=beam.pvalue.AsDict(drops))
+            | "Write"
+            >> beam.ParDo(
+                _Write(settings, places),
+                drops=beam.pvalue.AsDict(drops),
+                near=beam.pvalue.AsDict(near),
+            )
             | "Gather" >> beam.combiners.ToList()
-            | "Quarantine"
-            >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested, settings)
+            | "Quarantine" >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested)
         )
     summary = quarantine.read_summary(places.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
     return summary
 
 
+def _near_settings(radius: int, settings: Settings) -> steps.NearSettings:
+    """What people set for near-duplicates, of what they set for all checks."""
+    overrides, severity = getattr(settings, "overrides", {}), getattr(settings, "severity", {})
+    accepted = [key for key, override in overrides.items() if override.verdict == "accept"]
+    return steps.NearSettings(radius, dict(severity), tuple(accepted))
+
+
 def _write_quarantine(
-    accounts: list[_Account],
-    uri: str,
-    vocabulary: tuple[str, ...],
-    ingested: dict[str, Any],
-    settings: Settings,
+    accounts: list[_Account], uri: str, vocabulary: tuple[str, ...], ingested: dict[str, Any]
 ) -> None:
     kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
     for account in accounts:
@@ -299,6 +295,4 @@ def _write_quarantine(
         repairs=[repair for account in accounts for repair in account.repairs],
         warnings=[warning for account in accounts for warning in account.warnings],
         notes=ingested.get("notes", []),
-        reviews=[review for account in accounts for review in account.reviews],
-        unknown=sorted(set(settings.overrides).difference(*(a.overrides for a in accounts))),
     )

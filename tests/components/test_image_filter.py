@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from components.checks import quarantine
 from components.checks.base import Settings
 from components.checks.filtering import Places, filter_examples
+from components.checks.near import steps
 from components.records import read_examples, shard_files, text
 from components.sources import open_source
 from components.sources.ingest import IngestSettings, ingest
@@ -21,14 +25,16 @@ from models.errors import ConfigError
 class Run:
     """Ingest and filter of one folder."""
 
-    def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
+    def __init__(
+        self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=(), **options
+    ):
         scan = open_source(str(photos)).scan()
         plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
         ingest(beam_pipeline(), f"{root}/examples", plan)
         places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
         self.root = root
         self.summary = filter_examples(
-            beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary
+            beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary, **options
         )
         lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
@@ -158,8 +164,8 @@ def test_skipped_check_lets_the_picture_in(faulty, run):
 
 def test_unknown_skip_is_refused_before_any_work(tmp_path, beam_pipeline):
     places = Places(*([str(tmp_path)] * 4))
-    with pytest.raises(ConfigError, match=r"judge\.skip: decodable cannot be skipped"):
-        filter_examples(beam_pipeline(), places, Settings(skip=("decodable",)), ("a", "b"))
+    with pytest.raises(ConfigError, match=r"judge\.skip: blurry cannot be skipped"):
+        filter_examples(beam_pipeline(), places, Settings(skip=("blurry",)), ("a", "b"))
 
 
 def test_a_lost_image_is_a_defect(tmp_path):
@@ -176,7 +182,7 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
         place = folder / "ab"[index % 2] / path.rpartition("/")[2]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(shared_data.parent / "data" / path)
-    done = run(folder, settings=Settings(min_side=1, skip=("animated",)))
+    done = run(folder, settings=Settings(min_side=1, skip=("animated",)), near_radius=0)
     serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
     repairs = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()
     repaired = {json.loads(line)["path"][2:] for line in repairs}
@@ -201,3 +207,87 @@ def test_a_dead_link_is_rejected_by_name(photos, run):
     (reject,) = run(folder).rejects.values()
     assert (reject["path"], reject["reason"], reject["stored"]) == ("a/gone.jpg", "unreadable", "")
     assert reject["detail"] == "No such file or directory"
+
+
+@pytest.fixture
+def scene():
+    """A function (seed, quality, size) → JPEG of smooth shapes; every seed another picture."""
+
+    def make(seed, quality=90, size=(96, 80)):
+        rng = np.random.default_rng(seed)
+        layers = [
+            np.asarray(
+                Image.fromarray(rng.random((n, n), np.float32)).resize(
+                    size, Image.Resampling.BICUBIC
+                )
+            )
+            for n in (4, 8, 16)
+        ]
+        out = io.BytesIO()
+        pixels = (np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)
+        Image.fromarray(pixels).convert("RGB").save(out, "JPEG", quality=quality)
+        return out.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def leaking(photos, scene):
+    """Given splits with a training picture saved again in test, and more near copies."""
+    return photos(
+        {
+            **{
+                f"{split}/{label}": 3 for split in ("train", "validation", "test") for label in "ab"
+            },
+            "train/a/leak.jpg": scene(1),
+            "test/a/shown.jpg": scene(1, quality=60),
+            "train/a/one.jpg": scene(2),
+            "train/a/two.jpg": scene(2, quality=60),
+            "train/a/owl.jpg": scene(3),
+            "train/b/owl.jpg": scene(3, quality=60),
+            "train/b/half.jpg": scene(4),
+            "train/b/whole.jpg": scene(4, size=(192, 160)),
+            "train/b/same.jpg": scene(4),
+        }
+    )
+
+
+def test_training_copies_of_held_out_pictures_go_and_other_copies_are_named(leaking, run):
+    done = run(leaking)
+    assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
+        "train/a/leak.jpg": "near_duplicate_across_splits",
+        "train/b/same.jpg": "duplicate",
+    }
+    leak = done.rejects["train/a/leak.jpg"]
+    assert leak["kept_copy"] == "test/a/shown.jpg" and "which is in test" in leak["detail"]
+    assert "data.group_pattern" in leak["override"]
+    assert (done.root / "q" / leak["stored"]).read_bytes() == (
+        leaking / "train/a/leak.jpg"
+    ).read_bytes()
+    warnings = {found["reason"]: found["paths"] for found in done.summary["warnings"]}
+    assert warnings == {
+        "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
+        "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
+    }
+    lines = (done.root / "q" / steps.FILE).read_text().splitlines()
+    listed = [[m["path"] for m in json.loads(line)["members"]] for line in lines]
+    assert listed == [
+        ["test/a/shown.jpg", "train/a/leak.jpg"],
+        ["train/a/one.jpg", "train/a/two.jpg"],
+        ["train/a/owl.jpg", "train/b/owl.jpg"],
+        ["train/b/half.jpg", "train/b/whole.jpg"],
+    ]
+
+
+def test_near_duplicates_are_the_same_whatever_the_engine_and_the_shards(leaking, run):
+    one = run(leaking)
+    flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
+    other = run(leaking, name="other", shard_size=2, flags=flags)
+    assert one.summary == other.summary and one.rejects == other.rejects
+    assert (one.root / "q" / steps.FILE).read_text() == (other.root / "q" / steps.FILE).read_text()
+
+
+def test_a_radius_of_none_looks_for_none(leaking, run):
+    done = run(leaking, near_radius=0)
+    assert set(done.rejects) == {"train/b/same.jpg"} and done.summary["warnings"] == []
+    assert (done.root / "q" / steps.FILE).read_text() == ""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.checks.base import Severity
 from components.checks.near.hashing import BITS, PictureHash
 from components.checks.near.search import Words, distances, words
 from models import feature_names as names
@@ -22,7 +21,7 @@ NEAR = "near_duplicate"
 ACROSS_SPLITS = "near_duplicate_across_splits"
 LABEL_CONFLICT = "near_duplicate_label_conflict"
 
-SEVERITIES: dict[str, Severity] = {NEAR: "warn", ACROSS_SPLITS: "reject", LABEL_CONFLICT: "warn"}
+SEVERITIES = {NEAR: "warn", ACROSS_SPLITS: "reject", LABEL_CONFLICT: "warn"}
 
 #: What to do when a rejected copy is wanted after all, by reason.
 OVERRIDES = {
@@ -54,13 +53,13 @@ class Ruling:
 
     path: str
     reason: str
-    severity: Severity
+    severity: str  # "reject" or "warn"
     detail: str
     other: str
 
 
 def resolve(
-    members: Iterable[Member], radius: int, severities: Mapping[str, Severity] | None = None
+    members: Iterable[Member], radius: int, severities: Mapping[str, str] | None = None
 ) -> list[Ruling]:
     """At most one ruling a picture, in path order; the same whatever the order of `members`."""
     levels = {**SEVERITIES, **(severities or {})}
@@ -109,7 +108,7 @@ class _Near:
 
 
 def _leak(
-    near: _Near, place: int, levels: Mapping[str, Severity], gone: Collection[str]
+    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Ruling | None:
     """Training pictures near one of validation or test; of validation near test, a warning."""
     member = near.members[place]
@@ -127,7 +126,7 @@ def _leak(
 
 
 def _conflict(
-    near: _Near, place: int, levels: Mapping[str, Severity], gone: Collection[str]
+    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Ruling | None:
     """Another label on a picture like this one."""
     member = near.members[place]
@@ -145,7 +144,7 @@ def _conflict(
 
 
 def _copy(
-    near: _Near, place: int, levels: Mapping[str, Severity], gone: Collection[str]
+    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Ruling | None:
     """A picture like an earlier one of the same split; what the source groups is expected."""
     member = near.members[place]
