@@ -34,6 +34,7 @@ def Baseline(
     version: Parameter[int],
     digest: Parameter[str],
     vocabulary: Parameter[str],
+    split_key: Parameter[str],
 ) -> None:
     """Copy what the last blessed run left beside its model.
 
@@ -45,14 +46,20 @@ def Baseline(
       version: number of the baseline version, 0 for none.
       digest: its content address; a changed version invalidates the cached copy.
       vocabulary: JSON list of this run's classes; another vocabulary counts as no baseline.
+      split_key: address of how images are divided; a model that was trained on what is now
+        validation would be flattered, so another division counts as no baseline too.
     """
     state = {"version": version, "digest": digest, "compared": False, "why": ""}
     found = _find(Path(push_directory), version)
     if found is None:
-        state["why"] = "no earlier blessed model"
+        state["why"] = "no earlier blessed model of another run"
     elif found.vocabulary != _classes(vocabulary):
         state["why"] = (
             f"version {version} knows other classes ({', '.join(found.vocabulary)}): not comparable"
+        )
+    elif found.manifest.get("split_key") != split_key:
+        state["why"] = (
+            f"version {version} was trained on another division of the images: not comparable"
         )
     else:
         state["compared"] = True

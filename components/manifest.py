@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from typing import Any
 MANIFEST = "manifest.json"
 #: Beside the SavedModel in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"
+#: Of the export; says what the model is where two exports of it differ in their bytes.
+MODEL_DIGEST = "assets.extra/model_digest.json"
+#: Differ between exports without any meaning for what is served.
+_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
 _CHUNK = 1 << 20  # bytes
 
 
@@ -40,6 +44,14 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Address of the model that `files` (as of `describe`) hold."""
+    if MODEL_DIGEST in files:
+        return str(files[MODEL_DIGEST]["sha256"])
+    kept = [(n, files[n]["sha256"]) for n in sorted(files) if not n.startswith(_INCIDENTAL)]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Version:
     """One pushed version."""
@@ -59,6 +71,16 @@ class Version:
         return list(self.manifest.get("vocabulary", []))
 
     @property
+    def identity(self) -> str:
+        """Address of the model, the same under every number it is published."""
+        return identity(self.manifest["files"])
+
+    @property
+    def withdrawn(self) -> list[str]:
+        """Models taken back by a rollback; they are neither pushed again nor compared with."""
+        return list(self.manifest.get("withdrawn", []))
+
+    @property
     def digest(self) -> str:
         """Address of the version: number and content."""
         text = json.dumps([self.number, self.manifest.get("files", {})], sort_keys=True)
@@ -66,10 +88,11 @@ class Version:
 
 
 def version_numbers(base: Path) -> list[int]:
-    """Numbers of all integer-named directories below `base`, ascending."""
+    """Numbers of all directories below `base` that are named as we name them, ascending."""
     if not base.is_dir():
         return []
-    return sorted(int(child.name) for child in base.iterdir() if child.name.isdecimal())
+    names = [child.name for child in base.iterdir() if child.name.isdecimal()]
+    return sorted(int(name) for name in names if str(int(name)) == name)
 
 
 def versions(base: Path) -> Iterator[Version]:
@@ -97,7 +120,10 @@ def latest(base: Path) -> Version | None:
 def baseline_for(base: Path, run_key: str) -> Version | None:
     """The version a run with `run_key` is compared with.
 
-    It is the newest one that another run made: a run repeated without changes then meets the
-    same baseline as the first time, and its cached evaluation stays right.
+    It is the newest one that another run made and that was not withdrawn: a run repeated without
+    changes then meets the same baseline as the first time, and its cached evaluation stays right.
     """
-    return next((v for v in versions(base) if v.run_key != run_key), None)
+    newest = latest(base)
+    withdrawn = set(newest.withdrawn) if newest else set()
+    others = (v for v in versions(base) if v.run_key != run_key and v.identity not in withdrawn)
+    return next(others, None)

@@ -23,8 +23,6 @@ from tfx.utils import path_utils
 from components import blessings, manifest, records, versions
 
 PUSH = "push.json"
-#: Differ between two exports of the same model, without any meaning for what is served.
-_INCIDENTAL = ("fingerprint.pb", f"{manifest.PROVENANCE}/")
 
 
 @component
@@ -91,36 +89,32 @@ def push(
       keep: versions that stay.
 
     Returns:
-      ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``.
+      ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``; a model that
+      a rollback took back is refused by "rollback".
 
     Raises:
       ResourceError: the directory cannot be written; nothing was changed.
     """
     refused = [name for name, passed in gates.items() if not passed]
+    identity = manifest.identity(manifest.describe(model))
+    newest = manifest.latest(base)
+    if newest is not None and identity in newest.withdrawn:
+        refused.append("rollback")
     if refused:
         return {"status": "refused", "version": None, "path": None, "refused_by": refused}
-    current = manifest.latest(base)
-    status = "unchanged"
-    if current is None or not _same(current, model):
-        sources = {"": model}
-        sources |= {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
-        current = versions.publish(base, sources, facts)
-        versions.remove_old(base, keep)
-        status = "pushed"
+    sources = {"": model}
+    sources |= {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
+    published = versions.publish(
+        base,
+        sources,
+        {**facts, "withdrawn": newest.withdrawn if newest else []},
+        keep,
+        unless=lambda found: found is not None and found.identity == identity,
+    )
+    current = published or manifest.latest(base)
     return {
-        "status": status,
-        "version": str(current.number),
-        "path": str(current.path),
+        "status": "pushed" if published else "unchanged",
+        "version": str(current.number) if current else None,
+        "path": str(current.path) if current else None,
         "refused_by": [],
     }
-
-
-def _same(version: manifest.Version, model: Path) -> bool:
-    def essence(files: dict[str, dict[str, Any]]) -> dict[str, str]:
-        return {
-            name: entry["sha256"]
-            for name, entry in files.items()
-            if not name.startswith(_INCIDENTAL)
-        }
-
-    return essence(version.manifest["files"]) == essence(manifest.describe(model))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
@@ -130,6 +130,7 @@ def ServingValidator(
     model: InputArtifact[Model],
     model_run: InputArtifact[ModelRun],
     blessing: OutputArtifact[InfraBlessing],
+    code: Parameter[str],
 ) -> None:
     """Bless an export that serves.
 
@@ -137,6 +138,7 @@ def ServingValidator(
       model: the Trainer's export.
       model_run: holds the trained model's own answers.
       blessing: INFRA_BLESSED or INFRA_NOT_BLESSED and ``validation.json``.
+      code: address of the serving code, for the cache alone.
     """
     images, expected = parity_samples(model_run.uri)
     checks = validate(path_utils.serving_model_path(model.uri), images, expected)

@@ -1,26 +1,34 @@
 """Publishing a version directory so that no reader ever sees half of one.
 
 Written beside, synced, renamed: a polling server sees a version whole or not at all, whatever
-kills the writer. Numbers only grow, also over deleted versions. The Pusher and ``imgpipe
-rollback`` share this; neither TFX nor TensorFlow is needed.
+kills the writer. Numbers only grow, also over deleted versions. Publishers of one folder take
+turns. The Pusher and ``imgpipe rollback`` share this; neither TFX nor TensorFlow is needed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from components import manifest
 from models.errors import ResourceError
 
+_log = logging.getLogger(__name__)
 _TEMPORARY = ".tmp-"  # not an integer: invisible to every TensorFlow Serving
 _LAST = ".last-version"
+_LOCK = ".lock"
+_LOCK_SECONDS = 120.0  # another publisher needs a second or two
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def _sync(path: Path) -> None:
@@ -55,34 +63,69 @@ def next_number(base: Path) -> int:
     return max([last, *manifest.version_numbers(base)]) + 1
 
 
-def publish(base: Path, sources: Mapping[str, Path], facts: Mapping[str, Any]) -> manifest.Version:
+@contextlib.contextmanager
+def turn(base: Path) -> Iterator[None]:
+    """Be the only publisher in `base`; freed by the system if the process dies.
+
+    Raises:
+      ResourceError: the folder cannot be written, or another publisher does not finish.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(base / _LOCK)
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except filelock.Timeout:
+        raise ResourceError(
+            f"another publisher has been working in {base} for {_LOCK_SECONDS:.0f} s. "
+            "Wait for it and run again."
+        ) from None
+    except OSError as error:
+        raise _failed(base, error) from error
+    with lock:
+        yield
+
+
+def publish(
+    base: Path,
+    sources: Mapping[str, Path],
+    facts: Mapping[str, Any],
+    keep: int | None = None,
+    unless: Callable[[manifest.Version | None], bool] = lambda newest: False,
+) -> manifest.Version | None:
     """Publish a new version.
 
     Args:
       base: serving base path; created when absent.
       sources: trees to copy, by place below the version directory ("" for its root).
       facts: what the manifest says beside number and files.
+      keep: how many versions stay, the oldest go; None keeps all.
+      unless: asked, with the newest version, when it is our turn; True publishes nothing.
 
     Returns:
-      The version as a reader finds it.
+      The version as a reader finds it; None when `unless` said so.
 
     Raises:
       ResourceError: the disk is full or the directory cannot be written; nothing is left behind
         and what was served before is untouched.
     """
+    with turn(base):
+        _remove_leftovers(base)
+        if unless(manifest.latest(base)):
+            return None
+        version = _publish(base, sources, facts)
+        if keep is not None:
+            _remove_old(base, keep)
+        return version
+
+
+def _publish(base: Path, sources: Mapping[str, Path], facts: Mapping[str, Any]) -> manifest.Version:
     staging = base / f"{_TEMPORARY}{uuid.uuid4().hex}"
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(base)
         staging.mkdir()
         _copy(sources, staging)
         number = next_number(base)
-        described = {
-            "schema": 1,
-            "version": number,
-            **facts,
-            "files": manifest.describe(staging),
-        }
+        files = manifest.describe(staging)
+        described = {"schema": 1, "version": number, **facts, "files": files}
         _write_synced(staging / manifest.MANIFEST, json.dumps(described, indent=1, sort_keys=True))
         _sync(staging)
         _write_synced(base / f"{_TEMPORARY}last", str(number))
@@ -91,12 +134,24 @@ def publish(base: Path, sources: Mapping[str, Path], facts: Mapping[str, Any]) -
         _sync(base)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
-        why = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
-        raise ResourceError(
-            f"could not publish a version in {base}: {why}. Nothing was changed there; free space "
-            "or choose another push.directory and run again."
-        ) from error
+        raise _failed(base, error) from error
     return manifest.Version(number, base / str(number), described)
+
+
+def _failed(base: Path, error: OSError) -> ResourceError:
+    return ResourceError(
+        f"could not publish a version in {base}: {_why(error)}. Nothing was changed there; free "
+        "space or choose another push.directory and run again."
+    )
+
+
+def _why(error: OSError) -> str:
+    """What the system said; `shutil.Error` hides it in a list of (source, target, text)."""
+    text = str(error.strerror or error)
+    if isinstance(error, shutil.Error) and error.args and error.args[0]:
+        text = str(error.args[0][0][-1])
+    full = error.errno in _FULL or any(os.strerror(number) in text for number in _FULL)
+    return f"the disk is full ({text})" if full else text
 
 
 def _write_synced(path: Path, text: str) -> None:
@@ -106,17 +161,18 @@ def _write_synced(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def remove_leftovers(base: Path) -> None:
-    """Remove what a killed publisher left; the caller holds the run's lock."""
+def _remove_leftovers(base: Path) -> None:
+    """Remove what a killed publisher left; it is our turn, so nobody else's is there."""
     for path in base.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
-def remove_old(base: Path, keep: int) -> list[int]:
+def _remove_old(base: Path, keep: int) -> None:
     """Remove all but the newest `keep` versions; each vanishes at once, by a rename."""
-    removed = manifest.version_numbers(base)[:-keep]
-    for number in removed:
+    for number in manifest.version_numbers(base)[:-keep]:
         hidden = base / f"{_TEMPORARY}old-{number}"
-        (base / str(number)).rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
-    return removed
+        try:
+            (base / str(number)).rename(hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
+        except OSError as error:  # what was published stays published
+            _log.warning("could not remove version %d of %s: %s", number, base, error)

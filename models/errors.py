@@ -19,12 +19,6 @@ class ConfigError(ImgpipeError):
     exit_code = 2
 
 
-class NotBlessed(ImgpipeError):
-    """The run finished, the model did not pass its gate."""
-
-    exit_code = 3
-
-
 class DataRefused(ImgpipeError):
     """DataGate stopped the run: anomalies, too few images of a class, too many rejects."""
 

@@ -7,10 +7,12 @@ TensorFlow Serving runs it (tensorflow/serving#2250).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from models import feature_names as names
 from models import preprocess
@@ -20,6 +22,7 @@ from models.signatures import SERVING_DEFAULT, signatures
 if TYPE_CHECKING:
     from tensorflow_serving.apis import prediction_log_pb2
 
+DIGEST_FILE: Final = "model_digest.json"  # in assets.extra/: what the model is, whatever its bytes
 VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: class names in label order, one a line
 WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: the name TF Serving reads
 
@@ -58,6 +61,26 @@ def export(
         archive.write_out(directory, verbose=False)
     small = [_shrunk(image, classifier.image_size) for image in warmup_images]
     write_warmup(classifier.network.name, small or [_grey(classifier.image_size)], directory)
+
+
+def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
+    """Write assets.extra/model_digest.json: the address of weights, classes and `facts`.
+
+    Two exports of the same model differ in their bytes (Keras writes variables in an order of its
+    own), so whoever asks whether a model is new compares this.
+    """
+    import tensorflow as tf
+
+    digest = hashlib.sha256()
+    for weight in classifier.network.get_weights():
+        digest.update(repr((weight.shape, str(weight.dtype))).encode())
+        digest.update(weight.tobytes())
+    described = {"vocabulary": list(classifier.vocabulary), "image_size": classifier.image_size}
+    digest.update(json.dumps({**described, **facts}, sort_keys=True).encode())
+    folder = f"{directory.rstrip('/')}/assets.extra"
+    tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(f"{folder}/{DIGEST_FILE}", "w") as file:
+        file.write(json.dumps({"sha256": digest.hexdigest(), **described, **facts}, indent=1))
 
 
 def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> None:

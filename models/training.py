@@ -17,7 +17,7 @@ from models import feature_names as names
 from models.bank import read_split
 from models.classifier import Classifier, build_classifier
 from models.errors import ConfigError
-from models.export import export
+from models.export import export, write_digest
 from models.fitting import fit_head
 from models.settings import ModelSettings, check_vocabulary
 
@@ -97,6 +97,12 @@ def run_fn(fn_args: Any) -> None:
         fn_args.serving_model_dir,
         top_k=config.top_k,
         warmup_images=images[: config.warmup_images],
+    )
+    write_digest(
+        classifier,
+        fn_args.serving_model_dir,
+        top_k=config.top_k,
+        source=str(fn_args.custom_config.get("source_hash", "")),
     )
 
 

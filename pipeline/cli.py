@@ -181,9 +181,6 @@ def main() -> None:
     except ImgpipeError as error:
         errors.print(f"[bold red]imgpipe:[/] {_plain(error)}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        errors.print("imgpipe: interrupted; a new run takes up what is done.")
-        sys.exit(130)
 
 
 def _plain(error: ImgpipeError) -> str:

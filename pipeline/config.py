@@ -12,10 +12,11 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from components.checks import CHOICES, THRESHOLDS
 from models.errors import ConfigError
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
@@ -103,8 +104,40 @@ class Split(Section):
         return self
 
 
+if TYPE_CHECKING:
+
+    class Severities(Section):
+        """What a finding leads to; one key a check."""
+
+    class Thresholds(Section):
+        """What a measurement is compared with; one key a check."""
+
+else:  # the checks' own table, so that a new check needs no line here
+    Severities = create_model(
+        "Severities",
+        __base__=Section,
+        __doc__="What a finding leads to: reject, repair, warn or ignore.",
+        **{
+            name: (
+                Literal[choice.may_be],
+                Field(choice.usual, description=f"{choice.about} ({', '.join(choice.may_be)})."),
+            )
+            for name, choice in CHOICES.items()
+        },
+    )
+    Thresholds = create_model(
+        "Thresholds",
+        __base__=Section,
+        __doc__="What a check compares its measurement with.",
+        **{
+            name: (float, Field(usual, ge=0, description=f"{about[:1].upper()}{about[1:]}."))
+            for name, (usual, about) in THRESHOLDS.items()
+        },
+    )
+
+
 class Judge(Section):
-    """What ImageFilter rejects."""
+    """What ImageFilter rejects, repairs and warns of."""
 
     min_side: int = Field(16, ge=1, description="Pixels; an image with a shorter side is rejected.")
     pixel_limit: int = Field(
@@ -112,7 +145,20 @@ class Judge(Section):
         ge=1,
         description="Pixels (width x height); read from the header, before anything is decoded.",
     )
-    skip: tuple[str, ...] = Field((), description='Checks that are not asked, such as "animated".')
+    skip: tuple[str, ...] = Field(
+        (), description="Checks that are not asked; the same as to ignore them, by name."
+    )
+    overrides: str = Field(
+        "",
+        description="File of decisions about single pictures (accept, reject, relabel) by content "
+        "hash; imgpipe quarantine accept adds to it. Empty: none.",
+    )
+    store: str = Field(
+        "",
+        description="Where what is known of a file's content survives runs; empty: <out>/judge.",
+    )
+    severity: Severities = Severities()
+    threshold: Thresholds = Thresholds()
 
 
 class Gate(Section):
@@ -247,12 +293,29 @@ class Config(Section):
         return Path(given).expanduser().absolute() if given else self.out / "bank"
 
     @property
+    def judge_store(self) -> Path:
+        """Absolute folder of what is known of files by their content."""
+        given = self.judge.store
+        return Path(given).expanduser().absolute() if given else self.out / "judge"
+
+    @property
+    def overrides_file(self) -> Path | None:
+        """Absolute path of the file of overrides, None for none."""
+        given = self.judge.overrides
+        return Path(given).expanduser().absolute() if given else None
+
+    @property
     def schema_file(self) -> Path:
         """Absolute path of the accepted schema, whether or not it exists yet."""
         given = self.gate.schema_file
         if given:
             return Path(given).expanduser().absolute()
         return self.out / "schema" / "schema.pbtxt"
+
+    @property
+    def decision_file(self) -> Path:
+        """Copy of DataGate's decision; TFX removes the outputs of a component that raised."""
+        return self.out / "gate.json"
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
@@ -338,7 +401,7 @@ def build(
 
 
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
-    """Read a TOML file. A relative ``data.source`` is taken from the folder of the file.
+    """Read a TOML file. Relative ``data.source`` and ``judge.overrides`` start at its folder.
 
     Raises:
       ConfigError: the file is missing, is not TOML or does not validate.
@@ -352,8 +415,14 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
     source = tree.get("data", {}).get("source") if isinstance(tree.get("data"), dict) else None
-    if isinstance(source, str) and source and ":" not in source and not Path(source).is_absolute():
+    if isinstance(source, str) and source.startswith("~"):
+        tree["data"]["source"] = str(Path(source).expanduser())
+    elif isinstance(source, str) and source and ":" not in source:
         tree["data"]["source"] = str((path.absolute().parent / source).resolve())
+    judge = tree.get("judge")
+    overrides = judge.get("overrides") if isinstance(judge, dict) else None
+    if isinstance(overrides, str) and overrides:
+        tree["judge"]["overrides"] = str(path.absolute().parent / Path(overrides).expanduser())
     return build(tree, assignments, str(path))
 
 
@@ -369,15 +438,21 @@ def to_toml(config: Config, notes: Mapping[str, str] | None = None) -> str:
     Args:
       notes: extra comment lines by section name, written under the section's heading.
     """
-    blocks = []
-    for name in Config.model_fields:
-        section = getattr(config, name)
-        lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
-        lines += [f"# {note}" for note in (notes or {}).get(name, "").splitlines()]
-        for key, info in type(section).model_fields.items():
-            lines.append(f"# {info.description}")
-            value = getattr(section, key)
-            unset = value is None
-            lines.append(f"# {key} = 0.999" if unset else f"{key} = {_toml_value(value)}")
-        blocks.append("\n".join(lines))
+    blocks = [_block(name, getattr(config, name), notes or {}) for name in Config.model_fields]
     return "\n\n".join(blocks) + "\n"
+
+
+def _block(name: str, section: Section, notes: Mapping[str, str]) -> str:
+    """A section and those below it."""
+    lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
+    lines += [f"# {note}" for note in notes.get(name, "").splitlines()]
+    below = []
+    for key, info in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            below.append(_block(f"{name}.{key}", value, notes))
+            continue
+        lines.append(f"# {info.description}")
+        unset = value is None
+        lines.append(f"# {key} = 0.999" if unset else f"{key} = {_toml_value(value)}")
+    return "\n\n".join(["\n".join(lines), *below])

@@ -22,11 +22,9 @@ from models import feature_names as names
 from models.augmentation import ViewSpec
 from models.extractor import FeatureExtractor
 from pipeline.config import Config
-from pipeline.inputs import RunInputs, source_options
+from pipeline.inputs import RunInputs, report_settings, source_options
 
 RUN_FN = "models.training.run_fn"
-#: DataGate's decision, below the output folder: TFX removes the outputs of a node that raised.
-GATE_DECISION = "gate.json"
 #: Without it TFX packs itself into an archive for every Beam component, some 3.6 s each, for
 #: workers that an in-process runner does not have.
 _IN_PROCESS = ("--runner=FnApiRunner", "--sdk_container_image=none")
@@ -83,7 +81,8 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         test_share=config.split.test,
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
-        code=inputs.code,
+        store=str(config.judge_store),
+        code=inputs.data_code,
     )
     judged = parts.ImageFilter(
         ingested=examples.outputs["examples"],
@@ -91,7 +90,10 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         min_side=config.judge.min_side,
         pixel_limit=config.judge.pixel_limit,
         skip=json.dumps(config.judge.skip),
-        code=inputs.code,
+        severity=json.dumps(config.judge.severity.model_dump(exclude_defaults=True)),
+        threshold=json.dumps(config.judge.threshold.model_dump(exclude_defaults=True)),
+        overrides=inputs.overrides,
+        code=inputs.data_code,
     )
     statistics = StatisticsGen(examples=judged.outputs["metadata"])
     if inputs.accepted_schema:
@@ -117,8 +119,8 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         allow_missing_classes=int(config.gate.allow_missing_classes),
         max_rejected_share=config.gate.max_rejected_share,
         accept_schema_to=inputs.accept_schema_to,
-        decision_to=str(config.out / GATE_DECISION),
-        code=inputs.code,
+        decision_to=str(config.decision_file),
+        code=inputs.data_code,
     )
     return {
         "examples": examples,
@@ -181,6 +183,7 @@ def _gate_nodes(
         version=inputs.baseline_version,
         digest=inputs.baseline_digest,
         vocabulary=json.dumps(inputs.vocabulary),
+        split_key=inputs.split_key,
     )
     evaluator = parts.ImageEvaluator(
         examples=examples,
@@ -191,7 +194,9 @@ def _gate_nodes(
     )
     predictor = parts.Predictor(examples=examples, model=exported)
     validator = parts.ServingValidator(
-        model=exported, model_run=model["trainer"].outputs["model_run"]
+        model=exported,
+        model_run=model["trainer"].outputs["model_run"],
+        code=inputs.serving_code,
     )
     pusher = parts.ModelPusher(
         model=exported,
@@ -204,6 +209,7 @@ def _gate_nodes(
         facts=json.dumps(
             {
                 "run_key": inputs.run_key,
+                "split_key": inputs.split_key,
                 "name": config.run.name,
                 "vocabulary": list(inputs.vocabulary),
                 "fingerprint": inputs.fingerprint,
@@ -238,17 +244,6 @@ def _report_node(config: Config, inputs: RunInputs, place: Place, nodes: dict[st
         infra_blessing=nodes["validator"].outputs["blessing"],
         pushed_model=nodes["pusher"].outputs["pushed_model"],
         examples=nodes["judged"].outputs["examples"],
-        settings=json.dumps(
-            {
-                "name": config.run.name,
-                "source": config.data.source,
-                "vocabulary": list(inputs.vocabulary),
-                "threshold": config.evaluate.threshold,
-                "max_drop": config.evaluate.max_drop,
-                "backbone": config.model.backbone,
-                "image_size": config.model.image_size,
-            },
-            sort_keys=True,
-        ),
+        settings=json.dumps(report_settings(config, inputs.vocabulary), sort_keys=True),
         run_directory=place.run_directory,
     )

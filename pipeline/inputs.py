@@ -8,24 +8,54 @@ TensorFlow or TFX; the command line does it while those are still loading.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from components import manifest
+from components.checks import overrides as reviews
 from components.sources import Scan, SourceOptions
+from models.errors import ConfigError
+from models.extractor import resolve_precision
 from pipeline.config import Config
 
 _ROOT = Path(__file__).resolve().parent.parent
+#: Settings that say where something lies, and decide nothing.
+_PLACES = {"judge": {"overrides", "store"}}
 
 
-def source_hash(*packages: str) -> str:
-    """Address of the product's own source code in the packages named."""
+#: What decides about data: own code, and the packages whose decoders and readers it calls.
+_DATA_CODE = (
+    "components/sources",
+    "components/checks",
+    "components/records.py",
+    "components/example_gen.py",
+    "components/image_filter.py",
+    "components/data_gate.py",
+    "models/preprocess.py",
+    "models/feature_names.py",
+)
+_DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
+_MODEL_PACKAGES = ("tensorflow", "keras")
+
+
+def source_hash(*places: str, packages: Sequence[str] = ()) -> str:
+    """Address of the product's own source code in some files and folders.
+
+    Args:
+      places: files and folders below the root of the product.
+      packages: installed packages whose version belongs to the address.
+    """
     digest = hashlib.sha256()
+    for place in places:
+        path = _ROOT / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(_ROOT).as_posix().encode())
+            digest.update(file.read_bytes())
     for package in packages:
-        for path in sorted((_ROOT / package).rglob("*.py")):
-            digest.update(path.relative_to(_ROOT).as_posix().encode())
-            digest.update(path.read_bytes())
+        digest.update(f"{package} {importlib.metadata.version(package)}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -40,26 +70,32 @@ class RunInputs:
     Attributes:
       fingerprint: address of all files of the source, by path and content.
       vocabulary: class names, sorted; their order is that of the probabilities.
-      code: address of all source code that makes artifacts.
+      data_code: address of the source code that reads, judges and gates data.
       model_code: address of the source code that trains and exports.
+      serving_code: address of the source code that serves.
       run_key: address of configuration, data and code: equal runs make equal models.
+      split_key: address of how images are divided.
       baseline_version: number of the version to compare with, 0 for none.
       baseline_digest: content address of that version.
       push_state: content address of the newest version there is.
       accepted_schema: schema file to judge by, "" to infer one.
       accept_schema_to: where an inferred schema is kept once the data passes.
+      overrides: what people decided about single pictures, as JSON for ImageFilter.
     """
 
     fingerprint: str
     vocabulary: tuple[str, ...]
-    code: str
+    data_code: str
     model_code: str
+    serving_code: str
     run_key: str
+    split_key: str
     baseline_version: int
     baseline_digest: str
     push_state: str
     accepted_schema: str
     accept_schema_to: str
+    overrides: str = "[]"
 
 
 def source_options(config: Config) -> SourceOptions:
@@ -69,49 +105,91 @@ def source_options(config: Config) -> SourceOptions:
 
 def find(config: Config, scan: Scan) -> RunInputs:
     """Look at data, versions and schema once, before anything is built."""
-    model_code = source_hash("models")
+    data_code = source_hash(*_DATA_CODE, packages=_DATA_PACKAGES)
+    model_code = source_hash("models", packages=_MODEL_PACKAGES)
     deciding = config.model_dump(
-        include={"data", "split", "judge", "gate", "views", "model", "train", "evaluate"}
+        include={"split", "judge", "gate", "views", "model", "train", "evaluate"},
+        exclude=_PLACES,
     )
-    run_key = _address(deciding, scan.fingerprint, model_code)
+    overrides = _overrides(config, scan.vocabulary)
+    how = config.data.model_dump(exclude={"source"})
+    precision = resolve_precision(config.bank.precision)
+    run_key = _address(deciding, how, precision, scan.fingerprint, data_code, model_code, overrides)
     base = config.push_directory
     baseline = manifest.baseline_for(base, run_key)
     newest = manifest.latest(base)
     return RunInputs(
         fingerprint=scan.fingerprint,
         vocabulary=tuple(scan.vocabulary),
-        code=source_hash("components", "models", "serving"),
+        data_code=data_code,
         model_code=model_code,
+        serving_code=source_hash("serving", "components/serving_validator.py"),
         run_key=run_key,
+        split_key=_address(config.split.model_dump(), how, sorted(scan.given_splits)),
         baseline_version=baseline.number if baseline else 0,
         baseline_digest=baseline.digest if baseline else "",
         push_state=newest.digest if newest else "",
-        accepted_schema=_frozen_schema(config, scan.fingerprint),
+        accepted_schema=_frozen_schema(config, scan.fingerprint, overrides),
         accept_schema_to=str(config.schema_file),
+        overrides=overrides,
     )
 
 
-def _data_key(config: Config, fingerprint: str) -> str:
-    return _address(config.model_dump(include={"split", "judge"}), fingerprint)
+def _overrides(config: Config, vocabulary: Sequence[str]) -> str:
+    """The file that `judge.overrides` names, checked against the classes."""
+    if config.overrides_file is None:
+        return "[]"
+    found = reviews.load(config.overrides_file)
+    reviews.resolve(found, vocabulary)
+    return reviews.to_json(found)
 
 
-def _frozen_schema(config: Config, fingerprint: str) -> str:
-    """Content-addressed copy of the accepted schema, "" while there is none.
+def _data_key(config: Config, fingerprint: str, overrides: str) -> str:
+    deciding = config.model_dump(include={"split", "judge"}, exclude=_PLACES)
+    return _address(deciding, fingerprint, overrides)
+
+
+def _frozen_schema(config: Config, fingerprint: str, overrides: str) -> str:
+    """Place of the content-addressed copy of the accepted schema, "" while there is none.
 
     The run whose data the schema was inferred from goes on inferring it, with the same outcome:
     repeated without changes, all of it is cached.
     """
     accepted = config.schema_file
     if not accepted.is_file():
+        if config.gate.schema_file:
+            raise ConfigError(
+                f"gate.schema_file: {accepted} does not exist. Leave it empty to infer a schema "
+                "from the first data that passes."
+            )
         return ""
     digest = manifest.sha256(accepted)
-    if _inferred_from(accepted) == [digest, _data_key(config, fingerprint)]:
+    if _inferred_from(accepted) == [digest, _data_key(config, fingerprint, overrides)]:
         return ""
-    frozen = config.out / "schema" / "accepted" / digest[:16] / "schema.pbtxt"
-    if not frozen.is_file():
-        frozen.parent.mkdir(parents=True, exist_ok=True)
-        frozen.write_bytes(accepted.read_bytes())
-    return str(frozen)
+    return str(config.out / "schema" / "accepted" / digest[:16] / "schema.pbtxt")
+
+
+def freeze_schema(config: Config, inputs: RunInputs) -> None:
+    """Make the copy that `RunInputs.accepted_schema` names, whole or not at all.
+
+    Raises:
+      ConfigError: the accepted schema changed since it was looked at.
+    """
+    if not inputs.accepted_schema:
+        return
+    frozen = Path(inputs.accepted_schema)
+    content = config.schema_file.read_bytes()
+    if hashlib.sha256(content).hexdigest()[:16] != frozen.parent.name:
+        raise ConfigError(f"{config.schema_file} was changed while the run began; run again.")
+    if not frozen.is_file() or frozen.read_bytes() != content:
+        _replace(frozen, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".tmp-{path.name}")
+    beside.write_bytes(content)
+    beside.replace(path)
 
 
 def _origin(accepted: Path) -> Path:
@@ -133,6 +211,19 @@ def remember_schema_origin(config: Config, inputs: RunInputs) -> None:
         return
     origin = {
         "schema_sha256": manifest.sha256(accepted),
-        "data_key": _data_key(config, inputs.fingerprint),
+        "data_key": _data_key(config, inputs.fingerprint, inputs.overrides),
     }
-    _origin(accepted).write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
+    _replace(_origin(accepted), json.dumps(origin, indent=1, sort_keys=True).encode())
+
+
+def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, object]:
+    """What the report says of the configuration."""
+    return {
+        "name": config.run.name,
+        "source": config.data.source,
+        "vocabulary": list(vocabulary),
+        "threshold": config.evaluate.threshold,
+        "max_drop": config.evaluate.max_drop,
+        "backbone": config.model.backbone,
+        "image_size": config.model.image_size,
+    }

@@ -6,7 +6,9 @@ Everything heavy is imported inside, while the photographs are hashed in a threa
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import threading
 import time
 import traceback
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.runners.local import NodeResult
 
 LOCK, LOG = ".lock", "run.log"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: Artifact name of the facts -> (component, output key).
 _FACTS = {
@@ -44,6 +47,12 @@ _FACTS = {
     "pushed_model": ("ModelPusher", "pushed_model"),
     "examples": ("ImageFilter", "examples"),
 }
+
+
+class Interrupted(ImgpipeError):
+    """Someone pressed Ctrl-C."""
+
+    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -150,9 +159,11 @@ class _Run:
         progress.attach(self.display)
         try:
             self._pipeline(start)
+        except KeyboardInterrupt:
+            error = Interrupted("interrupted; what is done is kept, and a new run takes it up")
         except Exception as caught:
-            error = caught
             traceback.print_exc()  # into the log
+            error = _known(caught)
         finally:
             progress.attach(None)
         return self._account(error)
@@ -180,14 +191,15 @@ class _Run:
             progress.advance(len(found["scan"].items))
         self.vocabulary = tuple(found["scan"].vocabulary)
         inputs = run_inputs.find(self.config, found["scan"])
+        run_inputs.freeze_schema(self.config, inputs)
+        self.config.decision_file.unlink(missing_ok=True)
         place = graph.Place(
             root=str(self.config.out / "artifacts"),
             metadata=local.metadata_config(self.config.out / "metadata.sqlite"),
             run_directory=str(self.directory),
         )
         pipeline = graph.create_pipeline(self.config, inputs, place)
-        fresh = _from([node.id for node in pipeline.components], start)
-        local.run(pipeline, self._observer(inputs), fresh)
+        local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:
         """The display; the timings file that the Report reads; the origin of the schema."""
@@ -200,13 +212,24 @@ class _Run:
                 outer.display.started(name)
 
             def finished(self, result: NodeResult) -> None:
-                if result.name == "DataGate":
-                    run_inputs.remember_schema_origin(outer.config, inputs)
                 outer.display.finished(result)
+                if result.name == "DataGate" and not inputs.accepted_schema:
+                    outer._keep_schema()
+                    run_inputs.remember_schema_origin(outer.config, inputs)
 
             failed = staticmethod(self.display.failed)
 
         return Observer()
+
+    def _keep_schema(self) -> None:
+        """Accept the inferred schema again where DataGate was cached and the file is gone."""
+        from components import data_gate
+        from components.checks import schema
+
+        if not self.config.schema_file.is_file():
+            inferred = data_gate.read_schema(self.display.outputs["SchemaGen"]["schema"])
+            accepted = schema.accepted(inferred, self.vocabulary)
+            schema.write(accepted, str(self.config.schema_file))
 
     # --- accounting ------------------------------------------------------------------------
     def _timings(self) -> dict[str, Any]:
@@ -219,17 +242,6 @@ class _Run:
 
     def _write_timings(self) -> None:
         (self.directory / "timings.json").write_text(json.dumps(self._timings(), indent=1) + "\n")
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "name": self.config.run.name,
-            "source": self.config.data.source,
-            "vocabulary": list(self.vocabulary),
-            "threshold": self.config.evaluate.threshold,
-            "max_drop": self.config.evaluate.max_drop,
-            "backbone": self.config.model.backbone,
-            "image_size": self.config.model.image_size,
-        }
 
     def _account(self, error: BaseException | None) -> Outcome:
         """Summary, report and exit code, also of a run that was refused or failed."""
@@ -248,7 +260,8 @@ class _Run:
         page, log = self.directory / report.PAGE, str(self.directory / LOG)
         if error or not page.exists():
             folders = [str(self.directory)]
-            facts = report.write(uris, self._settings(), folders, cause, failed, log)
+            settings = run_inputs.report_settings(self.config, self.vocabulary)
+            facts = report.write(uris, settings, folders, cause, failed, log)
         else:
             facts = json.loads((self.directory / report.FACTS).read_text())
         state = verdict.state(facts, error=cause, failed=failed, log=log)
@@ -261,28 +274,68 @@ class _Run:
 
     def _refused_blessing(self) -> dict[str, str]:
         """Folder of DataGate's decision when it refused: its output was not published."""
-        decided = self.config.out / "gate.json"
+        decided = self.config.decision_file
         refused = self.display.failed_step == "DataGate" and decided.exists()
         return {"data_blessing": str(self.config.out)} if refused else {}
 
 
-def _from(names: list[str], start: str | None) -> list[str]:
-    """The nodes whose cached outputs are not used: `start` and what comes after."""
+def _from(pipeline: Any, start: str | None) -> set[str]:
+    """The nodes whose cached outputs are not used: `start` and all that depends on it."""
     if start is None:
-        return []
-    if start not in names:
-        raise ConfigError(f"--from: no component {start!r}. Components: {', '.join(names)}.")
-    return names[names.index(start) :]
+        return set()
+    nodes = {node.id: node for node in pipeline.components}
+    if start not in nodes:
+        raise ConfigError(f"--from: no component {start!r}. Components: {', '.join(nodes)}.")
+    found, todo = {start}, [nodes[start]]
+    while todo:
+        for node in todo.pop().downstream_nodes:
+            if node.id not in found:
+                found.add(node.id)
+                todo.append(node)
+    return found
 
 
 def _cause(error: BaseException | None) -> str:
-    """The first line of what went wrong, for people; "" when nothing did."""
+    """What went wrong, for people; "" when nothing did."""
     if error is None:
         return ""
-    text = str(error).strip() or type(error).__name__
     if isinstance(error, ImgpipeError):
-        return text
+        return str(error)
+    text = str(error).strip() or type(error).__name__
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
+
+
+def _known(error: Exception) -> Exception:
+    """The failure a person can act on inside `error`, or `error` itself.
+
+    Beam raises what a worker raised as another type, and a full disk comes as any of several.
+    """
+    causes = list(_chain(error))
+    for cause in causes:
+        if isinstance(cause, ImgpipeError):
+            return cause
+    if any(_is_full(cause) for cause in causes):
+        return ResourceError(
+            f"the disk is full ({_cause(causes[-1])}). Free space, or choose --out DIR; what is "
+            "done is kept, and a new run takes it up."
+        )
+    return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and what it came from, the outermost first."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    texts = [os.strerror(number) for number in _FULL]
+    return any(text in str(error) for text in texts)
 
 
 def _exit_code(error: BaseException | None, blessed: bool) -> int:

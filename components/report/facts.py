@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -105,14 +104,20 @@ def _gate(
     uri = uris.get("evaluation", "")
     if not uri or not tf.io.gfile.exists(uri):
         return None
+    from components.evaluator import SLACK
+
     results = evaluation(uri)
     value = results["candidate"].get("accuracy")
     count = int(results["candidate"].get("count") or 0)
     baseline = results["baseline"].get("accuracy")
     failed = []
-    if value is None or value < settings["threshold"]:
+    if value is None or value < settings["threshold"] - SLACK:
         failed.append("threshold")
-    if value is not None and baseline is not None and value < baseline - settings["max_drop"]:
+    if (
+        value is not None
+        and baseline is not None
+        and value < baseline - settings["max_drop"] - SLACK
+    ):
         failed.append("baseline")
     blessed = blessings.is_blessed(uris.get("model_blessing", ""))
     if not blessed and not failed:
@@ -170,8 +175,3 @@ def pictures(examples_uri: str, wanted: set[str], limit: int) -> dict[str, bytes
             if image_hash in wanted:
                 found[image_hash] = records.raw(example, names.IMAGE_BYTES)
     return found
-
-
-def local(uri: str) -> Path:
-    """The local path of an artifact URI."""
-    return Path(uri.removeprefix("file://"))

@@ -50,7 +50,10 @@ def sentence(facts: Mapping[str, Any]) -> str:
         else "no validation images were evaluated"
     )
     if is_blessed(facts):
-        return f"blessed: {figures} reaches {gate['threshold']:g}{_against_baseline(facts)}"
+        text = f"blessed: {figures} reaches {gate['threshold']:g}{_against_baseline(facts)}"
+        if "rollback" in (facts.get("push") or {}).get("refused_by", []):
+            text += "; not pushed: a rollback took this model back"
+        return text
     broken = [check for check in facts.get("serving") or [] if not check["passed"]]
     reasons = []
     if "threshold" in gate["failed"]:
@@ -72,7 +75,8 @@ def _against_baseline(facts: Mapping[str, Any]) -> str:
     gate = facts["gate"]
     baseline = facts.get("baseline") or {}
     if gate["baseline"] is None:
-        return f"; compared with none: {baseline.get('why') or 'no earlier blessed model'}"
+        why = baseline.get("why") or "no earlier blessed model of another run"
+        return f"; compared with none: {why}"
     return f"; the last blessed model (v{baseline.get('version')}) reaches {gate['baseline']:.3f}"
 
 

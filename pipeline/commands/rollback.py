@@ -1,7 +1,7 @@
 """``imgpipe rollback``: an earlier version's content again, under a new number.
 
-Numbers only grow, so every server that polls the folder takes it up like a new model; Baseline
-follows because it reads the newest manifest.
+Numbers only grow, so every server that polls the folder takes it up like a new model. The models
+that came after it are noted as withdrawn: no later run pushes them again or is compared with them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rich.console import Console
 from components import manifest, versions
 from models.errors import ConfigError
 
-_COMPUTED = ("schema", "version", "files")  # written anew by the publisher
+_COMPUTED = ("schema", "version", "files", "withdrawn")  # written anew
 
 
 def run(model_dir: Path, to: int | None) -> int:
@@ -28,10 +28,15 @@ def run(model_dir: Path, to: int | None) -> int:
         raise ConfigError(f"no whole version {to} in {model_dir}. There: {there}.")
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
+    newer = {version.identity for version in found if version.number > chosen.number}
+    withdrawn = (newer | set(found[0].withdrawn)) - {chosen.identity}
+    facts["withdrawn"] = sorted(withdrawn)
     published = versions.publish(model_dir, {"": chosen.path}, facts)
-    Console(highlight=False, soft_wrap=True).print(
-        f"version {published.number} now holds the content of version {chosen.number}"
-    )
+    if published is not None:
+        Console(highlight=False, soft_wrap=True).print(
+            f"version {published.number} now holds the model of version {chosen.number}; "
+            f"{len(withdrawn)} newer one(s) will not be pushed again"
+        )
     return 0
 
 
@@ -39,9 +44,9 @@ def _before(found: list[manifest.Version]) -> int:
     """The newest version whose content differs from what is served now."""
     if not found:
         raise ConfigError("there is no version to roll back to.")
-    current = found[0].manifest["files"]
+    passed = {found[0].identity, *found[0].withdrawn}
     for version in found[1:]:
-        if version.manifest["files"] != current:
+        if version.identity not in passed:
             return version.number
     raise ConfigError(
         f"there is no other content than version {found[0].number}'s to roll back to."

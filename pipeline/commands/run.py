@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from models.errors import ResourceError
+from models.errors import ConfigError, ResourceError
 from pipeline.commands.settings import configuration
 from pipeline.config import Config
 
@@ -40,9 +40,9 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     """Run a configuration, print how it ended, write the summary; returns the exit code."""
     from pipeline.run import execute
 
+    if json_file not in (None, "-") and not Path(str(json_file)).absolute().parent.is_dir():
+        raise ConfigError(f"--json {json_file}: its folder does not exist.")
     outcome = execute(config, start)
-    if json_file:
-        write_summary(outcome.summary, json_file)
     # With the summary on standard output, people's text moves to standard error.
     console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
     colour = _COLOURS.get(outcome.exit_code, "red")
@@ -56,6 +56,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):
         console.print(f"  serve it: imgpipe serve {escape(str(Path(push['path']).parent))}")
+    if json_file:
+        write_summary(outcome.summary, json_file)
     return outcome.exit_code
 
 
@@ -65,7 +67,10 @@ def write_summary(summary: dict[str, object], target: str) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
+    path = Path(target)
+    beside = path.with_name(f".tmp-{path.name}")
     try:
-        Path(target).write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
     except OSError as error:
         raise ResourceError(f"cannot write --json {target}: {error.strerror}.") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -127,8 +126,3 @@ def bury_the_dead(config: metadata_store_pb2.ConnectionConfig, root: Path) -> in
     if dead:
         store.put_executions(dead)
     return len(dead)
-
-
-def new_run_id() -> str:
-    """A sortable name for a run."""
-    return datetime.now().strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:4]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components import manifest, versions
-from models.errors import ResourceError
+from components import manifest, pusher, versions
+from models.errors import ConfigError, ResourceError
+from pipeline.commands import rollback
 
 
 @pytest.fixture
@@ -32,16 +33,17 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
     assert found.manifest["files"]["saved_model.pb"]["sha256"] == manifest.sha256(
         base / "1" / "saved_model.pb"
     )
-    assert sorted(path.name for path in base.iterdir()) == [".last-version", "1"]
+    assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
 
 
 def test_numbers_grow_also_over_removed_versions(tmp_path: Path, saved_model: Path):
     base = tmp_path / "model"
     numbers = [versions.publish(base, {"": saved_model}, {}).number for _ in range(3)]
     assert numbers == [1, 2, 3]
-    assert versions.remove_old(base, keep=1) == [1, 2]
-    (base / "3").rename(tmp_path / "away")
-    assert versions.publish(base, {"": saved_model}, {}).number == 4
+    versions.publish(base, {"": saved_model}, {}, keep=1)
+    assert manifest.version_numbers(base) == [4]
+    (base / "4").rename(tmp_path / "away")
+    assert versions.publish(base, {"": saved_model}, {}).number == 5
 
 
 def test_a_version_that_lacks_a_file_is_not_whole(tmp_path: Path, saved_model: Path):
@@ -65,6 +67,7 @@ def test_the_baseline_of_a_repeated_run_is_not_itself(tmp_path: Path, saved_mode
     base = tmp_path / "model"
     for key in ("old", "new", "new"):
         versions.publish(base, {"": saved_model}, {"run_key": key})
+    assert manifest.baseline_for(base, "new").number == 1
     assert manifest.baseline_for(base, "new").number == 1
     assert manifest.baseline_for(base, "other").number == 3
     assert manifest.baseline_for(base, "old").number == 3
@@ -130,23 +133,89 @@ def test_a_full_disk_changes_nothing_and_says_so(tmp_path: Path, saved_model: Pa
     )
     assert result.returncode == ResourceError.exit_code, result.stderr
     assert "could not publish a version" in result.stdout
+    assert "the disk is full" in result.stdout
     assert "Nothing was changed" in result.stdout
     assert manifest.version_numbers(base) == [1]
     assert manifest.latest(base).run_key == "before"
     assert not list(base.glob(".tmp-*"))
 
 
-def test_rollback_publishes_earlier_content_under_a_new_number(tmp_path: Path, saved_model: Path):
-    from pipeline.commands import rollback
-
+def test_publishers_of_one_folder_take_turns(tmp_path: Path, saved_model: Path):
+    """Two processes, five publications each: ten versions, none lost, none hollow."""
     base = tmp_path / "model"
-    versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
-    (saved_model / "saved_model.pb").write_bytes(b"worse")
-    versions.publish(base, {"": saved_model}, {"run_key": "bad"})
-    assert rollback.run(base, None) == 0
-    newest = manifest.latest(base)
-    assert newest.number == 3
-    assert newest.run_key == "good"
-    assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
-    assert newest.manifest["rolled_back_to"] == 1
-    assert manifest.baseline_for(base, "bad").number == 3, "the baseline follows"
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom components import versions\n"
+        "for _ in range(5): versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
+    )
+    command = [sys.executable, "-c", program, str(base), str(saved_model)]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert manifest.version_numbers(base) == list(range(1, 11))
+    assert len(list(manifest.versions(base))) == 10
+
+
+def test_folders_that_only_look_like_versions_are_left_alone(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    (base / "007").mkdir(parents=True)
+    (base / "notes").mkdir()
+    versions.publish(base, {"": saved_model}, {}, keep=1)
+    versions.publish(base, {"": saved_model}, {}, keep=1)
+    assert manifest.version_numbers(base) == [2]
+    assert (base / "007").is_dir()
+
+
+class TestRollback:
+    """An earlier model again under a new number; what came after it stays away."""
+
+    @pytest.fixture
+    def base(self, tmp_path: Path, saved_model: Path) -> Path:
+        """Version 1 of run "good", version 2 of run "bad" with another graph."""
+        base = tmp_path / "model"
+        versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
+        (saved_model / "saved_model.pb").write_bytes(b"worse")
+        versions.publish(base, {"": saved_model}, {"run_key": "bad"})
+        assert rollback.run(base, None) == 0
+        return base
+
+    def test_publishes_the_earlier_model(self, base: Path):
+        newest = manifest.latest(base)
+        assert newest.number == 3
+        assert newest.run_key == "good"
+        assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
+        assert newest.manifest["rolled_back_to"] == 1
+
+    def test_the_baseline_follows(self, base: Path):
+        assert manifest.baseline_for(base, "bad").number == 3
+        assert manifest.baseline_for(base, "good") is None, "version 2 was withdrawn"
+
+    def test_the_withdrawn_model_is_not_pushed_again(self, base: Path, saved_model: Path):
+        gates = {"model": True, "serving": True}
+        outcome = pusher.push(base, saved_model, {}, gates, {"run_key": "bad"}, keep=5)
+        assert outcome["status"] == "refused"
+        assert outcome["refused_by"] == ["rollback"]
+        assert manifest.version_numbers(base) == [1, 2, 3]
+
+    def test_another_model_is_pushed_and_the_withdrawn_one_stays_away(
+        self, base: Path, saved_model: Path
+    ):
+        gates = {"model": True, "serving": True}
+        withdrawn = (saved_model / "saved_model.pb").read_bytes()
+        (saved_model / "saved_model.pb").write_bytes(b"better")
+        assert pusher.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "pushed"
+        assert pusher.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "unchanged"
+        (saved_model / "saved_model.pb").write_bytes(withdrawn)
+        assert pusher.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "refused"
+
+    def test_named_explicitly_it_comes_back(self, base: Path):
+        assert rollback.run(base, 2) == 0
+        newest = manifest.latest(base)
+        assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
+        assert newest.identity not in newest.withdrawn
+
+    def test_nothing_else_to_roll_back_to_is_said(self, tmp_path: Path, saved_model: Path):
+        base = tmp_path / "other"
+        versions.publish(base, {"": saved_model}, {})
+        with pytest.raises(ConfigError, match="no other content"):
+            rollback.run(base, None)
+        with pytest.raises(ConfigError, match="no whole version 9"):
+            rollback.run(base, 9)

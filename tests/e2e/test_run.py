@@ -33,7 +33,7 @@ def test_the_first_run_is_blessed_and_pushed(case: Any, first: Any):
     summary = first.summary
     assert first.exit_code == 0, first.verdict
     assert first.verdict.startswith("blessed: validation accuracy")
-    assert "no earlier blessed model" in first.verdict
+    assert "no earlier blessed model of another run" in first.verdict
     assert summary["blessed"] is True
     assert summary["push"] == {
         "status": "pushed",
@@ -132,6 +132,7 @@ def test_again_without_changes_everything_is_cached(case: Any, first: Any):
     assert set(outcome.summary["cached"]) == COMPONENTS - NEVER_CACHED - {"ModelPusher"}
     assert outcome.summary["push"]["status"] == "unchanged"
     assert manifest.version_numbers(case.out / "model") == [1]
+    assert outcome.summary["bank"]["forward_passes"] == 0
     third = case.run()
     assert set(third.summary["cached"]) == COMPONENTS - NEVER_CACHED
 
@@ -180,6 +181,34 @@ def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first
     assert Path(outcome.summary["report"]).is_file()
 
 
+def test_the_change_threshold_alone_refuses(case: Any, first: Any):
+    """Above the threshold and below the last blessed model: TFMA itself does not bless."""
+    outcome = case.run("evaluate.threshold=0.0", "train.epochs=1", "train.learning_rate=1e-7")
+    assert outcome.exit_code == 3
+    assert outcome.summary["gate"]["failed"] == ["baseline"]
+    assert outcome.summary["push"]["status"] == "refused"
+
+
+def test_a_share_that_equals_the_threshold_reaches_it(case: Any, first: Any):
+    """TFMA counts in float32, where 9 of 10 is 0.89999998."""
+    figures = first.summary["metrics"]["validation"]
+    assert case.run(f"evaluate.threshold={figures['accuracy']!r}").exit_code == 0
+
+
+def test_another_division_of_the_images_is_no_baseline(case: Any, first: Any):
+    outcome = case.run("split.seed=5", "evaluate.threshold=0.0")
+    assert outcome.summary["gate"]["baseline"] is None
+    assert "another division of the images: not comparable" in outcome.verdict
+
+
+def test_a_deleted_schema_is_accepted_again(case: Any, first: Any):
+    schema = case.out / "schema" / "schema.pbtxt"
+    before = schema.read_bytes()
+    schema.unlink()
+    case.run()
+    assert schema.read_bytes() == before
+
+
 def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Any, first: Any):
     outcome = case.run("gate.min_validation=500")
     assert outcome.exit_code == 4
@@ -193,9 +222,11 @@ def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Any, first
 
 def test_from_runs_afresh_from_there_on(case: Any, first: Any):
     outcome = case.run(start="ImageTrainer")
-    assert "FeatureBank" in outcome.summary["cached"]
+    assert {"FeatureBank", "Baseline"} <= set(outcome.summary["cached"])
     assert "ImageTrainer" not in outcome.summary["cached"]
     assert outcome.summary["gate"]["value"] == first.summary["gate"]["value"], "same seed"
+    assert outcome.summary["push"]["status"] == "unchanged", "the same model, exported again"
+    assert outcome.summary["bank"]["forward_passes"] == 0
 
 
 def test_an_unknown_start_is_named(case: Any, first: Any):

@@ -12,8 +12,11 @@ def test_defaults_are_valid_and_documented():
     config = configs.Config()
     assert config.split.validation == 0.1
     for key in configs.known_keys():
-        section, name = key.split(".")
-        field = type(getattr(config, section)).model_fields[name]
+        *sections, name = key.split(".")
+        model = config
+        for section in sections:
+            model = getattr(model, section)
+        field = type(model).model_fields[name]
         assert field.description, f"{key} has no description"
 
 
