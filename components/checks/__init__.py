@@ -26,6 +26,8 @@ from components.checks import (
     zero_byte,
 )
 from components.checks.base import Check, Record, Settings, Severity, Verdict
+from components.checks.near import groups as near
+from components.checks.near.search import RADIUS
 from components.checks.overrides import Override, find
 from components.checks.quality import (
     blurry,
@@ -95,6 +97,7 @@ def _about(check: Check) -> str:
     return (check.judge.__doc__ or check.name.replace("_", " ")).splitlines()[0].rstrip(".")
 
 
+_NEAR: tuple[Severity, ...] = ("reject", "warn", "ignore")
 #: Everything that `judge.severity` may name: the checks with a choice, and findings of others.
 CHOICES: Mapping[str, Choice] = {
     **{
@@ -105,10 +108,12 @@ CHOICES: Mapping[str, Choice] = {
     decodable.TRANSCODED: Choice(
         "repair", ("repair", "reject"), "Stored as PNG, since Pillow alone reads the file"
     ),
+    **{name: Choice(near.SEVERITIES[name], _NEAR, near.ABOUT[name]) for name in near.SEVERITIES},
 }
 #: Everything that `judge.threshold` may name, with its usual value and what is compared with it.
 THRESHOLDS: Mapping[str, tuple[float, str]] = {
-    check.name: (check.threshold, check.about) for check in CHECKS if check.threshold is not None
+    **{c.name: (c.threshold, c.about) for c in CHECKS if c.threshold is not None},
+    near.NEAR: (RADIUS, "bits of 256 in which near-duplicates may differ; 0: none are looked for"),
 }
 
 

@@ -231,30 +231,26 @@ def _files(uri: str) -> list[_File]:
 
 
 def filter_examples(
-    pipeline: beam.Pipeline,
-    places: Places,
-    settings: Settings,
-    vocabulary: tuple[str, ...],
-    near_radius: int = RADIUS,
+    pipeline: beam.Pipeline, places: Places, settings: Settings, vocabulary: tuple[str, ...]
 ) -> dict[str, Any]:
     """Judge every record of `places.examples`; returns the quarantine's summary.
-
-    `near_radius`: bits in which near-duplicates may differ; 0 looks for none.
 
     Raises RuntimeError when records in are not records kept plus rejected: a defect, never data.
     """
     checks.validate(settings)
     ingested = quarantine.ingest_summary(places.examples)
     progress.total(ingested.get("images", 0), "images")
+    near_settings = _near_settings(settings)
     with pipeline as root:
         files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
-        judged = files | "Judge" >> beam.ParDo(_Candidates(settings, near_radius > 0)).with_outputs(
+        candidates = _Candidates(settings, near_settings.radius > 0)
+        judged = files | "Judge" >> beam.ParDo(candidates).with_outputs(
             _Candidates.ROWS, main="copies"
         )
         by_content = judged.copies | "By content" >> beam.GroupByKey()
         drops = by_content | "Resolve" >> beam.FlatMap(_drops)
         near = (by_content, judged[_Candidates.ROWS]) | "Near" >> steps.NearDuplicates(
-            places.quarantine, _near_settings(near_radius, settings)
+            places.quarantine, near_settings
         )
         (
             files
@@ -272,11 +268,11 @@ def filter_examples(
     return summary
 
 
-def _near_settings(radius: int, settings: Settings) -> steps.NearSettings:
+def _near_settings(settings: Settings) -> steps.NearSettings:
     """What people set for near-duplicates, of what they set for all checks."""
-    overrides, severity = getattr(settings, "overrides", {}), getattr(settings, "severity", {})
-    accepted = [key for key, override in overrides.items() if override.verdict == "accept"]
-    return steps.NearSettings(radius, dict(severity), tuple(accepted))
+    radius = int(settings.threshold.get(groups.NEAR, RADIUS))
+    accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
+    return steps.NearSettings(radius, dict(settings.severity), tuple(accepted))
 
 
 def _write_quarantine(

@@ -25,16 +25,14 @@ from models.errors import ConfigError
 class Run:
     """Ingest and filter of one folder."""
 
-    def __init__(
-        self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=(), **options
-    ):
+    def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
         scan = open_source(str(photos)).scan()
         plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
         ingest(beam_pipeline(), f"{root}/examples", plan)
         places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
         self.root = root
         self.summary = filter_examples(
-            beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary, **options
+            beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary
         )
         lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
@@ -164,8 +162,8 @@ def test_skipped_check_lets_the_picture_in(faulty, run):
 
 def test_unknown_skip_is_refused_before_any_work(tmp_path, beam_pipeline):
     places = Places(*([str(tmp_path)] * 4))
-    with pytest.raises(ConfigError, match=r"judge\.skip: blurry cannot be skipped"):
-        filter_examples(beam_pipeline(), places, Settings(skip=("blurry",)), ("a", "b"))
+    with pytest.raises(ConfigError, match=r"judge\.skip: decodable cannot be skipped"):
+        filter_examples(beam_pipeline(), places, Settings(skip=("decodable",)), ("a", "b"))
 
 
 def test_a_lost_image_is_a_defect(tmp_path):
@@ -182,7 +180,9 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
         place = folder / "ab"[index % 2] / path.rpartition("/")[2]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(shared_data.parent / "data" / path)
-    done = run(folder, settings=Settings(min_side=1, skip=("animated",)), near_radius=0)
+    threshold = {"near_duplicate": 0}  # the judgement of each file alone
+    settings = Settings(min_side=1, skip=("animated",), threshold=threshold)
+    done = run(folder, settings=settings)
     serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
     repairs = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()
     repaired = {json.loads(line)["path"][2:] for line in repairs}
@@ -288,6 +288,6 @@ def test_near_duplicates_are_the_same_whatever_the_engine_and_the_shards(leaking
 
 
 def test_a_radius_of_none_looks_for_none(leaking, run):
-    done = run(leaking, near_radius=0)
+    done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
     assert set(done.rejects) == {"train/b/same.jpg"} and done.summary["warnings"] == []
     assert (done.root / "q" / steps.FILE).read_text() == ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.checks.base import Severity
 from components.checks.near.hashing import BITS, PictureHash
 from components.checks.near.search import Words, distances, words
 from models import feature_names as names
@@ -21,7 +22,17 @@ NEAR = "near_duplicate"
 ACROSS_SPLITS = "near_duplicate_across_splits"
 LABEL_CONFLICT = "near_duplicate_label_conflict"
 
-SEVERITIES = {NEAR: "warn", ACROSS_SPLITS: "reject", LABEL_CONFLICT: "warn"}
+SEVERITIES: Mapping[str, Severity] = {
+    ACROSS_SPLITS: "reject",
+    LABEL_CONFLICT: "warn",
+    NEAR: "warn",
+}
+#: For the config file, by reason.
+ABOUT = {
+    ACROSS_SPLITS: "A training picture that is nearly one of another split",
+    LABEL_CONFLICT: "Nearly the same picture under two labels",
+    NEAR: "Nearly the same picture again in its split",
+}
 
 #: What to do when a rejected copy is wanted after all, by reason.
 OVERRIDES = {
