@@ -34,6 +34,7 @@ def ImageExampleGen(
     test_share: Parameter[float] = 0.1,
     pixel_limit: Parameter[int] = 100_000_000,
     options: Parameter[str] = "{}",
+    store: Parameter[str] = "",
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -50,6 +51,7 @@ def ImageExampleGen(
         test_share: Of the images, 0..1; not used where the source names its splits.
         pixel_limit: Pixels; an image with more by its header is not decoded.
         options: JSON of `SourceOptions`.
+        store: Folder of what is known by content from earlier runs, "" for none.
         code: Address of the source code that decides, for the cache alone: a changed judge is
             never answered with an old verdict.
     """
@@ -60,6 +62,7 @@ def ImageExampleGen(
         pixel_limit=pixel_limit,
         fingerprint=fingerprint,
         options=SourceOptions.from_json(options),
+        store=store,
     )
     ingest(beam_pipeline, examples.uri, settings)
     mark_examples(examples)

@@ -71,7 +71,7 @@ class ExtractFeatures(beam.DoFn):
     def process(self, batch: list[bytes]) -> Iterator[Any]:
         """Look up every (image, view), compute what is missing, keep it, emit all."""
         examples = [tf.train.Example.FromString(record) for record in batch]
-        hashes = [records.text(example, names.IMAGE_HASH) for example in examples]
+        hashes = [records.content_hash(example) for example in examples]
         views = [self._views_of(records.text(example, names.SPLIT)) for example in examples]
         keys = {
             (i, view): record_key(hashes[i], self._extractor.key(view))

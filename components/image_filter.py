@@ -19,6 +19,7 @@ from components.artifacts import Quarantine
 from components.beam_io import mark_examples
 from components.checks.base import Settings
 from components.checks.filtering import Places, filter_examples
+from components.checks.overrides import from_json, resolve
 
 
 @component(use_beam=True)
@@ -31,6 +32,9 @@ def ImageFilter(
     min_side: Parameter[int] = 16,
     pixel_limit: Parameter[int] = 100_000_000,
     skip: Parameter[str] = "[]",
+    severity: Parameter[str] = "{}",
+    threshold: Parameter[str] = "{}",
+    overrides: Parameter[str] = "[]",
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
@@ -45,11 +49,22 @@ def ImageFilter(
         min_side: Pixels; a picture with a shorter side is rejected.
         pixel_limit: Pixels, by the header.
         skip: JSON list of checks that are not asked (those marked skippable).
+        severity: JSON object, check → reject, repair, warn or ignore, where it is not the usual.
+        threshold: JSON object, check → number, where it is not the usual.
+        overrides: What people decided about single pictures; see `checks.overrides.to_json`.
         code: Address of the source code that decides, for the cache alone: a changed judge is
             never answered with an old verdict.
     """
-    settings = Settings(min_side, pixel_limit, tuple(json.loads(skip)))
+    classes = tuple(json.loads(vocabulary))
+    settings = Settings(
+        min_side,
+        pixel_limit,
+        tuple(json.loads(skip)),
+        json.loads(severity),
+        json.loads(threshold),
+        resolve(from_json(overrides), classes),
+    )
     places = Places(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
-    filter_examples(beam_pipeline, places, settings, tuple(json.loads(vocabulary)))
+    filter_examples(beam_pipeline, places, settings, classes)
     mark_examples(examples)
     mark_examples(metadata)

@@ -7,6 +7,7 @@ imported when something is read or written, not with this module.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,13 @@ def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
 def raw(example: tf.train.Example, name: str) -> bytes:
     """A bytes feature, empty when absent."""
     return bytes(first(example, name, b""))
+
+
+def content_hash(example: tf.train.Example) -> str:
+    """Hex SHA-256 of the bytes that are decoded: those of the file, unless they were repaired."""
+    if raw(example, names.REPAIRS):
+        return hashlib.sha256(raw(example, names.IMAGE_BYTES)).hexdigest()
+    return text(example, names.IMAGE_HASH)
 
 
 def integer(example: tf.train.Example, name: str, default: int = 0) -> int:

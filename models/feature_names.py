@@ -41,7 +41,9 @@ ENTROPY: Final = "entropy"  # float, bits, of the histogram of all three channel
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
-REPAIRS: Final = "repairs"  # bytes: comma-separated names of what was done to the bytes; absent for none
+REPAIRS: Final = (
+    "repairs"  # bytes: comma-separated names of what was done to the bytes; absent for none
+)
 
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # bytes: little-endian float16 vector

@@ -7,6 +7,7 @@ bytes never travel between stages, so memory does not grow with the number of im
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +30,8 @@ from components.records import (
     shard_path,
     text,
 )
-from components.sources.reading import decode_error, make_example
+from components.sources.measuring import Measurements
+from components.sources.reading import decode_error, make_example, measured
 from models import feature_names as names
 from models import progress
 
@@ -67,6 +69,8 @@ class _Account:
     rejects: list[quarantine.Reject] = field(default_factory=list)
     repairs: list[quarantine.Finding] = field(default_factory=list)
     warnings: list[quarantine.Finding] = field(default_factory=list)
+    reviews: list[quarantine.Finding] = field(default_factory=list)  # overrides that were met
+    overrides: set[str] = field(default_factory=set)  # their hashes, as in the file
 
     def keep(self, record: Record) -> None:
         labels = self.kept.setdefault(record.split, {})
@@ -75,6 +79,7 @@ class _Account:
 
 def to_record(example: tf.train.Example) -> Record:
     """The view of an Example that checks are asked about."""
+    figures = [first(example, name) for name in names.MEASURED]
     return Record(
         path=text(example, names.PATH),
         label=text(example, names.LABEL),
@@ -87,11 +92,13 @@ def to_record(example: tf.train.Example) -> Record:
         mode=text(example, names.MODE),
         byte_size=first(example, names.BYTE_SIZE, 0),
         frames=first(example, names.FRAMES, 1),
+        orientation=first(example, names.ORIENTATION, 1),
         read_error=text(example, names.READ_ERROR),
         decode_error=text(example, names.DECODE_ERROR),
         group=text(example, names.GROUP),
         problem=text(example, names.PROBLEM),
         data=first(example, names.IMAGE_BYTES, b""),
+        measured=None if None in figures else Measurements(*figures),
     )
 
 
@@ -110,10 +117,11 @@ def judge(record: Record, settings: Settings) -> checks.Judgement:
 class _Candidates(beam.DoFn):
     """First pass: (content hash, copy) of every record that no check rejects.
 
-    On the tag ``rows``, what the search for near-duplicates needs of their pictures.
+    On the tag ``rows``, what the search for near-duplicates needs of their pictures; on ``sizes``,
+    how many of them have each number of pixels.
     """
 
-    ROWS = "rows"
+    ROWS, SIZES = "rows", "sizes"
 
     def __init__(self, settings: Settings, near: bool) -> None:
         self._settings = settings
@@ -121,18 +129,28 @@ class _Candidates(beam.DoFn):
 
     def process(self, file: _File) -> Iterator[Any]:
         rows: list[bytes] = []
+        sizes: collections.Counter[int] = collections.Counter()
         for example in read_examples(file.path):
-            record = to_record(example)
+            record = checks.reviewed(to_record(example), self._settings)
             if judge(record, self._settings).reject is not None:
                 continue
             copy = duplicates.Copy(record.path, record.split, record.label, record.group)
             yield record.image_hash, copy
+            sizes[record.pixels] += 1
             if self._near:
                 rows.append(steps.row(record.image_hash, record.data))
             if len(rows) == steps.PICTURES_AT_ONCE:
                 yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
                 rows.clear()
         yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
+        yield beam.pvalue.TaggedOutput(self.SIZES, sizes)
+
+
+def _add_sizes(sizes: Iterable[collections.Counter[int]]) -> collections.Counter[int]:
+    total: collections.Counter[int] = collections.Counter()
+    for counter in sizes:
+        total.update(counter)
+    return total
 
 
 def _drops(group: tuple[str, Iterable[duplicates.Copy]]) -> list[tuple[bytes, duplicates.Drop]]:
@@ -152,8 +170,11 @@ class _Write(beam.DoFn):
         file: _File,
         drops: Mapping[bytes, duplicates.Drop],
         near: Mapping[bytes, groups.Ruling],
+        sizes: Mapping[int, int],
     ) -> Iterator[_Account]:
         account = _Account()
+        usual = checks.odd_size.limits(sizes, checks.odd_size.CHECK.threshold_in(self._settings))
+        self._settings = dataclasses.replace(self._settings, sizes=usual)
         paths = {
             key: shard_path(uri, file.split, file.number, file.of)
             for key, uri in ((_KEPT, self._places.kept), (_METADATA, self._places.metadata))
@@ -174,17 +195,15 @@ class _Write(beam.DoFn):
         writer: ShardWriter,
         account: _Account,
     ) -> None:
-        record = to_record(example)
+        record = checks.reviewed(to_record(example), self._settings)
         judgement = judge(record, self._settings)
         reject = self._reject(record, judgement, drop, near)
+        self._review(example, record, reject, account)
         if reject is not None:
             stored = quarantine.store(self._places.quarantine, record, reject.reason)
             account.rejects.append(dataclasses.replace(reject, stored=stored))
             return
-        if judgement.repair is not None and judgement.repair.data is not None:
-            _replace(example, names.IMAGE_BYTES, judgement.repair.data)
-            _replace(example, names.DECODE_ERROR, b"")
-            account.repairs.append(quarantine.finding(record, judgement.repair))
+        _repair(example, record, judgement, account)
         account.warnings += [quarantine.finding(record, warn) for warn in judgement.warnings]
         if near is not None:
             verdict = Verdict(near.reason, near.detail, "warn")
@@ -192,6 +211,27 @@ class _Write(beam.DoFn):
         account.keep(record)
         writer.write(_KEPT, example)
         writer.write(_METADATA, metadata_of(example))
+
+    def _review(
+        self,
+        example: tf.train.Example,
+        record: Record,
+        reject: quarantine.Reject | None,
+        account: _Account,
+    ) -> None:
+        """Account for what people decided about this picture; write the label they gave it."""
+        override = checks.override_of(record, self._settings)
+        if override is None:
+            return
+        account.overrides.add(override.image_hash)
+        detail = ""
+        if override.verdict == "relabel":
+            detail = f"{text(example, names.LABEL) or 'no label'} → {record.label}"
+            _set(example, {names.LABEL: record.label, names.LABEL_INDEX: record.label_index})
+        if override.verdict != "reject" and reject is not None:
+            detail = f"stays rejected: {reject.reason}, {reject.detail}"
+        verdict = Verdict(override.verdict, detail)
+        account.reviews.append(quarantine.finding(record, verdict))
 
     def _reject(
         self,
@@ -212,8 +252,36 @@ class _Write(beam.DoFn):
         return None
 
 
-def _replace(example: tf.train.Example, name: str, value: bytes) -> None:
-    example.features.feature[name].bytes_list.value[:] = [value]
+def _repair(
+    example: tf.train.Example, record: Record, judgement: checks.Judgement, account: _Account
+) -> None:
+    """Put the mended bytes into the example, and what they measure; what failed is a warning."""
+    if not judgement.repairs:
+        return
+    data, done, failed = checks.mended(record, judgement)
+    account.repairs += [quarantine.finding(record, repair) for repair in done]
+    account.warnings += [quarantine.finding(record, warning) for warning in failed]
+    found = measured(data)
+    if not done or found is None:
+        return
+    (width, height), figures = found
+    values: dict[str, str | bytes | int | float] = {
+        names.IMAGE_BYTES: data,
+        names.DECODE_ERROR: "",
+        names.REPAIRS: ",".join(repair.reason for repair in done),
+        names.WIDTH: width,
+        names.HEIGHT: height,
+        names.ASPECT_RATIO: width / height,
+        **figures.features(),
+    }
+    if any(repair.reason == checks.orientation.CHECK.name for repair in done):
+        values[names.ORIENTATION] = 1
+    _set(example, values)
+
+
+def _set(example: tf.train.Example, values: Mapping[str, str | bytes | int | float]) -> None:
+    for name, feature in make_example(values).features.feature.items():
+        example.features.feature[name].CopyFrom(feature)
 
 
 def metadata_of(example: tf.train.Example) -> tf.train.Example:
@@ -245,13 +313,14 @@ def filter_examples(
         files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
         candidates = _Candidates(settings, near_settings.radius > 0)
         judged = files | "Judge" >> beam.ParDo(candidates).with_outputs(
-            _Candidates.ROWS, main="copies"
+            _Candidates.ROWS, _Candidates.SIZES, main="copies"
         )
         by_content = judged.copies | "By content" >> beam.GroupByKey()
         drops = by_content | "Resolve" >> beam.FlatMap(_drops)
         near = (by_content, judged[_Candidates.ROWS]) | "Near" >> steps.NearDuplicates(
             places.quarantine, near_settings
         )
+        sizes = judged[_Candidates.SIZES] | "Sizes" >> beam.CombineGlobally(_add_sizes)
         (
             files
             | "Write"
@@ -259,9 +328,11 @@ def filter_examples(
                 _Write(settings, places),
                 drops=beam.pvalue.AsDict(drops),
                 near=beam.pvalue.AsDict(near),
+                sizes=beam.pvalue.AsSingleton(sizes),
             )
             | "Gather" >> beam.combiners.ToList()
-            | "Quarantine" >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested)
+            | "Quarantine"
+            >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested, settings)
         )
     summary = quarantine.read_summary(places.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
@@ -276,7 +347,11 @@ def _near_settings(settings: Settings) -> steps.NearSettings:
 
 
 def _write_quarantine(
-    accounts: list[_Account], uri: str, vocabulary: tuple[str, ...], ingested: dict[str, Any]
+    accounts: list[_Account],
+    uri: str,
+    vocabulary: tuple[str, ...],
+    ingested: dict[str, Any],
+    settings: Settings,
 ) -> None:
     kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
     for account in accounts:
@@ -291,4 +366,6 @@ def _write_quarantine(
         repairs=[repair for account in accounts for repair in account.repairs],
         warnings=[warning for account in accounts for warning in account.warnings],
         notes=ingested.get("notes", []),
+        reviews=[review for account in accounts for review in account.reviews],
+        unknown=sorted(set(settings.overrides).difference(*(a.overrides for a in accounts))),
     )

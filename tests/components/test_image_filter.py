@@ -22,6 +22,11 @@ from models import feature_names as names
 from models.errors import ConfigError
 
 
+def near_warnings(done):
+    """Warnings of near-duplicates; what else the drawn pictures are warned of is not meant."""
+    return [found for found in done.summary["warnings"] if found["reason"].startswith("near")]
+
+
 class Run:
     """Ingest and filter of one folder."""
 
@@ -264,7 +269,7 @@ def test_training_copies_of_held_out_pictures_go_and_other_copies_are_named(leak
     assert (done.root / "q" / leak["stored"]).read_bytes() == (
         leaking / "train/a/leak.jpg"
     ).read_bytes()
-    warnings = {found["reason"]: found["paths"] for found in done.summary["warnings"]}
+    warnings = {found["reason"]: found["paths"] for found in near_warnings(done)}
     assert warnings == {
         "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
         "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
@@ -289,5 +294,5 @@ def test_near_duplicates_are_the_same_whatever_the_engine_and_the_shards(leaking
 
 def test_a_radius_of_none_looks_for_none(leaking, run):
     done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
-    assert set(done.rejects) == {"train/b/same.jpg"} and done.summary["warnings"] == []
+    assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
     assert (done.root / "q" / steps.FILE).read_text() == ""
