@@ -27,15 +27,18 @@ _MAGIC = (
 )
 #: Camera files with a second picture for previews: JPEG to every reader, and not an animation.
 _SAME_AS_JPEG = {"MPO"}
-#: The plugins asked. Left out on purpose: EPS (its reader starts Ghostscript) and formats without a
-#: mark of their own, which take any bytes for a picture.
+#: The plugins asked. Left out on purpose: EPS (its reader starts Ghostscript), ICO and ICNS (theirs
+#: decode the picture inside while opening, before its size is known) and formats without a mark of
+#: their own, which take any bytes for a picture.
 PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
-    *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI", "ICO"),
+    *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI"),
 )
 _OS2_HEADER = struct.pack("<I", 12)  # length of the old BMP header, whose sizes have 16 bits
 _WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats where asking for Exif decodes nothing
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
+_JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length (T.81, table B.1)
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame: holds the size
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters belong to the process
 
 
@@ -67,7 +70,7 @@ def sniff(data: bytes) -> str:
 
 
 def _declared_size(data: bytes) -> tuple[int, int]:
-    """Width and height at their fixed places in PNG, GIF, BMP and WebP; (0, 0) elsewhere."""
+    """Width and height where the serving op's decoder looks for them; (0, 0) elsewhere."""
     kind = sniff(data)
     try:
         if kind == "PNG":
@@ -81,8 +84,32 @@ def _declared_size(data: bytes) -> tuple[int, int]:
             return abs(width), abs(height)
         if kind == "WEBP":
             return _webp_size(data)
+        if kind == "JPEG":
+            return _jpeg_size(data)
     except struct.error:
         pass
+    return 0, 0
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Size of the first frame (ITU-T T.81, annex B); (0, 0) when the markers lead to none.
+
+    libjpeg reads past markers that Pillow gives up at, such as TEM before the first segment.
+    """
+    at = 2
+    while at + 9 <= len(data):
+        if data[at] != 0xFF:
+            return 0, 0
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _JPEG_ALONE:
+            at += 2
+        elif marker in _JPEG_FRAMES:
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        else:
+            at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     return 0, 0
 
 

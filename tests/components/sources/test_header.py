@@ -68,3 +68,25 @@ def test_pillows_own_limit_is_restored(encode):
     before = Image.MAX_IMAGE_PIXELS
     probe(encode(), LIMIT)
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_an_icon_is_not_opened():
+    """Pillow's reader of icons decodes the picture inside before its size is known."""
+    inside = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(inside, "PNG")
+    entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inside.getvalue()), 22)
+    icon = struct.pack("<HHH", 0, 1, 1) + entry + inside.getvalue()
+    assert probe(icon, 1000).error == "no image format that Pillow knows"
+
+
+def test_a_jpeg_that_only_the_serving_op_reads_tells_its_size(encode):
+    data = encode(size=(40, 32))
+    hidden = data[:2] + b"\xff\x01" + data[2:]
+    header = probe(hidden, 1000)
+    assert (header.width, header.height) == (40, 32)
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5, 21, 100, 160])
+def test_a_jpeg_cut_in_its_header_has_no_size_and_no_exception(encode, cut):
+    header = probe(encode(size=(40, 32))[:cut], 1000)
+    assert (header.width, header.height) in {(0, 0), (40, 32)}
