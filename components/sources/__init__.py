@@ -9,10 +9,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.sources import archive
+from components.sources import archive, manifest, pixels
 from components.sources.archive import ArchiveSource
 from components.sources.base import Item, Note, Scan, Source, SourceOptions, fingerprint
 from components.sources.folder import FolderSource
+from components.sources.manifest import ManifestSource
+from components.sources.pixels import PixelSource
 from components.sources.vetting import VettedSource
 from models.errors import ConfigError
 
@@ -33,13 +35,16 @@ class Kind:
     """One kind of source."""
 
     open: Callable[[str, SourceOptions], Source]
-    takes: Callable[[str], bool] = lambda place: False  # whether a plain path is of this kind
+    #: Whether a plain path is of this kind.
+    takes: Callable[[str, SourceOptions], bool] = lambda place, options: False
 
 
 #: Prefix of a spec ("folder:PATH") → the kind; of a plain path, the first kind that takes it.
 SOURCES: dict[str, Kind] = {
     "folder": Kind(lambda place, options: FolderSource(place)),
     "archive": Kind(lambda place, options: ArchiveSource(place), archive.takes),
+    "manifest": Kind(ManifestSource, manifest.takes),
+    "csv": Kind(PixelSource, pixels.takes),
 }
 _DEFAULT = "folder"
 
@@ -55,16 +60,16 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
             "no data source given; expected a folder with one sub-folder a class "
             "(--data DIR, or data.source in the config)"
         )
-    kind, place = split_spec(spec)
     options = options or SourceOptions()
+    kind, place = split_spec(spec, options)
     return VettedSource(SOURCES[kind].open(place, options), options)
 
 
-def split_spec(spec: str) -> tuple[str, str]:
+def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
     """(kind, place) of a spec; ConfigError when the kind is unknown."""
     match = re.match(r"^([A-Za-z][A-Za-z0-9+-]+):", spec)
     if match is None:
-        taken = (kind for kind, entry in SOURCES.items() if entry.takes(spec))
+        taken = (kind for kind, entry in SOURCES.items() if entry.takes(spec, options))
         return next(taken, _DEFAULT), spec
     kind = match.group(1).lower()
     if kind not in SOURCES:

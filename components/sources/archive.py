@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from components.sources.base import Item, Note, Scan, hashed
+from components.sources.base import Item, Note, Scan, SourceOptions, hashed
 from components.sources.seekable_gzip import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -46,7 +46,7 @@ _OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd
 _EXPECTED = "expected a .zip, .tar or .tar.gz of a folder tree"
 
 
-def takes(place: str) -> bool:
+def takes(place: str, options: SourceOptions) -> bool:
     """Whether a plain path names an archive."""
     return place.lower().endswith(SUFFIXES) and not Path(place).expanduser().is_dir()
 

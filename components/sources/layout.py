@@ -21,6 +21,8 @@ SPLIT_WORDS = {
     "valid": names.VALIDATION,
     "dev": names.VALIDATION,
     "testing": names.TEST,
+    "publictest": names.VALIDATION,  # FER-2013's words
+    "privatetest": names.TEST,
 }
 ARCHIVER_LEFTOVERS = {"__MACOSX"}  # beside the photographs in archives made on a Mac
 EXPECTED_TREE = (
