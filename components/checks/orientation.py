@@ -26,8 +26,11 @@ _TURNS = {
 
 
 def judge(record: Record, settings: Settings) -> Verdict | None:
-    """Name pictures that are stored otherwise than they are to be shown."""
-    if record.orientation not in _TURNS:
+    """Name pictures that are stored otherwise than they are to be shown.
+
+    TIFF is never served as it is, and Pillow turns it upright while it is transcoded.
+    """
+    if record.orientation not in _TURNS or record.format == "TIFF":
         return None
     how = _TURNS[record.orientation][1]
     return Verdict(CHECK.name, f"stored {how} (Exif orientation {record.orientation})")

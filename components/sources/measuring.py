@@ -58,15 +58,15 @@ def measure(pixels: np.ndarray, alpha: np.ndarray | None = None) -> Measurements
     p5, p99 = np.percentile(light, (5, 99), overwrite_input=True)
     image = Image.fromarray(pixels)
     small = _thumbnail(image)
-    channels = np.asarray(small).astype(np.int16)
+    spread = np.ptp(np.asarray(small).astype(np.int16), axis=-1)
     return Measurements(
         brightness=float(light.mean()),
         brightness_p5=float(p5),
         brightness_p99=float(p99),
         contrast=float(np.std(light)),
-        entropy=float(image.entropy()),
+        entropy=float((image if spread.any() else image.getchannel(0)).entropy()),
         sharpness=_sharpness(small.convert("L")),
-        colour=float(np.ptp(channels, axis=-1).max()) / 255,
+        colour=float(spread.max()) / 255,
         transparency=1.0 - opaque,
     )
 

@@ -25,7 +25,7 @@ from models import preprocess
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_PNG_WITH_ALPHA = ("RGBA", "LA", "P", "PA")  # a palette may hold transparent colours
+_WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,16 @@ class _Found:
         return cls((int(shape[1]), int(shape[0])), "", Measurements(*map(float, figures)))
 
 
+def _has_alpha(data: bytes, header: Mapping[str, Any]) -> bool:
+    """Whether the picture may have pixels that are not opaque, of those that the op decodes so.
+
+    It refuses WebP with an alpha channel, and a GIF's transparent colour is mostly its page.
+    """
+    if header["format"] != "PNG":
+        return False
+    return header["mode"] in _WITH_ALPHA or b"tRNS" in data[: max(data.find(b"IDAT"), 0)]
+
+
 def _pipeline(
     source: Source, items: Sequence[Item], pixel_limit: int, verdicts: Verdicts
 ) -> Iterator[tuple[int, bytes, dict[str, Any], _Found]]:
@@ -145,8 +155,7 @@ def _pipeline(
         header = facts["header"]
         fits = header["width"] * header["height"] <= pixel_limit
         decode = bool(data) and fits and not facts["known"]
-        alpha = header["format"] == "PNG" and header["mode"] in _PNG_WITH_ALPHA
-        return data, json.dumps(facts).encode(), decode, alpha
+        return data, json.dumps(facts).encode(), decode, _has_alpha(data, header)
 
     def figures(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         return np.array(astuple(measure(pixels, alpha)), np.float64)
