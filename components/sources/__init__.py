@@ -9,12 +9,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.sources import archive, manifest, pixels
+from components.sources import archive, manifest, pixels, tfrecord
 from components.sources.archive import ArchiveSource
 from components.sources.base import Item, Note, Scan, Source, SourceOptions, fingerprint
 from components.sources.folder import FolderSource
 from components.sources.manifest import ManifestSource
 from components.sources.pixels import PixelSource
+from components.sources.tfds import TfdsSource
+from components.sources.tfrecord import TFRecordSource
 from components.sources.vetting import VettedSource
 from models.errors import ConfigError
 
@@ -45,6 +47,8 @@ SOURCES: dict[str, Kind] = {
     "archive": Kind(lambda place, options: ArchiveSource(place), archive.takes),
     "manifest": Kind(ManifestSource, manifest.takes),
     "csv": Kind(PixelSource, pixels.takes),
+    "tfrecord": Kind(TFRecordSource, tfrecord.takes),
+    "tfds": Kind(TfdsSource),
 }
 _DEFAULT = "folder"
 
