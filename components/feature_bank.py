@@ -32,8 +32,10 @@ from models import progress
 from models.augmentation import ViewSpec
 from models.extractor import FeatureExtractor
 
-#: Images a call: enough for decoding to overlap the forward pass, about 25 MB of photographs.
-IMAGES_A_BATCH = 256
+#: A batch is at most 256 images and 32 MiB (and one image): enough for decoding to overlap the
+#: forward pass, and bounded whatever the camera.
+_BATCH_BYTES = 32 << 20
+_LEAST_BYTES = _BATCH_BYTES // 256
 
 
 @functools.lru_cache(maxsize=2)
@@ -106,6 +108,11 @@ class ExtractFeatures(beam.DoFn):
         return list(range(self._views + 1)) if split == names.TRAIN else [0]
 
 
+def _weight(record: bytes) -> int:
+    """Bytes that a record counts for in a batch."""
+    return max(len(record), _LEAST_BYTES)
+
+
 def _bank_record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[str, bytes]:
     split = records.text(example, names.SPLIT)
     values: dict[str, records.Value] = {
@@ -174,7 +181,7 @@ def FeatureBank(
         outputs = (
             pipeline
             | "Read" >> beam_io.ReadSplits(examples.uri)
-            | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
+            | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
             | "Extract"
             >> beam.ParDo(ExtractFeatures(arguments, store)).with_outputs(
                 ExtractFeatures.COUNTS, main="features"

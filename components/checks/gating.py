@@ -103,6 +103,8 @@ def anomalous(
             continue
         for feature in sorted(found.anomaly_info):
             info = found.anomaly_info[feature]
+            if _ours_and_new(feature, info):
+                continue
             seen = _words(info)
             expected = "what the schema allows"
             reasons.append(Reason("anomaly", feature, split, expected, seen, advice))
@@ -110,6 +112,12 @@ def anomalous(
             seen = _words(reason)
             reasons.append(Reason("anomaly", "", split, "what the schema allows", seen, advice))
     return reasons
+
+
+def _ours_and_new(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
+    """Whether an older version of the product, not other data, left a feature out of the schema."""
+    new = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
+    return feature in names.METADATA and all(reason.type == new for reason in info.reason)
 
 
 def _words(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:

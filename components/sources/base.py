@@ -20,6 +20,10 @@ _HASH_THREADS = 8  # reading waits for the disk, hashing releases the interprete
 _AHEAD = 1024  # items handed to the threads at once: memory does not grow with the source
 
 
+#: Bytes of a file that are read at all: films lie among photographs, and no photograph is so large.
+BYTE_LIMIT = 1 << 28
+
+
 @dataclass(frozen=True)
 class SourceOptions:
     """How a source is to be read, where its own form leaves that open; see the config's [data]."""

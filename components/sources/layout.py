@@ -10,17 +10,17 @@ from models.errors import ConfigError
 #: Folder names at the root that are splits, not classes (any case).
 SPLIT_FOLDERS = {
     "train": names.TRAIN,
+    "training": names.TRAIN,
     "validation": names.VALIDATION,
     "val": names.VALIDATION,
+    "valid": names.VALIDATION,
     "test": names.TEST,
+    "testing": names.TEST,
 }
 #: Further words for splits, in manifests and in names of record files.
 SPLIT_WORDS = {
     **SPLIT_FOLDERS,
-    "training": names.TRAIN,
-    "valid": names.VALIDATION,
     "dev": names.VALIDATION,
-    "testing": names.TEST,
     "publictest": names.VALIDATION,  # FER-2013's words
     "privatetest": names.TEST,
 }

@@ -5,8 +5,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from components import blob_store
 from components.bank_store import FeatureStore, record_key
+from models.errors import ResourceError
 
 DIM = 8
 
@@ -83,3 +86,35 @@ def test_several_writers_lose_nothing(tmp_path: Path):
     wanted = {key for i in range(4) for part in range(5) for key in _vectors(20, i * 10 + part)}
     assert set(store.get(list(wanted))) == wanted
     store.close()
+
+
+def test_damage_inside_the_file_costs_the_work_again_and_nothing_else(tmp_path: Path):
+    store = FeatureStore(tmp_path, DIM)
+    vectors = _vectors(3000)
+    store.put(vectors)
+    store.close()
+    file = tmp_path / "features.sqlite"
+    content = bytearray(file.read_bytes())
+    content[8192 : len(content) - 4096] = b"\xa5" * (len(content) - 12288)
+    file.write_bytes(content)
+    store = FeatureStore(tmp_path, DIM)
+    store.get(list(vectors))
+    store.put(vectors)
+    assert store.get(list(vectors)).keys() == vectors.keys()
+    store.close()
+
+
+def test_a_locked_file_is_busy_and_stays_where_it_is(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(blob_store, "_BUSY_SECONDS", 0.2)
+    store = FeatureStore(tmp_path, DIM)
+    vectors = _vectors(3)
+    store.put(vectors)
+    other = sqlite3.connect(tmp_path / "features.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ResourceError, match="cannot be used: database is locked"):
+        store.put(_vectors(3, seed=1))
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.get(list(vectors)).keys() == vectors.keys()
+    store.close()
+    assert not list(tmp_path.glob("*.broken*"))

@@ -157,3 +157,21 @@ def test_scanning_imports_neither_tensorflow_nor_tfx(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_film_among_the_photographs_is_not_read(photos):
+    folder = photos({"cat": 2, "dog": 2})
+    with (folder / "cat" / "film.mp4").open("wb") as film:
+        film.truncate((1 << 28) + 1)  # a hole, no bytes on disk
+    source = open_source(str(folder))
+    scan = source.listing()
+    film = next(item for item in scan.items if item.path == "cat/film.mp4")
+    with pytest.raises(OSError, match="over the limit of 256 MiB"):
+        source.read(film)
+
+
+def test_other_words_for_splits_are_splits(photos):
+    folder = photos({"training/a": 2, "training/b": 2, "testing/a": 1, "testing/b": 1})
+    scan = open_source(str(folder)).listing()
+    assert scan.vocabulary == ("a", "b")
+    assert {item.split for item in scan.items} == {"train", "test"}
