@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from models.errors import ImgpipeError
+from pipeline.commands import quarantine
 
 app = typer.Typer(
     name="imgpipe",
@@ -27,7 +28,11 @@ app = typer.Typer(
 )
 kubeflow = typer.Typer(help="The same graph for Kubeflow Pipelines.", no_args_is_help=True)
 app.add_typer(kubeflow, name="kubeflow")
+app.add_typer(quarantine.app, name="quarantine")
 
+_SOURCE_HELP = (
+    "Folder of photographs, .zip or .tar of one, list or pixels as .csv, tfds:NAME, TFRecord files."
+)
 _SETTINGS = typer.Option(
     "--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."
 )
@@ -49,7 +54,7 @@ def demo(
 
 @app.command()
 def init(
-    photos: Annotated[Path, typer.Argument(help="Folder of photographs.")],
+    photos: Annotated[str, typer.Argument(metavar="SRC", help=_SOURCE_HELP)],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the config.")
     ] = Path("imgpipe.toml"),
@@ -66,9 +71,7 @@ def run(
     config: Annotated[
         str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="SRC", help="Folder of photographs.")
-    ] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="SRC", help=_SOURCE_HELP)] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where everything goes.")
     ] = None,
@@ -150,9 +153,7 @@ def kubeflow_compile(
     config: Annotated[
         str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", metavar="SRC", help="Folder of photographs.")
-    ] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="SRC", help=_SOURCE_HELP)] = None,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="Where to write the PipelineSpec."),

@@ -21,7 +21,6 @@ from typing import Any
 
 from components.checks.base import Record, Verdict
 from components.records import read_json, write_text
-from components.sources.ingest import SUMMARY_FILE as INGEST_SUMMARY
 
 MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
@@ -177,7 +176,9 @@ def ingest_summary(examples_uri: str) -> dict[str, Any]:
     """What ingest said of the Examples at `examples_uri`; empty when they came another way."""
     import tensorflow as tf
 
-    path = f"{examples_uri}/{INGEST_SUMMARY}"
+    from components.sources.ingest import SUMMARY_FILE
+
+    path = f"{examples_uri}/{SUMMARY_FILE}"
     return read_json(path) if tf.io.gfile.exists(path) else {}
 
 

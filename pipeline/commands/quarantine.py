@@ -1,0 +1,276 @@
+"""``imgpipe quarantine``: what was rejected, and how to overrule it.
+
+`list` shows, `restore` copies original bytes back out, `accept` writes decisions by content hash
+into the file that `judge.overrides` names; the next run follows it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from models.errors import ConfigError, ResourceError
+
+app = typer.Typer(help="Files that were rejected, and how to overrule it.", no_args_is_help=True)
+
+_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # as `components.checks.quarantine`
+_OVERRIDES = Path("overrides.toml")
+_HASH = re.compile(r"[0-9a-f]{6,64}")
+_SHOWN = 12  # digits of a hash that are shown, enough for an override
+_FROM = typer.Option(
+    "--from", metavar="DIR", help="Output folder, folder of a run, or a quarantine itself."
+)
+_REASON = typer.Option("--reason", metavar="NAME", help="Only what was rejected for this.")
+_WHICH = typer.Argument(help="Paths, patterns (cat/*.png) or content hashes.")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the manifest, or of the warnings."""
+
+    path: str
+    image_hash: str
+    reason: str
+    detail: str
+    label: str = ""
+    split: str = ""
+    override: str = ""
+    stored: str = ""
+
+
+@app.command("list")
+def list_(
+    which: Annotated[list[str] | None, _WHICH] = None,
+    place: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    reason: Annotated[str | None, _REASON] = None,
+    warnings: Annotated[
+        bool, typer.Option("--warnings", help="Kept files with a warning, instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+) -> None:
+    """Show what was rejected, by reason."""
+    folder = find(place)
+    rows = select(read(folder, warnings), which or (), reason)
+    console = _console()
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps({key: value for key, value in vars(row).items() if value}))
+        return
+    for name, found in groupby(sorted(rows, key=lambda row: (row.reason, row.path)), _reason):
+        group = list(found)
+        console.print(f"[bold]{escape(name)}[/]  {len(group)}")
+        for row in group:
+            digits = row.image_hash[:_SHOWN]
+            console.print(f"  {digits:<{_SHOWN}}  {_text(row.path)}  [dim]{_text(row.detail)}[/]")
+    what = "files with a warning" if warnings else "rejected files"
+    console.print(f"{len(rows)} {what} in {_text(str(folder))}")
+
+
+@app.command()
+def restore(
+    which: Annotated[list[str] | None, _WHICH] = None,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder to copy them into.")
+    ] = Path("restored"),
+    place: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    reason: Annotated[str | None, _REASON] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
+) -> None:
+    """Copy the original bytes of rejected files, under their own paths."""
+    folder = find(place)
+    console = _console()
+    copied = 0
+    for row in _some(folder, which, reason):
+        if not row.stored:
+            console.print(f"[yellow]no bytes[/] {_text(row.path)}: {_text(row.detail)}")
+            continue
+        copied += _copy(folder / row.stored, _inside(to, row.path), force)
+    console.print(f"{copied} files copied into {_text(str(to))}")
+
+
+@app.command()
+def accept(
+    which: Annotated[list[str] | None, _WHICH] = None,
+    label: Annotated[
+        str, typer.Option("--label", metavar="CLASS", help="Relabel: the class it shows.")
+    ] = "",
+    note: Annotated[str, typer.Option("--note", help="Why; for whoever reviews the file.")] = "",
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Overrides file (the run's, or overrides.toml)."),
+    ] = None,
+    place: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    reason: Annotated[str | None, _REASON] = None,
+    warnings: Annotated[
+        bool, typer.Option("--warnings", help="Of kept files with a warning, instead.")
+    ] = False,
+) -> None:
+    """Take rejected files after all: note it, by content, in the file of overrides."""
+    from components.checks import overrides
+
+    folder = find(place)
+    console = _console()
+    decisions = []
+    for row in _some(folder, which, reason, warnings):
+        if why := _hopeless(row, bool(label)):
+            console.print(f"[yellow]not possible[/] {_text(row.path)}: {_text(why)}")
+            continue
+        verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
+        words = f"{row.reason}; {note}" if note else row.reason
+        path = _plain(row.path)
+        decisions.append(overrides.Override(row.image_hash, verdict, label, path, words))
+    if not decisions:
+        raise ConfigError("none of these files can be accepted; see above.")
+    file = to or _named_by(place) or _OVERRIDES
+    written = overrides.add(file, decisions)
+    console.print(f"{written} decisions added to {_text(str(file))}; review and commit it, then:")
+    console.print(f"  imgpipe run … --set judge.overrides={_text(str(file))}")
+
+
+def find(place: Path) -> Path:
+    """The quarantine folder that `place` is, or that the newest run in it wrote.
+
+    Raises ResourceError when there is none.
+    """
+    if (place / _MANIFEST).is_file():
+        return place
+    runs = [place, *sorted(place.glob("runs/*/"), key=_changed, reverse=True)]
+    for run in runs:
+        folder = _of_run(run)
+        if folder is not None:
+            return folder
+    found = [path.parent for path in place.glob(f"**/quarantine/*/{_MANIFEST}")]
+    if not found:
+        raise ResourceError(
+            f"no quarantine in {place}. Name the output folder of a run: --from DIR."
+        )
+    return max(found, key=_changed)
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _of_run(run: Path) -> Path | None:
+    """The quarantine that a run's facts name, when it is still there."""
+    try:
+        uri = json.loads((run / "facts.json").read_text(encoding="utf-8"))["quarantine"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    folder = Path(str(uri).removeprefix("file://"))
+    return folder if (folder / _MANIFEST).is_file() else None
+
+
+def _named_by(place: Path) -> Path | None:
+    """The file of overrides that the newest run was given."""
+    from pipeline import config
+
+    for run in [place, *sorted(place.glob("runs/*/"), key=_changed, reverse=True)]:
+        if (run / "config.toml").is_file():
+            return config.load(run / "config.toml").overrides_file
+    return None
+
+
+def read(folder: Path, warnings: bool = False) -> list[Row]:
+    """The rows of a quarantine, in the order of its file."""
+    file = folder / (_WARNINGS if warnings else _MANIFEST)
+    known = {field.name for field in fields(Row)}
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        values: dict[str, Any] = json.loads(line)
+        rows.append(Row(**{key: value for key, value in values.items() if key in known}))
+    return rows
+
+
+def select(rows: Iterable[Row], which: Sequence[str], reason: str | None) -> list[Row]:
+    """Rows of a reason that any of the words names; all of them when there is no word.
+
+    Raises ConfigError naming the words and the reason that fit nothing.
+    """
+    everything = list(rows)
+    reasons = sorted({row.reason for row in everything})
+    if reason is not None and reason not in reasons:
+        raise ConfigError(
+            f"nothing was found for {reason!r}; there are: {', '.join(reasons) or 'none'}"
+        )
+    found = [row for row in everything if reason in (None, row.reason)]
+    if missing := [word for word in which if not any(_fits(row, word) for row in found)]:
+        raise ConfigError(f"no such file in quarantine: {', '.join(missing)}")
+    return [row for row in found if not which or any(_fits(row, word) for word in which)]
+
+
+def _fits(row: Row, word: str) -> bool:
+    if _HASH.fullmatch(word) and row.image_hash.startswith(word):
+        return True
+    return word == row.path or fnmatch.fnmatchcase(row.path, word)
+
+
+def _some(
+    folder: Path, which: Sequence[str] | None, reason: str | None, warnings: bool = False
+) -> list[Row]:
+    if not which and reason is None:
+        raise ConfigError("which files? Name paths, patterns or hashes, or a --reason.")
+    return select(read(folder, warnings), which or (), reason)
+
+
+def _hopeless(row: Row, relabel: bool) -> str:
+    """Why an override changes nothing for this file; "" when it does."""
+    from components.checks import CHOICES, decodable, pixel_limit, unreadable, zero_byte
+
+    broken = {check.CHECK.name for check in (pixel_limit, unreadable, zero_byte)}
+    broken |= {decodable.NOT_AN_IMAGE, decodable.TRUNCATED, decodable.UNDECODABLE}
+    if row.reason in broken:
+        return f"{row.reason}: no override makes it readable; {row.override}"
+    choice = CHOICES.get(row.reason)
+    if relabel or (choice is not None and "ignore" in choice.may_be):
+        return ""
+    return f"{row.reason}: {row.override}"
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """The place of `path` below `folder`; ConfigError when it leads out of it."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ConfigError(f"{_plain(path)} leads out of {folder}; it is not restored.")
+    return folder / parts
+
+
+def _copy(source: Path, target: Path, force: bool) -> bool:
+    """Copy whole or not at all; False when it is there already."""
+    content = source.read_bytes()
+    if target.is_file() and target.read_bytes() == content:
+        return False
+    if target.exists() and not force:
+        raise ConfigError(f"{target} holds something else. Choose another --to, or use --force.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".tmp-{target.name}"[:255])
+    beside.write_bytes(content)
+    beside.replace(target)
+    return True
+
+
+def _reason(row: Row) -> str:
+    return row.reason
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """Names that are not UTF-8, made printable."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _text(text: str) -> str:
+    return escape(_plain(text))

@@ -1,0 +1,142 @@
+"""`imgpipe quarantine`: find, list, restore, accept."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from components.checks import overrides
+from models.errors import ConfigError, ResourceError
+from pipeline.commands import quarantine
+
+ROWS = [
+    ("cat/blurred.jpg", "a" * 64, "blurry", "sharpness 0.10, under 0.29", b"picture"),
+    ("cat/cut.jpg", "b" * 64, "truncated", "cut short", b"cut"),
+    ("dog/owl.jpg", "c" * 64, "label_conflict", "labelled dog, but", b"owl"),
+    ("dog/gone.jpg", "", "unreadable", "No such file", None),
+    ("cat/copy.jpg", "d" * 64, "duplicate", "same bytes as cat/one.jpg", b"copy"),
+]
+
+
+def write(folder, rows=ROWS):
+    folder.mkdir(parents=True)
+    lines = []
+    for path, image_hash, reason, detail, data in rows:
+        stored = ""
+        if data is not None:
+            stored = f"{reason}/{image_hash[:16]}-x.jpg"
+            (folder / reason).mkdir(exist_ok=True)
+            (folder / stored).write_bytes(data)
+        row = {"path": path, "image_hash": image_hash, "reason": reason, "detail": detail}
+        lines.append(json.dumps(row | {"stored": stored, "override": "what to do", "new_key": 1}))
+    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path):
+    """An output folder with two runs; the newer one's quarantine holds `ROWS`."""
+    for number, rows in ((1, ROWS[:1]), (2, ROWS)):
+        place = write(tmp_path / f"out/artifacts/ImageFilter/quarantine/{number}", rows)
+        run = tmp_path / f"out/runs/2026010{number}"
+        run.mkdir(parents=True)
+        (run / "facts.json").write_text(json.dumps({"quarantine": str(place)}))
+        os.utime(run, (number, number))
+    return tmp_path / "out"
+
+
+def call(*arguments):
+    result = CliRunner().invoke(quarantine.app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_newest_run_is_found_from_any_folder(out):
+    newest = out / "artifacts/ImageFilter/quarantine/2"
+    assert quarantine.find(out) == newest == quarantine.find(newest)
+    assert quarantine.find(out / "runs/20260101").name == "1"
+    for run in (out / "runs").iterdir():
+        (run / "facts.json").unlink()
+    assert quarantine.find(out).parent == newest.parent
+    with pytest.raises(ResourceError, match=r"no quarantine in .*runs"):
+        quarantine.find(out / "runs")
+
+
+def test_list_shows_reasons_paths_and_hashes(out):
+    text = call("list", "--from", out)
+    assert "blurry  1" in text and "aaaaaaaaaaaa  cat/blurred.jpg  sharpness 0.10" in text
+    assert "5 rejected files in" in text
+    assert "1 rejected files" in call("list", "--from", out, "--reason", "blurry")
+    rows = [json.loads(x) for x in call("list", "--from", out, "--json", "cat/*").splitlines()]
+    assert [row["path"] for row in rows] == ["cat/blurred.jpg", "cat/cut.jpg", "cat/copy.jpg"]
+
+
+def test_what_is_not_there_is_named(out):
+    with pytest.raises(ConfigError, match="nothing was found for 'dark'; there are: blurry"):
+        call("list", "--from", out, "--reason", "dark")
+    with pytest.raises(ConfigError, match=r"no such file in quarantine: cow/\*"):
+        call("list", "--from", out, "cow/*", "cat/*")
+    with pytest.raises(ConfigError, match="which files"):
+        call("restore", "--from", out)
+
+
+def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
+    to = tmp_path / "back"
+    text = call("restore", "--from", out, "--to", to, "*")
+    assert "4 files copied" in text and "no bytes dog/gone.jpg" in text
+    assert (to / "dog/owl.jpg").read_bytes() == b"owl"
+    assert "0 files copied" in call("restore", "--from", out, "--to", to, "cccccc")
+    (to / "dog/owl.jpg").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=r"owl\.jpg holds something else"):
+        call("restore", "--from", out, "--to", to, "dog/owl.jpg")
+    call("restore", "--from", out, "--to", to, "dog/owl.jpg", "--force")
+    assert (to / "dog/owl.jpg").read_bytes() == b"owl"
+
+
+@pytest.mark.parametrize("path", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg"])
+def test_nothing_is_restored_outside_the_folder(tmp_path, path):
+    place = write(tmp_path / "q", [(path, "e" * 64, "blurry", "", b"x")])
+    with pytest.raises(ConfigError, match="leads out of"):
+        call("restore", "--from", place, "--to", tmp_path / "back", "*")
+
+
+def test_accept_writes_what_can_be_accepted(out, tmp_path):
+    file = tmp_path / "overrides.toml"
+    text = call("accept", "--from", out, "--to", file, "cat/*", "--note", "only one")
+    assert "not possible cat/cut.jpg: truncated: no override makes it readable" in text
+    assert "not possible cat/copy.jpg: duplicate: what to do" in text
+    assert "1 decisions added" in text and f"judge.overrides={file}" in text
+    (found,) = overrides.load(file)
+    assert (found.image_hash, found.verdict) == ("a" * 64, "accept")
+    assert (found.path, found.note) == ("cat/blurred.jpg", "blurry; only one")
+    assert "0 decisions added" in call(
+        "accept", "--from", out, "--to", file, "cat/blurred.jpg", "--note", "only one"
+    )
+
+
+def test_relabel_settles_a_conflict_but_mends_no_file(out, tmp_path):
+    file = tmp_path / "overrides.toml"
+    call("accept", "--from", out, "--to", file, "dog/owl.jpg", "--label", "owl")
+    (found,) = overrides.load(file)
+    assert (found.verdict, found.label) == ("relabel", "owl")
+    with pytest.raises(ConfigError, match="none of these files can be accepted"):
+        call("accept", "--from", out, "--to", file, "cat/cut.jpg", "--label", "cat")
+
+
+def test_the_file_of_the_run_is_added_to(out, tmp_path):
+    config = '[judge]\noverrides = "mine.toml"\n'
+    for run in (out / "runs").iterdir():
+        (run / "config.toml").write_text(config)
+    text = call("accept", "--from", out, "--reason", "blurry")
+    assert "mine.toml" in text
+    assert [path.name for path in out.rglob("mine.toml")] == ["mine.toml"]
+
+
+def test_names_that_are_not_utf8_are_listed(tmp_path):
+    place = write(tmp_path / "q", [("a/\udcff.jpg", "e" * 64, "blurry", "", b"x")])
+    assert "a/\\udcff.jpg" in call("list", "--from", place)
