@@ -82,3 +82,64 @@ def test_relative_source_is_taken_from_the_folder_of_the_file(tmp_path: Path):
     file = tmp_path / "c.toml"
     file.write_text('[data]\nsource = "photos"\n')
     assert configs.load(file).data.source == str(tmp_path / "photos")
+
+
+def test_relative_paths_of_every_source_start_at_the_file(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text('[data]\nsource = "csv:rows.csv"\nroot = "../all"\n')
+    data = configs.load(file).data
+    assert (data.source, data.root) == (f"csv:{tmp_path}/rows.csv", f"{tmp_path.parent}/all")
+    file.write_text('[data]\nsource = "tfds:cats_vs_dogs"\n')
+    assert configs.load(file).data.source == "tfds:cats_vs_dogs"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("data.group_pattern='('", "no regular expression"),
+        ("data.group_pattern=abc", "round brackets"),
+        ("data.classes=['a']", "two or more"),
+        ("data.classes=['a', 'a']", "two or more"),
+    ],
+)
+def test_data_that_cannot_be_meant_is_refused(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        configs.build({}, [assignment])
+
+
+def test_every_check_with_a_choice_can_be_set(tmp_path: Path):
+    from components.checks import CHOICES, THRESHOLDS
+
+    config = configs.build(
+        {"judge": {"severity": {"dark": "reject"}}},
+        ["judge.severity.orientation=repair", "judge.threshold.dark=0.25"],
+    )
+    severity, threshold = config.judge.severity.model_dump(), config.judge.threshold.model_dump()
+    assert list(severity) == list(CHOICES) and list(threshold) == list(THRESHOLDS)
+    assert (severity["dark"], severity["orientation"]) == ("reject", "repair")
+    assert config.judge.threshold.model_dump(exclude_defaults=True) == {"dark": 0.25}
+    file = tmp_path / "c.toml"
+    file.write_text(configs.to_toml(config))
+    assert configs.load(file) == config and "[judge.severity]" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("judge.severity.dark=repair", "judge.severity.dark: input should be 'warn', 'reject'"),
+        ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
+        ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
+        ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
+    ],
+)
+def test_severities_that_make_no_sense_are_refused(assignment, expected):
+    with pytest.raises(ConfigError) as caught:
+        configs.build({}, [assignment])
+    assert expected in str(caught.value)
+
+
+def test_overrides_are_taken_from_the_folder_of_the_file(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    file.write_text('[judge]\noverrides = "mine.toml"\n')
+    assert configs.load(file).overrides_file == tmp_path / "mine.toml"
+    assert configs.Config().overrides_file is None
