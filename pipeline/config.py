@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from components.checks import CHOICES, THRESHOLDS
+from components.sources import absolute
 from models.errors import ConfigError
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
@@ -401,7 +402,7 @@ def build(
 
 
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
-    """Read a TOML file. Relative ``data.source`` and ``judge.overrides`` start at its folder.
+    """Read a TOML file. Relative paths of ``[data]`` and ``judge.overrides`` start at its folder.
 
     Raises:
       ConfigError: the file is missing, is not TOML or does not validate.
@@ -414,15 +415,15 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
-    source = tree.get("data", {}).get("source") if isinstance(tree.get("data"), dict) else None
-    if isinstance(source, str) and source.startswith("~"):
-        tree["data"]["source"] = str(Path(source).expanduser())
-    elif isinstance(source, str) and source and ":" not in source:
-        tree["data"]["source"] = str((path.absolute().parent / source).resolve())
+    data = tree.get("data")
+    if isinstance(data, dict):
+        for key in ("source", "root", "tfds_dir"):
+            if isinstance(data.get(key), str) and data[key]:
+                data[key] = absolute(data[key], path.absolute().parent)
     judge = tree.get("judge")
     overrides = judge.get("overrides") if isinstance(judge, dict) else None
-    if isinstance(overrides, str) and overrides:
-        tree["judge"]["overrides"] = str(path.absolute().parent / Path(overrides).expanduser())
+    if isinstance(judge, dict) and isinstance(overrides, str) and overrides:
+        judge["overrides"] = str(path.absolute().parent / Path(overrides).expanduser())
     return build(tree, assignments, str(path))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from components.bank_store import FeatureStore, record_key
-from components.sources import Scan
+from components.sources import Item, Scan
 from components.sources.splits import SplitRule
 from models import feature_names as names
 from models.augmentation import ViewSpec
@@ -39,13 +39,14 @@ def describe(config: Config) -> str:
     inputs = run_inputs.find(config, found)
     rule = _rule(config, found)
     splits = Counter(
-        rule.assign(item.sha256, item.split, item.group) for item in found.items if item.label
+        rule.assign(item.sha256, item.split, item.group) for item in found.items if _usable(item)
     )
     to_make = len(keys) - stored
     lines = [
         f"source      {config.data.source}: {len(found.items)} files, "
         f"{len(found.vocabulary)} classes ({', '.join(found.vocabulary)})",
         "splits      " + ", ".join(f"{name} {splits[name]}" for name in names.SPLITS),
+        *_seen(found),
         f"backbone    {config.model.backbone}, {extractor.precision}, "
         f"{config.views.count} augmented views",
         f"forward     {to_make} passes to make, {stored} of {len(keys)} in the bank",
@@ -55,6 +56,21 @@ def describe(config: Config) -> str:
         f"push to     {config.push_directory}, keeping {config.push.keep}",
     ]
     return "\n".join(lines)
+
+
+def _seen(found: Scan) -> list[str]:
+    """Lines on groups and on what the source reports, where there is any."""
+    lines = []
+    if found.groups():
+        lines.append(f"groups      {found.groups()}, none of them in two splits")
+    problems = Counter(item.problem.split(":")[0] for item in found.items if item.problem)
+    noted = Counter(note.kind for note in found.notes)
+    said = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]
+    return [*lines, f"reported    {', '.join(said)}"] if said else lines
+
+
+def _usable(item: Item) -> bool:
+    return bool(item.label and item.sha256 and not item.problem)
 
 
 def _rule(config: Config, found: Scan) -> SplitRule:
@@ -67,7 +83,7 @@ def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes
     keys = set()
     rule = _rule(config, found)
     for item in found.items:
-        if item.label is None or not item.sha256:
+        if not _usable(item):
             continue
         train = rule.assign(item.sha256, item.split, item.group) == names.TRAIN
         for view in range(config.views.count + 1) if train else (0,):

@@ -84,7 +84,8 @@ def scan(config: Config) -> Scan:
 def _source(config: Config) -> Source:
     if not config.data.source:
         raise ConfigError(
-            "no photographs: name a folder with one sub-folder a class, by --data or data.source."
+            "no photographs: name a folder with one sub-folder a class, or another source of "
+            "images, by --data or data.source."
         )
     return open_source(config.data.source, run_inputs.source_options(config))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from components.sources import archive, manifest, pixels, tfrecord
 from components.sources.archive import ArchiveSource
@@ -27,6 +28,7 @@ __all__ = [
     "Scan",
     "Source",
     "SourceOptions",
+    "absolute",
     "fingerprint",
     "open_source",
 ]
@@ -39,6 +41,7 @@ class Kind:
     open: Callable[[str, SourceOptions], Source]
     #: Whether a plain path is of this kind.
     takes: Callable[[str, SourceOptions], bool] = lambda place, options: False
+    is_path: bool = True  # whether its place is a path, and not a name
 
 
 #: Prefix of a spec ("folder:PATH") → the kind; of a plain path, the first kind that takes it.
@@ -48,9 +51,10 @@ SOURCES: dict[str, Kind] = {
     "manifest": Kind(ManifestSource, manifest.takes),
     "csv": Kind(PixelSource, pixels.takes),
     "tfrecord": Kind(TFRecordSource, tfrecord.takes),
-    "tfds": Kind(TfdsSource),
+    "tfds": Kind(TfdsSource, is_path=False),
 }
 _DEFAULT = "folder"
+_PREFIX = re.compile(r"^([A-Za-z][A-Za-z0-9+-]+):")
 
 
 def open_source(spec: str, options: SourceOptions | None = None) -> Source:
@@ -61,8 +65,8 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     """
     if not spec.strip():
         raise ConfigError(
-            "no data source given; expected a folder with one sub-folder a class "
-            "(--data DIR, or data.source in the config)"
+            "no data source given; expected a folder with one sub-folder a class, or another "
+            "source of images (--data SRC, or data.source in the config)"
         )
     options = options or SourceOptions()
     kind, place = split_spec(spec, options)
@@ -71,7 +75,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
 
 def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
     """(kind, place) of a spec; ConfigError when the kind is unknown."""
-    match = re.match(r"^([A-Za-z][A-Za-z0-9+-]+):", spec)
+    match = _PREFIX.match(spec)
     if match is None:
         taken = (kind for kind, entry in SOURCES.items() if entry.takes(spec, options))
         return next(taken, _DEFAULT), spec
@@ -82,3 +86,14 @@ def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
             + ", ".join(f"{name}:…" for name in sorted(SOURCES))
         )
     return kind, spec[match.end() :]
+
+
+def absolute(spec: str, folder: Path) -> str:
+    """The spec with its path made absolute, counted from `folder`; names and addresses stay."""
+    match = _PREFIX.match(spec)
+    if match is None:
+        return str((folder / Path(spec).expanduser()).resolve())
+    kind = SOURCES.get(match.group(1).lower())
+    if kind is None or not kind.is_path or "://" in spec:
+        return spec
+    return match.group(0) + str((folder / Path(spec[match.end() :]).expanduser()).resolve())

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from components.sources.base import Item, Note, Scan, SourceOptions, hashed
+from components.sources.base import BYTE_LIMIT, Item, Note, Scan, SourceOptions, hashed
 from components.sources.seekable_gzip import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -37,8 +37,8 @@ SUFFIXES = (
     *(".zip", ".tar", ".tar.gz", ".tgz"),
     *(".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar"),
 )
-#: Bytes of one member; no picture under the pixel limit is larger, and several are in memory.
-MEMBER_LIMIT = 256 << 20
+#: Bytes of one unpacked member; several are in memory at a time.
+MEMBER_LIMIT = BYTE_LIMIT
 _HEADER_LIMIT = 16 << 20  # bytes that a tar may ask to read at once, for names and the like
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # PKWARE APPNOTE 4.3.7: signature, lengths of two names
 _REFUSED = "!"  # first character of the place of a member that must not be read

@@ -8,10 +8,12 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from models import progress
@@ -115,6 +117,16 @@ class Source(Protocol):
     def read(self, item: Item) -> bytes:
         """The content of one item of a listing; OSError when it cannot be read."""
         ...
+
+
+def read_whole(file: Path) -> bytes:
+    """The content of a file on disk; OSError when it cannot be read or is no photograph by size."""
+    size = file.stat().st_size
+    if size > BYTE_LIMIT:
+        raise OSError(
+            errno.EFBIG, f"{size >> 20:,} MiB are over the limit of {BYTE_LIMIT >> 20} MiB"
+        )
+    return file.read_bytes()
 
 
 def fingerprint(keys: Iterable[bytes]) -> str:

@@ -6,14 +6,13 @@ name later. Hidden files, cycles, unreadable folders and special files become no
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.sources.base import BYTE_LIMIT, Item, Note, Scan, hashed, sorted_notes
+from components.sources.base import Item, Note, Scan, hashed, read_whole, sorted_notes
 from components.sources.layout import EXPECTED_TREE, given_splits, in_order, is_hidden, some
 from models.errors import ConfigError
 
@@ -151,13 +150,7 @@ class FolderSource:
 
     def read(self, item: Item) -> bytes:
         """The content of one file; see `Source.read`."""
-        file = self._path() / item.path
-        size = file.stat().st_size
-        if size > BYTE_LIMIT:
-            raise OSError(
-                errno.EFBIG, f"{size >> 20:,} MiB are over the limit of {BYTE_LIMIT >> 20} MiB"
-            )
-        return file.read_bytes()
+        return read_whole(self._path() / item.path)
 
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()

@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.sources.base import Item, Note, Scan, SourceOptions, hashed, sorted_notes
+from components.sources.base import (
+    Item,
+    Note,
+    Scan,
+    SourceOptions,
+    hashed,
+    read_whole,
+    sorted_notes,
+)
 from components.sources.layout import SPLIT_WORDS, in_order, some
 from components.sources.tree import check_classes
 from models import feature_names as names
@@ -52,7 +60,7 @@ def takes(place: str, options: SourceOptions) -> bool:
             head = file.readline(_HEAD)
     except OSError:
         return False
-    return any(cell.strip(' "').lower() in _USUAL["path"] for cell in head.split(_delimiter(head)))
+    return any(cell.strip(' "\r\n').lower() in _USUAL["path"] for cell in head.split(_delimiter(head)))
 
 
 def _delimiter(head: str) -> str:
@@ -133,7 +141,7 @@ class ManifestSource:
         """The content of one file; OSError when it is not there or outside of the root."""
         if item.place.startswith(_REFUSED):
             raise OSError(item.place[1:])
-        return (self._root() / item.path).read_bytes()
+        return read_whole(self._root() / item.path)
 
     def _digest(self, item: Item) -> str:
         return hashlib.sha256(self.read(item)).hexdigest()

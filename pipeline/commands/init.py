@@ -1,25 +1,29 @@
-"""``imgpipe init``: a commented configuration from what the folder holds."""
+"""``imgpipe init``: a commented configuration from what the source holds."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from components.sources import Scan, open_source
+from components.sources import Scan, absolute, open_source
 from models.errors import ConfigError
 from pipeline import config as configs
 
+#: What stands before ".rf." and a hash is the picture's own name, the same in all its versions.
+_VERSIONS = r"([^/]+)\.rf\.[0-9a-f]{8}"
 _MIN_VALIDATION = 3  # images of a class below which the validation share is worth a note
 
 
-def run(photos: Path, output: Path, force: bool) -> int:
+def run(photos: str, output: Path, force: bool) -> int:
     """Scan, propose, write; returns the exit code."""
     if output.exists() and not force:
         raise ConfigError(f"{output} exists already. Choose another with -o, or use --force.")
-    scan = open_source(str(photos)).scan()
+    photos = absolute(photos, Path.cwd())
+    scan = open_source(photos).scan()
     config, notes = propose(scan, photos)
     try:
         output.write_text(configs.to_toml(config, notes), encoding="utf-8")
@@ -34,19 +38,29 @@ def run(photos: Path, output: Path, force: bool) -> int:
     return 0
 
 
-def propose(scan: Scan, photos: Path) -> tuple[configs.Config, dict[str, str]]:
+def propose(scan: Scan, photos: str) -> tuple[configs.Config, dict[str, str]]:
     """Settings that fit the data, and notes by section that say why."""
     counts = scan.counts()
     notes = {"data": "classes: " + ", ".join(f"{name} ({n})" for name, n in counts.items())}
     if scan.given_splits:
         notes["split"] = (
-            f"the folders give {', '.join(scan.given_splits)}; shares apply to what they lack"
+            f"the source gives {', '.join(scan.given_splits)}; shares apply to what it lacks"
         )
     smallest = min(counts.values(), default=0)
     tree: dict[str, dict[str, object]] = {
         "run": {"name": _name(photos)},
-        "data": {"source": str(photos.resolve())},
+        "data": {"source": photos},
     }
+    pattern = _group_pattern(scan)
+    if pattern:
+        tree["data"]["group_pattern"] = pattern
+        notes["data"] += "\nnames show several versions of a picture: they stay in one split"
+    elif scan.groups():
+        notes["data"] += f"\n{scan.groups()} groups, none of them in two splits"
+    seen = Counter(note.kind for note in scan.notes)
+    if seen:
+        found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
+        notes["data"] += f"\nreported: {found}"
     expected = int(smallest * configs.Split().validation)
     if not scan.given_splits and expected < 2 * _MIN_VALIDATION:
         tree["split"] = {"validation": 0.2, "test": 0.0}
@@ -57,7 +71,16 @@ def propose(scan: Scan, photos: Path) -> tuple[configs.Config, dict[str, str]]:
     return configs.build(tree), notes
 
 
-def _name(photos: Path) -> str:
-    """A pipeline name from the folder's."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", photos.absolute().name).strip("-._")
+def _group_pattern(scan: Scan) -> str:
+    """A pattern for names that Roboflow gives the versions of one picture, "" for others."""
+    if scan.groups():
+        return ""
+    versions = sum(bool(re.search(_VERSIONS, item.path)) for item in scan.items)
+    return _VERSIONS if versions > len(scan.items) // 2 else ""
+
+
+def _name(photos: str) -> str:
+    """A pipeline name from the source's."""
+    place = Path(photos.split(":", 1)[-1]).name.split(".")[0]
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", place).strip("-_")
     return name[:62] or "imgpipe"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from components.sources import absolute
 from models.errors import ConfigError
 from pipeline import config as configs
 
@@ -28,7 +29,7 @@ def configuration(
     """
     extra = list(settings)
     if data is not None:
-        extra.append(f"data.source={_quoted(data if ':' in data else str(Path(data).resolve()))}")
+        extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
     if out is not None:
         extra.append(f"run.out={_quoted(str(out))}")
     if source is None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,40 @@ def test_summary_has_every_documented_field():
     }
     assert built["push"] == {"status": "refused", "version": None, "path": None}
     assert json.loads(json.dumps(built)) == built
+
+
+def test_every_source_has_a_config_and_a_dry_run(photos: Path, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for file in sorted(photos.rglob("*.png")):
+            archive.write(file, file.relative_to(tmp_path).as_posix())
+        archive.writestr("../outside.png", b"x")
+    made = imgpipe("init", str(tmp_path / "set.zip"), "-o", str(tmp_path / "c.toml"))
+    assert made.returncode == 0, made.stderr
+    assert "reported: non_ascii_name 8, unsafe_name 1" in made.stdout
+    shown = imgpipe("run", str(tmp_path / "c.toml"), "--out", str(tmp_path / "o"), "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert "set.zip: 16 files, 2 classes (a b, ü)" in shown.stdout
+    assert "reported    non_ascii_name 8, unsafe_name 1" in shown.stdout
+    rows = [
+        f"{file.relative_to(tmp_path).as_posix()},{file.parent.name},{file.stem}"
+        for file in sorted(photos.rglob("*.png"))
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows, "gone.png,ü,9"]))
+    listed = imgpipe("run", "--data", str(tmp_path / "list.csv"), "--dry-run")
+    assert "17 files, 2 classes (a b, ü)" in listed.stdout, listed.stderr
+    assert "groups      9, none of them in two splits" in listed.stdout
+    missing = imgpipe("run", "--data", "tfds:no_such_set", "--dry-run")
+    assert missing.returncode == 2 and "tfds:no_such_set" in missing.stderr
+
+
+def test_init_keeps_the_versions_of_a_picture_together(tmp_path: Path):
+    from components.sources import open_source
+    from pipeline.commands.init import propose
+
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(30):
+            (tmp_path / label / f"x{number // 3}_png.rf.{number:032x}.jpg").write_bytes(b"")
+    config, notes = propose(open_source(str(tmp_path)).scan(), str(tmp_path))
+    assert config.data.group_pattern == r"([^/]+)\.rf\.[0-9a-f]{8}"
+    assert "stay in one split" in notes["data"]
