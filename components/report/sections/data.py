@@ -10,6 +10,8 @@ from components.report.text import capped
 from models import feature_names as names
 
 _CLASSES = 300
+#: Pictures of a kind of warning, the worst first; a row of them says what is meant.
+PICTURES = 6
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -31,18 +33,33 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "rows": capped_rows,
         "rows_note": rows_note,
         "totals": totals or [0] * len(shown),
-        "warnings": [_finding(warning) for warning in data.get("warnings") or []],
-        "notes": [_finding(note) for note in data.get("notes") or []],
+        "warnings": [_finding(warning, context) for warning in data.get("warnings") or []],
+        "notes": [_finding(note, context) for note in data.get("notes") or []],
+        "repairs": _counts(data.get("repaired_by")),
+        "overrides": _counts((data.get("overrides") or {}).get("applied")),
+        "unknown": (data.get("overrides") or {}).get("unknown") or [],
         "gate": gate,
         "reasons": context.data_reasons,
         "refused": context.state.status == "refused",
     }
 
 
-def _finding(found: Any) -> dict[str, Any]:
-    """A warning or a note: what it is, how often, its details, and the paths that are listed."""
+def _counts(by_kind: Any) -> str:
+    """ "2 transcoded, 1 orientation" of a mapping from kind to number; "" for none."""
+    kinds = by_kind.items() if isinstance(by_kind, Mapping) else ()
+    return ", ".join(f"{count} {str(kind).replace('_', ' ')}" for kind, count in kinds)
+
+
+def shown_hashes(data: Mapping[str, Any]) -> set[str]:
+    """Content hashes of the kept pictures that the warnings are shown with."""
+    warnings = [found for found in data.get("warnings") or () if isinstance(found, Mapping)]
+    return {h for found in warnings for h in (found.get("image_hashes") or ())[:PICTURES]}
+
+
+def _finding(found: Any, context: Context) -> dict[str, Any]:
+    """A warning or a note: what it is, how often, its details, pictures and paths."""
     if not isinstance(found, Mapping):
-        return {"what": str(found), "count": 1, "details": [], "paths": []}
+        return {"what": str(found), "count": 1, "details": [], "paths": [], "pictures": []}
     paths = [str(path) for path in found.get("paths") or [found.get("path")] if path]
     details = found.get("details") or found.get("detail") or []
     return {
@@ -50,6 +67,11 @@ def _finding(found: Any) -> dict[str, Any]:
         "count": int(found.get("count") or 1),
         "details": [details] if isinstance(details, str) else [str(detail) for detail in details],
         "paths": paths,
+        "pictures": [
+            (uri, path)
+            for image_hash, path in zip(found.get("image_hashes") or (), paths, strict=False)
+            if (uri := context.thumbnails.uri(image_hash))
+        ][:PICTURES],
     }
 
 

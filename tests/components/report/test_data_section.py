@@ -1,0 +1,41 @@
+"""The data section: repairs, overrides, and warnings by kind with their pictures."""
+
+from __future__ import annotations
+
+from components.report import page
+from components.report.sections import data
+from tests.components.report.report_facts import BLESSED, facts, jpeg
+
+
+def found(**more):
+    values = facts()
+    values["data"] |= more
+    return values
+
+
+def test_repairs_and_overrides_are_named_by_kind():
+    values = found(
+        repaired=3,
+        repaired_by={"orientation": 2, "transcoded": 1},
+        overrides={"applied": {"accept": 2}, "unknown": ["f" * 64]},
+    )
+    text = page.render(values, None, {}, BLESSED)
+    assert "3 files were repaired (2 orientation, 1 transcoded); the originals are" in text
+    assert "Overrides that people set: 2 accept." in text
+    assert "1 override has no file any more" in text and "<code>ffffffffffff</code>" in text
+
+
+def test_a_warning_shows_its_worst_pictures():
+    hashes = [f"{n:064x}" for n in range(9)]
+    warning = {
+        "reason": "blurry",
+        "count": 40,
+        "details": {f"sharpness 0.{n}, under 0.29": 1 for n in range(9)},
+        "paths": [f"cat/{n}.jpg" for n in range(9)],
+        "image_hashes": hashes,
+    }
+    values = found(warnings=[warning])
+    assert data.shown_hashes(values["data"]) == set(hashes[: data.PICTURES])
+    text = page.render(values, None, dict.fromkeys(hashes, jpeg()), BLESSED)
+    assert text.count('alt="blurry: cat/') == data.PICTURES
+    assert "40 blurry" in text and "sharpness 0.8" in text
