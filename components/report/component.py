@@ -22,10 +22,11 @@ from tfx.types.standard_artifacts import (
 )
 
 from components import records
+from components import suspects as label_suspects
 from components.artifacts import DataBlessing, Quarantine, RunReport
 from components.report import facts as run_facts
 from components.report import page, verdict
-from components.report.sections import rejects
+from components.report.sections import data, rejects, suspects
 
 TIMINGS = "timings.json"  # written by the local runner while it goes along
 PAGE = "report.html"
@@ -116,11 +117,14 @@ def write(
         records.write_json(f"{folder}/{FACTS}", facts)
         with tf.io.gfile.GFile(f"{folder}/{PAGE}", "w") as file:
             file.write(html)
+        if facts["suspects"]:
+            review = label_suspects.review_file(facts["suspects"])
+            records.write_text(f"{folder}/{suspects.REVIEW_FILE}", review)
     return facts
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
-    """Encoded pictures the page may show: rejects from quarantine, mistakes from the examples."""
+    """Encoded pictures the page may show: rejects from quarantine, all others from the examples."""
     found: dict[str, bytes] = {}
     for reject in rejects.shown(facts["rejects"]):
         path = f"{uris['quarantine']}/{reject.get('stored', '')}"
@@ -128,6 +132,11 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
             with tf.io.gfile.GFile(path, "rb") as file:
                 found[reject["image_hash"]] = file.read()
     wanted = {row["image_hash"] for rows in facts["mistakes"].values() for row in rows}
+    wanted |= data.shown_hashes(facts["data"] or {})
+    doubtful = (facts["suspects"] or {}).get("rows", [])[: suspects.SHOWN]
+    groups = (facts["near"] or {}).get("rows", [])
+    wanted |= {row["image_hash"] for row in doubtful}
+    wanted |= {member["image_hash"] for group in groups for member in group["members"]}
     if wanted and uris.get("examples"):
         found |= run_facts.pictures(uris["examples"], wanted, _PICTURES)
     return found

@@ -12,8 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from components import blessings, records
+from components import blessings, records, suspects
+from components.checks.near.steps import FILE as NEAR_FILE
 from components.report import metrics
+from components.report.sections import near
 from models import feature_names as names
 
 #: Artifacts by the name the facts use; each is a URI or absent.
@@ -40,7 +42,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
       settings: name, source, vocabulary, threshold, max_drop, backbone, image_size.
 
     Returns:
-      A JSON-ready dictionary: settings, data, bank, training, metrics, gate, serving, push.
+      A JSON-ready dictionary: settings, data, near, bank, suspects, training, metrics, gate,
+      serving, push.
     """
     predictions = _predictions(uris.get("predictions", ""), settings)
     facts: dict[str, Any] = {
@@ -49,7 +52,9 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "rejects": _rejects(uris.get("quarantine", "")),
         "quarantine": uris.get("quarantine", ""),
         "data_gate": _json(uris, "data_blessing", "gate.json"),
+        "near": _near(uris.get("quarantine", "")),
         "bank": _json(uris, "bank", "bank.json"),
+        "suspects": _suspects(uris.get("bank", ""), settings),
         "training": _json(uris, "model_run", "history.json"),
         "baseline": _json(uris, "baseline", "baseline.json"),
         "serving": _json(uris, "infra_blessing", "validation.json"),
@@ -70,11 +75,28 @@ def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
 
 
 def _rejects(uri: str) -> list[dict[str, Any]]:
-    path = f"{uri}/manifest.jsonl"
-    if not uri or not tf.io.gfile.exists(path):
+    return _lines(f"{uri}/manifest.jsonl") if uri else []
+
+
+def _lines(path: str) -> list[dict[str, Any]]:
+    """A JSON Lines file, empty when it is missing."""
+    if not tf.io.gfile.exists(path):
         return []
     with tf.io.gfile.GFile(path, "r") as file:
         return [json.loads(line) for line in file.read().splitlines() if line.strip()]
+
+
+def _near(uri: str) -> dict[str, Any] | None:
+    """Groups of near-duplicates, None where none were looked for."""
+    path = f"{uri}/{NEAR_FILE}"
+    return near.condensed(_lines(path)) if uri and tf.io.gfile.exists(path) else None
+
+
+def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Doubtful labels by the bank's features, None where there is no bank."""
+    if not uri or not tf.io.gfile.exists(f"{uri}/bank.json"):
+        return None
+    return suspects.rank(uri, settings["vocabulary"])
 
 
 def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Table]:

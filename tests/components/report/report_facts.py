@@ -94,6 +94,41 @@ def facts(classes=("paper", "rock", "scissors"), rejects=(), accuracy=0.95):
             "forward_passes": 610,
             "reused": 70,
         },
+        "near": {
+            "groups": 1,
+            "pictures": 2,
+            "radius": 48,
+            "rows": [
+                {
+                    "size": 2,
+                    "members": [
+                        {
+                            "path": "rock/again.jpg",
+                            "label": "rock",
+                            "split": "train",
+                            "image_hash": "again",
+                            "stays": False,
+                            "detail": "like rock/8.jpg: 3 of 256 bits differ",
+                        }
+                    ],
+                }
+            ],
+        },
+        "suspects": {
+            "images": 180,
+            "folds": 5,
+            "disagree": 3,
+            "rows": [
+                {
+                    "path": "rock/9.jpg",
+                    "split": "train",
+                    "label": "rock",
+                    "looks_like": "paper",
+                    "margin": 0.8,
+                    "image_hash": "doubt",
+                }
+            ],
+        },
         "training": {
             "epochs": [
                 {

@@ -1,0 +1,61 @@
+"""Groups of near-duplicates, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+
+#: Groups on the page, and pictures of each; all are in the quarantine's file.
+GROUPS, MEMBERS = 24, 4
+
+
+def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The facts of this section from the lines of the quarantine's list of groups.
+
+    Groups with a leak come first, then those with clashing labels.
+    """
+    groups = sorted(lines, key=_urgency)
+    return {
+        "groups": len(groups),
+        "pictures": sum(len(group["members"]) for group in groups),
+        "radius": groups[0]["radius"] if groups else None,
+        "rows": [
+            {"size": len(group["members"]), "members": _told(group["members"])[:MEMBERS]}
+            for group in groups[:GROUPS]
+        ],
+    }
+
+
+def _told(members: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that something is said of first; the picture they are like stands in the detail."""
+    return sorted(members, key=lambda member: (member["stays"], not member["reason"]))
+
+
+def _urgency(group: Mapping[str, Any]) -> int:
+    reasons = {member["reason"] for member in group["members"]}
+    if any("across_splits" in reason for reason in reasons):
+        return 0
+    return 1 if any("label_conflict" in reason for reason in reasons) else 2
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """The groups with their pictures."""
+    found = context.part("near")
+    if not found:
+        return context.absent("Near-duplicates were not looked for")
+    rows = [
+        {
+            **group,
+            "members": [
+                {**member, "picture": context.thumbnails.uri(member.get("image_hash"))}
+                for member in group.get("members") or []
+            ],
+        }
+        for group in found.get("rows") or []
+    ]
+    return {"found": found, "rows": rows}
+
+
+SECTION = Section("near", "Near-duplicates", build)
