@@ -60,7 +60,9 @@ def takes(place: str, options: SourceOptions) -> bool:
             head = file.readline(_HEAD)
     except OSError:
         return False
-    return any(cell.strip(' "\r\n').lower() in _USUAL["path"] for cell in head.split(_delimiter(head)))
+    return any(
+        cell.strip(' "\r\n').lower() in _USUAL["path"] for cell in head.split(_delimiter(head))
+    )
 
 
 def _delimiter(head: str) -> str:
