@@ -11,16 +11,16 @@ import collections
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 
 from components import checks
-from components.checks import duplicates, quarantine
-from components.checks.base import Record, Settings, Verdict
-from components.checks.near import groups, steps
-from components.checks.near.search import RADIUS
+from components.checks import deciding, duplicates, quarantine
+from components.checks.base import Record, Settings
+from components.checks.deciding import Account, judge, to_record
+from components.checks.near import groups, matching, steps
 from components.records import (
     ShardWriter,
     first,
@@ -28,10 +28,8 @@ from components.records import (
     read_examples,
     shard_files,
     shard_path,
-    text,
 )
-from components.sources.measuring import Measurements
-from components.sources.reading import decode_error, make_example, measured
+from components.sources.reading import make_example, measured
 from models import feature_names as names
 from models import progress
 
@@ -60,60 +58,6 @@ class _File:
     of: int
 
 
-@dataclass
-class _Account:
-    """What one shard file came to; small, and gathered."""
-
-    read: int = 0
-    kept: dict[str, dict[str, int]] = field(default_factory=dict)  # split → label → images
-    rejects: list[quarantine.Reject] = field(default_factory=list)
-    repairs: list[quarantine.Finding] = field(default_factory=list)
-    warnings: list[quarantine.Finding] = field(default_factory=list)
-    reviews: list[quarantine.Finding] = field(default_factory=list)  # overrides that were met
-    overrides: set[str] = field(default_factory=set)  # their hashes, as in the file
-
-    def keep(self, record: Record) -> None:
-        labels = self.kept.setdefault(record.split, {})
-        labels[record.label] = labels.get(record.label, 0) + 1
-
-
-def to_record(example: tf.train.Example) -> Record:
-    """The view of an Example that checks are asked about."""
-    figures = [first(example, name) for name in names.MEASURED]
-    return Record(
-        path=text(example, names.PATH),
-        label=text(example, names.LABEL),
-        label_index=first(example, names.LABEL_INDEX, -1),
-        split=text(example, names.SPLIT),
-        image_hash=text(example, names.IMAGE_HASH),
-        width=first(example, names.WIDTH, 0),
-        height=first(example, names.HEIGHT, 0),
-        format=text(example, names.FORMAT),
-        mode=text(example, names.MODE),
-        byte_size=first(example, names.BYTE_SIZE, 0),
-        frames=first(example, names.FRAMES, 1),
-        orientation=first(example, names.ORIENTATION, 1),
-        read_error=text(example, names.READ_ERROR),
-        decode_error=text(example, names.DECODE_ERROR),
-        group=text(example, names.GROUP),
-        problem=text(example, names.PROBLEM),
-        data=first(example, names.IMAGE_BYTES, b""),
-        measured=None if None in figures else Measurements(*figures),
-    )
-
-
-def judge(record: Record, settings: Settings) -> checks.Judgement:
-    """The checks' judgement; a repair counts only when the serving op decodes what it gave."""
-    judgement = checks.judge(record, settings)
-    if judgement.repair is None or judgement.repair.data is None:
-        return judgement
-    _, error = decode_error(judgement.repair.data)
-    if not error:
-        return judgement
-    verdict = Verdict(checks.decodable.UNDECODABLE, f"even as PNG: {error}")
-    return checks.Judgement(reject=verdict, override=checks.decodable.CHECK.override)
-
-
 class _Candidates(beam.DoFn):
     """First pass: (content hash, copy) of every record that no check rejects.
 
@@ -138,8 +82,8 @@ class _Candidates(beam.DoFn):
             yield record.image_hash, copy
             sizes[record.pixels] += 1
             if self._near:
-                rows.append(steps.row(record.image_hash, record.data))
-            if len(rows) == steps.PICTURES_AT_ONCE:
+                rows.append(matching.row(record.image_hash, record.data))
+            if len(rows) == matching.PICTURES_AT_ONCE:
                 yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
                 rows.clear()
         yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
@@ -171,10 +115,9 @@ class _Write(beam.DoFn):
         drops: Mapping[bytes, duplicates.Drop],
         near: Mapping[bytes, groups.Ruling],
         sizes: Mapping[int, int],
-    ) -> Iterator[_Account]:
-        account = _Account()
-        usual = checks.odd_size.limits(sizes, checks.odd_size.CHECK.threshold_in(self._settings))
-        self._settings = dataclasses.replace(self._settings, sizes=usual)
+    ) -> Iterator[Account]:
+        account = Account()
+        self._settings = deciding.with_sizes(self._settings, sizes)
         paths = {
             key: shard_path(uri, file.split, file.number, file.of)
             for key, uri in ((_KEPT, self._places.kept), (_METADATA, self._places.metadata))
@@ -193,74 +136,33 @@ class _Write(beam.DoFn):
         drop: duplicates.Drop | None,
         near: groups.Ruling | None,
         writer: ShardWriter,
-        account: _Account,
+        account: Account,
     ) -> None:
-        record = checks.reviewed(to_record(example), self._settings)
+        found = to_record(example)
+        record = checks.reviewed(found, self._settings)
         judgement = judge(record, self._settings)
-        reject = self._reject(record, judgement, drop, near)
-        self._review(example, record, reject, account)
+        reject = deciding.reject_of(record, judgement, drop, near)
+        account.review(found.label, record, reject, self._settings)
         if reject is not None:
             stored = quarantine.store(self._places.quarantine, record, reject.reason)
             account.rejects.append(dataclasses.replace(reject, stored=stored))
             return
+        if record.label != found.label:
+            _set(example, {names.LABEL: record.label, names.LABEL_INDEX: record.label_index})
         _repair(example, record, judgement, account)
-        account.warnings += [quarantine.finding(record, warn) for warn in judgement.warnings]
-        if near is not None:
-            verdict = Verdict(near.reason, near.detail, "warn")
-            account.warnings.append(quarantine.finding(record, verdict))
-        account.keep(record)
+        account.keep(record, judgement, near)
         writer.write(_KEPT, example)
         writer.write(_METADATA, metadata_of(example))
 
-    def _review(
-        self,
-        example: tf.train.Example,
-        record: Record,
-        reject: quarantine.Reject | None,
-        account: _Account,
-    ) -> None:
-        """Account for what people decided about this picture; write the label they gave it."""
-        override = checks.override_of(record, self._settings)
-        if override is None:
-            return
-        account.overrides.add(override.image_hash)
-        detail = ""
-        if override.verdict == "relabel":
-            detail = f"{text(example, names.LABEL) or 'no label'} → {record.label}"
-            _set(example, {names.LABEL: record.label, names.LABEL_INDEX: record.label_index})
-        if override.verdict != "reject" and reject is not None:
-            detail = f"stays rejected: {reject.reason}, {reject.detail}"
-        verdict = Verdict(override.verdict, detail)
-        account.reviews.append(quarantine.finding(record, verdict))
-
-    def _reject(
-        self,
-        record: Record,
-        judgement: checks.Judgement,
-        drop: duplicates.Drop | None,
-        near: groups.Ruling | None,
-    ) -> quarantine.Reject | None:
-        if judgement.reject is not None:
-            verdict = judgement.reject
-            return quarantine.reject(record, verdict.reason, verdict.detail, judgement.override)
-        if drop is not None:
-            override = duplicates.OVERRIDES[drop.reason]
-            return quarantine.reject(record, drop.reason, drop.detail, override, drop.kept_copy)
-        if near is not None and near.severity == "reject":
-            override = groups.OVERRIDES[near.reason]
-            return quarantine.reject(record, near.reason, near.detail, override, near.other)
-        return None
-
 
 def _repair(
-    example: tf.train.Example, record: Record, judgement: checks.Judgement, account: _Account
+    example: tf.train.Example, record: Record, judgement: checks.Judgement, account: Account
 ) -> None:
     """Put the mended bytes into the example, and what they measure; what failed is a warning."""
     if not judgement.repairs:
         return
     data, done, failed = checks.mended(record, judgement)
-    account.repairs += [quarantine.finding(record, repair) for repair in done]
-    account.warnings += [quarantine.finding(record, warning) for warning in failed]
+    account.mend(record, done, failed)
     found = measured(data)
     if not done or found is None:
         return
@@ -308,7 +210,7 @@ def filter_examples(
     checks.validate(settings)
     ingested = quarantine.ingest_summary(places.examples)
     progress.total(ingested.get("images", 0), "images")
-    near_settings = _near_settings(settings)
+    near_settings = deciding.near_settings(settings)
     with pipeline as root:
         files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
         candidates = _Candidates(settings, near_settings.radius > 0)
@@ -339,33 +241,12 @@ def filter_examples(
     return summary
 
 
-def _near_settings(settings: Settings) -> steps.NearSettings:
-    """What people set for near-duplicates, of what they set for all checks."""
-    radius = int(settings.threshold.get(groups.NEAR, RADIUS))
-    accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
-    return steps.NearSettings(radius, dict(settings.severity), tuple(accepted))
-
-
 def _write_quarantine(
-    accounts: list[_Account],
+    accounts: list[Account],
     uri: str,
     vocabulary: tuple[str, ...],
     ingested: dict[str, Any],
     settings: Settings,
 ) -> None:
-    kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
-    for account in accounts:
-        for split, labels in account.kept.items():
-            for label, count in labels.items():
-                kept[split][label] = kept[split].get(label, 0) + count
-    quarantine.write(
-        uri,
-        images=sum(account.read for account in accounts),
-        kept=kept,
-        rejects=[reject for account in accounts for reject in account.rejects],
-        repairs=[repair for account in accounts for repair in account.repairs],
-        warnings=[warning for account in accounts for warning in account.warnings],
-        notes=ingested.get("notes", []),
-        reviews=[review for account in accounts for review in account.reviews],
-        unknown=sorted(set(settings.overrides).difference(*(a.overrides for a in accounts))),
-    )
+    notes = ingested.get("notes", [])
+    quarantine.write(uri, **deciding.totals(accounts, vocabulary, notes, settings))

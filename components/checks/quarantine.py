@@ -110,7 +110,32 @@ def write(
     write_text(f"{uri}/{MANIFEST}", _lines(rejects))
     for name, findings in ((REPAIRED, repairs), (WARNINGS, warnings), (REVIEWED, reviews)):
         write_text(f"{uri}/{name}", _lines(findings))
-    summary = {
+    summary = summarise(
+        images=images,
+        kept=kept,
+        rejects=rejects,
+        repairs=repairs,
+        warnings=warnings,
+        notes=notes,
+        reviews=reviews,
+        unknown=unknown,
+    )
+    write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
+
+
+def summarise(
+    *,
+    images: int,
+    kept: Mapping[str, Mapping[str, int]],
+    rejects: Sequence[Reject],
+    repairs: Sequence[Finding],
+    warnings: Sequence[Finding],
+    notes: Sequence[Mapping[str, str]],
+    reviews: Sequence[Finding] = (),
+    unknown: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Counts in, kept and out, by reason; what is warned of and noted, with the first paths."""
+    return {
         "in": images,
         "kept": sum(sum(labels.values()) for labels in kept.values()),
         "rejected": len(rejects),
@@ -125,7 +150,6 @@ def write(
             "unknown": list(unknown),
         },
     }
-    write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
 
 
 def _lines(rows: Iterable[Reject | Finding]) -> str:

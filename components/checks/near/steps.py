@@ -1,154 +1,28 @@
 """Near-duplicates as Beam steps between the filter's two passes.
 
-What travels is small: 96 bytes a picture to the search, and the paths of those that are near
-another. The search itself runs on one worker, since 96 MB hold a million pictures.
+The search itself runs on one worker, since 96 MB hold a million pictures.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 
-from components.checks.duplicates import Copy, resolve
-from components.checks.near import groups, search
-from components.checks.near.hashing import BYTES, PictureHash, picture_hash
+from components.checks.near import matching
+from components.checks.near.matching import FILE
 from components.records import write_text
-
-#: One line a group, beside the quarantine's other files.
-FILE = "near_duplicates.jsonl"
-PICTURES_AT_ONCE = 64  # rows an element of the Beam pipeline: 6 kB
-_HASH = 32  # bytes of a SHA-256
-_ROW = _HASH + 2 * BYTES
-
-
-@dataclass(frozen=True)
-class NearSettings:
-    """What decides."""
-
-    radius: int = search.RADIUS  # bits, 0..256; 0 looks for none
-    severity: Mapping[str, str] = dataclasses.field(default_factory=dict)  # reason → other level
-    accepted: tuple[str, ...] = ()  # first digits of content hashes that people accepted
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A picture that has a near one; goes to the copies of its content."""
-
-    group: int
-    radius: int
-    picture: PictureHash
-
-
-def row(image_hash: str, data: bytes) -> bytes:
-    """What the search needs of one picture; b"" when it cannot be compared."""
-    picture = picture_hash(data)
-    if picture is None or len(image_hash) != 2 * _HASH:
-        return b""
-    return bytes.fromhex(image_hash) + picture.upright + picture.mirrored
-
-
-def find(parts: Iterable[bytes], limit: int) -> Iterator[tuple[str, _Found]]:
-    """(content hash, what it belongs to) of all pictures that are near another; `parts` hold rows.
-
-    Byte-identical pictures are one here: what becomes of those is decided elsewhere.
-    """
-    table = b"".join(parts)
-    rows = sorted({table[start : start + _ROW] for start in range(0, len(table), _ROW)})
-    pictures = [PictureHash(r[_HASH : _HASH + BYTES], r[_HASH + BYTES :]) for r in rows]
-    radius = search.fitting_radius(pictures, limit)
-    numbers = search.groups(pictures, radius).tolist()
-    sizes: dict[int, int] = {}
-    for number in numbers:
-        sizes[number] = sizes.get(number, 0) + 1
-    for data, picture, number in zip(rows, pictures, numbers, strict=True):
-        if sizes[number] > 1:
-            yield data[:_HASH].hex(), _Found(number, radius, picture)
-
-
-def _members(
-    content: tuple[str, Iterable[Copy]], found: Mapping[str, _Found]
-) -> list[tuple[int, tuple[int, groups.Member]]]:
-    """The copies of one content that stay, when it is near another."""
-    image_hash, copies = content
-    near = found.get(image_hash)
-    if near is None:
-        return []
-    everyone = list(copies)
-    gone = {drop.path for drop in resolve(everyone)}
-    return [
-        (near.group, (near.radius, _member(copy, image_hash, near.picture)))
-        for copy in everyone
-        if copy.path not in gone
-    ]
-
-
-def _member(copy: Copy, image_hash: str, picture: PictureHash) -> groups.Member:
-    return groups.Member(copy.path, copy.split, copy.label, image_hash, picture, copy.group)
-
-
-def _resolve(
-    group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: NearSettings
-) -> Iterator[tuple[list[groups.Ruling], dict[str, Any]]]:
-    """Rulings of one group, and its line in the report."""
-    entries = sorted(group[1], key=lambda entry: entry[1].path)
-    members = [member for _, member in entries]
-    rulings = [
-        _heard(ruling, members, settings)
-        for ruling in groups.resolve(members, entries[0][0], settings.severity)
-    ]
-    if rulings:
-        yield rulings, _line(members, entries[0][0], rulings)
-
-
-def _heard(
-    ruling: groups.Ruling, members: Sequence[groups.Member], settings: NearSettings
-) -> groups.Ruling:
-    """A picture that people accepted stays, with a word."""
-    if ruling.severity != "reject" or not settings.accepted:
-        return ruling
-    (image_hash,) = [member.image_hash for member in members if member.path == ruling.path]
-    if not image_hash.startswith(settings.accepted):
-        return ruling
-    return dataclasses.replace(ruling, severity="warn")
-
-
-def _line(
-    members: Sequence[groups.Member], radius: int, rulings: Sequence[groups.Ruling]
-) -> dict[str, Any]:
-    said = {ruling.path: ruling for ruling in rulings}
-    rows = []
-    for member in members:
-        ruling = said.get(member.path)
-        rows.append(
-            {
-                "path": member.path,
-                "split": member.split,
-                "label": member.label,
-                "image_hash": member.image_hash,
-                "stays": ruling is None or ruling.severity != "reject",
-                "reason": ruling.reason if ruling else "",
-                "detail": ruling.detail if ruling else "",
-            }
-        )
-    return {"radius": radius, "members": rows}
 
 
 def _write(lines: list[dict[str, Any]], uri: str) -> None:
-    """Sorted by first path: equal whatever the engine."""
-    ordered = sorted(lines, key=lambda line: line["members"][0]["path"])
-    write_text(f"{uri}/{FILE}", "".join(json.dumps(line) + "\n" for line in ordered))
+    write_text(f"{uri}/{FILE}", matching.listing(lines))
 
 
 class NearDuplicates(beam.PTransform):
     """From copies by content and rows of pictures to (path as bytes, ruling)."""
 
-    def __init__(self, uri: str, settings: NearSettings) -> None:
+    def __init__(self, uri: str, settings: matching.NearSettings) -> None:
         """`uri`: of the quarantine, where the groups are listed."""
         super().__init__()
         self._uri, self._settings = uri, settings
@@ -159,13 +33,13 @@ class NearDuplicates(beam.PTransform):
         found = (
             rows
             | "All rows" >> beam.combiners.ToList()
-            | "Search" >> beam.FlatMap(find, self._settings.radius)
+            | "Search" >> beam.FlatMap(matching.find, self._settings.radius)
         )
         resolved = (
             by_content
-            | "Members" >> beam.FlatMap(_members, found=beam.pvalue.AsDict(found))
+            | "Members" >> beam.FlatMap(matching.members, found=beam.pvalue.AsDict(found))
             | "By group" >> beam.GroupByKey()
-            | "Resolve" >> beam.FlatMap(_resolve, self._settings)
+            | "Resolve" >> beam.FlatMap(matching.resolve_group, self._settings)
         )
         _ = (
             resolved
