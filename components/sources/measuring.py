@@ -15,8 +15,10 @@ from PIL import Image, ImageFilter
 
 from models import feature_names as names
 
-#: Squared weights of R, G and B in the luminance: sqrt(.241 R² + .691 G² + .068 B²).
-_LUMINANCE = np.array([0.241, 0.691, 0.068], np.float32)
+#: Luminance of R, G and B in 0..255 is sqrt(.241 R² + .691 G² + .068 B²) / 255: their factors
+#: before they are squared.
+_LUMINANCE = (np.sqrt([0.241, 0.691, 0.068]) / 255).astype(np.float32)
+_LEVELS = 256  # steps of the luminance in which it is counted
 #: Pixels beyond which every n-th in both directions is looked at: a 24-megapixel photograph would
 #: cost more than its decoding, and no figure moves by a hundredth.
 _PIXELS = 4_000_000
@@ -55,15 +57,16 @@ def measure(pixels: np.ndarray, alpha: np.ndarray | None = None) -> Measurements
     if step > 1:
         pixels = np.ascontiguousarray(pixels[::step, ::step])
     light = luminance(pixels)
-    p5, p99 = np.percentile(light, (5, 99), overwrite_input=True)
+    levels = (light * np.float32(_LEVELS - 1)).astype(np.uint8)
+    counts = np.array(Image.fromarray(levels.reshape(1, -1)).histogram())
     image = Image.fromarray(pixels)
     small = _thumbnail(image)
     spread = np.ptp(np.asarray(small).astype(np.int16), axis=-1)
     return Measurements(
         brightness=float(light.mean()),
-        brightness_p5=float(p5),
-        brightness_p99=float(p99),
-        contrast=float(np.std(light)),
+        brightness_p5=_percentile(light, levels, counts, 0.05),
+        brightness_p99=_percentile(light, levels, counts, 0.99),
+        contrast=_spread(counts) / (_LEVELS - 1),
         entropy=float((image if spread.any() else image.getchannel(0)).entropy()),
         sharpness=_sharpness(small.convert("L")),
         colour=float(spread.max()) / 255,
@@ -73,9 +76,40 @@ def measure(pixels: np.ndarray, alpha: np.ndarray | None = None) -> Measurements
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
     """Perceived light of each pixel, float32 [H·W] in 0..1, of uint8 [H, W, 3]."""
-    squares = pixels.reshape(-1, 3).astype(np.float32)
-    squares *= squares
-    return np.sqrt(squares @ _LUMINANCE) / np.float32(255)
+    total = np.zeros(pixels.shape[:2], np.float32)
+    part = np.empty_like(total)
+    for channel, weight in enumerate(_LUMINANCE):
+        np.multiply(pixels[..., channel], weight, out=part)
+        part *= part
+        total += part
+    np.sqrt(total, out=total)
+    return np.minimum(total, 1, out=total).ravel()
+
+
+def _percentile(light: np.ndarray, levels: np.ndarray, counts: np.ndarray, share: float) -> float:
+    """`np.percentile(light, 100 * share)`, with only the pixels of one level put in order.
+
+    `levels` uint8 [N] are the values in whole steps, `counts` how often each occurs.
+    """
+    place = share * (light.size - 1)
+    low = int(place)
+    up_to = counts.cumsum()
+    level = int(np.searchsorted(up_to, low, side="right"))
+    within = low - (int(up_to[level - 1]) if level else 0)
+    ordered = np.sort(light[levels == level])
+    value = float(ordered[within])
+    if place == low:
+        return value
+    inside = within + 1 < ordered.size
+    following = float(ordered[within + 1] if inside else light[levels > level].min())
+    return value + (following - value) * (place - low)
+
+
+def _spread(counts: np.ndarray) -> float:
+    """Standard deviation of the levels that occur `counts` times."""
+    values, total = np.arange(counts.size), counts.sum()
+    mean = (values * counts).sum() / total
+    return math.sqrt(((values - mean) ** 2 * counts).sum() / total)
 
 
 def _thumbnail(image: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ def under(name: str, score: Callable[[Measurements], float], threshold: float, a
         value, limit = score(record.measured), check.threshold_in(settings)
         if value >= limit:
             return None
-        return Verdict(name, f"{about} {value:.2f}, under {limit:g}", score=value)
+        return Verdict(name, f"{about} {value:.3f}, under {limit:g}", score=value)
 
     check = make(name, judge, threshold, about)
     return check

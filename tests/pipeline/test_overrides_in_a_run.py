@@ -1,0 +1,56 @@
+"""Overrides are an input of the run: they change its key, and are checked before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from components.checks import overrides
+from components.checks.overrides import Override
+from components.sources.base import Item, Scan
+from models.errors import ConfigError
+from pipeline import config as configs
+from pipeline import inputs
+
+SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
+
+
+@pytest.fixture
+def find(tmp_path):
+    """A function (decisions, settings) → the inputs of a run with them."""
+
+    def make(*decisions, place="overrides.toml", settings=()):
+        file = tmp_path / place
+        overrides.add(file, list(decisions))
+        chosen = [f"judge.overrides={file}"] if decisions else []
+        config = configs.build({"run": {"out": str(tmp_path / "out")}}, [*chosen, *settings])
+        return inputs.find(config, SCAN)
+
+    return make
+
+
+def test_a_decision_is_another_run_and_its_note_is_not(find):
+    none, decided = find(), find(Override("0" * 64, "accept"))
+    assert none.overrides == "[]"
+    assert json.loads(decided.overrides) == [["0" * 64, "accept", ""]]
+    assert none.run_key != decided.run_key
+    moved = find(Override("0" * 64, "accept", note="seen", path="a/1.jpg"), place="other.toml")
+    assert moved.run_key == decided.run_key and moved.overrides == decided.overrides
+
+
+def test_where_verdicts_are_kept_decides_nothing(find):
+    assert find().run_key == find(settings=["judge.store=elsewhere"]).run_key
+    assert find().run_key != find(settings=["judge.severity.dark=reject"]).run_key
+
+
+def test_a_class_that_is_not_there_is_refused_before_the_run(find):
+    with pytest.raises(ConfigError, match="relabelled to 'c', which is no class"):
+        find(Override("0" * 64, "relabel", "c"))
+
+
+def test_a_missing_file_is_refused_before_the_run(tmp_path):
+    config = configs.build({}, [f"judge.overrides={tmp_path / 'none.toml'}"])
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml"):
+        inputs.find(config, dataclasses.replace(SCAN))
