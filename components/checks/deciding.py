@@ -23,6 +23,12 @@ from models import feature_names as names
 if TYPE_CHECKING:
     import tensorflow as tf
 
+#: Reasons that come only when the size is not odd.
+_AFTER_SIZES = (
+    *(c.name for c in checks.CHECKS[checks.CHECKS.index(checks.odd_size.CHECK) + 1 :]),
+    checks.REVIEWED,
+)
+
 
 def to_record(example: tf.train.Example) -> Record:
     """The view of an Example that checks are asked about."""
@@ -65,6 +71,21 @@ def with_sizes(settings: Settings, pixels: Mapping[int, int]) -> Settings:
     """The settings, knowing the sizes of the whole set (width × height → pictures that have it)."""
     usual = checks.odd_size.limits(pixels, checks.odd_size.CHECK.threshold_in(settings))
     return dataclasses.replace(settings, sizes=usual)
+
+
+def finished(first: checks.Judgement, record: Record, settings: Settings) -> checks.Judgement:
+    """The whole judgement, from one that was made before the sizes of the set were known.
+
+    Gives what `judge` gives with the same settings, without the record's bytes.
+    """
+    later = checks.judge(record, settings, (checks.odd_size.CHECK,))
+    if later.reject is not None and later.reject.reason == checks.odd_size.CHECK.name:
+        if first.reject is None or first.reject.reason in _AFTER_SIZES:
+            return later
+        return first
+    if first.reject is not None:
+        return first
+    return dataclasses.replace(first, warnings=(*first.warnings, *later.warnings))
 
 
 def near_settings(settings: Settings) -> matching.NearSettings:
