@@ -93,20 +93,16 @@ class Choice:
     about: str  # for the config file
 
 
-def _about(check: Check) -> str:
-    return (check.judge.__doc__ or check.name.replace("_", " ")).splitlines()[0].rstrip(".")
-
-
 _NEAR: tuple[Severity, ...] = ("reject", "warn", "ignore")
 #: Everything that `judge.severity` may name: the checks with a choice, and findings of others.
 CHOICES: Mapping[str, Choice] = {
     **{
-        check.name: Choice(check.severity, check.may_be, check.about or _about(check))
+        check.name: Choice(check.severity, check.may_be, check.finds)
         for check in CHECKS
         if len(check.may_be) > 1
     },
     decodable.TRANSCODED: Choice(
-        "repair", ("repair", "reject"), "Stored as PNG, since Pillow alone reads the file"
+        "repair", ("repair", "reject"), "Read by Pillow alone; repair: stored as PNG"
     ),
     **{name: Choice(near.SEVERITIES[name], _NEAR, near.ABOUT[name]) for name in near.SEVERITIES},
 }

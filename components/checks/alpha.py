@@ -27,5 +27,6 @@ CHECK = Check(
     'set judge.severity.alpha = "repair" to put such pictures on white',
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
+    finds="Transparent pixels, served as what lies under them; repair: on white",
     mend=mend,
 )

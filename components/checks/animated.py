@@ -18,4 +18,5 @@ CHECK = Check(
     'save the wanted frame as JPEG or PNG, or set judge.severity.animated = "warn": the first '
     "frame is used then",
     may_be=("reject", "warn", "ignore"),
+    finds="More than one frame or page; the first is used when it is kept",
 )

@@ -87,6 +87,7 @@ class Check:
     override: str  # what to do when the picture is wanted after all
     severity: Severity = "reject"  # the usual one
     may_be: tuple[Severity, ...] = ("reject",)  # severities that the config may set
+    finds: str = ""  # what it objects to, for the config file
     mend: Mend | None = None  # what "repair" does
     threshold: float | None = None  # the usual one, of a check that compares a measurement
     about: str = ""  # what the threshold is compared with

@@ -18,4 +18,5 @@ CHECK = Check(
     "convert the picture to sRGB; it is used as it is meanwhile",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
+    finds="Ink colours, read without their colour profile",
 )

@@ -30,4 +30,5 @@ CHECK = Check(
     "rename the file; nothing has to be done",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
+    finds="A suffix that promises another format",
 )

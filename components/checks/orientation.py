@@ -53,5 +53,6 @@ CHECK = Check(
     "server too",
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
+    finds="Turned by Exif, served as it is stored; repair: turned, as PNG",
     mend=mend,
 )

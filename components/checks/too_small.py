@@ -15,4 +15,10 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
     )
 
 
-CHECK = Check("too_small", judge, "lower judge.min_side", may_be=("reject", "warn", "ignore"))
+CHECK = Check(
+    "too_small",
+    judge,
+    "lower judge.min_side",
+    may_be=("reject", "warn", "ignore"),
+    finds="A side shorter than judge.min_side",
+)

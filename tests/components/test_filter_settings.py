@@ -66,7 +66,7 @@ def test_measurements_reach_examples_and_metadata(photos, run):
         assert all(len(records.floats(example, name)) == 1 for name in names.MEASURED)
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [f for f in lines(done, quarantine.WARNINGS) if f["reason"] == "dark"]
-    assert found["detail"] == "luminance of the brightest 1 % 0.000, under 0.32"
+    assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, under 0.32"
 
 
 def test_severity_turns_a_warning_into_a_reject_and_back(photos, run):

@@ -12,7 +12,9 @@ MAY_BE: tuple[Severity, ...] = ("warn", "reject", "ignore")
 _ADVICE = "set judge.severity.{0}, or judge.threshold.{0}; imgpipe quarantine accept keeps this one"
 
 
-def under(name: str, score: Callable[[Measurements], float], threshold: float, about: str) -> Check:
+def under(
+    name: str, score: Callable[[Measurements], float], threshold: float, about: str, finds: str
+) -> Check:
     """A check that objects to a `score` under the threshold; `about` says what the score is."""
 
     def judge(record: Record, settings: Settings) -> Verdict | None:
@@ -23,7 +25,7 @@ def under(name: str, score: Callable[[Measurements], float], threshold: float, a
             return None
         return Verdict(name, f"{about} {value:.3f}, under {limit:g}", score=value)
 
-    check = make(name, judge, threshold, about)
+    check = make(name, judge, threshold, about, finds)
     return check
 
 
@@ -32,7 +34,8 @@ def make(
     judge: Callable[[Record, Settings], Verdict | None],
     threshold: float,
     about: str,
+    finds: str,
 ) -> Check:
     """A check of this folder: a warning, unless the config says otherwise."""
     advice = _ADVICE.format(name)
-    return Check(name, judge, advice, "warn", MAY_BE, threshold=threshold, about=about)
+    return Check(name, judge, advice, "warn", MAY_BE, finds=finds, threshold=threshold, about=about)

@@ -4,4 +4,10 @@ from __future__ import annotations
 
 from components.checks.quality.base import under
 
-CHECK = under("dark", lambda m: m.brightness_p99, 0.32, "luminance of the brightest 1 %")
+CHECK = under(
+    "dark",
+    lambda m: m.brightness_p99,
+    0.32,
+    "luminance that the brightest 1 % exceed",
+    "Too dark to show much",
+)

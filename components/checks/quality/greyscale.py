@@ -18,4 +18,10 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
 
 
 # Four levels of 255: what JPEG's chroma makes of grey; a faded colour photograph has 20 and more.
-CHECK = make("greyscale", judge, 0.016, "greatest difference between channels, 0..1")
+CHECK = make(
+    "greyscale",
+    judge,
+    0.016,
+    "greatest difference between channels, 0..1",
+    "Without colour, however it is stored",
+)

@@ -4,4 +4,10 @@ from __future__ import annotations
 
 from components.checks.quality.base import under
 
-CHECK = under("light", lambda m: 1 - m.brightness_p5, 0.05, "darkness of the darkest 5 %")
+CHECK = under(
+    "light",
+    lambda m: 1 - m.brightness_p5,
+    0.05,
+    "darkness that the darkest 5 % exceed",
+    "Too light to show much",
+)

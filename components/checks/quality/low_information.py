@@ -7,5 +7,9 @@ from components.checks.quality.base import under
 _BITS = 0.1  # scale of the entropy: ten bits are more than three channels of 8 bits ever have
 
 CHECK = under(
-    "low_information", lambda m: min(_BITS * m.entropy, 1.0), 0.3, "a tenth of the entropy in bits"
+    "low_information",
+    lambda m: min(_BITS * m.entropy, 1.0),
+    0.3,
+    "a tenth of the entropy in bits",
+    "Hardly anything in it: few tones, blank pages",
 )

@@ -16,4 +16,4 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
     return Verdict(CHECK.name, detail, score=ratio)
 
 
-CHECK = make("odd_aspect_ratio", judge, 0.35, "shorter side / longer side")
+CHECK = make("odd_aspect_ratio", judge, 0.35, "shorter side / longer side", "Strips and banners")

@@ -57,4 +57,10 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
     return Verdict(CHECK.name, detail, score=-abs(own - middle))
 
 
-CHECK = make("odd_size", judge, 3.0, "ranges between the quartiles of the sizes, to either side")
+CHECK = make(
+    "odd_size",
+    judge,
+    3.0,
+    "ranges between the quartiles of the sizes, to either side",
+    "Much smaller or larger than the rest of the set",
+)

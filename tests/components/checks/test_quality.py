@@ -119,6 +119,11 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         validate(settings)
 
 
+def test_every_choice_is_described_for_the_config():
+    assert all(choice.about for choice in checks.CHOICES.values())
+    assert all(choice.usual in choice.may_be for choice in checks.CHOICES.values())
+
+
 def test_what_was_not_measured_is_not_judged():
     found = judge(Record("a/x.png", "a", 0, "train", "00", 40, 40, "PNG", "RGB", 9), Settings())
     assert found.reject is None and found.warnings == ()
