@@ -67,6 +67,27 @@ def init(
 
 
 @app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=_SOURCE_HELP)],
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE|PRESET", help="Settings of a run.")
+    ] = None,
+    settings: Annotated[list[str] | None, _SETTINGS] = None,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write all findings (- for the screen)."),
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures.")
+    ] = None,
+) -> None:
+    """Judge the data, and nothing else: what a run would reject, repair and warn of."""
+    from pipeline.commands import check as command
+
+    raise typer.Exit(command.run(data, config, settings or [], json_file, html_file))
+
+
+@app.command()
 def run(
     config: Annotated[
         str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ STATUS = {
     "not_blessed": ("Not blessed", "✕"),
     "refused": ("Data refused", "✕"),
     "failed": ("Failed", "!"),
+    "clean": ("Clean", "✓"),
+    "usable": ("Usable", "✓"),
 }
 
 
@@ -42,7 +44,7 @@ STATUS = {
 class RunState:
     """How the run ended."""
 
-    status: str  # "blessed", "not_blessed", "refused" or "failed"
+    status: str  # a key of `STATUS`
     verdict: str  # the sentence a person reads
     error: str = ""  # why the run stopped, "" when it did not
     log: str = ""  # path of the run's log
@@ -66,9 +68,20 @@ def render(
     Returns:
       The HTML text; encodes as UTF-8.
     """
-    context = Context(facts, timings or {}, Thumbnails(images), state)
+    return draw(facts, timings or {}, images, state, SECTIONS)
+
+
+def draw(
+    facts: Mapping[str, Any],
+    timings: Mapping[str, Any],
+    images: Mapping[str, bytes],
+    state: RunState,
+    sections: Sequence[Section],
+) -> str:
+    """A page of any sections; the one called "verdict" is its heading. See `render`."""
+    context = Context(facts, timings, Thumbnails(images), state)
     present, absent = [], []
-    for section in SECTIONS:
+    for section in sections:
         try:
             content = _draw(section, context)
         except Exception as error:  # one bad figure must not cost the page of a run
@@ -103,7 +116,7 @@ def _draw(section: Section, context: Context) -> Any:
     values = section.build(context)
     if isinstance(values, Absent):
         return values
-    template = _environment().get_template(f"{section.id}.html")
+    template = _environment().get_template(f"{section.template or section.id}.html")
     return markupsafe.Markup(template.render(**values))
 
 

@@ -64,6 +64,10 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
 def write_summary(summary: dict[str, object], target: str) -> None:
     """Write the summary to a file, or to standard output for "-"."""
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        text = json.dumps(summary, indent=1) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return

@@ -69,3 +69,4 @@ class Section:
     id: str  # anchor, and name of the template
     title: str
     build: Callable[[Context], Mapping[str, Any] | Absent]  # values for the template
+    template: str = ""  # its name, where that is not the id

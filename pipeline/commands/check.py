@@ -1,0 +1,269 @@
+"""``imgpipe check``: the data judged, and nothing else done with it.
+
+Neither TFX nor Beam is imported: TensorFlow decodes, Pillow and numpy measure.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from components.checks import gating, overrides
+from components.checks.base import Settings
+from components.report.text import plural
+from components.sources.splits import SplitRule
+from models import feature_names as names
+from models import progress
+from models.errors import ConfigError, DataRefused, ResourceError
+from pipeline import screen
+from pipeline.commands.run import write_summary
+from pipeline.commands.settings import configuration
+from pipeline.config import Config
+from pipeline.inputs import source_options
+
+if TYPE_CHECKING:
+    from components.judge import Judged, Plan
+
+SCHEMA = 1  # of the file that --json writes
+_STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
+_WIDTH_PLAIN = 120  # columns when the output is no terminal
+_ADVICE = "mend or remove the files (--html shows them), or raise gate.max_rejected_share"
+_LINES = 40  # of the table; a source may have more reasons than a screen has lines
+
+
+def run(
+    data: str,
+    config_file: str | None,
+    settings: Sequence[str],
+    json_file: str | None,
+    html_file: Path | None,
+) -> int:
+    """Judge, print, write; returns the exit code."""
+    config = configuration(config_file, data, None, settings)
+    for option, target in (("--json", json_file), ("--html", html_file)):
+        if target not in (None, "-") and not Path(str(target)).absolute().parent.is_dir():
+            raise ConfigError(f"{option} {target}: its folder does not exist.")
+    plan = plan_of(config)
+    judged, pictures = _judge(plan, html_file is not None, to_stderr=json_file == "-")
+    refused, thin = reasons(judged, config)
+    # With the findings on standard output, people's text moves to standard error.
+    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    verdict = sentence(judged, refused)
+    _print(console, judged, verdict, refused, thin)
+    if html_file is not None:
+        _write_page(html_file, judged, pictures, verdict, refused, thin)
+        console.print(f"  page     {escape(str(html_file))}")
+    if json_file:
+        write_summary(as_json(judged, verdict, refused, thin), json_file)
+    return DataRefused.exit_code if refused else 0
+
+
+def plan_of(config: Config) -> Plan:
+    """What the judge is to do, by the same settings as a run.
+
+    Kept verdicts are used where `judge.store` names a place; a check leaves nothing behind unasked.
+    """
+    from components.judge import Plan
+
+    split, judging = config.split, config.judge
+    return Plan(
+        source=config.data.source,
+        settings=Settings(
+            min_side=judging.min_side,
+            pixel_limit=judging.pixel_limit,
+            skip=judging.skip,
+            severity=judging.severity.model_dump(exclude_defaults=True),
+            threshold=judging.threshold.model_dump(exclude_defaults=True),
+        ),
+        options=source_options(config),
+        rule=SplitRule(split.seed, split.validation, split.test),
+        overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
+        store=str(config.judge_store) if judging.store else "",
+    )
+
+
+def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
+    """The judgement and the pictures for the page, with a display of how far it is."""
+    from components import judge
+
+    found: dict[str, bytes] = {}
+    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
+        shown = Console(quiet=True) if to_stderr else console
+        with screen.Display(shown) as display:
+            progress.attach(display)
+            try:
+                with display.step("loading TensorFlow"):
+                    import tensorflow  # noqa: F401  # apart, so that the rate below is the judge's
+                with display.step("judging"):
+                    judged = judge.judge(plan)
+                if pictures:
+                    from components.report.check import paths_shown
+
+                    with display.step("fetching pictures"):
+                        found = judge.pictures(plan, judged, paths_shown(judged))
+            finally:
+                progress.attach(None)
+    return judged, found
+
+
+def reasons(judged: Judged, config: Config) -> tuple[list[str], list[str]]:
+    """Why a run would refuse the data for its rejects; and what else it would want, for the split.
+
+    Only the first are a failure of a check: a folder may be checked before it is complete.
+    """
+    gate = config.gate
+    settings = gating.GateSettings(
+        vocabulary=judged.scan.vocabulary,
+        minimum={
+            names.TRAIN: gate.min_train,
+            names.VALIDATION: gate.min_validation,
+            names.TEST: gate.min_test,
+        },
+        allow_missing_classes=gate.allow_missing_classes,
+        max_rejected_share=gate.max_rejected_share,
+    )
+    refused = gating.rejected_share(judged.summary, settings)
+    thin = gating.too_few(judged.summary, settings)
+    return (
+        [dataclasses.replace(reason, advice=_ADVICE).sentence() for reason in refused],
+        [reason.sentence() for reason in thin],
+    )
+
+
+def sentence(judged: Judged, refused: Sequence[str]) -> str:
+    """The verdict in a line."""
+    summary = judged.summary
+    images, kept, rejected = (int(summary[key]) for key in ("in", "kept", "rejected"))
+    if refused:
+        return f"refused: {rejected:,} of {plural(images, 'image')} would be rejected"
+    warned = len({found.path for found in judged.warnings})
+    if not (rejected or warned or summary["repaired"]):
+        return f"clean: {plural(images, 'image')}, nothing to object to"
+    parts = [f"{rejected:,} rejected", f"{summary['repaired']:,} repaired", f"{warned:,} warned of"]
+    said = ", ".join(part for part in parts if not part.startswith("0 "))
+    return f"usable: {kept:,} of {plural(images, 'image')} kept; {said}"
+
+
+def as_json(
+    judged: Judged, verdict: str, refused: Sequence[str], thin: Sequence[str]
+) -> dict[str, Any]:
+    """What `--json` writes; see the README's table."""
+    from components.report.check import findings
+
+    return {
+        "schema": SCHEMA,
+        "source": judged.scan.source,
+        "classes": list(judged.scan.vocabulary),
+        "refused": bool(refused),
+        "verdict": verdict,
+        "reasons": list(refused),
+        "thin": list(thin),
+        **judged.summary,
+        "files": {**findings(judged), "reviewed": [dataclasses.asdict(f) for f in judged.reviews]},
+        "near_duplicates": None if judged.near is None else list(judged.near),
+        "seconds": round(judged.seconds, 3),
+    }
+
+
+def _print(
+    console: Console,
+    judged: Judged,
+    verdict: str,
+    refused: Sequence[str],
+    thin: Sequence[str],
+) -> None:
+    colour = "yellow" if refused else "green"
+    rows = _rows(judged)
+    if rows:
+        console.print(f"\n[dim]{'':<9} {'what':<{_widest(rows)}} {'files':>8}  such as[/]")
+    room = (console.width if console.is_terminal else _WIDTH_PLAIN) - _widest(rows) - 21
+    for fate, reason, count, example in rows[:_LINES]:
+        shown = example if len(example) <= room else example[: max(room - 1, 0)] + "…"
+        style, name = _STYLES[fate], escape(f"{reason:<{_widest(rows)}}")
+        console.print(f"[{style}]{fate:<9}[/] {name} {count:>8,}  [dim]{escape(_printable(shown))}[/]")
+    if len(rows) > _LINES:
+        console.print(f"… and {len(rows) - _LINES} more; --json has them all")
+    console.print()
+    for split in names.SPLITS:
+        counts = judged.summary["by_split"][split]
+        if any(counts.values()):
+            classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            console.print(f"  {split:<10} {sum(counts.values()):,}: {escape(_printable(_short(classes)))}")
+    if unknown := judged.summary["overrides"]["unknown"]:
+        console.print(f"  overrides of no file: {', '.join(key[:12] for key in unknown)}")
+    for reason in thin:
+        console.print(f"  [dim]a run would want more: {escape(reason)}[/]")
+    console.print(f"\n[bold {colour}]{escape(verdict)}[/]")
+    for reason in refused:
+        console.print(f"  {escape(reason)}")
+
+
+def _widest(rows: Iterable[tuple[str, str, int, str]]) -> int:
+    return max((len(reason) for _, reason, _, _ in rows), default=0)
+
+
+def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:
+    """(fate, reason, files, an example) of the table."""
+    from components.report.check import findings
+
+    rows = []
+    for fate, found in findings(judged).items():
+        rows += _counted(fate, found)
+    for note in judged.summary["notes"]:
+        rows.append(("noted", note["kind"], note["count"], note["paths"][0]))
+    return rows
+
+
+def _counted(fate: str, found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int, str]]:
+    groups: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    for row in found:
+        groups[str(row["reason"])].append(row)
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    return [
+        (fate, reason, len(rows), f"{rows[0]['path']}: {rows[0]['detail']}")
+        for reason, rows in ordered
+    ]
+
+
+def _printable(text: str) -> str:
+    """Names of files come from strangers: no control characters, no bytes that are no text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _short(text: str, length: int = 400) -> str:
+    return text if len(text) <= length else text[:length].rsplit(",", 1)[0] + ", …"
+
+
+def _write_page(
+    target: Path,
+    judged: Judged,
+    pictures: Mapping[str, bytes],
+    verdict: str,
+    refused: Sequence[str],
+    thin: Sequence[str],
+) -> None:
+    from components.report.check import render
+    from components.report.page import RunState
+
+    status = "refused" if refused else verdict.split(":", 1)[0]
+    settings = {
+        "name": "imgpipe check",
+        "source": judged.scan.source,
+        "vocabulary": list(judged.scan.vocabulary),
+    }
+    wants = [f"a run would want more: {reason}" for reason in thin]
+    state = RunState(status, verdict)
+    page = render(judged, pictures, state, settings, [*refused, *wants])
+    beside = target.with_name(f".tmp-{target.name}")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(target)
+    except OSError as error:
+        raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None
