@@ -9,10 +9,19 @@ from components.sources.measuring import on_white
 
 def judge(record: Record, settings: Settings) -> Verdict | None:
     """Name pictures with a pixel that is not opaque; an alpha channel without one is harmless."""
-    share = record.measured.transparency if record.measured else 0.0
-    if not share:
+    hidden = record.measured.transparency if record.measured else 0.0
+    if not hidden:
         return None
-    return Verdict(CHECK.name, f"{share:.1%} of the pixels are not opaque", score=-share)
+    return Verdict(CHECK.name, f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
+
+
+def share(record: Record) -> float:
+    """Share of the pixels that are not opaque, 0..1, of a file that only Pillow reads."""
+    if record.mode not in ("RGBA", "LA", "PA"):
+        return 0.0
+    with pillow(record.data) as image:
+        counts = image.convert("RGBA").getchannel("A").histogram()
+    return 1 - counts[-1] / sum(counts)
 
 
 def mend(record: Record, data: bytes) -> bytes:

@@ -17,7 +17,7 @@ from components.checks.near import groups, matching
 from components.checks.near.search import RADIUS
 from components.records import first, text
 from components.sources.measuring import Measurements
-from components.sources.reading import decode_error
+from components.sources.reading import decode_error, measured
 from models import feature_names as names
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 _AFTER_SIZES = (
     *(c.name for c in checks.CHECKS[checks.CHECKS.index(checks.odd_size.CHECK) + 1 :]),
     checks.REVIEWED,
+)
+
+#: Checks that look at pixels.
+_OF_PIXELS = tuple(
+    check for check in checks.CHECKS if check is checks.alpha.CHECK or check.threshold is not None
 )
 
 
@@ -56,15 +61,30 @@ def to_record(example: tf.train.Example) -> Record:
 
 
 def judge(record: Record, settings: Settings) -> checks.Judgement:
-    """The checks' judgement; a repair counts only when the serving op decodes what it gave."""
+    """The checks' judgement; a transcoded file counts only when the serving op decodes the result.
+
+    Its pixels are known only then, so that is when the checks of pixels are asked.
+    """
     judgement = checks.judge(record, settings)
     if judgement.repair is None or judgement.repair.data is None:
         return judgement
-    _, error = decode_error(judgement.repair.data)
-    if not error:
-        return judgement
-    verdict = Verdict(checks.decodable.UNDECODABLE, f"even as PNG: {error}")
-    return checks.Judgement(reject=verdict, override=checks.decodable.CHECK.override)
+    found = measured(judgement.repair.data)
+    if found is None:
+        verdict = Verdict(
+            checks.decodable.UNDECODABLE, f"even as PNG: {decode_error(judgement.repair.data)[1]}"
+        )
+        return checks.Judgement(reject=verdict, override=checks.decodable.CHECK.override)
+    figures = dataclasses.replace(found[1], transparency=checks.alpha.share(record))
+    seen = checks.judge(dataclasses.replace(record, measured=figures), settings, _OF_PIXELS)
+    if seen.reject is not None:
+        return seen
+    said = {warning.reason for warning in judgement.warnings}
+    fresh = (warning for warning in seen.warnings if warning.reason not in said)
+    return dataclasses.replace(
+        judgement,
+        repairs=(*judgement.repairs, *seen.repairs),
+        warnings=(*judgement.warnings, *fresh),
+    )
 
 
 def with_sizes(settings: Settings, pixels: Mapping[int, int]) -> Settings:

@@ -153,3 +153,24 @@ def test_overrides_accept_reject_relabel_and_are_accounted_for(photos, encode, r
     assert done.summary["overrides"]["unknown"] == ["f" * 64]
     assert done.summary["overrides"]["applied"] == {"accept": 2, "reject": 1, "relabel": 4}
     assert done.summary["in"] == done.summary["kept"] + done.summary["rejected"] == 13
+
+
+def test_what_is_transcoded_is_judged_by_its_pixels_too(photos, run):
+    """WebP with an alpha channel: refused by the serving op, read by Pillow."""
+    out = io.BytesIO()
+    picture = Image.new("RGBA", (60, 40), (255, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 60, 10))
+    picture.save(out, "WEBP", lossless=True, exact=True)
+    folder = photos({"a": 3, "b": 3, "a/cut-out.webp": out.getvalue()})
+    done = run(folder)
+    assert done.summary["repaired_by"] == {"transcoded": 1}
+    assert warned(done)["alpha"] == warned(done)["low_information"] == ["a/cut-out.webp"]
+    white = run(folder, name="white", settings=Settings(severity={"alpha": "repair"}))
+    assert white.summary["repaired_by"] == {"alpha": 1, "transcoded": 1}
+    example = kept(white, "a/cut-out.webp")
+    shown = Image.open(io.BytesIO(records.raw(example, names.IMAGE_BYTES)))
+    assert (shown.getpixel((5, 5)), shown.getpixel((5, 30))) == ((255, 255, 255), (255, 0, 0))
+    rejected = run(
+        folder, name="rejected", settings=Settings(severity={"low_information": "reject"})
+    )
+    assert rejected.rejects["a/cut-out.webp"]["reason"] == "low_information"
