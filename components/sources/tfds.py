@@ -7,6 +7,7 @@ what to fetch and where to put it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.resources.abc
@@ -161,13 +162,28 @@ def _builder(name: str, folder: str) -> Any:
     """The prepared set; ConfigError for an unknown name, ResourceError when it is not there."""
     tfds = load()
     try:
-        builder = tfds.builder(name, data_dir=folder or None)
+        with _silent():
+            builder = tfds.builder(name, data_dir=folder or None)
+            prepared = builder.is_prepared()
     except (tfds.core.DatasetNotFoundError, ValueError, AttributeError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"data source 'tfds:{name}': {first}; {_EXPECTED}") from None
-    if not builder.is_prepared():
+    if not prepared:
         _prepare(tfds, builder, name)
     return builder
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without TFDS's warning of a folder that is not there yet: the error that follows says it."""
+    from absl import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _prepare(tfds: Any, builder: Any, name: str) -> None:

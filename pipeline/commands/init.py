@@ -13,8 +13,8 @@ from components.sources import Scan, absolute, open_source
 from models.errors import ConfigError
 from pipeline import config as configs
 
-#: What stands before ".rf." and a hash is the picture's own name, the same in all its versions.
-_VERSIONS = r"([^/]+)\.rf\.[0-9a-f]{8}"
+#: What stands before ".rf." is the picture's own name, the same in all its versions.
+_VERSIONS = r"([^/]+)\.rf\."
 _MIN_VALIDATION = 3  # images of a class below which the validation share is worth a note
 
 

@@ -15,7 +15,7 @@ from components.records import make
 from components.sources import open_source
 from models.errors import ImgpipeError
 
-FEW, MANY = 60, 3000
+FEW, MANY = 60, 1000
 
 
 def _zip(method):

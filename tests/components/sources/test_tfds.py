@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from components.sources import SourceOptions, open_source
+from components.sources.ingest import IngestSettings, ingest
 from components.sources.tfds import load
 from models.errors import ConfigError, ResourceError
 
@@ -124,6 +125,19 @@ def test_prepared_without_code_and_in_array_records(tmp_path):
     scan = source.scan()
     assert scan.given_splits == () and scan.counts() == {"blade": 2, "cloth": 2, "stone": 3}
     assert sorted(colour(source.read(item)) for item in scan.items) == list(range(7))
+
+
+def test_ingest_reads_every_record(options, tmp_path, beam_pipeline):
+    scan = open_source("tfds:tiny_shapes", options).scan()
+    settings = IngestSettings(
+        "tfds:tiny_shapes",
+        scan.vocabulary,
+        fingerprint=scan.fingerprint,
+        shard_size=7,
+        options=options,
+    )
+    summary = ingest(beam_pipeline(), str(tmp_path / "examples"), settings)
+    assert summary["images"] == 18 and summary["splits"]["test"] == 6
 
 
 def test_groups_by_the_file_names_of_the_set(prepared):
