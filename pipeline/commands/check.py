@@ -180,22 +180,14 @@ def _print(
     thin: Sequence[str],
 ) -> None:
     colour = "yellow" if refused else "green"
-    rows = _rows(judged)
-    if rows:
-        console.print(f"\n[dim]{'':<9} {'what':<{_widest(rows)}} {'files':>8}  such as[/]")
-    room = (console.width if console.is_terminal else _WIDTH_PLAIN) - _widest(rows) - 21
-    for fate, reason, count, example in rows[:_LINES]:
-        shown = example if len(example) <= room else example[: max(room - 1, 0)] + "…"
-        style, name = _STYLES[fate], escape(f"{reason:<{_widest(rows)}}")
-        console.print(f"[{style}]{fate:<9}[/] {name} {count:>8,}  [dim]{escape(_printable(shown))}[/]")
-    if len(rows) > _LINES:
-        console.print(f"… and {len(rows) - _LINES} more; --json has them all")
+    _print_table(console, _rows(judged))
     console.print()
     for split in names.SPLITS:
         counts = judged.summary["by_split"][split]
         if any(counts.values()):
-            classes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-            console.print(f"  {split:<10} {sum(counts.values()):,}: {escape(_printable(_short(classes)))}")
+            classes = _short(", ".join(f"{name} {count:,}" for name, count in counts.items()))
+            total = sum(counts.values())
+            console.print(f"  {split:<10} {total:,}: {escape(_printable(classes))}")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides of no file: {', '.join(key[:12] for key in unknown)}")
     for reason in thin:
@@ -205,8 +197,19 @@ def _print(
         console.print(f"  {escape(reason)}")
 
 
-def _widest(rows: Iterable[tuple[str, str, int, str]]) -> int:
-    return max((len(reason) for _, reason, _, _ in rows), default=0)
+def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) -> None:
+    if not rows:
+        return
+    widest = max(len(reason) for _, reason, _, _ in rows)
+    room = (console.width if console.is_terminal else _WIDTH_PLAIN) - widest - 21
+    console.print(f"\n[dim]{'':<9} {'what':<{widest}} {'files':>8}  such as[/]")
+    for fate, reason, count, example in rows[:_LINES]:
+        text = _printable(example)
+        text = text if len(text) <= room else text[: max(room - 1, 0)] + "…"
+        name = escape(f"{reason:<{widest}}")
+        console.print(f"[{_STYLES[fate]}]{fate:<9}[/] {name} {count:>8,}  [dim]{escape(text)}[/]")
+    if len(rows) > _LINES:
+        console.print(f"… and {len(rows) - _LINES} more; --json has them all")
 
 
 def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:

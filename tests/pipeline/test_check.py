@@ -1,0 +1,258 @@
+"""`imgpipe check`: exit codes, what is printed and written, and verdicts as ImageFilter's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from components import judge
+from components.checks import quarantine
+from components.checks.base import Settings
+from components.checks.filtering import Places, filter_examples
+from components.checks.near.matching import FILE as NEAR
+from components.checks.overrides import Override, resolve
+from components.sources import open_source
+from components.sources.ingest import IngestSettings, ingest
+from models.errors import ConfigError
+from pipeline.cli import app
+from pipeline.demo import draw
+
+
+def check(*arguments):
+    """The command in this process: (exit code, what it printed, the error it raised)."""
+    result = CliRunner().invoke(app, ["check", *map(str, arguments)])
+    return result.exit_code, result.output, result.exception
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """The demo's drawn set with its planted faults, splits given."""
+    return draw(tmp_path_factory.mktemp("demo") / "photos", per_class=8, split_folders=True)
+
+
+@pytest.fixture
+def clean(tmp_path):
+    """Sixteen good pictures of two classes, far from each other."""
+    from pipeline.demo import draw_hand
+
+    for number in range(8):
+        for label in ("rock", "paper"):
+            file = tmp_path / "clean" / label / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            draw_hand(label, seed=number, size=64).save(file)
+    return tmp_path / "clean"
+
+
+def filtered(root, photos, settings, overrides=()):
+    """What ImageFilter's Beam pipeline says of a folder: summary, and its files by name."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    def pipeline():
+        return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
+
+    scan = open_source(str(photos)).scan()
+    ingest(pipeline(), f"{root}/examples", IngestSettings(str(photos), scan.vocabulary))
+    places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+    known = resolve(overrides, scan.vocabulary)
+    settings = dataclasses.replace(settings, overrides=known)
+    summary = filter_examples(pipeline(), places, settings, scan.vocabulary)
+    names = quarantine.MANIFEST, quarantine.REPAIRED, quarantine.WARNINGS, quarantine.REVIEWED
+    files = [(root / "q" / name).read_text().splitlines() for name in (*names, NEAR)]
+    return summary, *([json.loads(line) for line in lines] for lines in files)
+
+
+def assert_same(root, photos, settings, overrides=()):
+    """`imgpipe check` and ImageFilter say the same of every file; returns what check says."""
+    judged = judge.judge(judge.Plan(str(photos), settings, overrides=overrides))
+    summary, rejects, *findings, near = filtered(root, photos, settings, overrides)
+    found = [dataclasses.asdict(row) | {"stored": ""} for row in judged.rejects]
+    assert found == [row | {"stored": ""} for row in rejects]
+    for ours, theirs in zip(
+        (judged.repairs, judged.warnings, judged.reviews), findings, strict=True
+    ):
+        assert [dataclasses.asdict(row) for row in ours] == theirs
+    assert list(judged.near or ()) == near
+    assert judged.summary == summary
+    return judged
+
+
+def test_verdicts_are_the_filters_on_the_drawn_set(faulty, tmp_path):
+    judged = assert_same(tmp_path, faulty.directory, Settings(min_side=16))
+    reasons = {row.path: row.reason for row in judged.rejects}
+    for reason in ("zero_byte", "truncated", "not_an_image", "duplicate_across_splits"):
+        assert {reasons.get(path) for path in faulty.planted[reason]} == {reason}
+    assert judged.summary["in"] == faulty.files
+
+
+def test_verdicts_are_the_filters_with_every_severity_moved(faulty, tmp_path):
+    files = sorted((faulty.directory / "train" / "rock").glob("IMG_000*.jpg"))
+    import hashlib
+
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    overrides = (
+        Override(digests[0], "accept"),
+        Override(digests[1], "reject"),
+        Override(digests[2][:16], "relabel", "paper"),
+        Override("0" * 64, "accept"),
+    )
+    names = ("odd_size", "near_duplicate", "greyscale", "blurry", "misnamed")
+    severity = {**dict.fromkeys(names, "reject"), "orientation": "repair"}
+    settings = Settings(severity=severity, threshold={"greyscale": 0.5, "odd_size": 0.5})
+    judged = assert_same(tmp_path, faulty.directory, settings, overrides)
+    assert {"odd_size", "greyscale"} <= {row.reason for row in judged.rejects}
+    assert {row.reason for row in judged.reviews} == {"accept", "reject", "relabel"}
+    assert judged.summary["overrides"]["unknown"] == ["0" * 64]
+
+
+def test_verdicts_are_the_filters_on_broken_files(shared_data, tmp_path):
+    entries = json.loads((shared_data / "broken_images/manifest.json").read_text())
+    folder = tmp_path / "photos"
+    for number, entry in enumerate(sorted(entries, key=lambda entry: entry["path"])):
+        place = folder / "ab"[number % 2] / Path(entry["path"]).name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(shared_data / entry["path"])
+    judged = assert_same(tmp_path, folder, Settings(min_side=1))
+    assert judged.summary["in"] == len(entries)
+    decodable = {Path(entry["path"]).name for entry in entries if entry["tf"].startswith("OK")}
+    broken = {"truncated", "undecodable", "not_an_image", "zero_byte"}
+    rejected = {Path(row.path).name: row.reason for row in judged.rejects}
+    repaired = {Path(row.path).name for row in judged.repairs}
+    everything = {Path(entry["path"]).name for entry in entries}
+    assert everything - decodable <= rejected.keys() | repaired
+    assert not decodable & {name for name, reason in rejected.items() if reason in broken}
+    assert not decodable & repaired
+
+
+def test_a_clean_source_is_said_to_be(clean, tmp_path):
+    code, text, _ = check(clean, "--json", tmp_path / "c.json", "--set", "gate.min_train=1")
+    assert code == 0 and "clean: 16 images, nothing to object to" in text
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert (found["schema"], found["refused"], found["in"], found["kept"]) == (1, False, 16, 16)
+    assert found["files"] == {"rejected": [], "repaired": [], "warned": [], "reviewed": []}
+
+
+def test_refused_above_the_limit_and_not_below(faulty, tmp_path):
+    code, text, _ = check(faulty.directory)
+    assert code == 4 and "refused:" in text and "expected at most 10.0% of the images" in text
+    assert "raise gate.max_rejected_share" in text
+    code, text, _ = check(faulty.directory, "--set", "gate.max_rejected_share=0.6")
+    assert code == 0 and "usable:" in text
+    assert any(line.split()[:3] == ["rejected", "truncated", "3"] for line in text.splitlines())
+
+
+def test_json_on_the_screen_is_all_there_is_on_it(faulty):
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pipeline.cli", "check", str(faulty.directory), "--json", "-"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    found = json.loads(done.stdout)
+    assert found["in"] == faulty.files == found["kept"] + found["rejected"]
+    assert {"paths", "reason", "count"} <= set(found["warnings"][0])
+    assert "rejected" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_page_shows_problems_with_pictures_and_loads_nothing(faulty, tmp_path):
+    page = tmp_path / "page.html"
+    check(faulty.directory, "--html", page)
+    html = page.read_text()
+    for path in faulty.planted["truncated"]:
+        assert path in html
+    assert html.count("data:image/jpeg;base64,") > 10
+    assert "default-src 'none'" in html and "http://" not in html and "https://" not in html
+    assert "<script" not in html and "Data refused" in html
+
+
+def test_settings_decide(clean):
+    code, text, _ = check(clean, "--set", "judge.min_side=65", "--set", "gate.min_train=1")
+    assert code == 4 and "too_small" in text
+    _, _, error = check(clean, "--set", "judge.min_sid=65")
+    assert isinstance(error, ConfigError) and "did you mean 'judge.min_side'" in str(error)
+
+
+@pytest.mark.parametrize("arguments", [("nowhere",), ("tfdz:cats",), (".", "--json", "no/where")])
+def test_what_cannot_be_done_is_a_config_error(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    _, _, error = check(*arguments)
+    assert isinstance(error, ConfigError) and error.exit_code == 2
+
+
+def test_names_of_any_bytes_are_written_as_text(clean, tmp_path):
+    for name in (b"\xff.jpg", b"\x1b[31mred.jpg", b"<b>[red].jpg"):
+        Path(os.fsdecode(os.fsencode(clean) + b"/rock/" + name)).write_bytes(b"")
+    code, text, error = check(clean, "--json", tmp_path / "c.json", "--html", tmp_path / "c.html")
+    assert code == 4, (text, error)
+    assert "\x1b[31m" not in text
+    found = json.loads((tmp_path / "c.json").read_text())
+    paths = {row["path"] for row in found["files"]["rejected"]}
+    assert paths == {"rock/\udcff.jpg", "rock/\x1b[31mred.jpg", "rock/<b>[red].jpg"}
+    assert "<b>[red]" not in (tmp_path / "c.html").read_text()
+
+
+def test_other_sources_are_judged_alike(clean, tmp_path):
+    import shutil
+
+    archive = shutil.make_archive(str(tmp_path / "clean"), "zip", clean)
+    lines = ["path,label"] + [
+        f"{file.relative_to(clean)},{file.parent.name}" for file in sorted(clean.glob("*/*"))
+    ]
+    (clean / "list.csv").write_text("\n".join(lines))
+    for source in (archive, clean / "list.csv"):
+        judged = judge.judge(judge.Plan(str(source)))
+        assert (judged.summary["in"], judged.summary["kept"]) == (16, 16)
+
+
+def test_a_kept_store_is_used_only_when_it_is_named(clean, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    check(clean)
+    assert sorted(tmp_path.iterdir()) == before
+    check(clean, "--set", f"judge.store={tmp_path / 'store'}")
+    assert (tmp_path / "store" / "verdicts.sqlite").is_file()
+    code, text, _ = check(clean, "--set", f"judge.store={tmp_path / 'store'}")
+    assert code == 0 and "clean: 16 images" in text
+
+
+def test_a_file_that_vanishes_while_it_is_judged_is_named(clean, monkeypatch):
+    real = judge.open_source
+
+    def vanishing(spec, options=None):
+        source = real(spec, options)
+        (clean / "rock/0.png").unlink(missing_ok=True) if vanishing.listed else None
+        vanishing.listed = True
+        return source
+
+    vanishing.listed = False
+    monkeypatch.setattr(judge, "open_source", vanishing)
+    (reject,) = judge.judge(judge.Plan(str(clean))).rejects
+    assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
+
+
+def test_check_imports_neither_tfx_nor_beam(clean):
+    Image.new("RGB", (9, 9)).save(clean / "rock" / "small.png")
+    program = (
+        "import sys\nfrom pipeline.cli import app\nfrom typer.testing import CliRunner\n"
+        f"result = CliRunner().invoke(app, ['check', {str(clean)!r}, '--html', "
+        f"{str(clean.parent / 'page.html')!r}])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "assert 'tensorflow' in sys.modules\n"
+        "heavy = {'tfx', 'apache_beam', 'tensorflow_data_validation', 'grpc'} & set(sys.modules)\n"
+        "print(sorted(heavy))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
