@@ -38,7 +38,7 @@ def main() -> None:
     lines = ["| figure | measured | goal | command |", "|---|---|---|---|"]
     began, start, failed = time.monotonic(), common.machine(), []
     for name in options.only:
-        rows = run(name, options.data)
+        rows = run(name, options.data and options.data.resolve())
         if rows is None:
             failed.append(name)
             lines.append(f"| {name} | not measured, see the output above | | {_command(name)} |")
