@@ -54,7 +54,7 @@ class SourceOptions:
         return dataclasses.replace(cls(**values), classes=tuple(values.get("classes", ())))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One image of a source."""
 
@@ -73,7 +73,7 @@ class Item:
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something seen on the way that is no item: named, so that nothing is dropped in silence."""
 
