@@ -6,7 +6,9 @@ takes its blessing as an input, so the gate holds by data. The rules are in
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf import text_format
@@ -20,12 +22,12 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from components.artifacts import DataBlessing, Quarantine
-from components.checks import gating
+from components.checks import drifting, gating
 from components.checks import schema as accepting
 from components.checks.quarantine import read_summary
 from components.records import write_text
 from models import feature_names as names
-from models.errors import DataRefused
+from models.errors import DataRefused, ResourceError
 
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 GATE_FILE = "gate.json"
@@ -48,15 +50,22 @@ def read_anomalies(uri: str) -> dict[str, anomalies_pb2.Anomalies]:
     }
 
 
+def read_statistics(uri: str) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
+    """Split → statistics of an ExampleStatistics artifact; empty for an empty artifact."""
+    paths = {split: f"{uri}/Split-{split}/{_STATISTICS_FILE}" for split in names.SPLITS}
+    return {
+        split: statistics_pb2.DatasetFeatureStatisticsList.FromString(_read(path))
+        for split, path in paths.items()
+        if tf.io.gfile.exists(path)
+    }
+
+
 def read_counts(uri: str) -> dict[str, int]:
     """Split → number of examples of an ExampleStatistics artifact."""
-    counts = {}
-    for split in names.SPLITS:
-        path = f"{uri}/Split-{split}/{_STATISTICS_FILE}"
-        if tf.io.gfile.exists(path):
-            found = statistics_pb2.DatasetFeatureStatisticsList.FromString(_read(path))
-            counts[split] = int(sum(dataset.num_examples for dataset in found.datasets))
-    return counts
+    return {
+        split: int(sum(dataset.num_examples for dataset in found.datasets))
+        for split, found in read_statistics(uri).items()
+    }
 
 
 def read_schema(uri: str) -> schema_pb2.Schema:
@@ -65,19 +74,55 @@ def read_schema(uri: str) -> schema_pb2.Schema:
     return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
 
 
+def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
+    """What TFX's SchemaGen would infer from all splits of an ExampleStatistics artifact."""
+    import tensorflow_data_validation as tfdv
+
+    found = [s for s in read_statistics(statistics_uri).values() if s.datasets[0].num_examples]
+    if not found:
+        raise ResourceError(
+            f"no statistics in {statistics_uri}: its artifacts are gone. Run again, then accept."
+        )
+    schema = tfdv.infer_schema(found[0], infer_feature_shape=True)
+    for statistics in found[1:]:
+        schema = tfdv.update_schema(schema, statistics)
+    return schema
+
+
+def changes(
+    statistics_uri: str, baseline_uri: str, schema: schema_pb2.Schema
+) -> dict[str, list[gating.Reason]]:
+    """ "drift" and "skew" → what changed since the last blessed run, and between the splits."""
+    now = read_statistics(statistics_uri)
+    before = read_statistics(baseline_uri) if baseline_uri else {}
+    return {
+        "drift": [found.reason() for found in drifting.drift(now, before, schema)],
+        "skew": [found.reason() for found in drifting.skew(now, schema)],
+    }
+
+
 def write_blessing(
-    uri: str, reasons: list[gating.Reason], accepted_schema: str, copy: str = ""
+    uri: str,
+    reasons: list[gating.Reason],
+    accepted_schema: str,
+    copy: str = "",
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `gate.json` (and a `copy` of it), then BLESSED or NOT_BLESSED."""
+    """Write `gate.json` with `facts` (and a `copy` of it), then BLESSED or NOT_BLESSED."""
     decision = {
         "blessed": not reasons,
-        "reasons": [asdict(reason) | {"sentence": reason.sentence()} for reason in reasons],
+        "reasons": _told(reasons),
         "accepted_schema": accepted_schema,
+        **(facts or {}),
     }
     content = json.dumps(decision, indent=1)
     for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
         write_text(path, content)
     write_text(f"{uri}/{NOT_BLESSED if reasons else BLESSED}", "")
+
+
+def _told(reasons: list[gating.Reason]) -> list[dict[str, Any]]:
+    return [asdict(reason) | {"sentence": reason.sentence()} for reason in reasons]
 
 
 @component
@@ -91,6 +136,11 @@ def DataGate(
     min_images_per_class: Parameter[str] = "{}",
     allow_missing_classes: Parameter[int] = 0,
     max_rejected_share: Parameter[float] = 0.1,
+    drift: Parameter[str] = "reject",
+    skew: Parameter[str] = "warn",
+    accept_changes: Parameter[int] = 0,
+    fingerprint: Parameter[str] = "",
+    baseline_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
     accept_schema_to: Parameter[str] = "",
     decision_to: Parameter[str] = "",
     code: Parameter[str] = "",
@@ -107,6 +157,11 @@ def DataGate(
         min_images_per_class: JSON object, split → images that each class needs there.
         allow_missing_classes: 1 to accept classes that no image has, else 0.
         max_rejected_share: Rejected / all images above which the data is refused, 0..1.
+        drift: What a change since the last blessed run leads to: reject, warn or ignore.
+        skew: What a difference between the splits leads to: reject, warn or ignore.
+        accept_changes: 1 when people accepted this data's drift and skew, else 0.
+        fingerprint: Of the data, for `imgpipe schema accept`.
+        baseline_statistics: Of the last blessed run; may be empty.
         accept_schema_to: Where the accepted schema is kept; written once, by the first run that
             passes. "" for nowhere.
         decision_to: Where a copy of `gate.json` is written, "" for nowhere. TFX removes the
@@ -122,7 +177,6 @@ def DataGate(
         minimum=json.loads(min_images_per_class),
         allow_missing_classes=bool(allow_missing_classes),
         max_rejected_share=max_rejected_share,
-        schema_path=accept_schema_to,
     )
     reasons = gating.judge(
         read_summary(quarantine.uri),
@@ -130,10 +184,23 @@ def DataGate(
         read_counts(statistics.uri),
         settings,
     )
+    baseline_uri = baseline_statistics.uri if baseline_statistics else ""
+    found = changes(statistics.uri, baseline_uri, read_schema(schema.uri))
+    levels = {"drift": drift, "skew": skew}
+    if accept_changes:
+        levels = {kind: "warn" if level == "reject" else level for kind, level in levels.items()}
+    reasons += [r for kind in found if levels[kind] == "reject" for r in found[kind]]
+    warnings = [r for kind in found if levels[kind] == "warn" for r in found[kind]]
+    facts = {
+        "warnings": _told(warnings),
+        "statistics": statistics.uri,
+        "fingerprint": fingerprint,
+        "vocabulary": list(settings.vocabulary),
+    }
     accept = bool(accept_schema_to) and not reasons and not tf.io.gfile.exists(accept_schema_to)
     if accept:
         inferred = read_schema(schema.uri)
         accepting.write(accepting.accepted(inferred, settings.vocabulary), accept_schema_to)
-    write_blessing(blessing.uri, reasons, accept_schema_to if accept else "", decision_to)
+    write_blessing(blessing.uri, reasons, accept_schema_to if accept else "", decision_to, facts)
     if reasons:
         raise DataRefused(gating.refusal(reasons))

@@ -26,6 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+schema = typer.Typer(help="What later data is judged by: look at it, accept a change.")
+app.add_typer(schema, name="schema")
 kubeflow = typer.Typer(help="The same graph for Kubeflow Pipelines.", no_args_is_help=True)
 app.add_typer(kubeflow, name="kubeflow")
 app.add_typer(quarantine.app, name="quarantine")
@@ -167,6 +169,39 @@ def doctor(
     from pipeline.commands import doctor as command
 
     raise typer.Exit(command.run(out))
+
+
+@schema.command("show")
+def schema_show(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the runs.")
+    ] = None,
+    settings: Annotated[list[str] | None, _SETTINGS] = None,
+) -> None:
+    """Show the accepted schema."""
+    from pipeline.commands import schema as command
+
+    raise typer.Exit(command.show(config, out, settings or []))
+
+
+@schema.command("accept")
+def schema_accept(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+    ] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="SRC", help=_SOURCE_HELP)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the runs.")
+    ] = None,
+    settings: Annotated[list[str] | None, _SETTINGS] = None,
+) -> None:
+    """Take what the last run was refused for as right: schema anomalies, drift and skew."""
+    from pipeline.commands import schema as command
+
+    raise typer.Exit(command.accept(config, data, out, settings or []))
 
 
 @kubeflow.command("compile")

@@ -175,6 +175,14 @@ class Gate(Section):
     max_rejected_share: float = Field(
         0.1, ge=0, le=1, description="Rejected images / all images above which the run stops."
     )
+    drift: Literal["reject", "warn", "ignore"] = Field(
+        "reject",
+        description="Data unlike that of the last blessed model: reject, warn or ignore. How much "
+        "is too much stands in the accepted schema (drift_comparator).",
+    )
+    skew: Literal["reject", "warn", "ignore"] = Field(
+        "warn", description="Validation or test unlike train: reject, warn or ignore."
+    )
     schema_file: str = Field(
         "",
         description="Accepted schema (.pbtxt) to judge by; empty: <out>/schema/schema.pbtxt, "

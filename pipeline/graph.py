@@ -55,7 +55,14 @@ def create_pipeline(config: Config, inputs: RunInputs, place: Place) -> tfx_pipe
       inputs: data fingerprint, vocabulary, baseline and the like.
       place: artifact root and metadata of the runner.
     """
-    data = _data_nodes(config, inputs)
+    baseline = parts.Baseline(
+        push_directory=str(config.push_directory),
+        version=inputs.baseline_version,
+        digest=inputs.baseline_digest,
+        vocabulary=json.dumps(inputs.vocabulary),
+        split_key=inputs.split_key,
+    )
+    data = _data_nodes(config, inputs, baseline)
     model = _model_nodes(config, inputs, data)
     gates = _gate_nodes(config, inputs, data, model)
     report = _report_node(config, inputs, place, {**data, **model, **gates})
@@ -69,7 +76,7 @@ def create_pipeline(config: Config, inputs: RunInputs, place: Place) -> tfx_pipe
     )
 
 
-def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
+def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, Any]:
     """From photographs to blessed data."""
     vocabulary = json.dumps(inputs.vocabulary)
     examples = parts.ImageExampleGen(
@@ -118,11 +125,17 @@ def _data_nodes(config: Config, inputs: RunInputs) -> dict[str, Any]:
         ),
         allow_missing_classes=int(config.gate.allow_missing_classes),
         max_rejected_share=config.gate.max_rejected_share,
+        drift=config.gate.drift,
+        skew=config.gate.skew,
+        accept_changes=int(inputs.accept_changes),
+        fingerprint=inputs.fingerprint,
+        baseline_statistics=baseline.outputs["statistics"],
         accept_schema_to=inputs.accept_schema_to,
         decision_to=str(config.decision_file),
         code=inputs.data_code,
     )
     return {
+        "baseline": baseline,
         "examples": examples,
         "judged": judged,
         "statistics": statistics,
@@ -178,17 +191,10 @@ def _gate_nodes(
     """From an exported model to a pushed one, or to the reasons why not."""
     examples = data["judged"].outputs["examples"]
     exported = model["trainer"].outputs["model"]
-    baseline = parts.Baseline(
-        push_directory=str(config.push_directory),
-        version=inputs.baseline_version,
-        digest=inputs.baseline_digest,
-        vocabulary=json.dumps(inputs.vocabulary),
-        split_key=inputs.split_key,
-    )
     evaluator = parts.ImageEvaluator(
         examples=examples,
         model=exported,
-        baseline_model=baseline.outputs["model"],
+        baseline_model=data["baseline"].outputs["model"],
         config=eval_config(config.evaluate.threshold, config.evaluate.max_drop),
         splits=[names.VALIDATION, names.TEST],
     )
@@ -222,7 +228,6 @@ def _gate_nodes(
         state=inputs.push_state,
     )
     return {
-        "baseline": baseline,
         "evaluator": evaluator,
         "predictor": predictor,
         "validator": validator,

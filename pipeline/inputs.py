@@ -81,6 +81,7 @@ class RunInputs:
       accepted_schema: schema file to judge by, "" to infer one.
       accept_schema_to: where an inferred schema is kept once the data passes.
       overrides: what people decided about single pictures, as JSON for ImageFilter.
+      accept_changes: whether people accepted the drift and skew of this data.
     """
 
     fingerprint: str
@@ -96,6 +97,7 @@ class RunInputs:
     accepted_schema: str
     accept_schema_to: str
     overrides: str = "[]"
+    accept_changes: bool = False
 
 
 def source_options(config: Config) -> SourceOptions:
@@ -132,6 +134,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         accepted_schema=_frozen_schema(config, scan.fingerprint, overrides),
         accept_schema_to=str(config.schema_file),
         overrides=overrides,
+        accept_changes=scan.fingerprint in accepted_data(config.schema_file),
     )
 
 
@@ -190,6 +193,26 @@ def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".tmp-{path.name}")
     beside.write_bytes(content)
     beside.replace(path)
+
+
+def accepted_data(schema_file: Path) -> list[str]:
+    """Fingerprints of data whose drift and skew people accepted."""
+    try:
+        return list(json.loads(_accepted_list(schema_file).read_text())["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def accept_data(schema_file: Path, fingerprint: str) -> None:
+    """Note that the drift and skew of this data are right."""
+    known = accepted_data(schema_file)
+    if fingerprint not in known:
+        content = json.dumps({"data": [*known, fingerprint]}, indent=1)
+        _replace(_accepted_list(schema_file), content.encode())
+
+
+def _accepted_list(schema_file: Path) -> Path:
+    return schema_file.with_suffix(".accepted.json")
 
 
 def _origin(accepted: Path) -> Path:

@@ -25,14 +25,13 @@ class GateSettings:
     minimum: Mapping[str, int] = field(default_factory=dict)  # split → images each class needs
     allow_missing_classes: bool = False  # classes of the vocabulary that no image has
     max_rejected_share: float = 0.1
-    schema_path: str = ""  # of the accepted schema, for the advice
 
 
 @dataclass(frozen=True)
 class Reason:
     """One thing that is wrong."""
 
-    kind: str  # no_images, missing_class, too_few, rejected_share, anomaly, lost
+    kind: str  # no_images, missing_class, too_few, rejected_share, anomaly, drift, skew, lost
     subject: str  # class or feature, "" for the whole
     split: str
     expected: str
@@ -92,11 +91,9 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
 def anomalous(
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
     summary: Mapping[str, Any],
-    settings: GateSettings,
 ) -> list[Reason]:
     """TFDV's anomalies; an empty split has none of its own (`too_few` judges it)."""
-    where = settings.schema_path or "the accepted schema"
-    advice = f"if this is right, remove {where} and run again: a new schema is inferred"
+    advice = "if this is right: imgpipe schema accept, with the same arguments as the run"
     reasons = []
     for split, found in anomalies.items():
         if not sum(summary["by_split"].get(split, {}).values()):
@@ -117,7 +114,8 @@ def anomalous(
 def _ours_and_new(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
     """Whether an older version of the product, not other data, left a feature out of the schema."""
     new = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
-    return feature in names.METADATA and all(reason.type == new for reason in info.reason)
+    types = {reason.type for reason in info.reason}
+    return feature in names.METADATA and types == {new}
 
 
 def _words(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:
@@ -151,7 +149,7 @@ def judge(
         *lost(examples, summary),
         *shares,
         *too_few(summary, settings),
-        *anomalous(anomalies, summary, settings),
+        *anomalous(anomalies, summary),
     ]
 
 

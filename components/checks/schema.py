@@ -7,11 +7,12 @@ become exact, formats and modes a majority, and sizes stay free.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from components.checks.drifting import with_comparators
 from components.records import write_text
 from models import feature_names as names
 
@@ -38,7 +39,49 @@ def accepted(inferred: schema_pb2.Schema, vocabulary: Sequence[str]) -> schema_p
         elif feature.name in _MAJORITY and known:
             _set_domain(schema, feature, known)
             feature.distribution_constraints.min_domain_mass = MIN_KNOWN_SHARE
-    return schema
+    return with_comparators(schema)
+
+
+def revised(
+    current: schema_pb2.Schema,
+    inferred: schema_pb2.Schema,
+    features: Iterable[str],
+    vocabulary: Sequence[str],
+) -> schema_pb2.Schema:
+    """The schema that takes what `features` are in other data for right; all else stays.
+
+    Limits that people set stay too. A feature that the data lacks may be missing from now on.
+    """
+    fresh = accepted(inferred, vocabulary)
+    out = schema_pb2.Schema()
+    out.CopyFrom(current)
+    new = {feature.name: feature for feature in fresh.feature}
+    old = {feature.name: feature for feature in out.feature}
+    for name in sorted(set(features)):
+        if name not in new:
+            if name in old:
+                old[name].presence.min_fraction = 0.0
+            continue
+        known = [v for domain in out.string_domain if domain.name == name for v in domain.value]
+        values = [v for domain in fresh.string_domain if domain.name == name for v in domain.value]
+        target = old[name] if name in old else out.feature.add()
+        limits = schema_pb2.Feature()
+        limits.CopyFrom(target)
+        target.CopyFrom(new[name])
+        for limit in ("drift_comparator", "skew_comparator"):
+            if limits.HasField(limit):
+                getattr(target, limit).CopyFrom(getattr(limits, limit))
+        _drop_domain(out, name)
+        if values:
+            kept = [] if name in (names.LABEL, names.SPLIT) else known
+            _set_domain(out, target, [*kept, *(v for v in values if v not in kept)])
+    return out
+
+
+def _drop_domain(schema: schema_pb2.Schema, name: str) -> None:
+    stay = [domain for domain in schema.string_domain if domain.name != name]
+    del schema.string_domain[:]
+    schema.string_domain.extend(stay)
 
 
 def _set_domain(
@@ -46,6 +89,11 @@ def _set_domain(
 ) -> None:
     feature.domain = feature.name
     schema.string_domain.add(name=feature.name, value=values)
+
+
+def parse(text: str) -> schema_pb2.Schema:
+    """The reverse of what `write` writes."""
+    return text_format.Parse(text, schema_pb2.Schema())
 
 
 def write(schema: schema_pb2.Schema, path: str) -> None:

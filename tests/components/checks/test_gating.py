@@ -7,9 +7,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from components.checks import gating
 from components.checks.schema import MIN_KNOWN_SHARE, accepted
 
-SETTINGS = gating.GateSettings(
-    ("cat", "dog"), {"train": 10, "validation": 2}, schema_path="out/schema.pbtxt"
-)
+SETTINGS = gating.GateSettings(("cat", "dog"), {"train": 10, "validation": 2})
 
 
 def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=None):
@@ -75,8 +73,8 @@ def test_anomalies_name_feature_expectation_and_what_to_do():
     (reason,) = decide(summary(), anomalies=found)
     assert reason.sentence() == (
         "anomaly 'label' in train: expected what the schema allows, seen Examples contain values "
-        "missing from the schema: owl; if this is right, remove out/schema.pbtxt and run again: "
-        "a new schema is inferred"
+        "missing from the schema: owl; if this is right: imgpipe schema accept, with the same "
+        "arguments as the run"
     )
 
 

@@ -1,0 +1,159 @@
+"""Drift against the last blessed run, skew between this run's splits: distributions compared.
+
+TFDV measures: the largest difference of shares (L-infinity) for names, the Jensen-Shannon
+divergence for numbers. How much is too much stands in the schema, so that it can be read and
+changed there; what chance alone does to few images is allowed on top. Needs TFDV, which has to be
+imported after TFX.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+
+from components.checks.gating import Reason
+from models import feature_names as names
+
+Kind = Literal["drift", "skew"]
+Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
+
+#: Largest difference of the share of one value, 0..1.
+NAMED = {names.LABEL: 0.2, names.FORMAT: 0.5, names.MODE: 0.3}
+#: Jensen-Shannon divergence, bits, 0..1; 0.3 is a bell curve moved by 1.3 of its widths.
+MEASURED = {
+    names.ASPECT_RATIO: 0.3,
+    names.BRIGHTNESS: 0.3,
+    names.CONTRAST: 0.3,
+    names.ENTROPY: 0.3,
+    names.SHARPNESS: 0.3,
+    names.COLOUR: 0.3,
+}
+#: Images of either side below which a distribution says too little.
+FEWEST = 100
+_SIGMAS = 4.0  # of the difference of two shares near one half
+_JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice what ten bins show of two equal distributions
+_ACCEPT = "if this is right: imgpipe schema accept, with the same arguments as the run"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One feature whose distribution is not what it is compared with."""
+
+    kind: Kind
+    feature: str
+    split: str
+    expected: str
+    seen: str
+
+    def reason(self) -> Reason:
+        """For the gate."""
+        return Reason(self.kind, self.feature, self.split, self.expected, self.seen, _ACCEPT)
+
+
+def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
+    """The schema with the usual limits for those features that have none."""
+    out = schema_pb2.Schema()
+    out.CopyFrom(schema)
+    for feature in out.feature:
+        for kind in ("drift_comparator", "skew_comparator"):
+            if feature.HasField(kind):
+                continue
+            if feature.name in NAMED:
+                getattr(feature, kind).infinity_norm.threshold = NAMED[feature.name]
+            elif feature.name in MEASURED:
+                limit = MEASURED[feature.name]
+                getattr(feature, kind).jensen_shannon_divergence.threshold = limit
+    return out
+
+
+def drift(
+    now: Mapping[str, Statistics], before: Mapping[str, Statistics], schema: schema_pb2.Schema
+) -> list[Difference]:
+    """Features that changed since the last blessed run, split by split.
+
+    Args:
+      now: split → statistics of this run.
+      before: the same of the last blessed run; empty when there was none.
+      schema: with or without limits of its own.
+    """
+    limits = with_comparators(schema)
+    found = []
+    for split in names.SPLITS:
+        if split in now and split in before:
+            found += _compare("drift", split, now[split], before[split], limits)
+    return found
+
+
+def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Difference]:
+    """Features in which validation or test differ from train."""
+    limits = with_comparators(schema)
+    found = []
+    for split in (names.VALIDATION, names.TEST):
+        if split in now and names.TRAIN in now:
+            found += _compare("skew", split, now[split], now[names.TRAIN], limits)
+    return found
+
+
+def _compare(
+    kind: Kind, split: str, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
+) -> list[Difference]:
+    import tensorflow_data_validation as tfdv
+
+    n, m = _images(seen), _images(reference)
+    if min(n, m) < FEWEST:
+        return []
+    if kind == "drift":
+        result = tfdv.validate_statistics(seen, schema, previous_statistics=reference)
+    else:
+        result = tfdv.validate_statistics(reference, schema, serving_statistics=seen)
+    found = []
+    for info in result.drift_skew_info:
+        feature = info.path.step[0]
+        for measured in (*info.drift_measurements, *info.skew_measurements):
+            limit = measured.threshold + _by_chance(measured.type, n, m)
+            if measured.value > limit:
+                where = "the last blessed run" if kind == "drift" else names.TRAIN
+                expected = f"as in {where}: {_described(reference, feature)}"
+                figure = f"{_MEASURES[measured.type]} {measured.value:.2f}, at most {limit:.2f}"
+                words = f"{_described(seen, feature)} ({figure})"
+                found.append(Difference(kind, feature, split, expected, words))
+    return found
+
+
+_Measurement = anomalies_pb2.DriftSkewInfo.Measurement
+_MEASURES = {
+    _Measurement.L_INFTY: "a share moved by",
+    _Measurement.JENSEN_SHANNON_DIVERGENCE: "divergence",
+}
+
+
+def _by_chance(measure: int, n: int, m: int) -> float:
+    """What two samples of n and m images of one distribution may show."""
+    if measure == _Measurement.L_INFTY:
+        return _SIGMAS * math.sqrt(0.25 * (1 / n + 1 / m))
+    return _JSD_BY_CHANCE * (1 / n + 1 / m)
+
+
+def _images(statistics: Statistics) -> int:
+    return int(sum(dataset.num_examples for dataset in statistics.datasets))
+
+
+def _described(statistics: Statistics, name: str) -> str:
+    """A distribution in a few words: the commonest values with their shares, or mean and spread."""
+    for dataset in statistics.datasets:
+        for feature in dataset.features:
+            if feature.path.step[:] != [name]:
+                continue
+            if feature.HasField("num_stats"):
+                return f"{feature.num_stats.mean:.2f} ± {feature.num_stats.std_dev:.2f}"
+            buckets = feature.string_stats.rank_histogram.buckets
+            total = sum(bucket.sample_count for bucket in buckets) or 1
+            return ", ".join(f"{b.label} {b.sample_count / total:.2f}" for b in buckets[:_SHOWN])
+    return "absent"
+
+
+_SHOWN = 4  # values named of a distribution

@@ -1,0 +1,124 @@
+"""``imgpipe schema``: what data is judged by, and how a change to it is accepted.
+
+A change of the schema itself (a new class, another kind of file) goes into the accepted schema. A
+change of distribution is accepted for this very data, by its fingerprint: once a model of it is
+blessed, its statistics are what later data is compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from models.errors import ConfigError
+from pipeline import inputs, screen
+from pipeline.commands.settings import configuration
+from pipeline.config import Config
+
+_OF_SCHEMA, _OF_DISTRIBUTION = {"anomaly"}, {"drift", "skew"}
+_VALUES_SHOWN = 12
+
+
+def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
+    """Print the accepted schema; returns the exit code."""
+    from components.checks import schema as schemas
+
+    config = configuration(source, None, out, settings)
+    path = config.schema_file
+    if not path.is_file():
+        raise ConfigError(
+            f"no schema is accepted yet in {path}. The first run whose data passes writes it."
+        )
+    schema = schemas.parse(path.read_text(encoding="utf-8"))
+    domains = {domain.name: list(domain.value) for domain in schema.string_domain}
+    table = Table("feature", "must be there", "values", "drift limit", "skew limit")
+    for feature in schema.feature:
+        values = domains.get(feature.domain, [])
+        more = ", …" if len(values) > _VALUES_SHOWN else ""
+        table.add_row(
+            escape(feature.name),
+            "yes" if feature.presence.min_fraction == 1.0 else "no",
+            escape(", ".join(values[:_VALUES_SHOWN]) + more) or "any",
+            _limit(feature.drift_comparator),
+            _limit(feature.skew_comparator),
+        )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"{escape(str(path))}; limits may be edited there")
+    accepted = inputs.accepted_data(path)
+    if accepted:
+        console.print(f"drift and skew accepted for data {', '.join(f[:12] for f in accepted)}")
+    return 0
+
+
+def _limit(comparator: Any) -> str:
+    limit = (
+        comparator.infinity_norm.threshold or comparator.jensen_shannon_divergence.threshold or 0.0
+    )
+    return f"{limit:.2f}" if limit else "–"
+
+
+def accept(source: str | None, data: str | None, out: Path | None, settings: Sequence[str]) -> int:
+    """Accept what the last run was refused for; returns the exit code."""
+    config = configuration(source, data, out, settings)
+    decision = _decision(config)
+    reasons = [r for r in decision["reasons"] if r["kind"] in _OF_SCHEMA | _OF_DISTRIBUTION]
+    others = [r for r in decision["reasons"] if r not in reasons]
+    console = Console(highlight=False, soft_wrap=True)
+    if not reasons:
+        console.print("nothing to accept: the last run had no anomaly, drift or skew against it")
+    features = {r["subject"] for r in reasons if r["kind"] in _OF_SCHEMA and r["subject"]}
+    if features:
+        _revise(config, decision, features)
+    if any(r["kind"] in _OF_DISTRIBUTION for r in reasons):
+        inputs.accept_data(config.schema_file, decision["fingerprint"])
+    for reason in reasons:
+        console.print(f"accepted: {escape(_what(reason))}")
+    for reason in others:
+        console.print(f"[yellow]still against the data:[/] {escape(reason['sentence'])}")
+    if reasons:
+        console.print("run again with the same arguments")
+    return 0
+
+
+def _decision(config: Config) -> dict[str, Any]:
+    """DataGate's last decision below the output folder."""
+    path = config.decision_file
+    try:
+        decision = dict(json.loads(path.read_text(encoding="utf-8")))
+        decision["statistics"], decision["fingerprint"], decision["vocabulary"], decision["reasons"]
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no data was judged in {config.out} yet. Name the folder of the run with --out."
+        ) from None
+    except (ValueError, KeyError):
+        raise ConfigError(
+            f"{path} is of another version of imgpipe. Run again, then accept."
+        ) from None
+    return decision
+
+
+def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> None:
+    """Write what the features are in the refused data into the accepted schema."""
+    from components.checks import schema as schemas
+
+    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log"):
+        from components import data_gate
+
+        inferred = data_gate.infer_schema(decision["statistics"])
+    path = config.schema_file
+    current = schemas.parse(path.read_text(encoding="utf-8")) if path.is_file() else inferred
+    schema = schemas.revised(current, inferred, features, decision["vocabulary"])
+    schemas.write(schema, str(path))
+
+
+def _what(reason: Mapping[str, Any]) -> str:
+    place = f" in {reason['split']}" if reason["split"] else ""
+    return f"{reason['kind']} {reason['subject']!r}{place}: {reason['seen']}"

@@ -1,0 +1,51 @@
+"""Data unlike that of the last blessed model is refused, accepted by people, then trained on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from PIL import Image, ImageEnhance
+
+from pipeline.commands import schema
+from tests.e2e.case import Case
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
+    """A case whose photographs became dark after its first, blessed run; and that run."""
+    from pipeline.demo import draw
+
+    folder = tmp_path_factory.mktemp("drift")
+    draw(folder / "photos", per_class=60, size=96, faults=False)
+    case = Case(folder / "photos", folder / "out")
+    first = case.run("views.count=1", "train.epochs=3", "evaluate.threshold=0.0")
+    for path in case.photos.rglob("*.*"):
+        with Image.open(path) as picture:
+            dark = ImageEnhance.Brightness(picture.convert("RGB")).enhance(0.35)
+        dark.save(path)
+    return case, first
+
+
+def test_drift_is_refused_until_it_is_accepted(changed: tuple[Case, Any], capsys: Any):
+    case, first = changed
+    assert first.exit_code == 0, first.verdict
+    settings = ("views.count=1", "train.epochs=3", "evaluate.threshold=0.0", "evaluate.max_drop=1")
+    refused = case.run(*settings)
+    assert refused.exit_code == 4, refused.verdict
+    assert "drift 'brightness' in train: expected as in the last blessed run" in refused.verdict
+    assert "imgpipe schema accept" in refused.verdict
+    decision = json.loads((case.out / "gate.json").read_text())
+    assert {reason["kind"] for reason in decision["reasons"]} == {"drift"}
+
+    assert schema.accept(None, str(case.photos), case.out, ()) == 0
+    assert "accepted: drift 'brightness' in train" in capsys.readouterr().out
+    accepted = case.run(*settings)
+    assert accepted.exit_code == 0, accepted.verdict
+    decision = json.loads((case.out / "gate.json").read_text())
+    assert {warning["kind"] for warning in decision["warnings"]} == {"drift"}
+    assert schema.show(None, case.out, ()) == 0
+    assert "drift and skew accepted for data" in capsys.readouterr().out
