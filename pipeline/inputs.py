@@ -114,7 +114,8 @@ def find(config: Config, scan: Scan) -> RunInputs:
         exclude=_PLACES,
     )
     overrides = _overrides(config, scan.vocabulary)
-    how = config.data.model_dump(exclude={"source"})
+    how = config.data.model_dump(exclude={"source", "root", "tfds_dir"})  # not where it lies
+    how["vocabulary"] = list(scan.vocabulary)
     precision = resolve_precision(config.bank.precision)
     run_key = _address(deciding, how, precision, scan.fingerprint, data_code, model_code, overrides)
     base = config.push_directory

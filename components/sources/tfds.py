@@ -10,11 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.resources.abc
-import importlib.util
 import re
 import socket
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -38,13 +35,7 @@ _SPEC = re.compile(
 
 
 def load() -> Any:
-    """The package `tensorflow_datasets`.
-
-    Its code for preparing asks for the back-port `importlib_resources`, which its metadata does
-    not name and Python 3.11 does not need.
-    """
-    if importlib.util.find_spec("importlib_resources") is None:
-        sys.modules["importlib_resources"] = importlib.resources
+    """The package `tensorflow_datasets`, imported when it is needed."""
     import tensorflow_datasets
 
     return tensorflow_datasets
