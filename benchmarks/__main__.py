@@ -22,6 +22,8 @@ from benchmarks import common
 BENCHMARKS = {
     "backbone": False,
     "client": False,
+    "near_duplicates": True,
+    "label_errors": True,
     "against_course": True,
     "whole_run": True,
     "accuracy": True,

@@ -1,0 +1,77 @@
+"""Flipped labels among the first of the ranking of doubtful labels.
+
+    python -m benchmarks.label_errors
+
+Features are those of the feature bank (clean view); a share of the labels is flipped at random,
+several times over, and the ranking never sees which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+
+import numpy as np
+
+from benchmarks import common
+from benchmarks.common import Figure
+from components import suspects
+from models.extractor import FeatureExtractor
+
+FLIPPED, FIRST = 0.03, 0.05  # of the pictures: labels flipped, and ranks that are looked through
+SEEDS = range(10)
+GOAL = 0.95
+_AT_ONCE = 256  # pictures
+
+
+def main() -> None:
+    """Extract once, flip and rank many times."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--set", default="cats_dogs", help="folder with one sub-folder a class")
+    options = parser.parse_args()
+    paths = common.sample(common.data_set(options.data, options.set))
+    names = sorted({path.parent.name for path in paths})
+    truth = np.array([names.index(path.parent.name) for path in paths])
+    extractor = FeatureExtractor()
+    rows, hashes = [], []
+    for start in range(0, len(paths), _AT_ONCE):
+        images = [path.read_bytes() for path in paths[start : start + _AT_ONCE]]
+        digests = [hashlib.sha256(image).hexdigest() for image in images]
+        rows += [views[0] for views in extractor.extract(images, digests, [[0]] * len(images))]
+        hashes += digests
+    features = np.array(rows)
+    folds = np.array([int(digest[:8], 16) % suspects.FOLDS for digest in hashes])
+    shares = [_share(features, truth, folds, len(names), seed) for seed in SEEDS]
+    flipped = round(FLIPPED * len(truth))
+    common.finish(
+        [
+            Figure(
+                f"{options.set}: of {flipped} flipped labels of {len(truth)}, in the first "
+                f"{FIRST:.0%} of the ranking",
+                f"{statistics.mean(shares):.4f} (least {min(shares):.4f} of {len(shares)} draws)",
+                f"≥ {GOAL}",
+            )
+        ],
+        options.json,
+    )
+
+
+def _share(
+    features: suspects.Floats,
+    truth: suspects.Integers,
+    folds: suspects.Integers,
+    classes: int,
+    seed: int,
+) -> float:
+    """Of the labels flipped in one draw, how many the first ranks hold."""
+    rng = np.random.default_rng(seed)
+    labels = truth.copy()
+    wrong = rng.choice(len(labels), round(FLIPPED * len(labels)), replace=False)
+    labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
+    scores = suspects.out_of_fold(features, labels, folds, classes)
+    first = np.argsort(-suspects.margins(scores, labels), kind="stable")
+    return float(np.isin(wrong, first[: round(FIRST * len(labels))]).mean())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Near-duplicates found and made up, by kind of copy, and what the search costs.
+
+    python -m benchmarks.near_duplicates
+
+The photographs are cats_dogs and those of cats_dogs_reencoded, which are some of them with other
+JPEG bytes (two are not in cats_dogs: they are one photograph twice). Other copies are made here.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from benchmarks import common
+from benchmarks.common import Figure
+from components.checks.near import search
+from components.checks.near.hashing import PictureHash, distance, picture_hash
+
+SIZES = (1_000, 10_000, 100_000)
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    """Without 5 % of width and height, half of it on either side."""
+    x, y = image.width * 0.025, image.height * 0.025
+    return image.crop((round(x), round(y), round(image.width - x), round(image.height - y)))
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "half the size": lambda image: image.resize((image.width // 2, image.height // 2)),
+    "brighter by a fifth": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
+    "mirrored": ImageOps.mirror,
+    "cropped by 5 %": _cropped,
+}
+
+
+def main() -> None:
+    """Hash, search, count."""
+    options = common.parser(__doc__).parse_args()
+    originals = common.sample(common.data_set(options.data, "cats_dogs"))
+    again = common.sample(common.data_set(options.data, "cats_dogs_reencoded"))
+    began = time.process_time()
+    hashes = {path: _hash(path.read_bytes()) for path in [*originals, *again]}
+    each = (time.process_time() - began) / len(hashes)
+    known = [hashes[path] for path in originals]
+    radius = search.fitting_radius(known)
+    figures = [
+        Figure("radius that fits cats_dogs", f"{radius} of 256 bits"),
+        *_reencoded(originals, again, hashes, radius),
+        *(_copies(name, change, originals, known, radius) for name, change in COPIES.items()),
+        Figure("hash of a photograph", f"{each * 1e3:.2f} ms of one core"),
+        *(_cost(count) for count in SIZES),
+    ]
+    common.finish(figures, options.json)
+
+
+def _hash(data: bytes) -> PictureHash:
+    found = picture_hash(data)
+    if found is None:
+        raise SystemExit("a photograph has no hash")
+    return found
+
+
+def _reencoded(
+    originals: Sequence[Path], again: Sequence[Path], hashes: dict[Path, PictureHash], radius: int
+) -> list[Figure]:
+    paths = [*originals, *again]
+    groups = search.groups([hashes[path] for path in paths], radius).tolist()
+    members: dict[int, list[Path]] = {}
+    for path, group in zip(paths, groups, strict=True):
+        members.setdefault(group, []).append(path)
+    several = [group for group in members.values() if len(group) > 1]
+    found = {path for group in several for path in group} & set(again)
+    true = {"dog.10401.jpg", "dog.10797.jpg"}
+    wrong = [g for g in several if len({p.name for p in g}) > 1 and {p.name for p in g} != true]
+    return [
+        Figure("re-encoded copies found", f"{len(found)} of {len(again)}", "62 of 62"),
+        Figure(
+            "false groups per 1,000 photographs", f"{1000 * len(wrong) / len(paths):.2f}", "≤ 1"
+        ),
+    ]
+
+
+def _copies(
+    name: str,
+    change: Callable[[Image.Image], Image.Image],
+    originals: Sequence[Path],
+    known: Sequence[PictureHash],
+    radius: int,
+) -> Figure:
+    """Recall of the whole search when one copy of each photograph is added."""
+    made = []
+    for path in originals:
+        out = io.BytesIO()
+        with Image.open(path) as image:
+            change(image.convert("RGB")).save(out, "JPEG", quality=88)
+        made.append(_hash(out.getvalue()))
+    n = len(originals)
+    groups = search.groups([*known, *made], radius)
+    hits = int((groups[:n] == groups[n:]).sum())
+    bits = [
+        min(distance(a.upright, b.upright), distance(a.upright, b.mirrored))
+        for a, b in zip(known, made, strict=True)
+    ]
+    return Figure(
+        f"copies {name} found",
+        f"{hits} of {n} ({hits / n:.4f}); median {np.median(bits):.0f} bits, 99 % within "
+        f"{np.quantile(bits, 0.99):.0f}",
+        "≥ 0.99" if np.quantile(bits, 0.99) <= 20 else "",
+    )
+
+
+def _cost(count: int) -> Figure:
+    """Of the search alone, on random hashes."""
+    bits = np.random.default_rng(0).integers(0, 256, (count, 64), np.uint8)
+    hashes = [PictureHash(row[:32].tobytes(), row[32:].tobytes()) for row in bits]
+    began = time.process_time()
+    search.groups(hashes, search.RADIUS)
+    seconds = time.process_time() - began
+    return Figure(
+        f"search among {count:,}", f"{seconds:.1f} s, {seconds / count * 1e6:.0f} µs a picture"
+    )
+
+
+if __name__ == "__main__":
+    main()
