@@ -27,6 +27,7 @@ BENCHMARKS = {
     "against_course": True,
     "whole_run": True,
     "accuracy": True,
+    "judge": True,
 }
 
 

@@ -1,0 +1,241 @@
+"""Faults planted among real photographs: what the judge finds of each kind, and what besides.
+
+    python -m benchmarks.judge
+
+Photographs of cats and dogs in folders that name their split (a sixth is held out), with copies of
+other photographs planted among them: empty, cut at random points, text under a picture's name,
+byte-identical, under both labels, saved again by somebody else (`cats_dogs_reencoded`), shrunk,
+cropped, mirrored, and training pictures that are held out too. Recall is what is found of the
+planted ones, under the right name; precision is what was planted of all that is reported so.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import common
+from benchmarks.common import Figure
+from components import judge
+from components.checks.quarantine import Finding, Reject
+
+_HELD_OUT = 6  # one photograph in so many is in test or validation
+_EACH = 60  # planted files of a kind
+_CROP = 0.05  # share of width and height that is cut off
+TEXT = b"<html><body>404 Not Found</body></html>\n" * 30
+
+
+@dataclass
+class Planted:
+    """The set and what was done to it."""
+
+    folder: Path
+    rng: np.random.Generator
+    free: list[Path]  # photographs in train that nothing was made of
+    kinds: dict[str, set[str]] = field(default_factory=dict)  # kind → paths at fault
+    pairs: dict[str, str] = field(default_factory=dict)  # path of a copy → path of its original
+
+    def add(self, kind: str, path: str, data: bytes, original: str = "") -> None:
+        """Write one file that is at fault."""
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        self.kinds.setdefault(kind, set()).add(path)
+        if original:
+            self.pairs[path] = original
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is planted, and under which reasons it counts as found."""
+
+    name: str
+    reasons: tuple[str, ...]
+    make: Callable[[Planted, bytes], bytes] | None = None  # of a photograph's bytes
+    split: str = "train"  # that the copy is put into
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def _saved(picture: Image.Image, quality: int = 85) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def _cut(planted: Planted, data: bytes) -> bytes:
+    return data[: int(len(data) * planted.rng.uniform(0.02, 0.98))]
+
+
+def _shrunk(planted: Planted, data: bytes) -> bytes:
+    picture = _opened(data)
+    scale = planted.rng.uniform(0.3, 0.8)
+    size = (max(int(picture.width * scale), 32), max(int(picture.height * scale), 32))
+    return _saved(picture.resize(size, Image.Resampling.BICUBIC))
+
+
+def _cropped(planted: Planted, data: bytes) -> bytes:
+    picture = _opened(data)
+    width, height = (int(side * (1 - _CROP)) for side in picture.size)
+    left = int(planted.rng.integers(picture.width - width + 1))
+    top = int(planted.rng.integers(picture.height - height + 1))
+    return _saved(picture.crop((left, top, left + width, top + height)))
+
+
+def _mirrored(planted: Planted, data: bytes) -> bytes:
+    return _saved(_opened(data).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+
+
+_AGAIN = "saved again by others"
+_NEAR = ("near_duplicate",)
+KINDS = (
+    Kind("zero-byte", ("zero_byte",), lambda planted, data: b""),
+    Kind("truncated", ("truncated",), _cut),
+    Kind("text named .jpg", ("not_an_image",), lambda planted, data: TEXT),
+    Kind("same bytes", ("duplicate",), lambda planted, data: data),
+    Kind("same bytes, other label", ("label_conflict",)),
+    Kind(_AGAIN, _NEAR),
+    Kind("shrunk", _NEAR, _shrunk),
+    Kind("cropped by 5 %", _NEAR, _cropped),
+    Kind("mirrored", _NEAR, _mirrored),
+    Kind("leak, same bytes", ("duplicate_across_splits",), lambda planted, data: data, "test"),
+    Kind(
+        "leak, saved again",
+        ("near_duplicate_across_splits",),
+        lambda planted, data: _saved(_opened(data), 70),
+        "test",
+    ),
+)
+
+
+def plant(data: Path, folder: Path, each: int, seed: int = 0) -> Planted:
+    """Copy the photographs to `folder`/train and /test, and plant `each` of every kind."""
+    cats = common.data_set(data, "cats_dogs")
+    again = common.data_set(data, "cats_dogs_reencoded")
+    rng = np.random.default_rng(seed)
+    photographs = sorted(cats.glob("*/*.jpg"))
+    kept_for_pairs = {file.relative_to(again).as_posix() for file in again.glob("*/*.jpg")}
+    free = []
+    for number, photograph in enumerate(photographs):
+        name = photograph.relative_to(cats).as_posix()
+        paired = name in kept_for_pairs
+        split = "train"
+        if number % _HELD_OUT == 0 and not paired:
+            split = ("test", "validation")[number // _HELD_OUT % 2]
+        place = folder / split / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(photograph.read_bytes())
+        if split == "train" and not paired:
+            free.append(place)
+    rng.shuffle(free)  # type: ignore[arg-type]
+    planted = Planted(folder, rng, free)
+    for file in sorted(again.glob("*/*.jpg")):
+        name = file.relative_to(again).as_posix()
+        label, _, base = name.partition("/")
+        there = f"train/{name}" if (folder / "train" / name).exists() else ""
+        path = f"train/{label}/again.{base}"
+        planted.add(_AGAIN, path, file.read_bytes(), there)
+    for kind in KINDS:
+        for number in range(each) if kind.name not in planted.kinds else ():
+            _plant_one(planted, kind, number)
+    return planted
+
+
+def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
+    original = planted.free.pop()
+    there = original.relative_to(planted.folder).as_posix()
+    label = original.parent.name
+    data = original.read_bytes()
+    slug = f"{KINDS.index(kind):02d}.{number:03d}.jpg"
+    if kind.make is None:  # both files of a conflict are at fault
+        other = {"cat": "dog", "dog": "cat"}[label]
+        planted.add(kind.name, f"train/{other}/{slug}", data, there)
+        planted.kinds[kind.name].add(there)
+        return
+    made = kind.make(planted, data)
+    planted.add(kind.name, f"{kind.split}/{label}/{slug}", made, there)
+    if kind.split != "train":  # what is trained on goes, not what is measured on
+        planted.kinds[kind.name].remove(f"{kind.split}/{label}/{slug}")
+        planted.kinds[kind.name].add(there)
+
+
+def reported(judged: judge.Judged) -> dict[str, set[str]]:
+    """Reason → paths, of rejects and warnings alike."""
+    found: dict[str, set[str]] = {}
+    rows: tuple[Reject | Finding, ...] = (*judged.rejects, *judged.warnings)
+    for row in rows:
+        found.setdefault(row.reason, set()).add(row.path)
+    return found
+
+
+def figures(planted: Planted, judged: judge.Judged) -> list[Figure]:
+    """A row a kind."""
+    found = reported(judged)
+    # Of two that are near each other one is named; which one, the order of the names decides.
+    either = {**planted.pairs, **{there: copy for copy, there in planted.pairs.items()}}
+    copies = [row for row in judged.rejects if row.reason == "duplicate"]
+    twins = {path for row in copies for path in (row.path, row.kept_copy)}
+    listed = {member["path"] for group in judged.near or () for member in group["members"]}
+    rows = []
+    for kind in KINDS:
+        truth = planted.kinds[kind.name]
+        hits = set().union(*(found.get(reason, set()) for reason in kind.reasons))
+        right = {path for path in truth if path in hits or either.get(path) in hits}
+        if kind.name == _AGAIN:  # two have no original here, but each other, with the same bytes
+            right = truth & (listed | twins)
+        same = [other for other in KINDS if set(other.reasons) & set(kind.reasons)]
+        meant = set().union(*(planted.kinds[other.name] for other in same))
+        meant |= {either[path] for path in meant if path in either}
+        if kind.reasons == ("duplicate",):
+            meant |= twins & planted.kinds[_AGAIN]
+        precision = len(hits & meant) / len(hits) if hits else 1.0
+        value = f"recall {len(right)} of {len(truth)}, precision {precision:.3f}"
+        if wrong := len(hits - meant):
+            value += f" ({wrong} not planted)"
+        goal = "62 of 62" if kind.name == _AGAIN else ""
+        rows.append(Figure(f"{kind.name} → {', '.join(kind.reasons)}", value, goal))
+    return rows
+
+
+def main() -> None:
+    """Plant, judge, print."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--each", type=int, default=_EACH, help="planted files of a kind")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print(f"machine: {common.machine()}")
+    with common.workplace(options.work) as work:
+        planted = plant(options.data, work / "photos", options.each, options.seed)
+        judged = judge.judge(judge.Plan(str(work / "photos")))
+        alone = judge.judge(judge.Plan(str(common.data_set(options.data, "cats_dogs"))))
+    rows = figures(planted, judged)
+    images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
+    radius = max((line["radius"] for line in judged.near or ()), default=0)
+    pairs = sum(len(line["members"]) - 1 for line in alone.near or ())
+    rows += [
+        Figure("radius that the set allowed", f"{radius} of 256 bits"),
+        Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),
+        Figure(
+            "photographs alone that are rejected",
+            str(sum(row.path.endswith(".jpg") for row in alone.rejects)),
+            "0",
+        ),
+        Figure(
+            "images judged a second, all cores", f"{len(judged.scan.items) / judged.seconds:.0f}"
+        ),
+    ]
+    common.finish(rows, options.json)
+
+
+if __name__ == "__main__":
+    main()
