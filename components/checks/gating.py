@@ -12,6 +12,7 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
+from components.checks.near import groups as near
 from models import feature_names as names
 
 _CLASSES_SHOWN = 5  # reasons alike after which the rest is only counted in the message
@@ -76,6 +77,9 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
         return [Reason("no_images", "", "", "at least one good image", seen, advice)]
     if rejected / images <= settings.max_rejected_share:
         return []
+    leaks = ""
+    if summary["by_reason"].get(near.ACROSS_SPLITS):
+        leaks = "; data.group_pattern keeps near-duplicates in one split, so that none has to go"
     return [
         Reason(
             "rejected_share",
@@ -83,7 +87,7 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
             "",
             f"at most {settings.max_rejected_share:.1%} of the images",
             f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
-            "see the quarantine for each file, or raise gate.max_rejected_share",
+            "see the quarantine for each file, or raise gate.max_rejected_share" + leaks,
         )
     ]
 

@@ -55,6 +55,11 @@ def test_a_class_without_images_is_one_reason_and_a_setting():
     assert decide(found, allowed) == []
 
 
+def test_rejected_leaks_have_a_way_out():
+    (reason,) = decide(summary(rejected=20, reasons={"near_duplicate_across_splits": 20}))
+    assert "data.group_pattern keeps near-duplicates in one split" in reason.advice
+
+
 def test_share_of_rejects():
     assert decide(summary(rejected=5, reasons={"truncated": 5})) == []
     (reason,) = decide(summary(rejected=10, reasons={"truncated": 10}))
