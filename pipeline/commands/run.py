@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -47,6 +48,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
     colour = _COLOURS.get(outcome.exit_code, "red")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict)}[/]")
+    console.print(f"  data     {escape(_data(outcome.summary['data']))}")
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
         console.print(f"  model    {escape(push['path'])} ({push['status']})")
@@ -59,6 +61,16 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     if json_file:
         write_summary(outcome.summary, json_file)
     return outcome.exit_code
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """What became of the files, in one line."""
+    if not data["in"]:
+        return "no file was judged"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(data["by_reason"].items()))
+    rejected = f"{data['rejected']} in quarantine" + (f" ({reasons})" if reasons else "")
+    repaired = f", {data['repaired']} repaired" if data["repaired"] else ""
+    return f"{data['in']} files: {data['kept']} kept{repaired}, {rejected}"
 
 
 def write_summary(summary: dict[str, object], target: str) -> None:
