@@ -14,20 +14,21 @@ from components.judge import Judged
 from components.report.page import RunState, draw
 from components.report.sections import data, near
 from components.report.sections.base import Absent, Context, Section
-from components.report.sections.rejects import shown
+from components.report.sections.rejects import common_override, shown
 
 #: Rows on the page for each fate; every reason gets a fair share of them.
 _ROWS = 200
-_OPEN = 12  # findings up to which every group is unfolded
+_OPEN = 12  # files of a group up to which it is unfolded
 _FATES = ("rejected", "repaired", "warned")
 
 
 def _verdict(context: Context) -> Mapping[str, Any]:
     found = context.part("data")
+    words = context.state.verdict.partition(": ")[2]  # the heading has said what stands before
     keys = [("images", found["in"]), ("kept", found["kept"]), ("rejected", found["rejected"])]
     return {
         "state": context.state,
-        "sentence": context.state.verdict,
+        "sentence": words[:1].upper() + words[1:],
         "reasons": context.facts["reasons"],
         "keys": [*keys, ("repaired", found["repaired"]), ("warned of", context.facts["warned"])],
     }
@@ -47,10 +48,17 @@ def _findings(context: Context) -> Mapping[str, Any]:
         counts = collections.Counter(str(row["reason"]) for row in rows)
         listed = shown(rows, _ROWS)
         for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
-            cells = [_cells(context, row) for row in listed if row["reason"] == reason]
-            groups.append({"fate": fate, "reason": reason, "count": count, "rows": cells})
-    total = sum(group["count"] for group in groups)
-    return {"groups": groups, "total": total, "unfold": total <= _OPEN}
+            here = [row for row in listed if row["reason"] == reason]
+            groups.append(
+                {
+                    "fate": fate,
+                    "reason": reason,
+                    "count": count,
+                    "override": common_override(here),
+                    "rows": [_cells(context, row) for row in here],
+                }
+            )
+    return {"groups": groups, "unfold": _OPEN}
 
 
 def _cells(context: Context, row: Mapping[str, Any]) -> dict[str, str]:

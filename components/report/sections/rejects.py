@@ -38,7 +38,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         {
             "reason": reason,
             "count": max(int(by_reason.get(reason) or 0), len(everything.get(reason, ()))),
-            "override": _common_override(rows.get(reason, [])),
+            "override": common_override(rows.get(reason, [])),
             "rows": [_row(context, row) for row in rows.get(reason, [])],
         }
         for reason in dict.fromkeys([*everything, *map(str, by_reason)])
@@ -61,7 +61,7 @@ def _by_reason(rejects: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[s
     return groups
 
 
-def _common_override(rows: Sequence[Mapping[str, Any]]) -> str:
+def common_override(rows: Sequence[Mapping[str, Any]]) -> str:
     """What to do when it is the same for all rows, said once."""
     found = {str(row.get("override") or "") for row in rows}
     return found.pop() if len(found) == 1 else ""
