@@ -61,7 +61,8 @@ def measure(pixels: np.ndarray, alpha: np.ndarray | None = None) -> Measurements
     counts = np.array(Image.fromarray(levels.reshape(1, -1)).histogram())
     image = Image.fromarray(pixels)
     small = _thumbnail(image)
-    spread = np.ptp(np.asarray(small).astype(np.int16), axis=-1)
+    red, green, blue = np.moveaxis(np.asarray(small), -1, 0)  # np.ptp takes ten times as long
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return Measurements(
         brightness=float(light.mean()),
         brightness_p5=_percentile(light, levels, counts, 0.05),
