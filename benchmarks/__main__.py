@@ -28,6 +28,7 @@ BENCHMARKS = {
     "whole_run": True,
     "accuracy": True,
     "judge": True,
+    "cleanvision": True,
 }
 
 

@@ -119,7 +119,7 @@ def _look_at_all(plan: Plan, scan: Scan) -> list[_Seen]:
     """Every file of the source, shard by shard in threads, in the order of the listing."""
     import tensorflow  # noqa: F401  # here, once: threads that import it together hang
 
-    threads = min(os.cpu_count() or 1, _THREADS)
+    threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores that are ours, not all there are
     size = max(1, min(_SHARD, -(-len(scan.items) // threads)))
     shards = [scan.items[start : start + size] for start in range(0, len(scan.items), size)]
     progress.total(len(scan.items), "images")
