@@ -7,6 +7,7 @@ arrives in `RunInputs`.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,11 @@ from pipeline.inputs import RunInputs, report_settings, source_options
 
 RUN_FN = "models.training.run_fn"
 #: Without it TFX packs itself into an archive for every Beam component, some 3.6 s each, for
-#: workers that an in-process runner does not have.
-_IN_PROCESS = ("--runner=FnApiRunner", "--sdk_container_image=none")
+#: workers that run on this machine and have it anyway.
+_NO_PACKING = "--sdk_container_image=none"
+_WORKER = "--beam_plugins=components.beam_worker"
+_IN_PROCESS = ("--runner=FnApiRunner", _NO_PACKING)
+_LOCAL_ENGINES = ("FnApiRunner", "BundleBasedDirectRunner", "LOOPBACK")
 #: Images of the validation split in the warm-up requests and in the parity check.
 WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
 
@@ -72,8 +76,18 @@ def create_pipeline(config: Config, inputs: RunInputs, place: Place) -> tfx_pipe
         components=[*data.values(), *model.values(), *gates.values(), report],
         enable_cache=True,
         metadata_connection_config=place.metadata,
-        beam_pipeline_args=list(config.beam.args or _IN_PROCESS),
+        beam_pipeline_args=_beam_args(config.beam.args),
     )
+
+
+def _beam_args(given: Sequence[str]) -> list[str]:
+    """Pipeline options; every worker process loads what TFDV needs to be unpickled."""
+    if not given:
+        return list(_IN_PROCESS)
+    plugin = [] if any(a.startswith("--beam_plugin") for a in given) else [_WORKER]
+    container = [] if any(a.startswith("--sdk_container_image") for a in given) else [_NO_PACKING]
+    local = any(engine in arg for arg in given for engine in _LOCAL_ENGINES)
+    return [*given, *plugin, *(container if local else [])]
 
 
 def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, Any]:

@@ -199,6 +199,7 @@ class _Run:
             metadata=local.metadata_config(self.config.out / "metadata.sqlite"),
             run_directory=str(self.directory),
         )
+        local.prepare_workers(self.config.beam.args, self.directory)
         pipeline = graph.create_pipeline(self.config, inputs, place)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 

@@ -6,9 +6,11 @@ progress display, the summary and the report need; each node is launched exactly
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -99,6 +101,18 @@ def _result(config: Any, name: str, seconds: float, info: Any) -> NodeResult:
     cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
     outputs = {event.path.steps[0].key: artifacts[event.artifact_id].uri for event in events}
     return NodeResult(name, seconds, cached, outputs)
+
+
+def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
+    """Have Beam's local worker processes load what TFDV needs to be unpickled.
+
+    FnApiRunner starts them without the pipeline's options, ``--beam_plugins`` among them (Beam
+    2.77); a file named in their environment is read in its place.
+    """
+    if any("multi_processing" in arg for arg in beam_args):
+        file = directory / "worker_options.json"
+        file.write_text(json.dumps({"beam_plugins": ["components.beam_worker"]}))
+        os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 
 def bury_the_dead(config: metadata_store_pb2.ConnectionConfig, root: Path) -> int:
