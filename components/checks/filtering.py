@@ -24,12 +24,13 @@ from components.checks.near import groups, matching, steps
 from components.records import (
     ShardWriter,
     first,
+    make,
     raw,
     read_examples,
     shard_files,
     shard_path,
 )
-from components.sources.reading import make_example, measured
+from components.sources.reading import measured
 from models import feature_names as names
 from models import progress
 
@@ -182,14 +183,14 @@ def _repair(
 
 
 def _set(example: tf.train.Example, values: Mapping[str, str | bytes | int | float]) -> None:
-    for name, feature in make_example(values).features.feature.items():
+    for name, feature in make(values).features.feature.items():
         example.features.feature[name].CopyFrom(feature)
 
 
 def metadata_of(example: tf.train.Example) -> tf.train.Example:
     """The features that have a distribution: what statistics, schema and anomalies look at."""
     values = {name: first(example, name) for name in _STATISTICS_FEATURES}
-    return make_example({name: value for name, value in values.items() if value is not None})
+    return make({name: value for name, value in values.items() if value is not None})
 
 
 def _files(uri: str) -> list[_File]:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.sources.base import Item, Scan, SourceOptions, hashed
-from components.sources.layout import SPLIT_WORDS, in_order, is_hidden
+from components.sources.layout import SPLIT_WORDS, is_hidden
 from components.sources.manifest import column_place
-from components.sources.tree import check_classes
+from components.sources.tree import listed
 from models.errors import ConfigError
 
 _SUFFIX = ".csv"
@@ -125,14 +125,7 @@ class PixelSource:
         items: list[Item] = []
         for file in files:
             items += self._rows(file, _split_of(file.name) if len(files) > 1 else None)
-        scan = Scan(
-            source=self.place,
-            items=tuple(sorted(items, key=lambda item: item.path)),
-            vocabulary=tuple(sorted({item.label for item in items if item.label})),
-            given_splits=in_order({item.split for item in items if item.split}),
-        )
-        check_classes(scan, _EXPECTED)
-        return scan
+        return listed(self.place, items, _EXPECTED)
 
     def scan(self) -> Scan:
         """List and hash the pictures; see `Source.scan`."""

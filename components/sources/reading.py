@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.records import make
 from components.sources.base import Item, Source
 from components.sources.header import probe
 from components.sources.measuring import Measurements, measure
@@ -242,7 +243,7 @@ def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.
     width, height = record.size or (header["width"], header["height"])
     label = item.label or ""
     index = vocabulary.index(label) if label in vocabulary else -1
-    return make_example(
+    return make(
         {
             names.IMAGE_BYTES: record.data,
             names.LABEL: label,
@@ -267,21 +268,3 @@ def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.
             **(record.measured.features() if record.measured else {}),
         }
     )
-
-
-def make_example(values: Mapping[str, str | bytes | int | float]) -> tf.train.Example:
-    """A tf.Example with one value a feature; text becomes UTF-8, odd file names survive."""
-    import tensorflow as tf
-
-    example = tf.train.Example()
-    for name, value in values.items():
-        feature = example.features.feature[name]
-        if isinstance(value, str):
-            feature.bytes_list.value.append(value.encode("utf-8", "surrogateescape"))
-        elif isinstance(value, bytes):
-            feature.bytes_list.value.append(value)
-        elif isinstance(value, int):
-            feature.int64_list.value.append(value)
-        else:
-            feature.float_list.value.append(value)
-    return example

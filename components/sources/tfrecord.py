@@ -10,9 +10,9 @@ from pathlib import Path
 
 from components.sources.archive import safe_path
 from components.sources.base import Item, Scan, SourceOptions, hashed
-from components.sources.layout import SPLIT_WORDS, in_order, is_hidden, some
+from components.sources.layout import SPLIT_WORDS, is_hidden, some
 from components.sources.record_files import Entry, Fields, fields_of, image_of, index
-from components.sources.tree import check_classes
+from components.sources.tree import listed
 from models.errors import ConfigError
 
 _NAME = re.compile(r"tfrecords?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
@@ -45,14 +45,7 @@ class TFRecordSource:
             fields = fields_of(str(file), self.options)
             if fields is not None:
                 items += self._items(file, name, fields, _split_of(name))
-        scan = Scan(
-            source=self.place,
-            items=tuple(sorted(items, key=lambda item: item.path)),
-            vocabulary=tuple(sorted({item.label for item in items if item.label})),
-            given_splits=in_order({item.split for item in items if item.split}),
-        )
-        check_classes(scan, _EXPECTED)
-        return scan
+        return listed(self.place, items, _EXPECTED)
 
     def scan(self) -> Scan:
         """List and hash the images; see `Source.scan`."""

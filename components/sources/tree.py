@@ -73,6 +73,18 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
     return scan
 
 
+def listed(place: str, items: Sequence[Item], expected: str) -> Scan:
+    """The scan of a flat list of items, in order of path; ConfigError as of `check_classes`."""
+    scan = Scan(
+        source=place,
+        items=tuple(sorted(items, key=lambda item: item.path)),
+        vocabulary=tuple(sorted({item.label for item in items if item.label})),
+        given_splits=in_order({item.split for item in items if item.split}),
+    )
+    check_classes(scan, expected)
+    return scan
+
+
 def check_classes(scan: Scan, expected: str) -> None:
     """ConfigError unless there are two classes and at least one labelled item."""
     if len(scan.vocabulary) < 2:
