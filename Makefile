@@ -6,6 +6,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 # Without compiled bytecode every start recompiles TensorFlow and TFX: 15 s instead of 8.
 export UV_COMPILE_BYTECODE = 1
 export UV_PYTHON_DOWNLOADS = never
+# The certificates of the system, as pip uses them: a package index may be behind a proxy.
+export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 
 .PHONY: demo test test-all lint types bench wheel clean
