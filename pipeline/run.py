@@ -49,6 +49,9 @@ _FACTS = {
 }
 
 
+_INTERRUPTED = "interrupted; what is done is kept, and a new run takes it up"
+
+
 class Interrupted(ImgpipeError):
     """Someone pressed Ctrl-C."""
 
@@ -161,7 +164,7 @@ class _Run:
         try:
             self._pipeline(start)
         except KeyboardInterrupt:
-            error = Interrupted("interrupted; what is done is kept, and a new run takes it up")
+            error = Interrupted(_INTERRUPTED)
         except Exception as caught:
             traceback.print_exc()  # into the log
             error = _known(caught)
@@ -316,6 +319,8 @@ def _known(error: Exception) -> Exception:
     for cause in causes:
         if isinstance(cause, ImgpipeError):
             return cause
+    if any("KeyboardInterrupt" in str(cause) for cause in causes):  # inside a Beam worker
+        return Interrupted(_INTERRUPTED)
     if any(_is_full(cause) for cause in causes):
         return ResourceError(
             f"the disk is full ({_cause(causes[-1])}). Free space, or choose --out DIR; what is "
