@@ -22,6 +22,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from components.artifacts import DataBlessing, Quarantine
+from components.blessings import BLESSED, NOT_BLESSED
 from components.checks import drifting, gating
 from components.checks import schema as accepting
 from components.checks.quarantine import read_summary
@@ -29,7 +30,6 @@ from components.records import write_text
 from models import feature_names as names
 from models.errors import DataRefused, ResourceError
 
-BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # as TFX's ExampleValidator names it
 _STATISTICS_FILE = "FeatureStats.pb"  # as TFX's StatisticsGen names it
