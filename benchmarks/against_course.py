@@ -33,7 +33,6 @@ from benchmarks.common import Figure
 from components.sources.splits import SplitRule
 from models import backbones
 from models import feature_names as names
-from models.augmentation import ViewSpec
 from models.backbones import efficientnet_lite0
 from models.bank import BankRows
 from models.extractor import FeatureExtractor
@@ -124,7 +123,7 @@ def ours(train: Path, validation: Path, options: argparse.Namespace) -> Result:
         config.model.backbone,
         config.model.image_size,
         options.precision,
-        ViewSpec(**config.views.model_dump()),
+        config.views.spec,
     )
     rows = {
         split: _rows(extractor, folder, views)

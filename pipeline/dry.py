@@ -12,7 +12,6 @@ from components.bank_store import FeatureStore, record_key
 from components.sources import Item, Scan
 from components.sources.splits import SplitRule
 from models import feature_names as names
-from models.augmentation import ViewSpec
 from models.extractor import FeatureExtractor
 from pipeline import inputs as run_inputs
 from pipeline.config import Config
@@ -28,7 +27,7 @@ def describe(config: Config) -> str:
         backbone=config.model.backbone,
         image_size=config.model.image_size,
         precision=config.bank.precision,
-        views=ViewSpec(**config.views.model_dump()),
+        views=config.views.spec,
     )
     keys = _keys(config, found, extractor)
     stored = 0

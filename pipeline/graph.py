@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tfx.components.example_validator.component import ExampleValidator
@@ -20,7 +20,6 @@ from tfx.orchestration import pipeline as tfx_pipeline
 import components as parts
 from components.evaluator import eval_config
 from models import feature_names as names
-from models.augmentation import ViewSpec
 from models.extractor import FeatureExtractor
 from pipeline.config import Config
 from pipeline.inputs import RunInputs, report_settings, source_options
@@ -165,7 +164,7 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         backbone=config.model.backbone,
         image_size=config.model.image_size,
         precision=config.bank.precision,
-        views=ViewSpec(**config.views.model_dump()),
+        views=config.views.spec,
     )
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
@@ -173,7 +172,7 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         backbone=config.model.backbone,
         image_size=config.model.image_size,
         precision=config.bank.precision,
-        views=json.dumps(config.views.model_dump(), sort_keys=True),
+        views=json.dumps(asdict(config.views.spec), sort_keys=True),
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         store=str(config.bank_store),
     )

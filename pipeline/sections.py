@@ -5,12 +5,15 @@ A setting is one field here; ``imgpipe init`` writes its description as a commen
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from components.checks import CHOICES, THRESHOLDS
+from models.augmentation import ViewSpec
+from models.mixing import Mixing
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
@@ -182,17 +185,50 @@ class Gate(Section):
     )
 
 
-class Views(Section):
-    """Augmented views of each training image in the feature bank, beside the clean one."""
+def _fields(*kinds: type) -> dict[str, Any]:
+    """Fields of a section from dataclasses that state their own limits (`models.bounds`)."""
+    return {
+        one.name: (
+            Literal[one.metadata["of"]] if "of" in one.metadata else type(one.default),
+            Field(
+                one.default,
+                ge=one.metadata.get("low"),
+                le=one.metadata.get("high"),
+                description=one.metadata["about"],
+            ),
+        )
+        for kind in kinds
+        for one in dataclasses.fields(kind)
+    }
 
-    count: int = Field(4, ge=0, le=32, description="Augmented views per image.")
-    rotation: float = Field(40.0, ge=0, le=180, description="Degrees, to either side.")
-    shifts: float = Field(0.2, ge=0, lt=1, description="Share of width and height, either way.")
-    shear: float = Field(0.2, ge=0, lt=1, description="Horizontal shear factor, either way.")
-    zoom: float = Field(0.2, ge=0, le=0.99, description="Zoom in or out by up to this share.")
-    horizontal_flip: bool = Field(True, description="Mirror every other view.")
-    fill: Literal["nearest", "reflect", "wrap", "constant"] = Field(
-        "nearest", description="What lies outside the picture."
+
+class _Views(Section):
+    """Augmentation: views of each training image in the feature bank, beside the clean one."""
+
+    @property
+    def spec(self) -> ViewSpec:
+        """How the views look."""
+        return ViewSpec(**self._only(ViewSpec))
+
+    @property
+    def mixing(self) -> Mixing:
+        """How training examples are mixed with each other."""
+        return Mixing(**self._only(Mixing))
+
+    def _only(self, kind: type) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(kind)}
+
+
+if TYPE_CHECKING:
+
+    class Views(_Views):
+        """As it is made below."""
+
+        count: int = ViewSpec.count
+
+else:  # from the settings themselves, so that a new one needs no line here
+    Views = create_model(
+        "Views", __base__=_Views, __doc__=_Views.__doc__, **_fields(ViewSpec, Mixing)
     )
 
 

@@ -1,0 +1,84 @@
+"""Where the pixels of a view come from: rotation, shifts, shear, zoom, flips, scale as one warp."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from models.augmentation import streams
+from models.augmentation.spec import ViewSpec
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
+
+
+def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """[N, S, S, 3] warped, each by its seed [N, 2] (content hash, view); view 0 stays as it is."""
+    import tensorflow as tf
+
+    side = tf.cast(tf.shape(images)[1], tf.float32)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=_transforms(seeds, side, spec),
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=spec.fill.upper(),
+    )
+
+
+def _transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """[N, 8]: one transform an image, each computed by itself.
+
+    Over the whole batch at once, sine and cosine would round differently in a vector register
+    than in what is left over at the end, and a view would depend on its place in the batch.
+    """
+    import tensorflow as tf
+
+    return tf.map_fn(
+        lambda seed: _transform(seed, side, spec),
+        seeds,
+        fn_output_signature=tf.TensorSpec([8], tf.float32),
+    )
+
+
+def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """[8]: where each output pixel (x, y) comes from, as ImageProjectiveTransformV3 has it.
+
+    input - c = Rotation · (Shear · Zoom · (output - c) + shift), c the centre, as in Keras'
+    ImageDataGenerator. View 0 (second half of the seed) gets exactly the identity.
+    """
+    import tensorflow as tf
+
+    draw = tf.where(seed[1] > 0, streams.uniform(seed, streams.COURSE, _RANDOMS), 0.0)
+    angle, shift_x, shift_y, shear, zoom_x, zoom_y, flip = tf.unstack(draw)
+    angle *= math.radians(spec.rotation)
+    shift_x, shift_y = shift_x * spec.shifts * side, shift_y * spec.shifts * side
+    shear, zoom_x, zoom_y = shear * spec.shear, 1 + zoom_x * spec.zoom, 1 + zoom_y * spec.zoom
+    if spec.horizontal_flip:
+        zoom_x = tf.where(flip < 0, -zoom_x, zoom_x)
+    if spec.vertical_flip or spec.scale:
+        zoom_x, zoom_y = _beyond_the_course(zoom_x, zoom_y, seed, spec)
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a, b = cos * zoom_x, (cos * shear - sin) * zoom_y
+    d, e = sin * zoom_x, (sin * shear + cos) * zoom_y
+    centre = (side - 1) / 2
+    c = centre - (a + b) * centre + cos * shift_x - sin * shift_y
+    f = centre - (d + e) * centre + sin * shift_x + cos * shift_y
+    return tf.stack([a, b, c, d, e, f, 0.0, 0.0])
+
+
+def _beyond_the_course(
+    zoom_x: tf.Tensor, zoom_y: tf.Tensor, seed: tf.Tensor, spec: ViewSpec
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The two zooms after vertical flip and scale; log-uniform, so that half of them shrink."""
+    import tensorflow as tf
+
+    draw = tf.where(seed[1] > 0, streams.uniform(seed, streams.GEOMETRY, 2), 0.0)
+    flip, scale = tf.unstack(draw)
+    if spec.vertical_flip:
+        zoom_y = tf.where(flip < 0, -zoom_y, zoom_y)
+    scale = tf.exp(scale * math.log1p(spec.scale))
+    return zoom_x * scale, zoom_y * scale

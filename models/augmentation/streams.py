@@ -1,0 +1,26 @@
+"""Random numbers of a view: several streams from one seed, none of which disturbs another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: The first is the course's warp, as it always was.
+COURSE, GEOMETRY, COLOUR, ERASING, NOISE = range(5)
+_APART: Final = 2**32  # more than there are views, so that no two streams share a seed
+
+
+def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """Int64 [2], the seed (content hash, view) of one stream."""
+    import tensorflow as tf
+
+    return seed + tf.constant([0, number * _APART], tf.int64) if number else seed
+
+
+def uniform(seed: tf.Tensor, number: int, count: int) -> tf.Tensor:
+    """[count] in [-1, 1) from one stream of a view's seed; philox is the same everywhere."""
+    import tensorflow as tf
+
+    return tf.random.stateless_uniform([count], stream(seed, number), -1.0, 1.0, alg="philox")

@@ -1,0 +1,55 @@
+"""Settings that carry their own limits and description.
+
+A frozen dataclass states each setting once, with `bounded` or `chosen`; `check` holds its values to
+that wherever it is made, and the configuration's section of the same name is built from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import field, fields
+from typing import Any
+
+from models.errors import ConfigError
+
+
+def bounded(default: float, about: str, low: float, high: float) -> Any:
+    """A dataclass field for a number from `low` to `high`, both allowed; whole if `default` is."""
+    return field(default=default, metadata={"about": about, "low": low, "high": high})
+
+
+def chosen(default: str, about: str, of: Sequence[str]) -> Any:
+    """A dataclass field for one of some words."""
+    return field(default=default, metadata={"about": about, "of": tuple(of)})
+
+
+def switch(default: bool, about: str) -> Any:
+    """A dataclass field for true or false."""
+    return field(default=default, metadata={"about": about})
+
+
+def check(section: str, settings: Any) -> None:
+    """Hold each field of a dataclass to what it states.
+
+    Raises:
+        ConfigError: A value is out of its limits or of another type; named ``section.field``.
+    """
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        expected = _objection(value, one.default, one.metadata)
+        if expected:
+            raise ConfigError(f"{section}.{one.name}: expected {expected}. Received: {value!r}")
+
+
+def _objection(value: Any, default: Any, limits: Any) -> str:
+    """What was expected instead of `value`, "" where it is right."""
+    if "of" in limits:
+        return "" if value in limits["of"] else f"one of {', '.join(limits['of'])}"
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    low, high = limits["low"], limits["high"]
+    whole = isinstance(default, int)
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if number and low <= value <= high:  # false for NaN
+        return ""
+    return f"{'a whole number from ' if whole else ''}{low:g} to {high:g}"
