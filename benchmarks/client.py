@@ -33,7 +33,7 @@ CANDIDATES = {
     "serving.client": """
 import serving.client
 from serving.client import messages
-request = messages.predict_request("imgpipe", None, {"image_bytes": [image]})
+request = messages.predict_request(messages.Servable("imgpipe"), {"image_bytes": [image]})
 """,
     "official stubs": """
 import grpc

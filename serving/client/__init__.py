@@ -1,4 +1,4 @@
-"""Client of TensorFlow Serving's gRPC interface, without TensorFlow.
+"""Client of TensorFlow Serving's gRPC and REST interfaces, without TensorFlow.
 
     from serving.client import Client
 
@@ -6,10 +6,17 @@
         for answer in client.classify(["cat.jpg"]):
             print(answer.label, answer.probability)
 
-It speaks to tensorflow_model_server and to the embedded server alike.
+``AsyncClient`` has the same methods, awaited. Both speak to tensorflow_model_server and to the
+embedded server alike.
+
+Bottom up: ``protos`` and ``messages`` (the wire) - ``options`` (the way to a server) - ``images`` -
+``steps`` and ``operations`` (what a client does, written once) - ``transport`` and ``rest`` -
+``client`` and ``aio`` - ``load`` (the load generator).
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from serving.client.client import Client
 from serving.client.errors import (
@@ -22,12 +29,28 @@ from serving.client.errors import (
     PermissionDenied,
     ResourceExhausted,
     ServingError,
+    Unauthenticated,
     Unavailable,
     Unimplemented,
 )
-from serving.client.results import Classification, Metadata, Prediction, TensorSpec, VersionStatus
+from serving.client.images import Box
+from serving.client.options import Retry, Tls
+from serving.client.results import (
+    Classification,
+    Metadata,
+    Prediction,
+    Rankings,
+    Regressions,
+    TensorSpec,
+    VersionStatus,
+)
+
+if TYPE_CHECKING:
+    from serving.client.aio import AsyncClient
 
 __all__ = [
+    "AsyncClient",
+    "Box",
     "Cancelled",
     "Classification",
     "Client",
@@ -39,10 +62,23 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "Prediction",
+    "Rankings",
+    "Regressions",
     "ResourceExhausted",
+    "Retry",
     "ServingError",
     "TensorSpec",
+    "Tls",
+    "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "VersionStatus",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AsyncClient":  # asyncio is a fifth of the start, and few need it
+        from serving.client.aio import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,6 +39,13 @@ class FailedPrecondition(ServingError):
     code = "FAILED_PRECONDITION"
 
 
+class Unauthenticated(ServingError):
+    """The server wants to know who asks."""
+
+    exit_code = 2
+    code = "UNAUTHENTICATED"
+
+
 class PermissionDenied(ServingError):
     """The server does not allow this."""
 
@@ -93,6 +100,7 @@ _CLASSES: dict[str, type[ServingError]] = {
         InvalidArgument,
         NotFound,
         FailedPrecondition,
+        Unauthenticated,
         PermissionDenied,
         Unimplemented,
         Unavailable,
@@ -104,17 +112,56 @@ _CLASSES: dict[str, type[ServingError]] = {
 }
 
 
+_HTTP: dict[int, type[ServingError]] = {
+    400: InvalidArgument,
+    401: Unauthenticated,
+    403: PermissionDenied,
+    404: NotFound,
+    405: InvalidArgument,
+    408: DeadlineExceeded,
+    413: ResourceExhausted,
+    429: ResourceExhausted,
+    499: Cancelled,
+    500: InternalError,
+    501: Unimplemented,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+"""TensorFlow Serving's own table, read backwards, and what a proxy in between may say. Its 400 is
+also FAILED_PRECONDITION and OUT_OF_RANGE: over REST they cannot be told apart."""
+
+
 def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     """The typed error of a failed call to ``target`` that had ``timeout`` seconds."""
     code, details = error.code(), error.details() or ""
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return Unavailable(
-            f"No model server is available at {target} ({details}). Start one with "
-            "`imgpipe serve MODEL_DIR`, or check the address."
-        )
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(
-            f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
-            "`timeout`, or send fewer images at once."
-        )
-    return _CLASSES.get(code.name, ServingError)(details or code.name)
+    return _explained(_CLASSES.get(code.name, ServingError), details or code.name, target, timeout)
+
+
+def from_http(status: int, details: str, target: str, timeout: float) -> ServingError:
+    """The typed error of an HTTP answer that is none of 2xx."""
+    kind = _HTTP.get(status, ServingError)
+    return _explained(kind, details or f"HTTP {status}", target, timeout)
+
+
+def unreachable(reason: object, target: str) -> Unavailable:
+    """Nobody answers at ``target``."""
+    return Unavailable(
+        f"No model server is available at {target} ({reason}). Start one with "
+        "`imgpipe serve MODEL_DIR`, or check the address."
+    )
+
+
+def too_late(details: str, target: str, timeout: float) -> DeadlineExceeded:
+    """No answer from ``target`` in time."""
+    return DeadlineExceeded(
+        f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
+        "`timeout`, or send fewer images at once."
+    )
+
+
+def _explained(kind: type[ServingError], details: str, target: str, timeout: float) -> ServingError:
+    if kind is Unavailable:
+        return unreachable(details, target)
+    if kind is DeadlineExceeded:
+        return too_late(details, target, timeout)
+    return kind(details)

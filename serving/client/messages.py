@@ -7,6 +7,7 @@ Requests equal those of the official stubs byte for byte.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,34 +19,49 @@ from serving.client.results import (
     Classification,
     Metadata,
     Prediction,
+    Rankings,
+    Regressions,
     SignatureSpec,
     TensorSpec,
     VersionStatus,
 )
 
+Example = Mapping[str, Any]
+"""Features of one tf.Example by name: bytes, str, ints, floats, lists or arrays of them."""
 
-def _spec(request: Any, model: str, version: int | None) -> Any:
-    request.model_spec.name = model
-    if version is not None:
-        request.model_spec.version.value = version
-    return request
+
+@dataclass(frozen=True)
+class Servable:
+    """Which model is asked: ``version`` or ``label``, or neither for the newest available."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+    def fill(self, spec: Any, signature_name: str = "") -> None:
+        """Write it into a ModelSpec."""
+        spec.name = self.name
+        if self.version is not None:
+            spec.version.value = self.version
+        elif self.label is not None:
+            spec.version_label = self.label
+        if signature_name:
+            spec.signature_name = signature_name
 
 
 def predict_request(
-    model: str,
-    version: int | None,
+    servable: Servable,
     inputs: Mapping[str, Any],
     signature_name: str = "",
     output_filter: Sequence[str] = (),
 ) -> Any:
-    """A PredictRequest; ``version`` None asks for the newest that is available.
+    """A PredictRequest.
 
     Raises:
         InvalidArgument: an input cannot become a tensor; names the input.
     """
-    request = _spec(protos.PredictRequest(), model, version)
-    if signature_name:
-        request.model_spec.signature_name = signature_name
+    request = protos.PredictRequest()
+    servable.fill(request.model_spec, signature_name)
     for name, value in inputs.items():
         try:
             tensors.fill_compact(request.inputs[name], value)
@@ -67,10 +83,14 @@ def prediction(response: Any) -> Prediction:
     return Prediction(outputs, spec.name, spec.version.value, spec.signature_name)
 
 
-def classifications(answer: Prediction, count: int, top: int) -> list[Classification]:
+# --- images --------------------------------------------------------------------------------------
+def classifications(
+    answer: Prediction, count: int, top: int, views: int = 1
+) -> list[Classification]:
     """One record for each of ``count`` images, with the ``top`` most probable labels.
 
-    Reads ``classes`` and ``probabilities``, both [N, C].
+    Reads ``classes`` and ``probabilities``, both [images * views, classes]; the probabilities of
+    an image's views, which follow one another, are averaged.
 
     Raises:
         InvalidArgument: the signature is not one that classifies images.
@@ -83,13 +103,15 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
             f"Signature {answer.signature_name!r} of model {answer.model!r} does not classify "
             f"images: expected outputs {expected}, received {sorted(answer.outputs)}."
         )
-    if classes.shape != probabilities.shape or classes.ndim != 2 or len(classes) != count:
+    if classes.shape != probabilities.shape or classes.ndim != 2 or len(classes) != count * views:
         raise InvalidArgument(
-            f"Model {answer.model!r} answered {count} images with classes {list(classes.shape)} "
-            f"and probabilities {list(probabilities.shape)}; expected {expected}."
+            f"Model {answer.model!r} answered {count * views} images with classes "
+            f"{list(classes.shape)} and probabilities {list(probabilities.shape)}; "
+            f"expected {expected}."
         )
+    means = probabilities.reshape(count, views, -1).mean(axis=1) if views > 1 else probabilities
     result = []
-    for names, scores in zip(classes, probabilities, strict=True):
+    for names, scores in zip(classes[::views], means, strict=True):
         order = np.argsort(-scores, kind="stable")[: max(top, 1)]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
         label, probability = pairs[0]
@@ -101,9 +123,123 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def status_request(model: str, version: int | None = None) -> Any:
+# --- tf.Examples ---------------------------------------------------------------------------------
+def _fill_example(proto: Any, example: Example) -> None:
+    for name, value in example.items():
+        feature = proto.features.feature[name]
+        try:
+            flat = tensors.as_array(value).reshape(-1)
+        except tensors.TensorError as error:
+            raise InvalidArgument(f"Feature {name!r}: {error}") from error
+        if flat.dtype == object:
+            feature.bytes_list.value.extend(flat.tolist())
+        elif flat.dtype.kind == "f":
+            feature.float_list.value.extend(flat.tolist())
+        elif flat.dtype.kind in "iub":
+            feature.int64_list.value.extend(flat.astype(np.int64).tolist())
+        else:
+            raise InvalidArgument(
+                f"Feature {name!r}: a tf.Example holds bytes, floats and ints. "
+                f"Received: {flat.dtype}."
+            )
+
+
+def _fill_input(proto: Any, examples: Sequence[Example], context: Example | None) -> None:
+    if context is None:
+        kind = proto.example_list
+    else:
+        kind = proto.example_list_with_context
+        _fill_example(kind.context, context)
+    kind.SetInParent()
+    for example in examples:
+        _fill_example(kind.examples.add(), example)
+
+
+def classification_request(
+    servable: Servable,
+    examples: Sequence[Example],
+    signature_name: str = "",
+    context: Example | None = None,
+) -> Any:
+    """A ClassificationRequest; ``context`` holds the features that all examples share."""
+    request = protos.ClassificationRequest()
+    servable.fill(request.model_spec, signature_name)
+    _fill_input(request.input, examples, context)
+    return request
+
+
+def regression_request(
+    servable: Servable,
+    examples: Sequence[Example],
+    signature_name: str = "",
+    context: Example | None = None,
+) -> Any:
+    """A RegressionRequest; ``context`` holds the features that all examples share."""
+    request = protos.RegressionRequest()
+    servable.fill(request.model_spec, signature_name)
+    _fill_input(request.input, examples, context)
+    return request
+
+
+METHOD_NAMES = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
+
+
+def multi_inference_request(
+    servable: Servable,
+    tasks: Mapping[str, str],
+    examples: Sequence[Example],
+    context: Example | None = None,
+) -> Any:
+    """A MultiInferenceRequest; ``tasks`` maps signature names to ``classify`` or ``regress``."""
+    request = protos.MultiInferenceRequest()
+    for signature_name, kind in tasks.items():
+        if kind not in METHOD_NAMES:
+            raise InvalidArgument(
+                f"A task is one of {', '.join(METHOD_NAMES)}. Received: {kind!r} for signature "
+                f"{signature_name!r}."
+            )
+        task = request.tasks.add(method_name=METHOD_NAMES[kind])
+        servable.fill(task.model_spec, signature_name)
+    _fill_input(request.input, examples, context)
+    return request
+
+
+def rankings(response: Any) -> Rankings:
+    """The content of a ClassificationResponse."""
+    spec = response.model_spec
+    lists = [
+        [(item.label, item.score) for item in one.classes]
+        for one in response.result.classifications
+    ]
+    return Rankings(lists, spec.name, spec.version.value, spec.signature_name)
+
+
+def regressions(response: Any) -> Regressions:
+    """The content of a RegressionResponse."""
+    spec = response.model_spec
+    values = np.array([item.value for item in response.result.regressions], np.float32)
+    return Regressions(values, spec.name, spec.version.value, spec.signature_name)
+
+
+def inferences(response: Any) -> dict[str, Rankings | Regressions]:
+    """The content of a MultiInferenceResponse by signature name."""
+    result: dict[str, Rankings | Regressions] = {}
+    for item in response.results:
+        kind = item.WhichOneof("result")
+        body = protos.ClassificationResponse if kind == "classification_result" else None
+        reply = body() if body else protos.RegressionResponse()
+        reply.model_spec.CopyFrom(item.model_spec)
+        reply.result.CopyFrom(getattr(item, kind or "regression_result"))
+        result[item.model_spec.signature_name] = rankings(reply) if body else regressions(reply)
+    return result
+
+
+# --- models --------------------------------------------------------------------------------------
+def status_request(servable: Servable) -> Any:
     """A GetModelStatusRequest; without a version it asks for all."""
-    return _spec(protos.GetModelStatusRequest(), model, version)
+    request = protos.GetModelStatusRequest()
+    servable.fill(request.model_spec)
+    return request
 
 
 def statuses(response: Any) -> list[VersionStatus]:
@@ -119,17 +255,40 @@ def statuses(response: Any) -> list[VersionStatus]:
     ]
 
 
-def metadata_request(model: str, version: int | None = None) -> Any:
+def reload_request(config: str) -> Any:
+    """A ReloadConfigRequest from the text of a models.config.
+
+    Raises:
+        InvalidArgument: the text is not a ModelServerConfig; says where.
+    """
+    from google.protobuf import text_format  # rarely needed
+
+    request = protos.ReloadConfigRequest()
+    try:
+        text_format.Parse(config, request.config, descriptor_pool=protos.POOL)
+    except text_format.ParseError as error:
+        raise InvalidArgument(
+            f"The configuration is not the text of a ModelServerConfig: {error}."
+        ) from error
+    return request
+
+
+def metadata_request(servable: Servable) -> Any:
     """A GetModelMetadataRequest for the signatures."""
-    request = _spec(protos.GetModelMetadataRequest(), model, version)
+    request = protos.GetModelMetadataRequest()
+    servable.fill(request.model_spec)
     request.metadata_field.append("signature_def")
     return request
 
 
+def signature_defs(response: Any) -> Mapping[str, Any]:
+    """The SignatureDefs of a GetModelMetadataResponse by name."""
+    packed = response.metadata["signature_def"].value
+    return protos.SignatureDefMap.FromString(packed).signature_def
+
+
 def metadata(response: Any) -> Metadata:
     """The signatures of a GetModelMetadataResponse."""
-    packed = response.metadata["signature_def"].value
-    signatures = protos.SignatureDefMap.FromString(packed).signature_def
     return Metadata(
         response.model_spec.name,
         response.model_spec.version.value,
@@ -139,7 +298,7 @@ def metadata(response: Any) -> Metadata:
                 {key: _tensor_spec(info) for key, info in signature.outputs.items()},
                 signature.method_name,
             )
-            for name, signature in signatures.items()
+            for name, signature in signature_defs(response).items()
         },
     )
 

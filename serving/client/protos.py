@@ -1,4 +1,4 @@
-"""The message classes of TensorFlow Serving's API, built without TensorFlow.
+"""The messages and methods of TensorFlow Serving's API, built without TensorFlow.
 
 The definitions lie in ``protos.binpb`` (written by ``serving/tools/client_protos.py``) and live in
 a descriptor pool of their own: the default pool belongs to whoever imports TensorFlow in the same
@@ -7,6 +7,7 @@ process, and two definitions of one name would clash there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,56 @@ def _load() -> descriptor_pool.DescriptorPool:
     return pool
 
 
-_POOL = _load()
+POOL = _load()
+"""For what looks types up by name, such as the text format."""
 
 
 def _message(name: str) -> Any:
-    return message_factory.GetMessageClass(
-        _POOL.FindMessageTypeByName(f"tensorflow.serving.{name}")
-    )
+    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"tensorflow.serving.{name}"))
 
 
 PredictRequest = _message("PredictRequest")
 PredictResponse = _message("PredictResponse")
+ClassificationRequest = _message("ClassificationRequest")
+ClassificationResponse = _message("ClassificationResponse")
+RegressionRequest = _message("RegressionRequest")
+RegressionResponse = _message("RegressionResponse")
+MultiInferenceRequest = _message("MultiInferenceRequest")
+MultiInferenceResponse = _message("MultiInferenceResponse")
 GetModelMetadataRequest = _message("GetModelMetadataRequest")
 GetModelMetadataResponse = _message("GetModelMetadataResponse")
 SignatureDefMap = _message("SignatureDefMap")
 GetModelStatusRequest = _message("GetModelStatusRequest")
 GetModelStatusResponse = _message("GetModelStatusResponse")
+ReloadConfigRequest = _message("ReloadConfigRequest")
+ReloadConfigResponse = _message("ReloadConfigResponse")
 STATES: dict[int, str] = {
     value.number: value.name
-    for value in _POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State").values
+    for value in POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State").values
 }
+
+
+@dataclass(frozen=True)
+class Method:
+    """One RPC: where it goes and what comes back."""
+
+    service: str
+    name: str
+    response: Any
+
+    @property
+    def path(self) -> str:
+        """``/package.Service/Name``."""
+        return f"/{self.service}/{self.name}"
+
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+
+PREDICT = Method(PREDICTION_SERVICE, "Predict", PredictResponse)
+CLASSIFY = Method(PREDICTION_SERVICE, "Classify", ClassificationResponse)
+REGRESS = Method(PREDICTION_SERVICE, "Regress", RegressionResponse)
+MULTI_INFERENCE = Method(PREDICTION_SERVICE, "MultiInference", MultiInferenceResponse)
+METADATA = Method(PREDICTION_SERVICE, "GetModelMetadata", GetModelMetadataResponse)
+STATUS = Method(MODEL_SERVICE, "GetModelStatus", GetModelStatusResponse)
+RELOAD = Method(MODEL_SERVICE, "HandleReloadConfigRequest", ReloadConfigResponse)

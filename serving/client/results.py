@@ -31,6 +31,28 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Rankings:
+    """The answer of the Classify RPC."""
+
+    examples: list[list[tuple[str, float]]]
+    """(label, score) of each example, in the model's order; a missing label is empty."""
+    model: str
+    version: int
+    signature_name: str
+
+
+@dataclass(frozen=True)
+class Regressions:
+    """The answer of the Regress RPC."""
+
+    values: np.ndarray
+    """float32 [examples]."""
+    model: str
+    version: int
+    signature_name: str
+
+
+@dataclass(frozen=True)
 class VersionStatus:
     """State of one version on the server."""
 

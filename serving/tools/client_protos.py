@@ -9,16 +9,26 @@ after an upgrade of either package; a test says when the file is stale::
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 TARGET = Path(__file__).parents[1] / "client" / "protos.binpb"
+MODULES = (
+    "predict",
+    "classification",
+    "regression",
+    "inference",
+    "get_model_metadata",
+    "get_model_status",
+    "model_management",
+)
+"""The files whose messages the client speaks; what they import comes with them."""
 
 
 def descriptor_set() -> bytes:
     """The serialized FileDescriptorSet: each file after all that it imports."""
     from google.protobuf import descriptor_pb2
-    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
     files: dict[str, Any] = {}
 
@@ -28,8 +38,8 @@ def descriptor_set() -> bytes:
                 collect(dependency)
             files[file.name] = file
 
-    for module in (predict_pb2, get_model_metadata_pb2, get_model_status_pb2):
-        collect(module.DESCRIPTOR)
+    for name in MODULES:
+        collect(importlib.import_module(f"tensorflow_serving.apis.{name}_pb2").DESCRIPTOR)
     result = descriptor_pb2.FileDescriptorSet()
     for file in files.values():
         file.CopyToProto(result.file.add())

@@ -9,6 +9,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from serving.client import messages, protos
 from serving.client.errors import InvalidArgument, ServingError
+from serving.client.messages import Servable
 from serving.client.results import Prediction
 
 
@@ -35,7 +36,8 @@ def official(version, inputs, signature_name, output_filter) -> bytes:
     ],
 )
 def test_predict_requests(version, inputs, signature_name, output_filter):
-    ours = messages.predict_request("imgpipe", version, inputs, signature_name, output_filter)
+    servable = Servable("imgpipe", version)
+    ours = messages.predict_request(servable, inputs, signature_name, output_filter)
     assert ours.SerializeToString(deterministic=True) == official(
         version, inputs, signature_name, output_filter
     )
@@ -45,10 +47,14 @@ def test_status_and_metadata_requests():
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = "m"
     status.model_spec.version.value = 3
-    assert messages.status_request("m", 3).SerializeToString() == status.SerializeToString()
+    assert (
+        messages.status_request(Servable("m", 3)).SerializeToString() == status.SerializeToString()
+    )
     metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     metadata.model_spec.name = "m"
-    assert messages.metadata_request("m").SerializeToString() == metadata.SerializeToString()
+    assert (
+        messages.metadata_request(Servable("m")).SerializeToString() == metadata.SerializeToString()
+    )
 
 
 @pytest.mark.parametrize("as_content", [False, True])
@@ -80,7 +86,7 @@ def test_a_malformed_output_is_the_servers_fault():
 
 def test_a_bad_input_is_named():
     with pytest.raises(InvalidArgument, match="Input 'x': The rows of a list differ"):
-        messages.predict_request("m", None, {"x": [[1.0], [1.0, 2.0]]})
+        messages.predict_request(Servable("m"), {"x": [[1.0], [1.0, 2.0]]})
 
 
 def test_classifications_are_sorted_and_cut():

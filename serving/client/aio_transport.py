@@ -1,0 +1,57 @@
+"""How a call travels over gRPC, with asyncio. Apart, since few clients need to import it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from serving.client.errors import from_rpc
+from serving.client.options import Connection
+from serving.client.steps import Call
+from serving.client.transport import closed, multicallable
+
+
+class AioTransport:
+    """A gRPC channel of the running event loop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._channel: Any = None
+        self._closed = False
+        self._methods: dict[str, Any] = {}
+
+    def _connected(self) -> Any:
+        if self._closed:
+            raise closed(self._connection.target)
+        if self._channel is None:  # only now: a channel belongs to the loop it is made in
+            way, options = self._connection, self._connection.channel_arguments()
+            if way.tls is None:
+                self._channel = aio.insecure_channel(way.target, options=options)
+            else:
+                credentials = way.tls.credentials()
+                self._channel = aio.secure_channel(way.target, credentials, options=options)
+        return self._channel
+
+    async def call(self, call: Call) -> Any:
+        """The reply; raises ``ServingError``."""
+        path, target = call.method.path, self._connection.target
+        channel = self._connected()
+        if path not in self._methods:
+            self._methods[path] = multicallable(channel, call.method)
+        method = self._methods[path]
+        try:
+            return await method(
+                call.request, timeout=call.timeout, wait_for_ready=call.wait_for_ready
+            )
+        except grpc.RpcError as error:
+            raise from_rpc(error, target, call.timeout) from error
+        except aio.UsageError as error:
+            raise closed(target) from error
+
+    async def close(self) -> None:
+        """Close the channel; calls on their way are cancelled."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()

@@ -1,0 +1,196 @@
+"""Calls over the REST interface, for where gRPC cannot pass. The standard library's HTTP.
+
+Slower than gRPC: an image travels as base64, numbers as text. The same retries as over gRPC, with
+pauses in this process. Every reply says which version answered: REST itself does not, so the
+version is asked first, and that very version then answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import queue
+import random
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from serving.client import errors, rest_codec
+from serving.client.errors import InvalidArgument, NotFound, Unavailable
+from serving.client.options import Connection
+from serving.client.protos import METADATA, STATUS
+from serving.client.steps import Call
+from serving.client.transport import closed
+
+_READ_BYTES = 1 << 20
+_JITTER = 0.2  # of a pause, to either side, as in gRPC
+
+
+class _Deadline:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+
+class RestTransport:
+    """HTTP connections to one server, kept open between calls; threads may share it."""
+
+    def __init__(self, connection: Connection) -> None:
+        address = urlsplit(connection.target)
+        try:
+            port = address.port
+        except ValueError:
+            port = -1
+        if not address.hostname or port == -1 or address.path.strip("/") or address.query:
+            raise InvalidArgument(
+                "The address of a REST interface is http://host:port or https://host:port. "
+                f"Received: {connection.target!r}."
+            )
+        self._connection = connection
+        self._host, self._port = address.hostname, port
+        self._context = None
+        if address.scheme == "https":
+            from serving.client.options import Tls
+
+            self._context = (connection.tls or Tls()).context()
+        self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
+        self._closed = False
+        self._fixed: dict[str, Any] = {}  # metadata of versions that were named
+
+    def call(self, call: Call) -> Any:
+        """The reply; raises ``ServingError``."""
+        deadline = _Deadline(call.timeout)
+        if call.method in (METADATA, STATUS):
+            path = rest_codec.model_path(call.request.model_spec)
+            if call.method is STATUS:
+                return rest_codec.status_reply(self._retried("GET", path, None, call, deadline))
+            content = self._retried("GET", f"{path}/metadata", None, call, deadline)
+            return rest_codec.metadata_reply(content)
+        if call.method.name not in rest_codec.VERBS:
+            raise errors.Unimplemented(
+                f"{call.method.name} does not exist in the REST interface. Use the gRPC address of "
+                "the server."
+            )
+        try:
+            return self._infer(call, deadline)
+        except NotFound:
+            if call.request.model_spec.WhichOneof("version_choice") == "version":
+                raise
+            return self._infer(call, deadline)  # swapped between the two requests
+
+    def _infer(self, call: Call, deadline: _Deadline) -> Any:
+        metadata = self._metadata(call, deadline)
+        version = metadata.model_spec.version.value
+        path = rest_codec.action_path(call.method, call.request.model_spec, version)
+        body = rest_codec.request_body(call.method, call.request)
+        content = self._retried("POST", path, body, call, deadline)
+        return rest_codec.inference_reply(call.method, call.request, metadata, content)
+
+    def _metadata(self, call: Call, deadline: _Deadline) -> Any:
+        path = f"{rest_codec.model_path(call.request.model_spec)}/metadata"
+        if path in self._fixed:
+            return self._fixed[path]
+        reply = rest_codec.metadata_reply(self._retried("GET", path, None, call, deadline))
+        if call.request.model_spec.WhichOneof("version_choice") == "version":
+            self._fixed[path] = reply
+        return reply
+
+    def _retried(
+        self, verb: str, path: str, body: bytes | None, call: Call, deadline: _Deadline
+    ) -> bytes:
+        retry = self._connection.retry
+        attempt, pause = 1, retry.first_pause
+        while True:
+            try:
+                return self._once(verb, path, body, deadline)
+            except Unavailable as error:
+                wait = call.wait_for_ready and isinstance(error.__cause__, OSError)
+                pause_now = pause * random.uniform(1 - _JITTER, 1 + _JITTER)
+                if (attempt >= retry.attempts and not wait) or deadline.left() <= pause_now:
+                    raise
+            time.sleep(pause_now)
+            attempt, pause = attempt + 1, min(pause * retry.factor, retry.longest_pause)
+
+    def _once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> bytes:
+        target, seconds = self._connection.target, deadline.seconds
+        if self._closed:
+            raise closed(target)
+        connection, fresh = self._connected()
+        try:
+            status, content = _exchange(connection, verb, path, body, deadline)
+        except TimeoutError as error:
+            connection.close()
+            raise errors.too_late("no reply", target, seconds) from error
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if not fresh:  # the server ended it between two calls
+                return self._once(verb, path, body, deadline)
+            raise errors.unreachable(error, target) from error
+        self._idle.put(connection)
+        if status >= 300:
+            raise errors.from_http(status, rest_codec.error_text(content), target, seconds)
+        return content
+
+    def _connected(self) -> tuple[http.client.HTTPConnection, bool]:
+        """A connection and whether it is new."""
+        try:
+            return self._idle.get_nowait(), False
+        except queue.Empty:
+            pass
+        if self._context is None:
+            return http.client.HTTPConnection(self._host, self._port), True
+        return http.client.HTTPSConnection(self._host, self._port, context=self._context), True
+
+    def close(self) -> None:
+        """End the idle connections, and those in use after their call."""
+        self._closed = True
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    verb: str,
+    path: str,
+    body: bytes | None,
+    deadline: _Deadline,
+) -> tuple[int, bytes]:
+    def limit() -> None:
+        left = deadline.left()
+        if left <= 0:
+            raise TimeoutError
+        connection.timeout = left
+        if connection.sock is not None:
+            connection.sock.settimeout(left)
+
+    limit()
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    connection.request(verb, path, body, headers)
+    limit()
+    response = connection.getresponse()
+    parts = []
+    while part := response.read(_READ_BYTES):
+        parts.append(part)
+        limit()
+    return response.status, b"".join(parts)
+
+
+class AioRestTransport:
+    """The same in threads of its own, for asyncio."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._blocking = RestTransport(connection)
+
+    async def call(self, call: Call) -> Any:
+        """The reply; raises ``ServingError``."""
+        return await asyncio.to_thread(self._blocking.call, call)
+
+    async def close(self) -> None:
+        """End the connections."""
+        self._blocking.close()

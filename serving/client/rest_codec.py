@@ -1,0 +1,191 @@
+"""The REST interface's JSON to the messages of the gRPC interface and back.
+
+Requests and replies keep their one form, the protobuf messages, so that everything above the
+transport is shared. What JSON does not say (dtypes of outputs, which version answered) comes from
+the model's metadata.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from google.protobuf import json_format
+
+from serving import tensors
+from serving.client import protos
+from serving.client.errors import InvalidArgument, ServingError
+from serving.client.messages import signature_defs
+from serving.client.protos import Method
+
+DEFAULT_SIGNATURE = "serving_default"
+VERBS = {"Predict": "predict", "Classify": "classify", "Regress": "regress"}
+"""RPCs of inference and their words in a path."""
+
+
+def model_path(spec: Any, version: int | None = None) -> str:
+    """``/v1/models/…`` of a ModelSpec; ``version`` overrides its choice."""
+    path = f"/v1/models/{quote(spec.name, safe='')}"
+    choice = spec.WhichOneof("version_choice")
+    if version is not None:
+        return f"{path}/versions/{version}"
+    if choice == "version":
+        return f"{path}/versions/{spec.version.value}"
+    if choice == "version_label":
+        return f"{path}/labels/{quote(spec.version_label, safe='')}"
+    return path
+
+
+def action_path(method: Method, spec: Any, version: int) -> str:
+    """Where a request for inference is posted."""
+    return f"{model_path(spec, version)}:{VERBS[method.name]}"
+
+
+# --- requests ------------------------------------------------------------------------------------
+def request_body(method: Method, request: Any) -> bytes:
+    """The JSON of a Predict (columnar), Classify or Regress request."""
+    body: dict[str, Any] = {}
+    if request.model_spec.signature_name:
+        body["signature_name"] = request.model_spec.signature_name
+    if method.name == "Predict":
+        body["inputs"] = {name: _json_tensor(proto) for name, proto in request.inputs.items()}
+    else:
+        kind = request.input.WhichOneof("kind")
+        listed = getattr(request.input, kind) if kind else request.input.example_list
+        if kind == "example_list_with_context":
+            body["context"] = _json_example(listed.context)
+        body["examples"] = [_json_example(example) for example in listed.examples]
+    return json.dumps(body).encode()
+
+
+def _json_tensor(proto: Any) -> Any:
+    array = tensors.to_array(proto)
+    if array.dtype.kind == "c":
+        raise InvalidArgument("Complex numbers do not exist in the REST interface. Use gRPC.")
+    return _json_value(array.tolist())
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_json_value(item) for item in value]
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode("ascii")}
+    return value
+
+
+def _json_example(example: Any) -> dict[str, Any]:
+    result = {}
+    for name, feature in example.features.feature.items():
+        kind = feature.WhichOneof("kind")
+        values = _json_value(list(getattr(feature, kind).value)) if kind else []
+        result[name] = values[0] if len(values) == 1 else values
+    return result
+
+
+# --- replies -------------------------------------------------------------------------------------
+def metadata_reply(content: bytes) -> Any:
+    """A GetModelMetadataResponse from the body of ``GET …/metadata``."""
+    body = _parsed(content)
+    reply = protos.GetModelMetadataResponse()
+    try:
+        json_format.ParseDict(body["model_spec"], reply.model_spec, ignore_unknown_fields=True)
+        signatures = protos.SignatureDefMap()
+        described = body["metadata"]["signature_def"]
+        described.pop("@type", None)
+        json_format.ParseDict(described, signatures, ignore_unknown_fields=True)
+    except (KeyError, TypeError, AttributeError, json_format.ParseError) as error:
+        raise _strange("metadata", error) from error
+    reply.metadata["signature_def"].Pack(signatures)
+    return reply
+
+
+def status_reply(content: bytes) -> Any:
+    """A GetModelStatusResponse from the body of ``GET /v1/models/NAME``."""
+    try:
+        return json_format.ParseDict(
+            _parsed(content), protos.GetModelStatusResponse(), ignore_unknown_fields=True
+        )
+    except (TypeError, json_format.ParseError) as error:
+        raise _strange("status", error) from error
+
+
+def inference_reply(method: Method, request: Any, metadata: Any, content: bytes) -> Any:
+    """The reply to a Predict, Classify or Regress that the version of ``metadata`` answered."""
+    body, reply = _parsed(content), method.response()
+    reply.model_spec.name = request.model_spec.name
+    reply.model_spec.version.value = metadata.model_spec.version.value
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    reply.model_spec.signature_name = name
+    try:
+        if method.name == "Predict":
+            outputs = signature_defs(metadata)[name].outputs
+            _fill_outputs(reply, outputs, body["outputs"], list(request.output_filter))
+        elif method.name == "Classify":
+            for pairs in body["results"]:
+                one = reply.result.classifications.add()
+                for label, score in pairs:
+                    one.classes.add(label=label, score=score)
+        else:
+            for value in body["results"]:
+                reply.result.regressions.add(value=value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _strange(method.name, error) from error
+    return reply
+
+
+def _fill_outputs(
+    reply: Any, infos: Mapping[str, Any], values: Any, output_filter: list[str]
+) -> None:
+    if len(infos) == 1:
+        values = {next(iter(infos)): values}  # a single output comes without its name
+    for name in output_filter or infos:
+        if name not in infos:  # the interface has no filter: what gRPC's would say
+            known = ",".join(sorted(infos))
+            raise InvalidArgument(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in "
+                f"the set {{{known}}}."
+            )
+        tensors.fill_typed(reply.outputs[name], _array(values[name], infos[name].dtype))
+
+
+def _array(value: Any, dtype: int) -> np.ndarray:
+    row = tensors.dtype_of(dtype)
+    if row is None:
+        raise ValueError(f"dtype {dtype} does not travel as values")
+    if row.number == tensors.STRING:
+        return tensors.as_array(_bytes(value))
+    return np.array(value, row.numpy)
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_bytes(item) for item in value]
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"])
+    return value
+
+
+def error_text(content: bytes) -> str:
+    """The server's message in the body of a refusal; the body's beginning when it is none."""
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return content[:200].decode("utf-8", "replace").strip()
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _strange("JSON", error) from error
+
+
+def _strange(what: str, error: Exception) -> ServingError:
+    return ServingError(
+        f"The server's answer is not the {what} of TensorFlow Serving's REST interface "
+        f"({type(error).__name__}: {error}). Is the address right?"
+    )

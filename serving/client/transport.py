@@ -1,0 +1,68 @@
+"""How a call travels over gRPC, blocking."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import grpc
+
+from serving.client.errors import ServingError, from_rpc
+from serving.client.options import Connection
+from serving.client.protos import Method
+from serving.client.steps import Call
+
+
+class Transport(Protocol):
+    """What carries a call and blocks until its reply; threads may share it."""
+
+    def call(self, call: Call) -> Any:
+        """The reply; raises ``ServingError``."""
+
+    def close(self) -> None:
+        """End it; calls on their way are cancelled."""
+
+
+def multicallable(channel: Any, method: Method) -> Any:
+    """The method of a channel, blocking or asyncio, that makes an RPC."""
+    return channel.unary_unary(
+        method.path,
+        # Deterministic: the same inputs are the same bytes, whatever order a dict had.
+        request_serializer=lambda message: message.SerializeToString(deterministic=True),
+        response_deserializer=method.response.FromString,
+    )
+
+
+def closed(target: str) -> ServingError:
+    """The error of a call after ``close``."""
+    return ServingError(f"The client of {target} is closed.")
+
+
+class GrpcTransport:
+    """A gRPC channel."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._target = connection.target
+        options = connection.channel_arguments()
+        if connection.tls is None:
+            self._channel = grpc.insecure_channel(connection.target, options=options)
+        else:
+            credentials = connection.tls.credentials()
+            self._channel = grpc.secure_channel(connection.target, credentials, options=options)
+        self._methods: dict[str, Any] = {}
+
+    def call(self, call: Call) -> Any:
+        """The reply; raises ``ServingError``."""
+        path = call.method.path
+        try:
+            if path not in self._methods:
+                self._methods[path] = multicallable(self._channel, call.method)
+            method = self._methods[path]
+            return method(call.request, timeout=call.timeout, wait_for_ready=call.wait_for_ready)
+        except grpc.RpcError as error:
+            raise from_rpc(error, self._target, call.timeout) from error
+        except ValueError as error:  # gRPC on a channel that close() has ended
+            raise closed(self._target) from error
+
+    def close(self) -> None:
+        """Close the channel; calls on their way are cancelled."""
+        self._channel.close()
