@@ -115,7 +115,7 @@ def _shrunk(image: bytes, image_size: int) -> bytes:
     """The image as a JPEG of the model's own size: a request like any other, and small."""
     import tensorflow as tf
 
-    pixels = tf.cast(tf.round(preprocess.decode_and_resize(image, image_size)), tf.uint8)
+    pixels = preprocess.whole_pixels(image, image_size)
     return bytes(tf.io.encode_jpeg(pixels, quality=_WARMUP_QUALITY).numpy())
 
 

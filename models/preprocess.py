@@ -49,6 +49,13 @@ def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     return resize(decode(image_bytes), image_size)
 
 
+def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Uint8 [S, S, 3]: `decode_and_resize`, rounded, for what takes a picture already resized."""
+    import tensorflow as tf
+
+    return tf.cast(tf.round(decode_and_resize(image_bytes, image_size)), tf.uint8)
+
+
 def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     """Float32 [N, S, S, 3] in 0..255 of encoded images [N], for graphs; N may be 0."""
     import tensorflow as tf

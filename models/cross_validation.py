@@ -1,0 +1,197 @@
+"""k-fold cross-validation of the head on the feature bank: what a small set's gate reads.
+
+A validation split of forty pictures moves by 2.5 points with each of them. Here every picture of
+train and validation is judged once, by a head that never saw it, at a second or so a fold, since
+the features are there already.
+
+The pictures that pick a fold's weights (its own small validation) are taken from the rest, never
+from those that are scored: picking on what is scored flatters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.bank import BankRows
+from models.errors import DataRefused
+from models.fitting import fit_head
+from models.settings import ModelSettings
+
+#: One part in so many of what is not scored picks the weights.
+_PICKING_PARTS: Final = 8
+#: Of the logits' forward pass; only memory depends on it.
+_ROWS_AT_ONCE: Final = 1024
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold: how many of its pictures the head that never saw them got right."""
+
+    images: int
+    correct: int
+    trained_on: int  # pictures, without those that picked the weights
+    epochs: int
+    best_epoch: int
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.correct / self.images
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """All folds, and what they say together."""
+
+    folds: tuple[Fold, ...]
+    groups: int  # sets of pictures that were kept on one side
+
+    def summary(self) -> dict[str, Any]:
+        """Mean, spread and every fold, JSON-ready; `std` is of the folds' accuracies."""
+        shares = [fold.accuracy for fold in self.folds]
+        return {
+            "folds": len(shares),
+            "mean": statistics.fmean(shares),
+            "std": statistics.stdev(shares),
+            "min": min(shares),
+            "max": max(shares),
+            "images": sum(fold.images for fold in self.folds),
+            "correct": sum(fold.correct for fold in self.folds),
+            "groups": self.groups,
+            "seconds": round(sum(fold.seconds for fold in self.folds), 3),
+            "per_fold": [
+                {**dataclasses.asdict(fold), "accuracy": share}
+                for fold, share in zip(self.folds, shares, strict=True)
+            ],
+        }
+
+
+def cross_validate(
+    rows: BankRows,
+    folds: int,
+    classes: int,
+    settings: ModelSettings,
+    groups: Mapping[bytes, str] | None = None,
+) -> CrossValidation:
+    """Train and score `folds` heads.
+
+    Args:
+        rows: Of train and validation, all views; scored are the clean ones alone.
+        folds: How many, 2 or more.
+        classes: Number of classes.
+        settings: Of head and training, the Trainer's own.
+        groups: What must not straddle folds, by image hash; an image that is not in it stands by
+            itself. All views of an image, and images of one hash, are on one side in any case.
+
+    Raises:
+        DataRefused: Fewer sets of pictures than folds, or too few to pick weights on.
+    """
+    known = groups or {}
+    sets = np.array([known.get(bytes(digest)) or digest.decode() for digest in rows.hashes])
+    clean = rows.views == 0
+    names = np.unique(sets[clean])
+    if len(names) < folds + 1:
+        raise DataRefused(
+            f"evaluate.cross_validate = {folds}: expected more than {folds} pictures, or groups of "
+            f"them, to divide. Received: {len(names)}. Lower it, or add photographs"
+        )
+    fold_of = assign(rows.labels[clean], sets[clean], folds)
+    fold = np.array([fold_of[name] for name in sets])
+    found = [
+        _fold(select(rows, fold != number), sets[fold != number], held, classes, settings)
+        for number in range(folds)
+        if len(held := select(rows, (fold == number) & clean))
+    ]
+    return CrossValidation(tuple(found), len(names))
+
+
+def _fold(
+    rest: BankRows, sets: npt.NDArray[Any], held: BankRows, classes: int, settings: ModelSettings
+) -> Fold:
+    """Train on most of `rest`, pick the weights on the others, score `held`."""
+    count = len(np.unique(sets))
+    if count < 2:
+        raise DataRefused(
+            "evaluate.cross_validate: one group holds so many of the pictures that a fold has "
+            "nothing else to train on. Raise the number of folds, or divide the group"
+        )
+    clean = rest.views == 0
+    parts = assign(rest.labels[clean], sets[clean], min(_PICKING_PARTS, count))
+    picking = np.array([parts[name] == 0 for name in sets])
+    train = select(rest, ~picking)
+    fit = fit_head(train, select(rest, picking & clean), classes, settings)
+    right = predicted(fit.head, held) == held.labels
+    return Fold(
+        images=len(held),
+        correct=int(right.sum()),
+        trained_on=int((train.views == 0).sum()),
+        epochs=len(fit.epochs),
+        best_epoch=fit.best_epoch,
+        seconds=round(fit.seconds, 3),
+    )
+
+
+def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:
+    """Fold of every set of pictures, 0 to folds - 1; classes are spread as evenly as sets allow.
+
+    The largest sets go first, each to the fold that has least of its classes; equal ones in the
+    order of a hash of their name, so that the outcome depends on nothing but the pictures.
+
+    Args:
+        labels: Of the clean views, [n].
+        sets: Name of the set that each belongs to, [n].
+        folds: How many.
+    """
+    names, place = np.unique(sets, return_inverse=True)
+    classes, label = np.unique(labels, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)))
+    np.add.at(counts, (place, label), 1)
+    sizes, of_class = counts.sum(axis=1), counts.sum(axis=0)
+    salted = [hashlib.sha256(f"fold:{name}".encode()).digest() for name in names]
+    given = np.zeros((folds, len(classes)))
+    fold_of: dict[str, int] = {}
+    for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
+        crowding = given @ (counts[i] / of_class)
+        best = int(np.lexsort((given.sum(axis=1), crowding.round(9)))[0])
+        given[best] += counts[i]
+        fold_of[str(names[i])] = best
+    return fold_of
+
+
+def predicted(head: Any, rows: BankRows) -> Integers:
+    """Label index [n] that the head gives each row."""
+    logits = [
+        head(rows.features[start : start + _ROWS_AT_ONCE].astype(np.float32), training=False)
+        for start in range(0, len(rows), _ROWS_AT_ONCE)
+    ]
+    return np.concatenate([np.argmax(np.asarray(part), axis=1) for part in logits])
+
+
+def select(rows: BankRows, keep: npt.NDArray[np.bool_]) -> BankRows:
+    """The rows where `keep` [n] is true."""
+    return _rebuilt(rows, [getattr(rows, field.name)[keep] for field in dataclasses.fields(rows)])
+
+
+def join(parts: Sequence[BankRows]) -> BankRows:
+    """The rows of several splits, one after the other."""
+    columns = [
+        np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(parts[0])
+    ]
+    return _rebuilt(parts[0], columns)
+
+
+def _rebuilt(like: BankRows, columns: Sequence[npt.NDArray[Any]]) -> BankRows:
+    names = [field.name for field in dataclasses.fields(like)]
+    return dataclasses.replace(like, **dict(zip(names, columns, strict=True)))
