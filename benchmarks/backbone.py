@@ -10,6 +10,7 @@ same library; operations of the network count as two for each multiply-add of a 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections.abc import Callable
@@ -71,9 +72,9 @@ def share(
 def operations_an_image(size: int) -> float:
     """Floating-point operations of one forward pass."""
     total = 0.0
-    for part in efficientnet_lite0.convolutions(efficientnet_lite0.read_weights()):
-        size = -(-size // part.stride)
-        total += 2 * part.kernel.size * size * size
+    for unit in efficientnet_lite0.units():
+        size = -(-size // unit.stride)
+        total += 2 * math.prod(unit.kernel_shape) * size * size
     return total
 
 

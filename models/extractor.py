@@ -76,8 +76,7 @@ class FeatureExtractor:
         """
         parts = {
             "version": _VERSION,
-            "backbone": self.backbone.name,
-            "weights": self.backbone.weights_sha256(),
+            "backbone": self.backbone.key(),
             "preprocess": preprocess.PREPROCESS_VERSION,
             "image_size": self.image_size,
             "precision": self.precision,

@@ -2,63 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import difflib
 from typing import TYPE_CHECKING, Final
 
-from models.backbones import efficientnet_lite0
+from models.backbones import table
+from models.backbones.backbone import Backbone
 from models.errors import ConfigError
 
 if TYPE_CHECKING:
-    from keras import KerasTensor
+    import keras
 
+__all__ = ["Backbone", "cut_points", "find_cut", "get", "names"]
 
-@dataclass(frozen=True)
-class Backbone:
-    """A network with trained weights that turns pixels into a feature map.
-
-    `build` takes a KerasTensor [N, H, W, 3] of float pixels 0..255, normalises it itself and
-    returns the feature map [N, h, w, feature_dim], every layer frozen. `image_size` (pixels) is
-    the size the weights were trained at; others work. Neither the table nor `weights_sha256`
-    imports TensorFlow.
-    """
-
-    name: str
-    image_size: int
-    feature_dim: int
-    weights_sha256: Callable[[], str]
-    build: Callable[[KerasTensor], KerasTensor]
-
-
-_BACKBONES: Final = {
-    backbone.name: backbone
-    for backbone in (
-        Backbone(
-            efficientnet_lite0.NAME,
-            efficientnet_lite0.IMAGE_SIZE,
-            efficientnet_lite0.FEATURE_DIM,
-            efficientnet_lite0.weights_sha256,
-            efficientnet_lite0.build,
-        ),
-    )
-}
+_FILES: Final = (".h5", ".keras")
 
 
 def names() -> tuple[str, ...]:
     """Names that `get` knows."""
-    return tuple(_BACKBONES)
+    return table.names()
 
 
-def get(name: str) -> Backbone:
-    """The backbone of that name.
+def get(
+    name: str,
+    weights: str = "imagenet",
+    weights_sha256: str = "",
+    cut: str = "",
+    width: float = 1.0,
+    seed: int = 0,
+) -> Backbone:
+    """The backbone of that name; for the arguments see `Backbone`.
 
     Raises:
-        ConfigError: There is none.
+      ConfigError: no such architecture, or it does not go with these values.
     """
-    try:
-        return _BACKBONES[name]
-    except KeyError:
-        known = ", ".join(_BACKBONES)
+    architecture = table.architecture(name)
+    if weights not in ("imagenet", "none") and not weights.endswith(_FILES):
+        nearest = difflib.get_close_matches(weights, ("imagenet", "none"), 1)
         raise ConfigError(
-            f"unknown backbone. Expected one of: {known}. Received: {name!r}"
-        ) from None
+            'weights: expected "imagenet", "none" or the path of a file (.weights.h5, .h5, '
+            f".keras). Received: {weights!r}" + (f"; nearest: {nearest[0]}" if nearest else "")
+        )
+    if weights == "imagenet" and not architecture.imagenet:
+        raise ConfigError(
+            f'weights: {name} has no ImageNet weights. Expected: weights = "none", to train it '
+            "from scratch, or the path of a file. Received: 'imagenet'"
+        )
+    if weights_sha256 and (weights in ("imagenet", "none") or not _is_sha256(weights_sha256)):
+        raise ConfigError(
+            "weights_sha256: expected 64 hexadecimal digits, beside weights that are a file. "
+            f"Received: {weights_sha256!r} beside {weights!r}"
+        )
+    if width <= 0 or (width != 1.0 and not architecture.widths):
+        raise ConfigError(
+            f"width: expected {'a number over 0' if architecture.widths else '1.0'} for {name}. "
+            f"Received: {width!r}"
+        )
+    return Backbone(name, weights, weights_sha256, cut, float(width), seed)
+
+
+def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
+    """Layers, from input to output, whose output alone separates the two; see `cuts`."""
+    from models.backbones import cuts
+
+    return cuts.cut_points(network)
+
+
+def find_cut(network: keras.Model | keras.KerasTensor, name: str) -> str:
+    """Name of the layer meant by a name or a block ("block11"); see `cuts`."""
+    from models.backbones import cuts
+
+    return cuts.find(network, name)
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text.lower())

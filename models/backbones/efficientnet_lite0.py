@@ -11,10 +11,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,10 @@ from models.backbones import torch_legacy
 from models.errors import ResourceError
 
 if TYPE_CHECKING:
+    import keras
     from keras import KerasTensor
+
+    from models.backbones.backbone import Backbone
 
 NAME: Final = "efficientnet_lite0"
 IMAGE_SIZE: Final = 224  # pixels, the size the weights were trained at
@@ -50,21 +53,48 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """One convolution with its BatchNorm folded in.
+class Unit:
+    """One convolution of the network and the BatchNorm after it.
 
-    `kernel` is [h, w, in, out], or [h, w, channels, 1] where `depthwise`; `block` is the block it
-    belongs to (None for stem and head) and `joins` says that the block's input is added to it.
+    `stored` names the two in the weights file. `block` is the block it belongs to (None for stem
+    and head) and `joins` says that the block's input is added to the unit's output.
     """
 
     name: str
-    kernel: Array
-    bias: Array
-    stride: int
-    activation: Literal["relu6"] | None
+    stored: tuple[str, str]
+    size: int
+    channels: int
+    filters: int
+    stride: int = 1
+    active: bool = True  # ReLU6 after it
     depthwise: bool = False
     block: int | None = None
     joins: bool = False
+
+    @property
+    def kernel_shape(self) -> tuple[int, int, int, int]:
+        """As Keras has it: [h, w, in, out], or [h, w, channels, 1] where depthwise."""
+        return (self.size, self.size, self.channels, 1 if self.depthwise else self.filters)
+
+
+def units() -> Iterator[Unit]:
+    """The whole network as one sequence of convolutions, stem to head."""
+    yield Unit("stem", ("_conv_stem", "_bn0"), 3, 3, 32, 2)
+    channels, block = 32, 0
+    for repeats, size, stride, expand, out in STAGES:
+        for repeat in range(repeats):
+            at, name, wide = f"_blocks.{block}", f"block{block}", channels * expand
+            step = stride if repeat == 0 else 1
+            if expand > 1:
+                stored = (f"{at}._expand_conv", f"{at}._bn0")
+                yield Unit(f"{name}_expand", stored, 1, channels, wide, block=block)
+            stored = (f"{at}._depthwise_conv", f"{at}._bn1")
+            yield Unit(f"{name}_depthwise", stored, size, wide, wide, step, True, True, block)
+            stored = (f"{at}._project_conv", f"{at}._bn2")
+            joins = step == 1 and channels == out
+            yield Unit(f"{name}_project", stored, 1, wide, out, 1, False, False, block, joins)
+            channels, block = out, block + 1
+    yield Unit("head", ("_conv_head", "_bn1"), 1, channels, FEATURE_DIM)
 
 
 def weights_path() -> Path:
@@ -106,76 +136,65 @@ def imagenet_classifier() -> tuple[Array, Array]:
     return np.ascontiguousarray(weights["_fc.weight"].T), weights["_fc.bias"]
 
 
-def convolutions(weights: Mapping[str, npt.NDArray[Any]]) -> Iterator[Convolution]:
-    """The whole network as one sequence of folded convolutions, stem to head."""
-    yield Convolution("stem", *_folded(weights, "_conv_stem", "_bn0"), 2, "relu6")
-    channels, index = 32, 0
-    for repeats, _kernel, stride, expand, out in STAGES:
-        for repeat in range(repeats):
-            step = stride if repeat == 0 else 1
-            at, name = f"_blocks.{index}", f"block{index}"
-            if expand > 1:
-                expansion = _folded(weights, f"{at}._expand_conv", f"{at}._bn0")
-                yield Convolution(f"{name}_expand", *expansion, 1, "relu6", block=index)
-            depthwise = _folded(weights, f"{at}._depthwise_conv", f"{at}._bn1", depthwise=True)
-            yield Convolution(f"{name}_depthwise", *depthwise, step, "relu6", True, index)
-            projection = _folded(weights, f"{at}._project_conv", f"{at}._bn2")
-            joins = step == 1 and channels == out
-            yield Convolution(f"{name}_project", *projection, 1, None, block=index, joins=joins)
-            channels, index = out, index + 1
-    yield Convolution("head", *_folded(weights, "_conv_head", "_bn1"), 1, "relu6")
+def source(choice: Backbone, side: tuple[int, int]) -> keras.Model:
+    """Pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, 1280].
 
-
-def build(pixels: KerasTensor) -> KerasTensor:
-    """Feature map [N, h, w, 1280] of `pixels` [N, H, W, 3], float 0..255; all layers frozen.
-
-    Normalisation is float32 whatever the dtype policy: fractional pixels need the digits.
+    ImageNet weights come folded; other weights have BatchNorm.
     """
+    import keras
     from keras import layers
 
+    place: Callable[[Unit, KerasTensor], KerasTensor] = _place_with_norm
+    if choice.weights == "imagenet":
+        place = functools.partial(_place_folded, read_weights())
+    pixels = keras.Input((*side, 3), dtype="float32")
     rescale = layers.Rescaling(1 / _SCALE, -_MEAN / _SCALE, dtype="float32", name="normalise")
     x = entry = rescale(pixels)
     block = None
-    for part in convolutions(read_weights()):
-        if part.block != block:
-            entry, block = x, part.block
-        x = _layer(part, x)
-        if part.joins:
-            x = layers.Add(name=f"block{part.block}_join")([x, entry])
-    return x
+    for unit in units():
+        if unit.block != block:
+            entry, block = x, unit.block
+        x = place(unit, x)
+        if unit.joins:
+            x = layers.Add(name=f"block{unit.block}_join")([x, entry])
+    return keras.Model(pixels, x, name=NAME)
 
 
-def _layer(part: Convolution, x: KerasTensor) -> KerasTensor:
-    from keras import layers
-
-    shared: dict[str, Any] = {
-        "strides": part.stride,
-        "padding": "same",
-        "activation": part.activation,
-        "trainable": False,
-        "name": part.name,
-    }
-    size = part.kernel.shape[:2]
-    if part.depthwise:
-        layer = layers.DepthwiseConv2D(size, depthwise_initializer="zeros", **shared)
-    else:
-        out = part.kernel.shape[-1]
-        layer = layers.Conv2D(out, size, kernel_initializer="zeros", **shared)
+def _place_folded(
+    weights: Mapping[str, npt.NDArray[Any]], unit: Unit, x: KerasTensor
+) -> KerasTensor:
+    layer = _convolution(unit, activation="relu6" if unit.active else None)
     y = layer(x)
-    layer.set_weights([part.kernel, part.bias])
+    layer.set_weights(folded(weights, unit))
     return y
 
 
-def _folded(
-    weights: Mapping[str, npt.NDArray[Any]], conv: str, norm: str, depthwise: bool = False
-) -> tuple[Array, Array]:
-    """Kernel in TensorFlow's order and bias with the BatchNorm folded in (float64 inside)."""
+def _place_with_norm(unit: Unit, x: KerasTensor) -> KerasTensor:
+    from keras import layers
+
+    x = _convolution(unit, use_bias=False)(x)
+    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{unit.name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{unit.name}_relu")(x) if unit.active else x
+
+
+def _convolution(unit: Unit, **settings: Any) -> Any:
+    from keras import layers
+
+    shared = {"strides": unit.stride, "padding": "same", "name": unit.name, **settings}
+    if unit.depthwise:
+        return layers.DepthwiseConv2D(unit.size, **shared)
+    return layers.Conv2D(unit.filters, unit.size, **shared)
+
+
+def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, Array]:
+    """Kernel in Keras' order and bias, the BatchNorm folded in (float64 inside)."""
+    conv, norm = unit.stored
     gamma, beta, mean, variance = (
         weights[f"{norm}.{name}"].astype(np.float64)
         for name in ("weight", "bias", "running_mean", "running_var")
     )
     scale = gamma / np.sqrt(variance + _EPSILON)
     kernel = weights[f"{conv}.weight"].astype(np.float64) * scale[:, None, None, None]
-    order = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)  # torch has [out, in, h, w]
+    order = (2, 3, 0, 1) if unit.depthwise else (2, 3, 1, 0)  # torch has [out, in, h, w]
     bias = beta - mean * scale
     return np.ascontiguousarray(kernel.transpose(order), np.float32), bias.astype(np.float32)

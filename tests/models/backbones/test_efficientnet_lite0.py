@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models import backbones
 from models.backbones import efficientnet_lite0 as lite0
 from models.errors import ResourceError
 
@@ -24,7 +25,7 @@ def network():
     import keras
 
     pixels = keras.Input((224, 224, 3))
-    return keras.Model(pixels, lite0.build(pixels))
+    return keras.Model(pixels, backbones.get(lite0.NAME).build(pixels))
 
 
 def _photograph(name: str) -> np.ndarray:
@@ -94,7 +95,7 @@ def test_other_sizes_work() -> None:
     import keras
 
     pixels = keras.Input((96, 96, 3))
-    assert lite0.build(pixels).shape == (None, 3, 3, lite0.FEATURE_DIM)
+    assert backbones.get(lite0.NAME).build(pixels).shape == (None, 3, 3, lite0.FEATURE_DIM)
 
 
 def test_another_weights_file_is_refused(tmp_path, monkeypatch) -> None:

@@ -1,0 +1,167 @@
+"""A backbone as it is used: an architecture with chosen weights and a place where it is cut."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from models.backbones import efficientnet_lite0, table
+from models.errors import ResourceError
+
+if TYPE_CHECKING:
+    from keras import KerasTensor
+
+#: Raise it when the same choice and pixels give another feature map.
+_VERSION: Final = "1"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network, or the lower part of one, that turns pixels into a feature map.
+
+    Made by `backbones.get`, which checks the values. Nothing here imports TensorFlow until
+    `build`.
+
+    Attributes:
+      name: name of the architecture, as `backbones.names` lists them.
+      weights: "imagenet", "none" (random ones) or the path of a local file of weights.
+      weights_sha256: SHA-256 (hex) that a local file must have; "" is not to check.
+      cut: layer or block whose output is the feature map; "" is the architecture's end.
+      width: multiplier of the number of filters, where the architecture has one.
+      seed: of random weights.
+    """
+
+    name: str
+    weights: str = "imagenet"
+    weights_sha256: str = ""
+    cut: str = ""
+    width: float = 1.0
+    seed: int = 0
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels that the architecture is meant for; others work."""
+        return table.architecture(self.name).image_size
+
+    @property
+    def trained(self) -> bool:
+        """Whether it starts with trained weights."""
+        return self.weights != "none"
+
+    @property
+    def local_file(self) -> Path | None:
+        """The file of weights, where a path was given."""
+        return None if self.weights in ("imagenet", "none") else Path(self.weights)
+
+    def key(self) -> str:
+        """Content address (hex) of everything that decides the feature map of given pixels.
+
+        Raises:
+          ResourceError: the weights are missing or not the expected ones.
+        """
+        parts = {
+            "version": _VERSION,
+            "architecture": self.name,
+            "weights": self._weights_key(),
+            "cut": self.cut,
+            "width": self.width,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _weights_key(self) -> list[str]:
+        keras = f"keras {importlib.metadata.version('keras')}"  # it decides layers, initial values
+        file = self.local_file
+        if file is not None:
+            return [file_sha256(file, self.weights_sha256), keras]
+        if self.weights == "none":
+            return ["none", str(self.seed), keras]
+        if self.name == efficientnet_lite0.NAME:
+            return [efficientnet_lite0.weights_sha256()]
+        return ["imagenet", keras]
+
+    def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
+        """Feature map [N, h, w, C] of `pixels`.
+
+        Trained or frozen layers have no BatchNorm: it is folded into the convolutions, exactly.
+        Only random weights that are to be trained keep it.
+
+        Args:
+          pixels: [N, H, W, 3], float 0..255; normalisation is part of the network, in float32
+            whatever the dtype policy.
+          trainable: what every layer's `trainable` becomes.
+
+        Raises:
+          ConfigError: no such layer to cut at, or images too small for the architecture.
+          ResourceError: the weights are missing, damaged or of another architecture.
+        """
+        import keras
+
+        from models.backbones import cuts
+        from models.backbones.rebuild import rebuild
+
+        side = (pixels.shape[1], pixels.shape[2])
+        with seeded(self.seed):
+            source = table.architecture(self.name).source(self, side)
+        if self.local_file is not None:
+            raise ResourceError("model.weights: files of weights cannot be read yet")
+        if self.cut:
+            source = keras.Model(source.input, cuts.feature_map(source, self.cut))
+        return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
+
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the feature map; builds the network."""
+        import keras
+
+        size = self.image_size
+        return int(self.build(keras.Input((size, size, 3))).shape[-1])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Keras layers made inside get their initial weights from `seed` alone.
+
+    An initializer without a seed draws one from Python's generator, which is put back after.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+def file_sha256(path: Path, expected: str = "") -> str:
+    """SHA-256 (hex) of a file; read again only when its time or size changed.
+
+    Raises:
+      ResourceError: it cannot be read, or another one was expected.
+    """
+    try:
+        state = path.stat()
+        found = _hash(path, state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        raise ResourceError(
+            f"model.weights: cannot read {path}: {error.strerror or error}. Expected: a file of "
+            "weights (.weights.h5, .h5 or .keras)"
+        ) from error
+    if expected and found != expected.lower():
+        raise ResourceError(
+            f"model.weights: {path} is not the expected file. Expected SHA-256 {expected}. "
+            f"Received: {found}. Get the file again, or correct model.weights_sha256"
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

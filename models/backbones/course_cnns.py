@@ -1,0 +1,68 @@
+"""The course's own networks: 3×3 convolutions with ReLU, each followed by 2×2 max-pooling.
+
+Named by their filters: ``conv_16_32_64`` and so on; ``_grey`` makes one channel of the three first.
+Trained from scratch, as in "Convolutional Neural Networks in TensorFlow", weeks 1 to 4.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from models.errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras
+
+#: Side in pixels that the course uses each with.
+IMAGE_SIZES: Final = {
+    "conv_16_32_64": 150,
+    "conv_32_64_128_128": 150,
+    "conv_16_32_64_64_64": 300,
+    "conv_64_64_128_128": 150,
+    "conv_64_64_grey": 28,
+}
+DEFAULT_SIZE: Final = 150  # of others of their kind
+_NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
+
+
+def is_name(name: str) -> bool:
+    """Whether this is such a network, the course's or another of its kind."""
+    return _NAME.fullmatch(name) is not None
+
+
+def source(name: str, side: tuple[int, int]) -> keras.Model:
+    """Pixels [N, H, W, 3], 0..255, to the last pooling's output, with random weights.
+
+    Raises:
+      ConfigError: nothing would be left of images of that size.
+    """
+    import keras
+    from keras import layers
+
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ConfigError(f"expected a name like conv_16_32_64. Received: {name!r}")
+    filters = [int(number) for number in match[1].split("_")[1:]]
+    least = smallest_side(len(filters))
+    if min(side) < least:
+        raise ConfigError(
+            f"image_size: {name} needs {least} pixels or more, so that something is left after "
+            f"{len(filters)} convolutions and poolings. Received: {min(side)}"
+        )
+    pixels = keras.Input((*side, 3), dtype="float32")
+    x = layers.Rescaling(1 / 255, dtype="float32", name="normalise")(pixels)
+    if match[2]:
+        x = keras.ops.image.rgb_to_grayscale(x)
+    for number, count in enumerate(filters, 1):
+        x = layers.Conv2D(count, 3, activation="relu", name=f"conv{number}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{number}")(x)
+    return keras.Model(pixels, x, name=name)
+
+
+def smallest_side(stages: int) -> int:
+    """Pixels that leave one after that many convolutions and poolings."""
+    side = 1
+    for _ in range(stages):
+        side = 2 * side + 2
+    return side

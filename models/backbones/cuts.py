@@ -1,0 +1,146 @@
+"""Where a network can be cut: names of layers, block shorthands, and what separates two halves.
+
+A feature map may end at any layer with one [N, h, w, C] output. Training from stored activations
+asks for more: everything above must depend on that one tensor, so no skip connection may pass it.
+`cut_points` lists the layers of which that is true.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras
+
+#: MobileNet's first block has no number in its layers' names.
+_FIRST_BLOCK = ("expanded_conv_project", "expanded_conv_add")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a network: its outputs, and the positions of the steps it reads."""
+
+    operation: Any
+    outputs: tuple[keras.KerasTensor, ...]
+    reads: tuple[int, ...]
+
+
+def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
+    """All operations that `ends` depend on, each after what it reads."""
+    found: list[Step] = []
+    place: dict[tuple[int, int], int] = {}
+    waiting = [_origin(end) for end in reversed(ends)]
+    while waiting:
+        operation, number = waiting[-1]
+        node = operation._inbound_nodes[number]
+        parents = [_origin(tensor) for tensor in node.input_tensors]
+        missing = [parent for parent in parents if (id(parent[0]), parent[1]) not in place]
+        if missing:
+            waiting.extend(reversed(missing))
+            continue
+        waiting.pop()
+        if (id(operation), number) not in place:
+            reads = tuple(place[id(parent[0]), parent[1]] for parent in parents)
+            place[id(operation), number] = len(found)
+            found.append(Step(operation, tuple(node.outputs), reads))
+    return found
+
+
+def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
+    """Names of the layers, from input to output, whose output alone separates the two.
+
+    What lies above such a layer is a function of its activations, whatever skip connections there
+    are elsewhere, so it can be trained from them.
+
+    Args:
+      network: a functional model, or a tensor of one (a feature map).
+    """
+    ends = _ends(network)
+    order = steps(ends)
+    passed = [0] * (len(order) + 1)  # edges over a step, as differences
+    last = len(order)
+    outputs = {id(end) for end in ends}
+    for position, step in enumerate(order):
+        targets = [(read, position) for read in step.reads]
+        if any(id(tensor) in outputs for tensor in step.outputs):
+            targets.append((position, last))
+        for start, stop in targets:
+            if stop - start > 1:
+                passed[start + 1] += 1
+                passed[stop] -= 1
+    points, over = [], 0
+    for position, step in enumerate(order):
+        over += passed[position]
+        if not over and len(step.outputs) == 1 and _is_layer(step.operation):
+            points.append(step.operation.name)
+    return points
+
+
+def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
+    """Name of the layer meant by `name`: itself, or the last layer of a block ("block11").
+
+    Raises:
+      ConfigError: no layer is called so, or its output is not one feature map.
+    """
+    maps = {step.operation.name: step.outputs for step in _layers(network)}
+    points = [point for point in cut_points(network) if _is_map(maps[point])]
+    if name in maps:
+        if _is_map(maps[name]):
+            return name
+        shape = maps[name][0].shape
+        raise ConfigError(
+            f"cut: expected a layer that gives a feature map [N, h, w, C]. Received: {name!r}, "
+            f"which gives {shape}. Layers to cut at: {', '.join(points)}"
+        )
+    block = re.fullmatch(r"block_?(\w+)", name)
+    if block:
+        number = block[1]
+        starts = (f"block{number}_", f"block_{number}_") + _FIRST_BLOCK * (number == "0")
+        inside = [point for point in points if point.startswith(starts)]
+        if inside:
+            return inside[-1]
+    nearest = difflib.get_close_matches(name, maps, 1)
+    raise ConfigError(
+        "cut: expected the name of a layer. "
+        f"Received: {name!r}{f'; nearest: {nearest[0]}' if nearest else ''}. "
+        f"Layers to cut at: {', '.join(points)}"
+    )
+
+
+def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Output of the layer that `find` finds."""
+    wanted = find(network, name)
+    return next(step.outputs[0] for step in _layers(network) if step.operation.name == wanted)
+
+
+def _origin(tensor: keras.KerasTensor) -> tuple[Any, int]:
+    history = tensor._keras_history
+    return history.operation, history.node_index
+
+
+def _ends(network: keras.Model | keras.KerasTensor) -> list[keras.KerasTensor]:
+    import keras
+
+    return list(network.outputs) if isinstance(network, keras.Model) else [network]
+
+
+def _layers(network: keras.Model | keras.KerasTensor) -> Iterator[Step]:
+    return (step for step in steps(_ends(network)) if _is_layer(step.operation))
+
+
+def _is_layer(operation: Any) -> bool:
+    """Operations that are no layers have names that change from build to build."""
+    import keras
+
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return is_layer and not isinstance(operation, keras.layers.InputLayer)
+
+
+def _is_map(outputs: tuple[keras.KerasTensor, ...]) -> bool:
+    return len(outputs) == 1 and len(outputs[0].shape) == 4

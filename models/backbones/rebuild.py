@@ -1,0 +1,199 @@
+"""A network again on other pixels: weights copied, BatchNorm folded away, names made stable.
+
+Folding is exact to float32 rounding: a BatchNorm in inference mode is a scale and an offset for
+each channel, so they go into the kernel and bias of the convolution before it. One that follows
+no convolution becomes a constant scale and offset. Either way no statistics are left that could
+drift while layers train, and the forward pass is shorter.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.backbones import cuts
+
+if TYPE_CHECKING:
+    import keras
+
+Array = npt.NDArray[np.float32]
+
+_NORMALISES: Final = ("Rescaling", "Normalization")  # float32: fractional pixels need the digits
+
+
+def rebuild(
+    source: keras.Model, pixels: keras.KerasTensor, trainable: bool, fold: bool
+) -> keras.KerasTensor:
+    """The output of a copy of `source` on `pixels`.
+
+    Args:
+      source: functional model of one input and one output.
+      pixels: like the input of `source`.
+      trainable: what every layer's `trainable` becomes.
+      fold: take BatchNorm away; else it is copied, statistics and all.
+    """
+    import keras
+
+    rebuilding = _Rebuilding(source, trainable, fold)
+    copy = keras.models.clone_model(
+        source,
+        input_tensors=_like(source.input, pixels),
+        clone_function=rebuilding.layer,
+        call_function=rebuilding.call,
+    )
+    return copy.outputs[0]
+
+
+def _like(structure: Any, pixels: keras.KerasTensor) -> Any:
+    return [pixels] if isinstance(structure, list) else pixels
+
+
+class _Rebuilding:
+    """Makes each layer of a copy, then gives it its weights once it is built."""
+
+    def __init__(self, source: keras.Model, trainable: bool, fold: bool) -> None:
+        self._trainable = trainable
+        self._names = stable_names(source)
+        self._folds = _foldable(source) if fold else {}
+        self._folded = {id(norm) for norm in self._folds.values()}
+        self._fold = fold
+        self._values: dict[int, list[Array]] = {}
+        self._skipped: set[int] = set()
+
+    def layer(self, layer: Any) -> Any:
+        """The layer that takes this one's place."""
+        import keras
+
+        if not isinstance(layer, keras.layers.Layer):
+            return layer
+        if self._fold and isinstance(layer, keras.layers.BatchNormalization):
+            if id(layer) not in self._folded:
+                return self._affine(layer)
+            self._skipped.add(id(layer))
+            return layer
+        config = {**layer.get_config(), "name": self._names[id(layer)]}
+        values = layer.get_weights()
+        norm = self._folds.get(id(layer))
+        if norm is not None:
+            config["use_bias"] = True
+            values = _folded(layer, norm)
+        if type(layer).__name__ in _NORMALISES:
+            config["dtype"] = "float32"
+        copy = type(layer).from_config(config)
+        copy.trainable = self._trainable
+        self._values[id(copy)] = values
+        return copy
+
+    def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Output of the layer, or of nothing where its work was folded away."""
+        if id(layer) in self._skipped:
+            return args[0]
+        output = layer(*args, **kwargs)
+        values = self._values.pop(id(layer), None)
+        if values:
+            layer.set_weights(values)
+            if hasattr(layer, "finalize_state"):  # Normalization computes with what it loaded
+                layer.finalize_state()
+        return output
+
+    def _affine(self, norm: Any) -> Any:
+        import keras
+
+        scale, offset = scale_and_offset(norm)
+        return keras.layers.Rescaling(
+            scale.astype(np.float32).tolist(),
+            offset.astype(np.float32).tolist(),
+            dtype="float32",
+            name=self._names[id(norm)],
+        )
+
+
+def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What a BatchNorm in inference mode multiplies with and adds, by channel."""
+    mean, variance = (
+        np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance)
+    )
+    scale = 1 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale = scale * np.asarray(norm.gamma, np.float64)
+    offset = -mean * scale
+    if norm.center:
+        offset = offset + np.asarray(norm.beta, np.float64)
+    return scale, offset
+
+
+def stable_names(model: keras.Model) -> dict[int, str]:
+    """Name of each layer, by id; numbers that Keras gave are counted from 0 within the model.
+
+    Keras counts layers without a name of their own through the whole process: "conv2d_17" here is
+    "conv2d_111" in the next model. Here it is always the one of a fresh process.
+    """
+    names: dict[int, str] = {}
+    counted: dict[str, list[tuple[int, Any]]] = {}
+    for layer in model.layers:
+        found = re.fullmatch(rf"({_snake(type(layer).__name__)})(?:_(\d+))?", layer.name)
+        if found:
+            counted.setdefault(found[1], []).append((int(found[2] or 0), layer))
+        else:
+            names[id(layer)] = layer.name
+    for kind, layers in counted.items():
+        for number, (_, layer) in enumerate(sorted(layers, key=lambda one: one[0])):
+            names[id(layer)] = f"{kind}_{number}" if number else kind
+    return names
+
+
+def _snake(name: str) -> str:
+    """As Keras spells a class in the names that it gives: Conv2D is conv2d, ReLU is re_lu."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _foldable(model: keras.Model) -> dict[int, Any]:
+    """BatchNorms that follow a linear convolution and nothing else does, by its layer's id."""
+    import keras
+
+    kinds = (
+        keras.layers.Conv2D,
+        keras.layers.DepthwiseConv2D,
+        keras.layers.SeparableConv2D,
+        keras.layers.Dense,
+    )
+    order = cuts.steps(model.outputs)
+    readers: dict[int, list[Any]] = {}
+    uses: dict[int, int] = {}
+    for step in order:
+        uses[id(step.operation)] = uses.get(id(step.operation), 0) + 1
+        for read in step.reads:
+            readers.setdefault(read, []).append(step.operation)
+    ends = {id(tensor) for tensor in model.outputs}
+    found = {}
+    for position, step in enumerate(order):
+        layer, after = step.operation, readers.get(position, [])
+        if (
+            isinstance(layer, kinds)
+            and layer.activation is keras.activations.linear
+            and len(after) == 1
+            and isinstance(after[0], keras.layers.BatchNormalization)
+            and after[0].axis in (-1, 3)
+            and uses[id(layer)] == uses[id(after[0])] == 1
+            and not any(id(tensor) in ends for tensor in step.outputs)
+        ):
+            found[id(layer)] = after[0]
+    return found
+
+
+def _folded(layer: Any, norm: Any) -> list[Array]:
+    """Weights of the layer, bias included, that do the BatchNorm's work too (float64 inside)."""
+    import keras
+
+    scale, offset = scale_and_offset(norm)
+    values = [np.asarray(value, np.float64) for value in layer.get_weights()]
+    bias = values.pop() if layer.use_bias else 0.0
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        values[-1] = values[-1] * scale.reshape(values[-1].shape[2:])
+    else:
+        values[-1] = values[-1] * scale  # output channels come last
+    return [value.astype(np.float32) for value in (*values, bias * scale + offset)]
