@@ -97,6 +97,15 @@ def _row_of_array(array: np.ndarray) -> DType:
     return row
 
 
+def number_of(value: Any) -> int:
+    """DataType of an array or of a message with TensorProto's fields.
+
+    Raises:
+        TensorError: an array of a dtype that TensorFlow does not have.
+    """
+    return _row_of_array(value).number if isinstance(value, np.ndarray) else int(value.dtype)
+
+
 def as_array(value: Any) -> np.ndarray:
     """``value`` as an array with the dtype that ``tf.make_tensor_proto`` would choose.
 

@@ -1,11 +1,14 @@
-"""Embedded model server that speaks TensorFlow Serving's gRPC protocol.
+"""Embedded model server that speaks TensorFlow Serving's protocol.
 
 For one machine, tests and the serving gate; traffic belongs on tensorflow/serving itself.
 Nothing here imports TensorFlow before a server is made.
 
-Bottom up: ``storage`` (version directories) - ``runtime`` (one loaded SavedModel) - ``warmup`` -
-``servable`` (life of one version) - ``manager`` (the versions of one model) - ``predict``
-(one request) - ``services`` (gRPC) - ``server`` (``ModelServer``) - ``model_server`` (flags).
+Bottom up: ``storage`` (version directories) - ``runtime``, ``loading`` (one loaded model) -
+``predict``, ``examples``, ``limits`` (one request on it) - ``handle`` (the API of every entry
+point: start reading there) - ``warmup`` - ``servable`` (life of one version) - ``manager`` (the
+versions of one model) - ``config``, ``core`` (all models) - ``calls`` (around a request), with
+``accesslog`` and ``requestlog`` - ``services``, ``pool`` (gRPC) - ``server`` (``ModelServer``) -
+``flags``, ``model_server`` (the program).
 """
 
 from __future__ import annotations

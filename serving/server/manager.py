@@ -14,26 +14,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from serving.server.config import ModelConfig
 from serving.server.runtime import Runtime
-from serving.server.servable import Loader, Servable, State, released
+from serving.server.servable import Loader, LoadPolicy, Servable, State, released
 from serving.server.status import Code, StatusError
 from serving.server.storage import VersionDirectory, list_versions
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64
 """Versions at END that are remembered for GetModelStatus."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What to serve under one name. Version policies and labels will find their place here."""
-
-    name: str
-    base_path: Path
-    num_versions: int = 1
-    """The latest so many are served."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +45,22 @@ class ModelManager:
         loader: Loader,
         *,
         poll_seconds: float = 1.0,
-        warm: bool = True,
+        load: LoadPolicy | None = None,
+        tflite: bool = False,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """``poll_seconds`` 0 looks once, at the start, as file_system_poll_wait_seconds does."""
         self.config = config
-        self._loader, self._warm, self._on_change = loader, warm, on_change
+        self._loader, self._load = loader, load or LoadPolicy()
+        self._tflite, self._on_change = tflite, on_change
         self._poll_seconds = poll_seconds
         # Replaced as a whole, never changed: requests read them without a lock.
         self._servables: dict[int, Servable] = {}
         self._waiting: dict[int, VersionDirectory] = {}
         self._trouble = ""
+        self._settled: ModelConfig | None = None
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(
             target=self._run, name=f"versions-of-{config.name}", daemon=True
@@ -76,9 +70,15 @@ class ModelManager:
         """Begin to poll."""
         self._thread.start()
 
+    def update(self, config: ModelConfig) -> None:
+        """Go on with another policy or base path; looked at once, also where polling is off."""
+        self.config = config
+        self._wake.set()
+
     def stop(self, timeout: float) -> None:
         """Stop polling and retire every version; a load under way is awaited for ``timeout`` s."""
         self._stop.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
         self._retire_all()
@@ -89,38 +89,55 @@ class ModelManager:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self._wake.clear()
             try:
                 self.poll()
             except Exception:  # the next poll may do better; this thread must not end
                 _log.exception("poll of model %s", self.config.name)
-            if self._poll_seconds <= 0:
-                return
-            self._stop.wait(self._poll_seconds)
+            self._wake.wait(self._pause())
         self._retire_all()  # also what was still loading when stop() gave up waiting
+
+    def _pause(self) -> float | None:
+        """Seconds until the next look: the poll wait, or less for a load to be tried again."""
+        waits = [s.retry_at - time.monotonic() for s in self._servables.values() if s.retry_at]
+        if self._poll_seconds > 0:
+            waits.append(self._poll_seconds)
+        return max(min(waits), 0.0) if waits else None
 
     def poll(self) -> None:
         """Look at the base path once and do all that follows from it."""
+        config = self.config
         try:
-            found = list_versions(self.config.base_path)
+            found = list_versions(config.base_path, tflite=self._tflite)
         except OSError as error:
-            self._say(f"base path {self.config.base_path} cannot be read ({error.strerror})")
+            self._say(f"base path {config.base_path} cannot be read ({error.strerror})")
+            self._settle(config)
             return  # nothing is unloaded: an outage of the disk is not a wish
         complete = {number: entry for number, entry in found.items() if not entry.missing}
-        self._waiting = {n: entry for n, entry in found.items() if entry.missing}
-        if not complete:
+        wanted = config.policy.choose(complete)
+        self._waiting = {n: found[n] for n in config.policy.choose(found) if found[n].missing}
+        nothing_asked = config.policy.kind == "specific" and not config.policy.versions
+        if not wanted and not nothing_asked:
             why = "; ".join(f"{n}: {entry.missing}" for n, entry in self._waiting.items())
-            self._say(f"no complete version under {self.config.base_path}" + (why and f" ({why})"))
+            self._say(f"no complete version under {config.base_path}" + (why and f" ({why})"))
+            self._settle(config)
             return
-        self._say("")
+        self._say("no version is asked for" if nothing_asked else "")
         self._forget_failures(found)
-        newest = sorted(complete, reverse=True)[: max(self.config.num_versions, 1)]
-        while not self._stop.is_set() and self._step(newest, complete):
+        while not self._stop.is_set() and self._step(wanted, complete):
             self._notify()
+        if nothing_asked:
+            self._retire_all()
+        self._settle(config)
 
     def _say(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
             _log.warning("model %s: %s; what is loaded stays", self.config.name, trouble)
         self._trouble = trouble
+
+    def _settle(self, config: ModelConfig) -> None:
+        """All that follows from ``config`` and the files has been done, or waits for a retry."""
+        self._settled = config
         self._notify()
 
     def _forget_failures(self, found: dict[int, VersionDirectory]) -> None:
@@ -128,30 +145,39 @@ class ModelManager:
         for version, servable in self._servables.items():
             entry = found.get(version)
             same = entry is not None and entry.fingerprint == servable.directory.fingerprint
-            if servable.error is not None and not same:
+            if not same and (servable.error is not None or servable.retry_at is not None):
                 servable.may_retry = True
 
     def _step(self, aspired: list[int], complete: dict[int, VersionDirectory]) -> bool:
         """One action of the availability-preserving policy; False when there is none left."""
+        for version, servable in self._servables.items():
+            if version not in aspired:
+                servable.give_up()
         ready = {n for n, s in self._servables.items() if s.state is State.AVAILABLE}
         leaving = sorted(ready.difference(aspired))
         if leaving and (ready.intersection(aspired) or len(leaving) > 1):
             self._servables[leaving[0]].retire()
             return True
         for version in aspired:
-            if self._wants_loading(version):
-                servable = Servable(self.config.name, complete[version], self._warm)
-                self._put(servable)
+            next_one = self._to_load(version, complete[version])
+            if next_one is not None:
                 self._notify()
-                servable.load(self._loader)
+                next_one.load(self._loader)
                 return True
         return False
 
-    def _wants_loading(self, version: int) -> bool:
+    def _to_load(self, version: int, directory: VersionDirectory) -> Servable | None:
+        """The servable of ``version`` if it is to be loaded now: a new one, or one at its retry."""
         servable = self._servables.get(version)
-        if servable is None:
-            return True
-        return servable.state is State.END and (servable.error is None or servable.may_retry)
+        if servable is not None and not servable.may_retry:
+            if servable.retry_at is not None:
+                return servable if servable.retry_at <= time.monotonic() else None
+            given_up = servable.error is not None and servable.error.code != Code.CANCELLED
+            if servable.state is not State.END or given_up:
+                return None
+        made = Servable(self.config.name, directory, self._load)
+        self._put(made)
+        return made
 
     def _put(self, servable: Servable) -> None:
         kept = dict(self._servables)
@@ -208,23 +234,22 @@ class ModelManager:
         return [lines[number] for number in sorted(lines, reverse=True)]
 
     def wait_until_available(self, timeout: float) -> int:
-        """The newest available version, once there is one.
+        """The newest available version, once there is one and a change of config is done.
 
         Raises:
             StatusError: every version failed to load, or none came within ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
-            while not (available := self.available()):
+            while True:
+                available = self.available()
+                settled = self._settled is self.config
+                if available and (settled or self._settled is None):
+                    return available[0]
                 states = self.states()
                 failed = [line for line in states if line.code]
-                if failed and len(failed) == len(states):
-                    line = failed[0]
-                    raise StatusError(
-                        line.code,
-                        f"Version {line.version} of model {self.config.name} failed to load: "
-                        f"{line.message}",
-                    )
+                if settled and failed and len(failed) == len(states):
+                    raise LoadFailed(self.config.name, failed[0])
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise StatusError(
@@ -233,7 +258,16 @@ class ModelManager:
                         f"{self._trouble or _describe(states)}.",
                     )
                 self._changed.wait(left)
-        return available[0]
+
+
+class LoadFailed(StatusError):
+    """Every version of a model failed; ``line`` is the newest of them."""
+
+    def __init__(self, model: str, line: VersionState) -> None:
+        super().__init__(
+            line.code, f"Version {line.version} of model {model} failed to load: {line.message}"
+        )
+        self.line = line
 
 
 def _describe(states: list[VersionState]) -> str:

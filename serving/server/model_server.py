@@ -1,8 +1,7 @@
-"""``imgpipe-model-server``: the embedded server under tensorflow_model_server's flag names.
+"""``imgpipe-model-server``: the embedded server as a program, from its flags to its last signal.
 
-What that program knows and this one does not is refused by name, never ignored: a server that
-drops a flag is another server than the one asked for. Differences on purpose: it listens on this
-machine only unless ``--host`` says otherwise, and SIGTERM lets running requests finish.
+The flags are in ``flags``; here they become the settings of a ``ModelServer``, which runs until
+SIGTERM and then lets running requests finish.
 """
 
 from __future__ import annotations
@@ -17,152 +16,31 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serving.server.errors import BadArgument, ServerError
+from serving.server.flags import (
+    DEFAULT_DRAIN_SECONDS,
+    DEFAULT_PORT,
+    make_parser,
+    parse,
+    without_effect,
+)
 
 if TYPE_CHECKING:
-    from serving.server.server import ModelServer
+    from serving.server.server import ModelServer, ServerOptions
 
-DEFAULT_PORT = 8500
-DEFAULT_DRAIN_SECONDS = 30.0
-_LOOK_S = 0.1
+__all__ = [
+    "DEFAULT_DRAIN_SECONDS",
+    "DEFAULT_PORT",
+    "leave",
+    "main",
+    "make_parser",
+    "run_until_signalled",
+]
+_LOOK_S = 0.05
 """How often the main thread looks for a signal, s."""
 _log = logging.getLogger(__name__)
-
-_NOT_YET = frozenset(
-    [
-        "rest_api_port",
-        "rest_api_num_threads",
-        "rest_api_timeout_in_ms",
-        "rest_api_enable_cors_support",
-        "model_config_file",
-        "model_config_file_poll_wait_seconds",
-        "enable_batching",
-        "batching_parameters_file",
-        "allow_version_labels_for_unavailable_models",
-        "ssl_config_file",
-        "monitoring_config_file",
-        "max_num_load_retries",
-        "load_retry_interval_micros",
-        "num_load_threads",
-        "num_unload_threads",
-        "platform_config_file",
-        "saved_model_tags",
-        "per_process_gpu_memory_fraction",
-        "grpc_channel_arguments",
-        "grpc_socket_path",
-        "grpc_socket_permissions",
-        "enable_serialization_as_tensor_content",
-        "enable_signature_method_name_check",
-        "enable_per_model_batching_parameters",
-        "prefer_tflite_model",
-        "num_tflite_pools",
-        "enable_profiler",
-        "flush_filesystem_caches",
-        "remove_unused_fields_from_bundle_metagraph",
-        "enable_config_file_polling",
-        "thread_pool_factory_config_file",
-    ]
-)
-"""Flags of tensorflow_model_server that are understood and refused."""
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() in ("true", "1", "t"):
-        return True
-    if text.lower() in ("false", "0", "f"):
-        return False
-    raise argparse.ArgumentTypeError(f"expected true or false, received {text!r}")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The flags. Long names take ``--name=value`` and ``--name value``; no abbreviations."""
-    parser = argparse.ArgumentParser(
-        prog="imgpipe-model-server",
-        description="Serve a SavedModel over TensorFlow Serving's gRPC protocol.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--port", type=int, default=DEFAULT_PORT, help="gRPC port; 0 for any free one")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all networks")
-    add("--model_name", default="default", help="name that requests use")
-    add("--model_base_path", required=True, help="directory of the numbered versions")
-    add(
-        "--file_system_poll_wait_seconds",
-        type=float,
-        default=1.0,
-        help="time between looks at the base path; 0 looks once",
-    )
-    add(
-        "--enable_model_warmup",
-        type=_boolean,
-        default=True,
-        nargs="?",
-        const=True,
-        help="replay assets.extra/tf_serving_warmup_requests before a version is available",
-    )
-    add(
-        "--enable_grpc_healthcheck_service",
-        type=_boolean,
-        default=True,
-        nargs="?",
-        const=True,
-        help="grpc.health.v1; always there",
-    )
-    add(
-        "--tensorflow_session_parallelism",
-        type=int,
-        default=0,
-        help="threads within an operation and operations at once; 0 for the usable cores",
-    )
-    add(
-        "--tensorflow_intra_op_parallelism",
-        type=int,
-        default=0,
-        help="threads within an operation; 0 for the usable cores",
-    )
-    add(
-        "--tensorflow_inter_op_parallelism",
-        type=int,
-        default=0,
-        help="operations at once; 0 for the usable cores",
-    )
-    add("--grpc_max_threads", type=int, default=0, help="requests at once; 0 for 16 a core")
-    add(
-        "--drain_seconds",
-        type=float,
-        default=DEFAULT_DRAIN_SECONDS,
-        help="time that running requests have after SIGTERM",
-    )
-    return parser
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser()
-    flags, unknown = parser.parse_known_args(argv)
-    for word in unknown:
-        name = word.lstrip("-").split("=", 1)[0]
-        if name in _NOT_YET:
-            parser.error(
-                f"--{name} is a flag of tensorflow_model_server that this server does not have. "
-                "Leave it out, or use tensorflow/serving."
-            )
-    if unknown:
-        parser.error(f"unknown flags: {' '.join(unknown)}. See --help.")
-    for name in (
-        "grpc_max_threads",
-        "drain_seconds",
-        "tensorflow_session_parallelism",
-        "tensorflow_intra_op_parallelism",
-        "tensorflow_inter_op_parallelism",
-    ):
-        if getattr(flags, name) < 0:
-            parser.error(f"--{name} is 0 or more, received {getattr(flags, name)}")
-    if not flags.enable_grpc_healthcheck_service:
-        parser.error("--enable_grpc_healthcheck_service cannot be false: health is always there")
-    return flags
 
 
 def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAIN_SECONDS) -> bool:
@@ -206,30 +84,131 @@ def leave(finished: bool) -> int:
     return 0
 
 
+def make_options(flags: argparse.Namespace) -> ServerOptions:
+    """The settings that the flags mean.
+
+    Raises:
+        BadArgument: a file that a flag names is not what it should be.
+    """
+    from serving.server import textproto
+    from serving.server.core import CoreOptions
+    from serving.server.limits import Limits
+    from serving.server.requestlog import RequestLogOptions
+    from serving.server.servable import LoadPolicy
+    from serving.server.server import ServerOptions
+    from serving.server.services import ServiceOptions
+
+    images = frozenset(name for name in flags.image_inputs.split(",") if name)
+    ssl, monitoring = flags.ssl_config_file, flags.monitoring_config_file
+    return ServerOptions(
+        core=CoreOptions(
+            poll_seconds=flags.file_system_poll_wait_seconds,
+            load=LoadPolicy(
+                warm=flags.enable_model_warmup,
+                warm_iterations=flags.num_request_iterations_for_warmup,
+                max_retries=flags.max_num_load_retries,
+                retry_seconds=flags.load_retry_interval_micros / 1e6,
+                slots=threading.Semaphore(n) if (n := flags.num_load_threads) else None,
+            ),
+            tflite=flags.prefer_tflite_model,
+            limits=Limits(flags.max_image_pixels, flags.max_tensor_bytes, images),
+            check_method_name=flags.enable_signature_method_name_check,
+            labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
+        ),
+        loader=_loader_options(flags),
+        services=ServiceOptions(
+            as_tensor_content=flags.enable_serialization_as_tensor_content,
+            allow_reload=flags.enable_reload_config_rpc,
+        ),
+        request_log=RequestLogOptions(
+            flags.request_log_max_bytes, flags.request_log_images, images
+        ),
+        max_workers=flags.grpc_max_threads,
+        max_waiting=flags.max_queued_requests,
+        max_message_bytes=flags.max_message_bytes or -1,
+        tls=textproto.read_ssl(Path(ssl)) if ssl else None,
+        socket_path=flags.grpc_socket_path,
+        channel_arguments=_channel_arguments(flags.grpc_channel_arguments),
+        access_log=flags.access_log,
+        monitoring=textproto.read_monitoring(Path(monitoring)) if monitoring else None,
+        config_file=Path(flags.model_config_file) if flags.model_config_file else None,
+        config_poll_seconds=flags.model_config_file_poll_wait_seconds,
+    )
+
+
+def _loader_options(flags: argparse.Namespace) -> Any:
+    from serving.server.loading import LoaderOptions
+    from serving.server.runtime import SessionOptions
+
+    both = flags.tensorflow_session_parallelism
+    return LoaderOptions(
+        session=SessionOptions(
+            intra_op=flags.tensorflow_intra_op_parallelism or both,
+            inter_op=flags.tensorflow_inter_op_parallelism or both,
+            tags=tuple(tag for tag in flags.saved_model_tags.split(",") if tag),
+            config=_session_config(flags.tensorflow_session_config_file),
+            gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
+        ),
+    )
+
+
+def _session_config(file: str) -> bytes:
+    if not file:
+        return b""
+    from tensorflow.core.protobuf import config_pb2
+
+    from serving.server.textproto import parse as parse_text
+
+    return bytes(parse_text(Path(file), config_pb2.ConfigProto()).SerializeToString())
+
+
+def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    pairs = []
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise BadArgument(
+                f"--grpc_channel_arguments is name=value,name=value. Received: {part!r}."
+            )
+        pairs.append((name, int(value) if value.lstrip("-").isdecimal() else value))
+    return tuple(pairs)
+
+
+def _models(flags: argparse.Namespace) -> list[Any]:
+    from serving.server.config import ModelConfig, RequestLogConfig, read_models
+    from serving.server.status import StatusError
+
+    if flags.model_config_file:
+        try:
+            return read_models(Path(flags.model_config_file))
+        except StatusError as error:
+            raise BadArgument(f"{flags.model_config_file}: {error.message}") from error
+    base_path = Path(flags.model_base_path.removeprefix("file://")).absolute()
+    if base_path.exists() and not base_path.is_dir():
+        raise BadArgument(f"--model_base_path is a directory. Received a file: {base_path}.")
+    if not flags.model_name:
+        raise BadArgument("A model needs a name. Received an empty one.")
+    log = None
+    if flags.request_log_prefix:
+        log = RequestLogConfig(flags.request_log_prefix, flags.request_log_sampling_rate)
+    return [ModelConfig(flags.model_name, base_path, request_log=log)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; returns the exit code: 0, 2 bad flags, 5 port busy."""
-    flags = _parse(sys.argv[1:] if argv is None else argv)
+    """Serve until told to stop; returns the exit code: 0, 2 bad flags or files, 5 port busy."""
+    argv = sys.argv[1:] if argv is None else argv
+    flags = parse(argv)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(message)s"
     )
+    for name in without_effect(argv):
+        _log.warning("--%s has no effect on this server", name)
     try:
-        base_path = Path(flags.model_base_path).absolute()
-        if base_path.exists() and not base_path.is_dir():
-            raise BadArgument(f"--model_base_path is a directory. Received a file: {base_path}.")
+        models = _models(flags)
         from serving.server.server import ModelServer  # seconds of TensorFlow: after the flags
 
-        both = flags.tensorflow_session_parallelism
-        server = ModelServer(
-            flags.model_name,
-            base_path,
-            flags.host,
-            flags.port,
-            flags.file_system_poll_wait_seconds,
-            warm_up=flags.enable_model_warmup,
-            intra_op=flags.tensorflow_intra_op_parallelism or both,
-            inter_op=flags.tensorflow_inter_op_parallelism or both,
-            max_workers=flags.grpc_max_threads,
-        )
+        port = -1 if flags.grpc_socket_path and not flags.port else flags.port
+        server = ModelServer(host=flags.host, port=port, models=models, options=make_options(flags))
         return leave(run_until_signalled(server, flags.drain_seconds))
     except ServerError as error:
         print(f"imgpipe-model-server: {error}", file=sys.stderr)

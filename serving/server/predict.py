@@ -1,59 +1,99 @@
-"""One PredictRequest on one loaded version, with TensorFlow Serving's checks and messages.
+"""Predict on one loaded version, with TensorFlow Serving's checks and messages.
 
 The order of checks and the texts follow servables/tensorflow/predict_util.cc and
-tensorflow/cc/saved_model/util.cc.
+tensorflow/cc/saved_model/util.cc. Inputs are TensorProtos (gRPC) or arrays (REST); what comes out
+are arrays, so that each entry point writes them its own way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tensorflow_serving.apis import predict_pb2
 
 from serving import tensors
 from serving.server import status
+from serving.server.limits import Limits
 from serving.server.runtime import Runtime
 from serving.server.status import Code, StatusError
 
 DEFAULT_SIGNATURE = "serving_default"
 
 
-def predict(runtime: Runtime, request: Any, model: str, version: int) -> Any:
-    """The PredictResponse for ``request``; its spec names the signature and version that ran.
+@dataclass(frozen=True)
+class Prediction:
+    """What Predict answers."""
+
+    signature_name: str
+    """The one that ran, also where the request named none."""
+    outputs: dict[str, np.ndarray]
+    run_seconds: float
+    """Time in the model alone."""
+    rows: int
+    """First dimension of the first input; 1 for a scalar."""
+
+
+def predict(
+    runtime: Runtime,
+    inputs: Mapping[str, Any],
+    signature_name: str = "",
+    output_filter: Sequence[str] = (),
+    *,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+) -> Prediction:
+    """Run one signature on TensorProtos or arrays.
 
     Raises:
         StatusError: the request does not fit the model, or the graph fails on its values.
     """
-    key = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    key = signature_name or DEFAULT_SIGNATURE
     signature = runtime.signatures.get(key)
     if signature is None:
         raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-    _check_count(signature, request.inputs)
-    feeds, values = _inputs(signature, request.inputs)
-    aliases = _outputs(signature, request.output_filter)
+    _check_count(signature, inputs)
+    feeds, values = _inputs(signature, inputs, limits)
+    aliases = _outputs(signature, output_filter)
     names = [signature.outputs[alias].name for alias in aliases]
     fetches = sorted(set(names))  # one tensor may stand under several aliases
+    began = time.monotonic()
+    results = dict(zip(fetches, run(runtime, feeds, values, fetches, timeout), strict=True))
+    return Prediction(
+        signature_name=key,
+        outputs={a: np.asarray(results[n]) for a, n in zip(aliases, names, strict=True)},
+        run_seconds=time.monotonic() - began,
+        rows=len(values[0]) if values and values[0].ndim else 1,
+    )
+
+
+def run(
+    runtime: Runtime,
+    feeds: Sequence[str],
+    values: Sequence[np.ndarray],
+    fetches: Sequence[str],
+    timeout: float | None,
+) -> list[np.ndarray]:
+    """``runtime.run`` with every failure as a status.
+
+    Raises:
+        StatusError: what the graph said.
+    """
+    if timeout is not None and timeout <= 0:
+        raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the model ran.")
     try:
-        results = dict(zip(fetches, runtime.run(feeds, values, fetches), strict=True))
+        return runtime.run(feeds, values, fetches, timeout)
     except Exception as error:
         raise status.from_exception(error) from error
-
-    response = predict_pb2.PredictResponse()
-    response.model_spec.name = model
-    response.model_spec.signature_name = key
-    response.model_spec.version.value = version
-    for alias, name in zip(aliases, names, strict=True):
-        tensors.fill_typed(response.outputs[alias], np.asarray(results[name]))
-    return response
 
 
 def _set(names: Iterable[str]) -> str:
     return ",".join(sorted(names))
 
 
-def _check_count(signature: Any, sent: Any) -> None:
+def _check_count(signature: Any, sent: Mapping[str, Any]) -> None:
     expected = set(signature.inputs)
     if len(sent) == len(expected) or (len(sent) < len(expected) and signature.defaults):
         return
@@ -65,40 +105,49 @@ def _check_count(signature: Any, sent: Any) -> None:
     )
 
 
-def _inputs(signature: Any, sent: Any) -> tuple[list[str], list[np.ndarray]]:
+def _inputs(
+    signature: Any, sent: Mapping[str, Any], limits: Limits | None
+) -> tuple[list[str], list[np.ndarray]]:
     feeds: list[str] = []
     values: list[np.ndarray] = []
     used: list[str] = []
     for index, alias in enumerate(sorted(signature.inputs)):
         info = signature.inputs[alias]
         if alias in sent:
-            proto = sent[alias]
+            given = sent[alias]
             used.append(alias)
         elif alias in signature.defaults:
-            proto = signature.defaults[alias]
+            given = signature.defaults[alias]
         else:
             raise status.invalid(
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and "
                 f"no default value provided. Inputs expected to be in the request {{{_set(sent)}}},"
                 f" or default input alias set: {_set(signature.defaults)}"
             )
-        try:
-            value = tensors.to_array(proto)
-        except tensors.TensorError as error:
-            raise status.invalid(f"tensor parsing error: {alias} ({error})") from error
-        if proto.dtype != info.dtype:
-            raise status.invalid(
-                f"Expects arg[{index}] to be {tensors.dtype_name(info.dtype)} but "
-                f"{tensors.dtype_name(proto.dtype)} is provided"
-            )
         feeds.append(info.name)
-        values.append(value)
+        values.append(_value(index, alias, info, given, limits))
     if sent and len(used) != len(sent):
         raise status.invalid(
             f"Inputs contains invalid name. Used request inputs: {_set(used)}, "
             f"request input: {_set(sent)}"
         )
     return feeds, values
+
+
+def _value(index: int, alias: str, info: Any, given: Any, limits: Limits | None) -> np.ndarray:
+    try:
+        value = given if isinstance(given, np.ndarray) else tensors.to_array(given)
+        number = tensors.number_of(given)
+    except tensors.TensorError as error:
+        raise status.invalid(f"tensor parsing error: {alias} ({error})") from error
+    if number != info.dtype:
+        raise status.invalid(
+            f"Expects arg[{index}] to be {tensors.dtype_name(info.dtype)} but "
+            f"{tensors.dtype_name(number)} is provided"
+        )
+    if limits is not None:
+        limits.check(alias, value)
+    return value
 
 
 def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:

@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.server import status, storage, warmup
+from serving.server.handle import Handle
 from serving.server.runtime import Runtime
 from serving.server.status import Code, StatusError
 
@@ -34,16 +36,34 @@ class State(enum.IntEnum):
 Loader = Callable[[Path], Runtime]
 
 
+@dataclass(frozen=True)
+class LoadPolicy:
+    """How a version is brought up."""
+
+    warm: bool = True
+    warm_iterations: int = 1
+    max_retries: int = 0
+    """After the first failure, before the version is given up."""
+    retry_seconds: float = 60.0
+    slots: threading.Semaphore | None = None
+    """Shared by all models where the number of loads at once is bounded."""
+
+
 class Servable:
     """One version of one model."""
 
-    def __init__(self, model: str, directory: storage.VersionDirectory, warm: bool = True) -> None:
+    def __init__(
+        self, model: str, directory: storage.VersionDirectory, policy: LoadPolicy | None = None
+    ) -> None:
         self.model, self.directory = model, directory
         self.version = directory.version
         self.error: StatusError | None = None
         self.may_retry = False
         """Set by the manager when the files of a failed version changed."""
-        self._warm = warm
+        self.retry_at: float | None = None
+        """On the monotonic clock, while it waits for its next attempt to load."""
+        self._policy = policy or LoadPolicy()
+        self._failures = 0
         self._state = State.START
         self._runtime: Runtime | None = None
         self._references = 0
@@ -60,23 +80,32 @@ class Servable:
         return self._references
 
     def load(self, loader: Loader) -> None:
-        """Verify, load and warm up; then AVAILABLE, or END with ``error``. Never raises."""
-        self._state = State.LOADING
+        """Verify, load and warm up; then AVAILABLE, or END with ``error``. Never raises.
+
+        While attempts are left, a failure leaves it LOADING with ``retry_at`` set.
+        """
+        self._state, self.retry_at = State.LOADING, None
+        if self._policy.slots is None:
+            self._load(loader)
+            return
+        with self._policy.slots:
+            self._load(loader)
+
+    def _load(self, loader: Loader) -> None:
         began = time.monotonic()
         runtime: Runtime | None = None
         try:
             storage.verify(self.directory.path)
             runtime = loader(self.directory.path)
             replayed = 0
-            if self._warm:
-                replayed = warmup.replay(runtime, self.directory.path, self.model, self.version)
+            if self._policy.warm:
+                handle = Handle(self.model, self.version, runtime)
+                replayed = warmup.replay(handle, self.directory.path, self._policy.warm_iterations)
         except Exception as error:  # a model is someone else's program: anything may come out
             _log.debug("load of %s version %d", self.model, self.version, exc_info=True)
             if runtime is not None:
                 runtime.close()
-            self.error = _load_error(error)
-            self._state = State.END
-            _log.error("model %s version %d failed: %s", self.model, self.version, self.error)
+            self._failed(_load_error(error))
             return
         with self._lock:
             self._runtime, self._state = runtime, State.AVAILABLE
@@ -87,6 +116,32 @@ class Servable:
             time.monotonic() - began,
             replayed,
         )
+
+    def _failed(self, error: StatusError) -> None:
+        self._failures += 1
+        if self._failures <= self._policy.max_retries:
+            wait = self._policy.retry_seconds
+            self.retry_at = time.monotonic() + wait
+            _log.error(
+                "model %s version %d failed (attempt %d of %d, next in %g s): %s",
+                self.model,
+                self.version,
+                self._failures,
+                self._policy.max_retries + 1,
+                wait,
+                error,
+            )
+            return
+        self.error = error
+        self._state = State.END
+        _log.error("model %s version %d failed: %s", self.model, self.version, error)
+
+    def give_up(self) -> None:
+        """No attempt any more: it is not wanted now."""
+        if self.retry_at is not None:
+            self.retry_at = None
+            self.error = StatusError(Code.CANCELLED, "Its load was cancelled: not wanted any more")
+            self._state = State.END
 
     def acquire(self) -> Runtime | None:
         """The runtime with one reference more, or None when it is not available."""
@@ -107,6 +162,7 @@ class Servable:
         with self._lock:
             if self._state is State.AVAILABLE:
                 self._state = State.UNLOADING
+        self.give_up()
         self._close_if_idle()
 
     def _close_if_idle(self) -> None:

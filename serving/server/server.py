@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Sequence
 from concurrent import futures
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,10 +14,19 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving.server.errors import BadArgument, PortBusy
-from serving.server.manager import ModelConfig, ModelManager
-from serving.server.runtime import SessionRuntime, available_cores
-from serving.server.services import handlers
+from serving.server import config as configs
+from serving.server.accesslog import AccessLog
+from serving.server.calls import Calls
+from serving.server.config import ModelConfig
+from serving.server.core import Core, CoreOptions
+from serving.server.errors import BadArgument, PortBusy, ServerError
+from serving.server.loading import LoaderOptions, make_loader
+from serving.server.pool import SheddingPool
+from serving.server.requestlog import RequestLogOptions, RequestLogs
+from serving.server.runtime import available_cores
+from serving.server.services import ServiceOptions, handlers
+from serving.server.status import StatusError
+from serving.server.textproto import Monitoring, SslConfig
 
 _log = logging.getLogger(__name__)
 HEALTH_SERVICES = (
@@ -25,70 +37,111 @@ HEALTH_SERVICES = (
     "tensorflow.serving.ModelService",
 )
 """Names under which health is asked: the whole server, TensorFlow Serving's, the full ones."""
-_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients ping every 30 s
-)
-_STOP_LOADING_S = 5.0
-"""How long stop() waits for a load that is under way; it ends by itself afterwards."""
+_HEALTH_POOL = futures.ThreadPoolExecutor(2, thread_name_prefix="health")
+"""Questions of health do not queue behind requests."""
+_WORKERS_A_CORE = 16
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Everything but what is served and where it listens."""
+
+    core: CoreOptions = field(default_factory=CoreOptions)
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
+    services: ServiceOptions = field(default_factory=ServiceOptions)
+    request_log: RequestLogOptions = field(default_factory=RequestLogOptions)
+    max_workers: int = 0
+    """Requests at once; 0 for 16 a core (TensorFlow releases Python's lock while it runs, and a
+    request that waits costs nothing)."""
+    max_waiting: int = 1024
+    """Requests in the queue; what comes beyond is refused. 0 for any number."""
+    max_message_bytes: int = -1
+    """Of one request; -1 for gRPC's own bound of 2 GiB."""
+    tls: SslConfig | None = None
+    socket_path: str = ""
+    """Listen on this Unix socket too."""
+    channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    access_log: str = ""
+    """File of JSON lines, ``-`` for stderr."""
+    config_file: Path | None = None
+    """Read again every ``config_poll_seconds``."""
+    config_poll_seconds: float = 0.0
+    monitoring: Monitoring | None = None
 
 
 class ModelServer:
-    """Serves the newest complete version under a base path, and swaps when a newer one appears.
+    """Serves the versions under base paths, and swaps when newer ones appear.
 
     Args:
         model_name: the name requests use.
         base_path: directory of ``<version>/`` directories; may appear later.
         host: address to listen on; other machines reach it only when this says so.
-        port: 0 for any free one, see the result of ``start``.
+        port: 0 for any free one, see the result of ``start``; -1 for none (a socket path alone).
         poll_seconds: time between looks at the base path; 0 looks once.
-        warm_up: replay the model's warm-up requests before it is available.
-        intra_op, inter_op: threads of TensorFlow, 0 for the cores of this process.
-        max_workers: requests at once; 0 for 16 a core (TensorFlow releases Python's lock while
-            it runs, and a request that waits costs nothing).
+        models: several models in place of ``model_name`` and ``base_path``.
+        options: all the rest.
     """
 
     def __init__(
         self,
-        model_name: str,
-        base_path: str | Path,
+        model_name: str = "",
+        base_path: str | Path = "",
         host: str = "127.0.0.1",
         port: int = 0,
-        poll_seconds: float = 1.0,
+        poll_seconds: float | None = None,
         *,
-        warm_up: bool = True,
-        intra_op: int = 0,
-        inter_op: int = 0,
-        max_workers: int = 0,
+        models: Sequence[ModelConfig] = (),
+        options: ServerOptions | None = None,
     ) -> None:
-        if not model_name:
-            raise BadArgument("A model needs a name. Received an empty one.")
-        if not 0 <= port <= 65535:
+        self._options = options = options or ServerOptions()
+        core = options.core
+        if poll_seconds is not None:
+            core = replace(core, poll_seconds=poll_seconds)
+        if not models:
+            if not model_name:
+                raise BadArgument("A model needs a name. Received an empty one.")
+            path = Path(base_path).absolute()
+            models = [ModelConfig(model_name, path)]
+        if not -1 <= port <= 65535:
             raise BadArgument(f"A port is a number from 0 to 65535. Received: {port}.")
-        if poll_seconds < 0:
-            raise BadArgument(f"The poll wait is 0 s (once) or more. Received: {poll_seconds}.")
-        self.host, self.port = host, port
-        config = ModelConfig(model_name, Path(base_path))
-
-        def load(directory: Path) -> SessionRuntime:
-            return SessionRuntime(directory, intra_op, inter_op)
-
-        self._models = {
-            model_name: ModelManager(
-                config, load, poll_seconds=poll_seconds, warm=warm_up, on_change=self._set_health
+        if core.poll_seconds < 0:
+            raise BadArgument(
+                f"The poll wait is 0 s (once) or more. Received: {core.poll_seconds}."
             )
-        }
-        self._health = health.HealthServicer()
+        self.host, self.port = host, port
+        self._wanted = list(models)
+        self.calls = Calls()
+        self._access_log = AccessLog(options.access_log) if options.access_log else None
+        if self._access_log:
+            self.calls.observers.append(self._access_log)
+        self._health = _Health()
         self._draining = False
+        self.core = Core(make_loader(options.loader), core, self._set_health)
+        self.request_logs = RequestLogs(options.request_log)
+        self._stopping = threading.Event()
         self._set_health()
-        self._grpc = self._make_grpc(max_workers or 16 * available_cores())
+        self._grpc = self._make_grpc()
 
-    def _make_grpc(self, max_workers: int) -> Any:
-        pool = futures.ThreadPoolExecutor(max_workers, thread_name_prefix="request")
-        server = grpc.server(pool, options=_OPTIONS)
-        server.add_generic_rpc_handlers(handlers(self._models))
+    def _make_grpc(self) -> Any:
+        options = self._options
+        workers = options.max_workers or _WORKERS_A_CORE * available_cores()
+        self._pool = SheddingPool(workers, options.max_waiting)
+        # Beyond this gRPC itself refuses, before it reads: what is refused costs memory too.
+        hard = workers + 4 * options.max_waiting + 64 if options.max_waiting else None
+        server = grpc.server(
+            self._pool,
+            options=[
+                ("grpc.max_receive_message_length", options.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients ping every 30 s
+                *options.channel_arguments,
+            ],
+            maximum_concurrent_rpcs=hard,
+        )
+        server.add_generic_rpc_handlers(
+            handlers(self.core, self.calls, self.request_logs, options.services)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server
 
@@ -102,34 +155,68 @@ class ModelServer:
 
         Raises:
             PortBusy: the address cannot be listened on.
+            BadArgument: the models or the TLS files are not what they should be.
         """
+        if self.port >= 0:
+            self.port = self._listen(self.target)
+        if self._options.socket_path:
+            self._listen(f"unix:{self._options.socket_path}", local=True)
         try:
-            port = self._grpc.add_insecure_port(self.target)
-        except RuntimeError as error:
-            raise PortBusy(
-                f"Cannot listen on {self.target}: the port is taken, or the address is not one of "
-                "this machine. Stop the other server, or choose another port."
-            ) from error
-        self.port = port
+            self.core.reload(self._wanted)
+        except StatusError as error:
+            raise StartRefused(f"Failed to start server. Error: {error.message}") from error
         self._grpc.start()
-        for model in self._models.values():
-            model.start()
+        if self._options.config_file and self._options.config_poll_seconds > 0:
+            threading.Thread(target=self._follow_config, name="config-file", daemon=True).start()
         _log.info("listening on %s", self.target)
-        return port
+        return self.port
+
+    def _listen(self, target: str, local: bool = False) -> int:
+        tls = self._options.tls
+        try:
+            if tls is None or local:
+                return int(self._grpc.add_insecure_port(target))
+            credentials = grpc.ssl_server_credentials(
+                [(tls.server_key.encode(), tls.server_cert.encode())],
+                tls.custom_ca.encode() or None,
+                tls.client_verify,
+            )
+            return int(self._grpc.add_secure_port(target, credentials))
+        except RuntimeError as error:
+            why = "the port is taken, or the address is not one of this machine"
+            if tls is not None and not local:
+                why += ", or key and certificate do not belong together"
+            raise PortBusy(
+                f"Cannot listen on {target}: {why}. Stop the other server, or choose another port."
+            ) from error
+
+    def _follow_config(self) -> None:
+        """Read the config file again and again; a bad one changes nothing."""
+        file = self._options.config_file
+        before = self._wanted
+        while file and not self._stopping.wait(self._options.config_poll_seconds):
+            try:
+                wanted = configs.read_models(file)
+                if wanted != before:
+                    _log.info("%s has changed: %s", file, ", ".join(m.name for m in wanted))
+                    self.core.reload(wanted)
+                before = wanted
+            except (ServerError, StatusError) as error:
+                _log.error("config file not taken, what is served stays: %s", error)
 
     def wait_until_available(self, timeout: float = 60.0) -> int:
-        """Wait until the model answers; returns the version.
+        """Wait until the models answer; returns the version of the first.
 
         Raises:
-            StatusError: it failed to load (the cause is in the message), or the time is over.
+            StatusError: one failed to load (the cause is in the message), or the time is over.
         """
-        (model,) = self._models.values()
-        return model.wait_until_available(timeout)
+        versions = [m.wait_until_available(timeout) for m in self.core.models.values()]
+        return versions[0]
 
     def _set_health(self) -> None:
         if self._draining:
             return
-        up = all(model.available() for model in self._models.values())
+        up = hasattr(self, "core") and self.core.ready()
         status = health_pb2.HealthCheckResponse
         for name in HEALTH_SERVICES:
             self._health.set(name, status.SERVING if up else status.NOT_SERVING)
@@ -141,11 +228,16 @@ class ModelServer:
         TensorFlow is done with them, and their version is unloaded then.
         """
         self._draining = True
+        self._stopping.set()
         self._health.enter_graceful_shutdown()
         self._grpc.stop(grace).wait()  # comes back after the grace, whatever still runs
-        finished = not any(model.busy() for model in self._models.values())
-        for model in self._models.values():
-            model.stop(_STOP_LOADING_S)
+        finished = not self.core.busy()
+        self._pool.shutdown(wait=False)
+        self.core.stop()
+        self.request_logs.close()
+        if self._access_log:
+            self.calls.observers.remove(self._access_log)
+            self._access_log.close()
         return finished
 
     def __enter__(self) -> ModelServer:
@@ -159,3 +251,21 @@ class ModelServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+class _Health(health.HealthServicer):
+    """The official servicer, with threads of its own for both methods."""
+
+    def __init__(self) -> None:
+        super().__init__(experimental_thread_pool=_HEALTH_POOL)
+        check = super().Check
+
+        def in_own_pool(request: Any, context: Any) -> Any:
+            return check(request, context)
+
+        in_own_pool.experimental_thread_pool = _HEALTH_POOL  # type: ignore[attr-defined]
+        self.Check = in_own_pool
+
+
+class StartRefused(BadArgument):
+    """What should be served cannot be."""

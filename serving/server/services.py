@@ -1,14 +1,14 @@
-"""The gRPC services: which model a request means, its deadline, and errors as statuses.
+"""The gRPC services: messages in, messages out, deadlines, and errors as statuses.
 
-Every RPC of tensorflow.serving has its place; those of a later day answer UNIMPLEMENTED and say
-what to use instead.
+What a request means and does is in ``handle`` and ``core``; here it is only unpacked and packed.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -18,208 +18,299 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
-from serving.server import status
-from serving.server.manager import ModelManager, not_found
-from serving.server.predict import predict
+from serving import tensors
+from serving.server import config as configs
+from serving.server import pool, status
+from serving.server.calls import Call, Calls
+from serving.server.core import Core
+from serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
+from serving.server.handle import Handle, Spec
+from serving.server.predict import DEFAULT_SIGNATURE
+from serving.server.requestlog import RequestLogs
 from serving.server.status import Code, StatusError, invalid
 
-_log = logging.getLogger(__name__)
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-
-Models = Mapping[str, ModelManager]
-
-
-def _answer(work: Callable[[Any], Any], request: Any, context: Any) -> Any:
-    """``work(request)``, or the RPC aborted with the status of what it raised."""
-    try:
-        left = context.time_remaining()
-        # It may have waited in the queue until nobody listened any more.
-        if left is not None and left <= 0:
-            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")
-        if not context.is_active():
-            raise StatusError(Code.CANCELLED, "Cancelled before the request ran.")
-        if isinstance(request, DecodeError):
-            raise invalid(f"The request is not the message of this method: {request}")
-        return work(request)
-    except Exception as error:
-        failure = status.from_exception(error)
-        if failure.code == Code.INTERNAL:
-            _log.exception("internal error")
-        code = _GRPC_CODES.get(failure.code, grpc.StatusCode.UNKNOWN)
-        return context.abort(code, status.truncate(failure.message))
+SIGNATURE_DEF = "signature_def"
 
 
-def _model_of(models: Models, request: Any) -> tuple[ModelManager, int | None]:
-    """The model and version (None: newest) that the request's spec means."""
-    if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
-    spec = request.model_spec
-    if not spec.name:
-        raise invalid("ModelSpec has no name specified.")
-    kind = spec.WhichOneof("version_choice")
-    version = spec.version.value if kind == "version" else None
-    model = models.get(spec.name)
-    if kind == "version_label":
-        raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-    if model is None:
-        raise not_found(spec.name, version)
-    return model, version
+@dataclass(frozen=True)
+class ServiceOptions:
+    """What the services allow and how they write."""
+
+    as_tensor_content: bool = False
+    """Numbers of an answer as raw bytes, not as ``*_val`` fields."""
+    allow_reload: bool = False
+    """Whoever reaches the port may change what is served."""
+    reload_wait: float = 600.0
+    """Seconds that a reload waits for its models where the request has no deadline."""
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionService:
     """Inference and the description of signatures."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, core: Core, logs: RequestLogs, options: ServiceOptions) -> None:
+        self._core, self._logs, self._options = core, logs, options
 
-    def Predict(self, request: Any, context: Any) -> Any:
+    def predict(self, request: Any, call: Call) -> Any:
         """Any signature, tensors in and out."""
-        return _answer(self._predict, request, context)
+        spec = Spec.of(request)
+        call.model = spec.name
+        with self._core.acquire(spec) as handle:
+            call.version = handle.version
+            answer = handle.predict(
+                request.inputs,
+                request.model_spec.signature_name,
+                request.output_filter,
+                timeout=call.left(),
+            )
+        call.signature, call.rows = answer.signature_name, answer.rows
+        call.run_seconds = answer.run_seconds
+        response = predict_pb2.PredictResponse()
+        _write_spec(response.model_spec, handle, answer.signature_name)
+        write = tensors.fill_compact if self._options.as_tensor_content else tensors.fill_typed
+        for alias, value in answer.outputs.items():
+            write(response.outputs[alias], value)
+        self._log(handle, "predict_log", request, response)
+        return response
 
-    def _predict(self, request: Any) -> Any:
-        model, version = _model_of(self._models, request)
-        with model.acquire(version) as (served, runtime):
-            return predict(runtime, request, model.config.name, served)
+    def classify(self, request: Any, call: Call) -> Any:
+        """Labels and scores of tf.Examples."""
+        response = classification_pb2.ClassificationResponse()
+        return self._examples(request, call, CLASSIFY, response, "classify_log")
 
-    def GetModelMetadata(self, request: Any, context: Any) -> Any:
+    def regress(self, request: Any, call: Call) -> Any:
+        """One value of each tf.Example."""
+        response = regression_pb2.RegressionResponse()
+        return self._examples(request, call, REGRESS, response, "regress_log")
+
+    def _examples(self, request: Any, call: Call, method: str, response: Any, log: str) -> Any:
+        spec = Spec.of(request)
+        call.model = spec.name
+        with self._core.acquire(spec) as handle:
+            call.version = handle.version
+            tasks = [Task(method, request.model_spec.signature_name)]
+            answers = handle.infer(tasks, request.input, timeout=call.left())
+        _note(call, answers)
+        (answer,) = answers.answers
+        response.result.CopyFrom(answer.result)
+        _write_spec(response.model_spec, handle, answer.signature_name)
+        self._log(handle, log, request, response)
+        return response
+
+    def multi_inference(self, request: Any, call: Call) -> Any:
+        """Several classifications and regressions of the same examples of one model."""
+        if not request.tasks:
+            raise invalid("MultiInferenceRequest::tasks is empty.")
+        spec, tasks = _tasks(request)
+        call.model = spec.name
+        with self._core.acquire(spec) as handle:
+            call.version = handle.version
+            answers = handle.infer(tasks, request.input, timeout=call.left(), multi=True)
+        _note(call, answers)
+        response = inference_pb2.MultiInferenceResponse()
+        for task, answer in zip(tasks, answers.answers, strict=True):
+            result = response.results.add()
+            kind = "classification" if task.method == CLASSIFY else "regression"
+            getattr(result, f"{kind}_result").CopyFrom(answer.result)
+            _write_spec(result.model_spec, handle, answer.signature_name)
+        self._log(handle, "multi_inference_log", request, response)
+        return response
+
+    def _log(self, handle: Handle, kind: str, request: Any, response: Any) -> None:
+        config = self._core.request_log(handle.name)
+        if config is not None:
+            self._logs.record(config, kind, request, response, handle.name, handle.version)
+
+    def metadata(self, request: Any, call: Call) -> Any:
         """The signatures, as the model stores them."""
-        return _answer(self._metadata, request, context)
-
-    def _metadata(self, request: Any) -> Any:
-        model, version = _model_of(self._models, request)
+        spec = Spec.of(request)
+        call.model = spec.name
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
-            if field != "signature_def":
+            if field != SIGNATURE_DEF:
                 raise invalid(f"Metadata field {field} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        with model.acquire(version) as (served, runtime):
-            for key, signature in runtime.signatures.items():
-                signatures.signature_def[key].CopyFrom(signature)
-        response.model_spec.name = model.config.name
-        response.model_spec.version.value = served
-        response.metadata["signature_def"].Pack(signatures)
-        return response
-
-    def Classify(self, request: Any, context: Any) -> Any:
-        """Not offered."""
-        return _answer(lambda _: _unimplemented("Classify"), request, context)
-
-    def Regress(self, request: Any, context: Any) -> Any:
-        """Not offered."""
-        return _answer(lambda _: _unimplemented("Regress"), request, context)
-
-    def MultiInference(self, request: Any, context: Any) -> Any:
-        """Not offered."""
-        return _answer(lambda _: _unimplemented("MultiInference"), request, context)
+        with self._core.acquire(spec) as handle:
+            call.version = handle.version
+            return metadata_response(handle)
 
 
-def _unimplemented(method: str) -> NoReturn:
-    raise StatusError(
-        Code.UNIMPLEMENTED,
-        f"{method} is not offered by this server. Use Predict, with the serialized tf.Examples as "
-        "the signature's input.",
-    )
+def metadata_response(handle: Handle) -> Any:
+    """GetModelMetadataResponse with the SignatureDefMap of a version."""
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for key, signature in handle.signatures.items():
+        signatures.signature_def[key].CopyFrom(signature)
+    response.model_spec.name = handle.name
+    response.model_spec.version.value = handle.version
+    response.metadata[SIGNATURE_DEF].Pack(signatures)
+    return response
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """State of the versions; the configuration is not changed over the wire."""
+def _write_spec(spec: Any, handle: Handle, signature_name: str) -> None:
+    spec.name = handle.name
+    spec.signature_name = signature_name
+    spec.version.value = handle.version
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
 
-    def GetModelStatus(self, request: Any, context: Any) -> Any:
+def _note(call: Call, answers: ExampleAnswers) -> None:
+    call.rows, call.run_seconds = answers.rows, answers.run_seconds
+    call.signature = ",".join(answer.signature_name for answer in answers.answers)
+
+
+def _tasks(request: Any) -> tuple[Spec, list[Task]]:
+    """The spec that all tasks share, and the tasks; the first one's version counts."""
+    seen: set[str] = set()
+    tasks = []
+    first = request.tasks[0].model_spec
+    for task in request.tasks:
+        if not task.model_spec.name:
+            raise invalid("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != first.name:
+            raise invalid(
+                "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            )
+        key = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if key in seen:
+            raise invalid(f"Duplicate evaluation of signature: {key}")
+        seen.add(key)
+        if task.method_name not in (CLASSIFY, REGRESS):
+            raise StatusError(
+                Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
+            )
+        tasks.append(Task(task.method_name, task.model_spec.signature_name))
+    return Spec.of_spec(first), tasks
+
+
+class ModelService:
+    """State of the versions, and change of what is served."""
+
+    def __init__(self, core: Core, options: ServiceOptions) -> None:
+        self._core, self._options = core, options
+
+    def status(self, request: Any, call: Call) -> Any:
         """Every version newest first, or the one that is asked for."""
-        return _answer(self._status, request, context)
-
-    def _status(self, request: Any) -> Any:
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         spec = request.model_spec
-        model = self._models.get(spec.name)
-        states = model.states() if model else []
+        call.model = spec.name
         # A version label is ignored here, as in TensorFlow Serving.
-        if spec.WhichOneof("version_choice") == "version":
-            wanted = spec.version.value
-            states = [line for line in states if line.version == wanted]
-            if not states:
-                raise StatusError(
-                    Code.NOT_FOUND, f"Could not find version {wanted} of model {spec.name}"
-                )
-        if not states:
-            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for line in states:
-            item = response.model_version_status.add(version=line.version, state=int(line.state))
-            item.status.error_code = line.code
-            item.status.error_message = status.truncate(line.message)
+        by_number = spec.WhichOneof("version_choice") == "version"
+        return status_response(self._core, spec.name, spec.version.value if by_number else None)
+
+    def reload(self, request: Any, call: Call) -> Any:
+        """Serve other models; refused unless the server allows it."""
+        if not self._options.allow_reload:
+            raise StatusError(
+                Code.PERMISSION_DENIED,
+                "HandleReloadConfigRequest is not enabled on this server: whoever reaches the port "
+                "could serve any directory. Start it with --enable_reload_config_rpc to allow it.",
+            )
+        left = call.left()
+        wait = self._options.reload_wait if left is None else left
+        self._core.reload(configs.from_proto(request.config), wait=max(wait, 0.001))
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
         return response
 
-    def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
-        """Refused: whoever reaches the port could serve any directory of the machine."""
-        return _answer(lambda _: _refuse_reload(), request, context)
 
+def status_response(core: Core, name: str, version: int | None) -> Any:
+    """GetModelStatusResponse of a model.
 
-def _refuse_reload() -> NoReturn:
-    raise StatusError(
-        Code.PERMISSION_DENIED,
-        "HandleReloadConfigRequest is not enabled on this server. Restart it with other models.",
-    )
-
-
-_REQUESTS: dict[str, dict[str, Any]] = {
-    "PredictionService": {
-        "Classify": classification_pb2.ClassificationRequest,
-        "Regress": regression_pb2.RegressionRequest,
-        "Predict": predict_pb2.PredictRequest,
-        "MultiInference": inference_pb2.MultiInferenceRequest,
-        "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
-    },
-    "ModelService": {
-        "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
-        "HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
-    },
-}
-
-
-def _reader(message: Any) -> Callable[[bytes], Any]:
-    def read(data: bytes) -> Any:
-        try:
-            return message.FromString(data)
-        except DecodeError as error:
-            return error
-
-    return read
-
-
-def handlers(models: Models) -> list[Any]:
-    """gRPC handlers of both services.
-
-    The stubs' own registration lets gRPC parse the request: bytes that are none become INTERNAL
-    and a stack trace in the log, once for each. Here they are the sender's INVALID_ARGUMENT.
+    Raises:
+        StatusError: NOT_FOUND.
     """
-    services = {
-        "PredictionService": PredictionService(models),
-        "ModelService": ModelService(models),
-    }
-    return [
-        grpc.method_handlers_generic_handler(
-            f"tensorflow.serving.{name}",
-            {
-                method: grpc.unary_unary_rpc_method_handler(
-                    getattr(service, method),
-                    request_deserializer=_reader(_REQUESTS[name][method]),
-                    response_serializer=lambda reply: reply.SerializeToString(),
-                )
-                for method in _REQUESTS[name]
-            },
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for line in core.states(name, version):
+        item = response.model_version_status.add(version=line.version, state=int(line.state))
+        item.status.error_code = line.code
+        item.status.error_message = status.truncate(line.message)
+    return response
+
+
+Work = Callable[[Any, Call], Any]
+
+
+@dataclass(frozen=True)
+class _Method:
+    service: str
+    name: str
+    message: Any
+    work: Work
+    observed: bool
+    """Inference is counted and logged; questions about the models are not."""
+
+
+def handlers(core: Core, calls: Calls, logs: RequestLogs, options: ServiceOptions) -> list[Any]:
+    """gRPC handlers of both services."""
+    prediction = PredictionService(core, logs, options)
+    models = ModelService(core, options)
+    methods = [
+        _Method("PredictionService", name, message, work, name != "GetModelMetadata")
+        for name, message, work in (
+            ("Predict", predict_pb2.PredictRequest, prediction.predict),
+            ("Classify", classification_pb2.ClassificationRequest, prediction.classify),
+            ("Regress", regression_pb2.RegressionRequest, prediction.regress),
+            ("MultiInference", inference_pb2.MultiInferenceRequest, prediction.multi_inference),
+            (
+                "GetModelMetadata",
+                get_model_metadata_pb2.GetModelMetadataRequest,
+                prediction.metadata,
+            ),
         )
-        for name, service in services.items()
+    ] + [
+        _Method("ModelService", name, message, work, False)
+        for name, message, work in (
+            ("GetModelStatus", get_model_status_pb2.GetModelStatusRequest, models.status),
+            ("HandleReloadConfigRequest", model_management_pb2.ReloadConfigRequest, models.reload),
+        )
     ]
+    quiet = Calls()
+    by_service: dict[str, dict[str, Any]] = {}
+    for method in methods:
+        behaviour = _behaviour(method, calls if method.observed else quiet)
+        # No deserializer: bytes that are no message are the sender's INVALID_ARGUMENT, where the
+        # stubs' own registration makes them INTERNAL and a stack trace in the log; and a large
+        # message is parsed by the thread of its request, not by the one that reads all sockets.
+        by_service.setdefault(method.service, {})[method.name] = (
+            grpc.unary_unary_rpc_method_handler(
+                behaviour, response_serializer=lambda reply: reply.SerializeToString()
+            )
+        )
+    return [
+        grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", found)
+        for name, found in by_service.items()
+    ]
+
+
+def _behaviour(method: _Method, calls: Calls) -> Callable[[bytes, Any], Any]:
+    def answer(data: bytes, context: Any) -> Any:
+        left = context.time_remaining()
+        call = Call(
+            method.name,
+            "GRPC",
+            context.peer(),
+            len(data),
+            None if left is None else time.monotonic() + left,
+            context.is_active,
+        )
+        try:
+            return calls.run(call, lambda call: _work(method, data, call))
+        except StatusError as failure:
+            code = _GRPC_CODES.get(failure.code, grpc.StatusCode.UNKNOWN)
+            return context.abort(code, status.truncate(failure.message))
+
+    return answer
+
+
+def _work(method: _Method, data: bytes, call: Call) -> Any:
+    pool.refuse_if_shed()
+    try:
+        request = method.message.FromString(data)
+    except DecodeError as error:
+        raise invalid(f"The request is not the message of this method: {error}") from error
+    return method.work(request, call)

@@ -19,14 +19,20 @@ class Code(enum.IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    ALREADY_EXISTS = 6
     PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
+    ABORTED = 10
     OUT_OF_RANGE = 11
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
     DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+_NUMBERS = frozenset(int(code) for code in Code)
 
 
 class StatusError(Exception):
@@ -41,6 +47,11 @@ class StatusError(Exception):
 def invalid(message: str) -> StatusError:
     """INVALID_ARGUMENT."""
     return StatusError(Code.INVALID_ARGUMENT, message)
+
+
+def code_name(code: int) -> str:
+    """``INVALID_ARGUMENT`` of 3; numbers that are none are UNKNOWN."""
+    return Code(code).name if code in _NUMBERS else Code.UNKNOWN.name
 
 
 def truncate(message: str) -> str:

@@ -35,8 +35,13 @@ class VersionDirectory:
     """(name, bytes, mtime in ns) of every file: tells a repaired version from a broken one."""
 
 
-def list_versions(base_path: Path) -> dict[int, VersionDirectory]:
+TFLITE_MODEL = "model.tflite"
+
+
+def list_versions(base_path: Path, *, tflite: bool = False) -> dict[int, VersionDirectory]:
     """The version directories under ``base_path`` by number.
+
+    With ``tflite``, one that holds ``model.tflite`` needs no SavedModel beside it.
 
     Two names of one number (``1`` and ``001``) count once, the last in sorted order, as in
     TensorFlow Serving.
@@ -50,20 +55,23 @@ def list_versions(base_path: Path) -> dict[int, VersionDirectory]:
             continue
         try:
             if child.is_dir():
-                found[int(child.name)] = _inspect(int(child.name), child)
+                found[int(child.name)] = _inspect(int(child.name), child, tflite)
         except OSError:
             continue  # taken away while we looked: not there
     return found
 
 
-def _inspect(version: int, path: Path) -> VersionDirectory:
+def _inspect(version: int, path: Path, tflite: bool) -> VersionDirectory:
     files = {}
     for file in sorted(path.rglob("*")):
         if file.is_file():
             stat = file.stat()
             files[file.relative_to(path).as_posix()] = (stat.st_size, stat.st_mtime_ns)
     sizes = {name: size for name, (size, _) in files.items()}
-    missing = _missing_of_manifest(path, sizes) if MANIFEST in sizes else _missing(sizes)
+    if MANIFEST in sizes:
+        missing = _missing_of_manifest(path, sizes, tflite)
+    else:
+        missing = "" if tflite and TFLITE_MODEL in sizes else _missing(sizes)
     fingerprint = tuple((name, *stat) for name, stat in files.items())
     return VersionDirectory(version, path, missing, fingerprint)
 
@@ -82,7 +90,7 @@ def _missing(sizes: dict[str, int]) -> str:
     return ""
 
 
-def _missing_of_manifest(path: Path, sizes: dict[str, int]) -> str:
+def _missing_of_manifest(path: Path, sizes: dict[str, int], tflite: bool) -> str:
     try:
         files = read_manifest(path)
     except StatusError as error:
@@ -92,7 +100,9 @@ def _missing_of_manifest(path: Path, sizes: dict[str, int]) -> str:
             return f"{name} of the manifest is not there"
         if sizes[name] != entry["bytes"]:
             return f"{name} has {sizes[name]} bytes, the manifest says {entry['bytes']}"
-    return "" if "saved_model.pb" in files else "the manifest lists no saved_model.pb"
+    if "saved_model.pb" in files or (tflite and TFLITE_MODEL in files):
+        return ""
+    return "the manifest lists no saved_model.pb"
 
 
 def read_manifest(path: Path) -> dict[str, dict[str, Any]]:

@@ -7,25 +7,30 @@ export that loads and cannot run.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.server import status
-from serving.server.predict import predict
-from serving.server.runtime import Runtime
+from serving.server.examples import Task
+from serving.server.handle import Handle
 from serving.server.status import Code, StatusError
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-_log = logging.getLogger(__name__)
 
 
-def replay(runtime: Runtime, directory: Path, model: str, version: int) -> int:
+def replay(handle: Handle, directory: Path, iterations: int = 1) -> int:
     """Run the warm-up requests under ``directory``; returns how many there were.
+
+    Args:
+        handle: the version that has just been loaded.
+        directory: its folder.
+        iterations: how often each request runs.
 
     Raises:
         StatusError: the file is damaged or too long, or one of the requests fails.
@@ -34,37 +39,52 @@ def replay(runtime: Runtime, directory: Path, model: str, version: int) -> int:
     if not path.is_file():
         return 0
     count = 0
+    for record in _records(path):
+        if count == MAX_RECORDS:
+            raise status.invalid(
+                f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}"
+            )
+        try:
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+        except DecodeError as error:
+            raise status.invalid(f"Failed to parse warmup record: {error}") from error
+        for _ in range(max(iterations, 1)):
+            _replay_one(handle, log)
+        count += 1
+    return count
+
+
+def _records(path: Path) -> Iterator[bytes]:
     with tf.device("CPU:0"):
         records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     while True:
         try:
-            record = next(records)
+            yield next(records)
         except StopIteration:
-            return count
+            return
         except tf.errors.DataLossError as error:
             raise StatusError(
                 Code.DATA_LOSS,
                 f"{status.tidy(error.message)} Please verify your warmup data is in TFRecord "
                 "format.",
             ) from error
-        if count == MAX_RECORDS:
-            raise status.invalid(
-                f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}"
-            )
-        _replay_one(runtime, record, model, version)
-        count += 1
 
 
-def _replay_one(runtime: Runtime, record: bytes, model: str, version: int) -> None:
-    try:
-        log = prediction_log_pb2.PredictionLog.FromString(record)
-    except DecodeError as error:
-        raise status.invalid(f"Failed to parse warmup record: {error}") from error
+def _replay_one(handle: Handle, log: Any) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        predict(runtime, log.predict_log.request, model, version)
-    elif kind in ("classify_log", "regress_log", "multi_inference_log"):
-        _log.warning("model %s version %d: %s in the warm-up is skipped", model, version, kind)
+        request = log.predict_log.request
+        handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)
+    elif kind == "classify_log":
+        request = log.classify_log.request
+        handle.classify(request.input, request.model_spec.signature_name)
+    elif kind == "regress_log":
+        request = log.regress_log.request
+        handle.regress(request.input, request.model_spec.signature_name)
+    elif kind == "multi_inference_log":
+        request = log.multi_inference_log.request
+        tasks = [Task(t.method_name, t.model_spec.signature_name) for t in request.tasks]
+        handle.infer(tasks, request.input, multi=True)
     else:
         raise StatusError(
             Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind or 'LOG_TYPE_NOT_SET'}"

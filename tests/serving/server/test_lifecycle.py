@@ -15,6 +15,7 @@ import pytest
 
 from serving.client import Client, DeadlineExceeded, NotFound, ServingError
 from serving.server import ModelServer
+from serving.server.server import ServerOptions
 from serving.server.status import StatusError
 
 POLL_S = 0.05
@@ -316,7 +317,7 @@ def test_stop_ends_with_its_grace_and_cuts_off_what_still_runs(push, base):
 def test_requests_that_expired_in_the_queue_do_not_run(push, base):
     push("half_plus_two", base, 1)
     with (
-        ModelServer("m", base, max_workers=1) as server,
+        ModelServer("m", base, options=ServerOptions(max_workers=1)) as server,
         Client(server.target, "m") as client,
         Client(server.target, "m", timeout=0.2) as hasty,
         ThreadPoolExecutor(40) as pool,

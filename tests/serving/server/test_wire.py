@@ -14,15 +14,12 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
-    inference_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
-    regression_pb2,
 )
 
 Code = grpc.StatusCode
@@ -261,14 +258,7 @@ def test_status_of_one_version(models_stub):
     assert (line.version, line.state, line.status.error_code) == (123, 30, 0)
 
 
-def test_what_is_not_offered_says_so(stub, models_stub):
-    for call, request in (
-        (stub.Classify, classification_pb2.ClassificationRequest()),
-        (stub.Regress, regression_pb2.RegressionRequest()),
-        (stub.MultiInference, inference_pb2.MultiInferenceRequest()),
-    ):
-        code, message = refusal(call, request)
-        assert code is Code.UNIMPLEMENTED and "Use Predict" in message
+def test_reload_is_refused_unless_enabled(models_stub):
     code, message = refusal(
         models_stub.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest()
     )

@@ -1,0 +1,113 @@
+"""What happens around every inference request, whatever it came in by.
+
+A request that nobody waits for any more is not run; the others are counted, timed and told to
+whoever observes (access log, metrics) with how they ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from serving.server import status
+from serving.server.status import Code, StatusError, code_name
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass
+class Call:
+    """One request. The first block is given, the second is filled in on the way."""
+
+    method: str
+    """``Predict``, ``Classify``, ``Regress``, ``MultiInference``, ``GetModelMetadata`` …"""
+    entrypoint: Literal["GRPC", "REST"]
+    peer: str = ""
+    request_bytes: int = 0
+    deadline: float | None = None
+    """On the monotonic clock."""
+    is_active: Callable[[], bool] = field(default=lambda: True, repr=False)
+    """Whether somebody still waits for the answer."""
+
+    model: str = ""
+    version: int | None = None
+    signature: str = ""
+    rows: int = 0
+    run_seconds: float = 0.0
+    code: int = Code.OK
+    message: str = ""
+    seconds: float = 0.0
+    started: float = field(default_factory=time.time)
+    """Seconds since 1970."""
+
+    def left(self) -> float | None:
+        """Seconds until the deadline, None without one."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    @property
+    def status(self) -> str:
+        """Name of the code."""
+        return code_name(self.code)
+
+
+Observer = Callable[[Call], None]
+
+
+class Calls:
+    """Runs requests and tells the observers."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self.observers: list[Observer] = list(observers)
+        """Called after each request, in its thread; what one raises is logged and dropped."""
+        self._lock = threading.Lock()
+        self._running = 0
+
+    @property
+    def running(self) -> int:
+        """Requests at work now."""
+        return self._running
+
+    def run(self, call: Call, work: Callable[[Call], T]) -> T:
+        """``work(call)``.
+
+        Raises:
+            StatusError: whatever went wrong.
+        """
+        began = time.monotonic()
+        with self._lock:
+            self._running += 1
+        try:
+            self._check_wanted(call)
+            return work(call)
+        except Exception as error:
+            failure = status.from_exception(error)
+            call.code, call.message = failure.code, failure.message
+            if failure.code == Code.INTERNAL and not isinstance(error, StatusError):
+                _log.exception("internal error")
+            raise failure from error
+        finally:
+            call.seconds = time.monotonic() - began
+            with self._lock:
+                self._running -= 1
+            self._tell(call)
+
+    @staticmethod
+    def _check_wanted(call: Call) -> None:
+        # It may have waited in the queue until nobody listened any more.
+        left = call.left()
+        if left is not None and left <= 0:
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")
+        if not call.is_active():
+            raise StatusError(Code.CANCELLED, "Cancelled before the request ran.")
+
+    def _tell(self, call: Call) -> None:
+        for observer in self.observers:
+            try:
+                observer(call)
+            except Exception:  # a full disk under the log must not fail the request
+                _log.exception("observer of requests")

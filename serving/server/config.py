@@ -1,0 +1,180 @@
+"""What to serve: models, version policies, labels - and the text file that says so.
+
+The file is TensorFlow Serving's ``--model_config_file``, read with its own messages. The checks
+and their words are those of model_servers/server_core.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from serving.server.errors import BadArgument
+from serving.server.status import Code, StatusError, invalid
+
+PLATFORM = "tensorflow"
+"""The one platform there is, as in the open-source server."""
+
+
+@dataclass(frozen=True)
+class VersionPolicy:
+    """Which of the versions that are there should be served."""
+
+    kind: Literal["latest", "all", "specific"] = "latest"
+    num_versions: int = 1
+    """Of ``latest``; 0 means 1."""
+    versions: tuple[int, ...] = ()
+    """Of ``specific``."""
+
+    def choose(self, found: Iterable[int]) -> list[int]:
+        """The versions among ``found`` to serve, newest first."""
+        newest = sorted(found, reverse=True)
+        if self.kind == "latest":
+            return newest[: max(self.num_versions, 1)]
+        if self.kind == "specific":
+            return [number for number in newest if number in self.versions]
+        return newest
+
+
+@dataclass(frozen=True)
+class RequestLogConfig:
+    """Where a share of the requests is kept; see ``requestlog``."""
+
+    path_prefix: str
+    sampling_rate: float
+    """Share of the requests, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What to serve under one name."""
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = VersionPolicy()
+    labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Version by label, such as ``stable``."""
+    platform: str = PLATFORM
+    request_log: RequestLogConfig | None = None
+
+
+def check(models: Sequence[ModelConfig]) -> None:
+    """Refuse what could not be served.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, in TensorFlow Serving's words where it has them.
+    """
+    seen: set[str] = set()
+    for model in models:
+        if model.name in seen:
+            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
+        seen.add(model.name)
+        if not model.name:
+            raise invalid("A model needs a name. Received an empty one.")
+        if not model.base_path.is_absolute():
+            raise invalid(
+                f"Expected model {model.name} to have an absolute path or URI; got "
+                f"base_path()={model.base_path}"
+            )
+        if model.platform != PLATFORM:
+            raise invalid(
+                f"Platform {model.platform or '(none)'} of model {model.name} is not served. "
+                f"Expected: {PLATFORM}."
+            )
+
+
+def check_change(before: Sequence[ModelConfig], after: Sequence[ModelConfig]) -> None:
+    """Refuse a model that changes its platform.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    old = {model.name: model.platform for model in before}
+    for model in after:
+        if old.get(model.name, model.platform) != model.platform:
+            raise invalid(
+                f"Illegal to change a model's platform. For model {model.name} platform was "
+                f"{old[model.name]} and new platform requested is {model.platform}"
+            )
+
+
+def from_proto(config: Any) -> list[ModelConfig]:
+    """The models of a ``ModelServerConfig`` message.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, a custom config or none, or a model that cannot be.
+    """
+    if config.WhichOneof("config") != "model_config_list":
+        raise invalid(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+            "ModelConfigList is currently supported"
+        )
+    return [_model(entry) for entry in config.model_config_list.config]
+
+
+def _model(entry: Any) -> ModelConfig:
+    if entry.model_type and entry.model_platform:
+        raise invalid("Illegal setting both model_type(deprecated) and model_platform.")
+    if not entry.model_type and not entry.model_platform:
+        raise invalid("Illegal setting neither model_type(deprecated) nor model_platform.")
+    return ModelConfig(
+        name=entry.name,
+        base_path=Path(entry.base_path.removeprefix("file://")),
+        policy=_policy(entry.model_version_policy),
+        labels=MappingProxyType(dict(entry.version_labels)),
+        platform=entry.model_platform or (PLATFORM if entry.model_type == 1 else "other"),
+        request_log=_request_log(entry),
+    )
+
+
+def _policy(policy: Any) -> VersionPolicy:
+    kind = policy.WhichOneof("policy_choice")
+    if kind == "all":
+        return VersionPolicy("all")
+    if kind == "specific":
+        return VersionPolicy("specific", versions=tuple(policy.specific.versions))
+    return VersionPolicy(num_versions=policy.latest.num_versions or 1)
+
+
+def _request_log(entry: Any) -> RequestLogConfig | None:
+    if not entry.HasField("logging_config"):
+        return None
+    logging = entry.logging_config
+    prefix, rate = logging.log_collector_config.filename_prefix, logging.sampling_config
+    if not prefix or not 0 <= rate.sampling_rate <= 1:
+        raise invalid(
+            f"logging_config of model {entry.name} needs a filename_prefix and a sampling_rate "
+            f"from 0 to 1. Received: {prefix!r} and {rate.sampling_rate:g}."
+        )
+    return RequestLogConfig(prefix, rate.sampling_rate)
+
+
+def read_models(file: Path) -> list[ModelConfig]:
+    """The models of a ``--model_config_file``.
+
+    Raises:
+        BadArgument: it cannot be read or is not such a file.
+        StatusError: a model in it cannot be.
+    """
+    from tensorflow_serving.config import model_server_config_pb2
+
+    from serving.server.textproto import parse
+
+    config = parse(file, model_server_config_pb2.ModelServerConfig())
+    if config.WhichOneof("config") is None:
+        return []
+    if config.WhichOneof("config") != "model_config_list":
+        raise BadArgument(f"{file} holds a custom model config. Expected a model_config_list.")
+    return from_proto(config)
+
+
+def label_not_available(model: str, version: int) -> StatusError:
+    """TensorFlow Serving's words for a label of a version that cannot answer."""
+    return StatusError(
+        Code.FAILED_PRECONDITION,
+        f"Request to assign label to version {version} of model {model}, which is not currently "
+        "available for inference",
+    )

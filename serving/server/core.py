@@ -1,0 +1,216 @@
+"""All models of a server: from a model spec to a loaded version, and changes of what is served.
+
+``acquire`` is the way of every request (see ``handle``); ``reload`` that of the config file, its
+polling and HandleReloadConfigRequest.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from serving.server import config as configs
+from serving.server.config import ModelConfig, RequestLogConfig
+from serving.server.handle import Handle, Spec
+from serving.server.limits import Limits
+from serving.server.manager import LoadFailed, ModelManager, VersionState, not_found
+from serving.server.servable import Loader, LoadPolicy
+from serving.server.status import Code, StatusError, code_name, invalid
+
+_log = logging.getLogger(__name__)
+_STOP_LOADING_S = 5.0
+"""How long a load under way is waited for; it ends by itself afterwards."""
+
+
+@dataclass(frozen=True)
+class CoreOptions:
+    """How models are found, loaded and asked."""
+
+    poll_seconds: float = 1.0
+    load: LoadPolicy = field(default_factory=LoadPolicy)
+    tflite: bool = False
+    """Versions may hold ``model.tflite`` in place of a SavedModel."""
+    limits: Limits = field(default_factory=Limits)
+    check_method_name: bool = False
+    labels_for_unavailable: bool = False
+    """New labels may name versions that do not answer yet."""
+
+
+class Core:
+    """The models, by name."""
+
+    def __init__(
+        self,
+        loader: Loader,
+        options: CoreOptions | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._loader, self._options = loader, options or CoreOptions()
+        self._on_change = on_change
+        # Replaced as a whole, never changed: requests read them without a lock.
+        self._models: dict[str, ModelManager] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+        self._request_logs: dict[str, RequestLogConfig] = {}
+        self._configs: tuple[ModelConfig, ...] = ()
+        self._leaving: list[ModelManager] = []
+        self._changing = threading.Lock()
+
+    @property
+    def models(self) -> Mapping[str, ModelManager]:
+        """Managers by name, as they are now."""
+        return self._models
+
+    @contextmanager
+    def acquire(self, spec: Spec) -> Iterator[Handle]:
+        """The version that ``spec`` means, held until the block ends.
+
+        Raises:
+            StatusError: NOT_FOUND, or INVALID_ARGUMENT for a label that is none.
+        """
+        version = spec.version
+        if spec.label is not None:
+            version = self._labels.get(spec.name, {}).get(spec.label)
+            if version is None:
+                raise invalid(f"Unrecognized servable version label: {spec.label}")
+        model = self._models.get(spec.name)
+        if model is None:
+            raise not_found(spec.name, version)
+        with model.acquire(version) as (number, runtime):
+            yield Handle(
+                spec.name,
+                number,
+                runtime,
+                self._options.limits,
+                self._options.check_method_name,
+            )
+
+    def states(self, name: str, version: int | None = None) -> list[VersionState]:
+        """Every known version of a model newest first, or the one asked for.
+
+        Raises:
+            StatusError: NOT_FOUND.
+        """
+        model = self._models.get(name)
+        lines = model.states() if model else []
+        if version is not None:
+            lines = [line for line in lines if line.version == version]
+            if not lines:
+                raise StatusError(
+                    Code.NOT_FOUND, f"Could not find version {version} of model {name}"
+                )
+        if not lines:
+            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
+        return lines
+
+    def request_log(self, name: str) -> RequestLogConfig | None:
+        """Where requests of a model are kept, None where they are not."""
+        return self._request_logs.get(name)
+
+    def ready(self) -> bool:
+        """Whether there are models and every one has a version that answers."""
+        models = self._models
+        return bool(models) and all(model.available() for model in models.values())
+
+    def busy(self) -> bool:
+        """Whether a request is running on any version of any model."""
+        return any(model.busy() for model in [*self._models.values(), *self._leaving])
+
+    def reload(self, wanted: Sequence[ModelConfig], wait: float = 0.0) -> None:
+        """Serve ``wanted`` and nothing else.
+
+        Args:
+            wanted: every model; those that are already served the same way are left alone.
+            wait: seconds to wait until every model answers; 0 does not wait.
+
+        Raises:
+            StatusError: the change is refused and nothing has changed (INVALID_ARGUMENT,
+                FAILED_PRECONDITION), or UNKNOWN: models did not become available.
+        """
+        with self._changing:
+            configs.check(wanted)
+            configs.check_change(self._configs, wanted)
+            labels = self._checked_labels(wanted)
+            self._apply(wanted)
+            self._labels = labels
+            self._request_logs = {m.name: m.request_log for m in wanted if m.request_log}
+        self._on_change()
+        if wait > 0:
+            self._wait([config.name for config in wanted], wait)
+
+    def _checked_labels(self, wanted: Sequence[ModelConfig]) -> dict[str, Mapping[str, int]]:
+        for model in wanted:
+            manager = self._models.get(model.name)
+            available = manager.available() if manager else []
+            for label, version in model.labels.items():
+                known = self._labels.get(model.name, {}).get(label)
+                is_new = self._options.labels_for_unavailable and known in (None, version)
+                if version not in available and not is_new:
+                    raise configs.label_not_available(model.name, version)
+        return {model.name: model.labels for model in wanted}
+
+    def _apply(self, wanted: Sequence[ModelConfig]) -> None:
+        models: dict[str, ModelManager] = {}
+        for config in wanted:
+            known = self._models.get(config.name)
+            if known is None:
+                models[config.name] = self._manager(config)
+            else:
+                models[config.name] = known
+                if _what_to_load(config) != _what_to_load(known.config):
+                    known.update(config)
+        gone = [model for name, model in self._models.items() if name not in models]
+        fresh = [model for name, model in models.items() if name not in self._models]
+        self._models = models
+        self._configs = tuple(wanted)
+        for model in fresh:
+            model.start()
+        self._leaving = [model for model in self._leaving if model.busy()] + gone
+        for model in gone:
+            # In a thread: a load under way may take its time, and nobody needs its end.
+            threading.Thread(target=model.stop, args=(_STOP_LOADING_S,), daemon=True).start()
+
+    def _manager(self, config: ModelConfig) -> ModelManager:
+        options = self._options
+        return ModelManager(
+            config,
+            self._loader,
+            poll_seconds=options.poll_seconds,
+            load=options.load,
+            tflite=options.tflite,
+            on_change=self._on_change,
+        )
+
+    def _wait(self, names: Sequence[str], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        failed = []
+        for name in names:
+            model = self._models.get(name)
+            if model is None:
+                continue  # taken away by another change
+            try:
+                model.wait_until_available(max(end - time.monotonic(), 0.0))
+            except LoadFailed as error:
+                line = error.line
+                cause = f"{code_name(line.code)}: {line.message}"
+                failed.append(f"{{{{name: {name} version: {line.version}}} due to error: {cause}}}")
+            except StatusError as error:
+                failed.append(f"{{{{name: {name}}} due to error: {error.message}}}")
+        if failed:
+            text = "".join(f"{line}, " for line in failed)
+            raise StatusError(
+                Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{text}}}"
+            )
+
+    def stop(self) -> None:
+        """Retire every version of every model."""
+        for model in self._models.values():
+            model.stop(_STOP_LOADING_S)
+
+
+def _what_to_load(config: ModelConfig) -> ModelConfig:
+    """``config`` without what does not touch the versions."""
+    return replace(config, labels={}, request_log=None)

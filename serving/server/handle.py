@@ -1,0 +1,138 @@
+"""What every entry point stands on: a loaded version, held while a request uses it.
+
+gRPC and REST differ in how requests are written and answers are read; in between both do this:
+
+    with core.acquire(Spec("imgpipe", label="stable")) as handle:       # core.Core
+        prediction = handle.predict({"image_bytes": array}, timeout=2.0)
+        prediction.outputs            # {alias: numpy array}
+        handle.name, handle.version   # what answered
+
+* ``Spec`` says which version of which model is meant; ``Spec.of(message)`` reads a ModelSpec.
+* ``Core.acquire(spec)`` gives a ``Handle``; the version is not unloaded before it is given back.
+* ``Handle.predict`` takes TensorProtos or arrays (strings: object arrays of bytes), ``classify``,
+  ``regress`` and ``infer`` take a ``tensorflow.serving.Input`` of tf.Examples.
+* ``Handle.signatures`` are the SignatureDefs by key.
+* Everything that goes wrong is a ``StatusError`` with a canonical code and the message of
+  TensorFlow Serving.
+
+Around it, ``calls.Calls.run(call, work)`` counts, sheds, times and logs the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serving.server import examples as example_tasks
+from serving.server import predict as prediction
+from serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
+from serving.server.limits import Limits
+from serving.server.predict import Prediction
+from serving.server.runtime import Runtime
+from serving.server.status import invalid
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which version of which model a request means: a number, a label, or the newest."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+    @classmethod
+    def of(cls, request: Any) -> Spec:
+        """The spec of any request message with a ``model_spec``.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, it has none, or one without a name.
+        """
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        return cls.of_spec(request.model_spec)
+
+    @classmethod
+    def of_spec(cls, spec: Any) -> Spec:
+        """The same of a ModelSpec message itself."""
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        kind = spec.WhichOneof("version_choice")
+        return cls(
+            spec.name,
+            spec.version.value if kind == "version" else None,
+            spec.version_label if kind == "version_label" else None,
+        )
+
+
+@dataclass(frozen=True)
+class Handle:
+    """One loaded version of one model."""
+
+    name: str
+    version: int
+    runtime: Runtime
+    limits: Limits | None = None
+    check_method_name: bool = False
+
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """SignatureDef by key."""
+        return self.runtime.signatures
+
+    def predict(
+        self,
+        inputs: Mapping[str, Any],
+        signature_name: str = "",
+        output_filter: Sequence[str] = (),
+        *,
+        timeout: float | None = None,
+    ) -> Prediction:
+        """Tensors in, tensors out; ``timeout`` in seconds ends the run.
+
+        Raises:
+            StatusError: the request does not fit the model, or the graph fails on its values.
+        """
+        return prediction.predict(
+            self.runtime,
+            inputs,
+            signature_name,
+            output_filter,
+            timeout=timeout,
+            limits=self.limits,
+        )
+
+    def infer(
+        self,
+        tasks: Sequence[Task],
+        examples: Any,
+        *,
+        timeout: float | None = None,
+        multi: bool = False,
+    ) -> ExampleAnswers:
+        """Several tasks on the same ``tensorflow.serving.Input``, in one run.
+
+        Raises:
+            StatusError: a task does not fit the model, or the graph fails.
+        """
+        return example_tasks.infer(
+            self.runtime,
+            tasks,
+            examples,
+            timeout=timeout,
+            limits=self.limits,
+            check_method_name=self.check_method_name,
+            multi=multi,
+        )
+
+    def classify(
+        self, examples: Any, signature_name: str = "", *, timeout: float | None = None
+    ) -> ExampleAnswers:
+        """One ClassificationResult in ``answers``."""
+        return self.infer([Task(CLASSIFY, signature_name)], examples, timeout=timeout)
+
+    def regress(
+        self, examples: Any, signature_name: str = "", *, timeout: float | None = None
+    ) -> ExampleAnswers:
+        """One RegressionResult in ``answers``."""
+        return self.infer([Task(REGRESS, signature_name)], examples, timeout=timeout)

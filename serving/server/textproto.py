@@ -1,0 +1,205 @@
+"""The server's text files: batching, monitoring and SSL, and how any of them is read.
+
+tensorflow-serving-api has no messages for these three, so they are described here, field for
+field as in TensorFlow Serving (session_bundle_config.proto, monitoring_config.proto,
+ssl_config.proto), in a pool of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
+
+from serving.server.errors import BadArgument
+
+_PACKAGE = "tensorflow.serving"
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "int64": _Field.TYPE_INT64,
+    "string": _Field.TYPE_STRING,
+    "bool": _Field.TYPE_BOOL,
+}
+_MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
+    "BatchingParameters": (
+        (1, "max_batch_size", "Int64Value"),
+        (2, "batch_timeout_micros", "Int64Value"),
+        (3, "max_enqueued_batches", "Int64Value"),
+        (4, "num_batch_threads", "Int64Value"),
+        (5, "thread_pool_name", "StringValue"),
+        (6, "allowed_batch_sizes", "repeated int64"),
+        (7, "pad_variable_length_inputs", "bool"),
+        (8, "enable_large_batch_splitting", "BoolValue"),
+        (9, "max_execution_batch_size", "Int64Value"),
+    ),
+    "PrometheusConfig": ((1, "enable", "bool"), (2, "path", "string")),
+    "MonitoringConfig": ((1, "prometheus_config", "PrometheusConfig"),),
+    "SSLConfig": (
+        (1, "server_key", "string"),
+        (2, "server_cert", "string"),
+        (3, "custom_ca", "string"),
+        (4, "client_verify", "bool"),
+    ),
+}
+
+
+@functools.cache
+def _classes() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="server_text_files.proto",
+        package=_PACKAGE,
+        syntax="proto3",
+        dependency=["google/protobuf/wrappers.proto"],
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, field, kind in fields:
+            repeated = kind.startswith("repeated ")
+            kind = kind.removeprefix("repeated ")
+            label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
+            added = message.field.add(name=field, number=number, label=label)
+            if kind in _SCALARS:
+                added.type = _SCALARS[kind]
+            else:
+                package = _PACKAGE if kind in _MESSAGES else "google.protobuf"
+                added.type, added.type_name = _Field.TYPE_MESSAGE, f".{package}.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+        for name in _MESSAGES
+    }
+
+
+def parse(file: Path, message: Any) -> Any:
+    """``message``, filled from the text in ``file``.
+
+    Raises:
+        BadArgument: the file cannot be read, or is not text of this message; says where.
+    """
+    try:
+        return text_format.Parse(file.read_text("utf-8"), message)
+    except OSError as error:
+        raise BadArgument(f"Cannot read {file}: {error.strerror}.") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise BadArgument(
+            f"Invalid protobuf file: '{file}'. Error parsing text-format "
+            f"{message.DESCRIPTOR.full_name}: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class BatchingParameters:
+    """``--batching_parameters_file``; the defaults are those of TensorFlow Serving."""
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = 0
+    """0: the usable cores."""
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int = 0
+    """0: ``max_batch_size``; only with splitting."""
+
+
+def read_batching(file: Path) -> BatchingParameters:
+    """The parameters in a ``--batching_parameters_file`` or a ``batching_params.pbtxt``.
+
+    Raises:
+        BadArgument: it is no such file, or its numbers do not fit together.
+    """
+    message = parse(file, _classes()["BatchingParameters"]())
+    given: dict[str, Any] = {
+        name: getattr(message, name).value
+        for _, name, kind in _MESSAGES["BatchingParameters"]
+        if kind.endswith("Value") and message.HasField(name) and name != "thread_pool_name"
+    }
+    parameters = BatchingParameters(
+        allowed_batch_sizes=tuple(message.allowed_batch_sizes),
+        pad_variable_length_inputs=message.pad_variable_length_inputs,
+        **given,
+    )
+    trouble = _batching_trouble(parameters)
+    if trouble:
+        raise BadArgument(f"{file}: {trouble}")
+    return parameters
+
+
+def _batching_trouble(given: BatchingParameters) -> str:
+    least = {"max_batch_size": 1, "max_enqueued_batches": 1, "batch_timeout_micros": 0}
+    for name, value in least.items():
+        if getattr(given, name) < value:
+            return f"{name} must be at least {value}; was {getattr(given, name)}"
+    if given.num_batch_threads < 0 or given.max_execution_batch_size < 0:
+        return "num_batch_threads and max_execution_batch_size must be positive"
+    if given.max_execution_batch_size and not given.enable_large_batch_splitting:
+        return "max_execution_batch_size needs enable_large_batch_splitting"
+    sizes = given.allowed_batch_sizes
+    if sizes:
+        if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
+            return "allowed_batch_sizes entries must be monotonically increasing"
+        last = given.max_execution_batch_size or given.max_batch_size
+        if sizes[-1] != last:
+            name = "max_execution" if given.enable_large_batch_splitting else "max"
+            return (
+                f"last entry in allowed_batch_sizes must equal {name}_batch_size; last entry was "
+                f"{sizes[-1]}; expected {last}"
+            )
+    return ""
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """``--monitoring_config_file``."""
+
+    prometheus: bool = False
+    path: str = "/monitoring/prometheus/metrics"
+
+
+def read_monitoring(file: Path) -> Monitoring:
+    """Whether and where metrics are shown.
+
+    Raises:
+        BadArgument: it is no such file.
+    """
+    config = parse(file, _classes()["MonitoringConfig"]()).prometheus_config
+    return Monitoring(config.enable, config.path or Monitoring.path)
+
+
+@dataclass(frozen=True)
+class SslConfig:
+    """``--ssl_config_file``: PEM texts, not paths."""
+
+    server_key: str
+    server_cert: str
+    custom_ca: str = ""
+    client_verify: bool = False
+    """Only clients with a certificate of ``custom_ca`` are let in."""
+
+
+def read_ssl(file: Path) -> SslConfig:
+    """Keys and certificates.
+
+    Raises:
+        BadArgument: it is no such file, or lacks what it needs.
+    """
+    config = parse(file, _classes()["SSLConfig"]())
+    for name in ("server_key", "server_cert", *(["custom_ca"] * config.client_verify)):
+        if "-----BEGIN" not in getattr(config, name):
+            raise BadArgument(
+                f"{file}: {name} is the text of a PEM file, not its path. Expected "
+                f"-----BEGIN …, received {len(getattr(config, name))} characters without it."
+            )
+    return SslConfig(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
