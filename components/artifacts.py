@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from tfx.types.artifact import Artifact
 
+#: Folder of the LiteRT files that may be pushed.
+BLESSED_LITE = "blessed"
+
 
 class Quarantine(Artifact):
     """Rejected files with their bytes, ``manifest.jsonl`` and ``summary.json``."""
@@ -20,6 +23,12 @@ class DataBlessing(Artifact):
     """DataGate's decision: file ``BLESSED`` or ``NOT_BLESSED`` and ``gate.json``."""
 
     TYPE_NAME = "components.DataBlessing"
+
+
+class LiteModels(Artifact):
+    """LiteRT files, blessed ones below ``blessed/``, others below ``refused/``; ``lite.json``."""
+
+    TYPE_NAME = "components.LiteModels"
 
 
 class RunReport(Artifact):

@@ -18,8 +18,11 @@ MANIFEST = "manifest.json"
 PROVENANCE = "provenance"
 #: Of the export; says what the model is where two exports of it differ in their bytes.
 MODEL_DIGEST = "assets.extra/model_digest.json"
+#: LiteRT files, and what tells how they were made of that model.
+LITE_SUFFIX = ".tflite"
+LITE_DIGEST = "assets.extra/lite_digest.json"
 #: Differ between exports without any meaning for what is served.
-_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
+_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", "assets.extra/lite")
 _CHUNK = 1 << 20  # bytes
 
 
@@ -45,10 +48,22 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Address of the model that `files` (as of `describe`) hold."""
+    """Address of what `files` (as of `describe`) serve: the model, and its LiteRT files if any."""
+    model = model_identity(files)
+    if LITE_DIGEST not in files:
+        return model
+    return hashlib.sha256(f"{model} {files[LITE_DIGEST]['sha256']}".encode()).hexdigest()
+
+
+def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Address of the model alone, whatever else was made of it."""
     if MODEL_DIGEST in files:
         return str(files[MODEL_DIGEST]["sha256"])
-    kept = [(n, files[n]["sha256"]) for n in sorted(files) if not n.startswith(_INCIDENTAL)]
+    kept = [
+        (name, files[name]["sha256"])
+        for name in sorted(files)
+        if not name.startswith(_INCIDENTAL) and not name.endswith(LITE_SUFFIX)
+    ]
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
 
 
@@ -72,12 +87,17 @@ class Version:
 
     @property
     def identity(self) -> str:
-        """Address of the model, the same under every number it is published."""
+        """Address of what is served, the same under every number it is published."""
         return identity(self.manifest["files"])
 
     @property
+    def model_identity(self) -> str:
+        """Address of the model alone, whatever LiteRT files are beside it."""
+        return model_identity(self.manifest["files"])
+
+    @property
     def withdrawn(self) -> list[str]:
-        """Models taken back by a rollback; they are neither pushed again nor compared with."""
+        """What a rollback took back, as identities; neither pushed again nor compared with."""
         return list(self.manifest.get("withdrawn", []))
 
     @property

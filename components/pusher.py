@@ -21,6 +21,7 @@ from tfx.types.standard_artifacts import (
 from tfx.utils import path_utils
 
 from components import blessings, manifest, records, versions
+from components.artifacts import BLESSED_LITE, LiteModels
 
 PUSH = "push.json"
 
@@ -37,8 +38,10 @@ def ModelPusher(
     keep: Parameter[int],
     facts: Parameter[str],
     state: Parameter[str],
+    cross_validation: InputArtifact[ModelBlessing] = None,
+    lite: InputArtifact[LiteModels] = None,
 ) -> None:
-    """Publish the model if both gates blessed it and it is not what is there already.
+    """Publish the model if its gates blessed it and it is not what is there already.
 
     Args:
       model: the Trainer's export.
@@ -52,17 +55,23 @@ def ModelPusher(
       facts: JSON for the manifest: run key, vocabulary and the like.
       state: digest of the newest version there when the run began; a push made or undone by
         others invalidates the cached outcome.
+      cross_validation: of the CrossValidator, where the run has one.
+      lite: of the LiteExporter, where the run has one; only its blessed files are published.
     """
+    gates = {
+        "model": blessings.is_blessed(model_blessing.uri),
+        "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
+    }
+    if cross_validation is not None:
+        gates["cross_validation"] = blessings.is_blessed(cross_validation.uri)
     outcome = push(
         Path(push_directory),
         Path(path_utils.serving_model_path(model.uri)),
         {"statistics": Path(statistics.uri), "schema": Path(schema.uri)},
-        {
-            "model": blessings.is_blessed(model_blessing.uri),
-            "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
-        },
+        gates,
         json.loads(facts),
         keep,
+        Path(lite.uri) / BLESSED_LITE if lite is not None else None,
     )
     records.write_json(f"{pushed_model.uri}/{PUSH}", outcome)
     for name in ("status", "path"):
@@ -77,6 +86,7 @@ def push(
     gates: dict[str, bool],
     facts: dict[str, Any],
     keep: int,
+    lite: Path | None = None,
 ) -> dict[str, Any]:
     """Publish `model` below `base` unless a gate refused it or it is there already.
 
@@ -87,6 +97,7 @@ def push(
       gates: verdict by gate; one False refuses.
       facts: what the manifest says of run and model.
       keep: versions that stay.
+      lite: folder of blessed LiteRT files that go beside the SavedModel; it need not exist.
 
     Returns:
       ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``; a model that
@@ -96,13 +107,17 @@ def push(
       ResourceError: the directory cannot be written; nothing was changed.
     """
     refused = [name for name, passed in gates.items() if not passed]
-    identity = manifest.identity(manifest.describe(model))
+    files = manifest.describe(model)
+    sources = {"": model}
+    if lite is not None and lite.is_dir():
+        files |= manifest.describe(lite)
+        sources["."] = lite  # into the version directory itself, over the SavedModel's folders
+    identity = manifest.identity(files)
     newest = manifest.latest(base)
-    if newest is not None and identity in newest.withdrawn:
+    if newest is not None and _withdrawn(identity, manifest.model_identity(files), newest):
         refused.append("rollback")
     if refused:
         return {"status": "refused", "version": None, "path": None, "refused_by": refused}
-    sources = {"": model}
     sources |= {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
     published = versions.publish(
         base,
@@ -118,3 +133,9 @@ def push(
         "path": str(current.path) if current else None,
         "refused_by": [],
     }
+
+
+def _withdrawn(identity: str, model: str, newest: manifest.Version) -> bool:
+    """Whether a rollback took this back: just this, or the model with whatever was beside it."""
+    back = set(newest.withdrawn)
+    return identity in back or (model in back and newest.model_identity != model)

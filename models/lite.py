@@ -1,4 +1,4 @@
-"""LiteRT files beside the SavedModel: smaller, faster on one core, and judged like the model itself.
+"""LiteRT files beside the SavedModel: smaller, faster on one core, judged like the model itself.
 
 They hold the network alone, from pixels to probabilities; decoding and resizing stay with whoever
 calls (`preprocess.whole_pixels` is what the exported graph does, rounded to whole numbers).
@@ -191,6 +191,8 @@ class LiteModel:
         ]
         self._runners = [one.get_signature_runner(SERVING_DEFAULT) for one in self._interpreters]
         self._pool = ThreadPoolExecutor(count, "litert")
+        self._input: dict[str, Any]
+        self._output: dict[str, Any]
         [self._input] = self._runners[0].get_input_details().values()
         [self._output] = self._runners[0].get_output_details().values()
         self.image_size = int(self._input["shape"][1])

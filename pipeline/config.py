@@ -22,6 +22,7 @@ from pipeline.sections import (
     Beam,
     Data,
     Evaluate,
+    Export,
     Gate,
     Judge,
     Model,
@@ -47,6 +48,7 @@ class Config(Section):
     model: Model = Model()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    export: Export = Export()
     push: Push = Push()
     beam: Beam = Beam()
 

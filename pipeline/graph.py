@@ -183,11 +183,7 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         data_blessing=data["gate"].outputs["blessing"],
         schema=data["schema"].outputs["schema"],
         custom_config={
-            "model": {
-                "name": config.run.name,
-                **config.model.model_dump(),
-                **config.train.model_dump(),
-            },
+            "model": model_settings(config),
             "vocabulary": list(inputs.vocabulary),
             "top_k": TOP_K,
             "warmup_images": WARMUP_IMAGES,
@@ -196,6 +192,11 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         },
     )
     return {"bank": bank, "trainer": trainer}
+
+
+def model_settings(config: Config) -> dict[str, Any]:
+    """`models.settings.ModelSettings` as a table, for whatever trains."""
+    return {"name": config.run.name, **config.model.model_dump(), **config.train.model_dump()}
 
 
 def _gate_nodes(
@@ -208,7 +209,7 @@ def _gate_nodes(
         examples=examples,
         model=exported,
         baseline_model=data["baseline"].outputs["model"],
-        config=eval_config(config.evaluate.threshold, config.evaluate.max_drop),
+        config=eval_config(_validation_threshold(config), config.evaluate.max_drop),
         splits=[names.VALIDATION, names.TEST],
     )
     predictor = parts.Predictor(examples=examples, model=exported)
@@ -217,6 +218,7 @@ def _gate_nodes(
         model_run=model["trainer"].outputs["model_run"],
         code=inputs.serving_code,
     )
+    optional = _optional_nodes(config, inputs, data, model, predictor)
     pusher = parts.ModelPusher(
         model=exported,
         model_blessing=evaluator.outputs["blessing"],
@@ -239,13 +241,64 @@ def _gate_nodes(
             sort_keys=True,
         ),
         state=inputs.push_state,
+        **_optional_outputs(optional),
     )
     return {
         "evaluator": evaluator,
         "predictor": predictor,
         "validator": validator,
+        **optional,
         "pusher": pusher,
     }
+
+
+def _validation_threshold(config: Config) -> float:
+    """Accuracy that the validation split must show; none where folds decide."""
+    return 0.0 if config.evaluate.cross_validate else config.evaluate.threshold
+
+
+def _optional_nodes(
+    config: Config,
+    inputs: RunInputs,
+    data: dict[str, Any],
+    model: dict[str, Any],
+    predictor: Any,
+) -> dict[str, Any]:
+    """What only some runs have: folds, LiteRT files."""
+    examples = data["judged"].outputs["examples"]
+    nodes: dict[str, Any] = {}
+    if config.evaluate.cross_validate:
+        nodes["cross_validator"] = parts.CrossValidator(
+            bank=model["bank"].outputs["features"],
+            examples=examples,
+            quarantine=data["judged"].outputs["quarantine"],
+            folds=config.evaluate.cross_validate,
+            threshold=config.evaluate.threshold,
+            classes=len(inputs.vocabulary),
+            settings=json.dumps(model_settings(config), sort_keys=True),
+            code=inputs.gate_code,
+        )
+    if config.export.lite:
+        nodes["lite_exporter"] = parts.LiteExporter(
+            examples=examples,
+            model=model["trainer"].outputs["model"],
+            predictions=predictor.outputs["predictions"],
+            kinds=json.dumps(sorted(config.export.lite)),
+            threshold=_validation_threshold(config),
+            max_loss=config.export.max_loss,
+            code=inputs.gate_code,
+        )
+    return nodes
+
+
+def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
+    """Inputs of Pusher and Report that come from nodes which only some runs have."""
+    found = {}
+    if "cross_validator" in nodes:
+        found["cross_validation"] = nodes["cross_validator"].outputs["blessing"]
+    if "lite_exporter" in nodes:
+        found["lite"] = nodes["lite_exporter"].outputs["lite"]
+    return found
 
 
 def _report_node(config: Config, inputs: RunInputs, place: Place, nodes: dict[str, Any]) -> Any:
@@ -264,4 +317,5 @@ def _report_node(config: Config, inputs: RunInputs, place: Place, nodes: dict[st
         examples=nodes["judged"].outputs["examples"],
         settings=json.dumps(report_settings(config, inputs.vocabulary), sort_keys=True),
         run_directory=place.run_directory,
+        **_optional_outputs(nodes),
     )

@@ -39,6 +39,13 @@ _DATA_CODE = (
 )
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
+#: What decides about LiteRT files and about folds, beside `models`.
+_GATE_CODE = (
+    "models",
+    "components/lite_exporter.py",
+    "components/cross_validator.py",
+)
+_GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
 
 
 def source_hash(*places: str, packages: Sequence[str] = ()) -> str:
@@ -73,6 +80,8 @@ class RunInputs:
       data_code: address of the source code that reads, judges and gates data.
       model_code: address of the source code that trains and exports.
       serving_code: address of the source code that serves.
+      gate_code: address of the source code that makes and judges LiteRT files, and that judges
+        by folds.
       run_key: address of configuration, data and code: equal runs make equal models.
       split_key: address of how images are divided.
       baseline_version: number of the version to compare with, 0 for none.
@@ -89,6 +98,7 @@ class RunInputs:
     data_code: str
     model_code: str
     serving_code: str
+    gate_code: str
     run_key: str
     split_key: str
     baseline_version: int
@@ -127,6 +137,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         data_code=data_code,
         model_code=model_code,
         serving_code=source_hash("serving", "components/serving_validator.py"),
+        gate_code=source_hash(*_GATE_CODE, packages=_GATE_PACKAGES),
         run_key=run_key,
         split_key=_address(config.split.model_dump(), how, sorted(scan.given_splits)),
         baseline_version=baseline.number if baseline else 0,
@@ -248,6 +259,9 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "vocabulary": list(vocabulary),
         "threshold": config.evaluate.threshold,
         "max_drop": config.evaluate.max_drop,
+        "cross_validate": config.evaluate.cross_validate,
+        "lite": list(config.export.lite),
+        "max_loss": config.export.max_loss,
         "backbone": config.model.backbone,
         "image_size": config.model.image_size,
     }

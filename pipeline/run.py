@@ -46,6 +46,8 @@ _FACTS = {
     "infra_blessing": ("ServingValidator", "blessing"),
     "pushed_model": ("ModelPusher", "pushed_model"),
     "examples": ("ImageFilter", "examples"),
+    "cross_validation": ("CrossValidator", "blessing"),
+    "lite": ("LiteExporter", "lite"),
 }
 
 

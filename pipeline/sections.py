@@ -279,6 +279,41 @@ class Evaluate(Section):
         le=1,
         description="Validation accuracy that may be lost against the last blessed model.",
     )
+    cross_validate: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="Folds over train and validation whose mean accuracy must reach the threshold, "
+        "in place of validation's; for sets with under 200 validation images. 0: off.",
+    )
+
+    @model_validator(mode="after")
+    def _more_than_one_fold(self) -> Evaluate:
+        if self.cross_validate == 1:
+            raise ValueError("cross_validate must be 0 (off) or 2 to 20 folds, received 1")
+        return self
+
+
+class Export(Section):
+    """What is made of a trained model beside the SavedModel."""
+
+    lite: tuple[Literal["float16", "int8"], ...] = Field(
+        (),
+        description="LiteRT (TensorFlow Lite) files to push beside it: float16, int8; each is "
+        "judged by itself, and left out when it is not good enough.",
+    )
+    max_loss: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="Validation accuracy that a LiteRT file may lose against the SavedModel.",
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Export:
+        if len(set(self.lite)) < len(self.lite):
+            raise ValueError(f"lite names a kind twice: {', '.join(self.lite)}")
+        return self
 
 
 class Push(Section):

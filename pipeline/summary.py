@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from components.report.verdict import warnings
+
 SCHEMA = 1
+_FOLDS = (
+    *("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups"),
+    *("per_fold", "seconds", "blessed"),
+)
+_EXPORT = (
+    *("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy", "agreement"),
+)
 
 
 def build(
@@ -38,6 +47,7 @@ def build(
         forward, reused = 0, forward + reused
     push = facts.get("push") or {"status": "refused", "version": None, "path": None}
     gate = facts.get("gate")
+    folds, lite = facts.get("cross_validation"), facts.get("lite")
     return {
         "schema": SCHEMA,
         "blessed": blessed,
@@ -46,6 +56,10 @@ def build(
         and {
             key: gate[key] for key in ("split", "threshold", "value", "ci95", "baseline", "failed")
         },
+        "cross_validation": folds and {key: folds[key] for key in _FOLDS},
+        "lite": lite
+        and {export["kind"]: {key: export[key] for key in _EXPORT} for export in lite["exports"]},
+        "warnings": warnings(facts),
         "push": {key: push.get(key) for key in ("status", "version", "path")},
         "model": {
             "name": settings["name"],

@@ -23,7 +23,7 @@ from tfx.types.standard_artifacts import (
 
 from components import records
 from components import suspects as label_suspects
-from components.artifacts import DataBlessing, Quarantine, RunReport
+from components.artifacts import DataBlessing, LiteModels, Quarantine, RunReport
 from components.report import facts as run_facts
 from components.report import page, verdict
 from components.report.sections import data, rejects, suspects
@@ -50,6 +50,8 @@ def Report(
     report: OutputArtifact[RunReport],
     settings: Parameter[str],
     run_directory: Parameter[str],
+    cross_validation: InputArtifact[ModelBlessing] = None,
+    lite: InputArtifact[LiteModels] = None,
 ) -> None:
     """Write ``report.html`` and ``facts.json``; and into the run's folder where there is one.
 
@@ -66,8 +68,11 @@ def Report(
       pushed_model: of the Pusher.
       examples: kept images, for the pictures of mistakes.
       report: the page.
-      settings: JSON: name, source, vocabulary, threshold, max_drop, backbone, image_size.
+      settings: JSON: name, source, vocabulary, threshold, max_drop, cross_validate, lite,
+        max_loss, backbone, image_size.
       run_directory: folder of the run, "" where there is none (Kubeflow).
+      cross_validation: of the CrossValidator, where the run has one.
+      lite: of the LiteExporter, where the run has one.
     """
     uris = {
         "quarantine": quarantine.uri,
@@ -82,6 +87,10 @@ def Report(
         "pushed_model": pushed_model.uri,
         "examples": examples.uri,
     }
+    if cross_validation is not None:
+        uris["cross_validation"] = cross_validation.uri
+    if lite is not None:
+        uris["lite"] = lite.uri
     log = f"{run_directory}/run.log" if run_directory else ""
     write(uris, json.loads(settings), [report.uri, run_directory], log=log)
 

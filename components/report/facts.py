@@ -31,6 +31,8 @@ ARTIFACTS = (
     "infra_blessing",
     "pushed_model",
     "examples",
+    "cross_validation",
+    "lite",
 )
 
 
@@ -58,6 +60,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "training": _json(uris, "model_run", "history.json"),
         "baseline": _json(uris, "baseline", "baseline.json"),
         "serving": _json(uris, "infra_blessing", "validation.json"),
+        "cross_validation": _json(uris, "cross_validation", "cross_validation.json"),
+        "lite": _json(uris, "lite", "lite.json"),
         "push": _json(uris, "pushed_model", "push.json"),
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
@@ -122,28 +126,33 @@ def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Tab
 def _gate(
     uris: Mapping[str, str], settings: Mapping[str, Any], tables: Mapping[str, metrics.Table]
 ) -> dict[str, Any] | None:
-    """The Evaluator's decision with the figures it rests on, None when there was none."""
+    """The decision on accuracy with the figures it rests on, None when there was none.
+
+    Where folds decide, the threshold is theirs and validation is compared with the baseline alone.
+    """
     uri = uris.get("evaluation", "")
     if not uri or not tf.io.gfile.exists(uri):
         return None
-    from components.evaluator import SLACK
-
     results = evaluation(uri)
     value = results["candidate"].get("accuracy")
     count = int(results["candidate"].get("count") or 0)
     baseline = results["baseline"].get("accuracy")
     failed = []
-    if value is None or value < settings["threshold"] - SLACK:
+    by_folds = bool(settings.get("cross_validate"))
+    if not by_folds and (value is None or value < settings["threshold"] - blessings.SLACK):
         failed.append("threshold")
     if (
         value is not None
         and baseline is not None
-        and value < baseline - settings["max_drop"] - SLACK
+        and value < baseline - settings["max_drop"] - blessings.SLACK
     ):
         failed.append("baseline")
     blessed = blessings.is_blessed(uris.get("model_blessing", ""))
     if not blessed and not failed:
         failed.append("evaluator")
+    if by_folds and not blessings.is_blessed(uris.get("cross_validation", "")):
+        failed.append("cross_validation")
+        blessed = False
     return {
         "split": names.VALIDATION,
         "threshold": settings["threshold"],

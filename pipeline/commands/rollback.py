@@ -28,14 +28,17 @@ def run(model_dir: Path, to: int | None) -> int:
         raise ConfigError(f"no whole version {to} in {model_dir}. There: {there}.")
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
-    newer = {version.identity for version in found if version.number > chosen.number}
-    withdrawn = (newer | set(found[0].withdrawn)) - {chosen.identity}
+    later = [version for version in found if version.number > chosen.number]
+    models = {version.model_identity for version in later} - {chosen.model_identity}
+    newer = {version.identity for version in later} | models | set(found[0].withdrawn)
+    withdrawn = newer - {chosen.identity}
     facts["withdrawn"] = sorted(withdrawn)
     published = versions.publish(model_dir, {"": chosen.path}, facts)
     if published is not None:
+        gone = len({version.identity for version in later} & withdrawn)
         Console(highlight=False, soft_wrap=True).print(
             f"version {published.number} now holds the model of version {chosen.number}; "
-            f"{len(withdrawn)} newer one(s) will not be pushed again"
+            f"{gone} newer one(s) will not be pushed again"
         )
     return 0
 

@@ -52,6 +52,10 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
         console.print(f"  model    {escape(push['path'])} ({push['status']})")
+    for kind, export in sorted((outcome.summary["lite"] or {}).items()):
+        console.print(f"  {kind:<8} {escape(_export(export))}")
+    for warning in outcome.summary["warnings"]:
+        console.print(f"  note     {escape(warning)}")
     console.print(f"  report   {escape(outcome.summary['report'])}")
     console.print(f"  summary  {escape(str(outcome.directory / 'summary.json'))}")
     if outcome.exit_code:
@@ -71,6 +75,16 @@ def _data(data: Mapping[str, Any]) -> str:
     rejected = f"{data['rejected']} in quarantine" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']} repaired" if data["repaired"] else ""
     return f"{data['in']} files: {data['kept']} kept{repaired}, {rejected}"
+
+
+def _export(export: Mapping[str, Any]) -> str:
+    """What became of one LiteRT file, in one line."""
+    if not export["blessed"]:
+        return f"not shipped: {export['why']}"
+    return (
+        f"{export['file']}, {export['bytes'] / 1e6:.1f} MB, blessed: accuracy "
+        f"{export['accuracy']:.3f}, the model's is {export['model_accuracy']:.3f}"
+    )
 
 
 def write_summary(summary: dict[str, object], target: str) -> None:

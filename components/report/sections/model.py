@@ -9,7 +9,11 @@ from typing import Any
 from components.report.sections.base import Absent, Context, Section
 
 _PORT = 8500  # TensorFlow Serving's own for gRPC
-_GATES = {"model": "the Evaluator", "serving": "the ServingValidator"}
+_GATES = {
+    "model": "the Evaluator",
+    "serving": "the ServingValidator",
+    "cross_validation": "the CrossValidator",
+}
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
