@@ -1,0 +1,120 @@
+"""A contact sheet: a row for each picture, the clean view first, then its augmented views.
+
+The pixels are those that the feature bank gives to the backbone: same decoding, same seeds, same
+graph; only a sheet smaller than the backbone's input is made smaller, at the very end.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models import augmentation, preprocess
+from models.augmentation import ViewSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_PAPER, _INK, _GAP = (255, 255, 255), (60, 66, 74), 4  # pixels
+_TEXT: Final = 12  # pixels of a letter's height; a line takes half as much again
+
+
+def view_pixels(
+    image: bytes, content_hash: str, spec: ViewSpec, image_size: int
+) -> npt.NDArray[np.uint8]:
+    """The clean and all augmented views of one encoded image, uint8 [1 + count, S, S, 3].
+
+    Args:
+        image: The encoded image.
+        content_hash: Hex SHA-256 of it, which seeds the views.
+        spec: How the views look, and how many.
+        image_size: Side in pixels that the backbone sees.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The bytes are not an image that the serving op decodes.
+    """
+    import tensorflow as tf
+
+    count = 1 + spec.count
+    pixels = preprocess.decode_and_resize(tf.constant(image), image_size)
+    views = _graph(spec, image_size)(
+        tf.repeat(pixels[None], count, 0),
+        tf.repeat(tf.constant(augmentation.seeds([content_hash]), tf.int64), count),
+        tf.range(count, dtype=tf.int64),
+    )
+    return tf.cast(tf.round(tf.clip_by_value(views, 0.0, 255.0)), tf.uint8).numpy()
+
+
+def _graph(spec: ViewSpec, image_size: int) -> Any:
+    """`augment` as a graph, traced once for a sheet."""
+    import tensorflow as tf
+
+    key = (spec, image_size)
+    if key not in _traced:
+        _traced.clear()
+        _traced[key] = tf.function(
+            lambda pixels, seeds, views: augmentation.augment(pixels, seeds, views, spec),
+            jit_compile=False,
+            input_signature=[
+                tf.TensorSpec([None, image_size, image_size, 3], tf.float32),
+                tf.TensorSpec([None], tf.int64),
+                tf.TensorSpec([None], tf.int64),
+            ],
+        )
+    return _traced[key]
+
+
+_traced: dict[tuple[ViewSpec, int], Any] = {}
+
+
+def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.Image:
+    """The sheet.
+
+    Args:
+        rows: Caption and views [1 + count, S, S, 3] of each picture; as many views in each.
+        side: Pixels of a view on the sheet; S shows every pixel.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not rows:
+        raise ValueError("a contact sheet needs at least one picture. Received: none")
+    font = ImageFont.load_default(_TEXT)
+    line, columns = _TEXT * 3 // 2, len(rows[0][1])
+    step = side + _GAP
+    sheet = Image.new(
+        "RGB", (columns * step + _GAP, line + len(rows) * (step + line) + _GAP), _PAPER
+    )
+    pen = ImageDraw.Draw(sheet)
+    for column in range(columns):
+        text = f"view {column}" if column else "clean"
+        pen.text((_GAP + column * step, 2), _fitting(text, side, font), _INK, font)
+    for number, (caption, views) in enumerate(rows):
+        top = line + number * (step + line)
+        for column, view in enumerate(views):
+            cell = Image.fromarray(view)
+            if side != cell.width:
+                cell = cell.resize((side, side), Image.Resampling.LANCZOS)
+            sheet.paste(cell, (_GAP + column * step, top))
+        pen.text((_GAP, top + side + 1), _fitting(caption, columns * step - _GAP, font), _INK, font)
+    return sheet
+
+
+def _fitting(text: str, width: int, font: Any) -> str:
+    """The end of a text where all of it is too long; letters that the font lacks as "?"."""
+    text = text.encode("latin-1", "replace").decode("latin-1")
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength("..." + text) > width:
+        text = text[1:]
+    return "..." + text
+
+
+def png(sheet: Image.Image) -> bytes:
+    """A sheet as the bytes of a PNG file."""
+    file = io.BytesIO()
+    sheet.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,119 @@
+"""``imgpipe views``: what augmentation makes of photographs, as a contact sheet.
+
+Neither TFX nor Beam is imported; nothing is trained and nothing but the sheet is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from components.report.text import plural
+from components.sources.base import read_whole
+from components.sources.header import probe
+from components.sources.layout import is_hidden
+from components.sources.reading import decode_error
+from models.errors import ConfigError, ResourceError
+from pipeline import screen
+from pipeline.commands.settings import configuration
+from pipeline.config import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_SIDE = 224  # pixels of a view on the sheet, at most
+
+
+def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
+    """Draw and write the sheet; returns the exit code."""
+    config = configuration(config_file, None, None, settings)
+    paths = spread(Path(photos).expanduser())
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out}: expected a name that ends in .png.")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: its folder does not exist.")
+    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
+        drawn, skipped = _rows(paths, rows, config)
+        for path, why in skipped:
+            console.print(f"skipped {escape(str(path))}: {escape(why)}", soft_wrap=True)
+        if not drawn:
+            raise ConfigError(f"{photos}: none of {len(paths)} files shows a picture.")
+        _write(out, drawn, min(config.model.image_size, _SIDE))
+        views = plural(config.views.count, "augmented view")
+        said = f"{plural(len(drawn), 'picture')}, each clean and in {views}: {out}"
+        console.print(escape(said), soft_wrap=True)
+    return 0
+
+
+def spread(place: Path) -> list[Path]:
+    """The photograph itself; of a folder all files below, one from each folder in turn.
+
+    Raises:
+      ConfigError: there is no such file or folder, or no file in it.
+    """
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise ConfigError(f"{place}: expected a photograph or a folder. Received: no such path.")
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in sorted(place.rglob("*")):
+        hidden = any(is_hidden(part) for part in path.relative_to(place).parts)
+        if path.is_file() and not hidden:
+            folders[path.parent].append(path)
+    if not folders:
+        raise ConfigError(f"{place}: expected photographs in this folder. Received: no file.")
+    turns = itertools.zip_longest(*folders.values())
+    return [path for turn in turns for path in turn if path is not None]
+
+
+def _rows(
+    paths: Sequence[Path], count: int, config: Config
+) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
+    """Caption and views of the first `count` files that show a picture; and which do not."""
+    from models.contact_sheet import view_pixels
+
+    drawn, skipped = [], []
+    for path, data, error in _read(paths, config.judge.pixel_limit):
+        if error:
+            skipped.append((path, error))
+            continue
+        content_hash = hashlib.sha256(data).hexdigest()
+        views = view_pixels(data, content_hash, config.views.spec, config.model.image_size)
+        drawn.append((f"{path.parent.name}/{path.name}", views))
+        if len(drawn) == count:
+            break
+    return drawn, skipped
+
+
+def _read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes, str]]:
+    """(path, content, why it cannot be shown or "")."""
+    for path in paths:
+        try:
+            data = read_whole(path)
+        except OSError as error:
+            yield path, b"", error.strerror or str(error)
+            continue
+        header = probe(data, pixel_limit)
+        if header.pixels > pixel_limit:
+            yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
+        else:
+            yield path, data, decode_error(data)[1]
+
+
+def _write(out: Path, rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> None:
+    from models import contact_sheet
+
+    beside = out.with_name(f".tmp-{out.name}")
+    try:
+        beside.write_bytes(contact_sheet.png(contact_sheet.draw(rows, side)))
+        beside.replace(out)
+    except OSError as error:
+        raise ResourceError(f"cannot write --out {out}: {error.strerror}.") from None

@@ -1,0 +1,67 @@
+"""Vertical flip and scale, beyond the course's warp; and that warp, pinned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from models.augmentation import ViewSpec, geometry
+from tests.models.augmentation.conftest import STILL, hashes_of, views_of
+
+#: a, b, c, d, e, f of two views; see `_transform`.
+_PINNED = (
+    (1.146088, -0.204425, -17.804531, 0.176137, 1.064781, 12.522196),
+    (0.755784, 0.509894, 22.482861, -0.39597, 1.059846, 46.798981),
+)
+
+
+def test_the_course_warp_is_what_it_always_was() -> None:
+    """Two transforms as they came out when the bank was first made with them."""
+    import tensorflow as tf
+
+    seeds = tf.constant([[hashes_of(1)[0], 1], [hashes_of(2)[1], 4]], tf.int64)
+    found = geometry._transforms(seeds, tf.constant(224.0), ViewSpec()).numpy()
+    np.testing.assert_allclose(found[:, :6], _PINNED, rtol=1e-4, atol=1e-4)
+
+
+def test_upside_down_twice_is_the_picture(pictures) -> None:
+    spec = replace(STILL, vertical_flip=True)
+    once = views_of(pictures, 1, spec)
+    turned = (once == pictures[:, ::-1]).all(axis=(1, 2, 3))
+    kept = (once == pictures).all(axis=(1, 2, 3))
+    assert (turned ^ kept).all()
+    assert turned.any() and kept.any()
+    np.testing.assert_array_equal(views_of(once, 1, spec), pictures)
+
+
+def test_the_two_flips_are_drawn_each_by_itself() -> None:
+    side = np.arange(6, dtype=np.float32)
+    images = np.tile((side[:, None] * 10 + side)[None, :, :, None], (64, 1, 1, 3))
+    views = views_of(images, 1, replace(STILL, horizontal_flip=True, vertical_flip=True))
+    corners = {float(view[0, 0, 0]) for view in views}
+    assert corners == {0.0, 5.0, 50.0, 55.0}
+
+
+def test_scale_keeps_the_shape_and_stays_within_its_range() -> None:
+    images = np.zeros((60, 65, 65, 3), np.float32)
+    images[:, 24:41, 28:37] = 100  # 17 high, 9 wide, in the middle
+    views = views_of(images, 1, replace(STILL, scale=0.5, fill="constant"))
+    seen = views[..., 0] > 50
+    tall, wide = seen.any(axis=2).sum(axis=1), seen.any(axis=1).sum(axis=1)
+    assert tall.min() >= 17 / 1.5 - 2 and tall.max() <= 17 * 1.5 + 2
+    assert tall.min() < 13 and tall.max() > 22
+    np.testing.assert_allclose(tall / wide, 17 / 9, rtol=0.25)
+
+
+def test_what_is_off_leaves_the_rest_as_it_was(pictures) -> None:
+    """Each kind draws from a stream of its own."""
+    plain = views_of(pictures, 2, ViewSpec(erasing=0.3))
+    more = views_of(pictures, 2, ViewSpec(erasing=0.3, brightness=0.05))
+    shift = more - plain
+    whole = np.median(shift, axis=(1, 2, 3))[:, None, None]
+    noise = (shift == 0).all(axis=-1)
+    np.testing.assert_allclose(
+        shift[~noise].mean(-1), np.broadcast_to(whole, noise.shape)[~noise], atol=1e-3
+    )
+    assert 0.02 < noise.mean() < 0.15 and np.abs(whole).min() > 0.01

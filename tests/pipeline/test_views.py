@@ -1,0 +1,93 @@
+"""``imgpipe views``: which photographs are shown, and what is said of the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.errors import ConfigError
+from pipeline.commands import views
+
+_SMALL = ["model.image_size=32", "views.count=2"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of three pictures, a file that is none, a hidden one."""
+    folder = tmp_path / "photos"
+    for number, label in enumerate(("cat", "dog")):
+        (folder / label).mkdir(parents=True)
+        for i in range(3):
+            colour = (40 * i + 20, 100 * number + 30, 90)
+            Image.new("RGB", (50, 40), colour).save(folder / label / f"{i}.png")
+    (folder / "cat" / "notes.txt").write_text("not a picture")
+    (folder / ".hidden").mkdir()
+    Image.new("RGB", (50, 40)).save(folder / ".hidden" / "x.png")
+    return folder
+
+
+def test_a_photograph_makes_one_row(photos, tmp_path, capfd) -> None:
+    out = tmp_path / "sheet.png"
+    assert views.run(str(photos / "cat" / "0.png"), None, _SMALL, out, 8) == 0
+    assert f"1 picture, each clean and in 2 augmented views: {out}" in capfd.readouterr().out
+    one = np.asarray(Image.open(out))
+    assert (one == (20, 30, 90)).all(axis=-1).sum() >= 3 * 32 * 32 * 0.99  # fill nearest: all of it
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_folder_gives_from_each_class_in_turn_and_names_what_is_no_picture(
+    photos, tmp_path, capfd
+) -> None:
+    out = tmp_path / "sheet.png"
+    assert views.run(str(photos), "transfer", _SMALL, out, 64) == 0
+    said = capfd.readouterr().out
+    assert "notes.txt: Unknown image file format" in said
+    assert "6 pictures" in said
+    shown = [path.relative_to(photos).as_posix() for path in views.spread(photos)]
+    assert shown[:4] == ["cat/0.png", "dog/0.png", "cat/1.png", "dog/1.png"]
+    assert ".hidden/x.png" not in shown
+
+
+def test_the_settings_decide(photos, tmp_path, capfd) -> None:
+    plain, grey = tmp_path / "plain.png", tmp_path / "grey.png"
+    views.run(str(photos / "cat" / "0.png"), None, _SMALL, plain, 8)
+    views.run(str(photos / "cat" / "0.png"), None, [*_SMALL, "views.erasing=0.9"], grey, 8)
+    assert plain.read_bytes() != grey.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "out", "message"),
+    [
+        ("nowhere", "a.png", "expected a photograph or a folder. Received: no such path"),
+        ("photos/cat/notes.txt", "a.png", "none of 1 files shows a picture"),
+        ("empty", "a.png", "expected photographs in this folder. Received: no file"),
+        ("photos", "a.jpg", r"--out .*a.jpg: expected a name that ends in .png"),
+        ("photos", "no/a.png", "its folder does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said(photos, tmp_path, name, out, message) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=message):
+        views.run(str(tmp_path / name), None, _SMALL, tmp_path / out, 8)
+
+
+def test_a_pixel_bomb_is_not_decoded(photos, tmp_path, capfd) -> None:
+    views.run(str(photos), None, [*_SMALL, "judge.pixel_limit=100000"], tmp_path / "a.png", 1)
+    Image.new("1", (20_000, 20_000)).save(photos / "cat" / "+bomb.png")
+    views.run(str(photos), None, _SMALL, tmp_path / "a.png", 2)
+    assert "20000 x 20000 pixels are over judge.pixel_limit" in capfd.readouterr().out
+
+
+def test_the_command_line_takes_photo_preset_and_settings(photos, tmp_path, capfd) -> None:
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    out = tmp_path / "sheet.png"
+    arguments = ["views", str(photos), "transfer", "--out", str(out), "--rows", "1"]
+    result = CliRunner().invoke(app, [*arguments, *(x for s in _SMALL for x in ("--set", s))])
+    assert result.exit_code == 0, result.output
+    assert out.is_file()
