@@ -115,6 +115,28 @@ def run(
 
 
 @app.command()
+def views(
+    photos: Annotated[
+        str, typer.Argument(metavar="PHOTO|FOLDER", help="A photograph, or a folder of some.")
+    ],
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+    ] = None,
+    settings: Annotated[list[str] | None, _SETTINGS] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where to write the sheet, a .png.")
+    ] = Path("views.png"),
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, max=64, help="Photographs of a folder to show.")
+    ] = 8,
+) -> None:
+    """Show what augmentation makes of photographs: a contact sheet of their views."""
+    from pipeline.commands import views as command
+
+    raise typer.Exit(command.run(photos, config, settings or [], out, rows))
+
+
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Pictures.")],
     server: Annotated[
