@@ -38,6 +38,13 @@ _SOURCE_HELP = (
 _SETTINGS = typer.Option(
     "--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."
 )
+_SERVER = typer.Option(
+    "--server", metavar="HOST:PORT", help="gRPC address, or http://HOST:PORT of the REST interface."
+)
+_MODEL = typer.Option("--model", help="Name of the served model.")
+_CA = typer.Option("--ca", metavar="PEM", help="TLS: authorities to trust.")
+_CERTIFICATE = typer.Option("--certificate", metavar="PEM", help="TLS: our own certificate.")
+_KEY = typer.Option("--key", metavar="PEM", help="TLS: its key.")
 _JSON = typer.Option("--json", metavar="FILE", help="Write the summary there (- for the screen).")
 
 
@@ -138,21 +145,78 @@ def views(
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
-    server: Annotated[
-        str, typer.Option("--server", metavar="HOST:PORT", help="gRPC address.")
-    ] = "localhost:8500",
-    model: Annotated[str, typer.Option("--model", help="Name of the served model.")] = "imgpipe",
-    crop: Annotated[
-        str | None, typer.Option("--crop", metavar="X,Y,W,H", help="Part of the picture, pixels.")
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    server: Annotated[str, _SERVER] = "localhost:8500",
+    model: Annotated[str, _MODEL] = "imgpipe",
+    version: Annotated[
+        int | None, typer.Option("--version", help="Default: the newest that is available.")
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 30.0,
+    label: Annotated[
+        str | None, typer.Option("--label", help="The version under this label, such as stable.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            "--crop",
+            metavar="LEFT,TOP,RIGHT,BOTTOM",
+            help="Part of the pictures, in pixels or in shares from 0 to 1.",
+        ),
+    ] = None,
+    ten_crop: Annotated[
+        bool,
+        typer.Option("--ten-crop", help="Average ten parts of each picture: for doubtful ones."),
+    ] = False,
+    top: Annotated[int, typer.Option("--top", help="Labels to show for each picture.")] = 5,
+    at_once: Annotated[int, typer.Option("--at-once", help="Requests at a time.")] = 4,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
+    ca: Annotated[Path | None, _CA] = None,
+    certificate: Annotated[Path | None, _CERTIFICATE] = None,
+    key: Annotated[Path | None, _KEY] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a server what the pictures show."""
     from pipeline.commands import predict as command
 
-    raise typer.Exit(command.run(images, server, model, crop, timeout, as_json))
+    way = command.Way(server, model, version, label, timeout, ca, certificate, key)
+    question: command.Classifying = {
+        "crop": crop,
+        "ten_crop": ten_crop,
+        "top": top,
+        "at_once": at_once,
+    }
+    raise typer.Exit(command.run(images, way, question, as_json))
+
+
+@app.command()
+def load(
+    target: Annotated[
+        str, typer.Argument(metavar="[TARGET]", help="Server, HOST:PORT or http://HOST:PORT.")
+    ] = "localhost:8500",
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--image", help="Picture or folder to send, repeatable. Default: noise."),
+    ] = None,
+    model: Annotated[str, _MODEL] = "imgpipe",
+    concurrency: Annotated[
+        str, typer.Option("--concurrency", metavar="N,N,…", help="Callers at a time, each in turn.")
+    ] = "1,8,32",
+    batch: Annotated[int, typer.Option("--batch", help="Images a request.")] = 1,
+    window: Annotated[float, typer.Option("--window", help="Seconds of a window.")] = 5.0,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", help="Spread of three windows in a row that counts as stable."),
+    ] = 0.1,
+    windows: Annotated[int, typer.Option("--windows", help="Windows at most.")] = 12,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write figures (- for the screen).")
+    ] = None,
+) -> None:
+    """Measure a server: throughput and latency by number of callers, errors by code."""
+    from pipeline.commands import load as command
+
+    settings = command.settings(concurrency, batch, window, tolerance, windows, timeout)
+    raise typer.Exit(command.run(target, model, images or [], settings, json_file))
 
 
 @app.command()
@@ -166,6 +230,36 @@ def serve(
     from pipeline.commands import serve as command
 
     raise typer.Exit(command.run(model_dir, host, port, model))
+
+
+@app.command()
+def deploy(
+    kind: Annotated[str, typer.Argument(metavar="compose|kubernetes|kserve", help="What for.")],
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path(
+        "imgpipe-deploy"
+    ),
+    settings: Annotated[list[str] | None, _SETTINGS] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Image of tensorflow_model_server.")
+    ] = None,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Processor cores of a server.")] = 2,
+    memory: Annotated[int, typer.Option("--memory", min=1, help="GiB of memory of a server.")] = 2,
+    replicas: Annotated[
+        str, typer.Option("--replicas", metavar="MIN-MAX", help="Servers, fewest and most.")
+    ] = "2-8",
+    claim: Annotated[
+        str, typer.Option("--claim", help="PersistentVolumeClaim that holds the versions.")
+    ] = "imgpipe-models",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files there.")] = False,
+) -> None:
+    """Write what the real tensorflow/serving needs to serve the pushed models."""
+    from pipeline.commands import deploy as command
+
+    wanted = command.Wanted(image, cpus, memory, replicas, claim)
+    raise typer.Exit(command.run(kind, config, settings or [], out, wanted, force))
 
 
 @app.command()

@@ -2,108 +2,140 @@
 
 from __future__ import annotations
 
-import io
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.errors import ConfigError, ImgpipeError
-from serving.client import Classification, Client, ServingError
+from models.errors import ImgpipeError
+from serving.client import Client, ServingError, Tls
+from serving.client.images import files_of
+from serving.client.operations import CHUNK_IMAGES, Answer, Classifying
 
-_CHUNK = 16  # images a request
+_SOME_REFUSED = 2
+"""Exit code when some pictures are none: the same as for a bad argument."""
 
 
-class _ServerError(ImgpipeError):
+class ServerError(ImgpipeError):
     """The server's own refusal, with the client's exit code."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    def __init__(self, server: str, model: str, error: ServingError) -> None:
+        super().__init__(f"{server}, model {model!r}: {error}")
+        self.exit_code = error.exit_code
 
 
-def run(
-    images: Sequence[Path],
-    server: str,
-    model: str,
-    crop: str | None,
-    timeout: float,
-    as_json: bool,
-) -> int:
-    """Classify and print; returns the exit code."""
-    box = _box(crop)
-    contents = [_read(path, box) for path in images]
-    answers: list[Classification] = []
-    try:
-        with Client(server, model=model, timeout=timeout) as client:
-            for start in range(0, len(contents), _CHUNK):
-                answers += client.classify(contents[start : start + _CHUNK])
-    except ServingError as error:
-        raise _ServerError(f"{server}, model {model!r}: {error}", error.exit_code) from None
-    _show(images, answers, as_json)
-    return 0
+@dataclass(frozen=True)
+class Way:
+    """Which server and model, and how to get there."""
 
+    server: str
+    model: str
+    version: int | None = None
+    label: str | None = None
+    timeout: float = 30.0
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
-def _show(images: Sequence[Path], answers: Sequence[Classification], as_json: bool) -> None:
-    if as_json:
-        rows = [
-            {
-                "image": str(path),
-                "label": answer.label,
-                "probability": answer.probability,
-                "top": [{"label": name, "probability": p} for name, p in answer.top],
-                "version": answer.version,
-            }
-            for path, answer in zip(images, answers, strict=True)
-        ]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-        return
-    console = Console(highlight=False, soft_wrap=True)
-    width = max(len(str(path)) for path in images)
-    for path, answer in zip(images, answers, strict=True):
-        others = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
-        console.print(
-            f"{escape(str(path)):<{width}}  [bold]{escape(answer.label)}[/] "
-            f"{answer.probability:.3f}  [dim]{escape(others)} (version {answer.version})[/]"
+    def client(self) -> Client:
+        """The client for it; nothing is sent yet."""
+        files = (self.ca, self.certificate, self.key)
+        return Client(
+            self.server,
+            self.model,
+            self.timeout,
+            version=self.version,
+            label=self.label,
+            tls=Tls(*files) if any(files) else None,
         )
 
 
-def _box(crop: str | None) -> tuple[int, int, int, int] | None:
-    """x, y, width, height of ``--crop``."""
-    if crop is None:
-        return None
+def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) -> int:
+    """Classify files, and all below folders, and print; returns the exit code."""
+    done: dict[int, Answer] = {}
+    failure: ServingError | None = None
+    files: list[Path] = []
     try:
-        x, y, width, height = (int(part) for part in crop.split(","))
-    except ValueError:
-        raise ConfigError(f"--crop takes x,y,w,h in pixels. Received: {crop!r}.") from None
-    if min(x, y) < 0 or min(width, height) < 1:
-        raise ConfigError(f"--crop needs x, y ≥ 0 and w, h ≥ 1. Received: {crop!r}.")
-    return x, y, width, height
+        files = files_of(places)
+        with way.client() as client, _bar(len(files)) as bar:
+            task = bar.add_task("", total=len(files))
+
+            def progress(start: int, answers: Sequence[Answer]) -> None:
+                done.update(enumerate(answers, start))
+                bar.advance(task, len(answers))
+
+            client.classify_each(files, progress=progress, **question)
+    except ServingError as error:
+        failure = error
+    answers = [(files[place], done[place]) for place in sorted(done)]
+    if answers:
+        (_print_json if as_json else _print_table)(answers)
+    if failure is not None:
+        raise ServerError(way.server, way.model, failure) from failure
+    return _refusals(answers)
 
 
-def _read(path: Path, box: tuple[int, int, int, int] | None) -> bytes:
-    """The file's bytes, or its crop as PNG."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}.") from None
-    if box is None:
-        return content
-    from PIL import Image, UnidentifiedImageError
+def _bar(count: int) -> Progress:
+    """On the error stream, for folders, where somebody watches."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("classifying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=count <= CHUNK_IMAGES or not console.is_terminal,
+    )
 
-    x, y, width, height = box
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if x + width > image.width or y + height > image.height:
-                raise ConfigError(
-                    f"--crop {x},{y},{width},{height} reaches outside {path} "
-                    f"({image.width} x {image.height} pixels)."
-                )
-            part = image.convert("RGB").crop((x, y, x + width, y + height))
-    except (UnidentifiedImageError, OSError) as error:
-        raise ConfigError(f"cannot crop {path}: {error}.") from None
-    out = io.BytesIO()
-    part.save(out, "PNG")
-    return out.getvalue()
+
+def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
+    refused = [answer for _, answer in answers if isinstance(answer, ServingError)]
+    if not refused:
+        return 0
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for error in refused:
+        console.print(f"[red]{escape(_one_line(error))}[/]")
+    console.print(f"{len(refused)} of {len(answers)} pictures could not be classified.")
+    return _SOME_REFUSED
+
+
+def _one_line(error: ServingError) -> str:
+    """Without the graph's trace, which says nothing to who sent a picture."""
+    return str(error).split("\n", 1)[0].strip()
+
+
+def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
+    json.dump([_row(*entry) for entry in answers], sys.stdout, indent=1, ensure_ascii=False)
+    print()
+
+
+def _row(path: Path, answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, ServingError):
+        return {"image": str(path), "error": str(answer)}
+    return {
+        "image": str(path),
+        "label": answer.label,
+        "probability": answer.probability,
+        "top": [{"label": name, "probability": p} for name, p in answer.top],
+        "version": answer.version,
+    }
+
+
+def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(str(path)) for path, _ in answers)
+    for path, answer in answers:
+        if isinstance(answer, ServingError):
+            continue
+        others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[1:])
+        console.print(
+            f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/] "
+            f"{answer.probability:.3f}  [dim]{escape(others)}version {answer.version}[/]"
+        )

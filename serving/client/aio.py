@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from serving.client.aio_transport import AioTransport
+from serving.client.aio_transport import transport_to
 from serving.client.base import ClientBase
 from serving.client.images import Image
 from serving.client.messages import Example
@@ -30,13 +30,7 @@ class AsyncClient(ClientBase):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._transport: Any
-        if self._connection.rest:
-            from serving.client.rest import AioRestTransport
-
-            self._transport = AioRestTransport(self._connection)
-        else:
-            self._transport = AioTransport(self._connection)
+        self._transport = transport_to(self._connection)
 
     async def _run(self, operation: Operation[T]) -> T:
         """Carry an operation out, step by step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from grpc import aio
@@ -11,6 +11,25 @@ from serving.client.errors import from_rpc
 from serving.client.options import Connection
 from serving.client.steps import Call
 from serving.client.transport import closed, multicallable
+
+
+class Transport(Protocol):
+    """What carries a call and is awaited for its reply."""
+
+    async def call(self, call: Call) -> Any:
+        """The reply; raises ``ServingError``."""
+
+    async def close(self) -> None:
+        """End it; calls on their way are cancelled."""
+
+
+def transport_to(connection: Connection) -> Transport:
+    """gRPC or REST, as the address says."""
+    if connection.rest:
+        from serving.client.rest import AioRestTransport
+
+        return AioRestTransport(connection)
+    return AioTransport(connection)
 
 
 class AioTransport:

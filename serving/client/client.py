@@ -21,7 +21,7 @@ from serving.client.results import (
     VersionStatus,
 )
 from serving.client.steps import Call, Operation, Pause, Step, Work
-from serving.client.transport import GrpcTransport, Transport
+from serving.client.transport import transport_to
 
 T = TypeVar("T")
 
@@ -31,13 +31,7 @@ class Client(ClientBase):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._transport: Transport
-        if self._connection.rest:
-            from serving.client.rest import RestTransport
-
-            self._transport = RestTransport(self._connection)
-        else:
-            self._transport = GrpcTransport(self._connection)
+        self._transport = transport_to(self._connection)
 
     def _run(self, operation: Operation[T]) -> T:
         """Carry an operation out, step by step."""

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from serving.client import errors, rest_codec
-from serving.client.errors import InvalidArgument, NotFound, Unavailable
+from serving.client.errors import InvalidArgument, NotFound, ServingError, Unavailable
 from serving.client.options import Connection
 from serving.client.protos import METADATA, STATUS
 from serving.client.steps import Call
@@ -124,11 +124,17 @@ class RestTransport:
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             connection.close()
             if not fresh:  # the server ended it between two calls
                 return self._once(verb, path, body, deadline)
             raise errors.unreachable(error, target) from error
+        except http.client.HTTPException as error:
+            connection.close()
+            raise ServingError(
+                f"{target} does not answer as a REST interface does ({type(error).__name__}). Is "
+                "it the port of the gRPC interface?"
+            ) from error
         self._idle.put(connection)
         if status >= 300:
             raise errors.from_http(status, rest_codec.error_text(content), target, seconds)

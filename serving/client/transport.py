@@ -22,6 +22,15 @@ class Transport(Protocol):
         """End it; calls on their way are cancelled."""
 
 
+def transport_to(connection: Connection) -> Transport:
+    """gRPC or REST, as the address says."""
+    if connection.rest:
+        from serving.client.rest import RestTransport
+
+        return RestTransport(connection)
+    return GrpcTransport(connection)
+
+
 def multicallable(channel: Any, method: Method) -> Any:
     """The method of a channel, blocking or asyncio, that makes an RPC."""
     return channel.unary_unary(

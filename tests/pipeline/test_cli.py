@@ -94,7 +94,7 @@ def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path
         (("run", "no_such_preset"), "no config file and no preset named 'no_such_preset'"),
         (("run", "missing.toml"), "cannot read config"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
-        (("predict", "missing.jpg"), "cannot read missing.jpg"),
+        (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
         (("serve", "missing"), "is no folder"),
         (("rollback", "missing"), "no version to roll back to"),
         (("init", "missing"), "missing"),
@@ -116,7 +116,7 @@ def test_predict_without_a_server_leaves_with_five(photos: Path):
 
 def test_bad_crop_is_refused(photos: Path):
     image = next(photos.rglob("*.png"))
-    for crop, expected in (("1,2,3", "x,y,w,h"), ("0,0,999,999", "reaches outside")):
+    for crop, expected in (("1,2,3", "LEFT,TOP,RIGHT,BOTTOM"), ("0,0,999,999", "reaches outside")):
         result = imgpipe("predict", str(image), "--crop", crop)
         assert result.returncode == 2
         assert expected in result.stderr

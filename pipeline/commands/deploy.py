@@ -1,0 +1,94 @@
+"""``imgpipe deploy``: files for the real tensorflow/serving, from a run's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from models.errors import ConfigError
+from pipeline.commands.settings import configuration
+from serving.deploy import TARGETS, DeployError, Deployment
+from serving.deploy.settings import IMAGE
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The command's options."""
+
+    image: str | None
+    cpus: int
+    memory: int
+    replicas: str
+    claim: str
+
+    def bounds(self) -> tuple[int, int]:
+        """Fewest and most servers.
+
+        Raises:
+          ConfigError: that is no range.
+        """
+        fewest, _, most = self.replicas.partition("-")
+        try:
+            return int(fewest), int(most or fewest)
+        except ValueError:
+            raise ConfigError(
+                f"--replicas takes a number or a range such as 2-8. Received: {self.replicas!r}."
+            ) from None
+
+
+def run(
+    kind: str,
+    config: str | None,
+    settings: Sequence[str],
+    out: Path,
+    wanted: Wanted,
+    force: bool,
+) -> int:
+    """Write the files; returns the exit code."""
+    if kind not in TARGETS:
+        raise ConfigError(f"deploy is for {', '.join(TARGETS)}. Received: {kind!r}.")
+    built = configuration(config, None, None, settings)
+    fewest, most = wanted.bounds()
+    try:
+        deployment = Deployment(
+            built.run.name,
+            built.push_directory,
+            wanted.image or IMAGE,
+            wanted.cpus,
+            wanted.memory,
+            fewest,
+            most,
+            wanted.claim,
+        )
+        files = TARGETS[kind](deployment)
+    except DeployError as error:
+        raise ConfigError(str(error)) from None
+    _write(files, out, force)
+    console = Console(highlight=False, soft_wrap=True)
+    for name in files:
+        console.print(f"wrote {escape(str(out / name))}")
+    if not built.push_directory.is_dir():
+        console.print(
+            f"[yellow]{escape(str(built.push_directory))} does not exist yet: run the pipeline "
+            "first, or name its configuration.[/]"
+        )
+    return 0
+
+
+def _write(files: dict[str, str], out: Path, force: bool) -> None:
+    there = [name for name in files if (out / name).exists()]
+    if there and not force:
+        raise ConfigError(
+            f"{out} holds {', '.join(there)} already. --force overwrites, --out names another "
+            "folder."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {error.filename}: {error.strerror}.") from None
