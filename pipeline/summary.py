@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.verdict import warnings
+from components.report.hints import warnings
 
 SCHEMA = 1
 _FOLDS = (

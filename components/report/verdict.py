@@ -8,11 +8,6 @@ from typing import Any
 from components.report.metrics import most_confused
 from components.report.page import RunState
 
-#: Validation images below which one of them weighs half a point or more.
-FEW = 200
-#: Folds that the hint proposes: each trains on 80 % of the pictures.
-FOLDS = 5
-
 
 def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str = "") -> RunState:
     """Status and verdict of a run.
@@ -91,19 +86,6 @@ def _by_folds(folds: Mapping[str, Any]) -> str:
         f"mean accuracy {folds['mean']:.3f} ± {folds['std']:.3f} over {folds['folds']} folds "
         f"({folds['min']:.3f} to {folds['max']:.3f}; {folds['correct']} of {folds['images']})"
     )
-
-
-def warnings(facts: Mapping[str, Any]) -> list[str]:
-    """What a person should know about a verdict that stands, a sentence each."""
-    gate = facts.get("gate") or {}
-    count = gate.get("count") or 0
-    if not 0 < count < FEW or facts["settings"].get("cross_validate"):
-        return []
-    return [
-        f"validation has {count} images, so that each of them is worth {100 / count:.1f} points; "
-        f"evaluate.cross_validate = {FOLDS} judges on every image of train and validation instead, "
-        "at about a second a fold"
-    ]
 
 
 def _against_baseline(facts: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from components.report.hints import warnings
 from components.report.sections import bank
 from components.report.sections.base import Context, Section
 from components.report.text import NONE, count, seconds, share
@@ -18,6 +19,7 @@ def build(context: Context) -> Mapping[str, Any]:
     """Sentence, gate figures, gauge and key figures; always there."""
     gate = context.part("gate")
     baseline = context.part("baseline")
+    folds = context.part("cross_validation")
     return {
         "state": context.state,
         "gate": gate,
@@ -26,7 +28,9 @@ def build(context: Context) -> Mapping[str, Any]:
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
-        "close": _close(gate),
+        "close": not folds and _close(gate),
+        "folds": folds,
+        "warnings": warnings(context.facts),
     }
 
 

@@ -1,0 +1,27 @@
+"""Cross-validation: what each fold's held-out pictures said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+from components.report.text import plural
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """The mean with its spread, and one row a fold."""
+    found = context.part("cross_validation")
+    if not found:
+        if not context.part("settings").get("cross_validate"):
+            return Absent("Validation decided (evaluate.cross_validate is 0).")
+        return context.absent("No folds were trained")
+    apart = found.get("alike_apart") or 0
+    return {
+        "found": found,
+        "rows": found.get("per_fold") or [],
+        "apart": plural(apart, "picture") if apart else "",
+    }
+
+
+SECTION = Section("folds", "Cross-validation", build)

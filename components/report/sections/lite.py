@@ -1,0 +1,34 @@
+"""LiteRT files: what each kind kept of the model's accuracy, and which are shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+
+_MB = 1e6
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """One row a kind."""
+    found = context.part("lite")
+    if not found:
+        if not context.part("settings").get("lite"):
+            return Absent("No LiteRT file was asked for (export.lite is empty).")
+        return context.absent("No LiteRT file was made")
+    rows = [
+        {**export, "megabytes": (export.get("bytes") or 0) / _MB}
+        for export in found.get("exports") or []
+    ]
+    return {
+        "rows": rows,
+        "shipped": sum(bool(row.get("blessed")) for row in rows),
+        "threshold": found.get("threshold"),
+        "points": 100 * (found.get("max_loss") or 0.0),
+        "calibrated": found.get("calibration_images"),
+        "pushed": context.part("push").get("status") in ("pushed", "unchanged"),
+    }
+
+
+SECTION = Section("lite", "LiteRT files", build)

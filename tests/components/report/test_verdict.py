@@ -1,0 +1,62 @@
+"""The sentence and the hints of a run that folds decided, and of one that validation did."""
+
+import pytest
+
+from components.report import verdict
+from components.report.hints import warnings
+from tests.components.report.report_facts import facts
+
+
+def by_validation():
+    """A run without folds."""
+    found = facts() | {"cross_validation": None}
+    found["settings"] = found["settings"] | {"cross_validate": 0}
+    return found
+
+
+def test_folds_are_named_where_they_decide():
+    state = verdict.state(facts())
+    assert state.status == "blessed"
+    assert state.verdict.startswith(
+        "blessed: mean accuracy 0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150) reaches 0.9"
+    )
+
+
+def test_folds_under_the_threshold_are_not_blessed():
+    found = facts()
+    found["gate"] |= {"failed": ["cross_validation"], "blessed": False}
+    state = verdict.state(found)
+    assert state.status == "not_blessed"
+    assert "over 5 folds (0.920 to 0.975; 142 of 150) is under 0.9" in state.verdict
+
+
+def test_a_drop_on_validation_is_told_with_its_own_figure():
+    found = facts()
+    found["gate"] |= {"failed": ["baseline"], "blessed": False}
+    text = verdict.sentence(found)
+    assert "142 of 150) validation accuracy" in text
+    assert "is below the last blessed model's 0.961 (v3)" in text
+
+
+def test_validation_is_named_where_it_decides():
+    text = verdict.sentence(by_validation())
+    assert text.startswith("blessed: validation accuracy 0.933 (56 of 60, interval 0.84–0.97)")
+
+
+@pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
+def test_a_small_validation_split_is_worth_a_hint(count, hints):
+    found = by_validation()
+    found["gate"] |= {"count": count}
+    assert len(warnings(found)) == hints
+    assert warnings(facts()) == [], "folds decide already"
+
+
+def test_the_hint_names_the_weight_of_a_picture_and_the_setting():
+    (hint,) = warnings(by_validation())
+    assert "validation has 60 images, so that each of them is worth 1.7 points" in hint
+    assert "evaluate.cross_validate = 5" in hint
+
+
+@pytest.mark.parametrize("found", [{}, {"gate": None}, {"gate": {}, "settings": None}])
+def test_a_run_that_did_not_get_that_far_has_no_hint(found):
+    assert warnings(found) == []
