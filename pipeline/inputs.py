@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components import manifest
@@ -264,4 +264,6 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "max_loss": config.export.max_loss,
         "backbone": config.model.backbone,
         "image_size": config.model.image_size,
+        "views": asdict(config.views.spec),
+        "mixing": asdict(config.views.mixing),
     }

@@ -24,8 +24,8 @@ from tfx.types.standard_artifacts import (
 from components import records
 from components import suspects as label_suspects
 from components.artifacts import DataBlessing, LiteModels, Quarantine, RunReport
+from components.report import contact, page, verdict
 from components.report import facts as run_facts
-from components.report import page, verdict
 from components.report.sections import data, rejects, suspects
 
 TIMINGS = "timings.json"  # written by the local runner while it goes along
@@ -69,7 +69,7 @@ def Report(
       examples: kept images, for the pictures of mistakes.
       report: the page.
       settings: JSON: name, source, vocabulary, threshold, max_drop, cross_validate, lite,
-        max_loss, backbone, image_size.
+        max_loss, backbone, image_size, views, mixing.
       run_directory: folder of the run, "" where there is none (Kubeflow).
       cross_validation: of the CrossValidator, where the run has one.
       lite: of the LiteExporter, where the run has one.
@@ -148,4 +148,6 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     wanted |= {member["image_hash"] for group in groups for member in group["members"]}
     if wanted and uris.get("examples"):
         found |= run_facts.pictures(uris["examples"], wanted, _PICTURES)
+    if seen := {row["image_hash"] for row in facts["views"]}:
+        found |= contact.pictures(facts, run_facts.pictures(uris["examples"], seen, len(seen)))
     return found

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from components import blessings, records, suspects
 from components.checks.near.steps import FILE as NEAR_FILE
-from components.report import metrics
+from components.report import contact, metrics
 from components.report.sections import near
 from models import feature_names as names
 
@@ -41,10 +41,10 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
 
     Args:
       uris: artifact URIs by name; see ARTIFACTS.
-      settings: name, source, vocabulary, threshold, max_drop, backbone, image_size.
+      settings: name, source, vocabulary, threshold, max_drop, backbone, image_size, views, mixing.
 
     Returns:
-      A JSON-ready dictionary: settings, data, near, bank, suspects, training, metrics, gate,
+      A JSON-ready dictionary: settings, data, near, bank, views, suspects, training, metrics, gate,
       serving, push.
     """
     predictions = _predictions(uris.get("predictions", ""), settings)
@@ -56,6 +56,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "data_gate": _json(uris, "data_blessing", "gate.json"),
         "near": _near(uris.get("quarantine", "")),
         "bank": _json(uris, "bank", "bank.json"),
+        "views": _views(uris, settings),
         "suspects": _suspects(uris.get("bank", ""), settings),
         "training": _json(uris, "model_run", "history.json"),
         "baseline": _json(uris, "baseline", "baseline.json"),
@@ -94,6 +95,13 @@ def _near(uri: str) -> dict[str, Any] | None:
     """Groups of near-duplicates, None where none were looked for."""
     path = f"{uri}/{NEAR_FILE}"
     return near.condensed(_lines(path)) if uri and tf.io.gfile.exists(path) else None
+
+
+def _views(uris: Mapping[str, str], settings: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Training images whose views the page shows, none where no bank was made."""
+    bank, examples = uris.get("bank", ""), uris.get("examples", "")
+    made = bank and examples and tf.io.gfile.exists(f"{bank}/bank.json")
+    return contact.choose(examples) if made and settings.get("views") else []
 
 
 def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:

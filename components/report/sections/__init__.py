@@ -20,6 +20,7 @@ from components.report.sections import (
     timings,
     training,
     verdict,
+    views,
 )
 from components.report.sections.base import Absent, Context, Section
 
@@ -37,6 +38,7 @@ SECTIONS: tuple[Section, ...] = (
     data.SECTION,
     rejects.SECTION,
     near.SECTION,
+    views.SECTION,
     bank.SECTION,
     serving.SECTION,
     timings.SECTION,

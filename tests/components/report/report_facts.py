@@ -67,7 +67,17 @@ def facts(classes=("paper", "rock", "scissors"), rejects=(), accuracy=0.95):
             "max_drop": 0.01,
             "backbone": "efficientnet_lite0",
             "image_size": 224,
+            "views": {"count": 2, "rotation": 40.0, "horizontal_flip": True, "hue": 0.0},
+            "mixing": {"mixup": 0.2, "cutmix": 0.0},
         },
+        "views": [
+            {
+                "path": "rock/1.jpg",
+                "label": "rock",
+                "image_hash": "one",
+                "content_hash": "one",
+            }
+        ],
         "data": {
             "in": 180 + len(rejects),
             "kept": 180,

@@ -1,0 +1,57 @@
+"""Augmented views of a few training images: what the training saw besides the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.sections.base import Absent, Context, Section
+
+_COLUMNS = 8  # augmented views shown of each image
+_COUNT = "count"  # the one setting that says how many views there are, and not how they look
+
+
+def columns(settings: Mapping[str, Any]) -> int:
+    """How many augmented views of an image the page shows."""
+    return min(int(settings["views"].get(_COUNT) or 0), _COLUMNS)
+
+
+def key(image_hash: str, view: int) -> str:
+    """Under which a view's picture stands among those of the page."""
+    return f"{image_hash} view {view}"
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """Rows of pictures, and the settings that made them."""
+    rows = context.facts.get("views") or []
+    settings = context.part("settings")
+    if not rows or not settings.get("views"):
+        return context.absent("No views were made")
+    numbers = range(1 + columns(settings))
+    return {
+        "count": settings["views"].get(_COUNT) or 0,
+        "changes": _changes({**settings["views"], **(settings.get("mixing") or {})}),
+        "numbers": list(numbers),
+        "rows": [
+            {
+                **row,
+                "pictures": [
+                    context.thumbnails.uri(key(row.get("image_hash", ""), number))
+                    for number in numbers
+                ],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _changes(settings: Mapping[str, Any]) -> list[str]:
+    """What is on: "rotation 40", "horizontal flip"."""
+    return [
+        name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
+        for name, value in settings.items()
+        if name != _COUNT and value
+    ]
+
+
+SECTION = Section("views", "Augmented views", build)

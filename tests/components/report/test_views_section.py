@@ -1,0 +1,120 @@
+"""Augmented views on the page: which images, what is said of them, and the right pictures."""
+
+import base64
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.report import contact
+from components.report.sections import views
+from models import feature_names as names
+from models.augmentation import ViewSpec
+from tests.components.report.report_facts import facts, jpeg
+from tests.components.report.test_page import read
+
+_SETTINGS = {"count": 3, "rotation": 0.0, "shifts": 0.0, "shear": 0.0, "zoom": 0.0}
+
+
+@pytest.fixture
+def examples(tmp_path):
+    """A function {label: number of images} → an Examples artifact with them in train."""
+    import tensorflow as tf
+
+    from components import records
+
+    def make(counts):
+        folder = tmp_path / "examples" / "Split-train"
+        folder.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001")) as out:
+            for label, count in counts.items():
+                for i in range(count):
+                    data = jpeg((i * 20, len(label) * 9, 90), (40, 40))
+                    values = {
+                        names.IMAGE_BYTES: data,
+                        names.LABEL: label,
+                        names.PATH: f"{label}/{i}.jpg",
+                        names.IMAGE_HASH: hashlib.sha256(data).hexdigest(),
+                        names.REPAIRS: "turned" if i else "",
+                    }
+                    out.write(records.serialise(records.make(values)))
+        return str(tmp_path / "examples")
+
+    return make
+
+
+def test_images_are_chosen_from_each_class_in_turn(examples):
+    rows = contact.choose(examples({"rock": 9, "paper": 9, "scissors": 1}))
+    assert [row["path"] for row in rows] == [
+        "paper/0.jpg",
+        "rock/0.jpg",
+        "scissors/0.jpg",
+        "paper/1.jpg",
+    ]
+    assert all(len(row["content_hash"]) == 64 for row in rows)
+
+
+def test_the_pictures_are_the_views_of_the_training(examples):
+    from components.report import facts as run_facts
+    from models import contact_sheet
+
+    uri = examples({"rock": 2, "paper": 2})
+    found = {
+        "views": contact.choose(uri),
+        "settings": {"views": {**_SETTINGS, "erasing": 0.5}, "image_size": 32},
+    }
+    wanted = {row["image_hash"] for row in found["views"]}
+    images = run_facts.pictures(uri, wanted, len(wanted))
+    made = contact.pictures(found, images)
+    assert len(made) == 4 * 4
+    row = found["views"][0]
+    expected = contact_sheet.view_pixels(
+        images[row["image_hash"]],
+        row["content_hash"],
+        ViewSpec(**{**_SETTINGS, "erasing": 0.5}),
+        32,
+    )
+    for number, view in enumerate(expected):
+        shown = Image.open(io.BytesIO(made[views.key(row["image_hash"], number)]))
+        np.testing.assert_array_equal(np.asarray(shown), view)
+
+
+def test_an_image_that_is_not_at_hand_is_left_out(examples):
+    found = {
+        "views": [{"image_hash": "gone", "content_hash": "0" * 64}],
+        "settings": {"views": _SETTINGS, "image_size": 32},
+    }
+    assert contact.pictures(found, {}) == {}
+
+
+def test_the_page_says_what_was_changed_and_shows_it():
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    images = {views.key("one", n): jpeg(colour, (50, 50)) for n, colour in enumerate(colours)}
+    parsed = read(facts(), images=images)
+    assert (
+        "seen as it is and in 2 augmented views (rotation 40.0, horizontal flip, mixup 0.2)."
+    ) in parsed.text
+    assert "1 training image as the backbone sees it" in parsed.text
+    pictures = [link for link in parsed.links if link.startswith("data:image/jpeg")]
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(link.split(",")[1])))).mean((0, 1))
+        for link in pictures
+    ]
+    assert [int(colour.argmax()) for colour in shown] == [0, 1, 2]
+    assert "view 2 of rock/1.jpg" in parsed.alts
+
+
+def test_of_many_views_the_first_are_shown():
+    found = facts()
+    found["settings"]["views"] = {"count": 12}
+    parsed = read(found)
+    assert "in 12 augmented views (mixup 0.2)." in parsed.text
+    assert "; the first 8 views" in parsed.text
+
+
+def test_without_a_bank_there_are_none():
+    found = facts()
+    found["views"] = []
+    assert "Augmented views No views were made." in read(found).text
