@@ -2,12 +2,15 @@
 
 The output artifact holds every vector the Trainer needs, so lineage and Kubeflow see it; the
 store behind it only saves forward passes between runs. Training images get the clean view and K
-augmented ones, the other splits the clean view.
+augmented ones, the other splits the clean view. Where layers above a cut are to be trained, their
+inputs are kept too, in ``activations/`` of the artifact; what would not fit the budget, and a
+backbone that is trained itself, leave records without vectors, and the Trainer reads images.
 """
 
 import functools
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,46 +28,66 @@ from tfx.types.standard_artifacts import Examples
 
 from components import beam_io, records
 from components.artifacts import DataBlessing
-from components.bank_store import FeatureStore, record_key
+from components.bank_store import FeatureStore, Shapes, record_key
 from components.blessings import require_data_blessing
 from models import feature_names as names
 from models import progress
-from models.augmentation import ViewSpec
-from models.extractor import FeatureExtractor
+from models.bank import ACTIVATIONS_FOLDER
+from models.extractor import FeatureExtractor, from_description, resolve_precision
 
 #: A batch is at most 256 images and 32 MiB (and one image): enough for decoding to overlap the
 #: forward pass, and bounded whatever the camera.
 _BATCH_BYTES = 32 << 20
 _LEAST_BYTES = _BATCH_BYTES // 256
+_SMALL_ROW = 8192  # bytes; 25,000 images with four views of less fit any budget
+
+#: By (place in the batch, view).
+Vectors = dict[tuple[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is stored of each image, and where; plain values, for Beam's workers.
+
+    Attributes:
+      network: as `models.extractor.describe` writes it.
+      store: folder of the content-addressed store.
+      views: augmented views of a training image.
+      shapes: lengths of what is stored; a dim of 0 stores nothing.
+    """
+
+    network: str
+    store: str
+    views: int
+    shapes: Shapes
 
 
 @functools.lru_cache(maxsize=2)
-def shared_extractor(
-    backbone: str, image_size: int, precision: str, views: str
-) -> FeatureExtractor:
-    """One extractor a process, however many threads the runner has."""
-    return FeatureExtractor(
-        backbone=backbone,
-        image_size=image_size,
-        precision=precision,
-        views=ViewSpec(**json.loads(views)),
-    )
+def shared_extractor(network: str) -> FeatureExtractor:
+    """One extractor a process, however many threads the runner has.
+
+    Args:
+      network: as `models.extractor.describe` writes it.
+    """
+    return from_description(network)
 
 
 class ExtractFeatures(beam.DoFn):
-    """Batches of image examples to (split, bank record); counts on the tag ``counts``."""
+    """Batches of image examples to (split, bank record).
+
+    Counts go to the tag ``counts``, (split, record with activations) to ``activations``.
+    """
 
     COUNTS = "counts"
+    ACTIVATIONS = "activations"
 
-    def __init__(self, extractor: tuple[str, int, str, str], store: str) -> None:
-        self._arguments = extractor
-        self._store_directory = store
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
 
     def setup(self) -> None:
         """Open the extractor (lazily built) and the store on the worker."""
-        self._extractor = shared_extractor(*self._arguments)
-        self._views = json.loads(self._arguments[3])["count"]
-        self._store = FeatureStore(Path(self._store_directory), self._extractor.dim)
+        self._extractor = shared_extractor(self._plan.network)
+        self._store = FeatureStore(Path(self._plan.store))
 
     def teardown(self) -> None:
         """Close the store."""
@@ -73,39 +96,106 @@ class ExtractFeatures(beam.DoFn):
     def process(self, batch: list[bytes]) -> Iterator[Any]:
         """Look up every (image, view), compute what is missing, keep it, emit all."""
         examples = [tf.train.Example.FromString(record) for record in batch]
-        hashes = [records.content_hash(example) for example in examples]
         views = [self._views_of(records.text(example, names.SPLIT)) for example in examples]
-        keys = {
-            (i, view): record_key(hashes[i], self._extractor.key(view))
-            for i in range(len(examples))
-            for view in views[i]
-        }
-        vectors = self._store.get(list(keys.values()))
+        if not self._plan.shapes.dim:
+            yield beam.pvalue.TaggedOutput(self.COUNTS, (0, 0))
+            for example in examples:
+                yield _record(example, 0, names.FEATURES, np.empty(0, np.float16))
+            return
+        vectors, maps, computed = self._vectors(examples, views)
+        progress.advance(len(examples), "images")
+        yield beam.pvalue.TaggedOutput(self.COUNTS, (computed, len(vectors) - computed))
+        for (i, view), vector in vectors.items():
+            yield _record(examples[i], view, names.FEATURES, vector)
+        for (i, view), activations in maps.items():
+            record = _record(examples[i], view, names.ACTIVATIONS, activations)
+            yield beam.pvalue.TaggedOutput(self.ACTIVATIONS, record)
+
+    def _vectors(
+        self, examples: list[tf.train.Example], views: list[list[int]]
+    ) -> tuple[Vectors, Vectors, int]:
+        """Features and activations by (place in the batch, view), and how many were computed."""
+        hashes = [records.content_hash(example) for example in examples]
+        wanted = [(i, view) for i in range(len(examples)) for view in views[i]]
+        vectors = self._stored(wanted, hashes, "", self._plan.shapes.dim)
+        tap, length = self._extractor.tap, self._plan.shapes.activation_count
+        maps = self._stored(wanted, hashes, tap, length) if length else {}
         missing = [
-            [view for view in views[i] if keys[i, view] not in vectors]
+            [view for view in views[i] if not self._complete((i, view), vectors, maps)]
             for i in range(len(examples))
         ]
-        todo = [i for i, wanted in enumerate(missing) if wanted]
-        fresh: dict[bytes, np.ndarray] = {}
+        todo = [i for i, wanted_views in enumerate(missing) if wanted_views]
         if todo:
             computed = self._extractor.extract(
                 [records.raw(examples[i], names.IMAGE_BYTES) for i in todo],
                 [hashes[i] for i in todo],
                 [missing[i] for i in todo],
             )
-            for i, rows in zip(todo, computed, strict=True):
-                fresh.update(
-                    {keys[i, view]: row for view, row in zip(missing[i], rows, strict=True)}
-                )
-            self._store.put(fresh)
-            vectors.update(fresh)
-        progress.advance(len(examples), "images")
-        yield beam.pvalue.TaggedOutput(self.COUNTS, (len(fresh), len(keys) - len(fresh)))
-        for (i, view), key in keys.items():
-            yield _bank_record(examples[i], view, vectors[key])
+            fresh = {
+                (i, view): row
+                for i, rows in zip(todo, computed, strict=True)
+                for view, row in zip(missing[i], rows, strict=True)
+            }
+            self._keep(fresh, hashes)
+            dim = self._plan.shapes.dim
+            vectors.update({place: row[:dim] for place, row in fresh.items()})
+            if length:
+                maps.update({place: row[dim:] for place, row in fresh.items()})
+        return vectors, maps, sum(map(len, missing))
+
+    def _complete(self, place: tuple[int, int], vectors: Vectors, maps: Vectors) -> bool:
+        return place in vectors and (not self._plan.shapes.activation_count or place in maps)
+
+    def _address(self, image_hash: str, view: int, tap: str) -> bytes:
+        return record_key(image_hash, self._extractor.key(view, tap))
+
+    def _stored(
+        self, wanted: list[tuple[int, int]], hashes: list[str], tap: str, length: int
+    ) -> Vectors:
+        keys = {place: self._address(hashes[place[0]], place[1], tap) for place in wanted}
+        found = self._store.get(list(keys.values()), length)
+        return {place: found[key] for place, key in keys.items() if key in found}
+
+    def _keep(self, rows: Vectors, hashes: list[str]) -> None:
+        dim = self._plan.shapes.dim
+        kept = {self._address(hashes[i], v, ""): row[:dim] for (i, v), row in rows.items()}
+        if self._plan.shapes.activation_count:
+            tap = self._extractor.tap
+            kept.update({self._address(hashes[i], v, tap): r[dim:] for (i, v), r in rows.items()})
+        self._store.put(kept)
 
     def _views_of(self, split: str) -> list[int]:
-        return list(range(self._views + 1)) if split == names.TRAIN else [0]
+        return list(range(self._plan.views + 1)) if split == names.TRAIN else [0]
+
+
+def make_plan(network: str, store: str, examples_uri: str, budget: float) -> tuple[Plan, str]:
+    """What to store, and why not everything that was wanted; "" when it is.
+
+    Args:
+      network: as `models.extractor.describe` writes it.
+      store: folder of the content-addressed store.
+      examples_uri: kept images, counted where the vectors are large.
+      budget: bytes that the features and activations of a run may take.
+    """
+    given = json.loads(network)
+    views = int(given["views"]["count"])
+    if not given["frozen"]:
+        return Plan(network, store, views, Shapes(0)), "the backbone trains: images are read"
+    features = FeatureStore(Path(store))
+    shapes = features.learn_shapes(shared_extractor(network))
+    features.close()
+    row = 2 * (shapes.dim + shapes.activation_count)
+    if row <= _SMALL_ROW:
+        return Plan(network, store, views, shapes), ""
+    kept = {split: records.count(examples_uri, split) for split in names.SPLITS}
+    rows = sum(kept.values()) + views * kept[names.TRAIN]
+    if rows * row <= budget:
+        return Plan(network, store, views, shapes), ""
+    note = f"{rows * row / 2**30:.1f} GiB a run, over bank.budget ({budget / 2**30:g} GiB)"
+    if rows * 2 * shapes.dim > budget:
+        return Plan(network, store, views, Shapes(0)), f"features would take {note}"
+    without = json.dumps({**given, "tap": ""}, sort_keys=True)
+    return Plan(without, store, views, Shapes(shapes.dim)), f"activations would take {note}"
 
 
 def _weight(record: bytes) -> int:
@@ -113,7 +203,9 @@ def _weight(record: bytes) -> int:
     return max(len(record), _LEAST_BYTES)
 
 
-def _bank_record(example: tf.train.Example, view: int, vector: np.ndarray) -> tuple[str, bytes]:
+def _record(
+    example: tf.train.Example, view: int, name: str, vector: np.ndarray
+) -> tuple[str, bytes]:
     split = records.text(example, names.SPLIT)
     values: dict[str, records.Value] = {
         names.SPLIT: split,
@@ -121,7 +213,7 @@ def _bank_record(example: tf.train.Example, view: int, vector: np.ndarray) -> tu
         names.IMAGE_HASH: records.raw(example, names.IMAGE_HASH),
         names.PATH: records.raw(example, names.PATH),
         names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
-        names.FEATURES: np.asarray(vector, "<f2").tobytes(),
+        name: np.asarray(vector, "<f2").tobytes(),
     }
     return split, records.serialise(records.make(values))
 
@@ -143,12 +235,10 @@ def FeatureBank(
     examples: InputArtifact[Examples],
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
-    backbone: Parameter[str],
-    image_size: Parameter[int],
-    precision: Parameter[str],
-    views: Parameter[str],
+    network: Parameter[str],
     weights_key: Parameter[str],
     store: Parameter[str],
+    budget: Parameter[float],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Extract the features of every kept image.
@@ -156,26 +246,27 @@ def FeatureBank(
     Args:
       examples: kept images, splits train, validation and test.
       data_blessing: of DataGate; without it nothing is computed.
-      features: bank records and ``bank.json`` (dim, views, forward passes, reused).
-      backbone: name in the backbone registry.
-      image_size: pixels, the side the backbone sees.
-      precision: "auto", "bfloat16" or "float32".
-      views: JSON of the ViewSpec.
+      features: bank records, ``activations/`` and ``bank.json`` (see `models.bank.BankFacts`).
+      network: as `models.extractor.describe` writes it.
       weights_key: address of weights and preprocessing; changes invalidate the cached output.
       store: folder of the content-addressed store.
+      budget: bytes that the vectors of a run may take.
       beam_pipeline: given by TFX.
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)
-    arguments = (backbone, image_size, precision, views)
-    extractor = shared_extractor(*arguments)
+    plan, note = make_plan(network, store, examples.uri, budget)
+    given = json.loads(plan.network)
     facts = {
-        "dim": extractor.dim,
-        "backbone": backbone,
-        "image_size": image_size,
-        "views": json.loads(views)["count"],
+        "dim": plan.shapes.dim,
+        "activations": list(plan.shapes.activations),
+        "tap": given["tap"],
+        "note": note,
+        "backbone": given["backbone"],
+        "image_size": given["image_size"],
+        "views": plan.views,
         "weights_key": weights_key,
-        "precision": extractor.precision,
+        "precision": resolve_precision(given["precision"]),
     }
     with beam_pipeline as pipeline:
         outputs = (
@@ -183,11 +274,15 @@ def FeatureBank(
             | "Read" >> beam_io.ReadSplits(examples.uri)
             | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
             | "Extract"
-            >> beam.ParDo(ExtractFeatures(arguments, store)).with_outputs(
-                ExtractFeatures.COUNTS, main="features"
+            >> beam.ParDo(ExtractFeatures(plan)).with_outputs(
+                ExtractFeatures.COUNTS, ExtractFeatures.ACTIVATIONS, main="features"
             )
         )
         _ = outputs.features | "Write" >> beam_io.WriteSplits(features.uri)
+        if plan.shapes.activations:
+            _ = outputs[ExtractFeatures.ACTIVATIONS] | "WriteActivations" >> beam_io.WriteSplits(
+                f"{features.uri}/{ACTIVATIONS_FOLDER}"
+            )
         _ = (
             outputs[ExtractFeatures.COUNTS]
             | "Sum" >> beam.CombineGlobally(_add_counts)

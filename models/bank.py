@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ from models import feature_names as names
 from models.errors import DataRefused, ResourceError
 
 BANK_FILE: Final = "bank.json"
+ACTIVATIONS_FOLDER: Final = "activations"
 _RECORDS_AT_ONCE: Final = 1024
 
 
@@ -38,18 +40,50 @@ class BankRows:
         return BankRows(self.features[keep], self.labels[keep], self.views[keep], self.hashes[keep])
 
 
-def read_dim(bank_uri: str) -> int:
-    """Length of the bank's feature vectors, from its bank.json."""
+@dataclass(frozen=True)
+class BankFacts:
+    """What bank.json says of the vectors.
+
+    Attributes:
+        dim: Length of a feature vector; 0 where the bank holds none.
+        activations: (h, w, C) of the activations at the cut; () where there are none.
+        tap: The cut, as the settings name it; "" for none.
+        note: Why the bank holds less than was wanted, "" when it does not.
+    """
+
+    dim: int
+    activations: tuple[int, ...] = ()
+    tap: str = ""
+    note: str = ""
+
+
+def read_facts(bank_uri: str) -> BankFacts:
+    """What the bank holds, from its bank.json.
+
+    Raises:
+        ResourceError: It is not there, or is not what it should be.
+    """
     import tensorflow as tf
 
     path = f"{bank_uri.rstrip('/')}/{BANK_FILE}"
     try:
         with tf.io.gfile.GFile(path) as file:
-            return int(json.load(file)["dim"])
+            facts = json.load(file)
+        return BankFacts(
+            int(facts["dim"]),
+            tuple(facts.get("activations") or ()),
+            facts.get("tap", ""),
+            facts.get("note", ""),
+        )
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise ResourceError(
             f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
         ) from error
+
+
+def read_dim(bank_uri: str) -> int:
+    """Length of the bank's feature vectors, from its bank.json."""
+    return read_facts(bank_uri).dim
 
 
 def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
@@ -66,7 +100,7 @@ def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
         names.VIEW: [np.empty(0, np.int64)],
         names.IMAGE_HASH: [np.empty(0, "S1")],
     }
-    for parsed in _parsed(bank_uri, split):
+    for parsed in _parsed(bank_uri, split, names.FEATURES):
         features.append(_decoded(parsed[names.FEATURES], dim, bank_uri))
         for name, parts in columns.items():
             column = parsed[name]
@@ -82,16 +116,45 @@ def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
     return BankRows(np.concatenate(features)[order], labels[order], views[order], hashes[order])
 
 
-def _parsed(bank_uri: str, split: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Batches of the split's records as columns."""
+def read_activations(bank_uri: str, split: str, rows: BankRows) -> npt.NDArray[np.float16]:
+    """Activations at the cut of the rows, [n, h, w, C] in their order.
+
+    Raises:
+        ResourceError: The bank lacks some, or a record is not what bank.json says.
+    """
+    shape = read_facts(bank_uri).activations
+    folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
+    pairs = zip(rows.hashes.tolist(), rows.views.tolist(), strict=True)
+    places = {pair: place for place, pair in enumerate(pairs)}
+    activations = np.empty((len(rows), *shape), np.float16)
+    found = 0
+    for parsed in _parsed(folder, split, names.ACTIVATIONS):
+        maps = _decoded(parsed[names.ACTIVATIONS], math.prod(shape), bank_uri)
+        for digest, view, one in zip(
+            parsed[names.IMAGE_HASH].tolist(), parsed[names.VIEW].tolist(), maps, strict=True
+        ):
+            place = places.get((digest, view))
+            if place is not None:
+                activations[place] = one.reshape(shape)
+                found += 1
+    if found != len(rows):
+        raise ResourceError(
+            f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split {split}. "
+            f"Received: {found}. Run FeatureBank again"
+        )
+    return activations
+
+
+def _parsed(uri: str, split: str, vector: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Batches of the split's records as columns, with the feature `vector`."""
     import tensorflow as tf
 
-    pattern = f"{bank_uri.rstrip('/')}/Split-{split}/data_tfrecord-*"
+    pattern = f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*"
     files = sorted(tf.io.gfile.glob(pattern))
     if not files:
         return
     spec = {
-        names.FEATURES: tf.io.FixedLenFeature([], tf.string),
+        vector: tf.io.FixedLenFeature([], tf.string),
         names.LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
         names.VIEW: tf.io.FixedLenFeature([], tf.int64),
         names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),

@@ -28,13 +28,18 @@ def switch(default: bool, about: str) -> Any:
     return field(default=default, metadata={"about": about})
 
 
-def check(section: str, settings: Any) -> None:
-    """Hold each field of a dataclass to what it states.
+def text(default: str, about: str) -> Any:
+    """A dataclass field for any text."""
+    return field(default=default, metadata={"about": about})
+
+
+def check(section: str, settings: Any, kind: type | None = None) -> None:
+    """Hold each field of a dataclass, or those it has from its base `kind`, to what it states.
 
     Raises:
         ConfigError: A value is out of its limits or of another type; named ``section.field``.
     """
-    for one in fields(settings):
+    for one in fields(kind or settings):
         value = getattr(settings, one.name)
         expected = _objection(value, one.default, one.metadata)
         if expected:
@@ -47,6 +52,8 @@ def _objection(value: Any, default: Any, limits: Any) -> str:
         return "" if value in limits["of"] else f"one of {', '.join(limits['of'])}"
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"
+    if isinstance(default, str):
+        return "" if isinstance(value, str) else "text"
     low, high = limits["low"], limits["high"]
     whole = isinstance(default, int)
     number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)

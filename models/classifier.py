@@ -1,7 +1,7 @@
-"""The classifier as Keras models: a head to train on the bank, and the whole network to serve.
+"""The classifier as Keras models: the whole network, and the parts of it that train alone.
 
-Both are built from the same `head` function, so weights trained on stored features fit the
-network that sees pixels.
+All of them are built by the same functions with the same layer names, so weights trained on
+stored features or activations fit the network that sees pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models import backbones, preprocess
+from models import preprocess
 from models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ class Classifier:
 
     `network` maps pixels [N, S, S, 3] in 0..255 to {features [N, D], logits [N, C],
     probabilities [N, C]}. `trunk` and `tail` are its two halves, cut at the feature map
-    [N, h, w, D]; all three share their layers.
+    [N, h, w, D]; all three share their layers. Probabilities are the softmax of the logits over
+    `temperature`; an image whose highest probability is below `unknown_below` is served the label
+    "unknown".
     """
 
     network: keras.Model
@@ -40,6 +42,8 @@ class Classifier:
     tail: keras.Model
     vocabulary: tuple[str, ...]
     image_size: int
+    temperature: float = 1.0
+    unknown_below: float = 0.0
 
     def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """[N, C] of encoded images, computed by the Keras model in memory."""
@@ -53,6 +57,19 @@ class Classifier:
         return np.concatenate(rows)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The tensors of a whole network, from which models of any part of it are made.
+
+    pixels [N, S, S, 3], feature_map [N, h, w, C], features [N, D], logits [N, C].
+    """
+
+    pixels: keras.KerasTensor
+    feature_map: keras.KerasTensor
+    features: keras.KerasTensor
+    logits: keras.KerasTensor
+
+
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
     """Logits [N, C] from features [N, D]: dropout and one dense layer, a hidden one if wanted.
 
@@ -61,21 +78,52 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     """
     from keras import layers, ops
 
-    x = layers.Dropout(settings.dropout, dtype="float32", name="classifier_dropout")(features)
+    x = features
     if settings.hidden_units:
+        x = _dropout(settings.feature_dropout, "classifier_feature_dropout", settings)(x)
         hidden = layers.Dense(
             settings.hidden_units, activation="relu", dtype="float32", name="classifier_hidden"
         )
-        x = layers.Dropout(settings.dropout, dtype="float32", name="classifier_hidden_dropout")(
-            hidden(x)
-        )
+        x = hidden(x)
+    x = _dropout(settings.dropout, "classifier_dropout", settings)(x)
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name="classifier")(x)
     return ops.pad(layers.Dense(1, dtype="float32", name="classifier")(x), [[0, 0], [1, 0]])
 
 
+def _dropout(share: float, name: str, settings: ModelSettings) -> Any:
+    """A dropout layer whose draws depend on the settings' seed and on nothing else."""
+    from keras import layers
+
+    return layers.Dropout(share, seed=settings.seed, dtype="float32", name=name)
+
+
+def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+    """Features float32 [N, D] from a feature map [N, h, w, C]."""
+    from keras import layers
+
+    kinds = {
+        "average": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+        "flatten": layers.Flatten,
+    }
+    return kinds[pooling](dtype="float32", name=FEATURES)(feature_map)
+
+
+def build_parts(classes: int, settings: ModelSettings) -> Parts:
+    """The whole network with fresh weights in its head."""
+    import keras
+
+    backbone = settings.backbone_spec()
+    size = settings.size
+    pixels = keras.Input((size, size, 3), dtype="float32", name="pixels")
+    feature_map = backbone.build(pixels, trainable=not settings.frozen)
+    features = pooled(feature_map, settings.pooling)
+    return Parts(pixels, feature_map, features, head(features, classes, settings))
+
+
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
-    """The trainable part alone: features [N, dim] to logits [N, C]."""
+    """The head alone: features [N, dim] to logits [N, C]."""
     import keras
 
     features = keras.Input((dim,), dtype="float32", name=FEATURES)
@@ -83,39 +131,47 @@ def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
 
 
 def build_classifier(
-    trained: keras.Model, vocabulary: Sequence[str], settings: ModelSettings
+    trained: keras.Model,
+    vocabulary: Sequence[str],
+    settings: ModelSettings,
+    temperature: float = 1.0,
+    unknown_below: float = 0.0,
 ) -> Classifier:
-    """The whole network with the weights of a head trained by itself.
+    """The whole network with the weights of a part of it that was trained by itself.
 
     Args:
-        trained: As `build_head` makes it, for the same settings and number of classes.
+        trained: A head, the layers above a cut, or all layers, for the same settings and number
+            of classes; layers are found by name.
         vocabulary: Class names in label order.
-        settings: Name the backbone and the image size.
+        settings: Name the backbone, its weights and the image size.
+        temperature: See `Classifier`.
+        unknown_below: See `Classifier`.
     """
     import keras
 
     names = check_vocabulary(vocabulary)
-    backbone = backbones.get(settings.backbone)
-    size = settings.image_size or backbone.image_size
-    pixels = keras.Input((size, size, 3), dtype="float32", name="pixels")
-    feature_map = backbone.build(pixels)
-    pool = keras.layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)
+    parts = build_parts(len(names), settings)
     softmax = keras.layers.Softmax(dtype="float32", name=PROBABILITIES)
-    features = pool(feature_map)
-    logits = head(features, len(names), settings)
     outputs: dict[str, Any] = {
-        FEATURES: features,
-        LOGITS: logits,
-        PROBABILITIES: softmax(logits),
+        FEATURES: parts.features,
+        LOGITS: parts.logits,
+        PROBABILITIES: softmax(parts.logits / temperature),
     }
-    network = keras.Model(pixels, outputs, name=settings.name)
-    for layer in trained.layers:
-        if layer.weights:
-            network.get_layer(layer.name).set_weights(layer.get_weights())
+    network = keras.Model(parts.pixels, outputs, name=settings.name)
+    copy_weights(trained, network)
     return Classifier(
         network,
-        keras.Model(pixels, feature_map),
-        keras.Model(feature_map, outputs),
+        keras.Model(parts.pixels, parts.feature_map),
+        keras.Model(parts.feature_map, outputs),
         names,
-        size,
+        int(parts.pixels.shape[1]),
+        temperature,
+        unknown_below,
     )
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Give every layer of `target` that `source` has by name the weights it has there."""
+    for layer in source.layers:
+        if layer.weights:
+            target.get_layer(layer.name).set_weights(layer.get_weights())

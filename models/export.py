@@ -75,7 +75,12 @@ def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
     for weight in classifier.network.get_weights():
         digest.update(repr((weight.shape, str(weight.dtype))).encode())
         digest.update(weight.tobytes())
-    described = {"vocabulary": list(classifier.vocabulary), "image_size": classifier.image_size}
+    described = {
+        "vocabulary": list(classifier.vocabulary),
+        "image_size": classifier.image_size,
+        "temperature": classifier.temperature,
+        "unknown_below": classifier.unknown_below,
+    }
     digest.update(json.dumps({**described, **facts}, sort_keys=True).encode())
     folder = f"{directory.rstrip('/')}/assets.extra"
     tf.io.gfile.makedirs(folder)

@@ -2,7 +2,8 @@
 
 Decoding runs in tf.data beside the forward pass; the forward pass is a plain tf.function over
 batches of views, in bfloat16 where the CPU multiplies it natively. `FeatureExtractor.key` is the
-content address under which the store behind the bank keeps a vector.
+content address under which the store behind the bank keeps a vector. With a tap, the activations
+at that layer come out of the same pass, for the layers above it to be trained on.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +23,11 @@ import numpy.typing as npt
 
 from models import augmentation, backbones, preprocess, progress
 from models.augmentation import ViewSpec
+from models.backbones import Backbone
+from models.classifier import pooled
+from models.cuts import USUAL, layer_at
 from models.errors import ConfigError
+from models.settings import ModelSettings
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,6 +37,7 @@ BATCH_VIEWS: Final = 32  # 64 is no faster, and twice the memory
 
 #: Part of every content address; raise it when the same weights and pixels give other features.
 _VERSION: Final = "1"
+_FLOAT16_LARGEST: Final = 65504.0
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # Linux, and Windows' subsystem for it
 
@@ -41,38 +49,53 @@ class FeatureExtractor:
     Safe to use from several threads.
 
     Args:
-        backbone: Name in the table of backbones.
+        backbone: A backbone, or the name of one with its usual weights.
         image_size: Side in pixels; None is the size the weights were trained at.
         precision: "float32", "bfloat16", or "auto": bfloat16 where the CPU has it and no GPU is
             used, float32 elsewhere.
         views: How augmented views look.
+        pooling: From feature map to features: "average", "max" or "flatten".
+        tap: Layer, or block such as "block11", whose activations are wanted too; "" is none.
     """
 
     def __init__(
         self,
-        backbone: str = "efficientnet_lite0",
+        backbone: str | Backbone = "efficientnet_lite0",
         image_size: int | None = None,
         precision: str = "auto",
         views: ViewSpec | None = None,
+        pooling: str = "average",
+        tap: str = "",
     ) -> None:
-        self.backbone = backbones.get(backbone)
+        self.backbone = backbones.get(backbone) if isinstance(backbone, str) else backbone
         self.image_size = self.backbone.image_size if image_size is None else image_size
         if self.image_size < 1:
             raise ConfigError(f"image_size: expected pixels, 1 or more. Received: {image_size!r}")
         self.precision = resolve_precision(precision)
         self.views = ViewSpec() if views is None else views
+        self.pooling, self.tap = pooling, tap
         self._lock = threading.Lock()
-        self._forward: Callable[..., tf.Tensor] | None = None
+        self._model: Any = None
+        self._forward: Callable[..., tuple[tf.Tensor, ...]] | None = None
 
     @property
     def dim(self) -> int:
-        """Length of a feature vector."""
-        return self.backbone.feature_dim
+        """Length of a feature vector; builds the model."""
+        return int(self._built().outputs[0].shape[-1])
 
-    def key(self, view: int) -> str:
+    @property
+    def activation_shape(self) -> tuple[int, ...]:
+        """(h, w, C) at the tap, () without one; builds the model."""
+        return tuple(map(int, self._built().outputs[1].shape[1:])) if self.tap else ()
+
+    def key(self, view: int, tap: str = "") -> str:
         """Content address (hex) of everything but the image that decides a view's features.
 
         The clean view's does not depend on the augmentation, and no view's on their number.
+
+        Args:
+            view: Number of the view.
+            tap: Layer whose activations the address is of; "" for the features.
         """
         parts = {
             "version": _VERSION,
@@ -80,6 +103,7 @@ class FeatureExtractor:
             "preprocess": preprocess.PREPROCESS_VERSION,
             "image_size": self.image_size,
             "precision": self.precision,
+            "output": tap or self.pooling,
             "view": view,
             "augmentation": self.views.key() if view else None,
         }
@@ -96,7 +120,8 @@ class FeatureExtractor:
             views: Numbers of the views wanted of each image, 0 the clean one; may be empty.
 
         Returns:
-            For each image, float16 [number of its views, dim], in the order asked for.
+            For each image, float16 [number of its views, dim], in the order asked for; with a tap
+            each row goes on with the activations, dim + h · w · C numbers in all.
 
         Raises:
             tf.errors.InvalidArgumentError: An image cannot be decoded.
@@ -107,15 +132,21 @@ class FeatureExtractor:
                 f"{len(images)} images, {len(hashes)} hashes, {len(views)} lists of views"
             )
         counts = [len(wanted) for wanted in views]
-        features = np.empty((sum(counts), self.dim), np.float16)
-        if features.size:
-            forward, done = self._model(), 0
-            for batch in self._batches(images, hashes, views):
-                vectors = forward(*batch).numpy()
-                features[done : done + len(vectors)] = vectors
-                done += len(vectors)
-                progress.advance(len(vectors), "views")
-        return np.split(features, np.cumsum(counts))[: len(counts)]
+        if not sum(counts):
+            return [np.empty((0, 0), np.float16) for _ in views]
+        width = self.dim + math.prod(self.activation_shape) * bool(self.tap)
+        rows = np.empty((sum(counts), width), np.float16)
+        forward, done = self._compiled(), 0
+        for batch in self._batches(images, hashes, views):
+            outputs = [output.numpy() for output in forward(*batch)]
+            count, place = len(outputs[0]), 0
+            for output in outputs:
+                flat = output.reshape(count, -1)
+                rows[done : done + count, place : place + flat.shape[1]] = flat
+                place += flat.shape[1]
+            done += count
+            progress.advance(count, "views")
+        return np.split(rows, np.cumsum(counts))[: len(counts)]
 
     def _batches(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
@@ -139,16 +170,24 @@ class FeatureExtractor:
         dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.unbatch().batch(BATCH_VIEWS).prefetch(2)
 
-    def _model(self) -> Callable[..., tf.Tensor]:
+    def _built(self) -> Any:
+        with self._lock:
+            if self._model is None:
+                self._model = build_features(
+                    self.backbone, self.image_size, self.precision, self.pooling, self.tap
+                )
+            return self._model
+
+    def _compiled(self) -> Callable[..., tuple[tf.Tensor, ...]]:
+        model = self._built()
         with self._lock:
             if self._forward is None:
-                self._forward = self._compile()
+                self._forward = self._compile(model)
             return self._forward
 
-    def _compile(self) -> Callable[..., tf.Tensor]:
+    def _compile(self, model: Any) -> Callable[..., tuple[tf.Tensor, ...]]:
         import tensorflow as tf
 
-        model = build_features(self.backbone, self.image_size, self.precision)
         size = self.image_size
 
         # XLA is 15 to 20 times slower than this on a CPU.
@@ -160,16 +199,76 @@ class FeatureExtractor:
                 tf.TensorSpec([None], tf.int64),
             ],
         )
-        def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-            return model(augmentation.augment(pixels, seeds, views, self.views), training=False)
+        def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            shown = augmentation.augment(pixels, seeds, views, self.views)
+            outputs = model(shown, training=False)
+            if not self.tap:
+                return (outputs,)
+            features, activations = outputs
+            return features, _float16(activations)
 
         return forward
 
 
-def build_features(backbone: backbones.Backbone, image_size: int, precision: str) -> Any:
-    """Keras model from pixels [N, S, S, 3] (0..255) to pooled features float32 [N, dim].
+def describe(settings: ModelSettings, precision: str) -> str:
+    """What decides the content of a feature bank, as JSON; see `from_description`."""
+    tap = ""
+    if settings.frozen and settings.fine_tune.wanted:
+        tap = settings.fine_tune.cut or USUAL
+    described = {
+        "backbone": settings.backbone,
+        "weights": settings.weights,
+        "weights_sha256": settings.weights_sha256,
+        "cut": settings.cut,
+        "width": settings.width,
+        "seed": 0 if settings.backbone_spec().trained else settings.seed,
+        "image_size": settings.size,
+        "pooling": settings.pooling,
+        "tap": tap,
+        "precision": precision,
+        "views": asdict(settings.views),
+        "frozen": settings.frozen,
+    }
+    return json.dumps(described, sort_keys=True)
 
-    Keras' dtype policy is global: it is set for the build and put back, whatever happens.
+
+def from_description(description: str) -> FeatureExtractor:
+    """The extractor that `describe` describes."""
+    given = json.loads(description)
+    return FeatureExtractor(
+        backbones.get(
+            given["backbone"],
+            given["weights"],
+            given["weights_sha256"],
+            given["cut"],
+            given["width"],
+            given["seed"],
+        ),
+        given["image_size"],
+        given["precision"],
+        ViewSpec(**given["views"]),
+        given["pooling"],
+        given["tap"],
+    )
+
+
+def _float16(activations: tf.Tensor) -> tf.Tensor:
+    """Activations in the bank's number type, cut to its range."""
+    import tensorflow as tf
+
+    limited = tf.clip_by_value(
+        tf.cast(activations, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST
+    )
+    return tf.cast(limited, tf.float16)
+
+
+def build_features(
+    backbone: Backbone, image_size: int, precision: str, pooling: str = "average", tap: str = ""
+) -> Any:
+    """Keras model from pixels [N, S, S, 3] (0..255) to features float32 [N, dim].
+
+    With a tap to a pair, features and the activations [N, h, w, C] at that layer. Keras' dtype
+    policy is global: it is set for the build and put back, whatever happens.
     """
     import keras
 
@@ -177,8 +276,11 @@ def build_features(backbone: backbones.Backbone, image_size: int, precision: str
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
         pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
-        pool = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")
-        return keras.Model(pixels, pool(backbone.build(pixels)), name=backbone.name)
+        feature_map = backbone.build(pixels)
+        outputs = pooled(feature_map, pooling)
+        if tap:
+            outputs = [outputs, layer_at(keras.Model(pixels, feature_map), tap).output]
+        return keras.Model(pixels, outputs, name=backbone.name)
     finally:
         keras.config.set_dtype_policy(before)
 

@@ -47,11 +47,13 @@ REPAIRS: Final = "repairs"  # bytes: what was done to the bytes, comma-separated
 
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # bytes: little-endian float16 vector
+ACTIVATIONS: Final = "activations"  # bytes: little-endian float16 [h, w, C] at the cut
 VIEW: Final = "view"  # int64: 0 is the clean view, 1..K the augmented ones
 
 # --- predictions ------------------------------------------------------------------------------
 PROBABILITIES: Final = "probabilities"  # float list [C]
 PREDICTED: Final = "predicted"  # bytes: label name with the highest probability
+UNKNOWN: Final = "unknown"  # the label served where no class is probable enough
 
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"

@@ -1,7 +1,8 @@
-"""Training the head on rows of the bank: seconds, the same weights every time.
+"""Training: one loop for the head, the layers above a cut and whole networks.
 
-The rows stay in memory as float16; an epoch is one call of one graph (a step by itself is far too
-short to be worth a trip through Python).
+The same data, settings and machine give the same weights bit for bit, interrupted or not: an
+epoch depends on the seed and its number, and what is carried from one to the next is kept in a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -16,29 +17,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models import progress
+from models import feeds, progress
 from models.bank import BankRows
+from models.checkpoints import Checkpoint
 from models.classifier import build_head
 from models.errors import DataRefused
 from models.settings import ModelSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import keras
-    import tensorflow as tf
 
 #: A validation loss counts as lower only by this much, or a plateau would never be one.
 MIN_DELTA: Final = 1e-4
 
-#: Rows of validation a step; only memory depends on it.
-_VALIDATION_ROWS: Final = 1024
+_MOMENTUM: Final = 0.9  # of "sgd"
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained head and how it came about.
+    """A trained model and how it came about.
 
     `stopped` is "target", "plateau" or "epochs"; `best_epoch` (from 1) is the one whose weights
-    the head carries; each of `epochs` holds epoch, loss, accuracy, val_loss and val_accuracy.
+    the model carries; each of `epochs` holds epoch, loss, accuracy, val_loss and val_accuracy.
+    `resumed` is the epoch (from 1) that training went on at, 0 where it began at the beginning.
     """
 
     head: keras.Model
@@ -46,6 +49,12 @@ class Fit:
     best_epoch: int = 0
     stopped: str = "epochs"
     seconds: float = 0.0
+    resumed: int = 0
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The epoch whose weights the model carries."""
+        return self.epochs[self.best_epoch - 1]
 
     def history(self) -> dict[str, Any]:
         """What goes into history.json."""
@@ -54,6 +63,7 @@ class Fit:
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
+            "resumed": self.resumed,
         }
 
 
@@ -63,11 +73,9 @@ def fit_head(
     classes: int,
     settings: ModelSettings,
     log_dir: Path | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Train on every row of `train`, judge on `validation` after each epoch.
-
-    The weights of the lowest validation loss are put back at the end; reaching the target accuracy
-    ends training with the weights that reached it.
+    """Train a head on every row of `train`, judge it on `validation` after each epoch.
 
     Args:
         train: Rows of all views.
@@ -75,47 +83,116 @@ def fit_head(
         classes: Number of classes.
         settings: Of head and training.
         log_dir: Where TensorBoard's event files go; None writes none.
+        checkpoint: Where an interrupted training goes on from; None begins anew.
 
     Raises:
         DataRefused: A split has no labelled row.
     """
-    import keras
+    dim = train.features.shape[1]
+    return fit(
+        lambda: build_head(dim, classes, settings),
+        feeds.Vectors(train.features, train.labels),
+        feeds.Vectors(validation.features, validation.labels),
+        classes,
+        settings,
+        log_dir,
+        checkpoint,
+    )
 
+
+def fit(
+    build: Callable[[], keras.Model],
+    train: feeds.Rows,
+    validation: feeds.Rows,
+    classes: int,
+    settings: ModelSettings,
+    log_dir: Path | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Fit:
+    """Train the model that `build` makes: inputs to logits [N, classes].
+
+    The weights of the lowest validation loss are put back at the end; reaching the target accuracy
+    ends training with the weights that reached it.
+
+    Args:
+        build: Makes the model with its fresh weights; called under the seed and the strategy.
+        train: What it trains on.
+        validation: What it is judged on after each epoch.
+        classes: Number of classes.
+        settings: Of the training.
+        log_dir: Where TensorBoard's event files go; None writes none.
+        checkpoint: Where an interrupted training goes on from; None begins anew.
+
+    Raises:
+        DataRefused: A split has no labelled row.
+    """
     for name, rows in (("train", train), ("validation", validation)):
         if not len(rows):
             raise DataRefused(f"training needs labelled images in split {name}. Received: none")
     started = time.perf_counter()
     with _deterministic(settings.seed):
-        model = build_head(train.features.shape[1], classes, settings)
-        model.compile(
-            optimizer=keras.optimizers.Adam(settings.learning_rate),
-            loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=settings.label_smoothing
-            ),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            steps_per_execution=-(-len(train) // settings.batch_size),
-            jit_compile=False,
-        )
-        watcher = _watcher(settings)
+        model = build()
+        _compile(model, settings, feeds.steps_per_epoch(train, settings), train)
+        watcher = _watcher(settings, checkpoint)
+        first = watcher.resume(model)
         callbacks = [watcher]
         if log_dir is not None:
-            callbacks.append(
-                keras.callbacks.TensorBoard(
-                    str(log_dir), histogram_freq=0, write_graph=False, profile_batch=0
-                )
-            )
+            callbacks.append(_tensorboard(log_dir))
         progress.total(settings.epochs, "epochs")
-        with _quiet():
-            model.fit(
-                _dataset(train, classes, settings.batch_size, settings.seed),
-                validation_data=_dataset(validation, classes, _VALIDATION_ROWS, None),
-                epochs=settings.epochs,
-                callbacks=callbacks,
-                shuffle=False,  # the dataset shuffles by itself
-                verbose=0,
-            )
+        progress.advance(first, "epochs")
+        if first < settings.epochs and watcher.stopped == "epochs":
+            with _quiet():
+                model.fit(
+                    feeds.training(train, classes, settings, first),
+                    validation_data=feeds.validation(validation, classes),
+                    steps_per_epoch=feeds.steps_per_epoch(train, settings),
+                    initial_epoch=first,
+                    epochs=settings.epochs,
+                    callbacks=callbacks,
+                    shuffle=False,  # the feed shuffles by itself
+                    verbose=0,
+                )
+        watcher.restore_best(model)
+    if checkpoint is not None:
+        checkpoint.remove()
     seconds = time.perf_counter() - started
-    return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds)
+    return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds, first)
+
+
+def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: feeds.Rows) -> None:
+    """An epoch of vectors is one call of one graph: its steps are too short for a trip each."""
+    import keras
+
+    model.compile(
+        optimizer=optimizer(settings),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=settings.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=steps if isinstance(train, feeds.Vectors) else 1,
+        jit_compile=False,
+    )
+
+
+def optimizer(settings: ModelSettings) -> keras.optimizers.Optimizer:
+    """The optimizer of that name at its rate."""
+    import keras
+
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "rmsprop": keras.optimizers.RMSprop,
+        "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=_MOMENTUM),
+    }
+    return kinds[settings.optimizer](settings.learning_rate)
+
+
+def _tensorboard(log_dir: Path) -> Any:
+    import keras
+
+    return keras.callbacks.TensorBoard(
+        str(log_dir), histogram_freq=0, write_graph=False, profile_batch=0
+    )
 
 
 @contextlib.contextmanager
@@ -126,29 +203,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _dataset(rows: BankRows, classes: int, batch: int, seed: int | None) -> tf.data.Dataset:
-    """(float32 [n, dim], one-hot [n, classes]) batches; shuffled anew each epoch with a seed."""
-    import tensorflow as tf
+def _watcher(settings: ModelSettings, checkpoint: Checkpoint | None) -> Any:
+    """A Keras callback that records, stops, restores and keeps the checkpoint.
 
-    features, labels = tf.constant(rows.features), tf.constant(rows.labels)
-    indices = tf.data.Dataset.range(len(rows))
-    if seed is not None:
-        indices = indices.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True)
-
-    def gather(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return (
-            tf.cast(tf.gather(features, index), tf.float32),
-            tf.one_hot(tf.gather(labels, index), classes),
-        )
-
-    return indices.batch(batch).map(gather).prefetch(tf.data.AUTOTUNE)
-
-
-def _watcher(settings: ModelSettings) -> Any:
-    """A Keras callback that records, stops and restores (its class needs Keras to be imported).
-
-    Keras' EarlyStopping knows no target, and put beside one that does it would restore the
-    lowest loss over the epoch that reached the target.
+    (Its class needs Keras to be imported.) Keras' EarlyStopping knows no target, and put beside
+    one that does it would restore the lowest loss over the epoch that reached the target; its
+    BackupAndRestore keeps neither the best weights nor the history.
     """
     import keras
 
@@ -157,25 +217,48 @@ def _watcher(settings: ModelSettings) -> Any:
             super().__init__()
             self.epochs: list[dict[str, float]] = []
             self.best_epoch, self.stopped = 0, "epochs"
-            self._lowest, self._best = np.inf, None
+            self._lowest = float("inf")
+            self._best: list[np.ndarray] | None = None
+
+        def resume(self, model: keras.Model) -> int:
+            """The number of epochs that are done already, with all that they left behind."""
+            kept = checkpoint.read(model) if checkpoint is not None else None
+            if kept is None:
+                return 0
+            self._best = kept.best
+            self.epochs = list(kept.facts["epochs"])
+            self.best_epoch = int(kept.facts["best_epoch"])
+            self.stopped = str(kept.facts["stopped"])
+            self._lowest = float(kept.facts["lowest"])
+            return len(self.epochs)
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             values = {name: float(value) for name, value in (logs or {}).items()}
             self.epochs.append({"epoch": epoch + 1, **values})
             progress.advance(1, "epochs")
             target = settings.target_accuracy
-            reached = target is not None and values["val_accuracy"] >= target
-            if reached or self._best is None or values["val_loss"] < self._lowest - MIN_DELTA:
+            prefix = "val_" if settings.target_on == "validation" else ""
+            reached = target > 0 and values[f"{prefix}accuracy"] >= target
+            lower = values["val_loss"] < self._lowest - MIN_DELTA
+            if self._best is None or lower or (reached and settings.target_on == "validation"):
                 self._lowest, self.best_epoch = values["val_loss"], epoch + 1
                 self._best = self.model.get_weights()
             if reached:
                 self.stopped, self.model.stop_training = "target", True
             elif epoch + 1 - self.best_epoch >= settings.patience:
                 self.stopped, self.model.stop_training = "plateau", True
+            if checkpoint is not None and self._best is not None:
+                facts = {
+                    "epochs": self.epochs,
+                    "best_epoch": self.best_epoch,
+                    "stopped": self.stopped,
+                    "lowest": self._lowest,
+                }
+                checkpoint.write(self.model, self._best, facts)
 
-        def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        def restore_best(self, model: keras.Model) -> None:
             if self._best is not None:
-                self.model.set_weights(self._best)
+                model.set_weights(self._best)
 
     return Watcher()
 

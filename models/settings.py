@@ -1,71 +1,138 @@
-"""What can be set about the model and its training, checked where it enters."""
+"""What can be set about the model and its training.
+
+Every setting stands here once, with its limits and its description: the sections [model], [train]
+and [fine_tune] of the configuration are made from these dataclasses.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
+from models import backbones, bounds
+from models.augmentation import ViewSpec
+from models.backbones import Backbone
+from models.bounds import bounded, chosen, switch, text
 from models.errors import ConfigError
+from models.mixing import Mixing
 
 ACTIVATIONS: Final = ("auto", "softmax", "sigmoid")
+BALANCES: Final = ("none", "class_weights", "sampling")
+FINE_TUNES: Final = ("off", "on", "auto")
+FREEZES: Final = ("auto", "all", "none")
+OPTIMIZERS: Final = ("adam", "adamw", "rmsprop", "sgd")
+POOLINGS: Final = ("average", "max", "flatten")
+PRECISIONS: Final = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+STRATEGIES: Final = ("none", "mirrored", "multi_worker")
+TARGETS: Final = ("validation", "training")
 
 
 @dataclass(frozen=True)
-class ModelSettings:
-    """Settings of the classifier head and of its training.
+class NetworkSettings:
+    """Backbone and head."""
+
+    backbone: str = text("efficientnet_lite0", "Name in the backbone registry.")
+    weights: str = text(
+        "imagenet", "imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file."
+    )
+    weights_sha256: str = text("", "SHA-256 that a file of weights must have; empty: not asked.")
+    cut: str = text("", "Layer of the backbone that gives the feature map; empty: its end.")
+    width: float = bounded(1.0, "Multiplier of the filters, where there is one.", 0.01, 10)
+    freeze: str = chosen(
+        "auto",
+        "all trains the head alone, none every layer; auto: all where the weights are trained, "
+        "none where they are random.",
+        FREEZES,
+    )
+    image_size: int = bounded(0, "Pixels, the side that the backbone sees; 0: its own.", 0, 1024)
+    pooling: str = chosen(
+        "average", "From feature map to features: average, max, flatten.", POOLINGS
+    )
+    feature_dropout: float = bounded(0.0, "Dropout before the hidden layer.", 0, 0.99)
+    hidden_units: int = bounded(0, "Units of a hidden layer; 0: a linear head.", 0, 65536)
+    dropout: float = bounded(0.2, "Dropout before the last layer.", 0, 0.99)
+    activation: str = chosen(
+        "auto", "auto: one sigmoid unit for two classes, softmax otherwise.", ACTIVATIONS
+    )
+    temperature: bool = switch(True, "Divide the logits by a temperature fitted on validation.")
+    unknown_rate: float = bounded(
+        0.0, 'Share of validation images whose label may become "unknown"; 0: none.', 0, 0.5
+    )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How the head, or the whole network, is trained."""
+
+    optimizer: str = chosen("adam", "adam, adamw, rmsprop or sgd (momentum 0.9).", OPTIMIZERS)
+    learning_rate: float = bounded(1e-3, "The optimizer's step size.", 1e-8, 10)
+    batch_size: int = bounded(128, "Images or views a step.", 1, 65536)
+    epochs: int = bounded(60, "Upper limit; training stops earlier on a plateau.", 1, 100_000)
+    steps_per_epoch: int = bounded(0, "Most steps an epoch; 0: all of the data.", 0, 10**9)
+    patience: int = bounded(8, "Epochs without a better validation loss.", 1, 100_000)
+    target_accuracy: float = bounded(0.0, "Stop once accuracy reaches this; 0: never.", 0, 1)
+    target_on: str = chosen("validation", "Whose accuracy: validation or training.", TARGETS)
+    label_smoothing: float = bounded(0.0, "Share spread over all classes.", 0, 0.99)
+    balance: str = chosen(
+        "none",
+        "For classes of unequal size: class_weights weighs the loss, sampling draws every class "
+        "as often, none does neither.",
+        BALANCES,
+    )
+    precision: str = chosen(
+        "auto",
+        "Of layers trained on images: auto is mixed_float16 on a GPU and float32 on a CPU, where "
+        "16 bits train slower.",
+        PRECISIONS,
+    )
+    strategy: str = chosen(
+        "none", "tf.distribute: none, mirrored (GPUs of one machine), multi_worker.", STRATEGIES
+    )
+    seed: int = bounded(0, "Of weights, shuffling and dropout.", 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Second stage: layers above a cut train too, from the bank's activations at the cut."""
+
+    mode: str = chosen(
+        "off", "off; on; auto keeps the outcome only where validation says it helped.", FINE_TUNES
+    )
+    cut: str = text("", "Layer or block (block11) above which layers train; empty: two thirds up.")
+    learning_rate: float = bounded(1e-4, "The optimizer's step size.", 1e-8, 10)
+    batch_size: int = bounded(32, "Views a step.", 1, 65536)
+    epochs: int = bounded(12, "Upper limit.", 1, 100_000)
+    patience: int = bounded(4, "Epochs without a better validation loss.", 1, 100_000)
+
+    def __post_init__(self) -> None:
+        bounds.check("fine_tune", self)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a second stage."""
+        return self.mode != "off"
+
+
+@dataclass(frozen=True)
+class ModelSettings(TrainSettings, NetworkSettings):
+    """Settings of a network and of its training.
 
     Attributes:
         name: Name of the served model.
-        backbone: Name in the table of backbones.
-        image_size: Side in pixels; None is the size the backbone's weights were trained at.
-        dropout: Share of the features dropped in training, [0, 1).
-        hidden_units: Width of one hidden layer; 0 is a linear head.
-        activation: "sigmoid" has one unit for two classes, "softmax" one a class, "auto" is
-            sigmoid for two classes and softmax for more. Probabilities are [N, C] either way.
-        learning_rate: Of Adam.
-        batch_size: Bank rows (views) a step.
-        epochs: Most passes over the bank.
-        patience: Epochs without a lower validation loss after which training stops.
-        target_accuracy: Validation accuracy at which training stops at once; None is no target.
-        label_smoothing: Share of each label spread over all classes, [0, 1).
-        seed: Of initial weights, shuffles and dropout.
+        fine_tune: The second stage.
+        views: The augmentation.
+        mixing: MixUp and CutMix.
     """
 
     name: str = "imgpipe"
-    backbone: str = "efficientnet_lite0"
-    image_size: int | None = None
-    dropout: float = 0.2
-    hidden_units: int = 0
-    activation: str = "auto"
-    learning_rate: float = 1e-3
-    batch_size: int = 64
-    epochs: int = 40
-    patience: int = 5
-    target_accuracy: float | None = None
-    label_smoothing: float = 0.0
-    seed: int = 0
+    fine_tune: FineTune = field(default_factory=FineTune)
+    views: ViewSpec = field(default_factory=ViewSpec)
+    mixing: Mixing = field(default_factory=Mixing)
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ConfigError(
-                f"model.activation: expected one of {', '.join(ACTIVATIONS)}. "
-                f"Received: {self.activation!r}"
-            )
-        for name in ("batch_size", "epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"model.{name}: expected 1 or more. Received: {getattr(self, name)!r}"
-                )
-        for name in ("dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"model.{name}: expected 0 or more, below 1. Received: {getattr(self, name)!r}"
-                )
-        if self.learning_rate <= 0:
-            raise ConfigError(
-                f"model.learning_rate: expected above 0. Received: {self.learning_rate!r}"
-            )
+        bounds.check("model", self, NetworkSettings)
+        bounds.check("train", self, TrainSettings)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
@@ -77,7 +144,41 @@ class ModelSettings:
                 f"model settings: expected only {', '.join(sorted(known))}. "
                 f"Received: {', '.join(unknown)}"
             )
-        return cls(**values)
+        given = dict(values)
+        for name, kind in (("fine_tune", FineTune), ("views", ViewSpec), ("mixing", Mixing)):
+            if isinstance(given.get(name), Mapping):
+                given[name] = kind(**given[name])
+        return cls(**given)
+
+    def backbone_spec(self) -> Backbone:
+        """The backbone with its weights and its cut."""
+        return backbones.get(
+            self.backbone, self.weights, self.weights_sha256, self.cut, self.width, self.seed
+        )
+
+    @property
+    def size(self) -> int:
+        """Side in pixels that the backbone sees."""
+        return self.image_size or self.backbone_spec().image_size
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the whole backbone is frozen, so that features can be stored."""
+        if self.freeze == "auto":
+            return self.backbone_spec().trained
+        return self.freeze == "all"
+
+    def second_stage(self) -> ModelSettings:
+        """The settings of fine-tuning as those of a stage."""
+        stage = self.fine_tune
+        return replace(
+            self,
+            learning_rate=stage.learning_rate,
+            epochs=stage.epochs,
+            patience=stage.patience,
+            batch_size=stage.batch_size,
+            steps_per_epoch=0,
+        )
 
     def one_unit(self, classes: int) -> bool:
         """Whether the head has the single unit of a binary classifier."""

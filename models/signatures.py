@@ -138,10 +138,17 @@ def _some(images: tf.Tensor) -> tf.Tensor:
 
 
 def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
-    """String [N]: the class of the highest probability, the first of equal ones."""
+    """String [N]: the class of the highest probability, the first of equal ones.
+
+    "unknown" where even that is below the classifier's threshold.
+    """
     import tensorflow as tf
 
-    return tf.gather(tf.constant(classifier.vocabulary), tf.argmax(probabilities, axis=1))
+    label = tf.gather(tf.constant(classifier.vocabulary), tf.argmax(probabilities, axis=1))
+    if not classifier.unknown_below:
+        return label
+    unknown = tf.reduce_max(probabilities, axis=1) < classifier.unknown_below
+    return tf.where(unknown, names.UNKNOWN, label)
 
 
 def _traced(

@@ -1,7 +1,7 @@
 """`run_fn`: from the feature bank and the image examples to an exported model.
 
-TFX's GenericExecutor finds it by its path, ``models.training.run_fn``. The head trains on stored
-features alone; the images are read only for the warm-up requests and the parity record.
+TFX's GenericExecutor finds it by its path, ``models.training.run_fn``. A head trains on stored
+features alone; then images are read only for the warm-up requests and the parity record.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from models import feature_names as names
-from models.bank import read_split
+from models import stages
+from models.calibration import calibrate
 from models.classifier import Classifier, build_classifier
 from models.errors import ConfigError
 from models.export import export, write_digest
-from models.fitting import fit_head
 from models.settings import ModelSettings, check_vocabulary
 
 HISTORY_FILE: Final = "history.json"
@@ -40,6 +40,8 @@ class TrainerConfig:
         top_k: Classes in the top_k outputs.
         warmup_images: Images in the warm-up requests.
         parity_images: Images whose probabilities are recorded, see `write_parity`.
+        resume_dir: Where an interrupted training goes on from; "" keeps nothing.
+        source_hash: Address of the code.
     """
 
     model: ModelSettings
@@ -48,6 +50,8 @@ class TrainerConfig:
     top_k: int = 5
     warmup_images: int = 4
     parity_images: int = 16
+    resume_dir: str = ""
+    source_hash: str = ""
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
@@ -66,30 +70,59 @@ class TrainerConfig:
             for name in ("top_k", "warmup_images", "parity_images")
             if name in config
         }
+        settings = ModelSettings.from_mapping(config["model"])
+        vocabulary = check_vocabulary(config["vocabulary"])
+        if settings.unknown_rate and names.UNKNOWN in vocabulary:
+            raise ConfigError(
+                f"model.unknown_rate: a class is called {names.UNKNOWN!r} already. Rename its "
+                "folder, or set the rate to 0"
+            )
         return cls(
-            ModelSettings.from_mapping(config["model"]),
-            check_vocabulary(config["vocabulary"]),
+            settings,
+            vocabulary,
             str(config["bank_uri"]),
             **limits,
+            resume_dir=str(config.get("resume_dir", "")),
+            source_hash=str(config.get("source_hash", "")),
         )
 
 
 def run_fn(fn_args: Any) -> None:
     """Train and export; called by TFX's GenericExecutor.
 
-    Reads `fn_args.custom_config` (see `TrainerConfig`) and `fn_args.eval_files` (patterns of image
-    examples); writes the SavedModel to `fn_args.serving_model_dir` and history.json,
-    parity.tfrecord and tensorboard/ to `fn_args.model_run_dir`.
+    Reads `fn_args.custom_config` (see `TrainerConfig`), `fn_args.train_files` and
+    `fn_args.eval_files` (patterns of image examples); writes the SavedModel to
+    `fn_args.serving_model_dir` and history.json, parity.tfrecord and tensorboard/ to
+    `fn_args.model_run_dir`.
     """
     config = TrainerConfig.from_mapping(fn_args.custom_config)
-    classes = len(config.vocabulary)
-    train = read_split(config.bank_uri, names.TRAIN, classes)
-    validation = read_split(config.bank_uri, names.VALIDATION, classes).clean()
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    fit = fit_head(train, validation, classes, config.model, run_dir / TENSORBOARD_FOLDER)
-    (run_dir / HISTORY_FILE).write_text(json.dumps(fit.history(), indent=1), "utf-8")
-    classifier = build_classifier(fit.head, config.vocabulary, config.model)
+    trained = stages.train(
+        stages.Inputs(
+            config.model,
+            len(config.vocabulary),
+            config.bank_uri,
+            fn_args.train_files,
+            fn_args.eval_files,
+            run_dir / TENSORBOARD_FOLDER,
+            Path(config.resume_dir) if config.resume_dir else None,
+            config.source_hash,
+        )
+    )
+    settings = config.model
+    calibration = calibrate(
+        trained.logits, trained.labels, settings.temperature, settings.unknown_rate
+    )
+    history = {**trained.history, "calibration": calibration.facts()}
+    (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1), "utf-8")
+    classifier = build_classifier(
+        trained.layers,
+        config.vocabulary,
+        settings,
+        calibration.temperature,
+        calibration.unknown_below,
+    )
     images = some_images(fn_args.eval_files, max(config.warmup_images, config.parity_images))
     write_parity(classifier, images[: config.parity_images], run_dir / PARITY_FILE)
     export(
@@ -102,7 +135,7 @@ def run_fn(fn_args: Any) -> None:
         classifier,
         fn_args.serving_model_dir,
         top_k=config.top_k,
-        source=str(fn_args.custom_config.get("source_hash", "")),
+        source=config.source_hash,
     )
 
 

@@ -17,12 +17,15 @@ from pydantic import BaseModel, ValidationError
 
 from components.sources import absolute
 from models.errors import ConfigError
+from models.settings import FineTune as FineTuneSettings
+from models.settings import ModelSettings
 from pipeline.sections import (
     Bank,
     Beam,
     Data,
     Evaluate,
     Export,
+    FineTune,
     Gate,
     Judge,
     Model,
@@ -33,6 +36,8 @@ from pipeline.sections import (
     Train,
     Views,
 )
+
+WEIGHT_FILES = (".h5", ".keras")
 
 
 class Config(Section):
@@ -47,10 +52,26 @@ class Config(Section):
     bank: Bank = Bank()
     model: Model = Model()
     train: Train = Train()
+    fine_tune: FineTune = FineTune()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     push: Push = Push()
     beam: Beam = Beam()
+
+    @property
+    def settings(self) -> ModelSettings:
+        """Of the network and its training; a file of weights by its absolute path."""
+        model = self.model.model_dump()
+        if model["weights"].endswith(WEIGHT_FILES):
+            model["weights"] = str(Path(model["weights"]).expanduser().absolute())
+        return ModelSettings(
+            name=self.run.name,
+            **model,
+            **self.train.model_dump(),
+            fine_tune=FineTuneSettings(**self.fine_tune.model_dump()),
+            views=self.views.spec,
+            mixing=self.views.mixing,
+        )
 
     @property
     def out(self) -> Path:
@@ -196,6 +217,9 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
         for key in ("source", "root", "tfds_dir"):
             if isinstance(data.get(key), str) and data[key]:
                 data[key] = absolute(data[key], path.absolute().parent)
+    model = tree.get("model")
+    if isinstance(model, dict) and str(model.get("weights", "")).endswith(WEIGHT_FILES):
+        model["weights"] = absolute(model["weights"], path.absolute().parent)
     judge = tree.get("judge")
     overrides = judge.get("overrides") if isinstance(judge, dict) else None
     if isinstance(judge, dict) and isinstance(overrides, str) and overrides:

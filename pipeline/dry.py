@@ -12,7 +12,8 @@ from components.bank_store import FeatureStore, record_key
 from components.sources import Item, Scan
 from components.sources.splits import SplitRule
 from models import feature_names as names
-from models.extractor import FeatureExtractor
+from models.extractor import FeatureExtractor, from_description
+from models.extractor import describe as describe_bank
 from pipeline import inputs as run_inputs
 from pipeline.config import Config
 from pipeline.run import scan
@@ -23,18 +24,10 @@ _MIB = 1 << 20
 def describe(config: Config) -> str:
     """A few lines: images, splits, forward passes, disk, baseline."""
     found = scan(config)
-    extractor = FeatureExtractor(
-        backbone=config.model.backbone,
-        image_size=config.model.image_size,
-        precision=config.bank.precision,
-        views=config.views.spec,
-    )
-    keys = _keys(config, found, extractor)
-    stored = 0
-    if (config.bank_store / "features.sqlite").exists():
-        store = FeatureStore(config.bank_store, extractor.dim)
-        stored = len(store.get(sorted(keys)))
-        store.close()
+    settings = config.settings
+    extractor = from_description(describe_bank(settings, config.bank.precision))
+    keys = _keys(config, found, extractor) if settings.frozen else set()
+    stored, row = _stored(config, extractor, keys)
     inputs = run_inputs.find(config, found)
     rule = _rule(config, found)
     splits = Counter(
@@ -48,13 +41,26 @@ def describe(config: Config) -> str:
         *_seen(found),
         f"backbone    {config.model.backbone}, {extractor.precision}, "
         f"{config.views.count} augmented views",
-        f"forward     {to_make} passes to make, {stored} of {len(keys)} in the bank",
-        f"bank grows  {to_make * extractor.dim * 2 / _MIB:.1f} MiB in {config.bank_store}",
+        f"forward     {to_make} passes to make, {stored} of {len(keys)} in the bank"
+        if settings.frozen
+        else "trains      every layer, on images",
+        *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
         "baseline    "
         + (f"version {inputs.baseline_version}" if inputs.baseline_version else "none yet"),
         f"push to     {config.push_directory}, keeping {config.push.keep}",
     ]
     return "\n".join(lines)
+
+
+def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:
+    """How many of the keys the store has, and the bytes a view takes (0 where not known yet)."""
+    if not (config.bank_store / "features.sqlite").exists():
+        return 0, 0
+    store = FeatureStore(config.bank_store)
+    shapes = store.shapes(extractor)
+    stored = len(store.get(sorted(keys), shapes.dim)) if shapes else 0
+    store.close()
+    return stored, 2 * (shapes.dim + shapes.activation_count) if shapes else 0
 
 
 def _seen(found: Scan) -> list[str]:

@@ -20,7 +20,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 import components as parts
 from components.evaluator import eval_config
 from models import feature_names as names
-from models.extractor import FeatureExtractor
+from models.extractor import describe, from_description
 from pipeline.config import Config
 from pipeline.inputs import RunInputs, report_settings, source_options
 
@@ -160,21 +160,16 @@ def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, A
 
 def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dict[str, Any]:
     """From blessed data to an exported model."""
-    extractor = FeatureExtractor(
-        backbone=config.model.backbone,
-        image_size=config.model.image_size,
-        precision=config.bank.precision,
-        views=config.views.spec,
-    )
+    settings = config.settings
+    network = describe(settings, config.bank.precision)
+    extractor = from_description(network)
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         data_blessing=data["gate"].outputs["blessing"],
-        backbone=config.model.backbone,
-        image_size=config.model.image_size,
-        precision=config.bank.precision,
-        views=json.dumps(asdict(config.views.spec), sort_keys=True),
+        network=network,
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         store=str(config.bank_store),
+        budget=config.bank.budget * 2**30,
     )
     trainer = parts.ImageTrainer(
         run_fn=RUN_FN,
@@ -183,20 +178,16 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         data_blessing=data["gate"].outputs["blessing"],
         schema=data["schema"].outputs["schema"],
         custom_config={
-            "model": model_settings(config),
+            "model": asdict(settings),
             "vocabulary": list(inputs.vocabulary),
             "top_k": TOP_K,
             "warmup_images": WARMUP_IMAGES,
             "parity_images": PARITY_IMAGES,
             "source_hash": inputs.model_code,
+            "resume_dir": str(config.out / "resume"),
         },
     )
     return {"bank": bank, "trainer": trainer}
-
-
-def model_settings(config: Config) -> dict[str, Any]:
-    """`models.settings.ModelSettings` as a table, for whatever trains."""
-    return {"name": config.run.name, **config.model.model_dump(), **config.train.model_dump()}
 
 
 def _gate_nodes(
@@ -235,7 +226,7 @@ def _gate_nodes(
                 "vocabulary": list(inputs.vocabulary),
                 "fingerprint": inputs.fingerprint,
                 "backbone": config.model.backbone,
-                "image_size": config.model.image_size,
+                "image_size": config.settings.size,
                 "baseline_version": inputs.baseline_version,
             },
             sort_keys=True,
@@ -275,7 +266,7 @@ def _optional_nodes(
             folds=config.evaluate.cross_validate,
             threshold=config.evaluate.threshold,
             classes=len(inputs.vocabulary),
-            settings=json.dumps(model_settings(config), sort_keys=True),
+            settings=json.dumps(asdict(config.settings), sort_keys=True),
             code=inputs.gate_code,
         )
     if config.export.lite:

@@ -120,14 +120,17 @@ def find(config: Config, scan: Scan) -> RunInputs:
     data_code = source_hash(*_DATA_CODE, packages=_DATA_PACKAGES)
     model_code = source_hash("models", packages=_MODEL_PACKAGES)
     deciding = config.model_dump(
-        include={"split", "judge", "gate", "views", "model", "train", "evaluate"},
+        include={"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"},
         exclude=_PLACES,
     )
     overrides = _overrides(config, scan.vocabulary)
     how = config.data.model_dump(exclude={"source", "root", "tfds_dir"})  # not where it lies
     how["vocabulary"] = list(scan.vocabulary)
     precision = resolve_precision(config.bank.precision)
-    run_key = _address(deciding, how, precision, scan.fingerprint, data_code, model_code, overrides)
+    weights = config.settings.backbone_spec().key()
+    run_key = _address(
+        *(deciding, how, precision, weights, scan.fingerprint, data_code, model_code, overrides)
+    )
     base = config.push_directory
     baseline = manifest.baseline_for(base, run_key)
     newest = manifest.latest(base)
@@ -263,7 +266,7 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "lite": list(config.export.lite),
         "max_loss": config.export.max_loss,
         "backbone": config.model.backbone,
-        "image_size": config.model.image_size,
+        "image_size": config.settings.size,
         "views": asdict(config.views.spec),
         "mixing": asdict(config.views.mixing),
     }

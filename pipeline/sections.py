@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from components.checks import CHOICES, THRESHOLDS
 from models.augmentation import ViewSpec
 from models.mixing import Mixing
+from models.settings import FineTune as FineTuneSettings
+from models.settings import NetworkSettings, TrainSettings
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
@@ -239,34 +241,34 @@ class Bank(Section):
         "auto", description="bfloat16 where the CPU has it, else float32."
     )
     store: str = Field("", description="Where features survive runs; empty: <out>/bank.")
-
-
-class Model(Section):
-    """Backbone and head."""
-
-    backbone: str = Field("efficientnet_lite0", description="Name in the backbone registry.")
-    image_size: int = Field(
-        224, ge=32, le=1024, description="Pixels, the side that the backbone sees."
-    )
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the last layer.")
-    hidden_units: int = Field(0, ge=0, description="Units of a hidden layer; 0: a linear head.")
-    activation: Literal["auto", "softmax", "sigmoid"] = Field(
-        "auto", description="auto: one sigmoid unit for two classes, softmax otherwise."
+    budget: float = Field(
+        2.0,
+        ge=0,
+        description="GiB that a run's features and activations may take; above it, layers are "
+        "trained on images instead.",
     )
 
 
-class Train(Section):
-    """How the head is trained."""
+if TYPE_CHECKING:
 
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
-    batch_size: int = Field(128, ge=1, description="Bank records a step.")
-    epochs: int = Field(60, ge=1, description="Upper limit; training stops earlier on a plateau.")
-    patience: int = Field(8, ge=1, description="Epochs without a better validation loss.")
-    target_accuracy: float | None = Field(
-        None, gt=0, le=1, description="Stop once validation accuracy reaches this; unset: never."
+    class Model(Section, NetworkSettings):
+        """As it is made below."""
+
+    class Train(Section, TrainSettings):
+        """As it is made below."""
+
+    class FineTune(Section, FineTuneSettings):
+        """As it is made below."""
+
+else:  # from the settings themselves, so that a new one needs no line here
+    Model, Train, FineTune = (
+        create_model(name, __base__=Section, __doc__=kind.__doc__, **_fields(kind))
+        for name, kind in (
+            ("Model", NetworkSettings),
+            ("Train", TrainSettings),
+            ("FineTune", FineTuneSettings),
+        )
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share spread over all classes.")
-    seed: int = Field(0, ge=0, description="Of weights, shuffling and dropout.")
 
 
 class Evaluate(Section):

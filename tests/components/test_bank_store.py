@@ -24,11 +24,11 @@ def _vectors(count: int, seed: int = 0) -> dict[bytes, np.ndarray]:
 
 def test_vectors_survive_reopening(tmp_path: Path):
     vectors = _vectors(1200)
-    store = FeatureStore(tmp_path, DIM)
+    store = FeatureStore(tmp_path)
     store.put(vectors)
     store.close()
-    again = FeatureStore(tmp_path, DIM)
-    found = again.get([*vectors, b"\0" * 32])
+    again = FeatureStore(tmp_path)
+    found = again.get([*vectors, b"\0" * 32], DIM)
     again.close()
     assert found.keys() == vectors.keys()
     for key, vector in vectors.items():
@@ -43,7 +43,7 @@ def test_the_key_tells_image_and_computation_apart():
 
 def test_a_damaged_record_counts_as_absent(tmp_path: Path):
     vectors = _vectors(3)
-    store = FeatureStore(tmp_path, DIM)
+    store = FeatureStore(tmp_path)
     store.put(vectors)
     store.close()
     victim, *others = vectors
@@ -52,27 +52,29 @@ def test_a_damaged_record_counts_as_absent(tmp_path: Path):
         flipped = value[:-1] + bytes([value[-1] ^ 1])
         db.execute("UPDATE features SET value = ? WHERE key = ?", (flipped, victim))
     db.close()
-    store = FeatureStore(tmp_path, DIM)
-    assert set(store.get(list(vectors))) == set(others)
+    store = FeatureStore(tmp_path)
+    assert set(store.get(list(vectors), DIM)) == set(others)
     store.close()
-    store = FeatureStore(tmp_path, DIM + 1)
-    assert store.get(list(vectors)) == {}, "vectors of another length are not these features"
+    store = FeatureStore(tmp_path)
+    assert store.get(list(vectors), DIM + 1) == {}, (
+        "vectors of another length are not these features"
+    )
     store.close()
 
 
 def test_a_damaged_file_is_set_aside(tmp_path: Path):
     (tmp_path / "features.sqlite").write_bytes(b"this is not a database" * 500)
-    store = FeatureStore(tmp_path, DIM)
+    store = FeatureStore(tmp_path)
     vectors = _vectors(2)
     store.put(vectors)
-    assert store.get(list(vectors)).keys() == vectors.keys()
+    assert store.get(list(vectors), DIM).keys() == vectors.keys()
     store.close()
     assert (tmp_path / "features.broken").exists()
 
 
 def test_several_writers_lose_nothing(tmp_path: Path):
     def write(seed: int) -> None:
-        store = FeatureStore(tmp_path, DIM)
+        store = FeatureStore(tmp_path)
         for part in range(5):
             store.put(_vectors(20, seed=seed * 10 + part))
         store.close()
@@ -82,14 +84,14 @@ def test_several_writers_lose_nothing(tmp_path: Path):
         thread.start()
     for thread in threads:
         thread.join()
-    store = FeatureStore(tmp_path, DIM)
+    store = FeatureStore(tmp_path)
     wanted = {key for i in range(4) for part in range(5) for key in _vectors(20, i * 10 + part)}
-    assert set(store.get(list(wanted))) == wanted
+    assert set(store.get(list(wanted), DIM)) == wanted
     store.close()
 
 
 def test_damage_inside_the_file_costs_the_work_again_and_nothing_else(tmp_path: Path):
-    store = FeatureStore(tmp_path, DIM)
+    store = FeatureStore(tmp_path)
     vectors = _vectors(3000)
     store.put(vectors)
     store.close()
@@ -97,16 +99,16 @@ def test_damage_inside_the_file_costs_the_work_again_and_nothing_else(tmp_path: 
     content = bytearray(file.read_bytes())
     content[8192 : len(content) - 4096] = b"\xa5" * (len(content) - 12288)
     file.write_bytes(content)
-    store = FeatureStore(tmp_path, DIM)
-    store.get(list(vectors))
+    store = FeatureStore(tmp_path)
+    store.get(list(vectors), DIM)
     store.put(vectors)
-    assert store.get(list(vectors)).keys() == vectors.keys()
+    assert store.get(list(vectors), DIM).keys() == vectors.keys()
     store.close()
 
 
 def test_a_locked_file_is_busy_and_stays_where_it_is(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(blob_store, "_BUSY_SECONDS", 0.2)
-    store = FeatureStore(tmp_path, DIM)
+    store = FeatureStore(tmp_path)
     vectors = _vectors(3)
     store.put(vectors)
     other = sqlite3.connect(tmp_path / "features.sqlite", isolation_level=None)
@@ -115,6 +117,6 @@ def test_a_locked_file_is_busy_and_stays_where_it_is(tmp_path: Path, monkeypatch
         store.put(_vectors(3, seed=1))
     other.execute("ROLLBACK")
     other.close()
-    assert store.get(list(vectors)).keys() == vectors.keys()
+    assert store.get(list(vectors), DIM).keys() == vectors.keys()
     store.close()
     assert not list(tmp_path.glob("*.broken*"))

@@ -95,7 +95,7 @@ def _loss(fit: Fit, rows: BankRows) -> float:
 def test_runs_out_of_epochs(rows) -> None:
     fit = _fit(rows, epochs=2, learning_rate=1e-4)
     assert (fit.stopped, len(fit.epochs)) == ("epochs", 2)
-    assert set(fit.history()) == {"epochs", "best_epoch", "stopped", "seconds"}
+    assert set(fit.history()) == {"epochs", "best_epoch", "stopped", "seconds", "resumed"}
 
 
 def test_tensorboard_gets_its_files(rows, tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def test_an_unknown_setting_is_refused() -> None:
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=rf"model\.{name}: expected .* Received: {value!r}"):
+    with pytest.raises(
+        ConfigError, match=rf"(model|train)\.{name}: expected .* Received: {value!r}"
+    ):
         ModelSettings.from_mapping({name: value})
 
 

@@ -1,0 +1,105 @@
+"""Where an interrupted training goes on from: one file, replaced as a whole.
+
+It holds everything that an epoch leaves to the next (weights, the optimizer's and the random
+generators' state, the best weights so far, the history), so that a training that was killed ends
+with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import keras
+
+#: Seconds between two writes: short epochs are not worth a file each.
+SECONDS_APART: Final = 5.0
+_DAMAGED: Final = (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError)
+
+Arrays = list[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a checkpoint held: weights of the best epoch, and facts as they were given."""
+
+    best: Arrays
+    facts: dict[str, Any]
+
+
+class Checkpoint:
+    """The checkpoint of one training.
+
+    Args:
+        path: Of the file; its folder is made when something is written.
+        key: Address of everything that decides the training; a file of another is passed over.
+        seconds_apart: Least time between two writes.
+    """
+
+    def __init__(self, path: Path, key: str, seconds_apart: float = SECONDS_APART) -> None:
+        self._path, self._key, self._apart = path, key, seconds_apart
+        self._written = time.monotonic()
+
+    def read(self, model: keras.Model) -> Kept | None:
+        """Put model and optimizer where they were; None where there is nothing to go on from.
+
+        Args:
+            model: Compiled, with the same layers as the one that was kept.
+        """
+        try:
+            with np.load(self._path, allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                if facts.pop("key") != self._key:
+                    return None
+                state, best = _listed(file, "state"), _listed(file, "best")
+        except _DAMAGED:
+            return None
+        model.optimizer.build(model.trainable_variables)
+        variables = _variables(model)
+        if [v.shape for v in variables] != [a.shape for a in state]:
+            return None
+        for variable, array in zip(variables, state, strict=True):
+            variable.assign(array)
+        return Kept(best, facts)
+
+    def write(self, model: keras.Model, best: Arrays, facts: Mapping[str, Any]) -> None:
+        """Keep the state after an epoch, unless the last was kept a moment ago."""
+        if time.monotonic() - self._written < self._apart:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = {
+            "facts": np.array(json.dumps({**facts, "key": self._key})),
+            **_numbered("state", [np.asarray(v) for v in _variables(model)]),
+            **_numbered("best", best),
+        }
+        beside = self._path.with_name(f".tmp-{self._path.name}")
+        with beside.open("wb") as file:
+            np.savez(file, **arrays)
+        beside.replace(self._path)
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """Forget it: the training is finished."""
+        self._path.unlink(missing_ok=True)
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """Weights, states of random generators, and the optimizer's."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _numbered(name: str, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {f"{name}-{i:05d}": array for i, array in enumerate(arrays)}
+
+
+def _listed(file: Any, name: str) -> Arrays:
+    return [file[key] for key in sorted(file.files) if key.startswith(f"{name}-")]

@@ -1,0 +1,117 @@
+"""Images for networks that train on pixels: decoded and resized once, as bytes.
+
+A pixel is kept as uint8: rounding moves it by half a step of 255 at most. What is large goes into
+a memory map on disk, so memory stays flat in the number of images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models import augmentation, preprocess, progress
+from models import feature_names as names
+from models.augmentation import ViewSpec
+from models.errors import DataRefused
+from models.feeds import Images
+
+#: Bytes of pixels kept in memory; more goes to disk.
+IN_MEMORY: Final = 1 << 30
+_RECORDS_AT_ONCE: Final = 256
+
+
+@contextlib.contextmanager
+def decoded(
+    patterns: Sequence[str], image_size: int, classes: int, views: ViewSpec
+) -> Iterator[Images]:
+    """All labelled images of some record files, in the order of their content hashes.
+
+    Args:
+        patterns: Of the record files of one split.
+        image_size: Side in pixels.
+        classes: Number of classes.
+        views: The augmentation that training draws from.
+
+    Raises:
+        DataRefused: A label lies outside the vocabulary.
+    """
+    import tensorflow as tf
+
+    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    hashes, labels = _described(files)
+    if labels.size and labels.max() >= classes:
+        raise DataRefused(
+            f"images: label index {labels.max()}, the vocabulary has {classes} names. The images "
+            "and the vocabulary come from different runs"
+        )
+    order = np.argsort(hashes, kind="stable")
+    order = order[labels[order] >= 0]
+    places = np.full(len(labels), -1, np.int64)
+    places[order] = np.arange(len(order))
+    shape = (len(order), image_size, image_size, 3)
+    with _array(shape) as pixels:
+        _fill(pixels, files, places, image_size)
+        seeds = augmentation.seeds([hashes[i].decode() for i in order])
+        yield Images(pixels, labels[order], np.array(seeds, np.int64), views)
+
+
+@contextlib.contextmanager
+def _array(shape: tuple[int, ...]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Room for the pixels, in memory or in a file that is gone afterwards."""
+    if np.prod(shape, dtype=np.int64) <= IN_MEMORY:
+        yield np.empty(shape, np.uint8)
+        return
+    with tempfile.TemporaryFile(prefix="imgpipe-") as file:
+        yield np.memmap(file, np.uint8, "w+", shape=shape)
+
+
+def _described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+    """Hash and label of every record, in the order of the files."""
+    hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
+    labels: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    for batch in _parsed(files, names.IMAGE_HASH, names.LABEL_INDEX):
+        hashes.append(batch[names.IMAGE_HASH].astype("S"))
+        labels.append(batch[names.LABEL_INDEX])
+    return np.concatenate(hashes), np.concatenate(labels)
+
+
+def _parsed(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    import tensorflow as tf
+
+    kinds = {names.LABEL_INDEX: tf.int64}
+    spec = {name: tf.io.FixedLenFeature([], kinds.get(name, tf.string)) for name in wanted}
+    dataset = tf.data.TFRecordDataset(list(files)).batch(_RECORDS_AT_ONCE)
+    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
+    yield from dataset.as_numpy_iterator()
+
+
+def _fill(
+    pixels: npt.NDArray[np.uint8],
+    files: Sequence[str],
+    places: npt.NDArray[np.int64],
+    image_size: int,
+) -> None:
+    """Decode every record to its place; -1 is no place."""
+    import tensorflow as tf
+
+    spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
+
+    def load(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.io.parse_single_example(record, spec)[names.IMAGE_BYTES]
+        resized = preprocess.decode_and_resize(image, image_size)
+        return place, tf.cast(tf.round(resized), tf.uint8)
+
+    dataset = tf.data.Dataset.zip(
+        (tf.data.Dataset.from_tensor_slices(places), tf.data.TFRecordDataset(list(files)))
+    )
+    dataset = dataset.filter(lambda place, _: place >= 0)
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(16)
+    progress.total(len(pixels), "images")
+    for place, image in dataset.as_numpy_iterator():
+        pixels[place] = image
+        progress.advance(1, "images")

@@ -1,0 +1,263 @@
+"""How a network gets its weights: the head on the bank, the layers above a cut, or all of it.
+
+Each stage yields a `Trained`: Keras layers with weights that `classifier.build_classifier` finds
+by name, and what the stage says of the validation split. Fine-tuning never loses against the head
+that it starts from, where its mode is "auto".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models import cuts, feeds, images
+from models import feature_names as names
+from models.bank import BankFacts, BankRows, read_activations, read_facts, read_split
+from models.checkpoints import Checkpoint
+from models.classifier import build_parts, copy_weights
+from models.fitting import Fit, fit, fit_head
+from models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a training has at hand.
+
+    Attributes:
+        settings: Of network and training.
+        classes: Their number.
+        bank_uri: Where FeatureBank's artifact lies.
+        train_files: Patterns of image examples of split train.
+        validation_files: The same of split validation.
+        log_dir: Where TensorBoard's event files go.
+        resume_dir: Where interrupted trainings are kept; None keeps none.
+        source_hash: Address of the code.
+    """
+
+    settings: ModelSettings
+    classes: int
+    bank_uri: str
+    train_files: Sequence[str]
+    validation_files: Sequence[str]
+    log_dir: Path | None = None
+    resume_dir: Path | None = None
+    source_hash: str = ""
+
+    def checkpoint(self, stage: str, rows: feeds.Labelled, hashes: npt.NDArray[Any]) -> Checkpoint:
+        """Where this stage is kept while it runs, by all that decides it."""
+        described = json.dumps(
+            [stage, asdict(self.settings), self.classes, self.source_hash], sort_keys=True
+        )
+        digest = hashlib.sha256(described.encode())
+        digest.update(rows.labels.tobytes())
+        digest.update(hashes.tobytes())
+        key = digest.hexdigest()
+        folder = self.resume_dir or Path()
+        return Checkpoint(folder / f"{stage}-{key[:16]}.npz", key)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome: layers with weights, and logits [n, C] of validation with their labels [n]."""
+
+    layers: keras.Model
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    history: dict[str, Any]
+
+
+def train(inputs: Inputs) -> Trained:
+    """Train as the settings and the bank's content allow.
+
+    Raises:
+        DataRefused: A split has no labelled image.
+    """
+    facts = read_facts(inputs.bank_uri)
+    if not facts.dim:
+        return _on_images(inputs, facts)
+    rows = {
+        split: read_split(inputs.bank_uri, split, inputs.classes)
+        for split in (names.TRAIN, names.VALIDATION)
+    }
+    rows[names.VALIDATION] = rows[names.VALIDATION].clean()
+    head = _head(inputs, rows)
+    if not inputs.settings.fine_tune.wanted:
+        return head
+    return _better(inputs, head, _fine_tuned(inputs, facts, rows, head))
+
+
+def _head(inputs: Inputs, rows: dict[str, BankRows]) -> Trained:
+    """The head, on the bank's features."""
+    training, validation = rows[names.TRAIN], rows[names.VALIDATION]
+    found = fit_head(
+        training,
+        validation,
+        inputs.classes,
+        inputs.settings,
+        inputs.log_dir,
+        _kept(inputs, "head", training, training.hashes),
+    )
+    return _judged(found, feeds.Vectors(validation.features, validation.labels), "head")
+
+
+def _fine_tuned(
+    inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows], head: Trained
+) -> Trained:
+    """The layers above the cut, from the weights of `head` on."""
+    settings = inputs.settings.second_stage()
+    log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
+    cut = settings.fine_tune.cut or cuts.USUAL
+    trained = f"layers above {cut}"
+    if facts.activations:
+        maps = {
+            split: feeds.Maps(read_activations(inputs.bank_uri, split, part), part.labels)
+            for split, part in rows.items()
+        }
+        found = fit(
+            lambda: above_cut(inputs.classes, settings, cut, head.layers),
+            maps[names.TRAIN],
+            maps[names.VALIDATION],
+            inputs.classes,
+            settings,
+            log_dir,
+            _kept(inputs, "fine_tune", rows[names.TRAIN], rows[names.TRAIN].hashes),
+        )
+        return _judged(found, maps[names.VALIDATION], trained)
+    with _images(inputs) as (training, validation):
+        found = fit(
+            lambda: whole(inputs.classes, settings, cut, head.layers),
+            training,
+            validation,
+            inputs.classes,
+            settings,
+            log_dir,
+            _kept(inputs, "fine_tune", training, training.seeds),
+        )
+        return _judged(found, validation, f"{trained}, on the fly ({facts.note})")
+
+
+def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
+    """Which of the two ships, with the history of both."""
+    first, second = _score(head), _score(tuned)
+    helped = second > first
+    ships = helped or inputs.settings.fine_tune.mode == "on"
+    said = {
+        **tuned.history,
+        "helped": helped,
+        "shipped": ships,
+        "head_accuracy": first[0],
+        "accuracy": second[0],
+    }
+    history = {**head.history, "fine_tune": said}
+    if not ships:
+        return replace(head, history=history)
+    return replace(tuned, history={**history, "trained": tuned.history["trained"]})
+
+
+def _score(trained: Trained) -> tuple[float, float]:
+    """(accuracy, minus loss) on validation: the first decides, the second where it is equal."""
+    logits = trained.logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(logits).sum(axis=1))
+    likelihood = logits[np.arange(len(trained.labels)), trained.labels] - log_sum
+    right = logits.argmax(axis=1) == trained.labels
+    return float(right.mean()), float(likelihood.mean())
+
+
+def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
+    """All layers that train, on images augmented anew each epoch."""
+    with _images(inputs) as (training, validation):
+        found = fit(
+            lambda: whole(inputs.classes, inputs.settings),
+            training,
+            validation,
+            inputs.classes,
+            inputs.settings,
+            inputs.log_dir,
+            _kept(inputs, "whole", training, training.seeds),
+        )
+        what = "head" if inputs.settings.frozen else "all layers"
+        return _judged(found, validation, f"{what}, on the fly ({facts.note})")
+
+
+@contextlib.contextmanager
+def _images(inputs: Inputs) -> Iterator[tuple[feeds.Images, feeds.Images]]:
+    """Decoded images of train and validation."""
+    settings, classes = inputs.settings, inputs.classes
+    size = settings.size
+    with (
+        images.decoded(inputs.train_files, size, classes, settings.views) as training,
+        images.decoded(inputs.validation_files, size, classes, settings.views) as validation,
+    ):
+        yield training, validation
+
+
+def whole(
+    classes: int,
+    settings: ModelSettings,
+    cut: str | None = None,
+    head: keras.Model | None = None,
+) -> keras.Model:
+    """The network from pixels to logits; what trains of it is what the settings say.
+
+    Args:
+        classes: Their number.
+        settings: Of the network.
+        cut: Layers above it train too, whatever is frozen otherwise.
+        head: Weights to begin with.
+    """
+    import keras
+
+    return keras.Model(*_cut(classes, settings, cut, head)[:2], name="whole")
+
+
+def above_cut(
+    classes: int, settings: ModelSettings, cut: str, head: keras.Model | None = None
+) -> keras.Model:
+    """The network from the activations at a cut to logits; all of its layers train."""
+    import keras
+
+    _, logits, activations = _cut(classes, settings, cut, head)
+    return keras.Model(activations, logits, name="above_cut")
+
+
+def _cut(
+    classes: int, settings: ModelSettings, cut: str | None, head: keras.Model | None
+) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
+    """Pixels, logits and the activations at the cut (the pixels without one)."""
+    import keras
+
+    parts = build_parts(classes, settings)
+    if head is not None:
+        copy_weights(head, keras.Model(parts.pixels, parts.logits))
+    if cut is None:
+        return parts.pixels, parts.logits, parts.pixels
+    backbone = keras.Model(parts.pixels, parts.feature_map)
+    for layer in cuts.above(backbone, cut):
+        layer.trainable = True
+    return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).output
+
+
+def _judged(found: Fit, validation: feeds.Rows, trained: str) -> Trained:
+    """The fitted model and its logits of validation."""
+    dataset = feeds.validation(validation, found.head.outputs[0].shape[-1])
+    logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]
+    history = {**found.history(), "trained": trained}
+    return Trained(found.head, np.concatenate(logits), validation.labels, history)
+
+
+def _kept(
+    inputs: Inputs, stage: str, rows: feeds.Labelled, hashes: npt.NDArray[Any]
+) -> Checkpoint | None:
+    return inputs.checkpoint(stage, rows, hashes) if inputs.resume_dir else None
