@@ -104,17 +104,18 @@ class Backbone:
         """
         import keras
 
-        from models.backbones import cuts
-        from models.backbones.rebuild import rebuild
+        from models.backbones import cuts, weights_file
+        from models.backbones.rebuild import name_stably, rebuild
 
         side = (pixels.shape[1], pixels.shape[2])
         with seeded(self.seed):
             source = table.architecture(self.name).source(self, side)
-        if self.local_file is not None:
-            raise ResourceError("model.weights: files of weights cannot be read yet")
-        if self.cut:
-            source = keras.Model(source.input, cuts.feature_map(source, self.cut))
-        return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
+            name_stably(source)
+            if self.local_file is not None:
+                weights_file.load(source, self.local_file, self.weights_sha256)
+            if self.cut:
+                source = keras.Model(source.input, cuts.feature_map(source, self.cut))
+            return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
 
     @property
     def feature_dim(self) -> int:

@@ -1,4 +1,4 @@
-"""A network again on other pixels: weights copied, BatchNorm folded away, names made stable.
+"""A network again on other pixels: weights copied, BatchNorm folded away; stable names.
 
 Folding is exact to float32 rounding: a BatchNorm in inference mode is a scale and an offset for
 each channel, so they go into the kernel and bias of the convolution before it. One that follows
@@ -56,12 +56,12 @@ class _Rebuilding:
 
     def __init__(self, source: keras.Model, trainable: bool, fold: bool) -> None:
         self._trainable = trainable
-        self._names = stable_names(source)
         self._folds = _foldable(source) if fold else {}
         self._folded = {id(norm) for norm in self._folds.values()}
         self._fold = fold
         self._values: dict[int, list[Array]] = {}
         self._skipped: set[int] = set()
+        self._affines: set[int] = set()
 
     def layer(self, layer: Any) -> Any:
         """The layer that takes this one's place."""
@@ -74,7 +74,7 @@ class _Rebuilding:
                 return self._affine(layer)
             self._skipped.add(id(layer))
             return layer
-        config = {**layer.get_config(), "name": self._names[id(layer)]}
+        config = layer.get_config()
         values = layer.get_weights()
         norm = self._folds.get(id(layer))
         if norm is not None:
@@ -91,6 +91,8 @@ class _Rebuilding:
         """Output of the layer, or of nothing where its work was folded away."""
         if id(layer) in self._skipped:
             return args[0]
+        if id(layer) in self._affines:
+            return layer(args[0])  # BatchNorm also takes a mask
         output = layer(*args, **kwargs)
         values = self._values.pop(id(layer), None)
         if values:
@@ -103,12 +105,14 @@ class _Rebuilding:
         import keras
 
         scale, offset = scale_and_offset(norm)
-        return keras.layers.Rescaling(
+        layer = keras.layers.Rescaling(
             scale.astype(np.float32).tolist(),
             offset.astype(np.float32).tolist(),
             dtype="float32",
-            name=self._names[id(norm)],
+            name=norm.name,
         )
+        self._affines.add(id(layer))
+        return layer
 
 
 def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -125,27 +129,24 @@ def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     return scale, offset
 
 
-def stable_names(model: keras.Model) -> dict[int, str]:
-    """Name of each layer, by id; numbers that Keras gave are counted from 0 within the model.
+def name_stably(model: keras.Model) -> None:
+    """Count the layers whose names are Keras' own from 0, in the order they were made.
 
-    Keras counts layers without a name of their own through the whole process: "conv2d_17" here is
-    "conv2d_111" in the next model. Here it is always the one of a fresh process.
+    Keras counts layers without a name of their own through the whole process: "conv2d_17" in one
+    model is "conv2d_111" in the next. After this it is what it would be in a fresh process.
     """
-    names: dict[int, str] = {}
     counted: dict[str, list[tuple[int, Any]]] = {}
     for layer in model.layers:
-        found = re.fullmatch(rf"({_snake(type(layer).__name__)})(?:_(\d+))?", layer.name)
+        kind = snake(type(layer).__name__)
+        found = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
         if found:
-            counted.setdefault(found[1], []).append((int(found[2] or 0), layer))
-        else:
-            names[id(layer)] = layer.name
+            counted.setdefault(kind, []).append((int(found[1] or 0), layer))
     for kind, layers in counted.items():
         for number, (_, layer) in enumerate(sorted(layers, key=lambda one: one[0])):
-            names[id(layer)] = f"{kind}_{number}" if number else kind
-    return names
+            layer.name = f"{kind}_{number}" if number else kind
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
     """As Keras spells a class in the names that it gives: Conv2D is conv2d, ReLU is re_lu."""
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.backbones import course_cnns, efficientnet_lite0
+from models.backbones import course_cnns, efficientnet_lite0, keras_applications
 from models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ _ARCHITECTURES: Final = {
     for architecture in (
         Architecture(
             efficientnet_lite0.NAME, efficientnet_lite0.IMAGE_SIZE, efficientnet_lite0.source
+        ),
+        *(
+            Architecture(
+                name, application.image_size, keras_applications.source, widths=application.widths
+            )
+            for name, application in keras_applications.APPLICATIONS.items()
         ),
         *(_course(name, size) for name, size in course_cnns.IMAGE_SIZES.items()),
     )

@@ -1,34 +1,195 @@
-"""The table of backbones."""
+"""The table of backbones: what can be asked for, what is refused, and what addresses hold."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from models import backbones
-from models.errors import ConfigError
+from models.errors import ConfigError, ResourceError
 
 
 def test_every_backbone_describes_itself() -> None:
     for name in backbones.names():
         backbone = backbones.get(name, weights="none")
         assert backbone.name == name
-        assert backbone.image_size > 0
+        assert 28 <= backbone.image_size <= 600
         assert len(backbone.key()) == 64
+        assert not backbone.trained
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"efficientnet_lite0.*Received: 'resnet'"):
-        backbones.get("resnet")
+def test_the_named_ones_are_there() -> None:
+    assert {
+        "efficientnet_lite0",
+        "inception_v3",
+        "mobilenet_v2",
+        "resnet50_v2",
+        "efficientnet_v2_b0",
+        "conv_16_32_64",
+        "conv_32_64_128_128",
+        "conv_16_32_64_64_64",
+        "conv_64_64_128_128",
+        "conv_64_64_grey",
+    } <= set(backbones.names())
+
+
+def test_every_application_of_keras_is_in_the_table() -> None:
+    import keras
+
+    from models.backbones.keras_applications import APPLICATIONS
+
+    functions = {name for name in dir(keras.applications) if name[0].isupper()}
+    assert {application.function for application in APPLICATIONS.values()} == functions
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet"}, r"unknown backbone.*efficientnet_lite0.*Received: 'resnet'"),
+        ({"name": "mobilenetv2"}, "nearest: mobilenet_v2"),
+        ({"name": "conv_0_8"}, "unknown backbone"),
+        ({"name": "inception_v3", "weights": "imagnet"}, "Received: 'imagnet'; nearest: imagenet"),
+        ({"name": "conv_16_32_64"}, 'has no ImageNet weights.*weights = "none"'),
+        ({"name": "vgg16", "weights_sha256": "0" * 64}, "beside weights that are a file"),
+        ({"name": "vgg16", "weights": "a.h5", "weights_sha256": "12"}, "64 hexadecimal digits"),
+        ({"name": "vgg16", "width": 0.5}, r"width: expected 1\.0 for vgg16"),
+        ({"name": "mobilenet_v2", "width": 0.0}, "width: expected a number over 0"),
+    ],
+)
+def test_bad_values_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        backbones.get(**arguments)
+
+
+def test_the_address_changes_with_what_changes_the_feature_map(tmp_path) -> None:
+    one, two = tmp_path / "one.weights.h5", tmp_path / "two.weights.h5"
+    one.write_bytes(b"one")
+    two.write_bytes(b"two")
+    base = backbones.get("mobilenet_v2")
+    others = [
+        replace(base, name="mobilenet"),
+        replace(base, weights="none"),
+        replace(base, weights="none", seed=1),
+        replace(base, weights=str(one)),
+        replace(base, weights=str(two)),
+        replace(base, cut="block11"),
+        replace(base, width=0.35),
+    ]
+    assert len({base.key(), *(other.key() for other in others)}) == len(others) + 1
+
+
+def test_the_address_of_a_file_is_its_content(tmp_path) -> None:
+    here, there = tmp_path / "here.h5", tmp_path / "there.weights.h5"
+    here.write_bytes(b"same")
+    there.write_bytes(b"same")
+    first = backbones.get("vgg16", weights=str(here))
+    assert first.key() == backbones.get("vgg16", weights=str(there)).key()
+    before = first.key()
+    here.write_bytes(b"else")  # as long as before
+    os.utime(here, ns=(1, 1))
+    assert first.key() != before
+
+
+def test_trained_weights_know_no_seed() -> None:
+    assert backbones.get("vgg16", seed=1).key() == backbones.get("vgg16", seed=2).key()
+
+
+def test_a_missing_file_and_another_file_are_named(tmp_path) -> None:
+    path = tmp_path / "weights.h5"
+    backbone = backbones.get("vgg16", weights=str(path), weights_sha256="0" * 64)
+    with pytest.raises(ResourceError, match=r"cannot read .*weights\.h5: No such file"):
+        backbone.key()
+    path.write_bytes(b"something")
+    with pytest.raises(ResourceError, match=r"Expected SHA-256 0000.*Received: 3fc9b6"):
+        backbone.key()
+
+
+@pytest.mark.parametrize("name", ["conv_16_32_64", "mobilenet_v2", "efficientnet_lite0"])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool) -> None:
+    import keras
+
+    def weights(seed: int) -> list[np.ndarray]:
+        pixels = keras.Input((64, 64, 3))
+        backbone = backbones.get(name, weights="none", seed=seed)
+        return keras.Model(pixels, backbone.build(pixels, trainable)).get_weights()
+
+    first, again, other = weights(3), weights(3), weights(4)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_build_leaves_the_random_state_alone() -> None:
+    import random
+
+    import keras
+
+    before = random.getstate()
+    backbones.get("conv_16_32_64", weights="none").build(keras.Input((64, 64, 3)))
+    assert random.getstate() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "trainable", "norms"),
+    [
+        ("mobilenet_v2", True, 52),
+        ("mobilenet_v2", False, 0),
+        ("efficientnet_lite0", True, 49),
+        ("efficientnet_lite0", False, 0),
+        ("conv_16_32_64", True, 0),
+    ],
+)
+def test_batch_normalisation_stays_only_to_be_trained(
+    name: str, trainable: bool, norms: int
+) -> None:
+    import keras
+
+    pixels = keras.Input((64, 64, 3))
+    model = keras.Model(pixels, backbones.get(name, weights="none").build(pixels, trainable))
+    found = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    assert len(found) == norms
+    assert bool(model.trainable_weights) == trainable
+    assert all(layer.trainable == trainable for layer in model.layers if layer.weights)
+
+
+def test_trained_weights_are_folded_even_to_be_trained() -> None:
+    import keras
+
+    pixels = keras.Input((64, 64, 3))
+    model = keras.Model(pixels, backbones.get("efficientnet_lite0").build(pixels, trainable=True))
+    kinds = {type(layer) for layer in model.layers}
+    assert keras.layers.BatchNormalization not in kinds
+    assert len(model.trainable_weights) == 2 * 49
+
+
+def test_the_policy_makes_layers_but_not_normalisation() -> None:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        pixels = keras.Input((64, 64, 3), dtype="float32")
+        end = backbones.get("mobilenet_v2", weights="none", width=0.35).build(pixels)
+        model = keras.Model(pixels, end)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.get_layer("normalise").compute_dtype == "float32"
+    assert model.get_layer("block_3_project").compute_dtype == "bfloat16"
+    assert end.dtype == "bfloat16"
 
 
 def test_asking_for_keys_imports_no_tensorflow() -> None:
     code = (
-        "import sys; from models.extractor import FeatureExtractor; "
+        "import sys; from models import backbones; "
+        "[backbones.get(name, weights='none').key() for name in backbones.names()]; "
+        "from models.extractor import FeatureExtractor; "
         "FeatureExtractor(precision='float32').key(1); "
-        "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+        "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False", "False", "False"]

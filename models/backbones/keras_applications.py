@@ -1,0 +1,161 @@
+"""Every network of keras.applications, without its classifier.
+
+Layers and weights are Keras' own (`keras.applications`, each with its paper); what is added is the
+normalisation that its weights expect and the size that they were trained at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from models.errors import ConfigError, ResourceError
+
+if TYPE_CHECKING:
+    import keras
+
+    from models.backbones.backbone import Backbone
+
+Normalisation = Literal["tf", "torch", "caffe", "inside"]
+
+_TIMEOUT_S: Final = 60.0  # without an answer from the network
+_TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE_MEAN: Final = (103.939, 116.779, 123.68)  # of blue, green, red
+
+
+@dataclass(frozen=True)
+class Application:
+    """One function of keras.applications.
+
+    Attributes:
+      function: its name.
+      image_size: side in pixels that its ImageNet weights were trained at.
+      normalisation: what its weights expect: "tf" is -1..1, "torch" and "caffe" subtract the mean
+        of ImageNet, "inside" is done by its own first layers.
+      widths: whether it takes `alpha`, a multiplier of the number of filters.
+    """
+
+    function: str
+    image_size: int
+    normalisation: Normalisation
+    widths: bool = False
+
+
+APPLICATIONS: Final[dict[str, Application]] = {
+    "inception_v3": Application("InceptionV3", 299, "tf"),
+    "mobilenet_v2": Application("MobileNetV2", 224, "tf", widths=True),
+    "mobilenet": Application("MobileNet", 224, "tf", widths=True),
+    "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside", widths=True),
+    "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside", widths=True),
+    "inception_resnet_v2": Application("InceptionResNetV2", 299, "tf"),
+    "xception": Application("Xception", 299, "tf"),
+    "vgg16": Application("VGG16", 224, "caffe"),
+    "vgg19": Application("VGG19", 224, "caffe"),
+    **{f"resnet{depth}": Application(f"ResNet{depth}", 224, "caffe") for depth in (50, 101, 152)},
+    **{f"resnet{depth}_v2": Application(f"ResNet{depth}V2", 224, "tf") for depth in (50, 101, 152)},
+    **{
+        f"densenet{depth}": Application(f"DenseNet{depth}", 224, "torch")
+        for depth in (121, 169, 201)
+    },
+    "nasnet_mobile": Application("NASNetMobile", 224, "tf"),
+    "nasnet_large": Application("NASNetLarge", 331, "tf"),
+    **{
+        f"efficientnet_b{number}": Application(f"EfficientNetB{number}", size, "inside")
+        for number, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
+    },
+    **{
+        f"efficientnet_v2_{kind.lower()}": Application(f"EfficientNetV2{kind}", size, "inside")
+        for kind, size in (
+            ("B0", 224),
+            ("B1", 240),
+            ("B2", 260),
+            ("B3", 300),
+            ("S", 384),
+            ("M", 480),
+            ("L", 480),
+        )
+    },
+    **{
+        f"convnext_{kind.lower()}": Application(f"ConvNeXt{kind}", 224, "inside")
+        for kind in ("Tiny", "Small", "Base", "Large", "XLarge")
+    },
+}
+
+
+def source(choice: Backbone, side: tuple[int, int]) -> keras.Model:
+    """Pixels [N, H, W, 3], 0..255, to the last feature map, with ImageNet or random weights.
+
+    Raises:
+      ConfigError: the network does not take images of that size, or that width.
+      ResourceError: its ImageNet weights are neither in Keras' cache nor to be had.
+    """
+    import keras
+
+    application = APPLICATIONS[choice.name]
+    pixels = keras.Input((*side, 3), dtype="float32")
+    settings: dict[str, Any] = {"alpha": choice.width} if application.widths else {}
+    imagenet = choice.weights == "imagenet"
+    waited = socket.getdefaulttimeout()
+    try:
+        socket.setdefaulttimeout(_TIMEOUT_S)
+        with warnings.catch_warnings():
+            # Of sizes that MobileNet has no weights of its own for: those of 224 pixels are right.
+            warnings.filterwarnings("ignore", ".*input_shape.*", UserWarning)
+            network = getattr(keras.applications, application.function)(
+                include_top=False,
+                weights="imagenet" if imagenet else None,
+                input_tensor=_normalised(pixels, application.normalisation),
+                input_shape=(*side, 3),
+                **settings,
+            )
+    except Exception as error:
+        failure = _explained(choice, error, imagenet)
+        if failure is None:
+            raise
+        raise failure from error
+    finally:
+        socket.setdefaulttimeout(waited)
+    return keras.Model(pixels, network.outputs[0], name=choice.name)
+
+
+def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTensor:
+    """In float32 whatever the dtype policy: fractional pixels need the digits."""
+    import keras
+
+    if kind == "inside":
+        return pixels
+    scale: Any
+    offset: Any
+    if kind == "tf":
+        scale, offset = 1 / 127.5, -1.0
+    elif kind == "torch":
+        scale = [1 / (255 * deviation) for deviation in _TORCH_DEVIATION]
+        offset = [-m / d for m, d in zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True)]
+    else:
+        pixels = keras.ops.flip(pixels, axis=-1)
+        scale, offset = 1.0, [-mean for mean in _CAFFE_MEAN]
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name="normalise")(pixels)
+
+
+def _explained(choice: Backbone, error: Exception, imagenet: bool) -> Exception | None:
+    """What a person can do about it; None for what is a defect."""
+    text = str(error)
+    if imagenet and ("URL fetch failure" in text or isinstance(error, OSError)):
+        found = re.search(r"[\w.\-]+\.h5", text)
+        file = found[0] if found else "its weights without top (…_notop.h5)"
+        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        return ResourceError(
+            f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "
+            f"network does not give them ({text[:200]}). Expected: {file}. Put that file into "
+            f'{folder}, or name it: model.weights = "PATH/{found[0] if found else "FILE.h5"}"'
+        )
+    if imagenet and "corrupted" in text:
+        return ResourceError(f"backbone {choice.name}: {text} Delete it from Keras' cache")
+    if isinstance(error, ValueError):
+        return ConfigError(f"backbone {choice.name}: {text}")
+    return None

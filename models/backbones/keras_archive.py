@@ -1,0 +1,107 @@
+"""The weights inside a ``.keras`` archive, taken out without acting on anything else in it.
+
+The archive's configuration is never deserialised: the network comes from our own table. It is read
+as JSON all the same, and an archive that would run code in Keras is refused: a file made to attack
+others is no place to take weights from.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from models.backbones.torch_legacy import UnsafeWeightsError
+
+_CONFIG: Final = "config.json"
+_WEIGHTS: Final = "model.weights.h5"
+_MEMBERS: Final = frozenset({_CONFIG, "metadata.json", _WEIGHTS})
+_MAX_CONFIG: Final = 64 << 20  # bytes; NASNetLarge has 1 MB
+_MAX_WEIGHTS: Final = 4 << 30
+_MAX_RATIO: Final = 20  # unpacked to packed; trained weights hardly shrink, their JSON tenfold
+
+_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, EOFError)
+
+#: Classes whose configuration holds, or leads to, code.
+_CODE: Final = frozenset(
+    {"Lambda", "__lambda__", "function", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+)
+_WORDS: Final = frozenset({"enable_unsafe_deserialization", "safe_mode", "__lambda__"})
+
+
+def weights(content: bytes, path: Path) -> bytes:
+    """The HDF5 file inside.
+
+    Args:
+      content: the archive.
+      path: where it came from, for messages.
+
+    Raises:
+      UnsafeWeightsError: it is damaged, or no plain archive of a Keras model.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_members(archive, path)
+            _check_config(json.loads(archive.read(_CONFIG)), path)
+            return archive.read(_WEIGHTS)
+    except _DAMAGE as error:
+        raise UnsafeWeightsError(f"{path}: damaged .keras archive ({error})") from error
+
+
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    seen: set[str] = set()
+    for member in archive.infolist():
+        name = PurePosixPath(member.filename)
+        plain = not name.is_absolute() and ".." not in name.parts and "\\" not in member.filename
+        known = member.filename in _MEMBERS or name.parts[:1] == ("assets",)
+        if not plain or not known or member.filename in seen:
+            raise UnsafeWeightsError(
+                f"{path}: expected an archive of {', '.join(sorted(_MEMBERS))}. Received: a "
+                f"member {member.filename!r}{' twice' if member.filename in seen else ''}"
+            )
+        seen.add(member.filename)
+        most = _MAX_WEIGHTS if member.filename == _WEIGHTS else _MAX_CONFIG
+        if member.file_size > min(most, _MAX_RATIO * max(member.compress_size, 1 << 16)):
+            raise UnsafeWeightsError(
+                f"{path}: {member.filename}: {member.compress_size} bytes claim to unpack to "
+                f"{member.file_size}"
+            )
+
+
+def _check_config(config: Any, path: Path) -> None:
+    for place, value in _walk(config):
+        found = None
+        if isinstance(value, dict):
+            kind, module = value.get("class_name"), value.get("module")
+            if kind in _CODE:
+                found = f"{kind} {value.get('config') if kind == 'function' else ''}".strip()
+            elif isinstance(module, str) and module.split(".")[0] != "keras":
+                found = f"{module}.{kind}"
+            elif not _WORDS.isdisjoint(value):
+                found = ", ".join(sorted(_WORDS & set(value)))
+        elif isinstance(value, str) and value in _WORDS:
+            found = value
+        if found:
+            raise UnsafeWeightsError(
+                f"{path}: loading this model can run code: {place or 'the model'} is {found[:80]}. "
+                "Expected: plain layers of Keras. Where you trust the model, load it and call "
+                "model.save_weights('NAME.weights.h5')"
+            )
+
+
+def _walk(config: Any) -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration, with the name of the nearest layer around it."""
+    waiting: list[tuple[str, Any]] = [("", config)]
+    while waiting:
+        place, value = waiting.pop()
+        yield place, value
+        if isinstance(value, dict):
+            name = value.get("name")
+            place = name if isinstance(name, str) else place
+            waiting.extend((place, one) for one in value.values())
+        elif isinstance(value, list):
+            waiting.extend((place, one) for one in value)

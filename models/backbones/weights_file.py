@@ -1,0 +1,270 @@
+"""Weights from a local file, read as numbers and nothing else.
+
+Keras' own loaders have run code from such files, or read other files for them, again and again
+(CVE-2024-3660, CVE-2025-1550, CVE-2025-9905, CVE-2026-0897, CVE-2026-1669, …). Here the network is
+made by us and no configuration in a file is ever acted upon; the file gives arrays, which are
+looked up by the layers' names and must have their shapes. Accepted are Keras 3 weights
+(``.weights.h5``), weights of older Keras (``.h5``), and the weights inside a ``.keras`` archive.
+Whole models in ``.h5``, anything that would run code when loaded by others, and everything in
+HDF5 that reaches outside the file or claims more than it holds is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.backbones import keras_archive
+from models.backbones.rebuild import snake
+from models.backbones.torch_legacy import UnsafeWeightsError
+from models.errors import ResourceError
+
+if TYPE_CHECKING:
+    import h5py
+    import keras
+
+MAX_BYTES: Final = 4 << 30  # the largest of keras.applications has 1.4 GB of weights
+_HDF5: Final = b"\x89HDF\r\n\x1a\n"
+_ZIP: Final = b"PK"
+_MAX_OBJECTS: Final = 100_000  # groups and datasets; NASNetLarge has some 10,000
+_SHOWN: Final = 8  # mismatches of each kind that an error lists
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The arrays of one layer as the file has them, not read yet."""
+
+    name: str
+    arrays: tuple[h5py.Dataset, ...]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape of each array."""
+        return tuple(array.shape for array in self.arrays)
+
+
+def load(model: keras.Model, path: Path, sha256: str = "") -> None:
+    """Give the layers of `model` the weights of the file, all of them or none.
+
+    A dense classifier in the file is left out where the model has none.
+
+    Args:
+      model: functional model of plain layers.
+      path: the file.
+      sha256: what its SHA-256 (hex) must be; "" is not to check.
+
+    Raises:
+      ResourceError: the file cannot be read, is another one, or is of another network.
+      UnsafeWeightsError: it is refused, or damaged.
+    """
+    import h5py
+
+    content = _read(path, sha256)
+    if content.startswith(_ZIP):
+        content = keras_archive.weights(content, path)
+    if not content.startswith(_HDF5):
+        raise UnsafeWeightsError(
+            f"{path}: expected a file of Keras weights (.weights.h5, .h5 or .keras). Received: "
+            f"something that begins with {content[:8]!r}"
+        )
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            _check(file, path)
+            values = _match(model, file, path)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise UnsafeWeightsError(f"{path}: damaged file of weights ({error})") from error
+    for layer, arrays in values:
+        layer.set_weights(arrays)
+        if hasattr(layer, "finalize_state"):  # Normalization computes with what it loaded
+            layer.finalize_state()
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    """The whole file: what was checked is what is used, whatever happens to it meanwhile."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UnsafeWeightsError(f"{path}: expected at most {MAX_BYTES >> 30} GiB of weights")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ResourceError(
+            f"model.weights: cannot read {path}: {error.strerror or error}"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 and found != sha256.lower():
+        raise ResourceError(
+            f"model.weights: {path} is not the expected file. Expected SHA-256 {sha256}. "
+            f"Received: {found}"
+        )
+    return content
+
+
+def _check(file: h5py.File, path: Path) -> None:
+    """Refuse what is no plain tree of arrays held by this very file."""
+    if "model_config" in file.attrs or "model_weights" in file:
+        raise UnsafeWeightsError(
+            f"{path}: is a whole model; loading one can run code. Expected: its weights alone. "
+            "Where you trust the model, load it and call model.save_weights('NAME.weights.h5')"
+        )
+    seen: set[int] = set()
+    for name, dataset in _datasets(file, path, seen):
+        outside = dataset.is_virtual or dataset.external
+        filters = dataset.id.get_create_plist().get_nfilters()
+        if outside or filters or dataset.dtype.kind not in "fiu":
+            kind = (
+                "data of other files"
+                if outside
+                else "compressed data"
+                if filters
+                else f"values of type {dataset.dtype}"
+            )
+            raise UnsafeWeightsError(
+                f"{path}: {name}: expected plain numbers inside the file. Received: {kind}"
+            )
+        held = dataset.id.get_storage_size()
+        if dataset.size * dataset.dtype.itemsize > held:
+            raise UnsafeWeightsError(
+                f"{path}: {name}: claims shape {dataset.shape} and holds {held} bytes"
+            )
+
+
+def _datasets(group: h5py.Group, path: Path, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
+    import h5py
+
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise UnsafeWeightsError(
+                f"{path}: {group.name.rstrip('/')}/{name}: refuses a link "
+                f"({type(link).__name__}) to {getattr(link, 'filename', '') or link.path!r}"
+            )
+        member = group[name]
+        address = h5py.h5o.get_info(member.id).addr
+        if address in seen or len(seen) >= _MAX_OBJECTS:
+            raise UnsafeWeightsError(f"{path}: {member.name}: refuses a tree with loops")
+        seen.add(address)
+        if isinstance(member, h5py.Group):
+            yield from _datasets(member, path, seen)
+        elif isinstance(member, h5py.Dataset):
+            yield member.name, member
+        else:
+            raise UnsafeWeightsError(f"{path}: {member.name}: refuses a {type(member).__name__}")
+
+
+def _match(
+    model: keras.Model, file: h5py.File, path: Path
+) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
+    """Each layer with its arrays, read only after every name and shape was found right."""
+    holders = [layer for layer in model.layers if layer.weights]
+    if "layer_names" in file.attrs or "layer_names0" in file.attrs:
+        stored = list(_legacy_layers(file))
+        wanted = _by_name_or_order(holders, stored)
+    else:
+        stored = list(_keras3_layers(file))
+        wanted = dict(zip(_keras3_names(model), holders, strict=True))
+    found = {layer.name: layer for layer in stored}
+    missing = [f"{wanted[name].name} ({name})" for name in wanted if name not in found]
+    extra = [
+        f"{layer.name} {_spelled(layer.shapes)}"
+        for layer in stored
+        if layer.name not in wanted and not _is_dense(layer)
+    ]
+    other = [
+        f"{layer.name} ({name}): expected {_spelled(_shapes(layer))}, "
+        f"received {_spelled(found[name].shapes)}"
+        for name, layer in wanted.items()
+        if name in found and found[name].shapes != _shapes(layer)
+    ]
+    if missing or extra or other:
+        raise ResourceError(
+            f"model.weights: {path} is not of {model.name} as it was set (name, width). "
+            + ". ".join(
+                f"{title}: {_list(items)}"
+                for title, items in (
+                    ("Layers that the file lacks", missing),
+                    ("Layers that only the file has", extra),
+                    ("Layers of other shapes", other),
+                )
+                if items
+            )
+        )
+    return [
+        (layer, [np.asarray(array[()]) for array in found[name].arrays])
+        for name, layer in wanted.items()
+    ]
+
+
+def _keras3_names(model: keras.Model) -> Iterator[str]:
+    """Name that Keras 3 files have for each layer with weights: its class, counted."""
+    counts: dict[str, int] = {}
+    for layer in model.layers:
+        kind = snake(type(layer).__name__)
+        number = counts[kind] = counts.get(kind, -1) + 1
+        if layer.weights:
+            yield f"{kind}_{number}" if number else kind
+
+
+def _keras3_layers(file: h5py.File) -> Iterator[Layer]:
+    import h5py
+
+    layers = file.get("layers")
+    for name in layers if isinstance(layers, h5py.Group) else ():
+        values = layers[name].get("vars")
+        if isinstance(values, h5py.Group) and len(values):
+            numbers = sorted(values, key=lambda text: (len(text), text))
+            yield Layer(name, tuple(values[number] for number in numbers))
+
+
+def _legacy_layers(file: h5py.File) -> Iterator[Layer]:
+    for name in _strings(file, "layer_names"):
+        group = file[name]
+        arrays = tuple(group[weight] for weight in _strings(group, "weight_names"))
+        if arrays:
+            yield Layer(name, arrays)
+
+
+def _strings(group: h5py.Group, name: str) -> list[str]:
+    """A list of names; long ones are cut into several attributes."""
+    if name in group.attrs:
+        parts = [group.attrs[name]]
+    else:
+        parts = []
+        while f"{name}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{name}{len(parts)}"])
+    return [
+        text.decode() if isinstance(text, bytes) else str(text) for part in parts for text in part
+    ]
+
+
+def _by_name_or_order(holders: Sequence[Any], stored: Sequence[Layer]) -> dict[str, Any]:
+    """Layers by the name in a file of older Keras, whose counted names may start anywhere."""
+    wanted = {layer.name: layer for layer in holders}
+    plain = [layer.name for layer in stored]
+    while len(plain) > len(holders) and _is_dense(stored[len(plain) - 1]):
+        plain.pop()  # the classifier
+    if set(plain) != set(wanted) and len(plain) == len(holders):
+        return dict(zip(plain, holders, strict=True))
+    return wanted
+
+
+def _is_dense(layer: Layer) -> bool:
+    return len(layer.shapes[0]) == 2
+
+
+def _shapes(layer: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(weight.shape) for weight in layer.weights)
+
+
+def _spelled(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " ".join("×".join(str(size) for size in shape) or "()" for shape in shapes)
+
+
+def _list(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more

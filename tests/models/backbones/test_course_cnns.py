@@ -1,0 +1,74 @@
+"""The course's own networks, layer by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models import backbones
+from models.errors import ConfigError
+
+
+def _build(name: str, size: int):
+    import keras
+
+    pixels = keras.Input((size, size, 3))
+    backbone = backbones.get(name, weights="none")
+    return keras.Model(pixels, backbone.build(pixels, trainable=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "end", "parameters"),
+    [
+        # Sizes and parameters as the course's own `model.summary()` prints them.
+        ("conv_16_32_64", 150, (17, 17, 64), 448 + 4640 + 18496),
+        ("conv_32_64_128_128", 150, (7, 7, 128), 896 + 18496 + 73856 + 147584),
+        ("conv_16_32_64_64_64", 300, (7, 7, 64), 448 + 4640 + 18496 + 36928 + 36928),
+        ("conv_64_64_128_128", 150, (7, 7, 128), 1792 + 36928 + 73856 + 147584),
+        ("conv_64_64_grey", 28, (5, 5, 64), 640 + 36928),
+    ],
+)
+def test_sizes_and_parameters_are_the_courses(name, size, end, parameters) -> None:
+    assert backbones.get(name, weights="none").image_size == size
+    model = _build(name, size)
+    assert model.output.shape == (None, *end)
+    assert model.count_params() == parameters
+
+
+def test_each_layer_is_what_the_course_has() -> None:
+    model = _build("conv_32_64_128_128", 150)
+    convolutions = [layer for layer in model.layers if layer.name.startswith("conv")]
+    poolings = [layer for layer in model.layers if layer.name.startswith("pool")]
+    assert [layer.filters for layer in convolutions] == [32, 64, 128, 128]
+    for layer in convolutions:
+        assert layer.kernel_size == (3, 3) and layer.padding == "valid" and layer.use_bias
+        assert layer.activation.__name__ == "relu"
+    assert all(layer.pool_size == (2, 2) and layer.strides == (2, 2) for layer in poolings)
+    assert len(poolings) == 4
+
+
+def test_pixels_are_divided_by_255() -> None:
+    import keras
+
+    model = _build("conv_16_32_64", 32)
+    first = keras.Model(model.input, model.get_layer("normalise").output)
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(first(pixels), pixels / 255, rtol=1e-6)
+
+
+def test_the_sign_network_sees_one_channel() -> None:
+    model = _build("conv_64_64_grey", 28)
+    assert model.get_layer("conv1").kernel.shape == (3, 3, 1, 64)
+    grey = np.random.default_rng(0).uniform(0, 255, (1, 28, 28, 1)).repeat(3, -1)
+    assert np.isfinite(model.predict(grey.astype("float32"), verbose=0)).all()
+
+
+def test_others_of_the_kind_are_known_by_their_filters() -> None:
+    assert _build("conv_8_16", 28).output.shape == (None, 5, 5, 16)
+    assert backbones.get("conv_8_16", weights="none").image_size == 150
+
+
+def test_an_image_too_small_says_what_is_needed() -> None:
+    with pytest.raises(ConfigError, match=r"conv_64_64_128_128 needs 46 pixels.*Received: 28"):
+        _build("conv_64_64_128_128", 28)
+    assert _build("conv_64_64_128_128", 46).output.shape == (None, 1, 1, 128)

@@ -1,0 +1,166 @@
+"""Where networks can be cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models import backbones
+from models.backbones import cuts
+from models.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    import keras
+
+    return backbones.get("efficientnet_lite0").build(keras.Input((64, 64, 3)))
+
+
+@pytest.fixture(scope="module")
+def mobile():
+    import keras
+
+    backbone = backbones.get("mobilenet_v2", weights="none", width=0.35)
+    return backbone.build(keras.Input((64, 64, 3)))
+
+
+def _network():
+    """One skip connection, and outputs beside each other at the end."""
+    import keras
+    from keras import layers
+
+    pixels = keras.Input((8, 8, 3))
+    a = layers.Conv2D(4, 3, padding="same", name="a")(pixels)
+    b = layers.ReLU(name="b")(a)
+    c = layers.Conv2D(4, 3, padding="same", name="c")(b)
+    d = layers.Add(name="d")([a, c])
+    e = layers.GlobalAveragePooling2D(name="e")(keras.ops.abs(d))
+    f = layers.Dense(2, name="f")(e)
+    return keras.Model(pixels, {"features": e, "logits": f})
+
+
+def test_a_skip_connection_and_a_second_output_leave_fewer_points() -> None:
+    model = _network()
+    assert backbones.cut_points(model) == ["a", "d", "e"]
+    assert backbones.cut_points(model.outputs[1]) == ["a", "d", "e", "f"]
+
+
+def test_a_skip_over_all_leaves_no_point_before_it_ends() -> None:
+    import keras
+    from keras import layers
+
+    pixels = keras.Input((8, 8, 3))
+    x = layers.Conv2D(3, 3, padding="same", name="a")(pixels)
+    x = layers.Conv2D(3, 3, padding="same", name="b")(x)
+    x = layers.Concatenate(name="c")([pixels, x])
+    assert backbones.cut_points(x) == ["c"]
+
+
+@pytest.mark.parametrize("network", ["lite0", "mobile"])
+def test_what_lies_above_a_cut_point_depends_on_it_alone(network: str, request) -> None:
+    """Both halves put together are the whole, at every point."""
+    import keras
+
+    end = request.getfixturevalue(network)
+    whole = keras.Model(cuts.steps([end])[0].outputs[0], end)
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    expected = whole(pixels, training=False).numpy()
+    points = backbones.cut_points(end)
+    for point in points[:: len(points) // 6]:
+        lower = cuts.feature_map(end, point)
+        below, above = keras.Model(whole.input, lower), keras.Model(lower, end)
+        found = above(below(pixels, training=False), training=False).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_layers_beside_a_skip_connection_do_not_separate(lite0) -> None:
+    import keras
+
+    points = backbones.cut_points(lite0)
+    assert "block2_join" in points and "block2_project" not in points
+    lower = cuts.feature_map(lite0, "block2_project")
+    with pytest.raises(ValueError):
+        keras.Model(lower, lite0)
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "expected"),
+    [
+        ("lite0", "block0", "block0_project"),
+        ("lite0", "block1", "block1_project"),
+        ("lite0", "block11", "block11_project"),
+        ("lite0", "block14", "block14_join"),
+        ("lite0", "head", "head"),
+        ("lite0", "block14_expand", "block14_expand"),
+        ("mobile", "block0", "expanded_conv_project"),
+        ("mobile", "block1", "block_1_project"),
+        ("mobile", "block12", "block_12_add"),
+        ("mobile", "block_16", "block_16_project"),
+        ("mobile", "out_relu", "out_relu"),
+    ],
+)
+def test_names_and_blocks(network: str, name: str, expected: str, request) -> None:
+    assert backbones.find_cut(request.getfixturevalue(network), name) == expected
+
+
+def test_an_unknown_layer_lists_where_cuts_are_possible(lite0) -> None:
+    message = r"Received: 'block2_joint'; nearest: block2_join\. .*block1_project, block2_join, bl"
+    with pytest.raises(ConfigError, match=message):
+        backbones.find_cut(lite0, "block2_joint")
+    with pytest.raises(ConfigError, match=r"Received: 'block77'"):
+        backbones.find_cut(lite0, "block77")
+
+
+def test_what_is_no_feature_map_cannot_be_its_end() -> None:
+    with pytest.raises(ConfigError, match=r"feature map .*'e', which gives \(None, 4\).* a, d$"):
+        backbones.find_cut(_network(), "e")
+
+
+def test_a_backbone_ends_at_its_cut() -> None:
+    import keras
+
+    backbone = backbones.get("efficientnet_lite0", cut="block11")
+    pixels = keras.Input((64, 64, 3))
+    model = keras.Model(pixels, backbone.build(pixels))
+    assert model.output.shape == (None, 2, 2, 192)
+    assert model.layers[-1].name == "block11_project"
+
+
+def test_a_cut_at_a_folded_norm_is_its_convolutions_output() -> None:
+    import keras
+
+    pixels = keras.Input((64, 64, 3))
+    norm, conv = (
+        keras.Model(
+            pixels, backbones.get("mobilenet_v2", weights="none", cut=cut).build(pixels)
+        ).predict(np.full((1, 64, 64, 3), 200.0), verbose=0)
+        for cut in ("block_1_project_BN", "block_1_project")
+    )
+    np.testing.assert_allclose(norm * np.sqrt(1 + 1e-3), conv, rtol=1e-4, atol=1e-7)
+
+
+def test_inception_is_cut_where_the_course_does() -> None:
+    import keras
+
+    backbone = backbones.get("inception_v3", weights="none", cut="mixed7")
+    end = backbone.build(keras.Input((150, 150, 3)))
+    assert end.shape == (None, 7, 7, 768)
+    points = backbones.cut_points(end)
+    assert [point for point in points if point.startswith("mixed")] == [
+        f"mixed{number}" for number in range(8)
+    ]
+    assert "conv2d_5" not in points  # a branch
+
+
+def test_names_do_not_depend_on_what_was_built_before() -> None:
+    import keras
+
+    def names() -> list[str]:
+        pixels = keras.Input((96, 96, 3))
+        end = backbones.get("inception_v3", weights="none", cut="mixed2").build(pixels)
+        return [layer.name for layer in keras.Model(pixels, end).layers[1:]]
+
+    first = names()
+    assert first == names()
+    assert "conv2d" in first and "max_pooling2d" in first

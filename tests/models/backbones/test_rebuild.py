@@ -1,0 +1,139 @@
+"""Folding equals BatchNorm, in every kind of network that has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.backbones.rebuild import name_stably, rebuild
+
+_RELATIVE = 1e-4  # of the largest value of the feature map
+#: Far from doing nothing, yet values neither vanish nor grow through a hundred layers.
+_STATISTICS = {
+    "gamma": (0.3, 1.0),
+    "beta": (-0.3, 0.3),
+    "moving_mean": (-0.3, 0.3),
+    "moving_variance": (0.3, 1.5),
+}
+
+
+def _random_statistics(model, seed: int = 0) -> None:
+    import keras
+
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            values = []
+            for weight in layer.weights:
+                low, high = _STATISTICS[weight.name]
+                values.append(random.uniform(low, high, weight.shape).astype("float32"))
+            layer.set_weights(values)
+
+
+def _check(model, size: int = 96, kept: int = 0) -> None:
+    """`kept` BatchNorms follow no convolution and become a scale and an offset."""
+    import keras
+
+    _random_statistics(model)
+    name_stably(model)
+    pixels = keras.Input((size, size, 3))
+    folded = keras.Model(pixels, rebuild(model, pixels, trainable=False, fold=True))
+    kinds = [type(layer) for layer in folded.layers]
+    assert keras.layers.BatchNormalization not in kinds
+    added = kinds.count(keras.layers.Rescaling) - sum(
+        isinstance(layer, keras.layers.Rescaling) for layer in model.layers
+    )
+    assert added == kept
+    assert not folded.trainable_weights
+    random = np.random.default_rng(1)
+    inside = any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
+    low, high = (0, 255) if inside else (-1, 1)
+    images = random.uniform(low, high, (2, size, size, 3)).astype("float32")
+    expected = model(images, training=False).numpy()
+    found = folded(images, training=False).numpy()
+    assert expected.std() > 0
+    np.testing.assert_allclose(found, expected, atol=_RELATIVE * np.abs(expected).max(), rtol=0)
+
+
+def _application(name: str, size: int = 96, **settings):
+    import keras
+
+    function = getattr(keras.applications, name)
+    return function(weights=None, include_top=False, input_shape=(size, size, 3), **settings)
+
+
+def test_mobilenet_v2() -> None:
+    _check(_application("MobileNetV2", alpha=0.35))
+
+
+def test_inception_v3() -> None:
+    _check(_application("InceptionV3"))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "kept"),
+    [
+        ("ResNet50V2", 64, 17),  # BatchNorm before the activation before the convolution
+        ("MobileNet", 64, 0),
+        ("EfficientNetB0", 64, 0),  # its own normalisation, squeeze-excite
+        ("Xception", 96, 0),  # separable convolutions
+        ("ConvNeXtTiny", 64, 0),  # none at all; LayerNorm, scales, dense layers
+        pytest.param("DenseNet121", 64, 62, marks=pytest.mark.slow),
+        pytest.param("NASNetMobile", 64, 4, marks=pytest.mark.slow),
+        pytest.param("EfficientNetV2B0", 64, 0, marks=pytest.mark.slow),
+        pytest.param("MobileNetV3Small", 64, 0, marks=pytest.mark.slow),
+        pytest.param("InceptionResNetV2", 96, 0, marks=pytest.mark.slow),
+        pytest.param("ResNet50", 64, 0, marks=pytest.mark.slow),
+        pytest.param("VGG16", 64, 0, marks=pytest.mark.slow),
+    ],
+)
+def test_other_applications(name: str, size: int, kept: int) -> None:
+    _check(_application(name, size), size, kept)
+
+
+def test_what_cannot_be_folded_is_left_beside_its_convolution() -> None:
+    """An activation, a second reader, or the network's end stand between the two."""
+    import keras
+    from keras import layers
+
+    pixels = keras.Input((16, 16, 3))
+    a = layers.Conv2D(4, 3, activation="relu", name="active")(pixels)
+    a = layers.BatchNormalization(name="after_relu")(a)
+    b = layers.Conv2D(4, 3, padding="same", name="read_twice")(a)
+    c = layers.BatchNormalization(name="one_reader")(b)
+    d = layers.Add(name="other_reader")([b, c])
+    _check(keras.Model(pixels, d), 16, kept=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "Conv2D", "filters": 6, "groups": 3, "use_bias": True},
+        {"kind": "Conv2D", "filters": 6, "use_bias": False, "dilation_rate": 2},
+        {"kind": "DepthwiseConv2D", "depth_multiplier": 2, "use_bias": True},
+        {"kind": "SeparableConv2D", "filters": 5, "depth_multiplier": 2},
+    ],
+)
+@pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}])
+def test_every_kind_of_convolution(settings: dict, norm: dict) -> None:
+    import keras
+    from keras import layers
+
+    settings = dict(settings)
+    kind = getattr(layers, settings.pop("kind"))
+    pixels = keras.Input((16, 16, 3))
+    x = kind(kernel_size=3, bias_initializer="normal", **settings)(pixels)
+    _check(keras.Model(pixels, layers.BatchNormalization(**norm)(x)), 16)
+
+
+def test_without_folding_the_copy_is_the_network() -> None:
+    import keras
+
+    model = _application("MobileNetV2", 64, alpha=0.35)
+    _random_statistics(model)
+    pixels = keras.Input((64, 64, 3))
+    copy = keras.Model(pixels, rebuild(model, pixels, trainable=True, fold=False))
+    assert [type(layer) for layer in copy.layers] == [type(layer) for layer in model.layers]
+    assert all(np.array_equal(*pair) for pair in zip(copy.weights, model.weights, strict=True))
+    images = np.random.default_rng(1).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    np.testing.assert_array_equal(copy(images, training=False), model(images, training=False))
