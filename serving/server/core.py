@@ -196,9 +196,9 @@ class Core:
             except LoadFailed as error:
                 line = error.line
                 cause = f"{code_name(line.code)}: {line.message}"
-                failed.append(f"{{{{name: {name} version: {line.version}}} due to error: {cause}}}")
+                failed.append(f"{{name: {name} version: {line.version}}} due to error: {cause}}}")
             except StatusError as error:
-                failed.append(f"{{{{name: {name}}} due to error: {error.message}}}")
+                failed.append(f"{{name: {name}}} due to error: {error.message}}}")
         if failed:
             text = "".join(f"{line}, " for line in failed)
             raise StatusError(

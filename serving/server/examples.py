@@ -90,20 +90,18 @@ def infer(
     Raises:
         StatusError: a task does not fit the model, or the graph fails.
     """
-    feed, fetches = "", set()
+    feeds, fetches = set(), set()
     for task in tasks:
         signature = _signature(runtime, task, multi)
         name, outputs = _ends(signature, task.method, check_method_name)
-        if feed and feed != name:
-            raise invalid("Input tensor must be the same for all Signatures.")
-        feed = name
+        feeds.add(name)
         fetches.update(outputs)
     strings = serialized(examples)
     if limits is not None:
         limits.check_examples(strings)
-    names = sorted(fetches)
+    names, inputs = sorted(fetches), sorted(feeds)  # signatures of TF2 have an input each
     began = time.monotonic()
-    values = [np.asarray(v) for v in run(runtime, [feed], [strings], names, timeout)]
+    values = [np.asarray(v) for v in run(runtime, inputs, [strings] * len(inputs), names, timeout)]
     found = dict(zip(names, values, strict=True))
     seconds = time.monotonic() - began
     answers = []

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.server.batching import BatchingRuntime
+from serving.server.errors import BadArgument
 from serving.server.runtime import Runtime, SessionOptions, SessionRuntime
 from serving.server.servable import Loader
+from serving.server.status import invalid
+from serving.server.storage import TFLITE_MODEL
+from serving.server.textproto import BatchingParameters, read_batching
+
+PER_MODEL_BATCHING = "batching_params.pbtxt"
+"""In a version directory, read with ``per_model_batching``."""
 
 
 @dataclass(frozen=True)
@@ -14,12 +22,34 @@ class LoaderOptions:
     """How versions are brought into memory."""
 
     session: SessionOptions = field(default_factory=SessionOptions)
+    batching: BatchingParameters | None = None
+    per_model_batching: bool = False
+    tflite: bool = False
+    """``model.tflite`` goes before the SavedModel beside it."""
+    tflite_interpreters: int = 0
+    """0: one a core."""
 
 
 def make_loader(options: LoaderOptions) -> Loader:
     """The function that loads a version directory."""
 
     def load(directory: Path) -> Runtime:
-        return SessionRuntime(directory, options.session)
+        if options.tflite and (directory / TFLITE_MODEL).is_file():
+            from serving.server.tflite import TfliteRuntime
+
+            return TfliteRuntime(directory, options.tflite_interpreters)
+        batching = _batching(directory, options)
+        runtime = SessionRuntime(directory, options.session)
+        return BatchingRuntime(runtime, batching) if batching else runtime
 
     return load
+
+
+def _batching(directory: Path, options: LoaderOptions) -> BatchingParameters | None:
+    file = directory / PER_MODEL_BATCHING
+    if options.batching is None or not options.per_model_batching or not file.is_file():
+        return options.batching
+    try:
+        return read_batching(file)
+    except BadArgument as error:
+        raise invalid(str(error)) from error

@@ -234,7 +234,7 @@ class ModelManager:
         return [lines[number] for number in sorted(lines, reverse=True)]
 
     def wait_until_available(self, timeout: float) -> int:
-        """The newest available version, once there is one and a change of config is done.
+        """The newest available version, once all that the config asks for has been tried.
 
         Raises:
             StatusError: every version failed to load, or none came within ``timeout`` seconds.
@@ -244,7 +244,7 @@ class ModelManager:
             while True:
                 available = self.available()
                 settled = self._settled is self.config
-                if available and (settled or self._settled is None):
+                if available and settled:
                     return available[0]
                 states = self.states()
                 failed = [line for line in states if line.code]

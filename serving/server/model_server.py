@@ -139,7 +139,12 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
 def _loader_options(flags: argparse.Namespace) -> Any:
     from serving.server.loading import LoaderOptions
     from serving.server.runtime import SessionOptions
+    from serving.server.textproto import BatchingParameters, read_batching
 
+    batching = None
+    if flags.enable_batching:
+        file = flags.batching_parameters_file
+        batching = read_batching(Path(file)) if file else BatchingParameters()
     both = flags.tensorflow_session_parallelism
     return LoaderOptions(
         session=SessionOptions(
@@ -149,6 +154,10 @@ def _loader_options(flags: argparse.Namespace) -> Any:
             config=_session_config(flags.tensorflow_session_config_file),
             gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
         ),
+        batching=batching,
+        per_model_batching=flags.enable_per_model_batching_parameters,
+        tflite=flags.prefer_tflite_model,
+        tflite_interpreters=flags.num_tflite_pools,
     )
 
 

@@ -1,0 +1,177 @@
+"""One suite, two servers: ours, or a real tensorflow_model_server.
+
+    IMGPIPE_CONFORMANCE_TARGET=/usr/bin/tensorflow_model_server pytest tests/conformance
+
+Without the variable the suite starts ``imgpipe-model-server``. Both are started with the same
+flags (TensorFlow Serving's), asked with the official stubs, and stopped. What upstream waits for
+at its start (no port before the models are there), ours tells by health: tests wait for an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import grpc
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+TARGET = "IMGPIPE_CONFORMANCE_TARGET"
+READY_S = 90.0
+AT_ONCE = 3  # servers; each holds some 500 MB
+
+
+def command() -> list[str]:
+    """How the server under test is started."""
+    if TARGET in os.environ:
+        return shlex.split(os.environ[TARGET])
+    return [sys.executable, "-m", "serving.server.model_server"]
+
+
+def is_ours() -> bool:
+    return TARGET not in os.environ
+
+
+@cache
+def offers(flag: str) -> bool:
+    """Whether the server under test knows a flag."""
+    done = subprocess.run([*command(), "--help"], capture_output=True, text=True, check=False)
+    return f"--{flag}" in done.stdout + done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Running:
+    """A server that has been started."""
+
+    process: subprocess.Popen
+    grpc: str
+    rest: str
+    log: Path
+
+    def stub(self):
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        return prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(self.grpc))
+
+    def models(self):
+        from tensorflow_serving.apis import model_service_pb2_grpc
+
+        return model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(self.grpc))
+
+    def get(self, path: str, body: bytes | None = None) -> bytes:
+        """The body of a REST answer, whatever its status."""
+        request = urllib.request.Request(f"http://{self.rest}{path}", data=body)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read()
+
+
+def start(log: Path, *flags: str, rest: bool = False) -> Running:
+    """Start the server under test; ``rest`` gives it a REST port too."""
+    port, rest_port = free_port(), free_port()
+    arguments = [*command(), f"--port={port}", *flags]
+    if rest:
+        arguments += [f"--rest_api_port={rest_port}", "--rest_api_timeout_in_ms=20000"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT)
+    return Running(process, f"127.0.0.1:{port}", f"127.0.0.1:{rest_port}", log)
+
+
+def wait_ready(server: Running, models: tuple[str, ...]) -> None:
+    """Until every model has a version that answers."""
+    from tensorflow_serving.apis import get_model_status_pb2
+
+    end = time.monotonic() + READY_S
+    for name in models:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = name
+        while True:
+            try:
+                reply = server.models().GetModelStatus(request, timeout=5)
+                if any(line.state == 30 for line in reply.model_version_status):
+                    break
+            except grpc.RpcError:
+                pass
+            if server.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"{name} is not ready:\n{server.log.read_text()[-3000:]}")
+            time.sleep(0.1)
+
+
+def stop(server: Running) -> None:
+    server.process.terminate()
+    try:
+        server.process.wait(20)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        server.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Base path of a model of ``models.py``, made once."""
+    from . import models
+
+    makers = {
+        "tf1": models.half_plus_two_tf1,
+        "three": lambda base: models.half_plus_two_tf1(base, 3.0),
+        "tf2": models.half_plus_two_tf2,
+        "product": models.product_of_variables,
+        "two_signatures": models.two_signatures,
+        "keras": models.keras_sequential,
+        "keras_export": models.keras_model_export,
+        "tflite": lambda base: models.half_plus_two_tflite(base, signatures=False),
+        "tflite_signature": lambda base: models.half_plus_two_tflite(base, signatures=True),
+    }
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in made:
+            made[name] = makers[name](tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Start a server with flags; one for each set of flags, as upstream shares its own."""
+    running: dict[tuple, Running] = {}
+
+    def get(*flags: str, models: tuple[str, ...] = ("default",), rest: bool = False) -> Running:
+        if rest and not offers("rest_api_port"):
+            pytest.skip("the server under test has no REST interface (--rest_api_port)")
+        key = (*flags, rest)
+        if key not in running:
+            while len(running) >= AT_ONCE:
+                stop(running.pop(next(iter(running))))
+            log = tmp_path_factory.mktemp("log") / "server.log"
+            running[key] = start(log, *flags, rest=rest)
+            if models:
+                wait_ready(running[key], models)
+        running[key] = running.pop(key)  # the one that was used longest ago goes first
+        return running[key]
+
+    yield get
+    for server in running.values():
+        stop(server)

@@ -1,0 +1,162 @@
+"""The models of TensorFlow Serving's own end-to-end test, made afresh.
+
+All know y = x / 2 + 2 (or + 3), so that 2.0 becomes 3.0 (4.0), and live under version 123.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+VERSION = 123
+FOLDER = "00000123"
+"""Leading zeros, as upstream names it."""
+
+
+def half_plus_two_tf1(base: Path, offset: float = 2.0) -> Path:
+    """The classic: a TF1 graph, saved by the v1 builder, with signatures of every method."""
+    import tensorflow as tf
+
+    v1, utils = tf.compat.v1, tf.compat.v1.saved_model.signature_def_utils
+    with tf.Graph().as_default(), v1.Session() as session:
+        a = v1.get_variable("a", initializer=0.5)
+        b = v1.get_variable("b", initializer=offset)
+        serialized = v1.placeholder(tf.string, [None], name="tf_example")
+        parsed = tf.io.parse_example(
+            serialized, {"x": tf.io.FixedLenFeature([1], tf.float32, default_value=[0.0])}
+        )
+        x = tf.identity(parsed["x"], name="x")
+        y = tf.add(tf.multiply(a, x), b, name="y")
+        signatures = {
+            "serving_default": utils.predict_signature_def({"x": x}, {"y": y}),
+            "regress_x_to_y": utils.regression_signature_def(serialized, y),
+            "classify_x_to_y": utils.classification_signature_def(serialized, None, y),
+        }
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.builder.SavedModelBuilder(str(base / FOLDER))
+        builder.add_meta_graph_and_variables(
+            session, [tf.saved_model.SERVING], signature_def_map=signatures
+        )
+        builder.save()
+    return base
+
+
+def half_plus_two_tf2(base: Path) -> Path:
+    """The same as a tf.Module; all its signatures say ``tensorflow/serving/predict``."""
+    import tensorflow as tf
+
+    class HalfPlusTwo(tf.Module):
+        def __init__(self) -> None:
+            self.a, self.b = tf.Variable(0.5), tf.Variable(2.0)
+
+        def compute(self, x):
+            return x * self.a + self.b
+
+        def from_examples(self, inputs):
+            spec = {"x": tf.io.FixedLenFeature([1], tf.float32)}
+            return self.compute(tf.io.parse_example(inputs, spec)["x"])
+
+    module = HalfPlusTwo()
+    examples = tf.TensorSpec([None], tf.string, name="inputs")
+    numbers = tf.TensorSpec([None], tf.float32, name="x")
+    predict = tf.function(lambda x: {"y": module.compute(x)}, input_signature=[numbers])
+    regress = tf.function(
+        lambda inputs: {"outputs": module.from_examples(inputs)}, input_signature=[examples]
+    )
+    classify = tf.function(
+        lambda inputs: {"scores": module.from_examples(inputs)}, input_signature=[examples]
+    )
+    tf.saved_model.save(
+        module,
+        str(base / FOLDER),
+        signatures={
+            "serving_default": predict,
+            "regress_x_to_y": regress,
+            "classify_x_to_y": classify,
+        },
+    )
+    return base
+
+
+def product_of_variables(base: Path) -> Path:
+    """tf.saved_model.save with one signature: y = 3 · 2 · x."""
+    import tensorflow as tf
+
+    root = tf.train.Checkpoint()
+    root.v1, root.v2 = tf.Variable(3.0), tf.Variable(2.0)
+    root.f = tf.function(lambda x: {"y": root.v1 * root.v2 * x})
+    concrete = root.f.get_concrete_function(tf.TensorSpec(None, tf.float32, name="x"))
+    tf.saved_model.save(root, str(base / FOLDER), concrete)
+    return base
+
+
+def two_signatures(base: Path) -> Path:
+    """tf.saved_model.save with two: 1.0 by default, 2.0 under ``custom_signature_key``."""
+    import tensorflow as tf
+
+    root = tf.train.Checkpoint()
+    spec = [tf.TensorSpec(None, tf.float32, name="x")]
+    root.f = tf.function(lambda x: {"y": tf.ones([1]) + 0 * x}, input_signature=spec)
+    root.g = tf.function(lambda x: {"y": tf.fill([1], 2.0) + 0 * x}, input_signature=spec)
+    signatures = {"serving_default": root.f, "custom_signature_key": root.g}
+    tf.saved_model.save(root, str(base / FOLDER), signatures=signatures)
+    return base
+
+
+def keras_sequential(base: Path) -> Path:
+    """A Keras 3 model through ExportArchive: the one export of it that serves."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.Sequential(
+        [
+            keras.Input((1,), name="x"),
+            keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="zeros"),
+        ]
+    )
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serving_default",
+        lambda x: {"y": model(x)},
+        input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")],
+    )
+    archive.write_out(str(base / FOLDER), verbose=False)
+    return base
+
+
+def keras_model_export(base: Path) -> Path:
+    """The same through ``model.export``; outputs get Keras's own names."""
+    import keras
+
+    model = keras.Sequential([keras.Input((1,), name="x"), keras.layers.Rescaling(0.5, 2.0)])
+    model.export(str(base / FOLDER), verbose=False)
+    return base
+
+
+def half_plus_two_tflite(base: Path, signatures: bool) -> Path:
+    """``model.tflite``, with its signature or with the names of its tensors alone."""
+    import tensorflow as tf
+
+    class HalfPlusTwo(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1], tf.float32, name="x")])
+        def serve(self, x):
+            return {"y": tf.identity(x * 0.5 + 2.0, name="y")}
+
+    module = HalfPlusTwo()
+    folder = base / FOLDER
+    folder.mkdir(parents=True)
+    concrete = module.serve.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    content = converter.convert()
+    if not signatures:
+        from tensorflow.lite.python import schema_py_generated as schema
+        from tensorflow.lite.tools import flatbuffer_utils
+
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+        model.signatureDefs = None
+        graph = model.subgraphs[0]
+        graph.tensors[graph.inputs[0]].name = b"x"
+        graph.tensors[graph.outputs[0]].name = b"y"
+        content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    (folder / "model.tflite").write_bytes(content)
+    return base

@@ -1,0 +1,402 @@
+"""The behaviours of TensorFlow Serving's own tensorflow_model_server_test.py, one for one.
+
+Names in the docstrings are the upstream ones; see conftest for how to point it at a real server.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+from .conftest import command, is_ours, offers
+from .models import VERSION
+
+pytestmark = pytest.mark.slow  # a process for each set of flags
+
+CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+
+
+def ask(
+    target: str,
+    expected: float,
+    *,
+    model: str = "default",
+    signature: str = "",
+    only_y: bool = True,
+    batch: bool = False,
+    output: str = "y",
+) -> None:
+    """Predict x = 2.0 as upstream does: typed values, the answer typed too, the spec filled."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    request.inputs["x"].dtype = 1
+    request.inputs["x"].float_val.append(2.0)
+    for _ in range(2 if batch else 1):
+        request.inputs["x"].tensor_shape.dim.add().size = 1
+    if only_y:
+        request.output_filter.append(output)
+    with grpc.insecure_channel(target) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        reply = stub.Predict(request, timeout=20)
+    assert output in reply.outputs
+    assert reply.outputs[output].dtype == 1
+    assert list(reply.outputs[output].float_val) == [expected]
+    check_spec(reply.model_spec, model, signature or "serving_default")
+
+
+def check_spec(spec, name: str, signature: str) -> None:
+    assert (spec.name, spec.signature_name, spec.version.value) == (name, signature, VERSION)
+
+
+def example_input(message, *values: float):
+    for value in values:
+        features = message.input.example_list.examples.add().features
+        features.feature["x"].float_list.value.append(value)
+    return message
+
+
+@pytest.fixture(params=["tf1", "tf2"])
+def either(request, model, serve):
+    """A server of half_plus_two, as TF1 and as TF2 export."""
+    return serve(f"--model_base_path={model(request.param)}")
+
+
+def test_get_model_status(model, serve):
+    """testGetModelStatus"""
+    server = serve(f"--model_base_path={model('tf1')}")
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "default"
+    (line,) = server.models().GetModelStatus(request, timeout=20).model_version_status
+    assert (line.version, line.state, line.status.error_code) == (VERSION, 30, 0)
+    assert line.status.error_message == ""
+
+
+def test_get_model_metadata(model, serve):
+    """testGetModelMetadata"""
+    server = serve(f"--model_base_path={model('tf1')}")
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "default"
+    reply = server.stub().GetModelMetadata(request, timeout=20)
+    assert (reply.model_spec.name, reply.model_spec.version.value) == ("default", VERSION)
+    assert list(reply.metadata) == ["signature_def"]
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    assert reply.metadata["signature_def"].Unpack(signatures)
+    found = signatures.signature_def
+    assert {"serving_default", "regress_x_to_y", "classify_x_to_y"} <= set(found)
+    assert found["classify_x_to_y"].method_name == CLASSIFY
+
+
+def test_classify(either):
+    """testClassify, testClassifyTf2"""
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = "default"
+    request.model_spec.signature_name = "classify_x_to_y"
+    reply = either.stub().Classify(example_input(request, 2.0), timeout=20)
+    ((only,),) = [row.classes for row in reply.result.classifications]
+    assert (only.label, only.score) == ("", 3.0)
+    check_spec(reply.model_spec, "default", "classify_x_to_y")
+
+
+def test_regress(either):
+    """testRegress, testRegressTf2"""
+    request = regression_pb2.RegressionRequest()
+    request.model_spec.name = "default"
+    request.model_spec.signature_name = "regress_x_to_y"
+    reply = either.stub().Regress(example_input(request, 2.0), timeout=20)
+    assert [row.value for row in reply.result.regressions] == [3.0]
+    check_spec(reply.model_spec, "default", "regress_x_to_y")
+
+
+def test_multi_inference(either):
+    """testMultiInference, testMultiInferenceTf2"""
+    request = inference_pb2.MultiInferenceRequest()
+    for signature, method in (("regress_x_to_y", REGRESS), ("classify_x_to_y", CLASSIFY)):
+        task = request.tasks.add(method_name=method)
+        task.model_spec.name = "default"
+        task.model_spec.signature_name = signature
+    reply = either.stub().MultiInference(example_input(request, 2.0), timeout=20)
+    first, second = reply.results
+    assert first.regression_result.regressions[0].value == 3.0
+    assert second.classification_result.classifications[0].classes[0].score == 3.0
+    check_spec(first.model_spec, "default", "regress_x_to_y")
+    check_spec(second.model_spec, "default", "classify_x_to_y")
+
+
+def test_predict_saved_model(either):
+    """testPredictSavedModel; with and without output_filter"""
+    if either.process.args[-1].endswith("tf1"):
+        pytest.skip("one feed of a graph is enough")
+    ask(either.grpc, 3.0)
+    ask(either.grpc, 3.0, only_y=False)
+
+
+def test_a_tensor_inside_the_graph_can_be_fed(model, serve):
+    """The classic half_plus_two takes ``x`` behind its own parser."""
+    ask(serve(f"--model_base_path={model('tf1')}").grpc, 3.0)
+
+
+def test_make_tensor_proto_of_an_unmodified_client(either):
+    """The official way to write and read tensors"""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "default"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([2.0, 3.0, 4.0])))
+    reply = either.stub().Predict(request, timeout=20)
+    np.testing.assert_array_equal(tf.make_ndarray(reply.outputs["y"]), [3.0, 3.5, 4.0])
+
+
+def test_predict_with_batching(model, serve, tmp_path):
+    """testPredictBatching"""
+    parameters = tmp_path / "batching.config"
+    parameters.write_text(
+        "max_batch_size { value: 128 } batch_timeout_micros { value: 0 }\n"
+        "max_enqueued_batches { value: 1000000 } num_batch_threads { value: 4 }\n"
+    )
+    server = serve(
+        f"--model_base_path={model('tf2')}",
+        "--enable_batching",
+        f"--batching_parameters_file={parameters}",
+    )
+    ask(server.grpc, 3.0)
+    ask(server.grpc, 3.0, only_y=False)
+
+
+def test_a_bad_model_does_not_answer(tmp_path, serve):
+    """_TestBadModel: a directory that is no model; nothing ever answers for it"""
+    (tmp_path / "123").mkdir()
+    (tmp_path / "123" / "saved_model.pb").write_bytes(b"this is no graph")
+    flags = [f"--model_base_path={tmp_path}", "--max_num_load_retries=0"]
+    server = serve(*flags, models=())
+    end = time.monotonic() + 20
+    codes = set()
+    while time.monotonic() < end and server.process.poll() is None:
+        with pytest.raises(grpc.RpcError) as error:
+            ask(server.grpc, 3.0)
+        codes.add(error.value.code().name)
+        if "NOT_FOUND" in codes:
+            break
+        time.sleep(0.2)
+    assert codes <= {"UNAVAILABLE", "NOT_FOUND", "FAILED_PRECONDITION"}
+
+
+def config_text(**models: Path) -> str:
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
+        for name, path in models.items()
+    )
+    return f"model_config_list {{ {entries} }}"
+
+
+def test_good_model_config(model, serve, tmp_path):
+    """testGoodModelConfig: two models from one file"""
+    file = tmp_path / "models.config"
+    names = {"half_plus_two": model("tf2"), "half_plus_three": model("three")}
+    file.write_text(config_text(**names))
+    server = serve(f"--model_config_file={file}", models=tuple(names))
+    for only_y in (True, False):
+        ask(server.grpc, 3.0, model="half_plus_two", only_y=only_y)
+        ask(server.grpc, 4.0, model="half_plus_three", only_y=only_y)
+
+
+def test_bad_model_config(tmp_path):
+    """testBadModelConfig: the program ends and says why"""
+    file = tmp_path / "bad.config"
+    file.write_text("improperly formatted file")
+    done = subprocess.run(
+        [*command(), "--port=0", f"--model_config_file={file}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in done.stderr
+
+
+@pytest.mark.parametrize("poll", [1, 0])
+def test_model_config_reload(model, serve, tmp_path, poll):
+    """testModelConfigReload, testModelConfigReloadWithZeroPollPeriod"""
+    file = tmp_path / "models.config"
+    file.write_text(config_text(half_plus_two=model("tf2")))
+    server = serve(
+        f"--model_config_file={file}",
+        f"--model_config_file_poll_wait_seconds={poll}",
+        models=("half_plus_two",),
+    )
+    ask(server.grpc, 3.0, model="half_plus_two", only_y=False)
+    file.write_text(config_text(half_plus_three=model("three")))
+    if not poll:
+        time.sleep(2)
+        ask(server.grpc, 3.0, model="half_plus_two", only_y=False)
+        return
+    end = time.monotonic() + 20
+    while True:
+        try:
+            ask(server.grpc, 4.0, model="half_plus_three", only_y=False)
+            break
+        except grpc.RpcError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    while time.monotonic() < end:
+        try:
+            ask(server.grpc, 3.0, model="half_plus_two")
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.NOT_FOUND
+            return
+        time.sleep(0.2)
+    raise AssertionError("half_plus_two is still served")
+
+
+def test_good_grpc_channel_arguments(model, serve):
+    """testGoodGrpcChannelArgs"""
+    server = serve(
+        f"--model_base_path={model('tf2')}",
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.lb_policy_name=grpclb",
+    )
+    ask(server.grpc, 3.0, only_y=False)
+
+
+def test_predict_over_a_unix_socket(model, serve):
+    """testPredictUDS"""
+    with tempfile.TemporaryDirectory(prefix="s") as folder:  # a path of at most 107 bytes
+        path = f"{folder}/tfs.sock"
+        server = serve(f"--model_base_path={model('tf2')}", f"--grpc_socket_path={path}")
+        ask(f"unix:{path}", 3.0, only_y=False)
+        ask(server.grpc, 3.0)
+
+
+@pytest.mark.parametrize("name", ["tflite", "tflite_signature"])
+def test_predict_on_tflite(model, serve, name):
+    """testPredictOnTfLite, testPredictWithSignatureDefOnTfLite"""
+    flag = "--prefer_tflite_model" if offers("prefer_tflite_model") else "--use_tflite_model"
+    server = serve(f"--model_base_path={model(name)}", f"{flag}=true")
+    ask(server.grpc, 3.0, only_y=False)
+
+
+def test_saved_model_save(model, serve):
+    """test_tf_saved_model_save"""
+    ask(serve(f"--model_base_path={model('product')}").grpc, 12.0, only_y=False)
+
+
+def test_saved_model_save_with_several_signatures(model, serve):
+    """test_tf_saved_model_save_multiple_signatures"""
+    server = serve(f"--model_base_path={model('two_signatures')}")
+    ask(server.grpc, 2.0, signature="custom_signature_key")
+    ask(server.grpc, 1.0)
+
+
+def test_keras_export_archive(model, serve):
+    """test_sequential_keras_saved_model_save; saved as Keras 3 models must be"""
+    ask(serve(f"--model_base_path={model('keras')}").grpc, 2.0, only_y=False, batch=True)
+
+
+def test_keras_model_export(model, serve):
+    """The same through ``model.export``"""
+    server = serve(f"--model_base_path={model('keras_export')}")
+    ask(server.grpc, 3.0, only_y=False, batch=True, output="output_0")
+
+
+def rest(server, method: str, body: dict) -> dict:
+    text = json.dumps(body).encode()
+    return json.loads(server.get(f"/v1/models/default:{method}", text))
+
+
+@pytest.fixture
+def rest_server(model, serve):
+    return serve(f"--model_base_path={model('tf2')}", rest=True)
+
+
+def test_classify_rest(rest_server):
+    """testClassifyREST"""
+    body = {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}
+    assert rest(rest_server, "classify", body) == {"results": [[["", 3.0]]]}
+
+
+def test_regress_rest(rest_server):
+    """testRegressREST"""
+    body = {"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}]}
+    assert rest(rest_server, "regress", body) == {"results": [3.0]}
+
+
+def test_predict_rest(rest_server):
+    """testPredictREST"""
+    body = {"instances": [2.0, 3.0, 4.0]}
+    assert rest(rest_server, "predict", body) == {"predictions": [3.0, 3.5, 4.0]}
+
+
+def test_predict_columnar_rest(rest_server):
+    """testPredictColumnarREST"""
+    body = {"inputs": [2.0, 3.0, 4.0]}
+    assert rest(rest_server, "predict", body) == {"outputs": [3.0, 3.5, 4.0]}
+
+
+def test_get_status_rest(rest_server):
+    """testGetStatusREST"""
+    assert json.loads(rest_server.get("/v1/models/default")) == {
+        "model_version_status": [
+            {
+                "version": str(VERSION),
+                "state": "AVAILABLE",
+                "status": {"error_code": "OK", "error_message": ""},
+            }
+        ]
+    }
+
+
+def test_get_model_metadata_rest(rest_server):
+    """testGetModelMetadataREST"""
+    found = json.loads(rest_server.get("/v1/models/default/metadata"))
+    assert found["model_spec"] == {
+        "name": "default",
+        "signature_name": "",
+        "version": str(VERSION),
+    }
+    signature = found["metadata"]["signature_def"]["signature_def"]["classify_x_to_y"]
+    assert signature["inputs"]["inputs"]["dtype"] == "DT_STRING"
+    assert signature["method_name"] == "tensorflow/serving/predict"
+
+
+def test_prometheus_endpoint(model, serve, tmp_path_factory):
+    """testPrometheusEndpoint"""
+    file = tmp_path_factory.getbasetemp() / "monitoring.config"
+    file.write_text('prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n')
+    server = serve(
+        f"--model_base_path={model('tf2')}", f"--monitoring_config_file={file}", rest=True
+    )
+    assert b"# TYPE" in server.get("/monitoring/prometheus/metrics")
+
+
+def test_profiler_service(model, serve):
+    """test_profiler_service_with_valid_trace_request"""
+    if is_ours():
+        pytest.skip("no profiler service on this server, on purpose: it lets anyone trace")
+    server = serve(f"--model_base_path={model('tf2')}")
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.client.trace(f"grpc://{server.grpc}", folder, 1000)
+        assert any(os.scandir(folder))
+
+
+def test_ops_of_other_packages(model, serve):
+    """test_tf_text"""
+    if importlib.util.find_spec("tensorflow_text") is None:
+        pytest.skip("tensorflow_text is not installed; its model cannot be made")
+    pytest.skip("models with custom ops need a server that links them")

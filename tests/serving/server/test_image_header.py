@@ -1,0 +1,126 @@
+"""Sizes told by headers equal sizes after decoding, and what is no picture is passed over."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.server.image_header import pixels
+from serving.server.limits import Limits
+from serving.server.status import StatusError
+
+
+def encoded(kind: str, width: int, height: int, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (9, 99, 199)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A PNG of some kilobytes that decodes to width x height grey pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    line = zlib.compress(b"\0" * (width + 1) * 64, 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", line)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"comment": b"\xff\xc0 no frame header" * 20}),
+        ("PNG", {}),
+        ("BMP", {}),
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"exif": b"Exif\0\0"}),
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1), (317, 45), (640, 1201)])
+def test_the_header_tells_the_size(kind, options, size):
+    assert pixels(encoded(kind, *size, **options)) == size[0] * size[1]
+
+
+def test_exif_thumbnails_do_not_count():
+    image = Image.new("RGB", (300, 200))
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 2000
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif)
+    assert pixels(buffer.getvalue()) == 60_000
+
+
+def test_all_frames_of_an_animation_count():
+    frames = [Image.fromarray(np.full((40, 50), 60 * i, np.uint8)) for i in range(4)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    assert pixels(buffer.getvalue()) == 4 * 40 * 50
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xff\x0a" + (0b1 | 4 << 1 | 1 << 6).to_bytes(4, "little"), 40 * 40),  # 1:1
+        (b"\xff\x0a" + (0b1 | 4 << 1 | 0 << 6 | 9 << 9).to_bytes(4, "little"), 40 * 80),
+        (
+            b"\xff\x0a" + (0 | 1 << 1 | 4999 << 3 | 5 << 16).to_bytes(4, "little"),
+            5000 * (5000 * 16 // 9),
+        ),
+    ],
+)
+def test_jpeg_xl(data, expected):
+    assert pixels(data + b"\0" * 12) == expected
+    box = struct.pack(">I4s", 0, b"jxlc") + data + b"\0" * 12
+    assert pixels(b"\x00\x00\x00\x0cJXL \r\n\x87\n" + box) == expected
+
+
+def test_garbage_is_left_to_the_decoder():
+    rng = random.Random(1)
+    starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF", b"\xff\x0a", b"")
+    for _ in range(3000):
+        start = rng.choice(starts)
+        found = pixels(start + rng.randbytes(rng.randrange(64)))
+        assert found is None or found >= 0
+    assert pixels(b"") is None
+    assert pixels(b"plain text") is None
+
+
+def test_limits_name_the_size_and_the_bound():
+    limits = Limits(max_pixels=1_000_000)
+    bomb = png_bomb(12_000, 12_000)
+    assert len(bomb) < 20_000
+    good = np.array([encoded("PNG", 100, 100)], object)
+    limits.check("image_bytes", good)
+    with pytest.raises(StatusError, match=r"has 144\.0 million pixels, allowed are 1 million"):
+        limits.check("image_bytes", np.array([good[0], bomb], object))
+    limits.check("other", np.array([bomb], object))  # another model's string is its own matter
+    Limits(0).check("image_bytes", np.array([bomb], object))
+
+
+def test_pictures_inside_examples_are_seen():
+    from tensorflow.core.example import example_pb2
+
+    example = example_pb2.Example()
+    example.features.feature["image_bytes"].bytes_list.value.append(png_bomb(12_000, 12_000))
+    strings = np.array([b"", b"image_bytes no example", example.SerializeToString()], object)
+    limits = Limits()
+    limits.check("examples", strings[:2])
+    with pytest.raises(StatusError, match=r"144\.0 million"):
+        limits.check("examples", strings)
+
+
+def test_large_tensors_are_refused():
+    with pytest.raises(StatusError, match="Input x has 400 bytes, allowed are 100"):
+        Limits(max_tensor_bytes=100).check("x", np.zeros(100, np.float32))

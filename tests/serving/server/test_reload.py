@@ -1,0 +1,255 @@
+"""Several models, policies and labels, and changes of them while requests come."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.server import ModelServer
+from serving.server.config import ModelConfig, VersionPolicy
+from serving.server.core import CoreOptions
+from serving.server.servable import LoadPolicy
+from serving.server.server import ServerOptions, StartRefused
+from serving.server.services import ServiceOptions
+
+Code = grpc.StatusCode
+POLL_S = 0.05
+
+
+class Asked:
+    """A server and the official stubs of it."""
+
+    def __init__(self, server: ModelServer) -> None:
+        self.server = server
+        self.channel = grpc.insecure_channel(server.target)
+        self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def __call__(self, model="two", version=None, label=None) -> tuple[int, float]:
+        """Version and answer for x = 2."""
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = model
+        if version is not None:
+            request.model_spec.version.value = version
+        if label is not None:
+            request.model_spec.version_label = label
+        request.inputs["x"].dtype = 1
+        request.inputs["x"].float_val.append(2)
+        request.inputs["x"].tensor_shape.dim.add().size = 1
+        reply = self._predict.Predict(request, timeout=20)
+        return reply.model_spec.version.value, reply.outputs["y"].float_val[0]
+
+    def states(self, model="two") -> list[tuple[int, int]]:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = model
+        reply = self._models.GetModelStatus(request, timeout=20)
+        return [(line.version, line.state) for line in reply.model_version_status]
+
+    def reload(self, *models: tuple, timeout=60):
+        request = model_management_pb2.ReloadConfigRequest()
+        for name, path, *rest in models:
+            config = request.config.model_config_list.config.add()
+            config.name, config.base_path, config.model_platform = name, str(path), "tensorflow"
+            for versions in rest[:1]:
+                config.model_version_policy.specific.versions.extend(versions)
+            for labels in rest[1:]:
+                config.version_labels.update(labels)
+        return self._models.HandleReloadConfigRequest(request, timeout=timeout)
+
+
+def refusal(call) -> tuple[Code, str]:
+    with pytest.raises(grpc.RpcError) as error:
+        call()
+    return error.value.code(), error.value.details()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start a server of ``models`` with reload allowed."""
+    asked = []
+
+    def start(models, *, load=None, labels_any=False, **more) -> Asked:
+        core = CoreOptions(
+            poll_seconds=POLL_S,
+            load=load or LoadPolicy(),
+            labels_for_unavailable=labels_any,
+        )
+        options = ServerOptions(core=core, services=ServiceOptions(allow_reload=True), **more)
+        server = ModelServer(models=models, options=options)
+        server.start()
+        asked.append(Asked(server))
+        return asked[-1]
+
+    yield start
+    for one in asked:
+        one.channel.close()
+        one.server.stop(5)
+
+
+@pytest.fixture
+def bases(push, tmp_path):
+    """``two`` with versions 1 to 3, ``three`` with version 1."""
+    for version in (1, 2, 3):
+        push("half_plus_two", tmp_path / "two", version)
+    push("half_plus_three", tmp_path / "three", 1)
+    return tmp_path
+
+
+def test_several_models_and_policies(serve, bases):
+    two = bases / "two"
+    asked = serve(
+        [
+            ModelConfig("two", two, VersionPolicy(num_versions=2)),
+            ModelConfig("all", two, VersionPolicy("all")),
+            ModelConfig("one", two, VersionPolicy("specific", versions=(1, 9))),
+            ModelConfig("three", bases / "three"),
+        ]
+    )
+    asked.server.wait_until_available(60)
+    assert asked("three") == (1, 4.0)
+    assert asked("one") == (1, 3.0)
+    assert asked("two") == (3, 3.0) and asked("two", 2) == (2, 3.0)
+    assert [version for version, _ in asked.states("all")] == [3, 2, 1]
+    assert refusal(lambda: asked("two", 1))[1] == (
+        "Servable not found for request: Specific(two, 1)"
+    )
+
+
+def test_reload_swaps_models_and_blocks_until_they_answer(serve, bases, eventually):
+    asked = serve([ModelConfig("two", bases / "two")])
+    asked.server.wait_until_available(60)
+    reply = asked.reload(("three", bases / "three"))
+    assert reply.status.error_code == 0
+    assert asked("three") == (1, 4.0)  # at once: the reload waited
+    code, message = refusal(lambda: asked("two"))
+    assert code is Code.NOT_FOUND and "Latest(two)" in message
+    asked.reload(("three", bases / "three"), ("two", bases / "two", [1]))
+    assert asked("two") == (1, 3.0) and asked("three") == (1, 4.0)
+    asked.reload(("two", bases / "two", [2]))
+    assert asked("two") == (2, 3.0)
+    eventually(lambda: asked.states() == [(2, 30), (1, 50)])
+
+
+def test_refused_reloads_change_nothing(serve, bases):
+    asked = serve([ModelConfig("two", bases / "two")])
+    asked.server.wait_until_available(60)
+    two = ("two", bases / "two")
+    for models, code, words in (
+        ([two, two], Code.INVALID_ARGUMENT, "Illegal to list model two multiple times"),
+        ([("two", "two")], Code.INVALID_ARGUMENT, "to have an absolute path or URI"),
+        (
+            [(*two, [3], {"stable": 7})],
+            Code.FAILED_PRECONDITION,
+            "Request to assign label to version 7 of model two, which is not currently available "
+            "for inference",
+        ),
+    ):
+        found, message = refusal(lambda models=models: asked.reload(*models))
+        assert found is code and words in message
+        assert asked("two") == (3, 3.0)
+    empty = model_management_pb2.ReloadConfigRequest()
+    found, message = refusal(lambda: asked._models.HandleReloadConfigRequest(empty, timeout=20))
+    assert found is Code.INVALID_ARGUMENT
+    assert "Only ModelConfigList is currently supported" in message
+
+
+def test_a_model_that_fails_is_named(serve, bases):
+    (bases / "bad" / "1").mkdir(parents=True)
+    (bases / "bad" / "1" / "saved_model.pb").write_bytes(b"no graph")
+    asked = serve([ModelConfig("two", bases / "two")])
+    asked.server.wait_until_available(60)
+    code, message = refusal(lambda: asked.reload(("bad", bases / "bad"), ("two", bases / "two")))
+    assert code is Code.UNKNOWN
+    assert "1 model(s) did not become available: {{name: bad version: 1} due to error: " in message
+    assert asked("two") == (3, 3.0)
+
+
+def test_labels(serve, bases):
+    two = bases / "two"
+    asked = serve([ModelConfig("two", two, VersionPolicy("specific", versions=(1, 2)))])
+    asked.server.wait_until_available(60)
+    asked.reload(("two", two, [1, 2], {"stable": 1, "canary": 2}))
+    assert asked(label="stable") == (1, 3.0) and asked(label="canary") == (2, 3.0)
+    asked.reload(("two", two, [1, 2], {"stable": 2}))
+    assert asked(label="stable") == (2, 3.0)
+    code, message = refusal(lambda: asked(label="canary"))
+    assert code is Code.INVALID_ARGUMENT
+    assert message == "Unrecognized servable version label: canary"
+
+
+def test_labels_at_the_start_need_the_flag(serve, bases):
+    config = ModelConfig("two", bases / "two", labels={"stable": 3})
+    with pytest.raises(StartRefused, match="not currently available for inference"):
+        serve([config])
+    asked = serve([config], labels_any=True)
+    asked.server.wait_until_available(60)
+    assert asked(label="stable") == (3, 3.0)
+    # Only new labels: one that is in use does not move to what is not loaded.
+    code, _ = refusal(lambda: asked.reload(("two", bases / "two", [3], {"stable": 1})))
+    assert code is Code.FAILED_PRECONDITION
+
+
+def test_a_load_is_tried_again(serve, push, models, tmp_path, eventually):
+    push("half_plus_two", tmp_path / "two", 1)
+    file = tmp_path / "two" / "1" / "variables" / "variables.index"
+    good = file.read_bytes()
+    file.write_bytes(b"x" * len(good))
+    load = LoadPolicy(max_retries=3, retry_seconds=0.2)
+    asked = serve([ModelConfig("two", tmp_path / "two")], load=load)
+    eventually(lambda: asked.states() == [(1, 20)])
+    file.write_bytes(good)
+    asked.server.wait_until_available(30)
+    assert asked() == (1, 3.0)
+
+
+def test_after_the_last_attempt_it_is_given_up(serve, push, tmp_path, eventually):
+    bad = tmp_path / "two" / "1"
+    bad.mkdir(parents=True)
+    (bad / "saved_model.pb").write_bytes(b"no graph")
+    load = LoadPolicy(max_retries=2, retry_seconds=0.1)
+    asked = serve([ModelConfig("two", tmp_path / "two")], load=load)
+    eventually(lambda: asked.states() == [(1, 50)])
+    push("half_plus_two", tmp_path / "two", 2)
+    eventually(lambda: asked.states()[0] == (2, 30))
+    assert asked() == (2, 3.0)
+
+
+def test_another_version_does_not_wait_for_a_retry(serve, push, tmp_path):
+    push("half_plus_two", tmp_path / "two", 1)
+    bad = tmp_path / "two" / "2"
+    bad.mkdir()
+    (bad / "saved_model.pb").write_bytes(b"no graph")
+    load = LoadPolicy(max_retries=5, retry_seconds=600)
+    asked = serve([ModelConfig("two", tmp_path / "two", VersionPolicy("all"))], load=load)
+    asked.server.wait_until_available(30)
+    assert asked() == (1, 3.0)
+    assert asked.states() == [(2, 20), (1, 30)]
+
+
+def test_the_config_file_is_followed_and_a_bad_one_changes_nothing(serve, bases, eventually):
+    file = bases / "models.config"
+
+    def write(name: str) -> None:
+        file.write_text(
+            f'model_config_list {{ config {{ name: "{name}" base_path: "{bases / name}" '
+            'model_platform: "tensorflow" } }'
+        )
+
+    write("two")
+    asked = serve([ModelConfig("two", bases / "two")], config_file=file, config_poll_seconds=POLL_S)
+    asked.server.wait_until_available(60)
+    file.write_text("model_config_list { nonsense")
+    refusal(lambda: asked("three"))
+    assert asked("two") == (3, 3.0)
+    write("three")
+    eventually(lambda: "three" in asked.server.core.models)
+    asked.server.wait_until_available(60)
+    assert asked("three") == (1, 4.0)
+    assert refusal(lambda: asked("two"))[0] is Code.NOT_FOUND
