@@ -21,6 +21,7 @@ from benchmarks import common
 #: Module -> whether it needs the photographs.
 BENCHMARKS = {
     "backbone": False,
+    "augmentation": False,
     "client": False,
     "near_duplicates": True,
     "label_errors": True,
