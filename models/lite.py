@@ -163,7 +163,7 @@ def _representative(images: Sequence[Pixels]) -> Callable[[], Iterator[list[Any]
     """
 
     def batches() -> Iterator[list[Any]]:
-        first = images[0].astype(np.float32)
+        first: Any = images[0].astype(np.float32)
         first[0, 0], first[0, 1] = 0.0, 255.0
         for image in itertools.chain([first], images[1:]):
             yield [image[None].astype(np.float32)]

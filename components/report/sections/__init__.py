@@ -10,6 +10,8 @@ from components.report.sections import (
     confusion,
     data,
     figures,
+    folds,
+    lite,
     mistakes,
     model,
     near,
@@ -30,6 +32,7 @@ SECTIONS: tuple[Section, ...] = (
     verdict.SECTION,
     model.SECTION,
     figures.SECTION,
+    folds.SECTION,
     confusion.SECTION,
     per_class.SECTION,
     mistakes.SECTION,
@@ -41,5 +44,6 @@ SECTIONS: tuple[Section, ...] = (
     views.SECTION,
     bank.SECTION,
     serving.SECTION,
+    lite.SECTION,
     timings.SECTION,
 )

@@ -101,6 +101,15 @@ def test_a_blessed_run_has_every_section_with_its_figures(timings):
         "looks like paper",
         "go through suspects.toml beside this page",
         "2 of 2 passed",
+        "threshold 0.900, for the mean of 5 folds: 0.948 ± 0.021",
+        "0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 pictures right)",
+        "131 sets of pictures were divided",
+        "7 pictures in chains of near-duplicates too long for one fold",
+        "1 of 2 blessed.",
+        "✓ blessed float16 model_float16.tflite 6.8 60 0.950 0.950 1.000",
+        "✕ left out int8",
+        "it loses 3.3 points of the model's 0.950",
+        "int8 was calibrated on 90 training images",
         "1 min 01 s in all; 1 of 3 components from cache",
         "everything else 9.0 s",
         "/out/runs/1/run.log",
@@ -117,9 +126,26 @@ def test_the_gauge_and_the_figures_give_the_same_interval():
 def test_a_close_call_is_called_one():
     found = facts()
     found["gate"] |= {"threshold": found["gate"]["value"] - 0.001}
+    assert "could have decided otherwise" not in read(found).text, "folds decide"
+    found["cross_validation"] = None
     assert "60 other images could have decided otherwise" in read(found).text
     found["gate"] |= {"threshold": 0.1}
     assert "could have decided otherwise" not in read(found).text
+
+
+def test_what_was_not_asked_for_is_said_to_be_so():
+    found = facts() | {"cross_validation": None, "lite": None}
+    found["settings"] |= {"cross_validate": 0, "lite": []}
+    text = read(found).text
+    assert "Validation decided (evaluate.cross_validate is 0)." in text
+    assert "No LiteRT file was asked for (export.lite is empty)." in text
+    assert "Validation has 60 images, so that each of them is worth 1.7 points" in text
+
+
+def test_files_that_nothing_was_published_with_are_not_called_shipped():
+    found = facts()
+    found["push"] = {"status": "refused", "version": None, "path": None, "refused_by": ["model"]}
+    assert "1 of 2 blessed; nothing was published, so none of them was." in read(found).text
 
 
 def test_without_a_baseline_the_page_says_why():
