@@ -153,7 +153,7 @@ def _first_look(found: Record, settings: Settings) -> _Seen:
         return _Seen(bare, found.label, judgement)
     row = b""
     if deciding.near_settings(settings).radius > 0:
-        row = matching.row(record.image_hash, record.data)
+        row = deciding.row(record, judgement)
     if not judgement.repairs:
         return _Seen(bare, found.label, judgement, row=row)
     _, done, failed = checks.mended(record, judgement)

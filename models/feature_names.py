@@ -43,6 +43,7 @@ ENTROPY: Final = (
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
+LIKENESS: Final = "likeness"  # bytes: perceptual hashes (`components.sources.perceptual`), or empty
 REPAIRS: Final = "repairs"  # bytes: what was done to the bytes, comma-separated; absent for nothing
 
 # --- the feature bank -------------------------------------------------------------------------

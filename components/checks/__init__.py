@@ -121,6 +121,7 @@ class Judgement:
     override: str = ""  # of the check that rejected
     repairs: tuple[Verdict, ...] = ()  # in the order in which they are to be done; see `mended`
     warnings: tuple[Verdict, ...] = ()
+    likeness: bytes | None = None  # perceptual hashes of what a transcoded file shows
 
     @property
     def repair(self) -> Verdict | None:

@@ -42,6 +42,7 @@ class Record:
     problem: str = ""  # "<reason>: <detail>" when the source itself speaks against the file
     data: bytes = field(default=b"", repr=False)  # the encoded file
     measured: Measurements | None = None  # None when its pixels were not measured
+    likeness: bytes | None = field(default=None, repr=False)  # perceptual hashes, None: not decoded
 
     @property
     def pixels(self) -> int:

@@ -17,7 +17,7 @@ from components.checks.near import groups, matching
 from components.checks.near.search import RADIUS
 from components.records import first, text
 from components.sources.measuring import Measurements
-from components.sources.reading import decode_error, measured
+from components.sources.reading import look_at
 from models import feature_names as names
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def to_record(example: tf.train.Example) -> Record:
         problem=text(example, names.PROBLEM),
         data=first(example, names.IMAGE_BYTES, b""),
         measured=None if None in figures else Measurements(*figures),
+        likeness=first(example, names.LIKENESS),
     )
 
 
@@ -68,13 +69,11 @@ def judge(record: Record, settings: Settings) -> checks.Judgement:
     judgement = checks.judge(record, settings)
     if judgement.repair is None or judgement.repair.data is None:
         return judgement
-    found = measured(judgement.repair.data)
-    if found is None:
-        verdict = Verdict(
-            checks.decodable.UNDECODABLE, f"even as PNG: {decode_error(judgement.repair.data)[1]}"
-        )
+    look = look_at(judgement.repair.data)
+    if look.measured is None:
+        verdict = Verdict(checks.decodable.UNDECODABLE, f"even as PNG: {look.error}")
         return checks.Judgement(reject=verdict, override=checks.decodable.CHECK.override)
-    figures = dataclasses.replace(found[1], transparency=checks.alpha.share(record))
+    figures = dataclasses.replace(look.measured, transparency=checks.alpha.share(record))
     seen = checks.judge(dataclasses.replace(record, measured=figures), settings, _OF_PIXELS)
     if seen.reject is not None:
         return seen
@@ -84,7 +83,13 @@ def judge(record: Record, settings: Settings) -> checks.Judgement:
         judgement,
         repairs=(*judgement.repairs, *seen.repairs),
         warnings=(*judgement.warnings, *fresh),
+        likeness=look.likeness,
     )
+
+
+def row(record: Record, judgement: checks.Judgement) -> bytes:
+    """What the search for near-duplicates needs of a record that stays; b"" for nothing."""
+    return matching.row(record.image_hash, record.likeness or judgement.likeness or b"")
 
 
 def with_sizes(settings: Settings, pixels: Mapping[int, int]) -> Settings:

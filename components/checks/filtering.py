@@ -30,7 +30,7 @@ from components.records import (
     shard_files,
     shard_path,
 )
-from components.sources.reading import measured
+from components.sources.reading import look_at
 from models import feature_names as names
 from models import progress
 
@@ -77,13 +77,14 @@ class _Candidates(beam.DoFn):
         sizes: collections.Counter[int] = collections.Counter()
         for example in read_examples(file.path):
             record = checks.reviewed(to_record(example), self._settings)
-            if judge(record, self._settings).reject is not None:
+            judgement = judge(record, self._settings)
+            if judgement.reject is not None:
                 continue
             copy = duplicates.Copy(record.path, record.split, record.label, record.group)
             yield record.image_hash, copy
             sizes[record.pixels] += 1
             if self._near:
-                rows.append(matching.row(record.image_hash, record.data))
+                rows.append(deciding.row(record, judgement))
             if len(rows) == matching.PICTURES_AT_ONCE:
                 yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
                 rows.clear()
@@ -164,10 +165,10 @@ def _repair(
         return
     data, done, failed = checks.mended(record, judgement)
     account.mend(record, done, failed)
-    found = measured(data)
-    if not done or found is None:
+    look = look_at(data)
+    if not done or look.size is None or look.measured is None:
         return
-    (width, height), figures = found
+    width, height = look.size
     values: dict[str, str | bytes | int | float] = {
         names.IMAGE_BYTES: data,
         names.DECODE_ERROR: "",
@@ -175,7 +176,7 @@ def _repair(
         names.WIDTH: width,
         names.HEIGHT: height,
         names.ASPECT_RATIO: width / height,
-        **figures.features(),
+        **look.measured.features(),
     }
     if any(repair.reason == checks.orientation.CHECK.name for repair in done):
         values[names.ORIENTATION] = 1

@@ -6,11 +6,11 @@ Python, for the words of its error.
 
 from __future__ import annotations
 
+import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from components.records import make
 from components.sources.base import Item, Source
 from components.sources.header import probe
 from components.sources.measuring import Measurements, measure
+from components.sources.perceptual import picture_hashes
+from components.sources.shrinking import shrink
 from components.sources.verdicts import Verdicts
 from models import feature_names as names
 from models import preprocess
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
+_AT_ONCE = 8  # files handed to tf.data together: each handing over takes a tenth of a millisecond
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class FileRecord:
     read_error: str = ""
     decode_error: str = ""
     measured: Measurements | None = None  # None when not decoded
+    likeness: bytes | None = None  # `perceptual.picture_hashes`, None when not decoded
 
 
 def first_line(error: BaseException) -> str:
@@ -51,16 +55,27 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def decode_error(data: bytes) -> tuple[tuple[int, int] | None, str]:
-    """((width, height), "") when the serving op decodes `data`, else (None, why not)."""
+@dataclass(frozen=True)
+class Look:
+    """What decoding one file came to."""
+
+    size: tuple[int, int] | None = None  # (width, height) in pixels
+    error: str = ""
+    measured: Measurements | None = None
+    likeness: bytes | None = None
+
+    @classmethod
+    def at(cls, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Look:
+        """Look at an image: uint8 [H, W, 3], and its alpha channel where it has one."""
+        small = shrink(pixels)
+        figures = measure(pixels, alpha, small)
+        return cls((pixels.shape[1], pixels.shape[0]), "", figures, picture_hashes(small))
+
+
+def look_at(data: bytes) -> Look:
+    """What the serving op makes of `data`."""
     pixels, error = _decoded(data)
-    return (None if pixels is None else (pixels.shape[1], pixels.shape[0])), error
-
-
-def measured(data: bytes) -> tuple[tuple[int, int], Measurements] | None:
-    """((width, height), figures) of what the serving op decodes, None when it does not."""
-    pixels, _ = _decoded(data)
-    return None if pixels is None else ((pixels.shape[1], pixels.shape[0]), measure(pixels))
+    return Look(error=error) if pixels is None else Look.at(pixels)
 
 
 def _decoded(data: bytes) -> tuple[np.ndarray | None, str]:
@@ -75,22 +90,27 @@ def _decoded(data: bytes) -> tuple[np.ndarray | None, str]:
         return None, first_line(error)
 
 
-def _look(
-    source: Source, item: Item, pixel_limit: int, verdicts: Verdicts
-) -> tuple[bytes, dict[str, Any]]:
-    """Bytes and facts of one file, without decoding: hash, header, why it could not be read.
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of one file before it is decoded."""
 
-    `known` holds what an earlier run found out of the same content.
-    """
+    image_hash: str = ""
+    header: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""  # why it could not be read
+    known: Mapping[str, Any] | None = None  # what an earlier run found out of the same content
+
+
+def _look(source: Source, item: Item, pixel_limit: int, verdicts: Verdicts) -> tuple[bytes, _Facts]:
+    """Bytes and facts of one file, without decoding."""
     try:
         data = source.read(item)
     except OSError as error:
-        facts = {"hash": "", "header": asdict(probe(b"", pixel_limit)), "known": None}
-        return b"", facts | {"error": error.strerror or str(error)}
+        facts = _Facts(header=asdict(probe(b"", pixel_limit)), error=error.strerror or str(error))
+        return b"", facts
     image_hash = hashlib.sha256(data).hexdigest()
     known = verdicts.get(image_hash)
     header = known["header"] if known else asdict(probe(data, pixel_limit))
-    return data, {"hash": image_hash, "header": header, "error": "", "known": known}
+    return data, _Facts(image_hash, header, known=known)
 
 
 def _over_limit(width: int, height: int, pixel_limit: int) -> str:
@@ -110,29 +130,13 @@ def read_files(
     """
     expected = 0
     with Verdicts(store, pixel_limit) as verdicts:
-        for index, data, facts, found in _pipeline(source, items, pixel_limit, verdicts):
+        for index, data, facts, look in _pipeline(source, items, pixel_limit, verdicts):
             for fallen in range(expected, index):
                 yield _singly(source, items[fallen], pixel_limit, verdicts)
             expected = index + 1
-            yield _record(items[index], data, facts, found, pixel_limit, verdicts)
+            yield _record(items[index], data, facts, look, pixel_limit, verdicts)
         for fallen in range(expected, len(items)):
             yield _singly(source, items[fallen], pixel_limit, verdicts)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What decoding one file came to."""
-
-    size: tuple[int, int] | None = None  # (width, height) in pixels
-    error: str = ""
-    measured: Measurements | None = None
-
-    @classmethod
-    def of(cls, shape: Sequence[int], figures: Sequence[float]) -> _Found:
-        """From the outputs of the tf.data part; empty ones when nothing was decoded."""
-        if not len(figures):
-            return cls()
-        return cls((int(shape[1]), int(shape[0])), "", Measurements(*map(float, figures)))
 
 
 def _has_alpha(data: bytes, header: Mapping[str, Any]) -> bool:
@@ -145,96 +149,119 @@ def _has_alpha(data: bytes, header: Mapping[str, Any]) -> bool:
     return header["mode"] in _WITH_ALPHA or b"tRNS" in data[: max(data.find(b"IDAT"), 0)]
 
 
+def _alpha(data: bytes, header: Mapping[str, Any]) -> np.ndarray | None:
+    """The alpha channel of a PNG, uint8 [H, W]; None where it has none that can be read."""
+    import tensorflow as tf
+
+    if not _has_alpha(data, header):
+        return None
+    try:
+        with tf.device("cpu"):
+            return np.asarray(tf.io.decode_png(tf.constant(data), channels=4)[..., 3])
+    except tf.errors.OpError:
+        return None
+
+
 def _pipeline(
     source: Source, items: Sequence[Item], pixel_limit: int, verdicts: Verdicts
-) -> Iterator[tuple[int, bytes, dict[str, Any], _Found]]:
+) -> Iterator[tuple[int, bytes, _Facts, Look]]:
     """The tf.data part; files that the op cannot decode are missing from what it yields."""
     import tensorflow as tf
 
-    def look(index: Any) -> tuple[bytes, bytes, bool, bool]:
-        data, facts = _look(source, items[int(index)], pixel_limit, verdicts)
-        header = facts["header"]
-        fits = header["width"] * header["height"] <= pixel_limit
-        decode = bool(data) and fits and not facts["known"]
-        return data, json.dumps(facts).encode(), decode, _has_alpha(data, header)
+    facts: dict[int, _Facts] = {}
 
-    def figures(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-        return np.array(astuple(measure(pixels, alpha)), np.float64)
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for start in range(0, len(items), _AT_ONCE):
+            numbers = range(start, min(start + _AT_ONCE, len(items)))
+            read, wanted = [], []
+            for number in numbers:
+                data, found = _look(source, items[number], pixel_limit, verdicts)
+                facts[number] = found
+                fits = found.header["width"] * found.header["height"] <= pixel_limit
+                read.append(data)
+                wanted.append(bool(data) and fits and not found.known)
+            yield np.array(numbers), np.array(read, object), np.array(wanted)
 
-    def pixels_of(data: tf.Tensor, has_alpha: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = preprocess.decode(data)
-        alpha = tf.cond(
-            has_alpha,
-            lambda: tf.reshape(tf.io.decode_png(data, channels=4)[..., 3], [-1]),
-            lambda: tf.zeros([0], tf.uint8),
-        )
-        return tf.shape(pixels)[:2], tf.numpy_function(figures, [pixels, alpha], tf.float64)
-
-    def decode(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        looked = tf.numpy_function(look, [index], [tf.string, tf.string, tf.bool, tf.bool])
-        data, facts, wanted, alpha = (tf.ensure_shape(value, []) for value in looked)
-        shape, found = tf.cond(
-            wanted,
-            lambda: pixels_of(data, alpha),
-            lambda: (tf.zeros([2], tf.int32), tf.zeros([0], tf.float64)),
-        )
-        return index, data, facts, shape, found
+    def decode(index: tf.Tensor, data: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        empty = tf.zeros([0, 0, 3], tf.uint8)
+        return index, data, tf.cond(wanted, lambda: preprocess.decode(data), lambda: empty)
 
     options = tf.data.Options()
     options.deterministic = True
+    kinds = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.bool))
     with tf.device("cpu"):
         dataset = (
-            tf.data.Dataset.range(len(items))
+            tf.data.Dataset.from_generator(parts, output_signature=kinds)
+            .unbatch()
             .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
             .ignore_errors()
             .with_options(options)
         )
-        for index, data, facts, shape, found in dataset.as_numpy_iterator():
-            yield int(index), data, json.loads(facts), _Found.of(shape, found)
+        for number, data, pixels in dataset.as_numpy_iterator():
+            found, look = facts.pop(int(number)), Look()
+            if pixels.size:
+                look = Look.at(pixels, _alpha(data, found.header))
+            yield int(number), data, found, look
 
 
 def _singly(source: Source, item: Item, pixel_limit: int, verdicts: Verdicts) -> FileRecord:
     """Look again at one file that fell out, this time for the error's text."""
     data, facts = _look(source, item, pixel_limit, verdicts)
-    header, found = facts["header"], _Found()
-    if data and not _over_limit(header["width"], header["height"], pixel_limit):
-        pixels, error = _decoded(data)
-        found = _Found(error=error)
-        if pixels is not None:
-            found = _Found((pixels.shape[1], pixels.shape[0]), "", measure(pixels))
-    return _record(item, data, facts, found, pixel_limit, verdicts)
+    look = Look()
+    if data and not _over_limit(facts.header["width"], facts.header["height"], pixel_limit):
+        look = look_at(data)
+    return _record(item, data, facts, look, pixel_limit, verdicts)
 
 
 def _record(
-    item: Item,
-    data: bytes,
-    facts: Mapping[str, Any],
-    found: _Found,
-    pixel_limit: int,
-    verdicts: Verdicts,
+    item: Item, data: bytes, facts: _Facts, look: Look, pixel_limit: int, verdicts: Verdicts
 ) -> FileRecord:
-    header, image_hash, known = facts["header"], facts["hash"], facts["known"]
-    if known:
-        figures = known["measured"]
-        size = tuple(known["size"]) if known["size"] else None
-        found = _Found(size, known["error"], Measurements(*figures) if figures else None)
-    elif found.size is None and not found.error:
-        found = _Found(error=_why_not_decoded(data, facts, pixel_limit))
-    if not known:
-        figures = astuple(found.measured) if found.measured else None
-        kept = {"header": header, "size": found.size, "error": found.error, "measured": figures}
-        verdicts.put(image_hash, kept)
+    if facts.known:
+        look = _remembered(facts.known)
+    elif look.size is None and not look.error:
+        look = Look(error=_why_not_decoded(data, facts, pixel_limit))
+    if not facts.known:
+        verdicts.put(facts.image_hash, _to_remember(facts.header, look))
     return FileRecord(
-        item, data, image_hash, header, found.size, facts["error"], found.error, found.measured
+        item,
+        data,
+        facts.image_hash,
+        facts.header,
+        look.size,
+        facts.error,
+        look.error,
+        look.measured,
+        look.likeness,
     )
 
 
-def _why_not_decoded(data: bytes, facts: Mapping[str, Any], pixel_limit: int) -> str:
-    if facts["error"]:
+def _to_remember(header: Mapping[str, Any], look: Look) -> dict[str, Any]:
+    """As JSON has it."""
+    return {
+        "header": header,
+        "size": look.size,
+        "error": look.error,
+        "measured": astuple(look.measured) if look.measured else None,
+        "likeness": None if look.likeness is None else base64.b64encode(look.likeness).decode(),
+    }
+
+
+def _remembered(kept: Mapping[str, Any]) -> Look:
+    likeness = kept["likeness"]
+    return Look(
+        tuple(kept["size"]) if kept["size"] else None,
+        kept["error"],
+        Measurements(*kept["measured"]) if kept["measured"] else None,
+        None if likeness is None else base64.b64decode(likeness),
+    )
+
+
+def _why_not_decoded(data: bytes, facts: _Facts, pixel_limit: int) -> str:
+    if facts.error:
         return "the file could not be read"
     if not data:
         return "the file is empty"
-    return _over_limit(facts["header"]["width"], facts["header"]["height"], pixel_limit)
+    return _over_limit(facts.header["width"], facts.header["height"], pixel_limit)
 
 
 def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.train.Example:
@@ -266,5 +293,6 @@ def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.
             names.GROUP: item.group or "",
             names.PROBLEM: item.problem,
             **(record.measured.features() if record.measured else {}),
+            **({} if record.likeness is None else {names.LIKENESS: record.likeness}),
         }
     )

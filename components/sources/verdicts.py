@@ -1,8 +1,8 @@
 """What ingest found out of a file's content, kept by content across runs.
 
-Hash and bytes are read anew each time; header, decoding and measurements are looked up. The
-address holds everything that decides them, the code too: a changed judge is never answered with an
-old verdict.
+Hash and bytes are read anew each time; header, decoding, measurements and perceptual hashes are
+looked up. The address holds everything that decides them, the code too: a changed judge is never
+answered with an old verdict.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from components.blob_store import BlobStore
-from components.sources import header, measuring
+from components.sources import header, measuring, perceptual, shrinking
 from models import preprocess
 
 _LIBRARIES = ("tensorflow", "pillow", "numpy")
@@ -27,7 +27,7 @@ _WRITE_AT_ONCE = 256  # verdicts a transaction
 def _code() -> str:
     """Address of what decides: our sources and the decoders' versions."""
     digest = hashlib.sha256()
-    for module in (header, measuring, preprocess):
+    for module in (header, measuring, shrinking, perceptual, preprocess):
         digest.update(Path(str(module.__file__)).read_bytes())
     for library in _LIBRARIES:
         digest.update(importlib.metadata.version(library).encode())

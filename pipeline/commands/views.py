@@ -19,7 +19,7 @@ from components.report.text import plural
 from components.sources.base import read_whole
 from components.sources.header import probe
 from components.sources.layout import is_hidden
-from components.sources.reading import decode_error
+from components.sources.reading import look_at
 from models.errors import ConfigError, ResourceError
 from pipeline import screen
 from pipeline.commands.settings import configuration
@@ -105,7 +105,7 @@ def _read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes
         if header.pixels > pixel_limit:
             yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
         else:
-            yield path, data, decode_error(data)[1]
+            yield path, data, look_at(data).error
 
 
 def _write(out: Path, rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> None:

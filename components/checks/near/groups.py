@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.checks.base import Severity
-from components.checks.near.hashing import BITS, PictureHash
-from components.checks.near.search import Words, distances, words
+from components.checks.near.search import Places, distances, words
+from components.sources.perceptual import BITS, PictureHash
 from models import feature_names as names
 
 NEAR = "near_duplicate"
@@ -92,30 +92,53 @@ def resolve(
     return [rulings[path] for path in sorted(rulings)]
 
 
+@dataclass(frozen=True)
+class _Likeness:
+    """How near another picture is."""
+
+    place: int  # of the other
+    bits: int
+    way: str = ""  # in which it is like the other, "" when it simply is
+
+
 class _Near:
     """Who of a group is near whom."""
 
     def __init__(self, members: Sequence[Member], radius: int) -> None:
         self.members, self.radius = members, radius
-        self._upright = words([member.picture.upright for member in members])
-        self._mirrored = words([member.picture.mirrored for member in members])
+        pictures = [member.picture for member in members]
+        self._upright = words(b"".join(picture.upright for picture in pictures))
+        self._mirrored = words(b"".join(picture.mirrored for picture in pictures))
+        self._crops = words(b"".join(picture.crops for picture in pictures))
+        self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
 
-    def nearest(self, place: int, others: Sequence[int]) -> tuple[int, int, bool] | None:
-        """(place, bits, mirrored) of the nearest of `others` within the radius, the first of
-        equals; None when none is."""
+    def nearest(self, place: int, others: Sequence[int]) -> _Likeness | None:
+        """The nearest of `others` within the radius, the first of equals; None when none is.
+
+        Crops are compared only where no whole picture is near.
+        """
         if not others:
             return None
-        upright = distances(self._upright[place], self._rows(self._upright, others))
-        mirrored = distances(self._upright[place], self._rows(self._mirrored, others))
-        both = np.minimum(upright, mirrored)
-        best = int(both.argmin())
-        if both[best] > self.radius:
-            return None
-        return others[best], int(both[best]), bool(mirrored[best] < upright[best])
+        rows = np.asarray(others)
+        upright, wholes = self._upright[place], self._upright[rows]
+        ways = {
+            "": distances(upright, wholes),
+            "mirrored": distances(upright, self._mirrored[rows]),
+        }
+        found = self._best(ways, others)
+        if found is None and self._crops.shape[1]:
+            cropped = distances(upright, self._crops[rows]).min(axis=1)
+            more = distances(self._crops[place][:, None], wholes).min(axis=0)
+            found = self._best({"a part of it": cropped, "it is a part of this": more}, others)
+        return found
 
-    @staticmethod
-    def _rows(table: Words, places: Sequence[int]) -> Words:
-        return table[np.asarray(places)]
+    def _best(self, ways: Mapping[str, Places], others: Sequence[int]) -> _Likeness | None:
+        bits = np.stack(list(ways.values()))
+        best = int(bits.min(axis=0).argmin())
+        way = int(bits[:, best].argmin())
+        if bits[way, best] > self.radius:
+            return None
+        return _Likeness(others[best], int(bits[way, best]), list(ways)[way])
 
 
 def _leak(
@@ -128,7 +151,7 @@ def _leak(
     found = near.nearest(place, [i for i, m in enumerate(near.members) if m.split in held_out])
     if found is None:
         return None
-    other = near.members[found[0]]
+    other = near.members[found.place]
     detail = f"{_likeness(member, other, found)}, which is in {other.split}; this one is in "
     severity = levels[ACROSS_SPLITS]
     if member.split != names.TRAIN and severity == "reject":
@@ -147,7 +170,7 @@ def _conflict(
     found = near.nearest(place, others)
     if found is None:
         return None
-    other = near.members[found[0]]
+    other = near.members[found.place]
     severity = levels[LABEL_CONFLICT]
     return Ruling(
         member.path, LABEL_CONFLICT, severity, _likeness(member, other, found), other.path
@@ -170,7 +193,7 @@ def _copy(
     found = near.nearest(place, others)
     if found is None:
         return None
-    other = near.members[found[0]]
+    other = near.members[found.place]
     return Ruling(member.path, NEAR, levels[NEAR], _likeness(member, other, found), other.path)
 
 
@@ -182,9 +205,8 @@ def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:
     return [(i, member) for i, member in (*head, *tail) if i != place]
 
 
-def _likeness(member: Member, other: Member, found: tuple[int, int, bool]) -> str:
+def _likeness(member: Member, other: Member, found: _Likeness) -> str:
     """In words: what it is like, and how much."""
-    _, bits, mirrored = found
-    way = "mirrored, " if mirrored else ""
+    way = f"{found.way}, " if found.way else ""
     labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
-    return f"like {other.path}{labels}: {way}{bits} of {BITS} bits differ"
+    return f"like {other.path}{labels}: {way}{found.bits} of {BITS} bits differ"

@@ -1,6 +1,6 @@
 """From hashes and paths to rulings, for the pictures of a whole set: the steps, without an engine.
 
-What they pass on is small: 96 bytes a picture to the search, and the paths of those that are near
+What they pass on is small: 576 bytes a picture to the search, and the paths of those that are near
 another.
 """
 
@@ -12,15 +12,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from components.checks.duplicates import Copy, resolve
 from components.checks.near import groups, search
-from components.checks.near.hashing import BYTES, PictureHash, picture_hash
+from components.sources.perceptual import ALL_BYTES, PictureHash, parse
 
 #: One line a group, beside the quarantine's other files.
 FILE = "near_duplicates.jsonl"
-PICTURES_AT_ONCE = 64  # rows an element of the Beam pipeline: 6 kB
-_HASH = 32  # bytes of a SHA-256
-_ROW = _HASH + 2 * BYTES
+PICTURES_AT_ONCE = 64  # rows an element of the Beam pipeline: 37 kB
+HASH_BYTES = 32  # of a SHA-256
+#: Bytes of a row: content hash, perceptual hashes.
+ROW_BYTES = HASH_BYTES + ALL_BYTES
+
+Rows = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,11 @@ class Found:
     picture: PictureHash
 
 
-def row(image_hash: str, data: bytes) -> bytes:
+def row(image_hash: str, likeness: bytes) -> bytes:
     """What the search needs of one picture; b"" when it cannot be compared."""
-    picture = picture_hash(data)
-    if picture is None or len(image_hash) != 2 * _HASH:
+    if len(likeness) != ALL_BYTES or len(image_hash) != 2 * HASH_BYTES:
         return b""
-    return bytes.fromhex(image_hash) + picture.upright + picture.mirrored
+    return bytes.fromhex(image_hash) + likeness
 
 
 def find(parts: Iterable[bytes], limit: int) -> Iterator[tuple[str, Found]]:
@@ -54,17 +59,22 @@ def find(parts: Iterable[bytes], limit: int) -> Iterator[tuple[str, Found]]:
 
     Byte-identical pictures are one here: what becomes of those is decided elsewhere.
     """
-    table = b"".join(parts)
-    rows = sorted({table[start : start + _ROW] for start in range(0, len(table), _ROW)})
-    pictures = [PictureHash(r[_HASH : _HASH + BYTES], r[_HASH + BYTES :]) for r in rows]
-    radius = search.fitting_radius(pictures, limit)
-    numbers = search.groups(pictures, radius).tolist()
-    sizes: dict[int, int] = {}
-    for number in numbers:
-        sizes[number] = sizes.get(number, 0) + 1
-    for data, picture, number in zip(rows, pictures, numbers, strict=True):
-        if sizes[number] > 1:
-            yield data[:_HASH].hex(), Found(number, radius, picture)
+    table = np.frombuffer(b"".join(parts), np.uint8)
+    yield from find_in(table.reshape(-1, ROW_BYTES), limit)
+
+
+def find_in(table: Rows, limit: int) -> Iterator[tuple[str, Found]]:
+    """The same of rows uint8 [n, `ROW_BYTES`], which may lie in a file."""
+    contents = np.ascontiguousarray(table[:, :HASH_BYTES]).view(f"S{HASH_BYTES}")[:, 0]
+    order = np.unique(contents, return_index=True)[1]
+    hashes = table[:, HASH_BYTES:]
+    radius = search.fitting_radius(hashes[order], limit)
+    numbers = search.groups(hashes[order], radius)
+    together = np.bincount(numbers, minlength=len(order))[numbers] > 1
+    for place in np.nonzero(together)[0]:
+        data = table[order[place]].tobytes()
+        picture = parse(data[HASH_BYTES:])
+        yield data[:HASH_BYTES].hex(), Found(int(numbers[place]), radius, picture)
 
 
 def members(

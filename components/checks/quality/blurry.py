@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from components.checks.quality.base import under
+from components.sources.measuring import BLURRY
 
-CHECK = under("blurry", lambda m: m.sharpness, 0.29, "sharpness", "Blurred, even at 64 pixels")
+CHECK = under("blurry", lambda m: m.sharpness, BLURRY, "sharpness", "Blurred, even at 64 pixels")

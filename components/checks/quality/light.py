@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from components.checks.quality.base import under
+from components.sources.measuring import LIGHT
 
 CHECK = under(
     "light",
     lambda m: 1 - m.brightness_p5,
-    0.05,
+    LIGHT,
     "darkness that the darkest 5 % exceed",
     "Too light to show much",
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from components.checks.quality.base import under
+from components.sources.measuring import LOW_INFORMATION
 
 _BITS = 0.1  # scale of the entropy: ten bits are more than three channels of 8 bits ever have
 
 CHECK = under(
     "low_information",
     lambda m: min(_BITS * m.entropy, 1.0),
-    0.3,
+    LOW_INFORMATION,
     "a tenth of the entropy in bits",
     "Hardly anything in it: few tones, blank pages",
 )

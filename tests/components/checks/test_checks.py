@@ -11,14 +11,15 @@ from PIL import Image
 from components.checks import CHECKS, Settings, decodable, judge, validate
 from components.checks.base import Record
 from components.sources.header import probe
-from components.sources.reading import decode_error
+from components.sources.reading import look_at
 from models.errors import ConfigError
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
     """The record that ingest makes of a file."""
     header = probe(data, Settings().pixel_limit)
-    size, error = decode_error(data)
+    look = look_at(data)
+    size, error = look.size, look.error
     width, height = size or (header.width, header.height)
     return Record(
         path=path,
@@ -95,7 +96,8 @@ def test_damaged_but_complete_file_is_undecodable(encode):
 def test_what_only_pillow_reads_becomes_png(encode, kind):
     found = judge(record(encode(kind)), Settings())
     assert found.reject is None and found.repair.reason == "transcoded"
-    size, error = decode_error(found.repair.data)
+    look = look_at(found.repair.data)
+    size, error = look.size, look.error
     assert (size, error) == ((40, 32), "") and kind in found.repair.detail
 
 
@@ -166,5 +168,5 @@ def test_broken_images_are_judged_as_the_serving_op_does(shared_data, broken_ima
         if found.repair is not None:
             repaired += 1
             assert entry["pil"] == "OK", path
-            assert decode_error(found.repair.data)[1] == "", path
+            assert look_at(found.repair.data).error == "", path
     assert repaired == readable > 40

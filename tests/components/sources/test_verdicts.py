@@ -27,14 +27,16 @@ class Memory:
 def look(tmp_path, monkeypatch):
     """A function {path: bytes} → (records, how many files were decoded and how many probed)."""
     done = []
-    measure, probe = reading.measure, reading.probe
+    measure, probe, hashes = reading.measure, reading.probe, reading.picture_hashes
     monkeypatch.setattr(reading, "measure", lambda *a: done.append("measured") or measure(*a))
+    monkeypatch.setattr(reading, "picture_hashes", lambda *a: done.append("hashed") or hashes(*a))
     monkeypatch.setattr(reading, "probe", lambda *a: done.append("probed") or probe(*a))
 
     def make(files, limit=LIMIT, store=str(tmp_path / "judge")):
         done.clear()
         items = [Item(path, "a") for path in files]
         records = list(reading.read_files(Memory(files), items, limit, store))
+        assert done.count("hashed") == done.count("measured")
         return records, (done.count("measured"), done.count("probed"))
 
     return make
@@ -53,7 +55,7 @@ def test_a_second_look_finds_the_same_and_decodes_nothing(look, encode):
     assert work[0] == 2 and work[1] >= len(files)
     again, work = look(files)
     assert work == (0, 0)
-    assert again == first
+    assert again == first and sum(bool(record.likeness) for record in again) == 2
     assert {r.item.path for r in again if r.decode_error} == {
         "cut.jpg",
         "words.jpg",

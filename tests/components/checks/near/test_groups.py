@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.checks.near.groups import Member, resolve
-from components.checks.near.hashing import PictureHash
+from components.sources.perceptual import PictureHash
 
 BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from components.checks.near.hashing import BYTES, distance, picture_hash
+from components.sources.perceptual import ALL_BYTES, BYTES, distance, parse
+from components.sources.reading import look_at
 
 
 def scene(seed=0, size=(320, 256)):
@@ -30,7 +31,9 @@ def saved(image, kind="JPEG", **options):
 
 
 def hashed(image, kind="JPEG", **options):
-    return picture_hash(saved(image, kind, **options))
+    found = look_at(saved(image, kind, **options)).likeness
+    assert len(found) == ALL_BYTES
+    return parse(found)
 
 
 ORIGINAL = hashed(scene(), "PNG")
@@ -63,18 +66,33 @@ def test_the_mirrored_hash_is_that_of_the_mirrored_picture():
     assert distance(mirrored.upright, ORIGINAL.upright) > 60
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"words", saved(scene())[:400], saved(Image.new("RGB", (64, 64), (200, 10, 10)))],
-    ids=["empty", "no picture", "cut short", "one colour"],
-)
-def test_what_cannot_be_compared_has_no_hash(data):
-    assert picture_hash(data) is None
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (16, 0), (5, 11), (16, 13), (9, 3)])
+@pytest.mark.parametrize("both", [True, False])
+def test_a_crop_of_a_twentieth_is_near_one_of_the_hashes_of_crops(left, top, both):
+    width, height = (304, 243) if both else (304, 256)
+    top = top if both else 0
+    crop = hashed(scene().crop((left, top, left + width, top + height)))
+    crops = [ORIGINAL.crops[n : n + BYTES] for n in range(0, len(ORIGINAL.crops), BYTES)]
+    assert min(distance(crop.upright, one) for one in crops) <= 30
+
+
+@pytest.mark.parametrize("data", [b"", b"words", saved(scene())[:400]])
+def test_what_is_not_decoded_has_no_hash(data):
+    assert look_at(data).likeness is None
+
+
+def test_a_plain_picture_cannot_be_told_from_others():
+    assert look_at(saved(Image.new("RGB", (64, 64), (200, 10, 10)))).likeness == b""
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])
+def test_every_size_has_a_hash_or_is_plain(size):
+    assert len(look_at(saved(scene(size=size), "PNG")).likeness) in (0, ALL_BYTES)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "I;16", "1"])
 def test_every_mode_has_a_hash(mode):
-    kind = "TIFF" if mode == "CMYK" else "PNG"
+    kind = "JPEG" if mode == "CMYK" else "PNG"
     picture = scene().convert("L")
     if mode == "I;16":
         deep = np.asarray(picture).astype(np.uint16) * 257
