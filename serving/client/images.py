@@ -7,6 +7,7 @@ imported where a picture must be opened, and for nothing else.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class Box:
     bottom: float
 
     def __post_init__(self) -> None:
-        if min(self.left, self.top) < 0 or self.right <= self.left or self.bottom <= self.top:
+        across = 0 <= self.left < self.right < math.inf  # false for NaN too
+        if not (across and 0 <= self.top < self.bottom < math.inf):
             raise InvalidArgument(
                 "A crop is LEFT,TOP,RIGHT,BOTTOM with 0 <= left < right and 0 <= top < bottom. "
                 f"Received: {self}."
@@ -54,8 +56,8 @@ class Box:
         """
         if isinstance(value, Box):
             return value
-        parts = value.split(",") if isinstance(value, str) else list(value)
         try:
+            parts = value.split(",") if isinstance(value, str) else list(value)
             left, top, right, bottom = (float(part) for part in parts)
         except (TypeError, ValueError):
             raise InvalidArgument(

@@ -117,3 +117,113 @@ def test_classifications_are_sorted_and_cut():
 def test_other_signatures_are_refused(outputs):
     with pytest.raises(InvalidArgument, match="expected"):
         messages.classifications(Prediction(outputs, "m", 1, "serving_default"), 1, 5)
+
+
+# --- tf.Examples, labels, several inferences, reloading ----------------------------------------
+FEATURES = {"x": 1.5, "n": [1, -2], "image_bytes": b"\xff\xd8", "words": ["a", "ü"], "none": []}
+
+
+def official_example(features):
+    kinds = {float: "float_list", int: "int64_list", bytes: "bytes_list", str: "bytes_list"}
+    example = tf.train.Example()
+    for name, value in features.items():
+        values = value if isinstance(value, list) else [value]
+        kind = kinds[type(values[0])] if values else "float_list"
+        encoded = [v.encode() if isinstance(v, str) else v for v in values]
+        getattr(example.features.feature[name], kind).value.extend(encoded)
+        getattr(example.features.feature[name], kind).SetInParent()
+    return example
+
+
+def same(ours, theirs) -> bool:
+    return ours.SerializeToString(deterministic=True) == theirs.SerializeToString(
+        deterministic=True
+    )
+
+
+@pytest.mark.parametrize("with_context", [False, True])
+@pytest.mark.parametrize("examples", [[], [FEATURES], [FEATURES, {}, {"y": 2.5}]])
+def test_classify_and_regress_requests(examples, with_context):
+    from tensorflow_serving.apis import classification_pb2, regression_pb2
+
+    context = {"shared": 3.5} if with_context else None
+    for theirs, ours in (
+        (classification_pb2.ClassificationRequest(), messages.classification_request),
+        (regression_pb2.RegressionRequest(), messages.regression_request),
+    ):
+        theirs.model_spec.name, theirs.model_spec.signature_name = "m", "s"
+        listed = theirs.input.example_list
+        if with_context:
+            listed = theirs.input.example_list_with_context
+            listed.context.CopyFrom(official_example(context))
+        listed.SetInParent()
+        listed.examples.extend(official_example(example) for example in examples)
+        assert same(ours(Servable("m"), examples, "s", context), theirs)
+
+
+def test_multi_inference_label_and_reload_requests():
+    from google.protobuf import text_format
+    from tensorflow_serving.apis import inference_pb2, model_management_pb2
+
+    theirs = inference_pb2.MultiInferenceRequest()
+    for signature, method in (("a", "classify"), ("b", "regress")):
+        task = theirs.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = "m", signature
+        task.model_spec.version_label = "stable"
+    theirs.input.example_list.examples.append(official_example(FEATURES))
+    tasks = {"a": "classify", "b": "regress"}
+    assert same(
+        messages.multi_inference_request(Servable("m", label="stable"), tasks, [FEATURES]), theirs
+    )
+    with pytest.raises(InvalidArgument, match="one of classify, regress"):
+        messages.multi_inference_request(Servable("m"), {"a": "predict"}, [])
+
+    config = """
+    model_config_list { config {
+      name: "m" base_path: "/models/m" model_platform: "tensorflow"
+      model_version_policy { specific { versions: 1 versions: 2 } }
+      version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }
+    } }
+    """
+    reload = model_management_pb2.ReloadConfigRequest()
+    text_format.Parse(config, reload.config)
+    assert same(messages.reload_request(config), reload)
+
+
+def test_answers_about_examples():
+    from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
+
+    ranked = classification_pb2.ClassificationResponse()
+    ranked.model_spec.name, ranked.model_spec.version.value = "m", 3
+    one = ranked.result.classifications.add()
+    one.classes.add(label="a", score=0.25)
+    one.classes.add(score=0.75)
+    read = messages.rankings(protos.ClassificationResponse.FromString(ranked.SerializeToString()))
+    assert (read.examples, read.version) == ([[("a", 0.25), ("", 0.75)]], 3)
+
+    numbers = regression_pb2.RegressionResponse()
+    numbers.result.regressions.add(value=1.5)
+    numbers.result.regressions.add(value=-2.0)
+    values = messages.regressions(
+        protos.RegressionResponse.FromString(numbers.SerializeToString())
+    ).values
+    assert (values.dtype, values.tolist()) == (np.float32, [1.5, -2.0])
+
+    several = inference_pb2.MultiInferenceResponse()
+    for name, kind, result in (
+        ("c", "classification_result", ranked.result),
+        ("r", "regression_result", numbers.result),
+    ):
+        item = several.results.add()
+        item.model_spec.signature_name = name
+        getattr(item, kind).CopyFrom(result)
+    both = messages.inferences(
+        protos.MultiInferenceResponse.FromString(several.SerializeToString())
+    )
+    assert both["c"].examples == read.examples
+    assert both["r"].values.tolist() == [1.5, -2.0]
+
+
+def test_a_feature_that_no_example_holds_is_named():
+    with pytest.raises(InvalidArgument, match=r"Feature 'x': a tf\.Example holds bytes"):
+        messages.classification_request(Servable("m"), [{"x": 1j}])

@@ -1,0 +1,129 @@
+"""Cuts, crops and arrays show the server the very pixels that they should."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.client import Box, InvalidArgument
+from serving.client.images import content_of, files_of, views_of
+
+
+def pixels(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (40, 64, 3), np.uint8)
+
+
+def test_a_box_is_in_pixels_or_in_shares():
+    assert Box.of("1,2,30,40").pixels(64, 40) == (1, 2, 30, 40)
+    assert Box.of("0.25,0.5,0.75,1").pixels(64, 40) == (16, 20, 48, 40)
+    assert Box.of((0, 0, 1, 1)).pixels(64, 40) == (0, 0, 64, 40)
+    assert Box.of(Box(1, 2, 3, 4)) == Box(1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1,2,3,nan", None])
+def test_what_is_no_box(text):
+    with pytest.raises(InvalidArgument, match="LEFT,TOP,RIGHT,BOTTOM"):
+        Box.of(text)
+
+
+@pytest.mark.parametrize("text", ["3,0,2,5", "0,5,9,5", "-1,0,5,5"])
+def test_a_box_has_an_inside(text):
+    with pytest.raises(InvalidArgument, match="0 <= left < right"):
+        Box.of(text)
+
+
+@pytest.mark.parametrize(
+    ("box", "words"), [("0,0,65,40", "reaches outside"), ("0.001,0,0.002,1", "holds no pixel")]
+)
+def test_a_box_fits_the_picture(box, words):
+    with pytest.raises(InvalidArgument, match=rf"{words} of the picture \(64 x 40 pixels\)"):
+        Box.of(box).pixels(64, 40)
+
+
+def test_a_cut_changes_no_pixel(photo):
+    (cut,) = views_of(content_of(photo), Box(3, 5, 33, 25), ten_crop=False)
+    np.testing.assert_array_equal(pixels(cut), photo[5:25, 3:33])
+
+
+def test_without_a_wish_the_bytes_go_untouched():
+    assert views_of(b"whatever", None, ten_crop=False) == [b"whatever"]
+
+
+def test_ten_crops_are_the_corners_and_the_middle_each_mirrored(photo):
+    views = [pixels(view) for view in views_of(content_of(photo), None, ten_crop=True)]
+    h, w = 35, 56  # 0.875 of 40 and 64
+    corners = [(0, 0), (0, 8), (5, 0), (5, 8), (2, 4)]
+    for index, (y, x) in enumerate(corners):
+        expected = photo[y : y + h, x : x + w]
+        np.testing.assert_array_equal(views[2 * index], expected)
+        np.testing.assert_array_equal(views[2 * index + 1], expected[:, ::-1])
+
+
+def test_ten_crops_of_one_pixel():
+    views = views_of(content_of(np.zeros((1, 1, 3), np.uint8)), None, ten_crop=True)
+    assert [pixels(view).shape for view in views] == [(1, 1, 3)] * 10
+
+
+def test_sixteen_bits_become_eight_as_in_tensorflow():
+    import tensorflow as tf
+
+    deep = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+    out = io.BytesIO()
+    Image.fromarray(deep).save(out, "PNG")
+    (cut,) = views_of(out.getvalue(), Box(0, 0, 32, 32), ten_crop=False)
+    theirs = tf.io.decode_image(out.getvalue(), channels=3).numpy()
+    assert np.abs(pixels(cut).astype(int) - theirs).max() <= 1
+
+
+def test_exif_does_not_turn_the_picture(photo):
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photo).save(out, "PNG", exif=exif)
+    (cut,) = views_of(out.getvalue(), Box(0, 0, 64, 40), ten_crop=False)
+    np.testing.assert_array_equal(pixels(cut), photo)
+    with Image.open(io.BytesIO(cut)) as image:
+        assert not image.getexif()
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n broken"])
+def test_what_cannot_be_opened_is_not_cut(content):
+    with pytest.raises(InvalidArgument, match="cannot be opened to cut a part out"):
+        views_of(content, Box(0, 0, 1, 1), ten_crop=False)
+
+
+def test_arrays_are_encoded_without_loss(photo):
+    np.testing.assert_array_equal(pixels(content_of(photo)), photo)
+    np.testing.assert_array_equal(pixels(content_of(photo[:, :, 0])), photo[:, :, 0])
+    np.testing.assert_array_equal(pixels(content_of(photo[:, :, :1])), photo[:, :, 0])
+    np.testing.assert_array_equal(pixels(content_of(photo[::2, ::-1])), photo[::2, ::-1])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)],
+)
+def test_an_array_of_something_else_is_refused(array):
+    with pytest.raises(InvalidArgument, match=r"uint8 \[height, width, 3\]"):
+        content_of(array)
+
+
+def test_files_of_folders_are_sorted_and_hidden_ones_left_out(tmp_path):
+    for name in ("b/2.jpg", "b/1.jpg", "a.txt", ".hidden/x.jpg", "b/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in files_of([tmp_path])]
+    assert found == ["a.txt", "b/1.jpg", "b/2.jpg"]
+    assert files_of(["nowhere.jpg"])[0].name == "nowhere.jpg", "its reader says what is wrong"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidArgument, match="empty holds no files"):
+        files_of([tmp_path / "empty"])

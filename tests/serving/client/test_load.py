@@ -1,0 +1,132 @@
+"""The load generator: what it sends, when a figure is stable, how errors are counted."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import grpc
+import pytest
+
+from serving.client import InvalidArgument, NotFound, Unavailable, load
+from serving.client.load import Plan
+
+QUICK = Plan((1, 3), window_seconds=0.2, tolerance=0.9, most_windows=4)
+
+
+def test_a_closed_loop_at_each_level(scripted):
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def answer(method, request, context):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        with lock:
+            now[0] -= 1
+        return b""
+
+    target, _ = scripted(answer)
+    heard = []
+    one, three = load.run(load.connection(target), [load.status_call("m")], QUICK, heard.append)
+    assert heard == [one, three]
+    assert most[0] == 3, "callers wait for their answer"
+    assert 20 <= one.latency_ms["p50"] < 200
+    assert one.throughput < 50 < 60 < three.throughput <= 151
+    assert one.stable
+    assert one.windows == 3
+    assert one.errors == {}
+    assert one.requests == pytest.approx(one.throughput * one.seconds)
+    percentiles = [one.latency_ms[name] for name in ("p50", "p90", "p99", "max")]
+    assert percentiles == sorted(percentiles)
+
+
+def test_a_drifting_server_is_not_stable(scripted):
+    began = time.monotonic()
+
+    def answer(method, request, context):
+        time.sleep(0.002 + (time.monotonic() - began) / 20)
+        return b""
+
+    target, _ = scripted(answer)
+    plan = Plan((1,), window_seconds=0.3, tolerance=0.02, most_windows=4)
+    (level,) = load.run(load.connection(target), [load.status_call("m")], plan)
+    assert (level.stable, level.windows) == (False, 4)
+
+
+def test_errors_are_counted_and_not_retried(scripted):
+    count = [0]
+
+    def answer(method, request, context):
+        count[0] += 1
+        if count[0] > 20 and count[0] % 2:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "full")
+        return b""
+
+    target, seen = scripted(answer)
+    plan = Plan((1,), window_seconds=0.2, tolerance=5.0, most_windows=3)
+    (level,) = load.run(load.connection(target), [load.status_call("m")], plan)
+    assert list(level.errors) == ["UNAVAILABLE"]
+    assert level.errors["UNAVAILABLE"] > 10
+    assert len(seen.seen) == count[0]
+    assert level.requests + level.errors["UNAVAILABLE"] <= count[0]
+
+
+def test_a_server_that_refuses_from_some_moment_on_ends_the_level(scripted):
+    count = [0]
+
+    def answer(method, request, context):
+        count[0] += 1
+        if count[0] > 1:
+            context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+        return b""
+
+    target, _ = scripted(answer)
+    (level,) = load.run(load.connection(target), [load.status_call("m")], Plan((2,), 0.2, 0.1, 12))
+    assert (level.windows, level.requests, level.stable) == (1, 0, False)
+    assert level.latency_ms["p99"] is None
+    assert level.errors["NOT_FOUND"] > 1
+
+
+def test_nothing_to_measure_is_an_error(images):
+    with pytest.raises(Unavailable):
+        load.run(load.connection("127.0.0.1:9"), [load.status_call("m")], QUICK)
+    with pytest.raises(NotFound):
+        load.run(load.connection(images), load.image_calls([], "nope"), QUICK)
+
+
+def test_images_go_in_batches_and_the_report_is_json(images, picture):
+    contents = [picture(index) for index in range(5)]
+    calls = load.image_calls(contents, "imgpipe", batch=2)
+    sent = [list(call.request.inputs["image_bytes"].string_val) for call in calls]
+    assert sent == [contents[:2], contents[2:4], [contents[4], contents[0]]]
+    levels = load.run(load.connection(images), calls, QUICK)
+    report = load.report(images, "imgpipe", 2, QUICK, levels)
+    assert json.loads(json.dumps(report)) == json.loads(json.dumps(report))
+    assert [level["concurrency"] for level in report["levels"]] == [1, 3]
+    for level in report["levels"]:
+        assert level["images_a_second"] == pytest.approx(2 * level["throughput"])
+        assert level["errors"] == {}
+        assert level["client_cores"] > 0
+
+
+def test_noise_is_a_picture_that_the_model_takes(images):
+    from serving.client import Client
+
+    with Client(images) as client:
+        assert client.classify([load.noise(64)])[0].version == 7
+
+
+def test_plans_that_cannot_be():
+    for words, arguments in (
+        ("concurrency is 1 or more", ((),)),
+        ("concurrency is 1 or more", ((1, 0),)),
+        ("takes time", ((1,), 0.0)),
+        ("tolerance is above 0", ((1,), 1.0, 0.0)),
+        ("At least 3 windows", ((1,), 1.0, 0.1, 2)),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            Plan(*arguments)
+    with pytest.raises(InvalidArgument, match="1 image or more"):
+        load.image_calls([b"x"], "m", batch=0)

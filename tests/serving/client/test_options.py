@@ -1,0 +1,187 @@
+"""The way to a server: retries, deadlines, several servers, health, TLS."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+from serving.client import (
+    Client,
+    DeadlineExceeded,
+    InvalidArgument,
+    Retry,
+    Tls,
+    Unavailable,
+)
+from serving.client.options import Connection
+
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+def failing(times: int, code: grpc.StatusCode):
+    """Answers with ``code`` so many times, then with an empty reply."""
+    lock, count = threading.Lock(), [0]
+
+    def answer(method, request, context):
+        with lock:
+            count[0] += 1
+            fail = count[0] <= times
+        if fail:
+            context.abort(code, "not now")
+        return b""
+
+    return answer
+
+
+def test_unavailable_is_tried_again_within_one_deadline(ask, scripted):
+    target, seen = scripted(failing(4, grpc.StatusCode.UNAVAILABLE))
+    # Short, since gRPC rounds what it sends: it reuses a timeout that is some per cent off.
+    assert ask(target, "status", timeout=4.0) == []
+    assert [method for method, _ in seen.seen] == [STATUS] * 5
+    assert len({request for _, request in seen.seen}) == 1
+    assert 3.5 < seen.left[0] < 4.1
+    assert seen.left[-1] < 3.2, "the last attempt has what the pauses before it left over"
+
+
+def test_after_five_attempts_it_is_over(ask, scripted):
+    target, seen = scripted(failing(100, grpc.StatusCode.UNAVAILABLE))
+    with pytest.raises(Unavailable, match="not now"):
+        ask(target, "status")
+    assert len(seen.seen) == 5
+
+
+def test_retries_end_with_the_deadline(ask, scripted):
+    target, seen = scripted(failing(100, grpc.StatusCode.UNAVAILABLE))
+    began = time.monotonic()
+    with pytest.raises((Unavailable, DeadlineExceeded)):
+        ask(target, "status", timeout=0.25)
+    assert time.monotonic() - began < 2
+    assert len(seen.seen) < 5
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    ],
+)
+def test_nothing_else_is_tried_again(ask, scripted, code):
+    target, seen = scripted(failing(1, code))
+    with pytest.raises(Exception, match="not now") as error:
+        ask(target, "status")
+    assert error.value.code == code.name
+    assert len(seen.seen) == 1
+
+
+def test_retry_can_be_turned_off(ask, scripted):
+    target, seen = scripted(failing(1, grpc.StatusCode.UNAVAILABLE))
+    with pytest.raises(Unavailable):
+        ask(target, "status", client={"retry": Retry(attempts=1)})
+    assert len(seen.seen) == 1
+
+
+def test_servers_take_turns_and_a_dead_one_is_skipped(ask, scripted):
+    (first, one), (second, two) = scripted(), scripted()
+    target = f"ipv4:{first},{second}"
+    with Client(target, wait_for_ready=True) as client:
+        for _ in range(40):
+            client.status()
+    assert min(len(one.seen), len(two.seen)) >= 10
+    with Client(f"ipv4:{first},127.0.0.1:9", wait_for_ready=True) as client:
+        for _ in range(10):
+            client.status()
+
+
+def test_health_check_keeps_calls_from_a_server_that_is_not_ready(models, push, tmp_path):
+    """Without it the model is not found; with it the call waits until the model is loaded."""
+    from serving.server import ModelServer
+
+    x = {"x": np.float32([2])}
+    with ModelServer("half", tmp_path, poll_seconds=0.1) as server:
+        options = {"wait_for_ready": True, "health_check": True}
+        with (
+            Client(server.target, "half", 0.5, **options) as client,
+            pytest.raises(DeadlineExceeded),
+        ):
+            client.predict(x)
+        with Client(server.target, "half", 30.0, **options) as client:
+            answers = []
+            caller = threading.Thread(target=lambda: answers.append(client.predict(x)))
+            caller.start()
+            push("half_plus_two", tmp_path, 4)
+            caller.join(30)
+            assert answers[0].version == 4
+
+
+def test_a_server_without_health_counts_as_ready(ask, scripted):
+    target, _ = scripted()  # answers b"" to Health.Watch too, which is UNIMPLEMENTED for streams
+    assert ask(target, "status", client={"timeout": 5.0}) == []
+
+
+def test_tls_and_mutual_tls(ask, scripted, certificates):
+    server_key = certificates.server[1].read_bytes()
+    server_chain = certificates.server[0].read_bytes()
+    plain = grpc.ssl_server_credentials([(server_key, server_chain)])
+    target, _ = scripted(credentials=plain)
+    assert ask(target, "status", client={"tls": Tls(ca=certificates.ca)}) == []
+    named = Tls(ca=certificates.ca.read_bytes(), server_name="localhost")
+    assert ask(target, "status", client={"tls": named}) == []
+    for tls in (Tls(ca=certificates.stranger), None, Tls(certificates.ca, server_name="other")):
+        with pytest.raises(Unavailable):
+            ask(target, "status", client={"tls": tls, "retry": Retry(1), "timeout": 5.0})
+
+    both = grpc.ssl_server_credentials(
+        [(server_key, server_chain)], certificates.ca.read_bytes(), require_client_auth=True
+    )
+    target, _ = scripted(credentials=both)
+    known = Tls(certificates.ca, *certificates.client)
+    assert ask(target, "status", client={"tls": known}) == []
+    with pytest.raises(Unavailable):
+        ask(
+            target,
+            "status",
+            client={"tls": Tls(certificates.ca), "retry": Retry(1), "timeout": 5.0},
+        )
+
+
+def test_settings_that_cannot_be(tmp_path):
+    with pytest.raises(InvalidArgument, match="certificate and its key together"):
+        Tls(certificate="a.pem")
+    with pytest.raises(InvalidArgument, match=r"Cannot read .*no\.pem: No such file"):
+        Tls(ca=tmp_path / "no.pem").credentials()
+    for attempts in (0, 6):
+        with pytest.raises(InvalidArgument, match=r"1 \(no retry\) to 5"):
+            Retry(attempts=attempts)
+    with pytest.raises(InvalidArgument, match="above 0 s"):
+        Retry(first_pause=0)
+    with pytest.raises(InvalidArgument, match="TLS over REST is https"):
+        Client("http://localhost:1", tls=Tls())
+    with pytest.raises(InvalidArgument, match="has a name"):
+        Client("localhost:1", model="")
+    assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
+
+
+def test_the_service_config_is_what_grpc_reads():
+    arguments = dict(Connection("dns:///models:8500").channel_arguments())
+    config = json.loads(arguments["grpc.service_config"])
+    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+    (method,) = config["methodConfig"]
+    assert method["retryPolicy"] == {
+        "maxAttempts": 5,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1.0s",
+        "backoffMultiplier": 2.0,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    assert arguments["grpc.max_receive_message_length"] == -1
+    assert "grpc.enable_http_proxy" not in arguments
+    assert dict(Connection("localhost:1").channel_arguments())["grpc.enable_http_proxy"] == 0

@@ -1,0 +1,251 @@
+"""Generated files against the schemas: Kubernetes' own models, the official protos, the docs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import text_format
+
+from serving.deploy import TARGETS, DeployError, Deployment, compose, kserve, kubernetes
+from serving.deploy.commented import dump, note, plain
+from serving.deploy.settings import DRAIN_SECONDS, METRICS_PATH
+
+WANTED = Deployment("imgpipe", Path("/data/out/model"), cpus=3, memory_gib=5, fewest=1, most=4)
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(text))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_remarks_are_comments_and_change_nothing(target):
+    for name, text in TARGETS[target](WANTED).items():
+        assert text.endswith("\n")
+        assert "#:" not in text
+        assert max(map(len, text.splitlines())) < 190, name
+        if name.endswith(".yaml"):
+            assert text.count("# ") >= 4
+            assert all(document for document in documents(text))
+    assert documents(TARGETS["compose"](WANTED)[compose.FILE]) == [plain(compose.service(WANTED))]
+    written = documents(TARGETS["kubernetes"](WANTED)[kubernetes.FILE])
+    assert written == [plain(document) for document in kubernetes.documents(WANTED)]
+    assert documents(TARGETS["kserve"](WANTED)[kserve.FILE]) == [
+        plain(kserve.inference_service(WANTED))
+    ]
+
+
+def test_a_remark_stands_above_its_key():
+    long = "It's long: " + "word " * 60
+    text = dump([{note("first"): None, "a": [{note(long): None, "b": "x: y"}], "c": {}}], "head")
+    assert text.startswith("# head\n# first\na:\n  - # It's long: word")
+    assert yaml.safe_load(text) == {"a": [{"b": "x: y"}], "c": {}}
+    assert max(map(len, text.splitlines())) <= 92
+
+
+# --- the server's own files ----------------------------------------------------------------------
+def test_models_config_is_a_model_server_config():
+    from tensorflow_serving.config import model_server_config_pb2
+
+    odd = Deployment('my "model" ü', Path("/x"))
+    for wanted in (WANTED, odd):
+        text = compose.files(wanted)["models.config"]
+        read = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        (one,) = read.model_config_list.config
+        assert (one.name, one.model_platform) == (wanted.model, "tensorflow")
+        assert one.base_path == f"/models/{wanted.model}"
+        assert one.model_version_policy.latest.num_versions == 1
+        commented = text.replace("# version_labels", "version_labels")
+        more = text_format.Parse(commented, model_server_config_pb2.ModelServerConfig())
+        assert dict(more.model_config_list.config[0].version_labels) == {"stable": 1, "canary": 2}
+
+
+def test_the_embedded_server_reads_the_same_files(tmp_path):
+    """Batching and monitoring have no official Python messages: the server's own parsers."""
+    from serving.server import textproto
+
+    for name, text in compose.files(WANTED).items():
+        (tmp_path / name).write_text(text)
+    batching = textproto.read_batching(tmp_path / "batching.config")
+    assert batching.max_batch_size == batching.allowed_batch_sizes[-1] == 32
+    assert batching.num_batch_threads == 3
+    monitoring = textproto.read_monitoring(tmp_path / "monitoring.config")
+    assert monitoring == textproto.Monitoring(True, METRICS_PATH)
+
+
+# --- Compose -------------------------------------------------------------------------------------
+def test_compose_mounts_what_the_configs_name():
+    (service,) = documents(compose.files(WANTED)[compose.FILE])[0]["services"].values()
+    binds = {volume["target"]: volume for volume in service["volumes"]}
+    assert binds["/models/imgpipe"]["source"] == "/data/out/model"
+    assert all(volume["read_only"] for volume in binds.values())
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in service["command"])
+    for name in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
+        assert Path(flags[name]).parent.as_posix() in binds
+        assert Path(flags[name]).name in compose.files(WANTED)
+    assert flags["tensorflow_intra_op_parallelism"] == "3"
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert ":" in service["image"] and not service["image"].endswith(":latest")
+    assert service["deploy"]["resources"]["limits"] == {"cpus": "3", "memory": "5G"}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("body", "healthy"), [('{ "state": "AVAILABLE" }', True), ('{"state": "END"}', False)]
+)
+def test_the_health_check_of_compose_asks_the_status(body, healthy, tmp_path):
+    import http.server
+    import threading
+
+    asked = []
+
+    class Status(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Status)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        (service,) = documents(compose.files(WANTED)[compose.FILE])[0]["services"].values()
+        _, *command = service["healthcheck"]["test"]
+        command[-1] = command[-1].replace("8501", str(server.server_port))
+        done = subprocess.run(command, timeout=20, check=False)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert (done.returncode == 0) == healthy
+    assert asked == ["/v1/models/imgpipe"]
+
+
+# --- Kubernetes ----------------------------------------------------------------------------------
+KINDS = {
+    "ConfigMap": "V1ConfigMap",
+    "Deployment": "V1Deployment",
+    "Service": "V1Service",
+    "HorizontalPodAutoscaler": "V2HorizontalPodAutoscaler",
+}
+
+
+def as_model(document: dict[str, Any]) -> Any:
+    """The official model of a document; unknown keys are found by writing it back."""
+    from kubernetes import client
+
+    api = client.ApiClient()
+
+    class Response:
+        data = json.dumps(document)
+
+    model = api.deserialize(Response(), KINDS[document["kind"]])
+    assert api.sanitize_for_serialization(model) == document, "a key that the schema does not have"
+    return model
+
+
+@pytest.fixture(scope="module")
+def objects() -> dict[str, Any]:
+    text = kubernetes.files(WANTED)[kubernetes.FILE]
+    return {document["kind"]: as_model(document) for document in documents(text)}
+
+
+def test_kubernetes_objects_are_what_its_models_take(objects):
+    assert list(objects) == list(KINDS)
+    assert objects["HorizontalPodAutoscaler"].api_version == "autoscaling/v2"
+
+
+def test_a_wrong_key_would_be_found():
+    (_, deployment, *_) = documents(kubernetes.files(WANTED)[kubernetes.FILE])
+    deployment["spec"]["template"]["spec"]["terminationGrace"] = 1
+    with pytest.raises(AssertionError, match="does not have"):
+        as_model(deployment)
+
+
+def test_kubernetes_names_and_ports_meet(objects):
+    deployment, service = objects["Deployment"], objects["Service"]
+    labels = deployment.spec.template.metadata.labels
+    assert deployment.spec.selector.match_labels.items() <= labels.items()
+    assert service.spec.selector.items() <= labels.items()
+    scaled = objects["HorizontalPodAutoscaler"].spec
+    assert scaled.scale_target_ref.name == deployment.metadata.name
+    assert (scaled.min_replicas, scaled.max_replicas) == (1, 4)
+    (container,) = deployment.spec.template.spec.containers
+    ports = {port.name: port.container_port for port in container.ports}
+    assert ports == {"grpc": 8500, "http": 8501}
+    assert {port.target_port for port in service.spec.ports} == set(ports)
+    volumes = {volume.name for volume in deployment.spec.template.spec.volumes}
+    assert {mount.name for mount in container.volume_mounts} == volumes
+
+
+def test_kubernetes_waits_for_the_model_and_drains(objects):
+    pod = objects["Deployment"].spec.template.spec
+    (container,) = pod.containers
+    for probe in (container.startup_probe, container.readiness_probe):
+        assert (probe.http_get.path, probe.http_get.port) == ("/v1/models/imgpipe", "http")
+    sleep = container.lifecycle.pre_stop._exec.command
+    assert sleep == ["sleep", str(DRAIN_SECONDS)]
+    assert pod.termination_grace_period_seconds > DRAIN_SECONDS
+    assert container.resources.requests == {"cpu": "3", "memory": "5Gi"}
+
+
+def test_the_config_map_holds_the_files(objects):
+    files = kubernetes.files(WANTED)
+    data = objects["ConfigMap"].data
+    assert data == {name: text for name, text in files.items() if name != kubernetes.FILE}
+    (container,) = objects["Deployment"].spec.template.spec.containers
+    for name in data:
+        assert any(flag.endswith(f"/config/{name}") for flag in container.args)
+
+
+# --- KServe --------------------------------------------------------------------------------------
+def test_kserve_has_the_documented_fields():
+    (document,) = documents(kserve.files(WANTED)[kserve.FILE])
+    assert document["apiVersion"] == "serving.kserve.io/v1beta1"
+    assert document["kind"] == "InferenceService"
+    predictor = document["spec"]["predictor"]
+    assert set(predictor) == {
+        "minReplicas",
+        "maxReplicas",
+        "scaleMetric",
+        "scaleTarget",
+        "timeout",
+        "model",
+    }
+    assert predictor["scaleMetric"] in ("cpu", "memory", "concurrency", "rps")
+    model = predictor["model"]
+    assert model["modelFormat"] == {"name": "tensorflow"}
+    assert model["storageUri"] == "pvc://imgpipe-models/imgpipe"
+    assert model["protocolVersion"] == "grpc-v1"
+    container = {key: model[key] for key in ("args", "ports", "resources")}
+    from kubernetes import client
+
+    class Response:
+        data = json.dumps({"name": "kserve-container", **container})
+
+    api = client.ApiClient()
+    read = api.sanitize_for_serialization(api.deserialize(Response(), "V1Container"))
+    assert read == {"name": "kserve-container", **container}
+
+
+# --- settings ------------------------------------------------------------------------------------
+def test_names_that_kubernetes_takes():
+    assert Deployment("My_Model.v2", Path("/x")).name == "my-model-v2"
+    for name in ("9lives", "ü", "x" * 64):
+        with pytest.raises(DeployError, match="small letters, digits and dashes"):
+            TARGETS["kubernetes"](Deployment(name, Path("/x")))
+
+
+@pytest.mark.parametrize("bad", [{"cpus": 0}, {"memory_gib": 0}, {"fewest": 3, "most": 2}])
+def test_sizes_that_cannot_be(bad):
+    with pytest.raises(DeployError, match="1 or more"):
+        Deployment("m", Path("/x"), **bad)
