@@ -1,0 +1,129 @@
+"""TLS and mTLS by ssl_config_file: who is let in, who is not, and nothing older than TLS 1.2."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import warnings
+from pathlib import Path
+
+import grpc
+import pytest
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+
+from serving.server import ModelServer
+from serving.server.errors import PortBusy
+from serving.server.server import ServerOptions
+from serving.server.textproto import SslConfig, read_ssl
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl makes the certificates"
+)
+
+
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory) -> dict[str, bytes]:
+    """Key and certificate of an authority, a server, a client and a stranger, made afresh."""
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    for name in ("ca", "stranger"):
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.pem")
+        openssl("req", "-x509", *new, "-subj", f"/CN={name}", *files)
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.csr")
+        openssl("req", *new, "-subj", f"/CN={name}", *files)
+        signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
+        extra = ("-extfile", "names", "-out", f"{name}.pem")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signer, *extra)
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["TLS", "mTLS"])
+def secured(request, pems, tmp_path_factory):
+    """A server read from its text file, and whether it wants certificates of clients."""
+    base = tmp_path_factory.mktemp("secured")
+    quoted = {name: data.decode().replace("\n", "\\n") for name, data in pems.items()}
+    text = f'server_key: "{quoted["server.key"]}" server_cert: "{quoted["server.pem"]}"'
+    if request.param:
+        text += f' custom_ca: "{quoted["ca.pem"]}" client_verify: true'
+    (base / "ssl.config").write_text(text)
+    options = ServerOptions(tls=read_ssl(base / "ssl.config"))
+    with ModelServer("m", base, options=options) as server:
+        yield server.target, request.param
+
+
+def status(channel) -> str:
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "m"
+    try:
+        model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=5)
+        return "OK"
+    except grpc.RpcError as error:
+        return error.code().name
+
+
+def credentials(pems, ca="ca", own="client"):
+    pair = (pems[f"{own}.key"], pems[f"{own}.pem"]) if own else (None, None)
+    return grpc.ssl_channel_credentials(pems[f"{ca}.pem"], *pair)
+
+
+def test_the_right_certificates_are_let_in(secured, pems):
+    with grpc.secure_channel(secured[0], credentials(pems)) as channel:
+        assert status(channel) == "NOT_FOUND"  # the model; the call went through
+
+
+@pytest.mark.parametrize("own", [None, "stranger"])
+def test_clients_without_the_right_certificate(secured, pems, own):
+    target, verified = secured
+    with grpc.secure_channel(target, credentials(pems, own=own)) as channel:
+        assert status(channel) == ("UNAVAILABLE" if verified else "NOT_FOUND")
+
+
+def test_a_client_that_trusts_another_authority_stays_away(secured, pems):
+    with grpc.secure_channel(secured[0], credentials(pems, ca="stranger")) as channel:
+        assert status(channel) == "UNAVAILABLE"
+
+
+def test_plain_text_to_a_tls_port_fails_soon(secured):
+    with grpc.insecure_channel(secured[0]) as channel:
+        began = time.monotonic()
+        assert status(channel) == "UNAVAILABLE"
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("version", "works"),
+    [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)],
+)
+def test_nothing_older_than_tls_1_2(secured, pems, tmp_path, version, works):
+    host, port = secured[0].rsplit(":", 1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=pems["ca.pem"].decode())
+    for name in ("client.pem", "client.key"):
+        (tmp_path / name).write_bytes(pems[name])
+    context.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    with socket.create_connection((host, int(port)), timeout=5) as plain:
+        if works:
+            with context.wrap_socket(plain, server_hostname=host) as wrapped:
+                assert wrapped.version() == "TLSv1.2"
+        else:
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                context.wrap_socket(plain, server_hostname=host)
+
+
+def test_a_key_of_another_certificate_is_refused(pems, tmp_path):
+    tls = SslConfig(pems["client.key"].decode(), pems["server.pem"].decode())
+    with pytest.raises(PortBusy, match="do not belong together"):
+        ModelServer("m", tmp_path, options=ServerOptions(tls=tls)).start()
