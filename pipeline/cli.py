@@ -190,7 +190,7 @@ def predict(
 @app.command()
 def load(
     target: Annotated[
-        str, typer.Argument(metavar="[TARGET]", help="Server, HOST:PORT or http://HOST:PORT.")
+        str, typer.Argument(metavar="TARGET", help="Server, HOST:PORT or http://HOST:PORT.")
     ] = "localhost:8500",
     images: Annotated[
         list[Path] | None,
@@ -222,14 +222,21 @@ def load(
 @app.command()
 def serve(
     model_dir: Annotated[Path, typer.Argument(help="Base path holding numbered versions.")],
+    flags: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", help="gRPC port; 0 takes a free one.")] = 8500,
     host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
     model: Annotated[str, typer.Option("--model", help="Name to serve it under.")] = "imgpipe",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Serve model.tflite where a version has one.")
+    ] = False,
 ) -> None:
     """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
     from pipeline.commands import serve as command
 
-    raise typer.Exit(command.run(model_dir, host, port, model))
+    raise typer.Exit(command.run(model_dir, host, port, model, int8, flags or []))
 
 
 @app.command()

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.errors import ConfigError
 
 
-def run(model_dir: Path, host: str, port: int, model: str) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
+def run(
+    model_dir: Path,
+    host: str,
+    port: int,
+    model: str,
+    int8: bool = False,
+    flags: Sequence[str] = (),
+) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    Args:
+        model_dir: Base path holding numbered versions.
+        host: Address to bind.
+        port: gRPC port; 0 takes a free one.
+        model: Name to serve it under.
+        int8: Serve model.tflite where a version has one.
+        flags: More flags of imgpipe-model-server, as they are.
+    """
     from components.manifest import version_numbers
 
     if not model_dir.is_dir():
@@ -27,5 +44,7 @@ def run(model_dir: Path, host: str, port: int, model: str) -> int:
             f"--model_base_path={model_dir.absolute()}",
             f"--host={host}",
             f"--port={port}",
+            f"--prefer_tflite_model={str(int8).lower()}",
+            *flags,
         ]
     )
