@@ -95,7 +95,16 @@ def measure(
     tones = _tones(some, colour > 0)
     if tones.in_doubt and some is not pixels:
         tones = _tones(_sampled(pixels, _PIXELS_IN_DOUBT), colour > 0)
-    return Measurements(*astuple(tones), _sharpness(pixels, small), colour, 1 - opaque)
+    return Measurements(
+        tones.brightness,
+        tones.brightness_p5,
+        tones.brightness_p99,
+        tones.contrast,
+        tones.entropy,
+        _sharpness(pixels, small),
+        colour,
+        1 - opaque,
+    )
 
 
 def _sampled(pixels: np.ndarray, count: int) -> np.ndarray:
@@ -130,7 +139,7 @@ def _colour(image: Image.Image) -> float:
     red, green, blue = (image.reduce(factor) if factor > 1 else image).split()
     lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
-    return float(np.max(ImageChops.subtract(lightest, darkest))) / 255
+    return float(np.asarray(ImageChops.subtract(lightest, darkest)).max()) / 255
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
