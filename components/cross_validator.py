@@ -18,8 +18,9 @@ from components import blessings, records
 from components.artifacts import Quarantine
 from components.checks.near.steps import FILE as NEAR_FILE
 from models import feature_names as names
-from models.bank import read_split
+from models.bank import read_facts, read_split
 from models.cross_validation import cross_validate, join
+from models.errors import ConfigError
 from models.settings import ModelSettings
 
 RESULT = "cross_validation.json"
@@ -51,6 +52,12 @@ def CrossValidator(
       settings: JSON of the Trainer's ModelSettings.
       code: address of the training code, for the cache alone.
     """
+    if not read_facts(bank.uri).dim:
+        raise ConfigError(
+            "evaluate.cross_validate needs the features of a frozen backbone, and this run's bank "
+            "holds none: the whole network is trained on images, or the features would not fit "
+            'bank.budget. Set evaluate.cross_validate = 0, or model.freeze = "all"'
+        )
     rows = join([read_split(bank.uri, split, classes) for split in _SPLITS])
     hashes = sorted({bytes(digest) for digest in rows.hashes})
     groups, apart = together(
@@ -59,7 +66,13 @@ def CrossValidator(
     made_by = ModelSettings.from_mapping(json.loads(settings))
     found = cross_validate(rows, folds, classes, made_by, groups).summary()
     blessed = found["mean"] >= threshold - blessings.SLACK
-    result = {**found, "threshold": threshold, "blessed": blessed, "alike_apart": apart}
+    result = {
+        **found,
+        "threshold": threshold,
+        "blessed": blessed,
+        "alike_apart": apart,
+        "fine_tuned": made_by.fine_tune.wanted,
+    }
     records.write_json(f"{blessing.uri}/{RESULT}", result)
     blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
     blessing.set_int_custom_property("blessed", int(blessed))

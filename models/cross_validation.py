@@ -97,6 +97,7 @@ def cross_validate(
     Raises:
         DataRefused: Fewer sets of pictures than folds, or too few to pick weights on.
     """
+    settings = dataclasses.replace(settings, strategy="none")  # a fold is too small to share out
     known = groups or {}
     sets = np.array([known.get(bytes(digest)) or digest.decode() for digest in rows.hashes])
     clean = rows.views == 0

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from components.sources import absolute
 from models.errors import ConfigError
@@ -57,6 +57,15 @@ class Config(Section):
     export: Export = Export()
     push: Push = Push()
     beam: Beam = Beam()
+
+    @model_validator(mode="after")
+    def _folds_have_features(self) -> Config:
+        if self.evaluate.cross_validate and not self.settings.frozen:
+            raise ValueError(
+                "evaluate.cross_validate trains heads on the features of a frozen backbone, and "
+                'this one is trained itself; set it to 0, or model.freeze to "all"'
+            )
+        return self
 
     @property
     def settings(self) -> ModelSettings:

@@ -107,6 +107,27 @@ def test_data_that_cannot_be_meant_is_refused(assignment, message):
         configs.build({}, [assignment])
 
 
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("evaluate.cross_validate=1", "must be 0 .off. or 2 to 20 folds, received 1"),
+        ("evaluate.cross_validate=21", "less than or equal to 20"),
+        ("export.lite=['int4']", "'float16' or 'int8'"),
+        ("export.lite=['int8', 'int8']", "names a kind twice: int8, int8"),
+        ("export.max_loss=2", "less than or equal to 1"),
+    ],
+)
+def test_gates_that_cannot_be_meant_are_refused(assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        configs.build({}, [assignment])
+
+
+def test_folds_need_a_frozen_backbone():
+    assert configs.build({}, ["evaluate.cross_validate=5"]).evaluate.cross_validate == 5
+    with pytest.raises(ConfigError, match="features of a frozen backbone"):
+        configs.build({}, ["evaluate.cross_validate=5", "model.freeze=none"])
+
+
 def test_every_check_with_a_choice_can_be_set(tmp_path: Path):
     from components.checks import CHOICES, THRESHOLDS
 

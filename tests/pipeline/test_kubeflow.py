@@ -13,16 +13,19 @@ from PIL import Image
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The pipeline of a two-class folder, compiled and parsed."""
+    return _compiled(tmp_path_factory.mktemp("kubeflow"), [])
+
+
+def _compiled(folder: Path, settings: list[str]) -> dict[str, Any]:
     from pipeline.commands import kubeflow
 
-    folder = tmp_path_factory.mktemp("kubeflow")
     for label in ("a", "b"):
         (folder / "photos" / label).mkdir(parents=True)
         for i in range(3):
             Image.new("RGB", (40, 40 + i)).save(folder / "photos" / label / f"{i}.png")
     output = folder / "pipeline.yaml"
     code = kubeflow.compile_(
-        None, str(folder / "photos"), output, "image:1", "minio://bucket/root", []
+        None, str(folder / "photos"), output, "image:1", "minio://bucket/root", settings
     )
     assert code == 0
     return yaml.safe_load(output.read_text())
@@ -59,6 +62,21 @@ def test_gates_are_inputs_of_what_they_guard(spec: dict[str, Any]):
         assert "DataGate" in tasks[guarded]["dependentTasks"]
     pusher = tasks["ModelPusher"]["inputs"]["artifacts"]
     assert {"model_blessing", "infra_blessing"} <= set(pusher)
+
+
+def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    settings = ["evaluate.cross_validate=5", "export.lite=['float16', 'int8']"]
+    spec = _compiled(tmp_path, settings)
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    tasks = spec["root"]["dag"]["tasks"]
+    assert len(tasks) == 16
+    for reader in ("ModelPusher", "Report"):
+        assert {"cross_validation", "lite"} <= set(tasks[reader]["inputs"]["artifacts"])
+    assert "Predictor" in tasks["LiteExporter"]["dependentTasks"]
+    assert "FeatureBank" in tasks["CrossValidator"]["dependentTasks"]
 
 
 def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
