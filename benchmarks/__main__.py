@@ -28,6 +28,7 @@ BENCHMARKS = {
     "against_course": True,
     "whole_run": True,
     "accuracy": True,
+    "lite": True,
     "judge": True,
     "cleanvision": True,
 }

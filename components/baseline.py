@@ -93,5 +93,7 @@ def _copy_model(source: Path, target: Path) -> None:
         source,
         target,
         dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE),
+        ignore=shutil.ignore_patterns(
+            manifest.MANIFEST, manifest.PROVENANCE, f"*{manifest.LITE_SUFFIX}"
+        ),
     )

@@ -45,11 +45,23 @@ def describe(config: Config) -> str:
         if settings.frozen
         else "trains      every layer, on images",
         *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
+        *_optional(config, splits),
         "baseline    "
         + (f"version {inputs.baseline_version}" if inputs.baseline_version else "none yet"),
         f"push to     {config.push_directory}, keeping {config.push.keep}",
     ]
     return "\n".join(lines)
+
+
+def _optional(config: Config, splits: Counter[str]) -> list[str]:
+    """Lines on the gates that only some runs have."""
+    lines = []
+    if config.evaluate.cross_validate:
+        images = splits[names.TRAIN] + splits[names.VALIDATION]
+        lines.append(f"folds       {config.evaluate.cross_validate} over {images} images decide")
+    if config.export.lite:
+        lines.append(f"LiteRT      {', '.join(config.export.lite)}, each judged by itself")
+    return lines
 
 
 def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:

@@ -1,0 +1,126 @@
+"""Whole runs with LiteRT files and with folds in place of the validation split."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components import manifest
+from tests.e2e.case import Case
+
+pytestmark = pytest.mark.slow
+
+GATES = ("evaluate.cross_validate=3", "export.lite=['float16', 'int8']")
+
+
+@pytest.fixture(scope="module")
+def gated(case: Case, first: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
+    """The first run's folder, run again with both gates; only what they touch is made anew."""
+    copy = case.copy(tmp_path_factory.mktemp("gates"))
+    shutil.copytree(case.out, copy.out)
+    return copy, copy.run(*GATES)
+
+
+def test_both_gates_bless_and_the_model_is_pushed_with_its_files(gated: tuple[Case, Any]):
+    case, outcome = gated
+    assert outcome.exit_code == 0, outcome.verdict
+    assert {"CrossValidator", "LiteExporter"} <= set(outcome.summary["timings"]["components"])
+    assert "ImageTrainer" in outcome.summary["cached"]
+    assert outcome.summary["push"]["version"] == "2", "the same model, with files it had not"
+    version = manifest.latest(case.out / "model")
+    assert version.manifest["files"] == manifest.describe(version.path)
+    for file in ("model.tflite", "model_float16.tflite", "assets.extra/lite.json"):
+        assert (version.path / file).is_file(), file
+
+
+def test_the_summary_says_what_each_gate_saw(gated: tuple[Case, Any]):
+    _, outcome = gated
+    folds = outcome.summary["cross_validation"]
+    assert folds["folds"] == len(folds["per_fold"]) == 3
+    data = outcome.summary["data"]["splits"]
+    assert folds["images"] == sum(sum(data[split].values()) for split in ("train", "validation"))
+    assert folds["mean"] == pytest.approx(np.mean([f["accuracy"] for f in folds["per_fold"]]))
+    assert folds["blessed"] is True
+    assert f"mean accuracy {folds['mean']:.3f}" in outcome.verdict
+    assert set(outcome.summary["lite"]) == {"float16", "int8"}
+    for export in outcome.summary["lite"].values():
+        assert export["blessed"], export["why"]
+        assert export["images"] == sum(data["validation"].values())
+        validation = outcome.summary["metrics"]["validation"]["accuracy"]
+        assert export["model_accuracy"] == pytest.approx(validation, abs=1e-6)
+    assert outcome.summary["warnings"] == []
+    page = Path(outcome.summary["report"]).read_text(encoding="utf-8")
+    assert "Cross-validation" in page
+    assert "2 of 2 blessed" in page
+
+
+def test_a_run_without_folds_hints_at_them(first: Any):
+    assert first.summary["cross_validation"] is None
+    assert first.summary["lite"] is None
+    (hint,) = first.summary["warnings"]
+    assert "evaluate.cross_validate = 5" in hint
+
+
+def test_the_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
+    from components.predictor import Served
+    from components.serving_validator import parity_samples
+    from models import lite, preprocess
+
+    case, _ = gated
+    runs = case.out / "artifacts" / "ImageTrainer" / "model_run"
+    newest = max(runs.iterdir(), key=lambda path: int(path.name))
+    images, _ = parity_samples(str(newest))
+    directory = case.out / "model" / "2"
+    served = Served(str(directory)).run(image_bytes=images)["probabilities"]
+    pixels = np.stack([preprocess.whole_pixels(image, 112).numpy() for image in images])
+    for kind, tolerance in ((lite.FLOAT16, 0.02), (lite.INT8, 0.15)):
+        with lite.LiteModel((directory / lite.FILES[kind]).read_bytes()) as model:
+            np.testing.assert_allclose(model.probabilities(pixels), served, atol=tolerance)
+
+
+def test_again_without_changes_everything_is_cached(gated: tuple[Case, Any]):
+    case, _ = gated
+    outcome = case.run(*GATES)
+    assert {"CrossValidator", "LiteExporter"} <= set(outcome.summary["cached"])
+    assert outcome.summary["push"]["status"] == "unchanged"
+
+
+def test_folds_under_the_threshold_refuse(gated: tuple[Case, Any]):
+    case, _ = gated
+    outcome = case.run("evaluate.cross_validate=2", "evaluate.threshold=1.0", "train.epochs=1")
+    assert outcome.exit_code == 3
+    assert "over 2 folds" in outcome.verdict and "is under 1" in outcome.verdict
+    assert "cross_validation" in outcome.summary["gate"]["failed"]
+    assert "threshold" not in outcome.summary["gate"]["failed"], "validation does not decide"
+    assert outcome.summary["push"]["status"] == "refused"
+    assert outcome.summary["cross_validation"]["blessed"] is False
+
+
+def test_a_file_that_fails_does_not_keep_the_model_back(
+    case: Case, first: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from models import lite
+
+    convert = lite.convert
+
+    def no_int8(network: Any, kind: str, *arguments: Any) -> bytes:
+        if kind == lite.INT8:
+            raise RuntimeError("op FOO is not known\nto the converter")
+        return convert(network, kind, *arguments)
+
+    monkeypatch.setattr(lite, "convert", no_int8)
+    copy = case.copy(tmp_path)
+    shutil.copytree(case.out, copy.out)
+    outcome = copy.run("export.lite=['float16', 'int8']")
+    assert outcome.exit_code == 0, outcome.verdict
+    assert outcome.summary["lite"]["int8"]["why"] == (
+        "it could not be converted: op FOO is not known"
+    )
+    assert outcome.summary["lite"]["float16"]["blessed"] is True
+    assert (copy.out / "model" / "2" / "model_float16.tflite").is_file()
+    assert not (copy.out / "model" / "2" / "model.tflite").exists()
+    assert "op FOO is not known" in Path(outcome.summary["report"]).read_text(encoding="utf-8")
