@@ -56,7 +56,7 @@ class Checkpoint:
             model: Compiled, with the same layers as the one that was kept.
         """
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
                 if facts.pop("key") != self._key:
                     return None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models import feeds, progress
+from models import distribution, feeds, progress
 from models.bank import BankRows
 from models.checkpoints import Checkpoint
 from models.classifier import build_head
@@ -131,8 +131,11 @@ def fit(
             raise DataRefused(f"training needs labelled images in split {name}. Received: none")
     started = time.perf_counter()
     with _deterministic(settings.seed):
-        model = build()
-        _compile(model, settings, feeds.steps_per_epoch(train, settings), train)
+        with distribution.scope(settings.strategy):
+            # The head alone stays in float32, whatever the policy.
+            with distribution.policy(settings.precision):
+                model = build()
+            _compile(model, settings, feeds.steps_per_epoch(train, settings), train)
         watcher = _watcher(settings, checkpoint)
         first = watcher.resume(model)
         callbacks = [watcher]

@@ -187,6 +187,9 @@ class _Run:
         hashing.start()
         loading = time.monotonic()
         with self.display.step("loading TensorFlow, TFX"):
+            from models import distribution
+
+            distribution.prepare(self.config.train.strategy)
             from pipeline import graph
             from pipeline.runners import local
         self.import_seconds = round(time.monotonic() - loading, 3)

@@ -75,6 +75,7 @@ def build(
             "by_reason": data.get("by_reason", {}),
             "splits": data.get("by_split", {}),
         },
+        "training": _training(facts.get("training") or {}),
         "metrics": {
             split: {key: figures[key] for key in ("accuracy", "loss", "ece", "per_class")}
             for split, figures in (facts.get("metrics") or {}).items()
@@ -87,4 +88,21 @@ def build(
         "cached": list(timings["cached"]),
         "report": report,
         "log": log,
+    }
+
+
+def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What trained, for how long, what fine-tuning and calibration did; None without a model."""
+    if not history.get("epochs"):
+        return None
+    tuned = history.get("fine_tune")
+    stage = ("best_epoch", "stopped", "seconds", "resumed")
+    outcome = ("trained", "head_accuracy", "accuracy", "helped", "shipped")
+    return {
+        "trained": history.get("trained", "head"),
+        "epochs": len(history["epochs"]),
+        **{key: history.get(key) for key in stage},
+        "fine_tune": tuned
+        and {"epochs": len(tuned["epochs"]), **{key: tuned[key] for key in (*stage, *outcome)}},
+        "calibration": history.get("calibration"),
     }

@@ -16,19 +16,33 @@ _STOPPED = {
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Two plots, the best epoch and what stopped training."""
+    """Each stage with its plots, its best epoch and what stopped it; what calibration did."""
     history = context.part("training")
-    epochs = history.get("epochs") or []
-    if not epochs:
+    if not history.get("epochs"):
         return context.absent("No model was trained")
+    tuned = history.get("fine_tune") or {}
+    stages = [_stage("", history)]
+    if tuned.get("epochs"):
+        stages.append(_stage("Fine-tuning", tuned))
+    return {
+        "stages": stages,
+        "trained": history.get("trained", "head"),
+        "outcome": _outcome(tuned) if tuned else "",
+        "calibration": history.get("calibration") or {},
+    }
+
+
+def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:
+    epochs = history["epochs"]
     numbers = [epoch.get("epoch", i) for i, epoch in enumerate(epochs)]
     best = history.get("best_epoch")
     rows: dict[Any, Mapping[str, Any]] = dict(zip(numbers, epochs, strict=True))
     stopped = history.get("stopped")
     return {
+        "title": title,
         "plots": [
-            (title, plots.curves(numbers, _of(epochs, key), _of(epochs, f"val_{key}"), best, key))
-            for title, key in (("Accuracy", "accuracy"), ("Loss", "loss"))
+            (name, plots.curves(numbers, _of(epochs, key), _of(epochs, f"val_{key}"), best, key))
+            for name, key in (("Accuracy", "accuracy"), ("Loss", "loss"))
         ],
         "epochs": len(epochs),
         "best": best,
@@ -36,7 +50,17 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "last": epochs[-1],
         "stopped": _STOPPED.get(str(stopped), str(stopped or "")),
         "seconds": history.get("seconds"),
+        "resumed": history.get("resumed") or 0,
     }
+
+
+def _outcome(tuned: Mapping[str, Any]) -> str:
+    """One sentence on what fine-tuning did to validation, and what ships."""
+    before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
+    if before is None or after is None:
+        return ""
+    ships = "The fine-tuned network ships." if tuned.get("shipped") else "The head alone ships."
+    return f"Fine-tuning took validation accuracy from {before:.3f} to {after:.3f}. {ships}"
 
 
 def _of(epochs: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:

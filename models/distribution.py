@@ -1,0 +1,88 @@
+"""Training on several devices or machines: tf.distribute's strategies by name.
+
+"multi_worker" needs TensorFlow's collectives to be set up before anything else has run in the
+process, hence `prepare`. Every machine runs the same command with its own place in TF_CONFIG; the
+gradients of a step are summed over all of them, and all end with the same weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+from models.errors import ConfigError, ResourceError
+
+VARIABLE: Final = "TF_CONFIG"
+
+
+def prepare(name: str) -> None:
+    """Make the strategy while it can still be made; a second call does nothing.
+
+    Raises:
+        ConfigError: "multi_worker" without a usable TF_CONFIG.
+        ResourceError: TensorFlow has run something already.
+    """
+    if name == "multi_worker":
+        _multi_worker()
+
+
+def scope(name: str) -> contextlib.AbstractContextManager[Any]:
+    """Where a model of that strategy ("none", "mirrored", "multi_worker") is built and compiled."""
+    import tensorflow as tf
+
+    if name == "none":
+        return contextlib.nullcontext()
+    if name == "multi_worker":
+        return _multi_worker().scope()
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    return tf.distribute.MirroredStrategy(devices).scope()
+
+
+@functools.cache
+def _multi_worker() -> Any:
+    """Waits until all workers are there."""
+    import tensorflow as tf
+
+    try:
+        task = json.loads(os.environ[VARIABLE])
+        workers = list(task["cluster"]["worker"])
+        place = int(task["task"]["index"])
+    except (KeyError, ValueError, TypeError):
+        workers, place = [], -1
+    if not 0 <= place < len(workers):
+        raise ConfigError(
+            f"train.strategy: multi_worker needs {VARIABLE} in the environment, such as "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", '
+            f'"index": 0}}}}. Received: {os.environ.get(VARIABLE, "nothing")!r}'
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ResourceError(
+            "train.strategy: multi_worker must be set up before TensorFlow runs anything "
+            f"({str(error).splitlines()[0]}). Run it in a process of its own"
+        ) from error
+
+
+@contextlib.contextmanager
+def policy(precision: str) -> Iterator[None]:
+    """Keras' dtype policy for layers that train; "auto" looks for a GPU.
+
+    The policy is global: it is put back afterwards.
+    """
+    import keras
+    import tensorflow as tf
+
+    if precision == "auto":
+        precision = "mixed_float16" if tf.config.list_logical_devices("GPU") else "float32"
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
