@@ -65,13 +65,13 @@ class TfliteRuntime:
 
         def from_bytes(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
             pixels = [classifier.decode(data) for data in given[IMAGE_INPUT]]
-            return from_pixels({"pixels": np.stack(pixels) if pixels else np.empty(0)}, timeout)
+            empty = np.empty((0, classifier.size, classifier.size, 3), np.uint8)
+            return from_pixels({"pixels": np.stack(pixels) if pixels else empty}, timeout)
 
-        size = classifier.size
         self.signatures = {
             DEFAULT_SIGNATURE: classifier.signature(DEFAULT_SIGNATURE, IMAGE_INPUT, _STRING, (-1,)),
             PIXELS_SIGNATURE: classifier.signature(
-                PIXELS_SIGNATURE, "pixels", _UINT8, (-1, size, size, 3)
+                PIXELS_SIGNATURE, "pixels", _UINT8, (-1, -1, -1, 3)
             ),
         }
         self._calls = {DEFAULT_SIGNATURE: from_bytes, PIXELS_SIGNATURE: from_pixels}
@@ -80,14 +80,11 @@ class TfliteRuntime:
         self, classifier: _Classifier, pixels: np.ndarray, timeout: float | None
     ) -> np.ndarray:
         """Probabilities [N, C]; one picture after the other, which is as fast as together."""
-        expected = (classifier.size, classifier.size, 3)
         if not len(pixels):
             raise invalid("expected one image or more. Received: 0")
-        if pixels.shape[1:] != expected:
-            raise invalid(
-                f"pixels have shape {list(pixels.shape)}, expected [N, {classifier.size}, "
-                f"{classifier.size}, 3]: this version takes pictures of its own size."
-            )
+        if pixels.ndim != 4 or pixels.shape[-1] != 3:
+            raise invalid(f"expected pixels of shape [N, H, W, 3]. Received: {list(pixels.shape)}")
+        pixels = classifier.resized(pixels)
         runners = self._borrow(timeout)
         try:
             runner = runners[classifier.key]
@@ -206,8 +203,17 @@ def _fill(info: Any, name: str, dtype: int, shape: Sequence[int]) -> None:
         info.tensor_shape.dim.add(size=int(size))
 
 
+def _traced(function: Callable[[tf.Tensor], tf.Tensor], spec: tf.TensorSpec) -> Any:
+    """``function`` as a graph, ready to be called by any thread."""
+    graph = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
+    return graph.get_concrete_function()
+
+
 class _Classifier:
-    """How a network from pixels to probabilities answers as the SavedModel it was made of."""
+    """How a network from pixels to probabilities answers as the SavedModel it was made of.
+
+    Decoding and resizing are the ops of the exported graph, the result rounded to whole numbers.
+    """
 
     def __init__(self, key: str, runner: Any, vocabulary: Sequence[str]) -> None:
         [(self.input, taken)] = runner.get_input_details().items()
@@ -217,17 +223,11 @@ class _Classifier:
         self._names = np.array([name.encode() for name in vocabulary], dtype=object)
         size = self.size
 
-        # One graph for all sizes of picture; the same steps as in the exported SavedModel.
-        @tf.function(
-            input_signature=[tf.TensorSpec([], tf.string)], autograph=False, jit_compile=False
-        )
-        def decode(data: tf.Tensor) -> tf.Tensor:
-            image = tf.io.decode_image(data, channels=3, expand_animations=False)
-            image.set_shape([None, None, 3])
+        def resize(image: tf.Tensor) -> tf.Tensor:
             image = tf.image.resize(image, [size, size], method="bilinear", antialias=False)
             return tf.cast(tf.round(image), tf.uint8)
 
-        self._decode = decode.get_concrete_function()
+        self._resize = _traced(resize, tf.TensorSpec([None, None, None, 3], tf.uint8))
 
     @classmethod
     def of(cls, directory: Path, runners: Mapping[str, Any]) -> _Classifier | None:
@@ -252,7 +252,15 @@ class _Classifier:
         Raises:
             tf.errors.InvalidArgumentError: it is none.
         """
-        return self._decode(tf.constant(data)).numpy()
+        # Not inside a graph, whose errors say where they come from before they say what they are.
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        return self._resize(image[None])[0].numpy()
+
+    def resized(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels uint8 [N, S, S, 3] of [N, H, W, 3]."""
+        if pixels.shape[1:3] == (self.size, self.size):
+            return pixels
+        return self._resize(tf.constant(pixels)).numpy()
 
     def dequantised(self, rows: np.ndarray) -> np.ndarray:
         """Float32 from the whole numbers that stand for them."""

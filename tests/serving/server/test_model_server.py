@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from serving.client import Client, ServingError, Unavailable
-from serving.server import model_server
+from serving.server import flags, model_server
 
 
 def launch(*flags: str) -> subprocess.Popen:
@@ -45,7 +45,7 @@ def program(push, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("given", "words"),
     [
         ([], "--model_base_path"),
         (["--model_base_path=/m", "--prot=1"], "unknown flags: --prot=1"),
@@ -54,11 +54,16 @@ def program(push, tmp_path):
         (["--model_base_path=/m", "--port=x"], "invalid int value"),
         (["--model_base_path=/m", "--enable_model_warmup=maybe"], "expected true or false"),
         (["--model_base_path=/m", "--drain_seconds=-1"], "0 or more"),
+        (["--model_base_path=/m", "--max_num_load_retries=-1"], "0 or more"),
+        (["--model_base_path=/m", "--request_log_sampling_rate=2"], "from 0 to 1"),
+        (["--model_base_path=/m", "--batching_parameters_file=/b"], "needs --enable_batching"),
+        (["--model_base_path=/m", "--use_alts_credentials"], "is a flag of tensorflow_model"),
+        (["--model_base_path=/m", "--enable_grpc_healthcheck_service=false"], "always there"),
     ],
 )
-def test_bad_flags_are_refused(flags, words, capsys):
+def test_bad_flags_are_refused(given, words, capsys):
     with pytest.raises(SystemExit) as error:
-        model_server.main(flags)
+        model_server.main(given)
     assert error.value.code == 2
     assert words in capsys.readouterr().err
 
@@ -74,6 +79,68 @@ def test_bad_flags_are_refused(flags, words, capsys):
 def test_bad_values_are_refused(flag, words, tmp_path, capsys):
     assert model_server.main([f"--model_base_path={tmp_path}", flag]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "model_config_file",
+        "ssl_config_file",
+        "batching_parameters_file",
+        "monitoring_config_file",
+        "tensorflow_session_config_file",
+    ],
+)
+def test_files_that_are_none_of_theirs_are_named(flag, tmp_path, capsys):
+    file = tmp_path / "some.config"
+    file.write_text("improperly formatted file")
+    given = [f"--model_base_path={tmp_path}", f"--{flag}={file}", "--port=0", "--enable_batching"]
+    assert model_server.main(given) == 2
+    message = capsys.readouterr().err
+    assert f"Invalid protobuf file: '{file}'. Error parsing text-format tensorflow." in message
+
+
+def test_flags_mean_what_they_say(tmp_path):
+    """From the command line to the settings, defaults and all."""
+    (tmp_path / "batching").write_text("max_batch_size { value: 7 }")
+    (tmp_path / "session").write_text("intra_op_parallelism_threads: 3")
+    plain = model_server.make_options(flags.parse([f"--model_base_path={tmp_path}"]))
+    assert (plain.core.load.max_retries, plain.core.load.retry_seconds) == (5, 60)
+    assert plain.core.limits.max_pixels == 50_000_000 and plain.loader.batching is None
+    assert not plain.services.allow_reload and plain.max_message_bytes == -1
+    given = flags.parse(
+        [
+            f"--model_base_path={tmp_path}",
+            "--enable_batching",
+            f"--batching_parameters_file={tmp_path / 'batching'}",
+            "--enable_per_model_batching_params=true",
+            "--use_tflite_model",
+            "--num_tflite_pools=4",
+            "--load_retry_interval_micros=250000",
+            "--tensorflow_session_parallelism=5",
+            "--tensorflow_inter_op_parallelism",
+            "2",
+            "--saved_model_tags=serve,gpu",
+            "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.lb_policy_name=a",
+            "--image_inputs=jpeg,png",
+        ]
+    )
+    made = model_server.make_options(given)
+    assert made.loader.batching.max_batch_size == 7 and made.loader.per_model_batching
+    assert made.core.tflite and made.loader.tflite and made.loader.tflite_interpreters == 4
+    assert made.core.load.retry_seconds == 0.25
+    assert (made.loader.session.intra_op, made.loader.session.inter_op) == (5, 2)
+    assert made.loader.session.tags == ("serve", "gpu")
+    assert made.channel_arguments == (
+        ("grpc.max_connection_age_ms", 2000),
+        ("grpc.lb_policy_name", "a"),
+    )
+    assert made.core.limits.image_inputs == {"jpeg", "png"}
+
+
+def test_flags_without_effect_are_said_to_have_none():
+    argv = ["--flush_filesystem_caches=true", "--port=1", "--num_unload_threads", "2"]
+    assert flags.without_effect(argv) == ["num_unload_threads", "flush_filesystem_caches"]
 
 
 def test_a_file_is_no_base_path(tmp_path, capsys):
