@@ -20,5 +20,5 @@ def warnings(facts: Mapping[str, Any]) -> list[str]:
     return [
         f"validation has {count} images, so that each of them is worth {100 / count:.1f} points; "
         f"evaluate.cross_validate = {FOLDS} judges on every image of train and validation instead, "
-        "at about a second a fold"
+        "in some seconds"
     ]
