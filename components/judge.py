@@ -1,8 +1,9 @@
 """The data judge on its own: any source judged whole, without Beam, TFX or training.
 
 Threads take the shards; every verdict comes from the functions that ImageFilter asks, so it is the
-same. What is kept of a picture is small: its bytes go as soon as it is judged, and the few that
-are to be shown are read again.
+same. What is kept of a picture lies in a temporary folder: its bytes go as soon as it is judged,
+its first judgement waits there until the whole set is known, and the few that are to be shown are
+read again. In memory are the list of the source, 32 bytes a picture, and what was found.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import collections
 import concurrent.futures
 import dataclasses
 import os
+import pickle
+import tempfile
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from components import checks
@@ -21,13 +26,15 @@ from components.checks import deciding, duplicates, quarantine
 from components.checks.base import Record, Settings, Verdict
 from components.checks.deciding import Account
 from components.checks.near import groups, matching
+from components.checks.near.matching import Contents
 from components.checks.overrides import Override, resolve
 from components.sources import Item, Scan, SourceOptions, open_source
 from components.sources.reading import read_files, to_example
 from components.sources.splits import SplitRule
 from models import progress
 
-_SHARD = 256  # files a tf.data pipeline: enough to make nothing of its start (~50 ms)
+_SHARD = 1024  # files a tf.data pipeline: enough to make nothing of its start (~50 ms)
+_ROWS = "rows"  # file of what the search for near-duplicates needs
 _THREADS = 8  # more only hold more pictures in memory: each has tf.data's own threads below it
 
 
@@ -66,7 +73,21 @@ class _Seen:
     judgement: checks.Judgement  # without the set's sizes
     done: tuple[Verdict, ...] = ()  # repairs
     failed: tuple[Verdict, ...] = ()
-    row: bytes = b""  # for the search for near-duplicates
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One shard that was looked at; the rest of it lies in files."""
+
+    place: Path
+    contents: Contents  # of the pictures that no check rejected
+    sizes: collections.Counter[int]  # width × height of those → how many
+
+    def seen(self) -> list[_Seen]:
+        """Its pictures, in the order of the listing."""
+        with self.place.open("rb") as file:
+            found: list[_Seen] = pickle.load(file)  # written by this process
+        return found
 
 
 def judge(plan: Plan) -> Judged:
@@ -84,17 +105,9 @@ def judge(plan: Plan) -> Judged:
     plan = dataclasses.replace(
         plan, settings=settings, rule=dataclasses.replace(plan.rule, given=scan.given_splits)
     )
-    seen = _look_at_all(plan, scan)
-    candidates = [one for one in seen if one.judgement.reject is None]
-    copies = _by_content(candidates)
-    drops = {drop.path: drop for group in copies.values() for drop in duplicates.resolve(group)}
-    rulings, lines = _near(candidates, copies, deciding.near_settings(settings))
-    settings = deciding.with_sizes(
-        settings, collections.Counter(one.record.pixels for one in candidates)
-    )
-    account = Account()
-    for one in seen:
-        _settle(one, drops.get(one.record.path), rulings.get(one.record.path), settings, account)
+    with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
+        parts = _look_at_all(plan, scan, Path(folder))
+        account, lines = _settle_all(parts, Path(folder) / _ROWS, settings)
     notes = [dataclasses.asdict(note) for note in scan.notes]
     totals = deciding.totals([account], scan.vocabulary, notes, settings)
     summary = quarantine.summarise(**totals)
@@ -115,71 +128,119 @@ def _sorted(findings: Iterable[quarantine.Finding]) -> tuple[quarantine.Finding,
     return tuple(sorted(findings, key=lambda found: (found.path, found.reason)))
 
 
-def _look_at_all(plan: Plan, scan: Scan) -> list[_Seen]:
+def _look_at_all(plan: Plan, scan: Scan, folder: Path) -> list[_Part]:
     """Every file of the source, shard by shard in threads, in the order of the listing."""
     import tensorflow  # noqa: F401  # here, once: threads that import it together hang
 
     threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores that are ours, not all there are
     size = max(1, min(_SHARD, -(-len(scan.items) // threads)))
-    shards = [scan.items[start : start + size] for start in range(0, len(scan.items), size)]
+    starts = range(0, len(scan.items), size)
     progress.total(len(scan.items), "images")
+    lock = threading.Lock()
+    (folder / _ROWS).touch()
+
+    def look_at(start: int) -> _Part:
+        items = scan.items[start : start + size]
+        return _look_at(plan, items, scan.vocabulary, folder / f"{start}.seen", lock)
+
     pool = concurrent.futures.ThreadPoolExecutor(threads, "judge")
     try:
-        waiting = [pool.submit(_look_at, plan, shard, scan.vocabulary) for shard in shards]
-        return [one for shard in waiting for one in shard.result()]
+        return list(pool.map(look_at, starts))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _look_at(plan: Plan, items: Sequence[Item], vocabulary: Sequence[str]) -> list[_Seen]:
+def _look_at(
+    plan: Plan, items: Sequence[Item], vocabulary: Sequence[str], place: Path, lock: threading.Lock
+) -> _Part:
     source = open_source(plan.source, plan.options)
-    seen = []
+    near = deciding.near_settings(plan.settings).radius > 0
+    seen: list[_Seen] = []
+    rows: list[bytes] = []
     for file in read_files(source, items, plan.settings.pixel_limit, plan.store):
         item = file.item
         split = plan.rule.assign(file.image_hash or item.path, item.split, item.group)
         # By way of the Example: figures of 32 bits, as ImageFilter gets them.
         found = deciding.to_record(to_example(file, split, vocabulary))
-        seen.append(_first_look(found, plan.settings))
+        one, row = _first_look(found, plan.settings)
+        seen.append(one)
+        rows.append(row if near else b"")
         progress.advance(1, "images")
-    return seen
+    candidates = [one.record for one in seen if one.judgement.reject is None]
+    with place.open("wb") as out:
+        pickle.dump(seen, out, pickle.HIGHEST_PROTOCOL)
+    with lock, (place.parent / _ROWS).open("ab") as out:
+        out.writelines(rows)
+    return _Part(
+        place,
+        matching.contents(record.image_hash for record in candidates),
+        collections.Counter(record.pixels for record in candidates),
+    )
 
 
-def _first_look(found: Record, settings: Settings) -> _Seen:
-    """Judge one file by itself; its bytes are not kept."""
+def _first_look(found: Record, settings: Settings) -> tuple[_Seen, bytes]:
+    """Judge one file by itself; its bytes are not kept. With its row for the search."""
     record = checks.reviewed(found, settings)
     judgement = deciding.judge(record, settings)
-    bare = dataclasses.replace(record, data=b"", measured=None)
+    bare = dataclasses.replace(record, data=b"", measured=None, likeness=None)
     if judgement.reject is not None:
-        return _Seen(bare, found.label, judgement)
-    row = b""
-    if deciding.near_settings(settings).radius > 0:
-        row = deciding.row(record, judgement)
+        return _Seen(bare, found.label, judgement), b""
+    row = deciding.row(record, judgement)
+    judgement = dataclasses.replace(judgement, likeness=None)
     if not judgement.repairs:
-        return _Seen(bare, found.label, judgement, row=row)
+        return _Seen(bare, found.label, judgement), row
     _, done, failed = checks.mended(record, judgement)
     done = tuple(dataclasses.replace(repair, data=None) for repair in done)
     judgement = dataclasses.replace(judgement, repairs=())
-    return _Seen(bare, found.label, judgement, done, failed, row)
+    return _Seen(bare, found.label, judgement, done, failed), row
 
 
-def _by_content(candidates: Iterable[_Seen]) -> dict[str, list[duplicates.Copy]]:
+def _settle_all(
+    parts: Sequence[_Part], rows: Path, settings: Settings
+) -> tuple[Account, tuple[Mapping[str, Any], ...] | None]:
+    """What becomes of every file, and the groups of near-duplicates as they are listed."""
+    near_settings = deciding.near_settings(settings)
+    found: dict[str, matching.Found] = {}
+    if near_settings.radius > 0:
+        found = dict(matching.find_in(matching.rows_in(rows), near_settings.radius))
+    shared = matching.repeated([part.contents for part in parts])
+    copies = _by_content(parts, shared | {bytes.fromhex(image_hash) for image_hash in found})
+    drops = {drop.path: drop for group in copies.values() for drop in duplicates.resolve(group)}
+    rulings, lines = _near(found, copies, near_settings)
+    sizes: collections.Counter[int] = collections.Counter()
+    for part in parts:
+        sizes.update(part.sizes)
+    settings = deciding.with_sizes(settings, sizes)
+    account = Account()
+    for part in parts:
+        for one in part.seen():
+            path = one.record.path
+            _settle(one, drops.get(path), rulings.get(path), settings, account)
+    return account, lines if near_settings.radius > 0 else None
+
+
+def _by_content(
+    parts: Iterable[_Part], wanted: Collection[bytes]
+) -> dict[str, list[duplicates.Copy]]:
+    """Files by content, of the contents that are wanted."""
     copies: dict[str, list[duplicates.Copy]] = collections.defaultdict(list)
-    for one in candidates:
-        record = one.record
-        copy = duplicates.Copy(record.path, record.split, record.label, record.group)
-        copies[record.image_hash].append(copy)
+    for part in parts:
+        if not any(content.tobytes() in wanted for content in part.contents):
+            continue
+        for one in part.seen():
+            record = one.record
+            if one.judgement.reject is None and bytes.fromhex(record.image_hash) in wanted:
+                copy = duplicates.Copy(record.path, record.split, record.label, record.group)
+                copies[record.image_hash].append(copy)
     return copies
 
 
 def _near(
-    candidates: Iterable[_Seen],
+    found: Mapping[str, matching.Found],
     copies: Mapping[str, list[duplicates.Copy]],
     settings: matching.NearSettings,
-) -> tuple[dict[str, groups.Ruling], tuple[Mapping[str, Any], ...] | None]:
+) -> tuple[dict[str, groups.Ruling], tuple[Mapping[str, Any], ...]]:
     """Ruling by path, and the groups as they are listed."""
-    if settings.radius <= 0:
-        return {}, None
-    found = dict(matching.find((one.row for one in candidates), settings.radius))
     members: dict[int, list[tuple[int, groups.Member]]] = collections.defaultdict(list)
     for image_hash in found:
         for number, member in matching.members((image_hash, copies[image_hash]), found):

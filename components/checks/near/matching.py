@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ HASH_BYTES = 32  # of a SHA-256
 ROW_BYTES = HASH_BYTES + ALL_BYTES
 
 Rows = npt.NDArray[np.uint8]
+Contents = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,39 @@ def find(parts: Iterable[bytes], limit: int) -> Iterator[tuple[str, Found]]:
 
 def find_in(table: Rows, limit: int) -> Iterator[tuple[str, Found]]:
     """The same of rows uint8 [n, `ROW_BYTES`], which may lie in a file."""
-    contents = np.ascontiguousarray(table[:, :HASH_BYTES]).view(f"S{HASH_BYTES}")[:, 0]
-    order = np.unique(contents, return_index=True)[1]
-    hashes = table[:, HASH_BYTES:]
-    radius = search.fitting_radius(hashes[order], limit)
-    numbers = search.groups(hashes[order], radius)
+    keys = np.ascontiguousarray(table[:, :HASH_BYTES]).view(f"S{HASH_BYTES}")[:, 0]
+    order = np.unique(keys, return_index=True)[1]
+    hashes = search.Hashes(table[:, HASH_BYTES:], order)
+    radius = search.fitting_radius(hashes, limit)
+    numbers = search.groups(hashes, radius)
     together = np.bincount(numbers, minlength=len(order))[numbers] > 1
     for place in np.nonzero(together)[0]:
         data = table[order[place]].tobytes()
         picture = parse(data[HASH_BYTES:])
         yield data[:HASH_BYTES].hex(), Found(int(numbers[place]), radius, picture)
+
+
+def rows_in(file: Path) -> Rows:
+    """The rows of a file, read as they are needed."""
+    if not file.stat().st_size:
+        return np.empty((0, ROW_BYTES), np.uint8)
+    return np.memmap(file, np.uint8, "r").reshape(-1, ROW_BYTES)
+
+
+def contents(image_hashes: Iterable[str]) -> Contents:
+    """Content hashes in 32 bytes each."""
+    table = b"".join(bytes.fromhex(image_hash) for image_hash in image_hashes)
+    return np.frombuffer(table, f"V{HASH_BYTES}")
+
+
+def repeated(parts: Sequence[Contents]) -> set[bytes]:
+    """The contents that occur more than once."""
+    if not parts:
+        return set()
+    words = np.concatenate(parts).view(">u8").reshape(-1, HASH_BYTES // 8)
+    words = words[np.lexsort(words.T)]
+    again = (words[1:] == words[:-1]).all(axis=1)
+    return {row.tobytes() for row in words[1:][again]}
 
 
 def members(

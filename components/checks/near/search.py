@@ -12,6 +12,7 @@ seed, so a run repeats.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -40,16 +41,42 @@ _SPARE_BITS = 6  # of a key, beyond those that number the hashes: pictures are n
 _SEED = 256
 
 Words = npt.NDArray[np.uint64]
-Hashes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """The hashes of n pictures, which may lie in a file: one kind of them is fetched at a time.
+
+    Attributes:
+      table: uint8 [m, 32 · k], each row as `perceptual.picture_hashes` has it: upright, mirrored,
+        and any number of crops.
+      order: int64 [n], which rows of `table` in which order; None for all as they are.
+    """
+
+    table: npt.NDArray[np.uint8]
+    order: Places | None = None
+
+    def __len__(self) -> int:
+        return len(self.table if self.order is None else self.order)
+
+    @property
+    def kinds(self) -> int:
+        """How many hashes a picture has."""
+        return self.table.shape[1] // BYTES
+
+    def kind(self, number: int) -> Words:
+        """Uint64 [n, 4]: one of the hashes of each picture."""
+        part = np.ascontiguousarray(self.table[:, number * BYTES : (number + 1) * BYTES])
+        words = part.view(np.uint64)
+        return words if self.order is None else words[self.order]
 
 
 def groups(hashes: Hashes, radius: int) -> Places:
     """Group of each picture: equal numbers are connected by steps of at most `radius` bits.
 
     Args:
-      hashes: uint8 [n, 32 · k] of n pictures, as `perceptual.picture_hashes` has them: upright,
-        mirrored, and any number of crops.
+      hashes: of n pictures.
       radius: bits; two pictures are near when the upright hash of one is that close to any hash
         of the other.
 
@@ -60,18 +87,12 @@ def groups(hashes: Hashes, radius: int) -> Places:
     parents = np.arange(n)
     if n < 2:
         return parents
-    upright = column(hashes, 0)
-    for number in range(1, hashes.shape[1] // BYTES):
-        other = column(hashes, number)
+    upright = hashes.kind(0)
+    for number in range(1, hashes.kinds):
+        other = hashes.kind(number)
         for first, second in _near(upright, other, number, radius):
             parents = _joined(parents, first, second)
     return parents
-
-
-def column(hashes: Hashes, number: int) -> Words:
-    """Uint64 [n, 4]: one of the hashes of each picture."""
-    part = np.ascontiguousarray(hashes[:, number * BYTES : (number + 1) * BYTES])
-    return part.view(np.uint64)
 
 
 def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
@@ -88,7 +109,7 @@ def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
     rng = np.random.default_rng(_SEED)
     first = rng.integers(n, size=_SAMPLE)
     second = (first + rng.integers(1, n, size=_SAMPLE)) % n
-    upright = column(hashes, 0)
+    upright = hashes.kind(0)
     seen = distances(upright[first], upright[second])
     unlike = seen[seen > _CERTAIN]
     if not len(unlike):

@@ -15,9 +15,10 @@ from components.sources.reading import look_at
 
 
 def table(pictures):
-    """As `search` takes them: uint8 [n, 32 · k]."""
+    """As `search` takes them."""
     rows = [picture.upright + picture.mirrored + picture.crops for picture in pictures]
-    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1 if rows else 2 * BYTES)
+    flat = np.frombuffer(b"".join(rows), np.uint8)
+    return search.Hashes(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
 
 
 def groups(pictures, radius):
@@ -135,7 +136,7 @@ def test_the_cost_of_a_picture_does_not_grow_with_their_number():
     def seconds(count):
         hashes = np.random.default_rng(0).integers(0, 256, (count, ALL_BYTES), np.uint8)
         began = time.process_time()
-        search.groups(hashes, RADIUS)
+        search.groups(search.Hashes(hashes), RADIUS)
         return (time.process_time() - began) / count
 
     seconds(2000)
@@ -145,7 +146,7 @@ def test_the_cost_of_a_picture_does_not_grow_with_their_number():
 def _hashes(*folders):
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     rows = [look_at(path.read_bytes()).likeness for path in paths]
-    return paths, np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1)
+    return paths, search.Hashes(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
 
 
 @pytest.mark.slow
