@@ -122,6 +122,14 @@ def run(
 
 
 @app.command()
+def presets() -> None:
+    """List the recipes that come with the product: their data, and what to expect."""
+    from pipeline.commands import presets as command
+
+    raise typer.Exit(command.run())
+
+
+@app.command()
 def views(
     photos: Annotated[
         str, typer.Argument(metavar="PHOTO|FOLDER", help="A photograph, or a folder of some.")

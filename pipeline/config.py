@@ -24,6 +24,7 @@ from pipeline.sections import (
     Beam,
     Data,
     Evaluate,
+    Expect,
     Export,
     FineTune,
     Gate,
@@ -57,6 +58,7 @@ class Config(Section):
     export: Export = Export()
     push: Push = Push()
     beam: Beam = Beam()
+    expect: Expect = Expect()
 
     @model_validator(mode="after")
     def _folds_have_features(self) -> Config:

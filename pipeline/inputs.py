@@ -269,4 +269,5 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "image_size": config.settings.size,
         "views": asdict(config.views.spec),
         "mixing": asdict(config.views.mixing),
+        "expect": config.expect.model_dump(),
     }

@@ -143,9 +143,6 @@ class Judge(Section):
         ge=1,
         description="Pixels (width x height); read from the header, before anything is decoded.",
     )
-    skip: tuple[str, ...] = Field(
-        (), description="Checks that are not asked; the same as to ignore them, by name."
-    )
     overrides: str = Field(
         "",
         description="File of decisions about single pictures (accept, reject, relabel) by content "
@@ -331,3 +328,23 @@ class Beam(Section):
     args: tuple[str, ...] = Field(
         (), description="Beam pipeline options, with --runner; empty: in this process."
     )
+
+
+class Expect(Section):
+    """What a run should give: printed beside its own result, and deciding nothing."""
+
+    text: str = Field("", description="In words: whose result it is, and how it came about.")
+    data: str = Field("", description="The data that is meant.")
+    low: float | None = Field(None, ge=0, le=1, description="Accuracy, the lower end.")
+    high: float | None = Field(None, ge=0, le=1, description="Accuracy, the upper end.")
+    split: Literal["validation", "test"] = Field(
+        "validation",
+        description="Split that it is compared on; validation where the data has no test.",
+    )
+    time: str = Field("", description="How long a run takes, and where.")
+
+    @model_validator(mode="after")
+    def _low_is_not_above_high(self) -> Expect:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low must not be above high, received {self.low} and {self.high}")
+        return self

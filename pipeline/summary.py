@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from components.report.expectation import beside
 from components.report.hints import warnings
 
 SCHEMA = 1
@@ -60,6 +61,7 @@ def build(
         "lite": lite
         and {export["kind"]: {key: export[key] for key in _EXPORT} for export in lite["exports"]},
         "warnings": warnings(facts),
+        "expected": beside(facts),
         "push": {key: push.get(key) for key in ("status", "version", "path")},
         "model": {
             "name": settings["name"],

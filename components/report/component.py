@@ -69,7 +69,7 @@ def Report(
       examples: kept images, for the pictures of mistakes.
       report: the page.
       settings: JSON: name, source, vocabulary, threshold, max_drop, cross_validate, lite,
-        max_loss, backbone, image_size, views, mixing.
+        max_loss, backbone, image_size, views, mixing, expect.
       run_directory: folder of the run, "" where there is none (Kubeflow).
       cross_validation: of the CrossValidator, where the run has one.
       lite: of the LiteExporter, where the run has one.

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from components.report import expectation
 from models.errors import ConfigError, ResourceError
 from pipeline.commands.settings import configuration
 from pipeline.config import Config
@@ -54,6 +55,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
         console.print(f"  model    {escape(push['path'])} ({push['status']})")
     for kind, export in sorted((outcome.summary["lite"] or {}).items()):
         console.print(f"  {kind:<8} {escape(_export(export))}")
+    for heading, text in expectation.lines(outcome.summary["expected"]):
+        console.print(f"  {heading} {escape(text)}")
     for warning in outcome.summary["warnings"]:
         console.print(f"  note     {escape(warning)}")
     console.print(f"  report   {escape(outcome.summary['report'])}")

@@ -45,8 +45,11 @@ def configuration(
     known = presets()
     if source not in known:
         close = difflib.get_close_matches(source, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"presets: {', '.join(known)}."
-        raise ConfigError(f"no config file and no preset named {source!r}; {hint}")
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(
+            f"no config file and no preset named {source!r}; {hint}Presets (imgpipe presets says "
+            f"more): {', '.join(known)}."
+        )
     preset = resources.files("pipeline") / "presets" / f"{source}.toml"
     with resources.as_file(preset) as file:
         return configs.load(file, extra)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from components.report import expectation
 from components.report.hints import warnings
 from components.report.sections import bank
 from components.report.sections.base import Context, Section
@@ -31,6 +32,7 @@ def build(context: Context) -> Mapping[str, Any]:
         "close": not folds and _close(gate),
         "folds": folds,
         "warnings": warnings(context.facts),
+        "expected": expectation.lines(expectation.beside(context.facts)),
     }
 
 

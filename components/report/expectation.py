@@ -1,0 +1,68 @@
+"""A run's result beside the one that was to be expected: in the summary, on screen, on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from models import feature_names as names
+
+
+def beside(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the configuration's [expect] says, with the run's own accuracy on the same split.
+
+    Args:
+      facts: of `components.report.facts.collect`.
+
+    Returns:
+      text, low, high, split, time, value (None where nothing was measured) and compared (within,
+      above, below; None where there is nothing to compare); None where nothing is expected.
+    """
+    expect = (facts.get("settings") or {}).get("expect") or {}
+    low, high = expect.get("low"), expect.get("high")
+    if not expect.get("text") and low is None and high is None:
+        return None
+    metrics = facts.get("metrics") or {}
+    split = expect["split"] if expect.get("split") in metrics else names.VALIDATION
+    value = (metrics.get(split) or {}).get("accuracy")
+    return {
+        "text": expect.get("text", ""),
+        "low": low,
+        "high": high,
+        "split": split,
+        "time": expect.get("time", ""),
+        "value": value,
+        "compared": _compared(value, low, high),
+    }
+
+
+def _compared(value: float | None, low: float | None, high: float | None) -> str | None:
+    if value is None or (low is None and high is None):
+        return None
+    if low is not None and value < low:
+        return "below"
+    return "above" if high is not None and value > high else "within"
+
+
+def figures(low: float | None, high: float | None) -> str:
+    """``0.95 to 0.97``, ``0.8 or more``, ``0.84``; "" for none."""
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f"{low:g} or more"
+    if low is None:
+        return f"up to {high:g}"
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def lines(expected: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """(heading, text) of what was expected and of what came out; none where nothing was."""
+    if expected is None:
+        return []
+    wanted = figures(expected["low"], expected["high"])
+    said = "; ".join(filter(None, (wanted, expected["text"], expected["time"])))
+    found = [("expected", said)]
+    if expected["value"] is not None:
+        compared = f": {expected['compared']}" if expected["compared"] else ""
+        found.append(("this run", f"{expected['value']:.3f} on {expected['split']}{compared}"))
+    return found

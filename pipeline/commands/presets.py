@@ -1,0 +1,27 @@
+"""``imgpipe presets``: the recipes that come with the product, one a line."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from components.report.expectation import figures
+from pipeline.commands.settings import configuration
+from pipeline.commands.settings import presets as names
+
+_NONE = "–"
+
+
+def run() -> int:
+    """Print the list; returns the exit code."""
+    console = Console(highlight=False, soft_wrap=True)
+    rows = [("preset", "expected", "data")]
+    for name in names():
+        expect = configuration(name, None, None, []).expect
+        rows.append((name, figures(expect.low, expect.high) or _NONE, expect.data))
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for number, (name, expected, data) in enumerate(rows):
+        line = escape(f"{name:<{first}}  {expected:<{second}}  {data}")
+        console.print(line if number else f"[bold]{line}[/]")
+    console.print("\nRun one: imgpipe run PRESET --data DIR. The head of its file says more.")
+    return 0
