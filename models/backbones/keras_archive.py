@@ -98,10 +98,12 @@ def _walk(config: Any) -> Iterator[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [("", config)]
     while waiting:
         place, value = waiting.pop()
+        if isinstance(value, dict):
+            inner = value.get("config")
+            name = value.get("name", inner.get("name") if isinstance(inner, dict) else None)
+            place = name if isinstance(name, str) else place
         yield place, value
         if isinstance(value, dict):
-            name = value.get("name")
-            place = name if isinstance(name, str) else place
             waiting.extend((place, one) for one in value.values())
         elif isinstance(value, list):
             waiting.extend((place, one) for one in value)

@@ -78,7 +78,7 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
         with h5py.File(io.BytesIO(content), "r") as file:
             _check(file, path)
             values = _match(model, file, path)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise UnsafeWeightsError(f"{path}: damaged file of weights ({error})") from error
     for layer, arrays in values:
         layer.set_weights(arrays)
@@ -139,6 +139,8 @@ def _datasets(group: h5py.Group, path: Path, seen: set[int]) -> Iterator[tuple[s
 
     for name in group:
         link = group.get(name, getlink=True)
+        if link is None:
+            raise OSError(f"{name!r} leads nowhere")
         if not isinstance(link, h5py.HardLink):
             raise UnsafeWeightsError(
                 f"{path}: {group.name.rstrip('/')}/{name}: refuses a link "

@@ -1,0 +1,302 @@
+"""Files shaped like known exploits: each is refused, and what it would have run never runs.
+
+The canary proves that the fixture bites: where it can be tried without danger, Keras itself is
+made to run it by switching its own protection off.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from models import backbones
+from models.backbones.torch_legacy import UnsafeWeightsError
+
+# Keras' own saving hands TensorFlow variables to NumPy 2 as NumPy 1 wanted them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
+
+_NAME = "conv_64_64"
+
+
+@pytest.fixture
+def canary(tmp_path, monkeypatch) -> Path:
+    """What the fixtures would make; its place is known to code inside them."""
+    path = tmp_path / "canary"
+    monkeypatch.setenv("IMGPIPE_TEST_CANARY", str(path))
+    return path
+
+
+def _network() -> Any:
+    import keras
+
+    pixels = keras.Input((28, 28, 3))
+    return keras.Model(pixels, backbones.get(_NAME, weights="none").build(pixels))
+
+
+def _with_lambda() -> Any:
+    """A network whose Lambda writes the canary whenever it is called."""
+    import keras
+
+    model = _network()
+    code = lambda x: (  # noqa: E731 - a function with a name would not be written into the file
+        __import__("pathlib").Path(__import__("os").environ["IMGPIPE_TEST_CANARY"]).touch(),
+        x,
+    )[1]
+    layer = keras.layers.Lambda(code, output_shape=(5, 5, 64), name="evil")
+    return keras.Model(model.input, layer(model.output))
+
+
+def _weights(path: Path) -> Path:
+    """Good weights, to be spoilt."""
+    _network().save_weights(path)
+    return path
+
+
+def _archive(
+    path: Path, config: Callable[[dict], Any] = lambda config: config, **more: Any
+) -> Path:
+    """A good archive with its configuration changed and members added."""
+    file = io.BytesIO()
+    good = path.with_name("good.keras")
+    _network().save(good)
+    with zipfile.ZipFile(good) as source, zipfile.ZipFile(file, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                content = json.dumps(config(json.loads(content))).encode()
+            target.writestr(name, content)
+        for name, content in more.items():
+            target.writestr(name, content, zipfile.ZIP_DEFLATED)
+    path.write_bytes(file.getvalue())
+    return path
+
+
+def _append(layer: dict) -> Callable[[dict], dict]:
+    def changed(config: dict) -> dict:
+        config["config"]["layers"].append(layer)
+        return config
+
+    return changed
+
+
+def _refused(path: Path, canary: Path, message: str) -> None:
+    import keras
+
+    canary.unlink(missing_ok=True)
+    backbone = backbones.get(_NAME, weights=str(path))
+    with pytest.raises(UnsafeWeightsError, match=message):
+        backbone.build(keras.Input((28, 28, 3)))
+    assert not canary.exists()
+
+
+def test_the_good_ones_load(tmp_path) -> None:
+    import keras
+
+    for path in (_weights(tmp_path / "a.weights.h5"), _archive(tmp_path / "a.keras")):
+        backbones.get(_NAME, weights=str(path)).build(keras.Input((28, 28, 3)))
+
+
+def test_whole_model_h5(tmp_path, canary) -> None:
+    """CVE-2025-9905: Keras ignored safe_mode for these."""
+    import keras
+
+    path = tmp_path / "model.h5"
+    _with_lambda().save(path)
+    keras.models.load_model(path, safe_mode=False)(np.zeros((1, 28, 28, 3)))
+    assert canary.exists()
+    _refused(path, canary, r"is a whole model; loading one can run code.*save_weights")
+
+
+def test_lambda_in_an_archive(tmp_path, canary) -> None:
+    """CVE-2024-3660."""
+    import keras
+
+    path = tmp_path / "model.keras"
+    _with_lambda().save(path)
+    keras.models.load_model(path, safe_mode=False)(np.zeros((1, 28, 28, 3)))
+    assert canary.exists()
+    _refused(path, canary, r"can run code: .*evil is (Lambda|__lambda__)")
+
+
+def test_switching_the_protection_off_from_inside(tmp_path, canary) -> None:
+    """CVE-2025-9906: the archive called enable_unsafe_deserialization before its Lambda."""
+    switch = {
+        "module": "keras.config",
+        "class_name": "function",
+        "config": "enable_unsafe_deserialization",
+        "registered_name": "enable_unsafe_deserialization",
+    }
+    path = _archive(tmp_path / "a.keras", _append(switch))
+    _refused(path, canary, "is function enable_unsafe_deserialization")
+    hidden = {"module": "keras.layers", "class_name": "Dense", "config": ["safe_mode"]}
+    _refused(_archive(tmp_path / "b.keras", _append(hidden)), canary, "is safe_mode")
+
+
+def test_a_layer_that_loads_a_saved_model(tmp_path, canary) -> None:
+    """CVE-2026-1462: TFSMLayer runs the graph of any folder it names."""
+    layer = {
+        "module": "keras.layers",
+        "class_name": "TFSMLayer",
+        "config": {"name": "graph", "filepath": str(tmp_path / "saved_model")},
+    }
+    path = _archive(tmp_path / "a.keras", _append(layer))
+    _refused(path, canary, "graph is TFSMLayer")
+
+
+@pytest.mark.parametrize("module", ["os", "builtins", "keras_evil", "tensorflow.io.gfile"])
+def test_names_from_other_modules(tmp_path, canary, module: str) -> None:
+    """CVE-2025-1550: the configuration named any function of any module."""
+    call = {"module": module, "class_name": "system", "config": f"touch {canary}"}
+    path = _archive(tmp_path / "a.keras", _append(call))
+    _refused(path, canary, f"is {module}.system")
+
+
+def _external_link(file: h5py.File, other: Path) -> None:
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(other), "layers/conv2d/vars/0")
+
+
+def _soft_link(file: h5py.File, other: Path) -> None:
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars/0"] = h5py.SoftLink("/layers/conv2d_1/vars/0")
+
+
+def _virtual(file: h5py.File, other: Path) -> None:
+    shape = file["layers/conv2d/vars/0"].shape
+    del file["layers/conv2d/vars/0"]
+    layout = h5py.VirtualLayout(shape, "f4")
+    layout[:] = h5py.VirtualSource(str(other), "layers/conv2d/vars/0", shape=shape)
+    file["layers/conv2d/vars"].create_virtual_dataset("0", layout)
+
+
+def _external_storage(file: h5py.File, other: Path) -> None:
+    shape = file["layers/conv2d/vars/0"].shape
+    del file["layers/conv2d/vars/0"]
+    size = 4 * int(np.prod(shape))
+    file["layers/conv2d/vars"].create_dataset("0", shape, "f4", external=[(str(other), 0, size)])
+
+
+def _shape_bomb(file: h5py.File, other: Path) -> None:
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars"].create_dataset("0", (1 << 20, 1 << 20), "f4", chunks=(64, 64))
+
+
+def _packed_bomb(file: h5py.File, other: Path) -> None:
+    shape = file["layers/conv2d/vars/0"].shape
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars"].create_dataset("0", shape, "f4", compression="gzip")
+
+
+def _loop(file: h5py.File, other: Path) -> None:
+    file["layers/conv2d/again"] = file["layers"]
+
+
+def _text(file: h5py.File, other: Path) -> None:
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars"].create_dataset("0", data="cos\nsystem", dtype=h5py.string_dtype())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_external_link, r"conv2d/vars/0: refuses a link \(ExternalLink\) to '.*other"),
+        (_soft_link, r"refuses a link \(SoftLink\) to '/layers"),
+        (_virtual, "conv2d/vars/0: .*Received: data of other files"),
+        (_external_storage, "Received: data of other files"),
+        (_shape_bomb, r"conv2d/vars/0: claims shape \(1048576, 1048576\) and holds 0 bytes"),
+        (_packed_bomb, "Received: compressed data"),
+        (_loop, "refuses a tree with loops"),
+        (_text, "Received: values of type object"),
+    ],
+)
+@pytest.mark.parametrize("archived", [False, True])
+def test_hdf5_that_is_no_plain_tree(
+    tmp_path, canary, spoil: Callable, message: str, archived: bool
+) -> None:
+    """CVE-2026-1669 and its like: a file that reads others, or claims what it does not hold."""
+    path, other = _weights(tmp_path / "a.weights.h5"), _weights(tmp_path / "other.weights.h5")
+    with h5py.File(path, "r+") as file:
+        spoil(file, other)
+    if archived:
+        spoilt, path = path.read_bytes(), tmp_path / "a.keras"
+        good = _archive(tmp_path / "b.keras").read_bytes()
+        with zipfile.ZipFile(io.BytesIO(good)) as source, zipfile.ZipFile(path, "w") as target:
+            target.writestr("config.json", source.read("config.json"))
+            target.writestr("model.weights.h5", spoilt)
+    _refused(path, canary, message)
+
+
+@pytest.mark.parametrize(
+    "member", ["../canary", "/tmp/canary", "assets/../../canary", "..\\canary", "evil.py"]
+)
+def test_an_archive_that_would_write_beside(tmp_path, canary, member: str) -> None:
+    """GHSA-hqp4-2352-xf5r."""
+    path = _archive(tmp_path / "a.keras", **{member: b"x"})
+    _refused(path, canary, "Received: a member")
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path, canary) -> None:
+    path = _archive(tmp_path / "a.keras", **{"assets/zeros": bytes(32 << 20)})
+    _refused(path, canary, r"assets/zeros: \d+ bytes claim to unpack to 33554432")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_with_two_of_a_kind(tmp_path, canary) -> None:
+    path = _archive(tmp_path / "a.keras", **{"config.json": b"{}"})
+    _refused(path, canary, "'config.json' twice")
+
+
+def test_a_configuration_nested_without_end(tmp_path, canary) -> None:
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "[" * 100_000 + "]" * 100_000)
+        archive.writestr("model.weights.h5", b"")
+    _refused(path, canary, r"damaged \.keras archive")
+
+
+def test_a_pickle_is_no_weights_file(tmp_path, canary) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return os.system, (f"touch {canary}",)
+
+    path = tmp_path / "a.h5"
+    path.write_bytes(pickle.dumps(Evil()))
+    _refused(path, canary, "expected a file of Keras weights")
+
+
+def test_a_file_cut_short_or_altered_gives_an_error_or_numbers(tmp_path, canary) -> None:
+    """Never a crash, never another kind of error; 150 damaged files."""
+    import keras
+
+    from models.errors import ResourceError
+
+    content = _weights(tmp_path / "a.weights.h5").read_bytes()
+    random = np.random.default_rng(0)
+    path = tmp_path / "b.weights.h5"
+    refused = 0
+    pixels = keras.Input((28, 28, 3))
+    for trial in range(150):
+        damaged = bytearray(content)
+        if trial % 3 == 0:
+            del damaged[random.integers(len(damaged)) :]
+        else:  # most of the tree lies in the first and last few kilobytes
+            for place in random.integers(0, 8192, 8):
+                damaged[place if trial % 3 == 1 else -place - 1] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        try:
+            backbones.get(_NAME, weights=str(path)).build(pixels)
+        except ResourceError:
+            refused += 1
+    assert refused > 50
+    assert not canary.exists()

@@ -1,0 +1,223 @@
+"""Weights from local files: every layout that is accepted, and what does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import backbones
+from models.errors import ResourceError
+
+# Keras' own saving hands TensorFlow variables to NumPy 2 as NumPy 1 wanted them.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
+
+_SIZE = 75  # pixels; the least InceptionV3 takes
+_SMALL = "mobilenet_v2_0.35_224_no_top_from_tm.weights.h5"
+_FULL = "mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
+
+#: Pooled features of scikit-image's chelsea at 224 px under `_SMALL` (channel: value), by Keras'
+#: own MobileNetV2 and loader with BatchNorm in place.
+_GOLDEN = {199: 5.115, 564: 4.485, 1232: 4.122, 663: 4.045, 1207: 3.988}
+
+
+def _pixels(size: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype("float32")
+
+
+def _model(size: int, **choice):
+    import keras
+
+    pixels = keras.Input((size, size, 3))
+    return keras.Model(pixels, backbones.get(**choice).build(pixels))
+
+
+def _keras_inception(seed: int):
+    """Keras' own, with its BatchNorms doing something."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = keras.applications.InceptionV3(
+        weights=None, include_top=False, input_shape=(_SIZE, _SIZE, 3)
+    )
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.3, 0.8, w.shape) for w in layer.weights])
+    return model
+
+
+@pytest.fixture(scope="module")
+def inception():
+    return _keras_inception(0)
+
+
+@pytest.fixture(scope="module")
+def expected(inception) -> np.ndarray:
+    return inception(_pixels(_SIZE) / 127.5 - 1, training=False).numpy()
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    """("conv2d", 17) of "conv2d_17"; names that are not Keras' own stay whole."""
+    found = re.fullmatch(r"([a-z_]+?(?:2d)?)(?:_(\d+))?", name)
+    return (found[1], int(found[2] or 0)) if found else (name, 0)
+
+
+def _write_by_older_keras(model, path: Path, first: int = 0, classifier: bool = False) -> None:
+    """As Keras 1 and 2 wrote weights: a group a layer, its weights by name, their order in lists.
+
+    `first` is the number that the names Keras gives begin with: 1 before Keras 2.3.
+    """
+    made: dict[str, list[int]] = {}  # numbers that Keras gave, through the whole process
+    for layer in model.layers:
+        kind, number = _numbered(layer.name)
+        made.setdefault(kind, []).append(number)
+    names = []
+    with h5py.File(path, "w") as file:
+        for layer in model.layers:
+            kind, number = _numbered(layer.name)
+            number += first - min(made[kind])
+            name = f"{kind}_{number}" if number else kind
+            names.append(name)
+            group = file.create_group(name)
+            keys = [f"{name}/{weight.name}:0" for weight in layer.weights]
+            for key, value in zip(keys, layer.get_weights(), strict=True):
+                group[key] = value
+            group.attrs["weight_names"] = [key.encode() for key in keys]
+        if classifier:
+            group = file.create_group("predictions")
+            group["predictions/kernel:0"] = np.zeros((2048, 1000), np.float32)
+            group.attrs["weight_names"] = [b"predictions/kernel:0"]
+            names.append("predictions")
+        half = len(names) // 2  # long lists are cut in pieces
+        file.attrs["layer_names0"] = [name.encode() for name in names[:half]]
+        file.attrs["layer_names1"] = [name.encode() for name in names[half:]]
+        file.attrs["keras_version"] = b"2.0.1"
+
+
+@pytest.mark.parametrize("layout", ["weights.h5", "keras", "from_0", "from_1", "with_classifier"])
+def test_inception_from_every_layout(layout: str, inception, expected, tmp_path) -> None:
+    path = tmp_path / f"inception.{'keras' if layout == 'keras' else 'weights.h5'}"
+    if layout == "weights.h5":
+        inception.save_weights(path)
+    elif layout == "keras":
+        inception.save(path)
+    else:
+        path = tmp_path / "inception_notop.h5"
+        first, classifier = int(layout == "from_1"), layout == "with_classifier"
+        _write_by_older_keras(inception, path, first, classifier)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = _model(_SIZE, name="inception_v3", weights=str(path), weights_sha256=digest)
+    found = model(_pixels(_SIZE), training=False).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+
+
+@pytest.mark.parametrize(("file", "width"), [(_SMALL, 0.35), (_FULL, 1.0)])
+def test_mobilenet_v2_equals_keras_own_loading(shared_data, file: str, width: float) -> None:
+    import keras
+
+    path = shared_data / "weights" / file
+    own = keras.applications.MobileNetV2(
+        weights=None, include_top=False, alpha=width, input_shape=(96, 96, 3)
+    )
+    own.load_weights(path)
+    expected = own(_pixels(96) / 127.5 - 1, training=False).numpy()
+    model = _model(96, name="mobilenet_v2", weights=str(path), width=width)
+    found = model(_pixels(96), training=False).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max(), rtol=0)
+
+
+def test_golden_features_of_mobilenet_v2(shared_data) -> None:
+    from skimage import data
+
+    path = shared_data / "weights" / _SMALL
+    image = Image.fromarray(data.chelsea()).crop((75, 0, 375, 300))
+    pixels = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC), np.float32)[None]
+    model = _model(224, name="mobilenet_v2", weights=str(path), width=0.35)
+    features = model(pixels, training=False).numpy().mean(axis=(0, 1, 2))
+    highest = features.argsort()[::-1][: len(_GOLDEN)]
+    assert highest.tolist() == list(_GOLDEN)
+    np.testing.assert_allclose(features[highest], list(_GOLDEN.values()), atol=1e-3)
+
+
+def test_another_width_lists_layers_and_shapes(shared_data) -> None:
+    path = shared_data / "weights" / _SMALL
+    message = r"Layers of other shapes: Conv1 \(conv2d\): expected 3×3×3×32, received 3×3×3×16, .*"
+    with pytest.raises(ResourceError, match=message + r"and \d+ more"):
+        _model(96, name="mobilenet_v2", weights=str(path))
+
+
+@pytest.fixture
+def signs(tmp_path) -> Path:
+    """Weights of the sign network: small."""
+    import keras
+
+    pixels = keras.Input((28, 28, 3))
+    end = backbones.get("conv_64_64_grey", weights="none", seed=5).build(pixels)
+    path = tmp_path / "signs.weights.h5"
+    keras.Model(pixels, end).save_weights(path)
+    return path
+
+
+def test_what_a_backbone_saved_it_loads(signs) -> None:
+    saved = _model(28, name="conv_64_64_grey", weights=str(signs)).get_weights()
+    made = _model(28, name="conv_64_64_grey", weights="none", seed=5).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(saved, made, strict=True))
+
+
+def test_layers_missing_and_layers_too_many_are_listed(signs) -> None:
+    with pytest.raises(ResourceError, match=r"file lacks: conv3 \(conv2d_2\)"):
+        _model(46, name="conv_64_64_64", weights=str(signs))
+    with pytest.raises(ResourceError, match=r"only the file has: conv2d_1 3×3×64×64 64"):
+        _model(28, name="conv_64_grey", weights=str(signs))
+
+
+def test_another_file_than_expected_is_not_loaded(signs) -> None:
+    with pytest.raises(ResourceError, match=r"not the expected file. Expected SHA-256 0000"):
+        _model(28, name="conv_64_64_grey", weights=str(signs), weights_sha256="0" * 64)
+
+
+def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
+    """Nothing in Keras' cache, and a network that refuses."""
+    import keras
+
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    message = (
+        r"inception_v3_weights_tf_dim_ordering_tf_kernels_notop\.h5\. "
+        r"Put that file into .*/models, or name it: model\.weights = \"PATH/inception"
+    )
+    with pytest.raises(ResourceError, match=message):
+        backbones.get("inception_v3").build(keras.Input((_SIZE, _SIZE, 3)))
+
+
+def test_imagenet_weights_come_from_keras_cache(monkeypatch, tmp_path, shared_data) -> None:
+    """MobileNetV2's file in the cache is used; 96 px has a file of its own name."""
+    import shutil
+
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.weights.h5"
+    cache = tmp_path / "models"
+    cache.mkdir()
+    shutil.copy(shared_data / "weights" / _SMALL, cache / name)
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    monkeypatch.setattr(
+        "keras.src.applications.mobilenet_v2.file_utils.get_file",
+        lambda fname, *_, **__: str(cache / fname.replace(".h5", ".weights.h5")),
+    )
+    cached = _model(96, name="mobilenet_v2", width=0.35).get_weights()
+    path = shared_data / "weights" / _SMALL
+    local = _model(96, name="mobilenet_v2", width=0.35, weights=str(path)).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(cached, local, strict=True))
+
+
+def test_a_size_that_the_network_does_not_take_is_a_setting() -> None:
+    from models.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="inception_v3: Input size must be at least 75x75"):
+        _model(64, name="inception_v3", weights="none")
