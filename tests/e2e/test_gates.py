@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,22 @@ from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
 
-GATES = ("evaluate.cross_validate=3", "export.lite=['float16', 'int8']")
+#: One of some twenty validation images is four points.
+GATES = ("evaluate.cross_validate=3", "export.lite=['float16', 'int8']", "export.max_loss=0.2")
 
 
 @pytest.fixture(scope="module")
-def gated(case: Case, first: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
-    """The first run's folder, run again with both gates; only what they touch is made anew."""
-    copy = case.copy(tmp_path_factory.mktemp("gates"))
-    shutil.copytree(case.out, copy.out)
-    return copy, copy.run(*GATES)
+def gated(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
+    """The same pictures with an output folder of their own, and their first run."""
+    own = Case(case.photos, tmp_path_factory.mktemp("gates") / "out")
+    return own, own.run(*GATES)
 
 
 def test_both_gates_bless_and_the_model_is_pushed_with_its_files(gated: tuple[Case, Any]):
     case, outcome = gated
     assert outcome.exit_code == 0, outcome.verdict
     assert {"CrossValidator", "LiteExporter"} <= set(outcome.summary["timings"]["components"])
-    assert "ImageTrainer" in outcome.summary["cached"]
-    assert outcome.summary["push"]["version"] == "2", "the same model, with files it had not"
+    assert outcome.summary["push"]["status"] == "pushed"
     version = manifest.latest(case.out / "model")
     assert version.manifest["files"] == manifest.describe(version.path)
     for file in ("model.tflite", "model_float16.tflite", "assets.extra/lite.json"):
@@ -74,7 +72,7 @@ def test_the_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
     runs = case.out / "artifacts" / "ImageTrainer" / "model_run"
     newest = max(runs.iterdir(), key=lambda path: int(path.name))
     images, _ = parity_samples(str(newest))
-    directory = case.out / "model" / "2"
+    directory = case.out / "model" / "1"
     served = Served(str(directory)).run(image_bytes=images)["probabilities"]
     pixels = np.stack([preprocess.whole_pixels(image, 112).numpy() for image in images])
     for kind, tolerance in ((lite.FLOAT16, 0.02), (lite.INT8, 0.15)):
@@ -100,11 +98,20 @@ def test_folds_under_the_threshold_refuse(gated: tuple[Case, Any]):
     assert outcome.summary["cross_validation"]["blessed"] is False
 
 
+def test_files_that_were_not_asked_for_are_not_pushed_again(gated: tuple[Case, Any]):
+    case, _ = gated
+    outcome = case.run(GATES[0])
+    assert "LiteExporter" not in outcome.summary["timings"]["components"]
+    assert outcome.summary["push"]["version"] == "2", "the same model, without its files"
+    assert not list((case.out / "model" / "2").glob("*.tflite"))
+
+
 def test_a_file_that_fails_does_not_keep_the_model_back(
-    case: Case, first: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gated: tuple[Case, Any], monkeypatch: pytest.MonkeyPatch
 ):
     from models import lite
 
+    case, _ = gated
     convert = lite.convert
 
     def no_int8(network: Any, kind: str, *arguments: Any) -> bytes:
@@ -113,14 +120,13 @@ def test_a_file_that_fails_does_not_keep_the_model_back(
         return convert(network, kind, *arguments)
 
     monkeypatch.setattr(lite, "convert", no_int8)
-    copy = case.copy(tmp_path)
-    shutil.copytree(case.out, copy.out)
-    outcome = copy.run("export.lite=['float16', 'int8']")
+    outcome = case.run(*GATES, start="LiteExporter")
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["lite"]["int8"]["why"] == (
         "it could not be converted: op FOO is not known"
     )
     assert outcome.summary["lite"]["float16"]["blessed"] is True
-    assert (copy.out / "model" / "2" / "model_float16.tflite").is_file()
-    assert not (copy.out / "model" / "2" / "model.tflite").exists()
+    pushed = Path(outcome.summary["push"]["path"])
+    assert (pushed / "model_float16.tflite").is_file()
+    assert not (pushed / "model.tflite").exists()
     assert "op FOO is not known" in Path(outcome.summary["report"]).read_text(encoding="utf-8")
