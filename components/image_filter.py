@@ -31,7 +31,6 @@ def ImageFilter(
     vocabulary: Parameter[str],
     min_side: Parameter[int] = 16,
     pixel_limit: Parameter[int] = 100_000_000,
-    skip: Parameter[str] = "[]",
     severity: Parameter[str] = "{}",
     threshold: Parameter[str] = "{}",
     overrides: Parameter[str] = "[]",
@@ -48,7 +47,6 @@ def ImageFilter(
         vocabulary: JSON list of class names in sorted order; sets the rows of the summary.
         min_side: Pixels; a picture with a shorter side is rejected.
         pixel_limit: Pixels, by the header.
-        skip: JSON list of checks that are not asked (those marked skippable).
         severity: JSON object, check → reject, repair, warn or ignore, where it is not the usual.
         threshold: JSON object, check → number, where it is not the usual.
         overrides: What people decided about single pictures; see `checks.overrides.to_json`.
@@ -59,7 +57,6 @@ def ImageFilter(
     settings = Settings(
         min_side,
         pixel_limit,
-        tuple(json.loads(skip)),
         json.loads(severity),
         json.loads(threshold),
         resolve(from_json(overrides), classes),

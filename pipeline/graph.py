@@ -109,7 +109,6 @@ def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, A
         vocabulary=vocabulary,
         min_side=config.judge.min_side,
         pixel_limit=config.judge.pixel_limit,
-        skip=json.dumps(config.judge.skip),
         severity=json.dumps(config.judge.severity.model_dump(exclude_defaults=True)),
         threshold=json.dumps(config.judge.threshold.model_dump(exclude_defaults=True)),
         overrides=inputs.overrides,

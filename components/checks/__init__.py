@@ -131,13 +131,6 @@ class Judgement:
 
 def validate(settings: Settings) -> None:
     """ConfigError when a setting names something that is no check, or may not be set so."""
-    may_skip = [check.name for check in CHECKS if check.skippable]
-    wrong = [name for name in settings.skip if name not in may_skip]
-    if wrong:
-        raise ConfigError(
-            f"judge.skip: {', '.join(wrong)} cannot be skipped; expected any of "
-            + ", ".join(may_skip)
-        )
     for name, severity in settings.severity.items():
         may_be = CHOICES[name].may_be if name in CHOICES else ()
         if severity not in may_be:

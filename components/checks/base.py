@@ -56,7 +56,6 @@ class Settings:
 
     min_side: int = 16  # pixels; sets of 28 × 28 pictures are real
     pixel_limit: int = 100_000_000  # pixels; decoded they take 300 MB
-    skip: tuple[str, ...] = ()  # names of checks that are not asked
     severity: Mapping[str, str] = field(default_factory=dict)  # check → other than its usual one
     threshold: Mapping[str, float] = field(default_factory=dict)  # check → other than its usual one
     overrides: Mapping[str, Override] = field(default_factory=dict)  # hex SHA-256 → what people say
@@ -100,8 +99,6 @@ class Check:
 
     def severity_in(self, settings: Settings) -> str:
         """What its verdict leads to in a run with these settings."""
-        if self.name in settings.skip:
-            return "ignore"
         return settings.severity.get(self.name, self.severity)
 
     def threshold_in(self, settings: Settings) -> float:

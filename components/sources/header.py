@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 #: First bytes that name an image format to the serving op.
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (_PNG, "PNG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
 )
@@ -160,7 +161,7 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:
         with pillow(data) as image:
-            return _describe(image, declared)
+            return _describe(image, declared, data)
     except UnidentifiedImageError:
         error = "no image format that Pillow knows"
     except Exception as problem:  # plugins raise anything from SyntaxError to struct.error
@@ -168,7 +169,7 @@ def probe(data: bytes, pixel_limit: int) -> Header:
     return Header(width=declared[0], height=declared[1], format=kind, error=error)
 
 
-def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
+def _describe(image: Image.Image, declared: tuple[int, int], data: bytes) -> Header:
     kind = image.format or ""
     kind = "JPEG" if kind in _SAME_AS_JPEG else kind
     width, height = max(image.size, declared, key=lambda size: size[0] * size[1])
@@ -179,8 +180,20 @@ def _describe(image: Image.Image, declared: tuple[int, int]) -> Header:
         format=kind,
         mode=image.mode,
         frames=1 if kind == "JPEG" else _frames(image),
-        orientation=_orientation(image, kind),
+        orientation=_orientation(image, kind, data),
     )
+
+
+def _png_exif(data: bytes) -> bytes:
+    """The eXIf chunk of a PNG (PNG 3rd edition, 11.3.3), b"" for none; it may follow the pixels,
+    which Pillow would decode on the way."""
+    at = len(_PNG)
+    while at + 8 <= len(data):
+        length, name = struct.unpack(">I4s", data[at : at + 8])
+        if name == b"eXIf":
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return b""
 
 
 def _frames(image: Image.Image) -> int:
@@ -191,12 +204,17 @@ def _frames(image: Image.Image) -> int:
         return 1
 
 
-def _orientation(image: Image.Image, kind: str) -> int:
+def _orientation(image: Image.Image, kind: str, data: bytes) -> int:
     """The Exif orientation, 1 where there is none or it is out of range."""
-    if kind not in _WITH_EXIF:
-        return 1
     try:
-        value = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        if kind in _WITH_EXIF:
+            exif = image.getexif()
+        elif kind == "PNG" and (block := _png_exif(data)):
+            exif = Image.Exif()
+            exif.load(block)
+        else:
+            return 1
+        value = int(exif.get(ExifTags.Base.Orientation, 1))
     except Exception:  # Exif blocks are broken in many ways, and no reason to lose the image
         return 1
     return value if 1 <= value <= 8 else 1

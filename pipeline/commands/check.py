@@ -78,7 +78,6 @@ def plan_of(config: Config) -> Plan:
         settings=Settings(
             min_side=judging.min_side,
             pixel_limit=judging.pixel_limit,
-            skip=judging.skip,
             severity=judging.severity.model_dump(exclude_defaults=True),
             threshold=judging.threshold.model_dump(exclude_defaults=True),
         ),

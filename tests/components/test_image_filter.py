@@ -161,14 +161,18 @@ def test_same_records_whatever_the_engine_and_the_shards(faulty, run):
                 assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
-def test_skipped_check_lets_the_picture_in(faulty, run):
-    assert "cat/icon.png" in run(faulty, settings=Settings(skip=("too_small",))).paths()
+def test_an_ignored_check_lets_the_picture_in(faulty, run):
+    assert (
+        "cat/icon.png" in run(faulty, settings=Settings(severity={"too_small": "ignore"})).paths()
+    )
 
 
-def test_unknown_skip_is_refused_before_any_work(tmp_path, beam_pipeline):
+def test_a_check_without_a_choice_is_refused_before_any_work(tmp_path, beam_pipeline):
     places = Places(*([str(tmp_path)] * 4))
-    with pytest.raises(ConfigError, match=r"judge\.skip: decodable cannot be skipped"):
-        filter_examples(beam_pipeline(), places, Settings(skip=("decodable",)), ("a", "b"))
+    with pytest.raises(ConfigError, match=r"judge\.severity: decodable = 'ignore'"):
+        filter_examples(
+            beam_pipeline(), places, Settings(severity={"decodable": "ignore"}), ("a", "b")
+        )
 
 
 def test_a_lost_image_is_a_defect(tmp_path):
@@ -186,7 +190,7 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(shared_data.parent / "data" / path)
     threshold = {"near_duplicate": 0}  # the judgement of each file alone
-    settings = Settings(min_side=1, skip=("animated",), threshold=threshold)
+    settings = Settings(min_side=1, severity={"animated": "ignore"}, threshold=threshold)
     done = run(folder, settings=settings)
     serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
     repairs = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()

@@ -120,7 +120,7 @@ def test_size_limits(encode):
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_animations(kind):
     assert reason(animation(kind)) == "animated"
-    assert reason(animation(kind), Settings(skip=("animated",))) == ""
+    assert reason(animation(kind), Settings(severity={"animated": "ignore"})) == ""
     assert reason(animation(kind, count=1)) == ""
 
 
@@ -147,10 +147,10 @@ def test_every_reject_says_what_to_do():
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
-def test_only_checks_of_taste_can_be_skipped():
-    validate(Settings(skip=("animated", "too_small")))
-    with pytest.raises(ConfigError, match="decodable cannot be skipped; expected any of too_small"):
-        validate(Settings(skip=("decodable",)))
+def test_only_checks_of_taste_can_be_ignored():
+    validate(Settings(severity={"animated": "ignore", "too_small": "ignore"}))
+    with pytest.raises(ConfigError, match="decodable = 'ignore'; expected any of too_small"):
+        validate(Settings(severity={"decodable": "ignore"}))
 
 
 def test_broken_images_are_judged_as_the_serving_op_does(shared_data, broken_images):

@@ -37,6 +37,20 @@ def test_exif_orientation(encode):
     assert probe(encode(exif=exif), LIMIT).orientation == 6
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "after them"])
+def test_exif_orientation_of_a_png(encode, after):
+    block = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0"
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    data = encode("PNG")
+    place = data.index(b"IEND" if after else b"IDAT") - 4
+    assert probe(data, LIMIT).orientation == 1
+    assert probe(data[:place] + chunk + data[place:], LIMIT).orientation == 8
+    broken = chunk.replace(b"MM", b"??")
+    assert probe(data[:place] + broken + data[place:], LIMIT).orientation == 1
+    assert probe(data[:place] + chunk[:9], LIMIT).orientation == 1
+
+
 def test_frames_of_an_animation(encode):
     import io
 
