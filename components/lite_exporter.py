@@ -237,13 +237,14 @@ def _counted(
         why = "; ".join([*reasons, "there is no validation image to judge it by"])
         return Verdict(kind, litert.FILES[kind], False, why, size)
     correct = int((table[kind] == table["label"]).sum())
-    share, float_share = correct / images, float((table["model"] == table["label"]).mean())
+    float_correct = int((table["model"] == table["label"]).sum())
+    share, float_share = correct / images, float_correct / images
     if share < threshold - SLACK:
         reasons.append(f"its accuracy {share:.3f} is under {threshold:g}")
     if share < float_share - max_loss - SLACK:
         reasons.append(
-            f"it loses {100 * (float_share - share):.1f} points of the model's {float_share:.3f}, "
-            f"allowed are {100 * max_loss:g}"
+            f"it loses {100 * (float_share - share):.1f} points of the model's {float_share:.3f} "
+            f"({float_correct - correct} of {images} images), allowed are {100 * max_loss:g}"
         )
     return Verdict(
         kind=kind,
