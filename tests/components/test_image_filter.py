@@ -268,7 +268,7 @@ def test_training_copies_of_held_out_pictures_go_and_other_copies_are_named(leak
         "train/b/same.jpg": "duplicate",
     }
     leak = done.rejects["train/a/leak.jpg"]
-    assert leak["kept_copy"] == "test/a/shown.jpg" and "which is in test" in leak["detail"]
+    assert leak["kept_copy"] == "test/a/shown.jpg" and "that one is in test" in leak["detail"]
     assert "data.group_pattern" in leak["override"]
     assert (done.root / "q" / leak["stored"]).read_bytes() == (
         leaking / "train/a/leak.jpg"

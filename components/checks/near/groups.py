@@ -129,7 +129,7 @@ class _Near:
         if found is None and self._crops.shape[1]:
             cropped = distances(upright, self._crops[rows]).min(axis=1)
             more = distances(self._crops[place][:, None], wholes).min(axis=0)
-            found = self._best({"a part of it": cropped, "it is a part of this": more}, others)
+            found = self._best({"a crop of it": cropped, "it is a crop of this": more}, others)
         return found
 
     def _best(self, ways: Mapping[str, Places], others: Sequence[int]) -> _Likeness | None:
@@ -152,11 +152,12 @@ def _leak(
     if found is None:
         return None
     other = near.members[found.place]
-    detail = f"{_likeness(member, other, found)}, which is in {other.split}; this one is in "
+    where = f"; that one is in {other.split}, this one in {member.split}"
+    detail = _likeness(member, other, found) + where
     severity = levels[ACROSS_SPLITS]
     if member.split != names.TRAIN and severity == "reject":
         severity = "warn"  # nothing was trained on it
-    return Ruling(member.path, ACROSS_SPLITS, severity, detail + member.split, other.path)
+    return Ruling(member.path, ACROSS_SPLITS, severity, detail, other.path)
 
 
 def _conflict(

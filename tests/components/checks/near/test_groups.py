@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_the_training_copy_goes(held_out):
     }
     (ruling, _) = resolve(copies, 48)
     assert ruling.detail == (
-        f"like 2: 3 of 256 bits differ, which is in {held_out}; this one is in train"
+        f"like 2: 3 of 256 bits differ; that one is in {held_out}, this one in train"
     )
 
 
@@ -98,3 +99,17 @@ def test_order_changes_nothing():
     expected = resolve(copies, 12)
     for seed in range(5):
         assert resolve(random.Random(seed).sample(copies, len(copies)), 12) == expected
+
+
+def test_a_crop_is_called_so_on_either_side():
+    rng = np.random.default_rng(3)
+    crop = member("crop")
+    drawn = rng.integers(0, 256, 2 * 32, np.uint8).tobytes()
+    other = PictureHash(drawn[:32], drawn[32:], drawn[:32] + crop.picture.upright)
+    alone = dataclasses.replace(crop.picture, crops=drawn[32:] * 2)
+    whole = dataclasses.replace(member("whole"), picture=other)
+    first = dataclasses.replace(crop, picture=alone)
+    (ruling,) = resolve([first, whole], 40)
+    assert ruling.detail == "like crop: it is a crop of this, 0 of 256 bits differ"
+    (ruling,) = resolve([dataclasses.replace(first, path="z"), whole], 40)
+    assert ruling.detail == "like whole: a crop of it, 0 of 256 bits differ"
