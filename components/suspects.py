@@ -9,6 +9,7 @@ logistic head does and needs no tuning by hand.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +31,8 @@ _FEWEST = 20
 #: Suspects listed; the first in the ranking.
 LIMIT = 500
 _ROWS = 4096  # pictures in float64 at once: 42 MB
+#: Features that the sums are made of; of longer rows, such as flattened maps, a sketch.
+_WIDEST = 2048
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -64,8 +67,10 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
     Returns:
       ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all
       pictures that look like another class, `rows` holds the first `limit`. None where there are
-      too few pictures or classes to say.
+      no features, or too few pictures or classes to say.
     """
+    if not bank.read_dim(bank_uri):
+        return None
     pictures = _read(bank_uri)
     if len(pictures.labels) < _FEWEST or len(np.unique(pictures.labels)) < 2:
         return None
@@ -179,18 +184,42 @@ def _prepared(features: Floats) -> Floats:
     return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
 
 
+def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """[d] as it is, or [_WIDEST] sums of random features with random signs where d is larger.
+
+    A count sketch (Charikar et al. 2002): products of rows stay what they were, in the mean.
+    """
+    dim = len(row)
+    if dim <= _WIDEST:
+        return row
+    order, signs = _draw(dim)
+    mixed = np.zeros(-(-dim // _WIDEST) * _WIDEST, np.float32)
+    mixed[order] = row * signs
+    sums: npt.NDArray[np.float32] = mixed.reshape(-1, _WIDEST).sum(axis=0)
+    return (sums / np.sqrt(len(mixed) / _WIDEST)).astype(np.float16)
+
+
+@functools.lru_cache(maxsize=1)
+def _draw(dim: int) -> tuple[Integers, Floats]:
+    """Places and signs [dim] of a sketch, always the same."""
+    drawing = np.random.default_rng(0)
+    signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
+    return drawing.permutation(dim), signs
+
+
 def _read(bank_uri: str) -> Pictures:
     """The clean views of all splits, float16."""
     dim = bank.read_dim(bank_uri)
-    parts: list[bytes] = []
+    parts: list[npt.NDArray[np.float16]] = [np.empty((0, min(dim, _WIDEST)), np.float16)]
     labels, hashes, paths, splits = [], [], [], []
     for split, example in _clean(bank_uri):
-        parts.append(records.raw(example, names.FEATURES))
+        vector = np.frombuffer(records.raw(example, names.FEATURES), "<f2")
+        parts.append(sketch(vector)[None])
         labels.append(records.integer(example, names.LABEL_INDEX, -1))
         hashes.append(records.text(example, names.IMAGE_HASH))
         paths.append(records.text(example, names.PATH))
         splits.append(split)
-    features = np.frombuffer(b"".join(parts), "<f2").reshape(-1, dim)
+    features = np.concatenate(parts)
     return Pictures(features, np.array(labels, np.int64), hashes, paths, splits)
 
 

@@ -109,3 +109,28 @@ def test_the_review_file_is_one_of_overrides(bank, tmp_path):
     assert loaded[0].label == found["rows"][0]["looks_like"]
     entry = tomllib.loads(path.read_text())["override"][0]
     assert entry["note"].startswith(f"labelled {found['rows'][0]['label']}; out of fold")
+
+
+def test_flattened_maps_are_judged_by_a_sketch_of_them(bank):
+    """40,000 numbers a picture, as Flatten gives: sums over all of them would take 13 GB."""
+    features, labels = clouds(dim=40_000)
+    noisy, wrong = flipped(labels, 0.05)
+    found = suspects.rank(bank(features, noisy), CLASSES)
+    first = {int(row["path"].split("/")[1].split(".")[0]) for row in found["rows"][: len(wrong)]}
+    assert len(first & wrong) >= 0.9 * len(wrong)
+
+
+def test_a_sketch_keeps_products_of_rows():
+    rng = np.random.default_rng(2)
+    rows = rng.normal(0, 1, (8, 37_632)).astype(np.float16)
+    rows[1] = rows[0]
+    short = np.stack([suspects.sketch(row) for row in rows]).astype(np.float64)
+    short /= np.linalg.norm(short, axis=1, keepdims=True)
+    assert np.dot(short[0], short[1]) == pytest.approx(1, abs=1e-3)
+    assert np.abs(short[2:] @ short[0]).max() < 0.15
+    np.testing.assert_array_equal(suspects.sketch(rows[0][:2048]), rows[0][:2048])
+
+
+def test_a_bank_without_features_doubts_nothing(bank):
+    uri = bank(np.zeros((40, 0)), np.arange(40) % 3)
+    assert suspects.rank(uri, CLASSES) is None

@@ -15,6 +15,8 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     bank = context.part("bank")
     if not bank:
         return context.absent("No features were extracted")
+    if bank.get("dim") == 0:
+        return Absent(f"No features are kept: {bank.get('note') or 'images are read'}.")
     forward, reused = bank.get("forward_passes") or 0, bank.get("reused") or 0
     total = forward + reused
     return {

@@ -319,3 +319,13 @@ def test_importing_the_page_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_bank_without_features_says_why():
+    found = facts()
+    found["bank"] |= {"dim": 0, "note": "the backbone trains: images are read"}
+    text = Page(render(found, None, {}, BLESSED)).text
+    assert "No features are kept: the backbone trains: images are read." in text
+    found["bank"] |= {"dim": 1280, "note": "activations would take 5.0 GiB a run"}
+    text = Page(render(found, None, {}, BLESSED)).text
+    assert "trained on images: activations would take 5.0 GiB a run." in text
