@@ -23,6 +23,7 @@ BENCHMARKS = {
     "backbone": False,
     "augmentation": False,
     "client": False,
+    "serving": False,
     "near_duplicates": True,
     "label_errors": True,
     "against_course": True,

@@ -19,6 +19,10 @@ _MOST_IMAGES = 512
 """Requests are made before the clock starts and held in memory."""
 _FAILED = 1
 """Exit code when nothing was answered at some level."""
+_HEADINGS = (
+    f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
+    f"{'p99 ms':>8}  stable  errors"
+)
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,6 @@ def run(
         contents = [path.read_bytes() for path in files_of(images)[:_MOST_IMAGES]]
         calls = load.image_calls(contents, model, wanted.batch, wanted.timeout)
         way = load.connection(target, wanted.timeout)
-        console.print(
-            f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
-            f"{'p99 ms':>8}  stable  errors"
-        )
         levels = load.run(way, calls, wanted.plan, lambda level: _show(console, level, wanted))
     except ServingError as error:
         raise ServerError(target, model, error) from error
@@ -84,6 +84,8 @@ def run(
 
 
 def _show(console: Console, level: Level, wanted: Settings) -> None:
+    if level.concurrency == wanted.plan.concurrency[0]:
+        console.print(_HEADINGS)
     times = "".join(
         f" {'-' if value is None else format(value, '.2f'):>8}"
         for value in (level.latency_ms[name] for name in ("p50", "p90", "p99"))

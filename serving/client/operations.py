@@ -204,9 +204,11 @@ class Operations:
         progress: Callable[[int, Sequence[Answer]], None] | None,
         strict: bool,
     ) -> Operation[list[Answer]]:
-        loaded: list[Loaded | InvalidArgument] = yield Work(
-            lambda: [_load(place, image, question) for place, image in enumerate(images, start)]
-        )
+        def load() -> list[Loaded | InvalidArgument]:
+            return [_load(place, image, question) for place, image in enumerate(images, start)]
+
+        ready = question.growth == 1 and all(isinstance(image, bytes) for image in images)
+        loaded: list[Loaded | InvalidArgument] = load() if ready else (yield Work(load))
         good: list[Loaded] = []
         for entry in loaded:
             if not isinstance(entry, InvalidArgument):

@@ -29,14 +29,17 @@ FIRST_RECONNECT_MS, LONGEST_RECONNECT_MS = 100, 2_000
 """gRPC's own grow to two minutes, in which a server that is back goes unnoticed."""
 MAX_ATTEMPTS = 5
 """gRPC makes no more, whatever is asked for."""
+_NOT_THERE = ("UNAVAILABLE", "CANCELLED")
 _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
 _REST = ("http://", "https://")
 
 
 @dataclass(frozen=True)
 class Retry:
-    """When a server answers UNAVAILABLE, and only then: try again, within the call's deadline.
+    """When a server is not there: try again, within the call's deadline.
 
+    That is UNAVAILABLE, and a CANCELLED that comes from the server: so ends what reaches a gRPC
+    server of Python in the moment in which it stops. Whatever else a server answers stands.
     The pauses are ``first_pause`` s, then ``factor`` times the one before, at most
     ``longest_pause`` s, each shortened or lengthened a little by chance. The default is what KServe
     uses between its own parts.
@@ -163,7 +166,7 @@ class Connection:
                 "initialBackoff": f"{self.retry.first_pause}s",
                 "maxBackoff": f"{self.retry.longest_pause}s",
                 "backoffMultiplier": self.retry.factor,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": list(_NOT_THERE),
             }
         config: dict[str, Any] = {
             "loadBalancingConfig": [{"round_robin": {}}],

@@ -48,6 +48,12 @@ def test_unavailable_is_tried_again_within_one_deadline(ask, scripted):
     assert seen.left[-1] < 3.2, "the last attempt has what the pauses before it left over"
 
 
+def test_a_call_that_a_stopping_server_cancelled_is_tried_again(ask, scripted):
+    target, seen = scripted(failing(1, grpc.StatusCode.CANCELLED))
+    assert ask(target, "status") == []
+    assert len(seen.seen) == 2
+
+
 def test_after_five_attempts_it_is_over(ask, scripted):
     target, seen = scripted(failing(100, grpc.StatusCode.UNAVAILABLE))
     with pytest.raises(Unavailable, match="not now"):
@@ -180,7 +186,7 @@ def test_the_service_config_is_what_grpc_reads():
         "initialBackoff": "0.1s",
         "maxBackoff": "1.0s",
         "backoffMultiplier": 2.0,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     assert arguments["grpc.max_receive_message_length"] == -1
     assert "grpc.enable_http_proxy" not in arguments

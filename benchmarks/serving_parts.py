@@ -1,0 +1,245 @@
+"""What ``benchmarks.serving`` runs in processes of their own: the model, load, other clients.
+
+    python -m benchmarks.serving_parts RESULT.json NAME ARGUMENT…
+
+Each part is a function of text arguments; its result is written as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MODEL = "imgpipe"
+FLOATS = "floats"
+IMAGES = "images"
+_CLASSES = ("cat", "dog", "rock", "paper", "scissors")
+_PICTURES = 64
+_PICTURE_SIDE = 320  # of a photograph as a page shows it
+_BATCHED = 32
+_SWAP_CALLERS = 4
+_STEADY_S = 4.0  # between two swaps
+
+
+# --- what is measured ----------------------------------------------------------------------------
+def make(work: str) -> None:
+    """The model (version 1), one that takes floats, and pictures."""
+    import keras
+    import tensorflow as tf
+
+    from models.classifier import build_classifier, build_head
+    from models.export import export
+    from models.settings import ModelSettings
+
+    root = Path(work)
+    (root / IMAGES).mkdir()
+    for number in range(_PICTURES):
+        (root / IMAGES / f"{number:03}.jpg").write_bytes(_picture(number))
+    keras.utils.set_random_seed(0)
+    settings = ModelSettings(name=MODEL)
+    head = build_head(1280, len(_CLASSES), settings)
+    classifier = build_classifier(head, _CLASSES, settings)
+    export(classifier, str(root / MODEL / "1"))
+    size = classifier.image_size
+    archive = keras.export.ExportArchive()
+    archive.track(classifier.network)
+    archive.add_endpoint(
+        "serving_default",
+        lambda pixels: {"probabilities": classifier.network(pixels)["probabilities"]},
+        input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32, name="pixels")],
+    )
+    archive.write_out(str(root / FLOATS / "1"), verbose=False)
+
+
+def _picture(seed: int) -> bytes:
+    """A JPEG with detail at several scales."""
+    from PIL import Image
+
+    random = np.random.default_rng(seed)
+    side = (_PICTURE_SIDE, _PICTURE_SIDE)
+    total = np.zeros((*side, 3))
+    for cells, weight in ((5, 0.6), (20, 0.3), (80, 0.1)):
+        noise = Image.fromarray(random.integers(0, 255, (cells, cells, 3), np.uint8))
+        total += weight * np.asarray(noise.resize(side, Image.Resampling.BICUBIC), float)
+    out = io.BytesIO()
+    Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def _pictures(work: str) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((Path(work) / IMAGES).iterdir())]
+
+
+# --- the model in process ------------------------------------------------------------------------
+def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
+    """Images a second of ``tf.saved_model.load`` by batch, p50 of a single image in ms."""
+    import tensorflow as tf
+
+    served = tf.saved_model.load(f"{work}/{MODEL}/1").signatures["serving_default"]
+    pictures = _pictures(work)
+    rates, latencies = {}, []
+    for size in map(int, batches.split(",")):
+        endless = itertools.cycle(pictures)
+        served(image_bytes=tf.constant(list(itertools.islice(endless, size))))
+        done, began = 0, time.perf_counter()
+        while (now := time.perf_counter()) - began < float(seconds):
+            served(image_bytes=tf.constant(list(itertools.islice(endless, size))))
+            done += size
+            if size == 1:
+                latencies.append(time.perf_counter() - now)
+        rates[size] = done / (time.perf_counter() - began)
+    return {"rates": rates, "p50_ms": float(np.median(latencies)) * 1000}
+
+
+# --- load ----------------------------------------------------------------------------------------
+def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
+    """Single images at each number of callers, 4 times 32 images, and empty RPCs."""
+    from serving.client import load as generator
+
+    way, pictures = generator.connection(target), _pictures(work)
+
+    def measure(concurrency: tuple[int, ...], calls: list[Any]) -> list[dict[str, Any]]:
+        plan = generator.Plan(concurrency, float(window), most_windows=6)
+        return [asdict(level) for level in generator.run(way, calls, plan)]
+
+    singles = measure(tuple(map(int, levels.split(","))), generator.image_calls(pictures, MODEL))
+    (batched,) = measure((4,), generator.image_calls(pictures, MODEL, _BATCHED))
+    (empty,) = measure((1,), [generator.status_call(MODEL)])
+    return {"levels": singles, "batched": batched, "empty": empty}
+
+
+# --- clients -------------------------------------------------------------------------------------
+def _timed(seconds: float, ask: Callable[[bytes], object], pictures: list[bytes]) -> dict[str, Any]:
+    """Median of a call in ms, and the processor time that it took here."""
+    endless, latencies = itertools.cycle(pictures), []
+    ask(next(endless))
+    cpu, began = time.process_time(), time.perf_counter()
+    while (now := time.perf_counter()) - began < seconds:
+        ask(next(endless))
+        latencies.append(time.perf_counter() - now)
+    used = time.process_time() - cpu
+    return {
+        "p50_ms": float(np.median(latencies)) * 1000,
+        "cpu_ms": used / len(latencies) * 1000,
+    }
+
+
+def bytes_client(target: str, work: str, seconds: str) -> dict[str, Any]:
+    """Our client: the file's bytes."""
+    from serving.client import Client, messages
+
+    pictures = _pictures(work)
+    request = messages.predict_request(messages.Servable(MODEL), {"image_bytes": [pictures[0]]})
+    with Client(target, MODEL) as client:
+        found = _timed(float(seconds), lambda picture: client.classify([picture]), pictures)
+    return {**found, "request_bytes": request.ByteSize()}
+
+
+def floats_client(target: str, work: str, seconds: str) -> dict[str, Any]:
+    """The usual client: decode and resize here, official stubs, tf.make_tensor_proto."""
+    import grpc
+    import tensorflow as tf
+    from PIL import Image
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    pictures = _pictures(work)
+    channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    size = [0]
+
+    def ask(picture: bytes) -> None:
+        with Image.open(io.BytesIO(picture)) as image:
+            pixels = np.asarray(image.convert("RGB").resize((224, 224)), np.float32)[None]
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = FLOATS
+        request.inputs["pixels"].CopyFrom(tf.make_tensor_proto(pixels))
+        reply = stub.Predict(request, timeout=30)
+        tf.make_ndarray(reply.outputs["probabilities"])
+        size[0] = request.ByteSize()
+
+    found = _timed(float(seconds), ask, pictures)
+    channel.close()
+    return {**found, "request_bytes": size[0]}
+
+
+# --- swaps ---------------------------------------------------------------------------------------
+def swaps(target: str, work: str, base: str, count: str) -> dict[str, Any]:
+    """Publish versions one after the other under load; what callers saw meanwhile.
+
+    A swap lasts from the moment a version is published until a second after its first answer:
+    then the one before is unloaded.
+    """
+    return asyncio.run(_swaps(target, work, Path(base), int(count)))
+
+
+async def _swaps(target: str, work: str, base: Path, count: int) -> dict[str, Any]:
+    from serving.client import AsyncClient, ServingError
+
+    pictures = itertools.cycle(_pictures(work))
+    calls: list[tuple[float, float]] = []  # start, seconds
+    first: dict[int, float] = {}  # version: when it first answered
+    failed, over = [0], [False]
+
+    async def repeat(client: AsyncClient) -> None:
+        while not over[0]:
+            began = time.perf_counter()
+            try:
+                (answer,) = await client.classify([next(pictures)])
+            except ServingError:
+                failed[0] += 1
+                await asyncio.sleep(0.01)
+                continue
+            calls.append((began, time.perf_counter() - began))
+            first.setdefault(answer.version, time.perf_counter())
+
+    published: dict[int, float] = {}
+    _publish(work, base, 1)
+    async with AsyncClient(target, MODEL, wait_for_ready=True) as client:
+        await client.wait_until_available(120)
+        callers = [asyncio.create_task(repeat(client)) for _ in range(_SWAP_CALLERS)]
+        await asyncio.sleep(_STEADY_S)
+        for version in range(2, count + 2):
+            await asyncio.to_thread(_publish, work, base, version)
+            published[version] = time.perf_counter()
+            await client.wait_until_available(120, version)
+            await asyncio.sleep(_STEADY_S)
+        over[0] = True
+        await asyncio.gather(*callers)
+    spans = [(began, first[version] + 1.0) for version, began in published.items()]
+    during = [
+        took for began, took in calls if any(a <= began + took and began <= b for a, b in spans)
+    ]
+    steady = [took for began, took in calls if all(began + took < a or began > b for a, b in spans)]
+    return {
+        "swap_p99_ms": float(np.percentile(during, 99)) * 1000,
+        "steady_p99_ms": float(np.percentile(steady, 99)) * 1000,
+        "requests": len(calls),
+        "errors": failed[0],
+        "swap_s": float(np.median([b - a - 1.0 for a, b in spans])),
+    }
+
+
+def _publish(work: str, base: Path, version: int) -> None:
+    beside = base / f".tmp-{version}"
+    shutil.copytree(Path(work) / MODEL / "1", beside)
+    beside.rename(base / str(version))
+
+
+PARTS: dict[str, Callable[..., Any]] = {
+    part.__name__: part for part in (make, inside, load, bytes_client, floats_client, swaps)
+}
+
+if __name__ == "__main__":
+    result, name, *arguments = sys.argv[1:]
+    Path(result).write_text(json.dumps(PARTS[name](*arguments)))

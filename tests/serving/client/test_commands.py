@@ -1,0 +1,133 @@
+"""``imgpipe predict`` and ``imgpipe load`` as their user meets them, against a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from models.errors import ImgpipeError
+from pipeline.cli import app
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def imgpipe(*arguments: object) -> Done:
+    """The command in this process; an error leaves as ``main`` makes it leave."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, ImgpipeError):
+        error = result.exception
+        return Done(error.exit_code, result.stdout, f"{result.stderr}{error}")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, picture) -> Path:
+    """Forty good pictures and two that are none, in two folders."""
+    for index in range(40):
+        file = tmp_path / f"{'ab'[index % 2]} ö" / f"{index:02}.jpg"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(picture(index))
+    (tmp_path / "a ö" / "notes.txt").write_text("no picture")
+    (tmp_path / "b ö" / "empty.png").touch()
+    return tmp_path
+
+
+def test_a_folder_is_classified_and_what_is_no_picture_named(folder, images):
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "predict", folder, "--server", images, "--top=1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+    assert result.returncode == 2
+    lines = result.stdout.splitlines()
+    assert len(lines) == 40
+    assert lines[0].startswith(f"{folder}/a ö/00.jpg")
+    assert lines[0].endswith("version 7")
+    assert "notes.txt: Unknown image file format" in result.stderr
+    assert "empty.png: Input is empty" in result.stderr
+    assert "2 of 42 pictures could not be classified." in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_json_has_a_row_for_every_file(folder, images):
+    result = imgpipe("predict", folder, "--server", images, "--json", "--at-once", 2)
+    rows = json.loads(result.stdout)
+    assert [Path(row["image"]).name for row in rows if "error" in row] == ["notes.txt", "empty.png"]
+    good = [row for row in rows if "error" not in row]
+    assert len(good) == 40
+    for row in good:
+        assert set(row) == {"image", "label", "probability", "top", "version"}
+        assert row["top"][0] == {"label": row["label"], "probability": row["probability"]}
+        assert len(row["top"]) == 3
+
+
+def test_a_crop_and_ten_crops(folder, images):
+    file = folder / "a ö" / "00.jpg"
+    answers = [
+        json.loads(imgpipe("predict", file, "--server", images, "--json", *more).stdout)[0]
+        for more in ((), ("--crop", "0,0,0.5,0.5"), ("--ten-crop",))
+    ]
+    assert len({answer["probability"] for answer in answers}) == 3
+    result = imgpipe("predict", file, "--server", images, "--crop", "0,0,50,50")
+    assert result.returncode == 2
+    assert "The crop 0,0,50,50 reaches outside of the picture (20 x 24 pixels)" in result.stderr
+
+
+def test_what_the_server_refuses_is_its_own_words(folder, images):
+    file = folder / "a ö" / "00.jpg"
+    for more, words in (
+        (("--model", "other"), "Servable not found for request: Latest(other)"),
+        (("--version", "3"), "Servable not found for request: Specific(imgpipe, 3)"),
+        (("--label", "stable"), "Unrecognized servable version label: stable"),
+        (("--version", "3", "--label", "stable"), "by version or by label"),
+        (("--key", "k.pem"), "certificate and its key together"),
+        (("--server", f"http://{images}"), "port of the gRPC interface"),
+    ):
+        result = imgpipe("predict", file, "--server", images, *more)
+        assert result.returncode in (1, 2), result.stderr
+        assert words in result.stderr
+
+
+def test_load_prints_a_line_for_each_level_and_writes_json(folder, images, tmp_path):
+    report = tmp_path / "load.json"
+    result = imgpipe(
+        *("load", images, "--concurrency", "1,2", "--window", 0.3, "--windows", 3),
+        *("--image", folder / "a ö" / "00.jpg", "--batch", 2, "--json", report),
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:2] == ["callers", "requests/s"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
+    written = json.loads(report.read_text())
+    assert written["schema"] == 1
+    assert [level["concurrency"] for level in written["levels"]] == [1, 2]
+    result = imgpipe("load", "127.0.0.1:9")
+    assert result.returncode == 5
+    assert "No model server is available" in result.stderr
+    for more, words in (
+        (("--concurrency", "many"), "takes numbers such as 1,8,32"),
+        (("--windows", "2"), "At least 3 windows"),
+        (("--batch", "0"), "1 image or more"),
+        (("--image", tmp_path / "gone.jpg"), "cannot read"),
+    ):
+        result = imgpipe("load", images, *more)
+        assert result.returncode == 2, result.stdout + result.stderr
+        assert words in result.stderr

@@ -1,0 +1,159 @@
+"""A server that is restarted again and again under its callers' hands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.client import Client
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
+
+CALLS = 10_000
+RESTARTS = 20
+CALLERS = 8
+DEADLINE_S = 60.0
+"""Longer than a restart takes on a busy machine: a call sits through one."""
+
+
+_PROGRAM = """
+import os, signal, sys
+from serving.server import model_server, server  # TensorFlow once, not at each restart
+import tensorflow
+
+def start():
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os._exit(model_server.main(sys.argv[1:]))
+
+child = start()
+print(flush=True)
+for line in sys.stdin:
+    os.kill(child, int(line))
+    os.waitpid(child, 0)
+    child = start()
+    print(flush=True)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+"""
+"""Keeps one server running; each line is the number of a signal to restart it with."""
+
+
+class Server:
+    """The embedded server in processes of its own, one after the other at one port."""
+
+    def __init__(self, base: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        flags = ("--model_name=half", f"--model_base_path={base}", f"--port={self.port}")
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *flags],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self._keeper.stdout is not None
+        assert self._keeper.stdout.readline() == "\n", "the server's keeper has ended"
+
+    def restart(self, how: int) -> None:
+        """End the server by a signal, wait for its end, start the next."""
+        assert self._keeper.stdin is not None
+        print(how, file=self._keeper.stdin, flush=True)
+        self._wait()
+
+    def end(self) -> None:
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        self._keeper.stdin.close()
+        self._keeper.wait(60)
+        self._keeper.stdout.close()
+
+
+@pytest.fixture
+def server(half_plus_two: Path, tmp_path: Path) -> Iterator[Server]:
+    shutil.copytree(half_plus_two, tmp_path / "1")
+    running = Server(tmp_path)
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def half_plus_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """y = x / 2 + 2, made in another process: this one needs no TensorFlow."""
+    directory = tmp_path_factory.mktemp("model") / "half_plus_two"
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, '.');"
+        "from tests.serving.conftest import write_half_plus_two as w; w(Path(sys.argv[1]))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(directory)],
+        check=True,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+    )
+    return directory
+
+
+def test_twenty_restarts_under_ten_thousand_calls_are_not_seen(server: Server) -> None:
+    """Every second restart is a kill: requests on their way are cut off with the process."""
+    done, errors, lock = Counter[str](), Counter[str](), threading.Lock()
+    numbers = iter(range(CALLS))
+    finished = threading.Semaphore(0)
+
+    def call_on(client: Client) -> None:
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            try:
+                answer = client.predict({"x": np.float32([number])})
+            except Exception as error:  # each is a finding
+                with lock:
+                    errors[f"{type(error).__name__}: {error}"] += 1
+            else:
+                right = answer.outputs["y"].tolist() == [number / 2 + 2]
+                with lock:
+                    done["right" if right else "wrong"] += 1
+            finished.release()
+
+    target = f"127.0.0.1:{server.port}"
+    options = {"wait_for_ready": True, "health_check": True}
+    slowest_restart = 0.0
+    with Client(target, "half", DEADLINE_S, **options) as client:
+        threads = [threading.Thread(target=call_on, args=(client,)) for _ in range(CALLERS)]
+        for thread in threads:
+            thread.start()
+        between = CALLS // (RESTARTS + 1)
+        for restart in range(RESTARTS):
+            began = time.monotonic()
+            for _ in range(between):
+                assert finished.acquire(timeout=DEADLINE_S + 30), "calls do not come back"
+            slowest_restart = max(slowest_restart, time.monotonic() - began)
+            server.restart(signal.SIGKILL if restart % 2 else signal.SIGTERM)
+        for thread in threads:
+            thread.join(DEADLINE_S + 30)
+    print(f"{done['right']} answers, {RESTARTS} restarts, the slowest {slowest_restart:.1f} s")
+    assert errors == Counter()
+    assert done == Counter(right=CALLS)
