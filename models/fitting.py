@@ -163,8 +163,13 @@ def fit(
 
 
 def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: feeds.Rows) -> None:
-    """An epoch of vectors is one call of one graph: its steps are too short for a trip each."""
+    """An epoch of vectors is one call of one graph: its steps are too short for a trip each.
+
+    (Keras cannot take several steps at once from a distributed dataset.)
+    """
     import keras
+
+    at_once = isinstance(train, feeds.Vectors) and settings.strategy == "none"
 
     model.compile(
         optimizer=optimizer(settings),
@@ -172,7 +177,7 @@ def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: fee
             from_logits=True, label_smoothing=settings.label_smoothing
         ),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=steps if isinstance(train, feeds.Vectors) else 1,
+        steps_per_execution=steps if at_once else 1,
         jit_compile=False,
     )
 

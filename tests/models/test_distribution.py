@@ -1,0 +1,123 @@
+"""tf.distribute for real: two devices of one process, two processes on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import distribution
+from models import feature_names as names
+from models.bank import read_split
+from models.errors import ConfigError
+from models.fitting import fit_head
+from models.settings import ModelSettings
+
+_SECONDS = 240
+_PROGRAM = """
+import sys
+import numpy as np
+strategy, bank, result = sys.argv[1:]
+import tensorflow as tf
+from models import distribution
+if strategy == "mirrored":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, two)
+distribution.prepare(strategy)
+from models import feature_names as names
+from models.bank import read_split
+from models.fitting import fit_head
+from models.settings import ModelSettings
+rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
+settings = ModelSettings(
+    epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01, strategy=strategy
+)
+with distribution.scope(strategy):
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+fit = fit_head(*rows, 3, settings)
+np.savez(result, *fit.head.get_weights(), replicas=replicas, losses=[e["loss"] for e in fit.epochs])
+"""
+
+
+@pytest.fixture(scope="module")
+def bank(write_bank, tmp_path_factory) -> str:
+    return write_bank(tmp_path_factory.mktemp("bank"))
+
+
+def _start(strategy: str, bank: str, result: Path, **variables: str) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", _PROGRAM, strategy, bank, str(result)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **variables}
+    return subprocess.Popen(arguments, env=environment)
+
+
+def _alone(bank: str) -> tuple[list[np.ndarray], list[float]]:
+    rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
+    settings = ModelSettings(epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01)
+    fit = fit_head(*rows, 3, settings)
+    return fit.head.get_weights(), [epoch["loss"] for epoch in fit.epochs]
+
+
+def _same(file: Path, bank: str) -> None:
+    """Two replicas reach what one does: a step's gradient is that of the whole batch."""
+    weights, losses = _alone(bank)
+    with np.load(file) as found:
+        assert found["replicas"] == 2
+        np.testing.assert_allclose(found["losses"], losses, rtol=1e-3)
+        for place, weight in enumerate(weights):
+            np.testing.assert_allclose(found[f"arr_{place}"], weight, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_devices_learn_what_one_does(bank, tmp_path) -> None:
+    assert _start("mirrored", bank, tmp_path / "two.npz").wait(_SECONDS) == 0
+    _same(tmp_path / "two.npz", bank)
+
+
+@pytest.mark.slow
+def test_two_workers_end_with_the_same_weights(bank, tmp_path) -> None:
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+    workers = [f"127.0.0.1:{port}" for port in ports]
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        result = tmp_path / f"{index}.npz"
+        processes.append(_start("multi_worker", bank, result, TF_CONFIG=json.dumps(task)))
+    try:
+        assert [process.wait(_SECONDS) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+    with np.load(tmp_path / "0.npz") as first, np.load(tmp_path / "1.npz") as second:
+        for name in first.files:
+            np.testing.assert_array_equal(first[name], second[name])
+    _same(tmp_path / "0.npz", bank)
+
+
+def test_multi_worker_without_a_cluster_says_what_is_missing(monkeypatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {}}')
+    with pytest.raises(ConfigError, match="TF_CONFIG in the environment"):
+        distribution.prepare("multi_worker")
+    monkeypatch.delenv("TF_CONFIG")
+    with pytest.raises(ConfigError, match="Received: 'nothing'"):
+        distribution.prepare("multi_worker")
+
+
+def test_the_policy_is_put_back() -> None:
+    import keras
+
+    before = keras.config.dtype_policy()
+    with distribution.policy("mixed_bfloat16"):
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    assert keras.config.dtype_policy() == before
