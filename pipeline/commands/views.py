@@ -35,18 +35,19 @@ _SIDE = 224  # pixels of a view on the sheet, at most
 def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
     """Draw and write the sheet; returns the exit code."""
     config = configuration(config_file, None, None, settings)
+    size = config.settings.size
     paths = spread(Path(photos).expanduser())
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out}: expected a name that ends in .png.")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: its folder does not exist.")
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
-        drawn, skipped = _rows(paths, rows, config)
+        drawn, skipped = _rows(paths, rows, config, size)
         for path, why in skipped:
             console.print(f"skipped {escape(str(path))}: {escape(why)}", soft_wrap=True)
         if not drawn:
             raise ConfigError(f"{photos}: none of {len(paths)} files shows a picture.")
-        _write(out, drawn, min(config.model.image_size, _SIDE))
+        _write(out, drawn, min(size, _SIDE))
         views = plural(config.views.count, "augmented view")
         said = f"{plural(len(drawn), 'picture')}, each clean and in {views}: {out}"
         console.print(escape(said), soft_wrap=True)
@@ -75,7 +76,7 @@ def spread(place: Path) -> list[Path]:
 
 
 def _rows(
-    paths: Sequence[Path], count: int, config: Config
+    paths: Sequence[Path], count: int, config: Config, size: int
 ) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
     """Caption and views of the first `count` files that show a picture; and which do not."""
     from models.contact_sheet import view_pixels
@@ -86,7 +87,7 @@ def _rows(
             skipped.append((path, error))
             continue
         content_hash = hashlib.sha256(data).hexdigest()
-        views = view_pixels(data, content_hash, config.views.spec, config.model.image_size)
+        views = view_pixels(data, content_hash, config.views.spec, size)
         drawn.append((f"{path.parent.name}/{path.name}", views))
         if len(drawn) == count:
             break
