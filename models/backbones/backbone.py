@@ -117,14 +117,6 @@ class Backbone:
                 source = keras.Model(source.input, cuts.feature_map(source, self.cut))
             return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
 
-    @property
-    def feature_dim(self) -> int:
-        """Channels of the feature map; builds the network."""
-        import keras
-
-        size = self.image_size
-        return int(self.build(keras.Input((size, size, 3))).shape[-1])
-
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:

@@ -109,8 +109,10 @@ def test_a_missing_file_and_another_file_are_named(tmp_path) -> None:
         backbone.key()
 
 
-@pytest.mark.parametrize("name", ["conv_16_32_64", "mobilenet_v2", "efficientnet_lite0"])
-@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [("conv_16_32_64", True), ("mobilenet_v2", False), ("efficientnet_lite0", True)],
+)
 def test_a_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool) -> None:
     import keras
 

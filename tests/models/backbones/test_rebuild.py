@@ -74,10 +74,12 @@ def test_inception_v3() -> None:
     ("name", "size", "kept"),
     [
         ("ResNet50V2", 64, 17),  # BatchNorm before the activation before the convolution
-        ("MobileNet", 64, 0),
+        pytest.param("MobileNet", 64, 0, marks=pytest.mark.slow),
         ("EfficientNetB0", 64, 0),  # its own normalisation, squeeze-excite
-        ("Xception", 96, 0),  # separable convolutions
-        ("ConvNeXtTiny", 64, 0),  # none at all; LayerNorm, scales, dense layers
+        pytest.param("Xception", 96, 0, marks=pytest.mark.slow),  # separable convolutions
+        pytest.param(
+            "ConvNeXtTiny", 64, 0, marks=pytest.mark.slow
+        ),  # none at all; LayerNorm, scales, dense layers
         pytest.param("DenseNet121", 64, 62, marks=pytest.mark.slow),
         pytest.param("NASNetMobile", 64, 4, marks=pytest.mark.slow),
         pytest.param("EfficientNetV2B0", 64, 0, marks=pytest.mark.slow),

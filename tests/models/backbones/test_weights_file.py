@@ -100,7 +100,16 @@ def _write_by_older_keras(model, path: Path, first: int = 0, classifier: bool = 
         file.attrs["keras_version"] = b"2.0.1"
 
 
-@pytest.mark.parametrize("layout", ["weights.h5", "keras", "from_0", "from_1", "with_classifier"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "weights.h5",
+        "from_1",
+        pytest.param("from_0", marks=pytest.mark.slow),
+        pytest.param("with_classifier", marks=pytest.mark.slow),
+        pytest.param("keras", marks=pytest.mark.slow),
+    ],
+)
 def test_inception_from_every_layout(layout: str, inception, expected, tmp_path) -> None:
     path = tmp_path / f"inception.{'keras' if layout == 'keras' else 'weights.h5'}"
     if layout == "weights.h5":
