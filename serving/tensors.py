@@ -24,6 +24,9 @@ MAX_FILL_BYTES = 64 << 20
 """A tensor may repeat its last value up to this size; beyond it the values must be sent, so that
 a message of some bytes cannot ask for gigabytes."""
 
+MAX_FILL_STRINGS = 1024
+"""The same for strings: each may be a picture, and costs what a picture costs."""
+
 
 class TensorError(ValueError):
     """A tensor that cannot be encoded or decoded; the message says why."""
@@ -230,7 +233,10 @@ def _from_typed(proto: Any, row: DType, shape: tuple[int, ...], count: int) -> n
     width = 2 if row.numpy.kind == "c" else 1
     have = len(values) // width
     item = row.numpy.itemsize
-    if have < count and count * item > max(MAX_FILL_BYTES, 4 * have * item):
+    most = max(MAX_FILL_BYTES // item, 4 * have)
+    if row.number == STRING:
+        most = max(MAX_FILL_STRINGS, 4 * have)
+    if have < count and count > most:
         raise TensorError(f"shape {list(shape)} needs {count} values, the message holds {have}")
     if row.number == STRING:
         return _fill_strings(values[:count], shape, count)

@@ -210,6 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(message)s"
     )
+    # TensorFlow's own notes on this machine's CPU and GPU are not the server's.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
     for name in without_effect(argv):
         _log.warning("--%s has no effect on this server", name)
     try:

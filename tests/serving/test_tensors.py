@@ -96,6 +96,7 @@ def broken(**fields) -> tensor_pb2.TensorProto:
         (broken(dtype=1, shape=[1 << 40]), "holds 0"),
         (broken(dtype=1, shape=[1 << 62, 1 << 62]), "holds 0"),
         (broken(dtype=7, shape=[1 << 40], string_val=[b"x"]), "holds 1"),
+        (broken(dtype=7, shape=[5000], string_val=[b"x"]), "holds 1"),
         (broken(dtype=99, shape=[1]), "dtype 99"),
         (broken(dtype=0, shape=[1]), "dtype 0"),
         (broken(dtype=20, shape=[1]), "dtype 20"),

@@ -1,0 +1,144 @@
+"""imgpipe-model-server as a process of its own, and many clients of it at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Program:
+    """A running server."""
+
+    process: subprocess.Popen
+    target: str
+    ps: psutil.Process
+
+    def rss(self) -> int:
+        """Resident memory, bytes."""
+        return self.ps.memory_info().rss
+
+    def handles(self) -> tuple[int, int]:
+        """Threads and file descriptors."""
+        return self.ps.num_threads(), self.ps.num_fds()
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+
+@contextmanager
+def program(log: Path, *flags: str) -> Iterator[Program]:
+    """Start a server on any free port, and end it."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.server.model_server", "--port=0", *flags],
+            stderr=file,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
+        )
+    try:
+        target = _wait(process, log, r"listening on (\S+)")
+        _wait(process, log, r"(is available)")
+        yield Program(process, target, psutil.Process(process.pid))
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def _wait(process: subprocess.Popen, log: Path, pattern: str) -> str:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        if match := re.search(pattern, log.read_text(errors="replace")):
+            return match[1]
+        time.sleep(0.1)
+    raise AssertionError(log.read_text(errors="replace")[-3000:])
+
+
+def request(signature: str = "", model: str = "m", **inputs) -> bytes:
+    """A serialised PredictRequest."""
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = model
+    message.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        message.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return message.SerializeToString()
+
+
+@dataclass
+class Tally:
+    """What many requests came to."""
+
+    codes: Counter = field(default_factory=Counter)
+    messages: Counter = field(default_factory=Counter)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, code: str, seconds: float, message: str = "") -> None:
+        self.codes[code] += 1
+        self.seconds.setdefault(code, []).append(seconds)
+        if message:
+            self.messages[message[:200]] += 1
+
+    def quantile(self, share: float, code: str = "OK") -> float:
+        return float(np.quantile(self.seconds.get(code, [0.0]), share))
+
+
+def call(raw, data: bytes, timeout: float, tally: Tally) -> bytes | None:
+    """One request; its answer, and its outcome in ``tally``."""
+    began = time.monotonic()
+    try:
+        answer = raw(data, timeout=timeout)
+    except grpc.RpcError as error:
+        tally.add(error.code().name, time.monotonic() - began, error.details())
+        return None
+    tally.add("OK", time.monotonic() - began)
+    return answer
+
+
+def clients(
+    target: str, count: int, work: Callable[[Callable[[bytes, float], bytes | None]], None]
+) -> Tally:
+    """Run ``work(ask)`` in ``count`` threads, each with a channel of its own."""
+    tallies = [Tally() for _ in range(count)]
+    failures: list[BaseException] = []
+
+    def one(tally: Tally) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(target, options) as channel:
+            raw = channel.unary_unary(PREDICT)
+            try:
+                work(lambda data, timeout: call(raw, data, timeout, tally))
+            except BaseException as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(tally,)) for tally in tallies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    total = Tally()
+    for tally in tallies:
+        total.codes.update(tally.codes)
+        total.messages.update(tally.messages)
+        for code, seconds in tally.seconds.items():
+            total.seconds.setdefault(code, []).extend(seconds)
+    return total

@@ -1,0 +1,158 @@
+"""Whatever is sent, the server answers it or refuses it, stays up and stays small.
+
+10,000 mutated pictures, 100 decompression bombs, 5,000 mutated messages.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorflow_serving.apis import predict_pb2
+
+from tests.serving.conftest import write_image_model
+from tests.serving.server.test_image_header import png_bomb
+
+from .serving_program import MEGABYTE, clients, program, request
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+PICTURES, MESSAGES, BOMBS, CLIENTS = 10_000, 5_000, 100, 4
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    base = tmp_path_factory.mktemp("inputs")
+    write_image_model(base / "m" / "1")
+    with program(base / "log", "--model_name=m", f"--model_base_path={base / 'm'}") as running:
+        yield running
+
+
+def encoded(kind: str, seed: int, size: int = 64) -> bytes:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(coarse).resize((size, size)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    """Some bytes turned, or the end cut, or a block repeated."""
+    made = bytearray(data)
+    for _ in range(rng.choice([1, 2, 4, 16])):
+        made[rng.randrange(len(made))] = rng.randrange(256)
+    if rng.random() < 0.15:
+        del made[rng.randrange(len(made)) :]
+    if rng.random() < 0.1:
+        start = rng.randrange(len(made) + 1)
+        made[start:start] = made[start : start + 64]
+    return bytes(made)
+
+
+def test_mutated_pictures(server, record_property):
+    goods = [encoded(kind, seed) for kind in ("JPEG", "PNG", "GIF", "BMP") for seed in range(4)]
+    good = clients(
+        server.target,
+        CLIENTS,
+        lambda ask: [ask(request(image_bytes=[one]), 30) for one in goods * 8] and None,
+    )
+    assert set(good.codes) == {"OK"}
+    seeds = iter(range(CLIENTS))
+    lock = threading.Lock()
+
+    def work(ask) -> None:
+        with lock:
+            rng = random.Random(next(seeds))
+        for number in range(PICTURES // CLIENTS):
+            kinds = goods[:8] if number % 5 else goods[8:]
+            answer = ask(request(image_bytes=[mutated(rng, rng.choice(kinds))]), 30)
+            if answer is not None:
+                reply = predict_pb2.PredictResponse.FromString(answer)
+                assert np.isfinite(reply.outputs["probabilities"].float_val).all()
+
+    before = server.rss()
+    found = clients(server.target, CLIENTS, work)
+    grown = server.rss() - before
+    ratio = found.quantile(0.99) / good.quantile(0.99)
+    print(f"{dict(found.codes)}, p99 {ratio:.1f} x of a good picture, {grown / MEGABYTE:.0f} MiB")
+    assert server.alive()
+    assert set(found.codes) == {"OK", "INVALID_ARGUMENT"}, found.messages
+    assert sum(found.codes.values()) == PICTURES and min(found.codes.values()) > PICTURES // 10
+    # A turned byte in a header may ask for 50 million pixels, which are allowed and take time.
+    assert found.quantile(0.95) < 5 * max(good.quantile(0.99), 0.01)
+
+
+def test_bombs(server):
+    bomb = request(image_bytes=[png_bomb(16_000, 16_000)])
+    assert len(bomb) < 30_000
+    before = server.rss()
+    found = clients(
+        server.target,
+        CLIENTS,
+        lambda ask: [ask(bomb, 30) for _ in range(BOMBS // CLIENTS)] and None,
+    )
+    grown = server.rss() - before
+    print(f"{dict(found.codes)}, memory grew by {grown / MEGABYTE:.1f} MiB")
+    assert found.codes == {"INVALID_ARGUMENT": BOMBS}
+    assert all("256.0 million pixels" in message for message in found.messages)
+    assert grown < 64 * MEGABYTE and server.alive()
+
+
+def hostile(rng: random.Random, picture: bytes) -> bytes:
+    """A request whose tensor is not what it says, or whose bytes are turned."""
+    message = predict_pb2.PredictRequest()
+    message.ParseFromString(request(image_bytes=[picture]))
+    tensor = message.inputs["image_bytes"]
+    kind = rng.randrange(7)
+    if kind == 0:
+        tensor.tensor_shape.dim[0].size = rng.choice([-1, 2, 1 << 40, -(1 << 62), 1 << 62])
+    elif kind == 1:
+        tensor.dtype = rng.choice([0, 1, 3, 9, 14, 20, 23, 99, 107])
+    elif kind == 2:
+        tensor.ClearField("string_val")
+        tensor.float_val.extend([1.0] * rng.randrange(5))
+    elif kind == 3:
+        for _ in range(rng.choice([1, 64, 255])):
+            tensor.tensor_shape.dim.add().size = rng.choice([1, 0, 1 << 20])
+    elif kind == 4:
+        tensor.tensor_content = picture
+    elif kind == 5:
+        tensor.tensor_shape.unknown_rank = True
+    data = bytearray(message.SerializeToString())
+    if kind == 6:
+        for _ in range(rng.choice([1, 2, 8])):
+            data[rng.randrange(60)] = rng.randrange(256)
+    return bytes(data)
+
+
+def test_mutated_messages(server):
+    picture = encoded("PNG", 1)
+    seeds = iter(range(CLIENTS))
+    lock = threading.Lock()
+
+    def work(ask) -> None:
+        with lock:
+            rng = random.Random(next(seeds))
+        for _ in range(MESSAGES // CLIENTS):
+            ask(hostile(rng, picture), 30)
+
+    before = server.rss()
+    found = clients(server.target, CLIENTS, work)
+    grown = server.rss() - before
+    print(f"{dict(found.codes)}, memory grew by {grown / MEGABYTE:.1f} MiB")
+    allowed = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
+    assert set(found.codes) <= allowed, found.messages
+    assert found.codes["INVALID_ARGUMENT"] > MESSAGES // 2
+    assert grown < 64 * MEGABYTE and server.alive()
+    last = clients(server.target, 1, lambda ask: ask(request(image_bytes=[picture]), 30) and None)
+    assert last.codes == {"OK": 1}
+
+
+def test_the_log_tells_no_stack_trace(server, tmp_path_factory):
+    """Thousands of refusals are not news; runs after the others."""
+    log = next(Path(tmp_path_factory.getbasetemp()).glob("inputs*/log")).read_text()
+    assert "Traceback" not in log
