@@ -222,25 +222,26 @@ def _with_batch_normalisation(pixels: keras.KerasTensor) -> keras.KerasTensor:
     layers = keras.layers
     x = entry = layers.Rescaling(1 / 128, -127 / 128)(pixels)
     block = None
-    for part in efficientnet_lite0.convolutions(efficientnet_lite0.read_weights()):
-        if part.block != block:
-            entry, block = x, part.block
-        shared = {"strides": part.stride, "padding": "same", "use_bias": False, "trainable": False}
-        size, out = part.kernel.shape[:2], part.kernel.shape[-1]
+    weights = efficientnet_lite0.read_weights()
+    for unit in efficientnet_lite0.units():
+        if unit.block != block:
+            entry, block = x, unit.block
+        shared = {"strides": unit.stride, "padding": "same", "use_bias": False, "trainable": False}
         convolution = (
-            layers.DepthwiseConv2D(size, **shared)
-            if part.depthwise
-            else layers.Conv2D(out, size, **shared)
+            layers.DepthwiseConv2D(unit.size, **shared)
+            if unit.depthwise
+            else layers.Conv2D(unit.filters, unit.size, **shared)
         )
         x = convolution(x)
-        convolution.set_weights([part.kernel])
+        kernel, bias = efficientnet_lite0.folded(weights, unit)
+        convolution.set_weights([kernel])
         norm = layers.BatchNormalization(epsilon=1e-3, trainable=False)
         x = norm(x)
-        ones = np.ones_like(part.bias)
-        norm.set_weights([ones, part.bias, 0 * ones, ones - np.float32(1e-3)])
-        if part.activation:
+        ones = np.ones_like(bias)
+        norm.set_weights([ones, bias, 0 * ones, ones - np.float32(1e-3)])
+        if unit.active:
             x = layers.ReLU(6.0)(x)
-        if part.joins:
+        if unit.joins:
             x = layers.Add()([x, entry])
     return x
 
