@@ -24,7 +24,7 @@ import numpy as np
 MODEL = "imgpipe"
 FLOATS = "floats"
 IMAGES = "images"
-_CLASSES = ("cat", "dog", "rock", "paper", "scissors")
+_CLASSES = ("cat", "dog", "paper", "rock", "scissors")
 _PICTURES = 64
 _PICTURE_SIDE = 320  # of a photograph as a page shows it
 _BATCHED = 32
