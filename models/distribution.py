@@ -12,9 +12,13 @@ import functools
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import ConfigError, ResourceError
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 VARIABLE: Final = "TF_CONFIG"
 
@@ -67,6 +71,16 @@ def _multi_worker() -> Any:
             "train.strategy: multi_worker must be set up before TensorFlow runs anything "
             f"({str(error).splitlines()[0]}). Run it in a process of its own"
         ) from error
+
+
+def build_alone(model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """Build what `fit` would build from the first distributed batch, from a batch of one worker.
+
+    Keras takes the mean over a batch's replicas for it, which fails with several workers
+    (keras-team/keras#20585). Called in the strategy's scope, after `compile`.
+    """
+    model._symbolic_build(data_batch=next(iter(dataset.take(1))))
+    model._maybe_symbolic_build = lambda **_: None
 
 
 @contextlib.contextmanager

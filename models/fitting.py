@@ -136,6 +136,8 @@ def fit(
             with distribution.policy(settings.precision):
                 model = build()
             _compile(model, settings, feeds.steps_per_epoch(train, settings), train)
+            if settings.strategy == "multi_worker":
+                distribution.build_alone(model, feeds.training(train, classes, settings))
         watcher = _watcher(settings, checkpoint)
         first = watcher.resume(model)
         callbacks = [watcher]
