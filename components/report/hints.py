@@ -17,6 +17,8 @@ def warnings(facts: Mapping[str, Any]) -> list[str]:
     count = gate.get("count") or 0
     if not 0 < count < FEW or (facts.get("settings") or {}).get("cross_validate"):
         return []
+    if (facts.get("bank") or {}).get("dim") == 0:  # folds need a frozen backbone's features
+        return []
     return [
         f"validation has {count} images, so that each of them is worth {100 / count:.1f} points; "
         f"evaluate.cross_validate = {FOLDS} judges on every image of train and validation instead, "

@@ -48,6 +48,8 @@ def test_a_small_validation_split_is_worth_a_hint(count, hints):
     found = by_validation()
     found["gate"] |= {"count": count}
     assert len(warnings(found)) == hints
+    found["bank"]["dim"] = 0
+    assert warnings(found) == [], "no features, no folds"
     assert warnings(facts()) == [], "folds decide already"
 
 
