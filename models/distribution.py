@@ -11,7 +11,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from models.errors import ConfigError, ResourceError
@@ -73,14 +73,29 @@ def _multi_worker() -> Any:
         ) from error
 
 
-def build_alone(model: keras.Model, dataset: tf.data.Dataset) -> None:
-    """Build what `fit` would build from the first distributed batch, from a batch of one worker.
+def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
+    """Make `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
 
-    Keras takes the mean over a batch's replicas for it, which fails with several workers
-    (keras-team/keras#20585). Called in the strategy's scope, after `compile`.
+    It takes means over an axis that its values do not have: of the first batch, to build metrics
+    from, and of each step's metrics. The first is built here from a batch of this worker, the
+    others stay each worker's own until `agreed`. Called in the strategy's scope, after `compile`.
     """
+    from keras.src.backend.tensorflow import trainer
+
+    trainer._collective_all_reduce_multi_worker = lambda _: False
     model._symbolic_build(data_batch=next(iter(dataset.take(1))))
     model._maybe_symbolic_build = lambda **_: None
+
+
+def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
+    """The mean of each value over all workers, so that all of them decide alike."""
+    if name != "multi_worker":
+        return dict(values)
+    import tensorflow as tf
+
+    strategy = _multi_worker()
+    total = strategy.reduce("SUM", tf.constant(list(values.values()), tf.float64), axis=None)
+    return dict(zip(values, (total / strategy.num_replicas_in_sync).numpy().tolist(), strict=True))
 
 
 @contextlib.contextmanager

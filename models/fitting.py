@@ -137,7 +137,7 @@ def fit(
                 model = build()
             _compile(model, settings, feeds.steps_per_epoch(train, settings), train)
             if settings.strategy == "multi_worker":
-                distribution.build_alone(model, feeds.training(train, classes, settings))
+                distribution.let_keras_fit(model, feeds.training(train, classes, settings))
         watcher = _watcher(settings, checkpoint)
         first = watcher.resume(model)
         callbacks = [watcher]
@@ -243,7 +243,8 @@ def _watcher(settings: ModelSettings, checkpoint: Checkpoint | None) -> Any:
             return len(self.epochs)
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            values = {name: float(value) for name, value in (logs or {}).items()}
+            own = {name: float(value) for name, value in (logs or {}).items()}
+            values = distribution.agreed(own, settings.strategy)
             self.epochs.append({"epoch": epoch + 1, **values})
             progress.advance(1, "epochs")
             target = settings.target_accuracy
