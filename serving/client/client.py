@@ -20,7 +20,7 @@ from serving.client.results import (
     Regressions,
     VersionStatus,
 )
-from serving.client.steps import Call, Operation, Pause, Step, Work
+from serving.client.steps import Call, Operation, Pause, Step, Together, Work
 from serving.client.transport import transport_to
 
 T = TypeVar("T")
@@ -54,8 +54,18 @@ class Client(ClientBase):
             return time.sleep(step.seconds)
         if isinstance(step, Work):
             return step.do()
-        with ThreadPoolExecutor(step.at_once, "imgpipe-client") as pool:
-            return list(pool.map(self._run, step.operations))
+        return self._together(step)
+
+    def _together(self, step: Together) -> list[Any]:
+        pool = ThreadPoolExecutor(step.at_once, "imgpipe-client")
+        try:
+            results = list(pool.map(self._run, step.operations))
+        except BaseException as error:
+            # Nobody who interrupts waits for what is on its way: closing the client cancels it.
+            pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
+            raise
+        pool.shutdown()
+        return results
 
     def predict(
         self,

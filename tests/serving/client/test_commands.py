@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +92,31 @@ def test_a_crop_and_ten_crops(folder, images):
     result = imgpipe("predict", file, "--server", images, "--crop", "0,0,50,50")
     assert result.returncode == 2
     assert "The crop 0,0,50,50 reaches outside of the picture (20 x 24 pixels)" in result.stderr
+
+
+def test_an_interruption_does_not_wait_for_the_server(folder, scripted):
+    asked = threading.Event()
+
+    def answer(method, request, context):
+        asked.set()
+        time.sleep(8)
+        return b""
+
+    target, _ = scripted(answer)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "predict", folder, "--server", target],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
+    assert asked.wait(60)
+    time.sleep(0.2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert process.returncode != 0
+    assert b"Traceback" not in errors
 
 
 def test_what_the_server_refuses_is_its_own_words(folder, images):
