@@ -1,10 +1,12 @@
-"""Share of the machine's matrix-multiply peak that the frozen forward pass reaches.
+"""Share of the machine's matrix-multiply peak that the frozen forward pass reaches, and folding.
 
-    python -m benchmarks.backbone
+    python -m benchmarks.backbone [NAME] [--weights FILE] [--width W] [--cut LAYER] [--size PX]
 
-Peak and forward pass are measured in turns in one run, the best of each kept, so that a busy
-machine hurts both alike. The peak is a square matrix product of the same number type, run by the
-same library; operations of the network count as two for each multiply-add of a convolution.
+Peak, forward pass and the same network with its BatchNorms in place are measured in turns in one
+run, the best of each kept, so that a busy machine hurts all alike. The peak is a square matrix
+product of the same number type, run by the same library; operations of the network count as two
+for each multiply-add of a convolution. Networks other than the default have random weights unless
+a file is named: the time is the same.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -24,22 +28,27 @@ from benchmarks import common
 from benchmarks.common import Figure
 from models import backbones
 from models.backbones import efficientnet_lite0
+from models.classifier import pooled
 from models.extractor import BATCH_VIEWS, build_features, resolve_precision
 
 _MATRIX = 2048  # rows and columns: large enough for the peak, small enough for the cache's blocks
 
 
 def main() -> None:
-    """One figure for each number type."""
+    """Figures for each number type."""
     parser = common.parser(__doc__, data=False)
+    parser.add_argument("name", nargs="?", default=efficientnet_lite0.NAME, metavar="NAME")
+    parser.add_argument("--weights", default="", metavar="FILE")
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--cut", default="", metavar="LAYER")
+    parser.add_argument("--size", type=int, default=0, help="pixels; 0 is the network's own size")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--batch", type=int, default=BATCH_VIEWS)
     options = parser.parse_args()
-    backbone = backbones.get(efficientnet_lite0.NAME)
-    size = backbone.image_size
-    shape = (options.batch, size, size, 3)
-    pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
-    operations = options.batch * operations_an_image(size)
+    default = "imagenet" if options.name == efficientnet_lite0.NAME else "none"
+    weights = options.weights or default
+    backbone = backbones.get(options.name, weights, cut=options.cut, width=options.width)
+    size = options.size or backbone.image_size
     print(f"{backbone.name}, {size} px, batch {options.batch}, {os.cpu_count()} cores")
     precisions = ["float32"]
     if resolve_precision("auto") == "bfloat16":
@@ -47,42 +56,69 @@ def main() -> None:
     else:
         print("bfloat16: this CPU does not multiply it natively, left out")
     figures = [
-        share(precision, forward(backbone, precision, pixels), operations, options)
-        for precision in precisions
+        figure for precision in precisions for figure in measure(backbone, size, precision, options)
     ]
     common.finish(figures, options.json)
 
 
-def share(
-    precision: str, passes: Callable[[], object], operations: float, options: argparse.Namespace
-) -> Figure:
-    """Measure one number type and its share of the peak."""
-    multiply = product(precision)
-    best_pass, best_product = fastest((passes, multiply), options.rounds)
-    reached = operations / best_pass / 1e9
+def measure(
+    backbone: backbones.Backbone, size: int, precision: str, options: argparse.Namespace
+) -> Iterator[Figure]:
+    """One number type: its share of the peak, and what folding saves."""
+    shape = (options.batch, size, size, 3)
+    pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
+    model = build_features(backbone, size, precision)
+    tasks = [forward(model, pixels), product(precision)]
+    plain = with_norms(backbone, size, precision)
+    if plain is not None:
+        tasks.append(forward(plain, pixels))
+    best_pass, best_product, *best_plain = fastest(tasks, options.rounds)
+    reached = options.batch * operations_an_image(model) / best_pass / 1e9
     peak = 2 * _MATRIX**3 / best_product / 1e9
-    return Figure(
-        f"forward pass, {precision}: share of the matmul peak of the same run",
+    is_default = backbone.name == efficientnet_lite0.NAME
+    yield Figure(
+        f"{backbone.name}: forward pass, {precision}: share of the matmul peak of the same run",
         f"{reached / peak:.0%} ({reached:.0f} of {peak:.0f} GFLOP/s; "
         f"{1e3 * best_pass / options.batch:.2f} ms an image)",
-        "≥ 50 %" if precision == resolve_precision("auto") else "",
+        "≥ 50 %" if is_default and precision == resolve_precision("auto") else "",
     )
+    for seconds in best_plain:
+        yield Figure(
+            f"{backbone.name}: … with BatchNorm / folded, {precision}",
+            f"{seconds / best_pass:.2f} ×",
+        )
 
 
-def operations_an_image(size: int) -> float:
-    """Floating-point operations of one forward pass."""
+def operations_an_image(model: keras.Model) -> float:
+    """Floating-point operations of one forward pass; all but convolutions is left out."""
     total = 0.0
-    for unit in efficientnet_lite0.units():
-        size = -(-size // unit.stride)
-        total += 2 * math.prod(unit.kernel_shape) * size * size
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            height, width = layer.output.shape[1:3]
+            kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+            total += sum(2 * math.prod(kernel.shape) for kernel in kernels) * height * width
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            height, width = layer.output.shape[1:3]
+            total += 2 * math.prod(layer.kernel.shape) * height * width
     return total
 
 
-def forward(
-    backbone: backbones.Backbone, precision: str, pixels: tf.Tensor
-) -> Callable[[], object]:
+def with_norms(backbone: backbones.Backbone, size: int, precision: str) -> keras.Model | None:
+    """The same network with random weights and its BatchNorms in place; None where it has none."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        pixels = keras.Input((size, size, 3), dtype="float32")
+        feature_map = replace(backbone, weights="none").build(pixels, trainable=True)
+        model = keras.Model(pixels, pooled(feature_map, "average"))
+    finally:
+        keras.config.set_dtype_policy(before)
+    norms = keras.layers.BatchNormalization
+    return model if any(isinstance(layer, norms) for layer in model.layers) else None
+
+
+def forward(model: keras.Model, pixels: tf.Tensor) -> Callable[[], object]:
     """The forward pass as the bank runs it."""
-    model = build_features(backbone, backbone.image_size, precision)
     function = tf.function(lambda x: model(x, training=False), jit_compile=False)
     return lambda: function(pixels).numpy()
 
@@ -94,7 +130,7 @@ def product(precision: str) -> Callable[[], object]:
     return lambda: function(left, right).numpy()
 
 
-def fastest(tasks: tuple[Callable[[], object], ...], rounds: int) -> list[float]:
+def fastest(tasks: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     """Seconds of the best call of each task, taken in turns after two calls to warm up."""
     best = [float("inf")] * len(tasks)
     for done in range(rounds + 2):

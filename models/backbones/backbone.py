@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Raise it when the same choice and pixels give another feature map.
 _VERSION: Final = "1"
+#: Two builds at once would draw from one generator in turns.
+_BUILDING: Final = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -124,12 +127,13 @@ def seeded(seed: int) -> Iterator[None]:
 
     An initializer without a seed draws one from Python's generator, which is put back after.
     """
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
+    with _BUILDING:
+        before = random.getstate()
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before)
 
 
 def file_sha256(path: Path, expected: str = "") -> str:

@@ -149,10 +149,12 @@ def _explained(choice: Backbone, error: Exception, imagenet: bool) -> Exception 
         found = re.search(r"[\w.\-]+\.h5", text)
         file = found[0] if found else "its weights without top (…_notop.h5)"
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        advice = f"Put that file into {folder}"
+        if not choice.name.startswith("efficientnet_b"):  # Keras scales those by its own download
+            advice += f', or name it: model.weights = "PATH/{found[0] if found else "FILE.h5"}"'
         return ResourceError(
             f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "
-            f"network does not give them ({text[:200]}). Expected: {file}. Put that file into "
-            f'{folder}, or name it: model.weights = "PATH/{found[0] if found else "FILE.h5"}"'
+            f"network does not give them ({text[:200]}). Expected: {file}. {advice}"
         )
     if imagenet and "corrupted" in text:
         return ResourceError(f"backbone {choice.name}: {text} Delete it from Keras' cache")

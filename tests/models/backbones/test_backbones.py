@@ -126,6 +126,21 @@ def test_a_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool)
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+def test_builds_in_threads_do_not_share_their_chance() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import keras
+
+    def weights(_: int) -> list[np.ndarray]:
+        pixels = keras.Input((64, 64, 3))
+        end = backbones.get("conv_16_32_64", weights="none", seed=1).build(pixels)
+        return keras.Model(pixels, end).get_weights()
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(weights, range(4))
+    assert all(np.array_equal(a, b) for one in others for a, b in zip(first, one, strict=True))
+
+
 def test_a_build_leaves_the_random_state_alone() -> None:
     import random
 
