@@ -73,7 +73,7 @@ def _hashes(data: bytes) -> bytes:
 
 def _table(hashes: Sequence[bytes]) -> search.Hashes:
     table = np.frombuffer(b"".join(hashes), np.uint8)
-    return search.Hashes(table.reshape(len(hashes), ALL_BYTES))
+    return search.Hashes.of(table.reshape(len(hashes), ALL_BYTES))
 
 
 def _reencoded(
@@ -133,7 +133,7 @@ def _cost(count: int) -> Figure:
     """Of the search alone, on random hashes."""
     hashes = np.random.default_rng(0).integers(0, 256, (count, ALL_BYTES), np.uint8)
     began = time.process_time()
-    search.groups(search.Hashes(hashes), search.RADIUS)
+    search.groups(search.Hashes.of(hashes), search.RADIUS)
     seconds = time.process_time() - began
     return Figure(
         f"search among {count:,}", f"{seconds:.1f} s, {seconds / count * 1e6:.0f} µs a picture"

@@ -34,7 +34,6 @@ from components.sources.splits import SplitRule
 from models import progress
 
 _SHARD = 1024  # files a tf.data pipeline: enough to make nothing of its start (~50 ms)
-_ROWS = "rows"  # file of what the search for near-duplicates needs
 _THREADS = 8  # more only hold more pictures in memory: each has tf.data's own threads below it
 
 
@@ -106,8 +105,9 @@ def judge(plan: Plan) -> Judged:
         plan, settings=settings, rule=dataclasses.replace(plan.rule, given=scan.given_splits)
     )
     with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
-        parts = _look_at_all(plan, scan, Path(folder))
-        account, lines = _settle_all(parts, Path(folder) / _ROWS, settings)
+        rows = matching.Columns(Path(folder) / "rows")
+        parts = _look_at_all(plan, scan, Path(folder), rows)
+        account, lines = _settle_all(parts, rows, settings)
     notes = [dataclasses.asdict(note) for note in scan.notes]
     totals = deciding.totals([account], scan.vocabulary, notes, settings)
     summary = quarantine.summarise(**totals)
@@ -128,7 +128,7 @@ def _sorted(findings: Iterable[quarantine.Finding]) -> tuple[quarantine.Finding,
     return tuple(sorted(findings, key=lambda found: (found.path, found.reason)))
 
 
-def _look_at_all(plan: Plan, scan: Scan, folder: Path) -> list[_Part]:
+def _look_at_all(plan: Plan, scan: Scan, folder: Path, rows: matching.Columns) -> list[_Part]:
     """Every file of the source, shard by shard in threads, in the order of the listing."""
     import tensorflow  # noqa: F401  # here, once: threads that import it together hang
 
@@ -137,11 +137,13 @@ def _look_at_all(plan: Plan, scan: Scan, folder: Path) -> list[_Part]:
     starts = range(0, len(scan.items), size)
     progress.total(len(scan.items), "images")
     lock = threading.Lock()
-    (folder / _ROWS).touch()
 
     def look_at(start: int) -> _Part:
         items = scan.items[start : start + size]
-        return _look_at(plan, items, scan.vocabulary, folder / f"{start}.seen", lock)
+        part, found = _look_at(plan, items, scan.vocabulary, folder / f"{start}.seen")
+        with lock:
+            rows.append(found)
+        return part
 
     pool = concurrent.futures.ThreadPoolExecutor(threads, "judge")
     try:
@@ -151,8 +153,9 @@ def _look_at_all(plan: Plan, scan: Scan, folder: Path) -> list[_Part]:
 
 
 def _look_at(
-    plan: Plan, items: Sequence[Item], vocabulary: Sequence[str], place: Path, lock: threading.Lock
-) -> _Part:
+    plan: Plan, items: Sequence[Item], vocabulary: Sequence[str], place: Path
+) -> tuple[_Part, list[bytes]]:
+    """One shard, and its rows for the search."""
     source = open_source(plan.source, plan.options)
     near = deciding.near_settings(plan.settings).radius > 0
     seen: list[_Seen] = []
@@ -169,13 +172,9 @@ def _look_at(
     candidates = [one.record for one in seen if one.judgement.reject is None]
     with place.open("wb") as out:
         pickle.dump(seen, out, pickle.HIGHEST_PROTOCOL)
-    with lock, (place.parent / _ROWS).open("ab") as out:
-        out.writelines(rows)
-    return _Part(
-        place,
-        matching.contents(record.image_hash for record in candidates),
-        collections.Counter(record.pixels for record in candidates),
-    )
+    contents = matching.contents(record.image_hash for record in candidates)
+    sizes = collections.Counter(record.pixels for record in candidates)
+    return _Part(place, contents, sizes), rows
 
 
 def _first_look(found: Record, settings: Settings) -> tuple[_Seen, bytes]:
@@ -196,13 +195,13 @@ def _first_look(found: Record, settings: Settings) -> tuple[_Seen, bytes]:
 
 
 def _settle_all(
-    parts: Sequence[_Part], rows: Path, settings: Settings
+    parts: Sequence[_Part], rows: matching.Columns, settings: Settings
 ) -> tuple[Account, tuple[Mapping[str, Any], ...] | None]:
     """What becomes of every file, and the groups of near-duplicates as they are listed."""
     near_settings = deciding.near_settings(settings)
     found: dict[str, matching.Found] = {}
     if near_settings.radius > 0:
-        found = dict(matching.find_in(matching.rows_in(rows), near_settings.radius))
+        found = dict(matching.find_in(rows, near_settings.radius))
     shared = matching.repeated([part.contents for part in parts])
     copies = _by_content(parts, shared | {bytes.fromhex(image_hash) for image_hash in found})
     drops = {drop.path: drop for group in copies.values() for drop in duplicates.resolve(group)}

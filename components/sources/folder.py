@@ -18,36 +18,36 @@ from models.errors import ConfigError
 
 _CHUNK = 1 << 20  # bytes read at once while hashing
 _Identity = tuple[int, int]  # (device, inode)
-_NOWHERE: _Identity = (-1, -1)  # of a dead link
+_NOWHERE: _Identity = (-1, -1)  # of what is no folder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
-    """A directory entry with everything that telling apart needs."""
+    """A directory entry with everything that telling apart needs; small, as there are many."""
 
     name: str
-    path: Path
+    path: str
     symlink: bool
     kind: str  # "folder", "file", "special"
-    identity: _Identity  # of what it leads to
+    identity: _Identity  # of the folder that it leads to
 
 
 @dataclass
 class _Walk:
     """Collects notes and items while the tree is walked."""
 
-    root: Path
+    root: str
     above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
     notes: list[Note] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
 
-    def relative(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+    def relative(self, path: str) -> str:
+        return path[len(self.root) :].lstrip(os.sep) or "."
 
-    def note(self, kind: str, path: Path, detail: str = "") -> None:
+    def note(self, kind: str, path: str, detail: str = "") -> None:
         self.notes.append(Note(kind, self.relative(path), detail))
 
-    def entries(self, folder: Path) -> list[_Entry]:
+    def entries(self, folder: str) -> list[_Entry]:
         """Visible entries in sorted order; hidden and unreadable ones are noted."""
         try:
             found = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -56,14 +56,14 @@ class _Walk:
             return []
         visible = []
         for entry in found:
-            path = Path(entry.path)
+            path = entry.path
             if is_hidden(entry.name):
                 self.note("hidden", path)
                 continue
             visible.append(self._entry(entry, path))
         return visible
 
-    def _entry(self, entry: os.DirEntry[str], path: Path) -> _Entry:
+    def _entry(self, entry: os.DirEntry[str], path: str) -> _Entry:
         """Tell folder, file and special file apart; a dead link counts as a file."""
         symlink = entry.is_symlink()
         try:
@@ -71,15 +71,15 @@ class _Walk:
         except OSError as error:
             self.note("unreadable_file", path, error.strerror or str(error))
             return _Entry(entry.name, path, symlink, "file", _NOWHERE)
-        identity = (status.st_dev, status.st_ino)
+        identity = _NOWHERE
         if stat.S_ISDIR(status.st_mode):
-            kind = "folder"
+            kind, identity = "folder", (status.st_dev, status.st_ino)
         elif stat.S_ISREG(status.st_mode):
             kind = "file"
         else:
             kind = "special"
         if symlink:
-            self.note("symlink", path, str(path.resolve()))
+            self.note("symlink", path, os.path.realpath(path))
         if kind == "special":
             self.note("special_file", path, "a pipe, socket or device is not read")
         return _Entry(entry.name, path, symlink, kind, identity)
@@ -120,8 +120,8 @@ class FolderSource:
         """Walk the tree; see `Source.listing`. ConfigError when it is not laid out as expected."""
         root = self._root()
         status = root.stat()
-        walk = _Walk(root, frozenset({(status.st_dev, status.st_ino)}))
-        top = walk.entries(root)
+        walk = _Walk(str(root), frozenset({(status.st_dev, status.st_ino)}))
+        top = walk.entries(str(root))
         folders = [entry for entry in top if entry.kind == "folder"]
         files = [entry for entry in top if entry.kind == "file"]
         if not folders:
@@ -136,9 +136,10 @@ class FolderSource:
         for entry in files:
             walk.add(entry, None, None, linked=False)
         self._check_classes(root, folders, classes, walk, bool(given))
+        walk.items.sort(key=lambda item: item.path)
         return Scan(
             source=self.directory,
-            items=tuple(sorted(walk.items, key=lambda item: item.path)),
+            items=tuple(walk.items),
             vocabulary=tuple(sorted(classes)),
             given_splits=in_order(set(given.values())),
             notes=sorted_notes(walk.notes),
@@ -217,7 +218,7 @@ class FolderSource:
         """Fewer than two classes, or no file at all, is not data to learn from."""
         if len(classes) < 2:
             only = folders[0]
-            inner = [e.name for e in _Walk(root).entries(only.path) if e.kind == "folder"]
+            inner = [e.name for e in _Walk(str(root)).entries(only.path) if e.kind == "folder"]
             if not split and len(folders) == 1 and len(inner) >= 2:
                 raise ConfigError(
                     f"data source {self.directory!r}: found a single folder {only.name!r} that "

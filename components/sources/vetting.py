@@ -137,9 +137,15 @@ def _one_split_a_group(items: Sequence[Item]) -> list[Item]:
 
 def _odd_names(paths: Sequence[str]) -> list[Note]:
     """Notes on names that another system may cut, change or take for one another."""
-    same: dict[str, list[str]] = collections.defaultdict(list)
+    once: set[int] = set()  # hashes of names: these are many, and hardly one is met twice
+    again: set[int] = set()
     for path in paths:
-        same[unicodedata.normalize("NFC", path).casefold()].append(path)
+        key = hash(_folded(path))
+        (again if key in once else once).add(key)
+    same: dict[str, list[str]] = collections.defaultdict(list)
+    for path in paths if again else ():
+        if hash(folded := _folded(path)) in again:
+            same[folded].append(path)
     notes = []
     collisions = [found for found in same.values() if len(found) > 1]
     for found in collisions[:_NAMED]:
@@ -153,6 +159,11 @@ def _odd_names(paths: Sequence[str]) -> list[Note]:
     long = [p for p in paths if len(p) > _LONG_PATH // 4 and _bytes(p) > _LONG_PATH]
     notes += _capped("long_name", long, f"longer than {_LONG_PATH} bytes; other systems may cut it")
     return notes
+
+
+def _folded(path: str) -> str:
+    """What names are alike to a system that knows neither case nor the form of accents."""
+    return (path if path.isascii() else unicodedata.normalize("NFC", path)).casefold()
 
 
 def _bytes(path: str) -> int:

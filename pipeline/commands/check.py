@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import gc
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,8 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
             try:
                 with display.step("loading TensorFlow"):
                     import tensorflow  # noqa: F401  # apart, so that the rate below is the judge's
+
+                    gc.freeze()  # a million objects that stay are not searched for garbage
                 with display.step("judging"):
                     judged = judge.judge(plan)
                 if pictures:

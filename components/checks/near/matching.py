@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from components.checks.duplicates import Copy, resolve
 from components.checks.near import groups, search
-from components.sources.perceptual import ALL_BYTES, PictureHash, parse
+from components.sources.perceptual import ALL_BYTES, BYTES, PictureHash, parse
 
 #: One line a group, beside the quarantine's other files.
 FILE = "near_duplicates.jsonl"
 PICTURES_AT_ONCE = 64  # rows an element of the Beam pipeline: 37 kB
-HASH_BYTES = 32  # of a SHA-256
-#: Bytes of a row: content hash, perceptual hashes.
-ROW_BYTES = HASH_BYTES + ALL_BYTES
+HASH_BYTES = BYTES  # of a SHA-256: by chance as many as of a perceptual hash
+#: Columns of a row: content hash, perceptual hashes.
+_COLUMNS = 1 + ALL_BYTES // BYTES
 
-Rows = npt.NDArray[np.uint8]
+Column = npt.NDArray[np.uint8]  # [n, 32]
 Contents = npt.NDArray[np.void]
 
 
@@ -56,34 +56,49 @@ def row(image_hash: str, likeness: bytes) -> bytes:
     return bytes.fromhex(image_hash) + likeness
 
 
+class Columns:
+    """Rows in files, one a column, so that a column is read without the others."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: created when absent."""
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        for number in range(_COLUMNS):
+            (folder / str(number)).touch()
+
+    def append(self, rows: Iterable[bytes]) -> None:
+        """Add rows at the end; one thread at a time."""
+        table = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, _COLUMNS, HASH_BYTES)
+        for number in range(_COLUMNS):
+            with (self._folder / str(number)).open("ab") as file:
+                file.write(table[:, number].tobytes())
+
+    def __call__(self, number: int) -> Column:
+        return np.fromfile(self._folder / str(number), np.uint8).reshape(-1, HASH_BYTES)
+
+
 def find(parts: Iterable[bytes], limit: int) -> Iterator[tuple[str, Found]]:
     """(content hash, what it belongs to) of all pictures that are near another; `parts` hold rows.
 
     Byte-identical pictures are one here: what becomes of those is decided elsewhere.
     """
-    table = np.frombuffer(b"".join(parts), np.uint8)
-    yield from find_in(table.reshape(-1, ROW_BYTES), limit)
+    table = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, _COLUMNS, HASH_BYTES)
+    yield from find_in(lambda number: table[:, number], limit)
 
 
-def find_in(table: Rows, limit: int) -> Iterator[tuple[str, Found]]:
-    """The same of rows uint8 [n, `ROW_BYTES`], which may lie in a file."""
-    keys = np.ascontiguousarray(table[:, :HASH_BYTES]).view(f"S{HASH_BYTES}")[:, 0]
+def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, Found]]:
+    """The same of rows by column: content hashes are number 0, perceptual hashes follow."""
+    keys = np.ascontiguousarray(column(0)).view(f"S{HASH_BYTES}")[:, 0]
     order = np.unique(keys, return_index=True)[1]
-    hashes = search.Hashes(table[:, HASH_BYTES:], order)
+    hashes = search.Hashes(lambda number: column(number + 1), _COLUMNS - 1, order)
     radius = search.fitting_radius(hashes, limit)
     numbers = search.groups(hashes, radius)
-    together = np.bincount(numbers, minlength=len(order))[numbers] > 1
-    for place in np.nonzero(together)[0]:
-        data = table[order[place]].tobytes()
-        picture = parse(data[HASH_BYTES:])
-        yield data[:HASH_BYTES].hex(), Found(int(numbers[place]), radius, picture)
-
-
-def rows_in(file: Path) -> Rows:
-    """The rows of a file, read as they are needed."""
-    if not file.stat().st_size:
-        return np.empty((0, ROW_BYTES), np.uint8)
-    return np.memmap(file, np.uint8, "r").reshape(-1, ROW_BYTES)
+    (together,) = np.nonzero(np.bincount(numbers, minlength=len(order))[numbers] > 1)
+    places = order[together]
+    rows = np.stack([column(number)[places] for number in range(_COLUMNS)], axis=1)
+    for number, row in zip(numbers[together].tolist(), rows, strict=True):
+        data = row.tobytes()
+        yield data[:HASH_BYTES].hex(), Found(number, radius, parse(data[HASH_BYTES:]))
 
 
 def contents(image_hashes: Iterable[str]) -> Contents:

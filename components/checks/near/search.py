@@ -11,7 +11,7 @@ seed, so a run repeats.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,30 +46,34 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of n pictures, which may lie in a file: one kind of them is fetched at a time.
+    """The hashes of n pictures, which may lie in files: one kind of them is fetched at a time.
 
     Attributes:
-      table: uint8 [m, 32 · k], each row as `perceptual.picture_hashes` has it: upright, mirrored,
-        and any number of crops.
-      order: int64 [n], which rows of `table` in which order; None for all as they are.
+      column: from the number of a kind (upright, mirrored, crops) to the hashes of that kind,
+        uint8 [m, 32], as `perceptual.picture_hashes` has them.
+      kinds: how many kinds there are.
+      order: int64 [n], which of the m pictures in which order.
     """
 
-    table: npt.NDArray[np.uint8]
-    order: Places | None = None
+    column: Callable[[int], npt.NDArray[np.uint8]]
+    kinds: int
+    order: Places
+
+    @classmethod
+    def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
+        """Of uint8 [n, 32 · kinds]."""
+
+        def column(number: int) -> npt.NDArray[np.uint8]:
+            return table[:, number * BYTES : (number + 1) * BYTES]
+
+        return cls(column, table.shape[1] // BYTES, np.arange(len(table)))
 
     def __len__(self) -> int:
-        return len(self.table if self.order is None else self.order)
-
-    @property
-    def kinds(self) -> int:
-        """How many hashes a picture has."""
-        return self.table.shape[1] // BYTES
+        return len(self.order)
 
     def kind(self, number: int) -> Words:
         """Uint64 [n, 4]: one of the hashes of each picture."""
-        part = np.ascontiguousarray(self.table[:, number * BYTES : (number + 1) * BYTES])
-        words = part.view(np.uint64)
-        return words if self.order is None else words[self.order]
+        return np.ascontiguousarray(self.column(number)).view(np.uint64)[self.order]
 
 
 def groups(hashes: Hashes, radius: int) -> Places:

@@ -18,7 +18,7 @@ def table(pictures):
     """As `search` takes them."""
     rows = [picture.upright + picture.mirrored + picture.crops for picture in pictures]
     flat = np.frombuffer(b"".join(rows), np.uint8)
-    return search.Hashes(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
+    return search.Hashes.of(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
 
 
 def groups(pictures, radius):
@@ -136,7 +136,7 @@ def test_the_cost_of_a_picture_does_not_grow_with_their_number():
     def seconds(count):
         hashes = np.random.default_rng(0).integers(0, 256, (count, ALL_BYTES), np.uint8)
         began = time.process_time()
-        search.groups(search.Hashes(hashes), RADIUS)
+        search.groups(search.Hashes.of(hashes), RADIUS)
         return (time.process_time() - began) / count
 
     seconds(2000)
@@ -146,7 +146,7 @@ def test_the_cost_of_a_picture_does_not_grow_with_their_number():
 def _hashes(*folders):
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     rows = [look_at(path.read_bytes()).likeness for path in paths]
-    return paths, search.Hashes(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
+    return paths, search.Hashes.of(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
 
 
 @pytest.mark.slow
