@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.server.config import ModelConfig
 from serving.server.runtime import Runtime
@@ -24,6 +24,8 @@ from serving.server.storage import VersionDirectory, list_versions
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64
 """Versions at END that are remembered for GetModelStatus."""
+_SETTLE_S = 0.5
+"""Files without a manifest have not changed for so long, or for a poll, before they are loaded."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class ModelManager:
         self._waiting: dict[int, VersionDirectory] = {}
         self._trouble = ""
         self._settled: ModelConfig | None = None
+        self._fresh: dict[int, tuple[tuple[tuple[str, int, int], ...] | None, float]] = {}
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._changed = threading.Condition()
@@ -113,7 +116,9 @@ class ModelManager:
             self._say(f"base path {config.base_path} cannot be read ({error.strerror})")
             self._settle(config)
             return  # nothing is unloaded: an outage of the disk is not a wish
+        found = {number: self._judged(entry) for number, entry in found.items()}
         complete = {number: entry for number, entry in found.items() if not entry.missing}
+        self._fresh = {n: seen for n, seen in self._fresh.items() if n in found}
         wanted = config.policy.choose(complete)
         self._waiting = {n: found[n] for n in config.policy.choose(found) if found[n].missing}
         nothing_asked = config.policy.kind == "specific" and not config.policy.versions
@@ -129,6 +134,28 @@ class ModelManager:
         if nothing_asked:
             self._retire_all()
         self._settle(config)
+
+    def _judged(self, entry: VersionDirectory) -> VersionDirectory:
+        """``entry``, not yet complete while its files may still be coming; what serves is whole.
+
+        A manifest tells when all is there. Without one, files that look complete and are fresh
+        may be half copied: they are taken when nothing has changed for a while. At the first look
+        they are taken at once, and again when they change after all.
+        """
+        servable = self._servables.get(entry.version)
+        if servable is not None and servable.state is State.AVAILABLE:
+            return replace(entry, missing="")
+        seen, since = self._fresh.get(entry.version, (None, 0.0))
+        now = time.monotonic()
+        if seen != entry.fingerprint:
+            self._fresh[entry.version] = (entry.fingerprint, now)
+            since = now
+        if entry.missing or entry.vouched_for or self._settled is None or self._poll_seconds <= 0:
+            return entry
+        wait = max(self._poll_seconds, _SETTLE_S)
+        if time.time() - entry.newest >= wait or now - since >= wait:
+            return entry
+        return replace(entry, missing="its files are still changing")
 
     def _say(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:

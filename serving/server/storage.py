@@ -34,6 +34,16 @@ class VersionDirectory:
     fingerprint: tuple[tuple[str, int, int], ...]
     """(name, bytes, mtime in ns) of every file: tells a repaired version from a broken one."""
 
+    @property
+    def vouched_for(self) -> bool:
+        """Whether a manifest says what belongs to it."""
+        return any(name == MANIFEST for name, _, _ in self.fingerprint)
+
+    @property
+    def newest(self) -> float:
+        """When a file was last written, in seconds since 1970."""
+        return max((mtime for _, _, mtime in self.fingerprint), default=0) / 1e9
+
 
 TFLITE_MODEL = "model.tflite"
 

@@ -55,12 +55,13 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 
 def test_mutated_pictures(server, record_property):
     goods = [encoded(kind, seed) for kind in ("JPEG", "PNG", "GIF", "BMP") for seed in range(4)]
-    good = clients(
-        server.target,
-        CLIENTS,
-        lambda ask: [ask(request(image_bytes=[one]), 30) for one in goods * 8] and None,
-    )
-    assert set(good.codes) == {"OK"}
+    for _ in range(2):  # the first time warms up
+        good = clients(
+            server.target,
+            CLIENTS,
+            lambda ask: [ask(request(image_bytes=[one]), 30) for one in goods * 8] and None,
+        )
+        assert set(good.codes) == {"OK"}
     seeds = iter(range(CLIENTS))
     lock = threading.Lock()
 

@@ -337,3 +337,32 @@ def test_requests_that_expired_in_the_queue_do_not_run(push, base):
         began = time.monotonic()
         client.predict(TWO)
         assert time.monotonic() - began < 10 * one  # 30 of them would have run otherwise
+
+
+def test_a_file_that_grows_slowly_is_never_loaded_half(serve, push, base, models, eventually):
+    """Without a manifest nothing but time tells that the graph itself is not all there yet."""
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    server.wait_until_available(30)
+    source, target = models / "half_plus_three", base / "2"
+    shutil.copytree(source / "variables", target / "variables")
+    data = (source / "saved_model.pb").read_bytes()
+    with (target / "saved_model.pb").open("wb") as file:
+        for start in range(0, len(data), len(data) // 8):
+            file.write(data[start : start + len(data) // 8])
+            file.flush()
+            time.sleep(2 * POLL_S)
+            assert states(client) == [(2, "START"), (1, "AVAILABLE")]
+    eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 5)
+
+
+def test_what_is_loaded_stays_while_its_files_are_touched(serve, push, base):
+    push("half_plus_two", base, 1)
+    push("half_plus_three", base, 2)
+    server, client = serve()
+    server.wait_until_available(30)
+    (base / "2" / "saved_model.pb").unlink()
+    for _ in range(6):
+        time.sleep(POLL_S)
+        assert client.predict(TWO).version == 2
+    assert states(client) == [(2, "AVAILABLE")]

@@ -1,0 +1,173 @@
+"""SIGTERM and overload: what runs ends well, what is too much is told so, nothing grows.
+
+50 drains with 16 requests at work and more coming in; ten times what the server can do;
+a queue of 1,000 requests that nobody waits for any more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from serving.server import ModelServer
+from serving.server.server import ServerOptions
+from tests.serving.conftest import write_half_plus_two
+
+from .serving_program import MEGABYTE, PREDICT, Tally, call, clients, program, request
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+DRAINS, IN_FLIGHT = 50, 16
+OVERLOAD_S, DEADLINE_S = 15.0, 5.0
+EXPIRED = 1000
+TWO = request(x=np.float32([2.0]))
+
+
+def slow(steps: int) -> bytes:
+    return request("slow", steps=np.int32(steps))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    base = tmp_path_factory.mktemp("drain")
+    write_half_plus_two(base / "m" / "1")
+    return base
+
+
+def drain(target: str, stop, watch_health: bool = True) -> tuple[Tally, Tally, float]:
+    """Stop a server under load: its running requests, those that came later, s to unhealthy."""
+    running, later = Tally(), Tally()
+    started = threading.Barrier(IN_FLIGHT + 1)
+    stopped = threading.Event()
+    options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+    channel = grpc.insecure_channel(target, options)
+    raw = channel.unary_unary(PREDICT)
+
+    def in_flight() -> None:
+        started.wait()
+        call(raw, slow(150), 60, running)
+
+    def newcomers() -> None:
+        while not stopped.is_set():
+            call(raw, TWO, 10, later)
+            time.sleep(0.005)  # 200 a second
+
+    threads = [threading.Thread(target=in_flight) for _ in range(IN_FLIGHT)]
+    threads.append(threading.Thread(target=newcomers))
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+    assert next(watch).status == 1
+    for thread in threads:
+        thread.start()
+    started.wait()
+    time.sleep(0.05)
+    began = time.monotonic()
+    stop()
+    assert next(watch).status == 2
+    unhealthy = time.monotonic() - began
+    for thread in threads[:-1]:
+        thread.join()
+    stopped.set()
+    threads[-1].join()
+    watch.cancel()
+    channel.close()
+    return running, later, unhealthy
+
+
+def test_fifty_drains_fail_nothing_that_runs(base):
+    codes, later_codes, times, clean = {}, set(), [], 0
+    for _ in range(DRAINS):
+        server = ModelServer("m", base / "m")
+        server.start()
+        server.wait_until_available(60)
+        clients(server.target, 1, lambda ask: ask(slow(1), 60) and None)
+        ended: list[bool] = []
+        stopping = threading.Thread(target=lambda s=server, e=ended: e.append(s.stop(30)))
+        running, later, seconds = drain(server.target, stopping.start)
+        stopping.join()
+        clean += ended == [True]
+        times.append(seconds)
+        later_codes |= set(later.codes)
+        for code, count in running.codes.items():
+            codes[code] = codes.get(code, 0) + count
+    print(f"{DRAINS} drains: {codes}; unhealthy after {max(times) * 1000:.0f} ms at most")
+    assert clean == DRAINS
+    assert later_codes <= {"OK", "UNAVAILABLE", "CANCELLED"}
+    # A request that the server had not taken yet when it stopped is one of the new ones.
+    assert set(codes) <= {"OK", "UNAVAILABLE"}
+    assert codes["OK"] >= 0.98 * DRAINS * IN_FLIGHT
+
+
+def test_sigterm_ends_the_program_with_0(base):
+    flags = ("--model_name=m", f"--model_base_path={base / 'm'}")
+    for attempt in range(2):
+        with program(base / f"log{attempt}", *flags) as server:
+            clients(server.target, 1, lambda ask: ask(slow(1), 60) and None)
+            kill = lambda p=server.process.pid: os.kill(p, signal.SIGTERM)  # noqa: E731
+            running, later, seconds = drain(server.target, kill)
+            assert server.process.wait(30) == 0
+            assert running.codes == {"OK": IN_FLIGHT}, running.messages
+            assert set(later.codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}, later.messages
+            print(f"unhealthy {seconds * 1000:.0f} ms after SIGTERM")
+            assert seconds < 2  # 100 ms on a quiet machine
+
+
+def test_ten_times_too_much(base):
+    flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--max_queued_requests=64")
+    work = slow(60)
+    with program(base / "log-overload", *flags, "--grpc_max_threads=8") as server:
+        alone = clients(server.target, 2, lambda ask: [ask(work, 60) for _ in range(20)] and None)
+        before = server.rss()
+        end = time.monotonic() + OVERLOAD_S
+
+        def press(ask) -> None:
+            while time.monotonic() < end:
+                if ask(work, DEADLINE_S) is None:
+                    time.sleep(0.01)
+
+        found = clients(server.target, 160, press)
+        grown = server.rss() - before
+        began = time.monotonic()
+        after = clients(server.target, 1, lambda ask: ask(TWO, 10) and None)
+        recovery = time.monotonic() - began
+    print(
+        f"{dict(found.codes)}; accepted p99 {found.quantile(0.99):.2f} s of {DEADLINE_S:g} "
+        f"(alone {alone.quantile(0.5):.3f}); {grown / MEGABYTE:.0f} MiB; back in {recovery:.2f} s"
+    )
+    allowed = {"OK", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+    assert set(found.codes) <= allowed, found.messages
+    assert found.codes["OK"] > 50 and found.codes["RESOURCE_EXHAUSTED"] > 100
+    assert found.codes["DEADLINE_EXCEEDED"] <= 0.02 * sum(found.codes.values())
+    assert found.quantile(0.99) < DEADLINE_S
+    assert grown < 128 * MEGABYTE
+    assert after.codes == {"OK": 1} and recovery < 2
+
+
+def test_a_thousand_expired_requests_cost_nothing(base):
+    options = ServerOptions(max_workers=1, max_waiting=0)
+    with ModelServer("m", base / "m", options=options) as server:
+        server.wait_until_available(60)
+        seen = []
+        server.calls.observers.append(seen.append)
+        with grpc.insecure_channel(server.target) as channel:
+            raw = channel.unary_unary(PREDICT)
+            raw(slow(1), timeout=60)
+            began = time.monotonic()
+            holding = raw.future(slow(6000), timeout=60)
+            time.sleep(0.1)
+            late = [raw.future(slow(500), timeout=0.3) for _ in range(EXPIRED)]
+            codes = {future.code().name for future in late}
+            holding.result()
+            held = time.monotonic() - began
+            raw(TWO, timeout=60)
+        seen.sort(key=lambda one: one.run_seconds)
+        wasted = sum(one.run_seconds for one in seen if one.code != 0)
+        answered = sum(one.code == 0 for one in seen)
+    print(f"{EXPIRED} expired behind {held:.1f} s of work: {wasted * 1000:.1f} ms in the model")
+    assert codes == {"DEADLINE_EXCEEDED"}
+    assert answered == 3 and wasted < 0.05

@@ -1,0 +1,244 @@
+"""Versions that come, go, fail, rot and vanish under load: whoever asks does not notice.
+
+100 swaps under 16 clients, the base path away for seconds, every bit of a push that could turn,
+broken SavedModels, and a directory that arrives slowly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorflow_serving.apis import predict_pb2
+
+from serving.server import ModelServer, storage
+from serving.server.servable import State
+from serving.server.status import StatusError
+from tests.serving.conftest import write_half_plus_two
+
+from .serving_program import Tally, clients, request
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+SWAPS, CLIENTS, VARIANTS = 100, 16, 10
+FLIPS, BROKEN = 1000, 60
+POLL_S = 0.05
+TWO = request(x=np.float32([2.0]))
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory) -> Path:
+    """Models whose answer to 2.0 is 1 plus their number."""
+    root = tmp_path_factory.mktemp("variants")
+    for number in range(VARIANTS):
+        write_half_plus_two(root / str(number), float(number))
+    return root
+
+
+@pytest.fixture
+def base(tmp_path) -> Path:
+    (tmp_path / "base").mkdir()
+    return tmp_path / "base"
+
+
+def push(variants: Path, base: Path, version: int) -> None:
+    """As the Pusher does: beside, then under its number."""
+    beside = base / f".tmp-{version}"
+    shutil.copytree(variants / str(version % VARIANTS), beside)
+    beside.rename(base / str(version))
+
+
+def wrong(answer: bytes) -> str:
+    """What does not fit between the version that an answer names and its value."""
+    reply = predict_pb2.PredictResponse.FromString(answer)
+    version, value = reply.model_spec.version.value, reply.outputs["y"].float_val[0]
+    return "" if value == 1.0 + version % VARIANTS else f"version {version} said {value}"
+
+
+def loaded(server: ModelServer) -> list[int]:
+    return server.core.models["m"].available()
+
+
+def state_of(server: ModelServer, version: int) -> int:
+    lines = server.core.models["m"].states()
+    return next((line.state for line in lines if line.version == version), 0)
+
+
+def until(check, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def under_load(server: ModelServer, act, count: int = CLIENTS) -> tuple[Tally, list[str]]:
+    """Ask without a pause while ``act`` goes on."""
+    done, mistakes = threading.Event(), []
+
+    def work(ask) -> None:
+        while not done.is_set():
+            answer = ask(TWO, 60)
+            if answer is not None and (mistake := wrong(answer)):
+                mistakes.append(mistake)
+
+    def do() -> None:
+        try:
+            act()
+        except BaseException as error:
+            mistakes.append(repr(error))
+        finally:
+            done.set()
+
+    acting = threading.Thread(target=do)
+    acting.start()
+    try:
+        return clients(server.target, count, work), mistakes
+    finally:
+        done.set()
+        acting.join()
+
+
+def test_a_hundred_swaps_fail_no_request(variants, base):
+    push(variants, base, 1)
+    with ModelServer("m", base, poll_seconds=POLL_S) as server:
+        server.wait_until_available(60)
+        steady, _ = under_load(server, lambda: time.sleep(3))
+
+        def swap() -> None:
+            for version in range(2, SWAPS + 2):
+                push(variants, base, version)
+                until(lambda v=version: loaded(server) == [v])
+                shutil.rmtree(base / str(version - 1))
+
+        found, mistakes = under_load(server, swap)
+    ratio = found.quantile(0.99) / steady.quantile(0.99)
+    print(f"{dict(found.codes)} over {SWAPS} swaps, p99 {ratio:.1f} x steady")
+    assert mistakes == []
+    assert set(found.codes) == {"OK"}, found.messages
+    assert found.codes["OK"] > 20 * SWAPS
+
+
+def test_the_base_path_vanishes_and_comes_back(variants, base):
+    push(variants, base, 7)
+    with ModelServer("m", base, poll_seconds=POLL_S) as server:
+        server.wait_until_available(60)
+
+        def vanish() -> None:
+            away = base.with_name("away")
+            base.rename(away)
+            time.sleep(3)
+            base.mkdir()  # there, and empty
+            time.sleep(2)
+            base.rmdir()
+            away.rename(base)
+            time.sleep(1)
+            push(variants, base, 8)
+            until(lambda: loaded(server) == [8])
+
+        found, mistakes = under_load(server, vanish, 4)
+    print(f"{dict(found.codes)} while the base path was away and empty")
+    assert mistakes == [] and set(found.codes) == {"OK"}, found.messages
+
+
+def described(directory: Path) -> dict:
+    return {
+        path.relative_to(directory).as_posix(): {
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "bytes": path.stat().st_size,
+        }
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_one_turned_bit_in_any_file_is_found(variants, tmp_path):
+    directory = tmp_path / "1"
+    shutil.copytree(variants / "3", directory)
+    (directory / storage.MANIFEST).write_text(json.dumps({"files": described(directory)}))
+    files = [p for p in directory.rglob("*") if p.is_file() and p.name != storage.MANIFEST]
+    files = [path for path in files if path.stat().st_size]
+    rng, found = random.Random(0), 0
+    for _ in range(FLIPS):
+        path = rng.choice(files)
+        data = path.read_bytes()
+        at = rng.randrange(len(data))
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :])
+        try:
+            storage.verify(directory)
+        except StatusError as error:
+            found += path.name in error.message
+        path.write_bytes(data)
+    storage.verify(directory)
+    print(f"{found} of {FLIPS} turned bits found, each with its file's name")
+    assert found == FLIPS
+
+
+def test_broken_models_are_refused_and_the_old_one_serves(variants, base):
+    """Without a manifest, as foreign exports come: the loader itself has to find it."""
+    push(variants, base, 1)
+    rng = random.Random(1)
+    states: dict[str, int] = {}
+    with ModelServer("m", base, poll_seconds=POLL_S) as server:
+        server.wait_until_available(60)
+
+        def work(ask) -> None:
+            for version in range(2, BROKEN + 2):
+                beside = base / f".tmp-{version}"
+                shutil.copytree(variants / "1", beside)
+                path = rng.choice([p for p in beside.rglob("*") if p.is_file()])
+                data = bytearray(path.read_bytes())
+                for _ in range(rng.choice([1, 8, 64])):
+                    if data:
+                        data[rng.randrange(len(data))] = rng.randrange(256)
+                path.write_bytes(data[: rng.randrange(1, len(data) + 1)] if data else b"")
+                beside.rename(base / str(version))
+                until(lambda v=version: state_of(server, v) >= State.AVAILABLE)
+                [line] = server.core.states("m", version)
+                states[line.state.name] = states.get(line.state.name, 0) + 1
+                assert line.state.name == "AVAILABLE" or line.message
+                ask(TWO, 30)
+                shutil.rmtree(base / str(version))
+                until(lambda: loaded(server) == [1])
+                assert not wrong(ask(TWO, 30))
+
+        found = clients(server.target, 1, work)
+    print(f"{BROKEN} broken models: {states}; requests {dict(found.codes)}")
+    assert states["END"] > BROKEN // 2
+    # What loads with damage that only a manifest would have found may refuse, never fall.
+    assert found.codes["OK"] >= BROKEN + states["END"]
+
+
+def test_a_slow_copy_is_taken_when_it_is_whole(variants, base):
+    push(variants, base, 1)
+    source = variants / "2"
+    with ModelServer("m", base, poll_seconds=POLL_S) as server:
+        server.wait_until_available(60)
+        waited: list[float] = []
+
+        def copy() -> None:
+            for path in sorted(source.rglob("*")):
+                target = base / "2" / path.relative_to(source)
+                if path.is_dir():
+                    target.mkdir(parents=True, exist_ok=True)
+                else:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with target.open("wb") as file:
+                        for start in range(0, len(data := path.read_bytes()), 4096):
+                            file.write(data[start : start + 4096])
+                            file.flush()
+                            time.sleep(0.05)
+                states = {s.version: s.state.name for s in server.core.models["m"].states()}
+                assert states.get(2) != "END", states
+            began = time.monotonic()
+            until(lambda: loaded(server) == [2], 20)
+            waited.append(time.monotonic() - began)
+
+        found, mistakes = under_load(server, copy, 2)
+    print(f"{dict(found.codes)}; available {waited[0]:.2f} s after the last byte")
+    assert mistakes == [] and set(found.codes) == {"OK"}, found.messages
