@@ -11,6 +11,7 @@ LiteRT with an interpreter of one thread for each core.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from components.predictor import Served
 from models import lite, preprocess
 
 _SETTINGS = ("export.lite=['float16', 'int8']",)
+_FEW = ("split.validation=0.3", "gate.min_validation=1")  # for a quick look
 _MODEL = "SavedModel, float32"
 
 
@@ -39,15 +41,16 @@ def main() -> None:
     photographs = common.data_set(options.data, "cats_dogs")
     print(f"machine: {common.machine()}")
     with common.workplace(options.work) as work:
+        settings = _SETTINGS + (_FEW if options.images else ())
         if options.images:
             photographs = common.copy(
                 common.sample(photographs, options.images), work / "cats_dogs"
             )
-        run = common.run_imgpipe(photographs, work / "out", _SETTINGS)
+        run = common.run_imgpipe(photographs, work / "out", settings)
         print(run.summary["verdict"])
-        version = Path(run.summary["push"]["path"] or "")
         if not run.summary["push"]["path"]:
-            raise SystemExit("nothing was pushed, so there is nothing to measure")
+            sys.exit("nothing was pushed, so there is nothing to measure")
+        version = Path(run.summary["push"]["path"])
         pixels = _pixels(photographs, options.pictures, run.summary["model"]["image_size"])
         rates = race(version, pixels, options.batch, options.rounds)
         figures = [*_figures(run, version, rates), _components(run)]

@@ -1,0 +1,37 @@
+"""Addresses of source code: what decides a result is in the cache key of what computes it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import inputs
+
+
+@pytest.fixture
+def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the product's own source, to be changed."""
+    for folder in ("components", "models"):
+        shutil.copytree(inputs._ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(inputs, "_ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "models/lite.py",
+        "models/cross_validation.py",
+        "models/fitting.py",
+        "models/preprocess.py",
+        "components/lite_exporter.py",
+        "components/cross_validator.py",
+    ],
+)
+def test_another_way_to_export_or_to_judge_is_not_answered_from_cache(product: Path, file: str):
+    before = inputs.source_hash(*inputs._GATE_CODE, packages=inputs._GATE_PACKAGES)
+    (product / file).write_text((product / file).read_text() + "\n# changed\n")
+    after = inputs.source_hash(*inputs._GATE_CODE, packages=inputs._GATE_PACKAGES)
+    assert before != after
