@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MIN_DELTA: Final = 1e-4
 
 _MOMENTUM: Final = 0.9  # of "sgd"
+_WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: fee
     at_once = isinstance(train, feeds.Vectors) and settings.strategy == "none"
 
     model.compile(
-        optimizer=optimizer(settings),
+        optimizer=optimizer(settings, steps * settings.epochs),
         loss=keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=settings.label_smoothing
         ),
@@ -184,8 +185,8 @@ def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: fee
     )
 
 
-def optimizer(settings: ModelSettings) -> keras.optimizers.Optimizer:
-    """The optimizer of that name at its rate."""
+def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of that name at its rate, for a training of so many steps at most."""
     import keras
 
     kinds = {
@@ -194,7 +195,24 @@ def optimizer(settings: ModelSettings) -> keras.optimizers.Optimizer:
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=_MOMENTUM),
     }
-    return kinds[settings.optimizer](settings.learning_rate)
+    rate = settings.learning_rate
+    return kinds[settings.optimizer](
+        rate if settings.schedule == "constant" else _cosine(rate, steps)
+    )
+
+
+def _cosine(rate: float, steps: int) -> Any:
+    """From 0 up to the rate in the first steps, then down to 0 along half a cosine.
+
+    It depends on the number of the step alone, which the optimizer carries, so a training that
+    goes on has the rate that it would have had. (Loshchilov and Hutter 2017, without restarts.)
+    """
+    import keras
+
+    warm = max(1, round(_WARM * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
+    )
 
 
 def _tensorboard(log_dir: Path) -> Any:

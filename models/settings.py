@@ -24,8 +24,11 @@ FREEZES: Final = ("auto", "all", "none")
 OPTIMIZERS: Final = ("adam", "adamw", "rmsprop", "sgd")
 POOLINGS: Final = ("average", "max", "flatten")
 PRECISIONS: Final = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+SCHEDULES: Final = ("constant", "cosine")
 STRATEGIES: Final = ("none", "mirrored", "multi_worker")
 TARGETS: Final = ("validation", "training")
+
+_SCHEDULE: Final = "constant, or cosine: rises to the rate in the first twentieth, then falls to 0."
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class TrainSettings:
 
     optimizer: str = chosen("adam", "adam, adamw, rmsprop or sgd (momentum 0.9).", OPTIMIZERS)
     learning_rate: float = bounded(1e-3, "The optimizer's step size.", 1e-8, 10)
+    schedule: str = chosen("constant", _SCHEDULE, SCHEDULES)
     batch_size: int = bounded(128, "Images or views a step.", 1, 65536)
     epochs: int = bounded(60, "Upper limit; training stops earlier on a plateau.", 1, 100_000)
     steps_per_epoch: int = bounded(0, "Most steps an epoch; 0: all of the data.", 0, 10**9)
@@ -101,6 +105,7 @@ class FineTune:
     )
     cut: str = text("", "Layer or block (block11) above which layers train; empty: two thirds up.")
     learning_rate: float = bounded(1e-4, "The optimizer's step size.", 1e-8, 10)
+    schedule: str = chosen("constant", _SCHEDULE, SCHEDULES)
     batch_size: int = bounded(32, "Views a step.", 1, 65536)
     epochs: int = bounded(12, "Upper limit.", 1, 100_000)
     patience: int = bounded(4, "Epochs without a better validation loss.", 1, 100_000)
@@ -174,6 +179,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return replace(
             self,
             learning_rate=stage.learning_rate,
+            schedule=stage.schedule,
             epochs=stage.epochs,
             patience=stage.patience,
             batch_size=stage.batch_size,

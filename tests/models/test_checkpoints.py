@@ -19,7 +19,13 @@ from models.fitting import Fit, fit_head
 from models.settings import ModelSettings
 
 _SETTINGS = ModelSettings(
-    epochs=8, batch_size=16, patience=8, learning_rate=0.01, hidden_units=8, dropout=0.5
+    epochs=8,
+    batch_size=16,
+    patience=8,
+    learning_rate=0.01,
+    hidden_units=8,
+    dropout=0.5,
+    schedule="cosine",
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from models import feature_names as names
 from models.bank import BankRows, read_split
 from models.errors import DataRefused
-from models.fitting import Fit, fit_head
+from models.fitting import Fit, fit_head, optimizer
 from models.settings import ModelSettings
 
 _QUICK = {"learning_rate": 0.02, "epochs": 12, "batch_size": 32, "patience": 12}
@@ -54,6 +54,24 @@ def test_the_same_data_gives_the_same_weights(rows) -> None:
     for a, b in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert first.epochs == second.epochs
+
+
+def test_the_cosine_schedule_rises_and_falls_to_nothing(rows) -> None:
+    settings = {"schedule": "cosine", "epochs": 4, "learning_rate": 0.02}
+    steps = 4 * -(-len(rows[0]) // _QUICK["batch_size"])
+    made = optimizer(ModelSettings.from_mapping({**_QUICK, **settings}), steps)
+    rates = []
+    for step in range(steps + 1):
+        made.iterations.assign(step)
+        rates.append(float(made.learning_rate))
+    assert rates[0] == 0 and max(rates) == pytest.approx(0.02)
+    top = rates.index(max(rates))
+    assert top == max(1, round(steps / 20))
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    fit = _fit(rows, **settings)
+    assert len(fit.epochs) == 4
+    assert fit.best["val_accuracy"] > 0.95
 
 
 def test_another_seed_gives_other_weights(rows) -> None:
