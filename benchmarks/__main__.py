@@ -29,6 +29,7 @@ BENCHMARKS = {
     "against_course": True,
     "whole_run": True,
     "accuracy": True,
+    "training": True,
     "lite": True,
     "judge": True,
     "cleanvision": True,

@@ -147,8 +147,10 @@ def imgpipe(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("imgpipe")), *arguments]
 
 
-def run_imgpipe(data: Path, out: Path, settings: Sequence[str] = ()) -> Finished:
-    """``imgpipe run --data DATA --out OUT`` in a process of its own.
+def run_imgpipe(
+    data: Path, out: Path, settings: Sequence[str] = (), config: Path | None = None
+) -> Finished:
+    """``imgpipe run [CONFIG] --data DATA --out OUT`` in a process of its own.
 
     Raises:
       SystemExit: it ended early; the message holds what it printed.
@@ -156,7 +158,8 @@ def run_imgpipe(data: Path, out: Path, settings: Sequence[str] = ()) -> Finished
     summary, printed = Path(f"{out}.summary.json"), Path(f"{out}.printed.txt")
     summary.unlink(missing_ok=True)
     summary.parent.mkdir(parents=True, exist_ok=True)
-    command = imgpipe("run", "--data", str(data), "--out", str(out), "--json", str(summary))
+    command = imgpipe("run", *([str(config)] if config else []))
+    command += ["--data", str(data), "--out", str(out), "--json", str(summary)]
     for setting in settings:
         command += ["--set", setting]
     with printed.open("w") as screen:

@@ -1,0 +1,155 @@
+"""Accuracy of training on every reference set, by the settings recommended for it.
+
+    python -m benchmarks.training [--sets SET …] [--seeds N]
+
+The settings lie in ``benchmarks/recipes/SET.toml``, each a configuration that ``imgpipe run`` takes
+as it is. A figure is of whole runs, one a seed of split and training, and is read from their
+summaries: TFMA's, on the served signature, on images that chose nothing (horses_or_humans has only
+a validation split). "few" is the accuracy with 10, 25, 50 and 100 pictures a class, a fifth of
+them for validation, on all pictures that were not drawn. Recipes were chosen on validation.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import common
+from benchmarks.common import Figure, Finished
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+FEW = "few"
+FEW_SETS = ("cats_dogs", "sign_digits")  # what ImageNet knows, and what it does not
+FEW_SIZES = (10, 25, 50, 100)
+FEW_TESTED = 60  # pictures a class: what the smaller of the two leaves
+
+
+@dataclass(frozen=True)
+class Task:
+    """One set of pictures and what is to be reached on it.
+
+    Attributes:
+      folder: below the reference data.
+      goal: least mean accuracy; 0 where none was set.
+      seeds: runs, with the seeds from 0 on.
+      split: that the accuracy is of.
+    """
+
+    folder: str
+    goal: float = 0.0
+    seeds: int = 3
+    split: str = "test"
+
+
+TASKS = {
+    "horses_or_humans": Task("horses_or_humans", 1.0, 1, "validation"),
+    "cats_dogs": Task("cats_dogs", 0.99, 5),
+    "rps_photos": Task("rps_photos/training", 0.93),
+    "rps_cgi_28": Task("rps_cgi_28", 0.97),
+    "sign_digits": Task("sign_digits", 0.99),
+    "flowers_128": Task("flowers_128"),
+}
+
+
+def main() -> None:
+    """Run all of them, one after the other."""
+    parser = common.parser(__doc__)
+    names = (*TASKS, FEW)
+    parser.add_argument("--sets", nargs="+", choices=names, default=names, metavar="SET")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each (default: its own)")
+    parser.add_argument("--images", type=int, help="of each set, for a quick look (default: all)")
+    options = parser.parse_args()
+    folders = {name: common.data_set(options.data, task.folder) for name, task in TASKS.items()}
+    print(f"machine: {common.machine()}")
+    figures: list[Figure] = []
+    with common.workplace(options.work) as work:
+        for name in options.sets:
+            if name == FEW:
+                figures += few(folders, options.seeds or 3, work)
+                continue
+            data = folders[name]
+            if options.images:
+                data = _sample(data, options.images, work / "pictures" / name)
+            figures.append(measure(name, data, options.seeds or TASKS[name].seeds, work))
+    common.finish(figures, options.json)
+
+
+def measure(name: str, data: Path, seeds: int, work: Path) -> Figure:
+    """The accuracy of one recipe over the seeds."""
+    task, values, images, seconds = TASKS[name], [], 0, 0.0
+    for seed in range(seeds):
+        run = _run(name, data, work / f"{name}{seed}", work, seed)
+        values.append(run.accuracy(task.split))
+        images += sum(run.summary["data"]["splits"][task.split].values())
+        seconds += run.seconds
+        _say(f"{name}, seed {seed}", run, task.split)
+    what = f"{name}: {task.split} accuracy, {RECIPES.name}/{name}.toml"
+    value = f"{_spread(values)}; {images} images in all; {seconds / seeds:.0f} s a run"
+    return Figure(what, value, f"≥ {task.goal:g}" if task.goal else "")
+
+
+def few(folders: dict[str, Path], draws: int, work: Path) -> Iterator[Figure]:
+    """The accuracy with few pictures a class, the defaults otherwise."""
+    for name in FEW_SETS:
+        for size in FEW_SIZES:
+            values = []
+            for draw in range(draws):
+                place = work / f"{FEW}-{name}-{size}-{draw}"
+                data = _draw(folders[name], size, draw, place / "pictures")
+                run = _run(FEW, data, place / "out", work, draw)
+                values.append(run.accuracy("test"))
+                _say(f"{name}, {size} a class, draw {draw}", run, "test")
+            yield Figure(f"{name}: test accuracy with {size} pictures a class", _spread(values))
+
+
+def _run(recipe: str, data: Path, out: Path, work: Path, seed: int) -> Finished:
+    """One run; all share a store, so that none computes what another has."""
+    settings = (f"bank.store={work / 'store'}", f"split.seed={seed}", f"train.seed={seed}")
+    return common.run_imgpipe(data, out, settings, RECIPES / f"{recipe}.toml")
+
+
+def _draw(folder: Path, size: int, seed: int, target: Path) -> Path:
+    """``train``, ``validation`` and ``test`` with `size` pictures a class in the first two."""
+    held = max(2, size // 5)
+    for label in sorted(path for path in folder.iterdir() if path.is_dir()):
+        pictures = sorted(path for path in label.iterdir() if path.is_file())
+        random.Random(f"{seed} {label.name}").shuffle(pictures)
+        common.copy(pictures[:held], target / "validation")
+        common.copy(pictures[held:size], target / "train")
+        common.copy(pictures[size : size + FEW_TESTED], target / "test")
+    return target
+
+
+def _sample(folder: Path, count: int, target: Path) -> Path:
+    """`count` pictures, of each split where the folder has its own."""
+    splits = [name for name in ("train", "validation", "test") if (folder / name).is_dir()]
+    for name in splits or ("",):
+        common.copy(common.sample(folder / name, count), target / name)
+    return target
+
+
+def _say(name: str, run: Finished, split: str) -> None:
+    """One run, its validation first: that is what its settings were chosen by."""
+    said = [f"{one} {run.accuracy(one):.4f}" for one in dict.fromkeys(("validation", split))]
+    tuned = (run.summary.get("training") or {}).get("fine_tune") or {}
+    if tuned:
+        said.append(f"head alone {tuned['head_accuracy']:.4f} of validation")
+    blessed = "blessed" if run.summary["blessed"] else "not blessed"
+    print(f"{name}: {', '.join(said)}; {run.seconds:.0f} s, {blessed}", flush=True)
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Mean, range and standard error of the mean."""
+    mean = f"{statistics.mean(values):.4f}"
+    if len(values) < 2:
+        return f"{mean} (one run)"
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean} ({min(values):.4f} to {max(values):.4f}; standard error {error:.4f})"
+
+
+if __name__ == "__main__":
+    main()

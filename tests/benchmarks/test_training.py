@@ -1,0 +1,39 @@
+"""The recipes of the training benchmark are configurations, and its small draws do not overlap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import training
+from pipeline import config
+
+
+@pytest.mark.parametrize("name", [*training.TASKS, training.FEW])
+def test_every_recipe_is_a_configuration(name: str) -> None:
+    made = config.load(training.RECIPES / f"{name}.toml", [])
+    assert made != config.build({}, [])
+
+
+def test_no_recipe_is_left_out() -> None:
+    written = {path.stem for path in training.RECIPES.glob("*.toml")}
+    assert written == {*training.TASKS, training.FEW}
+
+
+def test_a_small_draw_keeps_its_splits_apart(tmp_path: Path) -> None:
+    pictures = tmp_path / "all"
+    for label in ("cat", "dog"):
+        (pictures / label).mkdir(parents=True)
+        for number in range(100):
+            (pictures / label / f"{number}.jpg").write_text(f"{label} {number}")
+    drawn = {}
+    for seed in (0, 1):
+        target = training._draw(pictures, 10, seed, tmp_path / str(seed))
+        for split, count in (("train", 8), ("validation", 2), ("test", training.FEW_TESTED)):
+            for label in ("cat", "dog"):
+                assert len(list((target / split / label).iterdir())) == count
+        contents = [path.read_text() for path in target.glob("*/*/*")]
+        assert len(contents) == len(set(contents))
+        drawn[seed] = sorted(path.read_text() for path in target.glob("train/*/*"))
+    assert drawn[0] != drawn[1]
