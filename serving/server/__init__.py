@@ -3,7 +3,7 @@
 For one machine, tests and the serving gate; traffic belongs on tensorflow/serving itself.
 Nothing here imports TensorFlow before a server is made.
 
-Bottom up: ``storage`` (version directories) - ``runtime``, ``loading`` (one loaded model) -
+Bottom up: ``storage`` (version directories) - ``graph_check``, ``runtime``, ``loading`` (one model) -
 ``predict``, ``examples``, ``limits`` (one request on it) - ``handle`` (the API of every entry
 point: start reading there) - ``warmup`` - ``servable`` (life of one version) - ``manager`` (the
 versions of one model) - ``config``, ``core`` (all models) - ``calls`` (around a request), with

@@ -122,6 +122,12 @@ _RUN = (
     _Flag("tensorflow_inter_op_parallelism", number, 0, "operations at once; 0 for the cores"),
     _Flag("tensorflow_session_config_file", str, "", "text ConfigProto of the session"),
     _Flag("per_process_gpu_memory_fraction", share, 0.0, "of a GPU, taken at once; 0 grows"),
+    _Flag(
+        "allow_file_operations",
+        boolean,
+        False,
+        "load graphs that could read or write files or call Python",
+    ),
     _Flag("enable_batching", boolean, False, "run requests of the same kind together"),
     _Flag("batching_parameters_file", str, "", "text BatchingParameters"),
     _Flag(

@@ -153,6 +153,7 @@ def _loader_options(flags: argparse.Namespace) -> Any:
             tags=tuple(tag for tag in flags.saved_model_tags.split(",") if tag),
             config=_session_config(flags.tensorflow_session_config_file),
             gpu_memory_fraction=flags.per_process_gpu_memory_fraction,
+            any_op=flags.allow_file_operations,
         ),
         batching=batching,
         per_model_batching=flags.enable_per_model_batching_parameters,

@@ -22,6 +22,8 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
+from serving.server import graph_check
+
 _MAX_CALLABLES = 64
 """Sets of (inputs, outputs) kept ready; clients choose them by output_filter, so it is bounded."""
 _MAX_TIMEOUT_MS = (1 << 31) - 1
@@ -61,6 +63,8 @@ class SessionOptions:
     """A serialised ConfigProto that the rest is laid over."""
     gpu_memory_fraction: float = 0.0
     """Share of a GPU's memory taken at once; 0 grows as needed."""
+    any_op: bool = False
+    """Also load graphs that could read and write files; see ``graph_check``."""
 
 
 def available_cores() -> int:
@@ -86,9 +90,12 @@ class SessionRuntime:
         """Load the graph of ``directory`` that bears the options' tags.
 
         Raises:
+            StatusError: the graph holds operations that are refused.
             tf.errors.OpError, OSError, ValueError, RuntimeError: as TensorFlow's loader finds.
         """
         options = options or SessionOptions()
+        if not options.any_op:
+            graph_check.check(directory, options.tags)
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=_session_config(options))
         try:
