@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.errors import ImgpipeError
-from serving.client import Client, ServingError, Tls
+from serving.client import Client, NotFound, ServingError, Tls
 from serving.client.images import files_of
 from serving.client.operations import CHUNK_IMAGES, Answer, Classifying
 
@@ -25,8 +25,8 @@ _SOME_REFUSED = 2
 class ServerError(ImgpipeError):
     """The server's own refusal, with the client's exit code."""
 
-    def __init__(self, server: str, model: str, error: ServingError) -> None:
-        super().__init__(f"{server}, model {model!r}: {error}")
+    def __init__(self, server: str, model: str, error: ServingError, hint: str = "") -> None:
+        super().__init__(f"{server}, model {model!r}: {error}{hint}")
         self.exit_code = error.exit_code
 
 
@@ -77,8 +77,24 @@ def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) 
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
-        raise ServerError(way.server, way.model, failure) from failure
+        hint = _loading(way) if isinstance(failure, NotFound) else ""
+        raise ServerError(way.server, way.model, failure, hint) from failure
     return _refusals(answers)
+
+
+def _loading(way: Way) -> str:
+    """Why a model is not found that the server knows."""
+    try:
+        with way.client() as client:
+            states = client.status(way.version)
+    except ServingError:
+        return ""
+    for state in states:
+        if state.state in ("START", "LOADING"):
+            return f". Version {state.version} is still loading; try again in a moment."
+        if state.error_code:
+            return f". Version {state.version} failed to load: {state.error_message}"
+    return ""
 
 
 def _bar(count: int) -> Progress:

@@ -15,7 +15,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -84,19 +84,22 @@ class Level:
     """Processor cores that the generator itself took: near 1, it and not the server is measured."""
 
 
-@dataclass
-class _Window:
-    """What happened until the clock was looked at again."""
+@dataclass(frozen=True)
+class Window:
+    """What was answered until the clock was looked at again."""
 
-    latencies: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    latencies: list[float]
+    """Seconds of each request."""
+    seconds: float
 
     @property
     def throughput(self) -> float:
+        """Requests answered a second."""
         return len(self.latencies) / self.seconds
 
     @property
     def p99(self) -> float:
+        """99th percentile in seconds; NaN where nothing was answered."""
         return float(np.percentile(self.latencies, 99)) if self.latencies else math.nan
 
 
@@ -204,8 +207,8 @@ class _Callers:
             else:
                 self.latencies.append(time.perf_counter() - began)
 
-    def cut(self, seconds: float) -> _Window:
-        window = _Window(self.latencies, seconds)
+    def cut(self, seconds: float) -> Window:
+        window = Window(self.latencies, seconds)
         self.latencies = []
         return window
 
@@ -215,10 +218,10 @@ async def _level(
 ) -> Level:
     callers = _Callers(transport, calls)
     tasks = [asyncio.create_task(callers.repeat()) for _ in range(concurrency)]
-    windows: list[_Window] = []
+    windows: list[Window] = []
     processor, began = time.process_time(), time.perf_counter()
     try:
-        while len(windows) < plan.most_windows and not _agree(windows, plan.tolerance):
+        while len(windows) < plan.most_windows and not agree(windows, plan.tolerance):
             start = time.perf_counter()
             await asyncio.sleep(plan.window_seconds)
             windows.append(callers.cut(time.perf_counter() - start))
@@ -231,7 +234,8 @@ async def _level(
     return _summary(concurrency, windows, plan, callers.errors, cores)
 
 
-def _agree(windows: Sequence[_Window], tolerance: float) -> bool:
+def agree(windows: Sequence[Window], tolerance: float) -> bool:
+    """Whether the last three windows differ by no more than ``tolerance`` of their mean."""
     last = windows[-AGREEING:]
     if len(last) < AGREEING or not all(window.latencies for window in last):
         return False
@@ -243,7 +247,7 @@ def _agree(windows: Sequence[_Window], tolerance: float) -> bool:
 
 def _summary(
     concurrency: int,
-    windows: Sequence[_Window],
+    windows: Sequence[Window],
     plan: Plan,
     errors: Counter[str],
     cores: float,
@@ -258,7 +262,7 @@ def _summary(
     figures["max"] = float(latencies.max()) if latencies.size else None
     return Level(
         concurrency,
-        _agree(windows, plan.tolerance),
+        agree(windows, plan.tolerance),
         len(windows),
         len(latencies),
         seconds,

@@ -134,6 +134,25 @@ def test_what_the_server_refuses_is_its_own_words(folder, images):
         assert words in result.stderr
 
 
+def test_a_model_that_failed_to_load_is_not_just_missing(folder, push, warm_up, tmp_path):
+    import numpy as np
+
+    from serving.server import ModelServer
+
+    base = tmp_path / "base"
+    warm_up(push("unservable", base, 3), {"x": np.zeros((1, 4), np.float32)})
+    with ModelServer("m", base) as server:
+        file = folder / "a ö" / "00.jpg"
+        result = None
+        for _ in range(200):
+            result = imgpipe("predict", file, "--server", server.target, "--model", "m")
+            if "still loading" not in result.stderr:
+                break
+            time.sleep(0.1)
+    assert result.returncode == 2
+    assert "Latest(m). Version 3 failed to load: Could not find variable" in result.stderr
+
+
 def test_load_prints_a_line_for_each_level_and_writes_json(folder, images, tmp_path):
     report = tmp_path / "load.json"
     result = imgpipe(
