@@ -19,6 +19,7 @@ _WHERE = {
     "ImageFilter": "components.image_filter",
     "DataGate": "components.data_gate",
     "FeatureBank": "components.feature_bank",
+    "ImageTuner": "components.tuner",
     "ImageTrainer": "components.trainer",
     "CrossValidator": "components.cross_validator",
     "Baseline": "components.baseline",

@@ -62,6 +62,7 @@ class ImageTrainer(BaseComponent):
         data_blessing: Channel,
         custom_config: dict[str, Any],
         schema: Channel | None = None,
+        hyperparameters: Channel | None = None,
     ) -> None:
         """Wire the component.
 
@@ -73,6 +74,7 @@ class ImageTrainer(BaseComponent):
           custom_config: JSON-ready settings for `run_fn`; holds the source hash, so that a changed
             trainer is never served from cache.
           schema: for lineage.
+          hyperparameters: the Tuner's best, which replace the settings' own.
         """
         super().__init__(
             spec=ImageTrainerSpec(
@@ -81,6 +83,7 @@ class ImageTrainer(BaseComponent):
                 bank=bank,
                 data_blessing=data_blessing,
                 schema=schema,
+                hyperparameters=hyperparameters,
                 train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),
                 eval_args=trainer_pb2.EvalArgs(splits=[names.VALIDATION]),
                 custom_config=json_utils.dumps(custom_config),

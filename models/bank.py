@@ -36,7 +36,11 @@ class BankRows:
 
     def clean(self) -> BankRows:
         """Only view 0, the image itself."""
-        keep = self.views == 0
+        return self.up_to(0)
+
+    def up_to(self, view: int) -> BankRows:
+        """The clean view and the augmented ones up to a number."""
+        keep = self.views <= view
         return BankRows(self.features[keep], self.labels[keep], self.views[keep], self.hashes[keep])
 
 

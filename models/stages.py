@@ -90,6 +90,7 @@ def train(inputs: Inputs) -> Trained:
         split: read_split(inputs.bank_uri, split, inputs.classes)
         for split in (names.TRAIN, names.VALIDATION)
     }
+    rows[names.TRAIN] = rows[names.TRAIN].up_to(inputs.settings.views.count)
     rows[names.VALIDATION] = rows[names.VALIDATION].clean()
     head = _head(inputs, rows)
     if not inputs.settings.fine_tune.wanted:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models import feature_names as names
-from models import stages
+from models import stages, tuning
 from models.calibration import calibrate
 from models.classifier import Classifier, build_classifier
 from models.errors import ConfigError
@@ -96,11 +96,13 @@ def run_fn(fn_args: Any) -> None:
     `fn_args.model_run_dir`.
     """
     config = TrainerConfig.from_mapping(fn_args.custom_config)
+    found = tuning.best_values(getattr(fn_args, "hyperparameters", None))
+    settings = tuning.apply(config.model, found)
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     trained = stages.train(
         stages.Inputs(
-            config.model,
+            settings,
             len(config.vocabulary),
             config.bank_uri,
             fn_args.train_files,
@@ -110,11 +112,10 @@ def run_fn(fn_args: Any) -> None:
             config.source_hash,
         )
     )
-    settings = config.model
     calibration = calibrate(
         trained.logits, trained.labels, settings.temperature, settings.unknown_rate
     )
-    history = {**trained.history, "calibration": calibration.facts()}
+    history = {**trained.history, "calibration": calibration.facts(), "tuned": found}
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1), "utf-8")
     classifier = build_classifier(
         trained.layers,

@@ -35,6 +35,7 @@ from pipeline.sections import (
     Section,
     Split,
     Train,
+    Tune,
     Views,
 )
 
@@ -54,6 +55,7 @@ class Config(Section):
     model: Model = Model()
     train: Train = Train()
     fine_tune: FineTune = FineTune()
+    tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     push: Push = Push()
@@ -66,6 +68,20 @@ class Config(Section):
             raise ValueError(
                 "evaluate.cross_validate trains heads on the features of a frozen backbone, and "
                 'this one is trained itself; set it to 0, or model.freeze to "all"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trials_have_features(self) -> Config:
+        if self.tune.trials and not self.settings.frozen:
+            raise ValueError(
+                "tune.trials are heads on the features of a frozen backbone, and this one is "
+                'trained itself; set it to 0, or model.freeze to "all"'
+            )
+        if self.tune.trials and self.evaluate.cross_validate:
+            raise ValueError(
+                "tune.trials and evaluate.cross_validate do not go together: folds would judge "
+                "other settings than the tuned ones. Tune first, then run with tuned.toml"
             )
         return self
 
@@ -125,6 +141,18 @@ class Config(Section):
     def decision_file(self) -> Path:
         """Copy of DataGate's decision; TFX removes the outputs of a component that raised."""
         return self.out / "gate.json"
+
+
+def tuned(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with the Tuner's best values in their places, and no search."""
+    found = dict(values)
+    views = config.views.model_copy(update={"count": found.pop("views", config.views.count)})
+    sections = {}
+    for name in ("model", "train"):
+        section = getattr(config, name)
+        here = {key: value for key, value in found.items() if key in type(section).model_fields}
+        sections[name] = section.model_copy(update=here)
+    return config.model_copy(update={**sections, "views": views, "tune": Tune()})
 
 
 def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:

@@ -25,6 +25,7 @@ from pipeline.config import Config
 from pipeline.inputs import RunInputs, report_settings, source_options
 
 RUN_FN = "models.training.run_fn"
+TUNER_FN = "models.tuning.tuner_fn"
 #: Without it TFX packs itself into an archive for every Beam component, some 3.6 s each, for
 #: workers that run on this machine and have it anyway.
 _NO_PACKING = "--sdk_container_image=none"
@@ -170,23 +171,39 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         store=str(config.bank_store),
         budget=config.bank.budget * 2**30,
     )
-    trainer = parts.ImageTrainer(
+    custom_config: dict[str, Any] = {
+        "model": asdict(settings),
+        "vocabulary": list(inputs.vocabulary),
+        "source_hash": inputs.model_code,
+    }
+    given = {
+        "examples": data["judged"].outputs["examples"],
+        "bank": bank.outputs["features"],
+        "data_blessing": data["gate"].outputs["blessing"],
+    }
+    nodes: dict[str, Any] = {"bank": bank}
+    if config.tune.trials:
+        nodes["tuner"] = parts.ImageTuner(
+            tuner_fn=TUNER_FN,
+            custom_config={**custom_config, "trials": config.tune.trials},
+            **given,
+        )
+    nodes["trainer"] = parts.ImageTrainer(
         run_fn=RUN_FN,
-        examples=data["judged"].outputs["examples"],
-        bank=bank.outputs["features"],
-        data_blessing=data["gate"].outputs["blessing"],
         schema=data["schema"].outputs["schema"],
+        hyperparameters=nodes["tuner"].outputs["best_hyperparameters"]
+        if config.tune.trials
+        else None,
         custom_config={
-            "model": asdict(settings),
-            "vocabulary": list(inputs.vocabulary),
+            **custom_config,
             "top_k": TOP_K,
             "warmup_images": WARMUP_IMAGES,
             "parity_images": PARITY_IMAGES,
-            "source_hash": inputs.model_code,
             "resume_dir": str(config.out / "resume"),
         },
+        **given,
     )
-    return {"bank": bank, "trainer": trainer}
+    return nodes
 
 
 def _gate_nodes(

@@ -120,7 +120,17 @@ def find(config: Config, scan: Scan) -> RunInputs:
     data_code = source_hash(*_DATA_CODE, packages=_DATA_PACKAGES)
     model_code = source_hash("models", packages=_MODEL_PACKAGES)
     deciding = config.model_dump(
-        include={"split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate"},
+        include={
+            "split",
+            "judge",
+            "gate",
+            "views",
+            "model",
+            "train",
+            "fine_tune",
+            "tune",
+            "evaluate",
+        },
         exclude=_PLACES,
     )
     overrides = _overrides(config, scan.vocabulary)

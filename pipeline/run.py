@@ -25,12 +25,12 @@ from models import progress
 from models.errors import ConfigError, ImgpipeError, ResourceError
 from pipeline import inputs as run_inputs
 from pipeline import screen, summary
-from pipeline.config import Config, to_toml
+from pipeline.config import Config, to_toml, tuned
 
 if TYPE_CHECKING:
     from pipeline.runners.local import NodeResult
 
-LOCK, LOG = ".lock", "run.log"
+LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: Artifact name of the facts -> (component, output key).
@@ -274,6 +274,7 @@ class _Run:
             facts = report.write(uris, settings, folders, cause, failed, log)
         else:
             facts = json.loads((self.directory / report.FACTS).read_text())
+        self._keep_tuned((facts.get("training") or {}).get("tuned"))
         state = verdict.state(facts, error=cause, failed=failed, log=log)
         blessed = state.status == "blessed"
         whole = summary.build(facts, self._timings(), str(page), blessed, state.verdict, log)
@@ -281,6 +282,12 @@ class _Run:
             json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
         return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
+
+    def _keep_tuned(self, values: dict[str, Any] | None) -> None:
+        """Write the configuration with the Tuner's best values, to run from now on."""
+        if values and self.config.tune.trials:
+            text = to_toml(tuned(self.config, values))
+            (self.directory / TUNED).write_text(text, encoding="utf-8")
 
     def _refused_blessing(self) -> dict[str, str]:
         """Folder of DataGate's decision when it refused: its output was not published."""

@@ -268,6 +268,18 @@ else:  # from the settings themselves, so that a new one needs no line here
     )
 
 
+class Tune(Section):
+    """Search for the head's settings on the bank, before it is trained."""
+
+    trials: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Heads that are tried, a second or so each: width, rate, dropout and views. "
+        "0: none. The best settings are written to tuned.toml in the run's folder.",
+    )
+
+
 class Evaluate(Section):
     """The gate of the model: what it takes to be blessed."""
 

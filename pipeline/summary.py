@@ -107,4 +107,5 @@ def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
         "fine_tune": tuned
         and {"epochs": len(tuned["epochs"]), **{key: tuned[key] for key in (*stage, *outcome)}},
         "calibration": history.get("calibration"),
+        "tuned": history.get("tuned") or None,
     }

@@ -1,5 +1,6 @@
 """Configuration: validation, messages, overrides, the commented file."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,25 @@ def test_overrides_are_taken_from_the_folder_of_the_file(tmp_path: Path):
     file.write_text('[judge]\noverrides = "mine.toml"\n')
     assert configs.load(file).overrides_file == tmp_path / "mine.toml"
     assert configs.Config().overrides_file is None
+
+
+def test_tuned_values_are_written_where_they_belong() -> None:
+    config = configs.build({"tune": {"trials": 5}, "views": {"count": 4}})
+    values = {"learning_rate": 0.01, "hidden_units": 128, "dropout": 0.4, "views": 2}
+    found = configs.tuned(config, values)
+    assert found.train.learning_rate == 0.01
+    assert (found.model.hidden_units, found.model.dropout) == (128, 0.4)
+    assert (found.views.count, found.tune.trials) == (2, 0)
+    assert configs.build(tomllib.loads(configs.to_toml(found))) == found
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"model": {"backbone": "conv_16_32_64", "weights": "none"}}, "frozen backbone"),
+        ({"evaluate": {"cross_validate": 5}}, "Tune first"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(tree: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configs.build({**tree, "tune": {"trials": 3}})

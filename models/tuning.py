@@ -1,0 +1,132 @@
+"""Searching the settings of the head on the bank: KerasTuner, a trial a second or so.
+
+The first trial is the configuration as it stands, so the best is never worse than that on
+validation. Later ones follow Bayesian optimisation of the validation loss, which on small splits
+tells more than accuracy does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from models import feature_names as names
+from models import progress
+from models.bank import BankRows, read_split
+from models.errors import ConfigError
+from models.fitting import fit_head
+from models.settings import ModelSettings
+
+#: What a trial may try: widths of the hidden layer.
+HIDDEN_UNITS: Final = (0, 128, 512)
+
+_RATES: Final = (1e-4, 3e-2)
+_DROPOUTS: Final = (0.0, 0.6)
+_OBJECTIVE: Final = "val_loss"
+
+
+def tuner_fn(fn_args: Any) -> Any:
+    """KerasTuner over a bank; called by TFX's Tuner.
+
+    Reads `fn_args.custom_config`: as the Trainer's, and "trials", their number.
+
+    Returns:
+        TFX's TunerFnResult: the tuner, and what its `search` takes.
+    """
+    from tfx.components.tuner.component import TunerFnResult
+
+    config = fn_args.custom_config
+    settings = ModelSettings.from_mapping(config["model"])
+    classes, bank = len(config["vocabulary"]), str(config["bank_uri"])
+    rows = {split: read_split(bank, split, classes) for split in (names.TRAIN, names.VALIDATION)}
+    trials = int(config["trials"])
+    progress.total(trials, "trials")
+    return TunerFnResult(
+        tuner=bank_tuner(settings, classes, trials, Path(fn_args.working_dir)),
+        fit_kwargs={"train": rows[names.TRAIN], "validation": rows[names.VALIDATION].clean()},
+    )
+
+
+def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Path) -> Any:
+    """A keras_tuner.Tuner whose `search(train=…, validation=…)` takes rows of a bank.
+
+    Args:
+        settings: What the search begins with.
+        classes: Their number.
+        trials: How many heads are trained.
+        directory: Where KerasTuner keeps what it knows.
+    """
+    import keras_tuner
+
+    class BankTuner(keras_tuner.Tuner):
+        """Trains a head for each trial."""
+
+        def run_trial(self, trial: Any, train: BankRows, validation: BankRows) -> dict[str, float]:
+            tried = apply(settings, suggested(trial.hyperparameters, settings))
+            found = fit_head(train.up_to(tried.views.count), validation, classes, tried)
+            progress.advance(1, "trials")
+            return {name: found.best[name] for name in ("val_loss", "val_accuracy")}
+
+    oracle = keras_tuner.oracles.BayesianOptimizationOracle(
+        objective=keras_tuner.Objective(_OBJECTIVE, "min"),
+        max_trials=trials,
+        num_initial_points=min(trials, 5),
+        seed=settings.seed,
+    )
+    return BankTuner(oracle=oracle, directory=str(directory), project_name="head", overwrite=True)
+
+
+def suggested(parameters: Any, settings: ModelSettings) -> dict[str, Any]:
+    """What a trial tries; the first one the settings as they are.
+
+    Args:
+        parameters: keras_tuner.HyperParameters.
+        settings: Their values are the defaults, and so the first trial.
+    """
+    widths = sorted({*HIDDEN_UNITS, settings.hidden_units})
+    values = {
+        "hidden_units": parameters.Choice("hidden_units", widths, default=settings.hidden_units),
+        "learning_rate": parameters.Float(
+            "learning_rate",
+            *_around(_RATES, settings.learning_rate),
+            sampling="log",
+            default=settings.learning_rate,
+        ),
+        "dropout": parameters.Float(
+            "dropout", *_around(_DROPOUTS, settings.dropout), step=0.1, default=settings.dropout
+        ),
+    }
+    if settings.views.count:
+        values["views"] = parameters.Int(
+            "views", 0, settings.views.count, default=settings.views.count
+        )
+    return values
+
+
+def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
+    """The settings with a trial's values.
+
+    Raises:
+        ConfigError: A value is not one that is searched.
+    """
+    given = dict(values)
+    views = given.pop("views", settings.views.count)
+    unknown = sorted(set(given) - {"hidden_units", "learning_rate", "dropout"})
+    if unknown:
+        raise ConfigError(
+            "hyperparameters: expected hidden_units, learning_rate, dropout and views. "
+            f"Received: {', '.join(unknown)}"
+        )
+    return replace(settings, **given, views=replace(settings.views, count=int(views)))
+
+
+def best_values(hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Values of a KerasTuner configuration as TFX hands it on; empty without one."""
+    return dict((hyperparameters or {}).get("values", {}))
+
+
+def _around(limits: tuple[float, float], value: float) -> tuple[float, float]:
+    """The limits, widened to hold the value."""
+    return min(limits[0], value), max(limits[1], value)
