@@ -1,0 +1,422 @@
+"""Each preset is its row of the course's table, value by value, down to the layers of its network.
+
+The table is written out here as data, with the networks' parameters as Keras' `summary` counts
+them for the course's own code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from models import classifier, fitting, stages
+from models.errors import ConfigError
+from pipeline.commands import settings as commands
+
+FULL = {
+    "rotation": 40.0,
+    "shifts": 0.2,
+    "shear": 0.2,
+    "zoom": 0.2,
+    "horizontal_flip": True,
+    "vertical_flip": False,
+    "fill": "nearest",
+}
+TUTORIAL = {"rotation": 72.0, "shifts": 0.0, "shear": 0.0, "zoom": 0.0, "horizontal_flip": True}
+RMSPROP, ADAM = "rmsprop", "adam"
+FOLDER, TEST = "validation", "test"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table, and what follows from it."""
+
+    backbone: str
+    image_size: int
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    dense: int  # units of the hidden layer
+    classes: int
+    filters: tuple[int, ...] = ()  # of the course's own networks
+    steps: int = 0  # 0: all of the data
+    feature_dropout: float = 0.0  # before the hidden layer
+    dropout: float = 0.0  # before the last
+    augmentation: dict[str, object] | None = None
+    low: float | None = None  # the course's own result
+    high: float | None = None
+    target: float = 0.0  # training accuracy that ends the training
+    compared_on: str = FOLDER
+    trained: int = 0  # parameters that the course's network trains
+    side: int = 0  # of the last feature map
+    pooling: str = "flatten"
+    weights: str = "none"
+    cut: str = ""
+
+
+TABLE = {
+    "cats_vs_dogs_cnn": Row(
+        *("conv_16_32_64", 150, RMSPROP, 1e-3, 20, 15, 512, 2),
+        filters=(16, 32, 64),
+        low=0.68,  # "near 0.70"
+        high=0.72,
+        side=17,
+        trained=9_494_561,
+    ),
+    "cats_vs_dogs_full": Row(
+        *("conv_16_32_64", 150, RMSPROP, 1e-3, 20, 15, 512, 2),
+        filters=(16, 32, 64),
+        side=17,
+        trained=9_494_561,
+    ),
+    "cats_vs_dogs_augmented": Row(
+        *("conv_32_64_128_128", 150, RMSPROP, 1e-4, 20, 100, 512, 2),
+        filters=(32, 64, 128, 128),
+        side=7,
+        augmentation=FULL,
+        low=0.80,
+        trained=3_453_121,
+    ),
+    "horses_or_humans_augmented": Row(
+        *("conv_16_32_64_64_64", 300, RMSPROP, 1e-4, 128, 100, 512, 2),
+        filters=(16, 32, 64, 64, 64),
+        side=7,
+        steps=8,
+        augmentation=FULL,
+        compared_on=TEST,
+        trained=1_704_097,
+    ),
+    "cats_vs_dogs_inception": Row(
+        *("inception_v3", 150, RMSPROP, 1e-4, 20, 20, 1024, 2),
+        steps=100,
+        dropout=0.2,
+        augmentation=FULL,
+        low=0.95,
+        high=0.97,
+        side=7,
+        weights="imagenet",
+        cut="mixed7",
+        trained=38_537_217,
+    ),
+    "horses_or_humans_inception": Row(
+        *("inception_v3", 150, RMSPROP, 1e-4, 20, 100, 1024, 2),
+        steps=100,
+        dropout=0.2,
+        augmentation=FULL,
+        low=0.949,
+        high=1.0,
+        target=0.999,
+        compared_on=TEST,
+        side=7,
+        weights="imagenet",
+        cut="mixed7",
+        trained=38_537_217,
+    ),
+    "mobilenet_fine_tune": Row(
+        *("mobilenet_v2", 160, ADAM, 1e-4, 32, 10, 0, 2),
+        dropout=0.2,
+        augmentation=TUTORIAL,
+        side=5,
+        weights="imagenet",
+        pooling="average",
+        trained=1_281,
+    ),
+    "rock_paper_scissors_cnn": Row(
+        *("conv_64_64_128_128", 150, RMSPROP, 1e-3, 126, 25, 512, 3),
+        filters=(64, 64, 128, 128),
+        steps=20,
+        feature_dropout=0.5,
+        augmentation=FULL,
+        low=0.75,
+        high=0.98,
+        compared_on=TEST,
+        side=7,
+        trained=3_473_475,
+    ),
+    "sign_mnist": Row(
+        *("conv_64_64_grey", 28, ADAM, 1e-3, 32, 15, 128, 26),
+        filters=(64, 64),
+        augmentation=FULL,
+        low=0.8425,
+        high=0.8425,
+        compared_on=TEST,
+        side=5,
+        trained=245_850,
+    ),
+}
+#: Validation accuracy that each blesses: the course's own result passes.
+THRESHOLDS = {
+    "cats_vs_dogs_cnn": 0.68,  # it stalls near 0.70
+    "cats_vs_dogs_augmented": 0.78,  # near 0.80 and above
+    "cats_vs_dogs_inception": 0.95,
+    "horses_or_humans_inception": 0.94,  # 0.949 at the end
+    "rock_paper_scissors_cnn": 0.75,
+    "sign_mnist": 0.84,  # 0.8425
+}
+
+
+def preset(name, *assignments):
+    """Its configuration, with overrides."""
+    return commands.configuration(name, None, None, assignments)
+
+
+def network(name):
+    """The whole network as it trains, with random weights where the preset wants ImageNet's."""
+    settings = preset(name, "model.weights=none").settings
+    return stages.whole(TABLE[name].classes, settings), settings
+
+
+@pytest.fixture(scope="module")
+def built():
+    """A function from a preset's name to its network and settings, each built once."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            made[name] = network(name)
+        return made[name]
+
+    return make
+
+
+def test_every_row_of_the_table_is_a_preset():
+    assert set(commands.presets()) == {*TABLE, "transfer"}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_values_are_the_tables(name):
+    row, config = TABLE[name], preset(name)
+    model, train = config.model, config.train
+    assert (model.backbone, model.image_size, model.weights, model.cut, model.pooling) == (
+        *(row.backbone, row.image_size, row.weights, row.cut, row.pooling),
+    )
+    assert (model.hidden_units, model.feature_dropout, model.dropout) == (
+        *(row.dense, row.feature_dropout, row.dropout),
+    )
+    assert model.activation == ("sigmoid" if row.classes == 2 else "softmax")
+    assert (train.optimizer, train.learning_rate) == (row.optimizer, row.learning_rate)
+    assert (train.batch_size, train.steps_per_epoch, train.epochs) == (
+        *(row.batch_size, row.steps, row.epochs),
+    )
+    assert (train.target_accuracy, train.label_smoothing) == (row.target, 0.0)
+    assert train.target_on == ("training" if row.target else "validation")
+    assert (config.expect.low, config.expect.high) == (row.low, row.high)
+    assert config.expect.split == row.compared_on
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_augmentation_is_the_tables(name):
+    row, views = TABLE[name], preset(name).views
+    if row.augmentation is None:
+        assert views.count == 0
+        return
+    assert views.count > 0
+    assert {key: getattr(views, key) for key in row.augmentation} == row.augmentation
+    assert (views.mixing.mixup, views.mixing.cutmix, views.spec.colours) == (0, 0, False)
+    assert views.scale == views.erasing == 0
+
+
+def test_exercise_six_is_exercise_five_with_one_more_setting():
+    views = preset("cats_vs_dogs_full", "views.count=1").views
+    assert {key: getattr(views, key) for key in FULL} == FULL
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_trains_and_what_is_frozen(name):
+    row, settings = TABLE[name], preset(name).settings
+    assert settings.frozen is (row.weights == "imagenet")
+    assert preset(name, "model.weights=none").settings.frozen is settings.frozen
+    assert settings.fine_tune.wanted is (name == "mobilenet_fine_tune")
+    if settings.target_accuracy:
+        assert settings.patience >= settings.epochs, "the target stops it, and nothing before"
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_split_is_the_courses(name):
+    config = preset(name)
+    assert (config.split.validation, config.split.test) == (0.1, 0.0)
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_the_gate_blesses_what_the_course_reached(name):
+    config = preset(name)
+    assert config.evaluate.threshold == THRESHOLDS[name]
+    assert config.expect.low is not None
+    assert config.evaluate.threshold <= config.expect.low
+
+
+def test_twenty_four_of_twenty_six_letters():
+    config = preset("sign_mnist")
+    assert sorted(config.data.classes, key=int) == [str(number) for number in range(26)]
+    assert config.gate.allow_missing_classes
+
+
+def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
+    """Layers 100 to 154: block 11 begins with layer 98, and 100 is no place to cut."""
+    import keras
+
+    from models import cuts
+
+    stage, first = preset("mobilenet_fine_tune").fine_tune, preset("mobilenet_fine_tune").train
+    assert stage.learning_rate == pytest.approx(first.learning_rate / 10)
+    assert (stage.mode, stage.epochs, stage.batch_size) == ("auto", 10, 32)
+    whole = keras.applications.MobileNetV2((160, 160, 3), include_top=False, weights=None)
+    assert len(whole.layers) == 154
+    tutorial = {layer.name for layer in whole.layers[100:]}
+    settings = preset("mobilenet_fine_tune", "model.weights=none").settings
+    parts = classifier.build_parts(2, settings)
+    trained = cuts.above(keras.Model(parts.pixels, parts.feature_map), stage.cut)
+    names = {layer.name for layer in trained}
+    assert names <= tutorial | {"block_11_expand"}
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    assert {one.name for one in whole.layers[100:] if isinstance(one, convolutions)} <= names
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.filters])
+def test_the_network_layer_by_layer(name, built):
+    row, (model, _) = TABLE[name], built(name)
+    layers = [layer for layer in model.layers if layer.__class__.__name__ != "InputLayer"]
+    assert model.input_shape == (None, row.image_size, row.image_size, 3)
+    assert model.output_shape == (None, row.classes)
+    assert layers[0].scale == pytest.approx(1 / 255)
+    kinds = [layer.__class__.__name__ for layer in layers if "ayscale" not in layer.name]
+    wanted = ["Rescaling", *["Conv2D", "MaxPooling2D"] * len(row.filters), "Flatten"]
+    dense = ["Dropout", "Dense", "Dropout", "Dense"]
+    assert [kind for kind in kinds if kind in {*wanted, *dense}] == [*wanted, *dense]
+    found = {kind: [o for o in layers if o.__class__.__name__ == kind] for kind in kinds}
+    for layer, filters in zip(found["Conv2D"], row.filters, strict=True):
+        assert (layer.filters, layer.kernel_size, layer.strides) == (filters, (3, 3), (1, 1))
+        assert (layer.padding, layer.activation.__name__) == ("valid", "relu")
+    assert found["Conv2D"][0].input.shape[-1] == (1 if name == "sign_mnist" else 3)
+    for layer in found["MaxPooling2D"]:
+        assert (layer.pool_size, layer.strides, layer.padding) == ((2, 2), (2, 2), "valid")
+    assert found["Flatten"][0].output.shape[-1] == row.side**2 * row.filters[-1]
+    assert [layer.rate for layer in found["Dropout"]] == [row.feature_dropout, row.dropout]
+    hidden, last = found["Dense"]
+    assert (hidden.units, hidden.activation.__name__) == (row.dense, "relu")
+    assert last.units == (1 if row.classes == 2 else row.classes)
+    assert all(layer.trainable for layer in layers)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_as_many_parameters_train_as_in_the_courses_network(name, built):
+    model, _ = built(name)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == TABLE[name].trained
+
+
+@pytest.mark.parametrize("name", ["cats_vs_dogs_inception", "horses_or_humans_inception"])
+def test_inception_is_cut_at_mixed7_and_frozen(name, built):
+    model, settings = built(name)
+    assert model.get_layer("features").input.shape == (None, 7, 7, 768)
+    head = {"classifier_hidden", "classifier"}
+    assert {layer.name for layer in model.layers if layer.trainable_weights} == head
+    assert model.get_layer("classifier_hidden").units == 1024
+    assert model.get_layer("classifier_dropout").rate == 0.2
+    assert not any(layer.__class__.__name__ == "BatchNormalization" for layer in model.layers)
+    assert settings.frozen
+
+
+def test_inception_below_the_cut_is_kerass():
+    """8,975,264 parameters, as the course's `summary` counts them."""
+    import keras
+
+    from models.backbones import table
+    from models.backbones.cuts import feature_map
+
+    spec = preset("cats_vs_dogs_inception", "model.weights=none").settings.backbone_spec()
+    source = table.architecture("inception_v3").source(spec, (150, 150))
+    assert keras.Model(source.input, feature_map(source, "mixed7")).count_params() == 8_975_264
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_optimizer_as_compiled(name, built):
+    row, (_, settings) = TABLE[name], built(name)
+    optimizer = fitting.optimizer(settings)
+    assert optimizer.__class__.__name__ == {RMSPROP: "RMSprop", ADAM: "Adam"}[row.optimizer]
+    assert float(optimizer.learning_rate) == pytest.approx(row.learning_rate)
+    import keras
+
+    usual = getattr(keras.optimizers, optimizer.__class__.__name__)(row.learning_rate)
+    ours, theirs = optimizer.get_config(), usual.get_config()
+    del ours["name"], theirs["name"]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("classes", [2, 3, 26])
+def test_the_loss_is_the_courses_in_value(classes):
+    """Ours: categorical cross-entropy of logits, [0, z] for two classes.
+
+    The course's: binary_crossentropy of a sigmoid, categorical_crossentropy of a softmax, and
+    sparse_categorical_crossentropy of one.
+    """
+    import keras
+
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes, 64)
+    one_hot = np.eye(classes, dtype=np.float32)[labels]
+    logits = rng.normal(0, 3, (64, classes)).astype(np.float32)
+    if classes == 2:
+        logits[:, 0] = 0
+    ours = float(keras.losses.CategoricalCrossentropy(from_logits=True)(one_hot, logits))
+    if classes == 2:
+        sigmoid = 1 / (1 + np.exp(-logits[:, 1:]))
+        theirs = keras.losses.BinaryCrossentropy()(labels[:, None].astype(np.float32), sigmoid)
+    else:
+        powers = np.exp(logits)
+        softmax = powers / powers.sum(axis=1, keepdims=True)
+        theirs = keras.losses.CategoricalCrossentropy()(one_hot, softmax)
+        sparse = keras.losses.SparseCategoricalCrossentropy()(labels, softmax)
+        assert float(sparse) == pytest.approx(ours, rel=1e-4)
+    assert float(theirs) == pytest.approx(ours, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", commands.presets())
+def test_a_preset_reads_like_a_recipe(name):
+    """Its head: what it is, the command, what to expect, how long; [expect] says it to the run."""
+    text = (resources.files("pipeline") / "presets" / f"{name}.toml").read_text()
+    head = text.split("\n\n")[0].splitlines()
+    assert all(line.startswith("#") for line in head)
+    words = "\n".join(head)
+    assert re.search(rf"^#   imgpipe run {name} --data \w+", words, re.MULTILINE)
+    assert "# Expect" in words
+    assert "Time" in words
+    if name in TABLE:
+        assert "# Better than the" in words
+    expect = preset(name).expect
+    assert expect.text
+    assert expect.data
+    assert re.search(r"\d", expect.time)
+
+
+def test_the_sets_that_tfds_has_are_named():
+    sets = {"cats_vs_dogs": 5, "horses_or_humans": 2, "rock_paper_scissors": 1}
+    texts = [
+        (resources.files("pipeline") / "presets" / f"{name}.toml").read_text() for name in TABLE
+    ]
+    for name, times in sets.items():
+        assert sum(f"--data tfds:{name}" in text for text in texts) == times
+
+
+def test_a_wrong_name_lists_the_presets_with_the_nearest():
+    with pytest.raises(ConfigError) as caught:
+        preset("cats_vs_dogs_incepton")
+    message = str(caught.value)
+    assert "did you mean 'cats_vs_dogs_inception'?" in message
+    assert all(name in message for name in TABLE)
+
+
+def test_the_list_says_what_to_expect_a_line_each(capsys):
+    from pipeline.commands import presets as command
+
+    assert command.run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, row in TABLE.items():
+        (line,) = [line for line in lines if line.split(" ")[0] == name]
+        assert preset(name).expect.data in line
+        if row.low is not None:
+            assert f"{row.low:g}" in line
