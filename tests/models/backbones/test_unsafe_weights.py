@@ -276,7 +276,7 @@ def test_a_pickle_is_no_weights_file(tmp_path, canary) -> None:
 
 
 def test_a_file_cut_short_or_altered_gives_an_error_or_numbers(tmp_path, canary) -> None:
-    """Never a crash, never another kind of error; 150 damaged files."""
+    """Never a crash, never another kind of error; 60 damaged files."""
     import keras
 
     from models.errors import ResourceError
@@ -286,7 +286,7 @@ def test_a_file_cut_short_or_altered_gives_an_error_or_numbers(tmp_path, canary)
     path = tmp_path / "b.weights.h5"
     refused = 0
     pixels = keras.Input((28, 28, 3))
-    for trial in range(150):
+    for trial in range(60):
         damaged = bytearray(content)
         if trial % 3 == 0:
             del damaged[random.integers(len(damaged)) :]
@@ -298,5 +298,5 @@ def test_a_file_cut_short_or_altered_gives_an_error_or_numbers(tmp_path, canary)
             backbones.get(_NAME, weights=str(path)).build(pixels)
         except ResourceError:
             refused += 1
-    assert refused > 50
+    assert refused > 20
     assert not canary.exists()
