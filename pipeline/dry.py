@@ -1,16 +1,25 @@
 """``imgpipe run --dry-run``: what a run would do, without doing it and without TensorFlow's load.
 
 The store is asked for every (image, view) that a run would need, so the forward passes named are
-those a run would make, but for files that turn out to be rejected.
+those a run would make. What an earlier run found out of a file counts: a rejected one needs none, a
+repaired one those of its mended bytes. Of files that no run has seen, and of copies that go for
+another, it is not known yet.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from components import checks
 from components.bank_store import FeatureStore, record_key
-from components.sources import Item, Scan
+from components.checks.base import Record, Settings
+from components.sources import Item, Scan, Source, open_source
+from components.sources.measuring import Measurements
 from components.sources.splits import SplitRule
+from components.sources.verdicts import Verdicts
 from models import feature_names as names
 from models.extractor import FeatureExtractor, from_description
 from models.extractor import describe as describe_bank
@@ -99,10 +108,56 @@ def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes
     views = {view: extractor.key(view) for view in range(config.views.count + 1)}
     keys = set()
     rule = _rule(config, found)
-    for item in found.items:
-        if not _usable(item):
-            continue
+    for item, content in _contents(config, found):
         train = rule.assign(item.sha256, item.split, item.group) == names.TRAIN
         for view in range(config.views.count + 1) if train else (0,):
-            keys.add(record_key(item.sha256, views[view]))
+            keys.add(record_key(content, views[view]))
     return keys
+
+
+def _contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
+    """Usable files with the hex SHA-256 of the bytes that a run would decode, where it is known."""
+    source = open_source(config.data.source, run_inputs.source_options(config))
+    settings = run_inputs.judge_settings(config, found.vocabulary)
+    store = config.judge_store
+    known = Verdicts(
+        str(store) if (store / "verdicts.sqlite").exists() else "", settings.pixel_limit
+    )
+    with known as verdicts:
+        for item in found.items:
+            if not _usable(item):
+                continue
+            kept = verdicts.get(item.sha256)
+            content = _mended(source, item, kept, settings) if kept else item.sha256
+            if content:
+                yield item, content
+
+
+def _mended(source: Source, item: Item, kept: Mapping[str, Any], settings: Settings) -> str:
+    """The content hash after repairs; "" for a file that a check rejects by itself."""
+    header = kept["header"]
+    width, height = kept["size"] or (header["width"], header["height"])
+    data = source.read(item)
+    record = Record(
+        path=item.path,
+        label=item.label or "",
+        label_index=0,  # it has a label
+        split="",
+        image_hash=item.sha256,
+        width=width,
+        height=height,
+        format=header["format"],
+        mode=header["mode"],
+        byte_size=len(data),
+        frames=header["frames"],
+        orientation=header["orientation"],
+        decode_error=kept["error"],
+        measured=Measurements(*kept["measured"]) if kept["measured"] else None,
+        data=data,
+    )
+    judgement = checks.judge(record, settings)
+    if judgement.reject is not None:
+        return ""
+    if not judgement.repairs:
+        return item.sha256
+    return hashlib.sha256(checks.mended(record, judgement)[0]).hexdigest()

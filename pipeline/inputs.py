@@ -16,6 +16,7 @@ from pathlib import Path
 
 from components import manifest
 from components.checks import overrides as reviews
+from components.checks.base import Settings
 from components.sources import Scan, SourceOptions
 from models.errors import ConfigError
 from models.extractor import resolve_precision
@@ -113,6 +114,19 @@ class RunInputs:
 def source_options(config: Config) -> SourceOptions:
     """How the source is to be read: [data] without the source itself."""
     return SourceOptions(**config.data.model_dump(exclude={"source"}))
+
+
+def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> Settings:
+    """What the checks are measured by; with what people decided where the classes are given."""
+    judging = config.judge
+    given = config.overrides_file if vocabulary is not None else None
+    return Settings(
+        min_side=judging.min_side,
+        pixel_limit=judging.pixel_limit,
+        severity=judging.severity.model_dump(exclude_defaults=True),
+        threshold=judging.threshold.model_dump(exclude_defaults=True),
+        overrides=reviews.resolve(reviews.load(given), vocabulary or ()) if given else {},
+    )
 
 
 def find(config: Config, scan: Scan) -> RunInputs:

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.checks import gating, overrides
-from components.checks.base import Settings
 from components.report.text import plural
 from components.sources.splits import SplitRule
 from models import feature_names as names
@@ -27,7 +26,7 @@ from pipeline import screen
 from pipeline.commands.run import write_summary
 from pipeline.commands.settings import configuration
 from pipeline.config import Config
-from pipeline.inputs import source_options
+from pipeline.inputs import judge_settings, source_options
 
 if TYPE_CHECKING:
     from components.judge import Judged, Plan
@@ -73,19 +72,14 @@ def plan_of(config: Config) -> Plan:
     """
     from components.judge import Plan
 
-    split, judging = config.split, config.judge
+    split = config.split
     return Plan(
         source=config.data.source,
-        settings=Settings(
-            min_side=judging.min_side,
-            pixel_limit=judging.pixel_limit,
-            severity=judging.severity.model_dump(exclude_defaults=True),
-            threshold=judging.threshold.model_dump(exclude_defaults=True),
-        ),
+        settings=judge_settings(config),
         options=source_options(config),
         rule=SplitRule(split.seed, split.validation, split.test),
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
-        store=str(config.judge_store) if judging.store else "",
+        store=str(config.judge_store) if config.judge.store else "",
     )
 
 
