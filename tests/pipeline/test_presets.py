@@ -204,6 +204,7 @@ def test_the_values_are_the_tables(name):
         *(row.batch_size, row.steps, row.epochs),
     )
     assert (train.target_accuracy, train.label_smoothing) == (row.target, 0.0)
+    assert train.schedule == "constant"
     assert train.target_on == ("training" if row.target else "validation")
     assert (config.expect.low, config.expect.high) == (row.low, row.high)
     assert config.expect.split == row.compared_on
@@ -336,7 +337,7 @@ def test_inception_below_the_cut_is_kerass():
 @pytest.mark.parametrize("name", TABLE)
 def test_the_optimizer_as_compiled(name, built):
     row, (_, settings) = TABLE[name], built(name)
-    optimizer = fitting.optimizer(settings)
+    optimizer = fitting.optimizer(settings, steps=row.steps or 100)
     assert optimizer.__class__.__name__ == {RMSPROP: "RMSprop", ADAM: "Adam"}[row.optimizer]
     assert float(optimizer.learning_rate) == pytest.approx(row.learning_rate)
     import keras
