@@ -31,8 +31,9 @@ _FEWEST = 20
 #: Suspects listed; the first in the ranking.
 LIMIT = 500
 _ROWS = 4096  # pictures in float64 at once: 42 MB
-#: Features that the sums are made of; of longer rows, such as flattened maps, a sketch.
-_WIDEST = 2048
+#: Features of a row above which, as in flattened maps, a sketch of it is judged, and its length:
+#: sums grow with the square, and solving with the cube.
+_WIDEST, _SKETCH = 2048, 1024
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -185,7 +186,7 @@ def _prepared(features: Floats) -> Floats:
 
 
 def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """[d] as it is, or [_WIDEST] sums of random features with random signs where d is larger.
+    """[d] as it is, or [_SKETCH] sums of random features with random signs where d is larger.
 
     A count sketch (Charikar et al. 2002): products of rows stay what they were, in the mean.
     """
@@ -193,10 +194,10 @@ def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
     if dim <= _WIDEST:
         return row
     order, signs = _draw(dim)
-    mixed = np.zeros(-(-dim // _WIDEST) * _WIDEST, np.float32)
+    mixed = np.zeros(-(-dim // _SKETCH) * _SKETCH, np.float32)
     mixed[order] = row * signs
-    sums: npt.NDArray[np.float32] = mixed.reshape(-1, _WIDEST).sum(axis=0)
-    return (sums / np.sqrt(len(mixed) / _WIDEST)).astype(np.float16)
+    sums: npt.NDArray[np.float32] = mixed.reshape(-1, _SKETCH).sum(axis=0)
+    return (sums / np.sqrt(len(mixed) / _SKETCH)).astype(np.float16)
 
 
 @functools.lru_cache(maxsize=1)
@@ -210,7 +211,9 @@ def _draw(dim: int) -> tuple[Integers, Floats]:
 def _read(bank_uri: str) -> Pictures:
     """The clean views of all splits, float16."""
     dim = bank.read_dim(bank_uri)
-    parts: list[npt.NDArray[np.float16]] = [np.empty((0, min(dim, _WIDEST)), np.float16)]
+    parts: list[npt.NDArray[np.float16]] = [
+        np.empty((0, dim if dim <= _WIDEST else _SKETCH), np.float16)
+    ]
     labels, hashes, paths, splits = [], [], [], []
     for split, example in _clean(bank_uri):
         vector = np.frombuffer(records.raw(example, names.FEATURES), "<f2")
