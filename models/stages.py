@@ -119,7 +119,6 @@ def _fine_tuned(
     settings = inputs.settings.second_stage()
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     cut = settings.fine_tune.cut or cuts.USUAL
-    trained = f"layers above {cut}"
     if facts.activations:
         maps = {
             split: feeds.Maps(read_activations(inputs.bank_uri, split, part), part.labels)
@@ -134,7 +133,7 @@ def _fine_tuned(
             log_dir,
             _kept(inputs, "fine_tune", rows[names.TRAIN], rows[names.TRAIN].hashes),
         )
-        return _judged(found, maps[names.VALIDATION], trained)
+        return _judged(found, maps[names.VALIDATION], _trained(found))
     with _images(inputs) as (training, validation):
         found = fit(
             lambda: whole(inputs.classes, settings, cut, head.layers),
@@ -145,7 +144,12 @@ def _fine_tuned(
             log_dir,
             _kept(inputs, "fine_tune", training, training.seeds),
         )
-        return _judged(found, validation, f"{trained}, on the fly ({facts.note})")
+        return _judged(found, validation, f"{_trained(found)}, on the fly ({facts.note})")
+
+
+def _trained(found: Fit) -> str:
+    """What fine-tuning trained, by the model's name."""
+    return f"layers {found.head.name.replace('_', ' ', 1)}"
 
 
 def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
@@ -220,7 +224,8 @@ def whole(
     """
     import keras
 
-    return keras.Model(*_cut(classes, settings, cut, head)[:2], name="whole")
+    pixels, logits, activations = _cut(classes, settings, cut, head)
+    return keras.Model(pixels, logits, name=_above(activations) if cut else "whole")
 
 
 def above_cut(
@@ -230,7 +235,12 @@ def above_cut(
     import keras
 
     _, logits, activations = _cut(classes, settings, cut, head)
-    return keras.Model(activations, logits, name="above_cut")
+    return keras.Model(activations, logits, name=_above(activations))
+
+
+def _above(activations: keras.KerasTensor) -> str:
+    """A model's name that says which layer it is above."""
+    return f"above_{activations._keras_history.operation.name}"
 
 
 def _cut(

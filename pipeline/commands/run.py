@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
         console.print(f"  model    {escape(push['path'])} ({push['status']})")
+    for heading, text in _training(outcome.summary["training"], outcome.directory):
+        console.print(f"  {heading:<8} {escape(text)}")
     for kind, export in sorted((outcome.summary["lite"] or {}).items()):
         console.print(f"  {kind:<8} {escape(_export(export))}")
     for heading, text in expectation.lines(outcome.summary["expected"]):
@@ -78,6 +80,21 @@ def _data(data: Mapping[str, Any]) -> str:
     rejected = f"{data['rejected']} in quarantine" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']} repaired" if data["repaired"] else ""
     return f"{data['in']} files: {data['kept']} kept{repaired}, {rejected}"
+
+
+def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
+    """What fine-tuning did, and where the Tuner's best settings are."""
+    tuned = (training or {}).get("fine_tune")
+    if training and tuned:
+        ships = "ships" if tuned["shipped"] else "the head alone ships"
+        yield (
+            "trained",
+            f"{tuned['trained']}: validation accuracy {tuned['head_accuracy']:.3f} of the head, "
+            f"{tuned['accuracy']:.3f} after fine-tuning; {ships}",
+        )
+    if training and training["tuned"]:
+        found = ", ".join(f"{name} {value:.4g}" for name, value in training["tuned"].items())
+        yield "tuned", f"{found}; run with them: imgpipe run {directory / 'tuned.toml'}"
 
 
 def _export(export: Mapping[str, Any]) -> str:
