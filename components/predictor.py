@@ -5,7 +5,6 @@ computed by the training code's own model object.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
@@ -21,32 +20,11 @@ from tfx.utils import path_utils
 from components import beam_io, records
 from models import feature_names as names
 from models import progress
+from models.served import Served
 
 #: Images a session call: the throughput of larger batches is no better on a CPU.
 IMAGES_A_BATCH = 32
 _KEPT = (names.PATH, names.SPLIT, names.LABEL, names.IMAGE_HASH)
-
-
-class Served:
-    """A SavedModel's signature in a graph session, as TensorFlow Serving runs it."""
-
-    def __init__(self, directory: str, signature: str = "serving_default") -> None:
-        self._graph = tf.Graph()
-        with self._graph.as_default():
-            self._session = tf.compat.v1.Session(graph=self._graph)
-            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], directory)
-        definition = meta.signature_def[signature]
-        self._inputs = {key: info.name for key, info in definition.inputs.items()}
-        self._outputs = {key: info.name for key, info in definition.outputs.items()}
-
-    def run(self, **inputs: Any) -> dict[str, Any]:
-        """Outputs by name, as numpy arrays."""
-        feeds = {self._inputs[name]: value for name, value in inputs.items()}
-        return dict(self._session.run(self._outputs, feeds))
-
-    def close(self) -> None:
-        """Free the session."""
-        self._session.close()
 
 
 class Predict(beam.DoFn):

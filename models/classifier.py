@@ -131,7 +131,7 @@ def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
 
 
 def build_classifier(
-    trained: keras.Model,
+    trained: keras.Model | None,
     vocabulary: Sequence[str],
     settings: ModelSettings,
     temperature: float = 1.0,
@@ -141,7 +141,7 @@ def build_classifier(
 
     Args:
         trained: A head, the layers above a cut, or all layers, for the same settings and number
-            of classes; layers are found by name.
+            of classes; layers are found by name. None leaves all weights as they were built.
         vocabulary: Class names in label order.
         settings: Name the backbone, its weights and the image size.
         temperature: See `Classifier`.
@@ -158,7 +158,8 @@ def build_classifier(
         PROBABILITIES: softmax(parts.logits / temperature),
     }
     network = keras.Model(parts.pixels, outputs, name=settings.name)
-    copy_weights(trained, network)
+    if trained is not None:
+        copy_weights(trained, network)
     return Classifier(
         network,
         keras.Model(parts.pixels, parts.feature_map),

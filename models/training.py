@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models import feature_names as names
-from models import stages, tuning
+from models import network_file, stages, tuning
 from models.calibration import calibrate
 from models.classifier import Classifier, build_classifier
 from models.errors import ConfigError
@@ -138,6 +138,7 @@ def run_fn(fn_args: Any) -> None:
         top_k=config.top_k,
         source=config.source_hash,
     )
+    network_file.save(classifier, settings, fn_args.serving_model_dir)
 
 
 def some_images(patterns: Iterable[str], count: int) -> list[bytes]:

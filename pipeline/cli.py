@@ -196,6 +196,38 @@ def predict(
 
 
 @app.command()
+def explain(
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGE…]", help="Pictures to look at.")
+    ] = None,
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model", metavar="DIR", help="A version, a folder of versions, or that of a run."
+        ),
+    ] = Path("imgpipe-out"),
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME|all",
+            help="Layer whose feature maps to draw; may be repeated. Default: five of them.",
+        ),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print every layer with the arithmetic of its size.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the pictures go.")
+    ] = Path("imgpipe-explain"),
+) -> None:
+    """Look inside the network: feature maps and Grad-CAM of pictures, sizes of all layers."""
+    from pipeline.commands import explain as command
+
+    raise typer.Exit(command.run(images or [], model, layer or [], layers, out))
+
+
+@app.command()
 def load(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="Server, HOST:PORT or http://HOST:PORT.")

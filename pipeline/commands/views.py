@@ -9,19 +9,17 @@ import hashlib
 import itertools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from components.report.text import plural
-from components.sources.base import read_whole
-from components.sources.header import probe
 from components.sources.layout import is_hidden
-from components.sources.reading import look_at
 from models.errors import ConfigError, ResourceError
 from pipeline import screen
+from pipeline.commands import pictures
 from pipeline.commands.settings import configuration
 from pipeline.config import Config
 
@@ -82,7 +80,7 @@ def _rows(
     from models.contact_sheet import view_pixels
 
     drawn, skipped = [], []
-    for path, data, error in _read(paths, config.judge.pixel_limit):
+    for path, data, error in pictures.read(paths, config.judge.pixel_limit):
         if error:
             skipped.append((path, error))
             continue
@@ -92,21 +90,6 @@ def _rows(
         if len(drawn) == count:
             break
     return drawn, skipped
-
-
-def _read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes, str]]:
-    """(path, content, why it cannot be shown or "")."""
-    for path in paths:
-        try:
-            data = read_whole(path)
-        except OSError as error:
-            yield path, b"", error.strerror or str(error)
-            continue
-        header = probe(data, pixel_limit)
-        if header.pixels > pixel_limit:
-            yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
-        else:
-            yield path, data, look_at(data).error
 
 
 def _write(out: Path, rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> None:

@@ -1,0 +1,269 @@
+"""The size arithmetic of a network, layer by layer: W2 = (W1 − F + 2P)/S + 1, D2 = K.
+
+After the course's notes (Stanford CS231n, "Convolutional Networks"). F is the side of the filter
+or of the pooling window, P the pixels of padding at each side, S the stride, K the number of
+filters, W and D the width and depth of a map. Padding "same" is not always equal on both sides:
+TensorFlow puts the odd pixel at the end, so both sides are spelled out in place of 2P.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from models.backbones import cuts
+
+if TYPE_CHECKING:
+    import keras
+
+Shape = tuple[int, ...]  # without the batch
+
+_SAME_SHAPE: Final = {
+    *("Activation", "BatchNormalization", "Dropout", "LayerNormalization", "LayerScale"),
+    *("Normalization", "ReLU", "Rescaling", "Softmax", "SpatialDropout2D", "StochasticDepth"),
+    *("TrueDivide", "Flip"),
+}
+_POOLINGS: Final = ("AveragePooling2D", "MaxPooling2D")
+_JOINS: Final = ("Add", "Multiply", "Average", "Maximum", "Subtract")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a convolution or a pooling: sizes in pixels, padding before and after."""
+
+    size: int
+    window: int
+    stride: int
+    before: int
+    after: int
+
+    @property
+    def result(self) -> int:
+        """Size of the output: windows that fit."""
+        return (self.size - self.window + self.before + self.after) // self.stride + 1
+
+    def formula(self) -> str:
+        """``(150 − 3 + 2·0)/1 + 1``; with ⌊ ⌋ where the division leaves a rest."""
+        same = self.before == self.after
+        padding = f"2·{self.before}" if same else f"{self.before} + {self.after}"
+        over = self.size - self.window + self.before + self.after
+        share = f"({self.size} − {self.window} + {padding})/{self.stride}"
+        return f"⌊{share}⌋ + 1" if over % self.stride else f"{share} + 1"
+
+    @classmethod
+    def of(cls, size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
+        """With Keras' padding "valid" (none) or "same" (as much as gives ⌈size/stride⌉)."""
+        window = dilation * (window - 1) + 1
+        if padding != "same":
+            return cls(size, window, stride, 0, 0)
+        total = max((math.ceil(size / stride) - 1) * stride + window - size, 0)
+        return cls(size, window, stride, total // 2, total - total // 2)
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """What a layer makes of the size of its input.
+
+    Attributes:
+        name: Of the layer; "" for an operation, whose name means nothing.
+        kind: Its class.
+        inputs: Shapes that it takes.
+        output: Shape that Keras says it gives.
+        computed: The shape by arithmetic alone; None for a kind without any.
+        arithmetic: The same, spelled out.
+        window: F, such as "3" or "1×7"; "" where there is none. `stride` (S), `padding` (P) and
+            `filters` (K) are like it.
+        parameters: Numbers that the layer holds, trained or not.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[Shape, ...]
+    output: Shape
+    computed: Shape | None = None
+    arithmetic: str = ""
+    window: str = ""
+    stride: str = ""
+    padding: str = ""
+    filters: str = ""
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the arithmetic of one kind of layer comes to."""
+
+    shape: Shape
+    text: str = ""
+    axes: tuple[Axis, ...] = ()
+    filters: str = ""
+
+
+def sizes(network: keras.Model) -> list[LayerSize]:
+    """All layers and operations of a functional model, each after what it reads."""
+    order = cuts.steps(network.outputs)
+    return [
+        _size(step.operation, [order[read].outputs[0] for read in step.reads], step.outputs[0])
+        for step in order
+    ]
+
+
+def _size(
+    operation: Any, inputs: Sequence[keras.KerasTensor], output: keras.KerasTensor
+) -> LayerSize:
+    import keras
+
+    is_layer = isinstance(operation, keras.layers.Layer)
+    shapes = tuple(_shape(tensor) for tensor in inputs)
+    kind = type(operation).__name__
+    found = _compute(kind, operation, shapes)
+    axes = found.axes if found else ()
+    return LayerSize(
+        operation.name if is_layer else "",
+        kind,
+        shapes,
+        _shape(output),
+        found.shape if found else None,
+        found.text if found else "",
+        _pair([str(axis.window) for axis in axes]),
+        _pair([str(axis.stride) for axis in axes]),
+        _pair([_padding(axis) for axis in axes]),
+        found.filters if found else "",
+        operation.count_params() if is_layer else 0,
+    )
+
+
+def _compute(kind: str, layer: Any, shapes: tuple[Shape, ...]) -> _Found | None:
+    if not shapes:
+        return None  # the input
+    if kind in _SAME_SHAPE:
+        return _Found(shapes[0])
+    if kind in _JOINS:
+        return _Found(tuple(max(sides) for sides in zip(*shapes, strict=True)))
+    known = _KINDS.get(kind)
+    return known(layer, shapes) if known else None
+
+
+def _convolution(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    axes = _axes(layer, shapes[0], layer.kernel_size)
+    return _sliding(axes, layer.filters, f"D = K = {layer.filters}", str(layer.filters))
+
+
+def _depthwise(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    axes, each = _axes(layer, shapes[0], layer.kernel_size), layer.depth_multiplier
+    depth = shapes[0][-1] * each
+    by = f"D = {shapes[0][-1]}·{each} = {depth}" if each > 1 else f"D = {depth}"
+    return _sliding(axes, depth, f"{by}, {each} filter{'s' * (each > 1)} a channel", str(depth))
+
+
+def _pooling(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    axes, depth = _axes(layer, shapes[0], layer.pool_size), shapes[0][-1]
+    return _sliding(axes, depth, f"D = {depth}")
+
+
+def _axes(layer: Any, shape: Shape, window: Sequence[int]) -> tuple[Axis, ...]:
+    dilation = getattr(layer, "dilation_rate", (1, 1))
+    return tuple(
+        Axis.of(shape[i], window[i], layer.strides[i], layer.padding, dilation[i]) for i in (0, 1)
+    )
+
+
+def _sliding(axes: tuple[Axis, ...], depth: int, depth_text: str, filters: str = "") -> _Found:
+    height, width = axes
+    text = f"{width.formula()} = {width.result}"
+    if height != width:
+        text = f"H: {height.formula()} = {height.result}; W: {text}"
+    return _Found((height.result, width.result, depth), f"{text}, {depth_text}", axes, filters)
+
+
+def _zero_padding(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    return _framed(shapes[0], layer.padding, 1, "+")
+
+
+def _cropping(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    return _framed(shapes[0], layer.cropping, -1, "−")
+
+
+def _framed(shape: Shape, frame: Any, sign: int, spelled: str) -> _Found:
+    (top, bottom), (left, right) = frame
+    height, width = shape[0] + sign * (top + bottom), shape[1] + sign * (left + right)
+    text = f"{shape[1]} {spelled} {left} {spelled} {right} = {width}"
+    if (top, bottom, shape[0]) != (left, right, shape[1]):
+        text = f"H: {shape[0]} {spelled} {top} {spelled} {bottom} = {height}; W: {text}"
+    return _Found((height, width, shape[2]), text)
+
+
+def _global_pooling(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    height, width, depth = shapes[0]
+    what = "mean" if "Average" in type(layer).__name__ else "maximum"
+    shape = (1, 1, depth) if layer.keepdims else (depth,)
+    return _Found(shape, f"{what} of {height}·{width} places, D = {depth}")
+
+
+def _flatten(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    total = math.prod(shapes[0])
+    return _Found((total,), f"{'·'.join(map(str, shapes[0]))} = {total}")
+
+
+def _dense(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    units = layer.units
+    return _Found((*shapes[0][:-1], units), f"D = K = {units}", (), str(units))
+
+
+def _concatenate(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    depth = sum(shape[-1] for shape in shapes)
+    text = " + ".join(str(shape[-1]) for shape in shapes)
+    return _Found((*shapes[0][:-1], depth), f"D = {text} = {depth}")
+
+
+def _reshape(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
+    total = math.prod(shapes[0])
+    known = [side for side in layer.target_shape if side != -1]
+    filled = total // math.prod(known)
+    return _Found(tuple(filled if side == -1 else side for side in layer.target_shape))
+
+
+def _pad(operation: Any, shapes: tuple[Shape, ...]) -> _Found:
+    """The logit 0 beside that of a head with one unit (`classifier.head`)."""
+    widths = operation.pad_width[1:]
+    ends = zip(shapes[0], widths, strict=True)
+    shape = tuple(side + before + after for side, (before, after) in ends)
+    return _Found(shape, f"{shapes[0][-1]} + {sum(widths[-1])} = {shape[-1]}")
+
+
+def _grey(operation: Any, shapes: tuple[Shape, ...]) -> _Found:
+    return _Found((*shapes[0][:-1], 1), "D = 1, one grey channel")
+
+
+_KINDS: Final[dict[str, Callable[[Any, tuple[Shape, ...]], _Found]]] = {
+    "Conv2D": _convolution,
+    "SeparableConv2D": _convolution,
+    "DepthwiseConv2D": _depthwise,
+    **dict.fromkeys(_POOLINGS, _pooling),
+    "GlobalAveragePooling2D": _global_pooling,
+    "GlobalMaxPooling2D": _global_pooling,
+    "ZeroPadding2D": _zero_padding,
+    "Cropping2D": _cropping,
+    "Flatten": _flatten,
+    "Dense": _dense,
+    "Concatenate": _concatenate,
+    "Reshape": _reshape,
+    "Pad": _pad,
+    "RGBToGrayscale": _grey,
+}
+
+
+def _shape(tensor: keras.KerasTensor) -> Shape:
+    return tuple(tensor.shape[1:])
+
+
+def _padding(axis: Axis) -> str:
+    same = axis.before == axis.after
+    return str(axis.before) if same else f"{axis.before}|{axis.after}"
+
+
+def _pair(values: Sequence[str]) -> str:
+    """Height and width, in one where they are the same."""
+    return "×".join(dict.fromkeys(values))

@@ -1,0 +1,253 @@
+"""The Keras network inside an export: what is needed to build it again, and to look inside.
+
+A SavedModel holds functions, not layers. ``assets.extra/network/settings.json`` says how the
+network was built and, of each array of each layer, shape and SHA-256; the arrays themselves are
+the SavedModel's own variables, found by content, so nothing is stored twice and what is looked
+into is what is served. What is no variable there (constants of a normalisation that stands alone)
+lies in ``weights.npz``. The files that the training took its weights from are not needed again.
+Arrays are all that is read: no configuration in a file makes code run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.backbones import efficientnet_lite0
+from models.classifier import Classifier, build_classifier
+from models.errors import ConfigError, ImgpipeError, ResourceError
+from models.settings import ModelSettings, NetworkSettings
+
+if TYPE_CHECKING:
+    import keras
+
+FOLDER: Final = "assets.extra/network"
+SETTINGS_FILE: Final = "settings.json"
+WEIGHTS_FILE: Final = "weights.npz"
+
+_FORMAT: Final = 1
+_DAMAGED: Final = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile)
+_SHOWN: Final = 3  # layers that an error lists
+
+Array = npt.NDArray[Any]
+Described = list[dict[str, Any]]
+
+
+def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
+    """Write the folder `FOLDER` of an export.
+
+    Args:
+        classifier: The network that was exported.
+        settings: It was built by.
+        directory: Of the SavedModel, which is there already.
+    """
+    import tensorflow as tf
+
+    there = _variables(directory)
+    described: Described = []
+    missing: dict[str, Array] = {}
+    for layer in classifier.network.layers:
+        arrays = _state(layer)
+        hashes = [_sha256(array) for array in arrays]
+        missing |= {
+            key: array for key, array in zip(hashes, arrays, strict=True) if key not in there
+        }
+        described.append({**_signature(layer), "arrays": hashes})
+    content = {
+        "format": _FORMAT,
+        "settings": _portable(settings),
+        "vocabulary": list(classifier.vocabulary),
+        "temperature": classifier.temperature,
+        "unknown_below": classifier.unknown_below,
+        "layers": described,
+    }
+    folder = f"{directory.rstrip('/')}/{FOLDER}"
+    tf.io.gfile.makedirs(folder)
+    if missing:
+        archive = io.BytesIO()
+        np.savez(archive, *missing.values(), allow_pickle=False)
+        with tf.io.gfile.GFile(f"{folder}/{WEIGHTS_FILE}", "wb") as file:
+            file.write(archive.getvalue())
+    with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}", "w") as file:
+        file.write(json.dumps(content, indent=1))
+
+
+def load(version: Path) -> Classifier:
+    """The classifier of an export or of a pushed version, weights and all.
+
+    Raises:
+        ResourceError: There is none, it is damaged, or this version of Keras or of the product
+            builds another network.
+    """
+    content = _read(version)
+    try:
+        described: Described = content["layers"]
+        settings = _settings(content["settings"])
+        options = (content["vocabulary"], content["temperature"], content["unknown_below"])
+        found = {**_variables(str(version)), **_stored(version)}
+        classifier = _rebuilt(described, settings, options, version)
+        for layer, told in zip(classifier.network.layers, described, strict=True):
+            _put(layer, [_found(found, key, layer, version) for key in told["arrays"]])
+    except _DAMAGED as error:
+        raise _damaged(version, f"{type(error).__name__}: {error}") from error
+    return classifier
+
+
+def _read(version: Path) -> dict[str, Any]:
+    path = version / FOLDER / SETTINGS_FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ResourceError(
+            f"{version} does not hold the network that it was made of. Expected: {path}. Versions "
+            "that were pushed by an older imgpipe lack it; run the pipeline again"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _damaged(version, str(error)) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise _damaged(version, f"expected format {_FORMAT} in {SETTINGS_FILE}")
+    return content
+
+
+def _damaged(version: Path, why: str) -> ResourceError:
+    return ResourceError(
+        f"the network in {version / FOLDER} cannot be read: {why}. Restore the version, or run "
+        "the pipeline again"
+    )
+
+
+def _portable(settings: ModelSettings) -> dict[str, Any]:
+    """The settings without the path of a file of weights, which is of no use elsewhere."""
+    given = asdict(settings)
+    if settings.backbone_spec().local_file is not None:
+        given["weights"] = Path(settings.weights).name
+    return given
+
+
+def _settings(given: Mapping[str, Any]) -> ModelSettings:
+    """Of what was stored, that which decides the network."""
+    names = ("name", "seed", *(field.name for field in fields(NetworkSettings)))
+    try:
+        return ModelSettings.from_mapping({name: given[name] for name in names})
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+def _rebuilt(
+    described: Described, settings: ModelSettings, options: tuple[Any, ...], version: Path
+) -> Classifier:
+    """A classifier of just these layers; their weights do not matter yet."""
+    vocabulary, temperature, unknown_below = options
+    differences = []
+    for candidate in _candidates(settings):
+        try:
+            built = build_classifier(None, vocabulary, candidate, temperature, unknown_below)
+        except ImgpipeError as error:
+            differences.append(str(error))
+            continue
+        difference = _difference(described, built.network)
+        if not difference:
+            return built
+        differences.append(difference)
+    raise ResourceError(
+        f"the network in {version / FOLDER} cannot be built again by this imgpipe and this Keras: "
+        f"{'; '.join(differences)}. Use the packages that it was trained with, or run the "
+        "pipeline again"
+    )
+
+
+def _candidates(settings: ModelSettings) -> Iterator[ModelSettings]:
+    """Settings that may build it: with random weights first, for which no file is needed.
+
+    A backbone with trained weights has its BatchNorm folded; one with random weights has it
+    folded where it is frozen. A few networks have other layers with their ImageNet weights.
+    """
+    spec = settings.backbone_spec()
+    if not spec.trained:
+        yield settings
+        return
+    packaged = spec.name == efficientnet_lite0.NAME and spec.weights == "imagenet"
+    if not packaged:
+        yield replace(settings, weights="none", weights_sha256="", freeze="all")
+    if spec.local_file is None:
+        yield settings
+
+
+def _difference(described: Described, network: keras.Model) -> str:
+    """The first layers in which a network is not what was described; "" where it is."""
+    named = ("name", "kind", "output", "shapes")
+    expected = [{key: layer[key] for key in named} for layer in described]
+    received = [_signature(layer) for layer in network.layers]
+    if len(expected) != len(received):
+        return f"expected {len(expected)} layers. Received: {len(received)}"
+    pairs = [(a, b) for a, b in zip(expected, received, strict=True) if a != b]
+    return ", ".join(f"expected {a}. Received: {b}" for a, b in pairs[:_SHOWN])
+
+
+def _signature(layer: Any) -> dict[str, Any]:
+    """What tells two layers apart whatever their weights."""
+    return {
+        "name": layer.name,
+        "kind": type(layer).__name__,
+        "output": list(layer.output.shape),
+        "shapes": [list(array.shape) for array in _state(layer)],
+    }
+
+
+def _state(layer: Any) -> list[Array]:
+    """The arrays of a layer: its weights, or the constants that took a BatchNorm's place."""
+    if _has_constants(layer):
+        return [np.asarray(layer.scale), np.asarray(layer.offset)]
+    return [np.asarray(array) for array in layer.get_weights()]
+
+
+def _put(layer: Any, arrays: list[Array]) -> None:
+    if _has_constants(layer):
+        layer.scale, layer.offset = (array.tolist() for array in arrays)
+    elif arrays:
+        layer.set_weights(arrays)
+        if hasattr(layer, "finalize_state"):  # Normalization computes with what it loaded
+            layer.finalize_state()
+
+
+def _has_constants(layer: Any) -> bool:
+    return type(layer).__name__ == "Rescaling" and np.ndim(layer.scale) > 0
+
+
+def _variables(directory: str) -> dict[str, Array]:
+    """The SavedModel's variables by content."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(f"{directory.rstrip('/')}/variables/variables")
+    values = (reader.get_tensor(name) for name in reader.get_variable_to_shape_map())
+    return {_sha256(value): value for value in values if isinstance(value, np.ndarray)}
+
+
+def _stored(version: Path) -> dict[str, Array]:
+    """What is no variable there, by content."""
+    path = version / FOLDER / WEIGHTS_FILE
+    if not path.is_file():
+        return {}
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        return {_sha256(file[name]): file[name] for name in file.files}
+
+
+def _found(found: Mapping[str, Array], key: str, layer: Any, version: Path) -> Array:
+    if key not in found:
+        raise _damaged(version, f"the weights of {layer.name} are not those that were exported")
+    return found[key]
+
+
+def _sha256(array: Array) -> str:
+    digest = hashlib.sha256(repr((array.shape, str(array.dtype))).encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,218 @@
+"""``imgpipe explain``: look inside a pushed network, at a picture or at its sizes.
+
+Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
+version; both must give the same probabilities. Neither TFX nor Beam is imported.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components import manifest
+from models.errors import ConfigError, ResourceError
+from pipeline import screen
+from pipeline.commands import pictures
+from pipeline.config import Config
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from models.classifier import Classifier
+    from models.layer_sizes import LayerSize
+    from models.served import Served
+
+_SAVED_MODEL = "saved_model.pb"
+_SOME_REFUSED = 2
+_TOP = 5  # classes named with their probabilities
+#: Largest difference of a probability between the network and what is served; as ServingValidator.
+_PARITY = 1e-3
+_TABLE_WIDTH = 160  # columns where the output is no terminal
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A version's network, its ``cam`` signature, and the layers to look at by name."""
+
+    classifier: Classifier
+    cam: Served
+    sizes: dict[str, LayerSize]
+    layers: list[str]
+
+
+def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
+    """Explain pictures, or print the table of layers, or both; returns the exit code."""
+    version = find(model)
+    if not images and not table:
+        raise ConfigError("explain: expected a picture, or --layers for the network's sizes.")
+    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
+        from models import layer_sizes, look_inside, network_file
+        from models.served import Served
+        from models.signatures import CAM
+
+        classifier = network_file.load(version)
+        sizes = layer_sizes.sizes(classifier.network)
+        if table:
+            _print_table(console, sizes)
+        if not images:
+            return 0
+        chosen = look_inside.choose(classifier.network, layers)
+        named = {size.name: size for size in sizes}
+        inside = Inside(classifier, Served(str(version), CAM), named, chosen)
+        return _explain(console, images, inside, out)
+
+
+def find(place: Path) -> Path:
+    """Directory of the version meant: itself, the newest of a push directory, or of a run's.
+
+    Raises:
+      ResourceError: there is none.
+    """
+    place = place.expanduser()
+    if (place / _SAVED_MODEL).is_file():
+        return place
+    for base in (place, place / "model"):
+        version = manifest.latest(base)
+        if version is not None:
+            return version.path
+    raise ResourceError(
+        f"no model in {place}. Expected: a version directory with {_SAVED_MODEL}, a folder of "
+        "versions, or the folder of a run that pushed one. Run `imgpipe run`, or name it by --model"
+    )
+
+
+def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
+    """All pictures; returns the exit code."""
+    refused, names = 0, _folders(images)
+    for (path, data, error), name in zip(
+        pictures.read(images, Config().judge.pixel_limit), names, strict=True
+    ):
+        if error:
+            refused += 1
+            console.print(f"[red]{escape(f'{path}: is no picture that can be served: {error}')}[/]")
+            continue
+        written, said = _explain_one(data, inside, out / name)
+        console.print(f"{escape(str(path))}  {said}", soft_wrap=True)
+        for file in written:
+            console.print(f"  {escape(str(file))}", soft_wrap=True)
+    if refused:
+        console.print(f"{refused} of {len(images)} pictures could not be explained.")
+    return _SOME_REFUSED if refused else 0
+
+
+def _folders(images: Sequence[Path]) -> Iterator[str]:
+    """A folder's name for each picture: its own without the suffix, counted where it recurs."""
+    used: set[str] = set()
+    for path in images:
+        name, number = path.stem, 1
+        while name in used:
+            number += 1
+            name = f"{path.stem}-{number}"
+        used.add(name)
+        yield name
+
+
+def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path], str]:
+    """Files written for one picture, and what is said of it."""
+    import numpy as np
+    import tensorflow as tf
+
+    from models import inside_pictures, look_inside, preprocess
+
+    classifier = inside.classifier
+    answer = inside.cam.run(image_bytes=np.array([data], object))
+    probabilities, label = answer["probabilities"][0], answer["label"][0].decode()
+    difference = float(np.abs(classifier.probabilities([data])[0] - probabilities).max())
+    if not difference <= _PARITY:
+        raise ResourceError(
+            "the network that was rebuilt does not answer as the served model: a probability "
+            f"differs by {difference:.2g}, allowed are {_PARITY:.0e}. Run the pipeline again"
+        )
+    top = [
+        (classifier.vocabulary[i], float(probabilities[i]))
+        for i in np.argsort(-probabilities, kind="stable")[:_TOP]
+    ]
+    picture = preprocess.decode(tf.constant(data)).numpy()
+    content = inside_pictures.grad_cam(picture, answer["cam"][0], label, top)
+    written = [_write(folder / "grad_cam.png", content)]
+    pixels = preprocess.decode_and_resize(tf.constant(data), classifier.image_size).numpy()
+    found = look_inside.outputs(classifier.network, inside.layers, pixels)
+    numbers = {name: number for number, name in enumerate(inside.sizes)}
+    for name in inside.layers:
+        safe = re.sub(r"[^\w.-]", "_", name)
+        file = f"{numbers[name]:03d}_{safe}.png"
+        written.append(_write(folder / file, _drawn(found[name], inside, name, pixels)))
+    said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
+    return written, f"[bold]{escape(label)}[/]  [dim]{escape(said)}[/]"
+
+
+def _drawn(
+    values: npt.NDArray[np.float32], inside: Inside, name: str, pixels: npt.NDArray[np.float32]
+) -> bytes:
+    """The picture of one layer's output."""
+    import numpy as np
+
+    from models import inside_pictures
+
+    size = inside.sizes[name]
+    title, seen = f"{name} ({size.kind})", np.round(pixels).astype(np.uint8)
+    if values.ndim == 3:
+        return inside_pictures.feature_maps(values, title, size.arithmetic, seen)
+    names = inside.classifier.vocabulary
+    return inside_pictures.vector(values.reshape(-1), title, size.arithmetic, seen, names)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    beside = path.with_name(f".tmp-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise ResourceError(f"cannot write {path}: {error.strerror or error}.") from None
+    return path
+
+
+def _print_table(console: Console, sizes: Sequence[LayerSize]) -> None:
+    """Every layer with its sizes and their arithmetic."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("layer", "kind", "input"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("F", "S", "P", "K"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("output = (W − F + 2P)/S + 1, D = K", overflow="fold")
+    table.add_column("output", overflow="fold")
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for size in sizes:
+        table.add_row(*map(escape, _cells(size)))
+    width = None if console.is_terminal else _TABLE_WIDTH
+    console.print(table, width=width, crop=False)
+    total = sum(size.parameters for size in sizes)
+    console.print(
+        "F side of the filter or window, S stride, P padding at each side (before|after where they "
+        "differ), K filters, W width, D depth; sizes are height × width × depth.\n"
+        f"{total:,} parameters in all.",
+        soft_wrap=True,
+    )
+
+
+def _cells(size: LayerSize) -> Iterator[Any]:
+    inputs = " + ".join(_spelled(shape) for shape in dict.fromkeys(size.inputs))
+    yield from (size.name or "–", size.kind, inputs)
+    yield from (size.window, size.stride, size.padding, size.filters)
+    yield from (size.arithmetic, _spelled(size.output))
+    yield f"{size.parameters:,}" if size.parameters else ""
+
+
+def _spelled(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,30 @@
+"""Photographs that a command was pointed at: their bytes, and why some cannot be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from components.sources.base import read_whole
+from components.sources.header import probe
+from components.sources.reading import look_at
+
+
+def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes, str]]:
+    """(path, content, why it cannot be shown or "") of each file, judged by the serving op.
+
+    Args:
+      paths: files.
+      pixel_limit: most pixels that are decoded.
+    """
+    for path in paths:
+        try:
+            data = read_whole(path)
+        except OSError as error:
+            yield path, b"", error.strerror or str(error)
+            continue
+        header = probe(data, pixel_limit)
+        if header.pixels > pixel_limit:
+            yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
+        else:
+            yield path, data, look_at(data).error
