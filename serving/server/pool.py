@@ -15,6 +15,11 @@ from typing import Any
 from serving.server.status import Code, StatusError
 
 _SHEDDERS = 2
+_FULL = (
+    Code.RESOURCE_EXHAUSTED,
+    "The server is overloaded: its queue is full. Try again later, or elsewhere.",
+)
+_DRAINING = (Code.UNAVAILABLE, "The server is shutting down. Try elsewhere.")
 _local = threading.local()
 
 
@@ -26,20 +31,34 @@ class SheddingPool(futures.ThreadPoolExecutor):
         self.max_waiting = max_waiting
         self._shedders = futures.ThreadPoolExecutor(_SHEDDERS, thread_name_prefix="refuse")
         self._lock = threading.Lock()
+        self._workers = max_workers
         self._free, self._waiting = max_workers, 0
+        self._draining = False
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
         return self._waiting
 
+    def drain(self) -> None:
+        """Finish what is here; what comes from now on is refused with UNAVAILABLE."""
+        with self._lock:
+            self._draining = True
+
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        with self._lock:
+            return not self._waiting and self._free == self._workers
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
         """As usual, or refused where the queue is full (see ``refuse_if_shed``)."""
         with self._lock:
-            full = bool(self.max_waiting) and self._waiting - self._free >= self.max_waiting
-            self._waiting += not full
-        if full:
-            return self._shedders.submit(_shed, fn, *args, **kwargs)
+            refusal = _DRAINING if self._draining else None
+            if self.max_waiting and self._waiting - self._free >= self.max_waiting:
+                refusal = refusal or _FULL
+            self._waiting += refusal is None
+        if refusal is not None:
+            return self._shedders.submit(_shed, refusal, fn, *args, **kwargs)
         return super().submit(self._take, fn, *args, **kwargs)
 
     def _take(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -58,22 +77,21 @@ class SheddingPool(futures.ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-def _shed(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    _local.shed = True
+def _shed(refusal: tuple[Code, str], fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    _local.refusal = refusal
     try:
         return fn(*args, **kwargs)
     finally:
-        _local.shed = False
+        _local.refusal = None
 
 
 def refuse_if_shed() -> None:
     """To be called first by whatever runs in the pool.
 
     Raises:
-        StatusError: RESOURCE_EXHAUSTED, the queue was full when this request came.
+        StatusError: RESOURCE_EXHAUSTED, the queue was full when this request came, or
+            UNAVAILABLE, the server was already stopping.
     """
-    if getattr(_local, "shed", False):
-        raise StatusError(
-            Code.RESOURCE_EXHAUSTED,
-            "The server is overloaded: its queue is full. Try again later, or elsewhere.",
-        )
+    refusal = getattr(_local, "refusal", None)
+    if refusal is not None:
+        raise StatusError(*refusal)

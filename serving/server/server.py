@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ HEALTH_SERVICES = (
 _HEALTH_POOL = futures.ThreadPoolExecutor(2, thread_name_prefix="health")
 """Questions of health do not queue behind requests."""
 _WORKERS_A_CORE = 16
+_DRAIN_LOOK_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -229,8 +231,14 @@ class ModelServer:
         """
         self._draining = True
         self._stopping.set()
-        self._health.enter_graceful_shutdown()
-        self._grpc.stop(grace).wait()  # comes back after the grace, whatever still runs
+        self._health.end()
+        # Still listening: gRPC would cancel what is just coming in, and no client retries that.
+        self._pool.drain()
+        end = time.monotonic() + grace
+        while not self._pool.idle() and time.monotonic() < end:
+            time.sleep(_DRAIN_LOOK_S)
+        left = max(end - time.monotonic(), 0.0)
+        self._grpc.stop(left).wait()  # comes back after the grace, whatever still runs
         finished = not self.core.busy()
         self._pool.shutdown(wait=False)
         self.core.stop()
@@ -265,6 +273,18 @@ class _Health(health.HealthServicer):
 
         in_own_pool.experimental_thread_pool = _HEALTH_POOL  # type: ignore[attr-defined]
         self.Check = in_own_pool
+
+    def end(self) -> None:
+        """NOT_SERVING for good; whoever watches hears it, and that nothing more will come.
+
+        An open stream would hold up the drain for all of its grace.
+        """
+        self.enter_graceful_shutdown()
+        with self._lock:
+            streams = [send for found in self._send_response_callbacks.values() for send in found]
+            self._send_response_callbacks.clear()
+        for send in streams:
+            send(None)
 
 
 class StartRefused(BadArgument):

@@ -40,7 +40,7 @@ def base(tmp_path_factory):
     return base
 
 
-def drain(target: str, stop, watch_health: bool = True) -> tuple[Tally, Tally, float]:
+def drain(target: str, stop) -> tuple[Tally, Tally, float]:
     """Stop a server under load: its running requests, those that came later, s to unhealthy."""
     running, later = Tally(), Tally()
     started = threading.Barrier(IN_FLIGHT + 1)
@@ -51,7 +51,7 @@ def drain(target: str, stop, watch_health: bool = True) -> tuple[Tally, Tally, f
 
     def in_flight() -> None:
         started.wait()
-        call(raw, slow(150), 60, running)
+        call(raw, slow(400), 60, running)
 
     def newcomers() -> None:
         while not stopped.is_set():
@@ -65,17 +65,18 @@ def drain(target: str, stop, watch_health: bool = True) -> tuple[Tally, Tally, f
     for thread in threads:
         thread.start()
     started.wait()
-    time.sleep(0.05)
-    began = time.monotonic()
-    stop()
-    assert next(watch).status == 2
-    unhealthy = time.monotonic() - began
-    for thread in threads[:-1]:
-        thread.join()
-    stopped.set()
-    threads[-1].join()
-    watch.cancel()
-    channel.close()
+    time.sleep(0.5)
+    try:
+        began = time.monotonic()
+        stop()
+        assert next(watch).status == 2
+        unhealthy = time.monotonic() - began
+    finally:
+        for thread in threads[:-1]:
+            thread.join()
+        stopped.set()
+        threads[-1].join()
+        channel.close()
     return running, later, unhealthy
 
 
@@ -98,9 +99,7 @@ def test_fifty_drains_fail_nothing_that_runs(base):
     print(f"{DRAINS} drains: {codes}; unhealthy after {max(times) * 1000:.0f} ms at most")
     assert clean == DRAINS
     assert later_codes <= {"OK", "UNAVAILABLE", "CANCELLED"}
-    # A request that the server had not taken yet when it stopped is one of the new ones.
-    assert set(codes) <= {"OK", "UNAVAILABLE"}
-    assert codes["OK"] >= 0.98 * DRAINS * IN_FLIGHT
+    assert codes == {"OK": DRAINS * IN_FLIGHT}
 
 
 def test_sigterm_ends_the_program_with_0(base):
@@ -118,7 +117,7 @@ def test_sigterm_ends_the_program_with_0(base):
 
 
 def test_ten_times_too_much(base):
-    flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--max_queued_requests=64")
+    flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--max_queued_requests=32")
     work = slow(60)
     with program(base / "log-overload", *flags, "--grpc_max_threads=8") as server:
         alone = clients(server.target, 2, lambda ask: [ask(work, 60) for _ in range(20)] and None)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -47,5 +49,8 @@ def test_a_watcher_hears_of_the_drain(push, tmp_path):
         seen = [next(watch).status]
         while seen[-1] != SERVING:
             seen.append(next(watch).status)
-        server.stop(2)
+        began = time.monotonic()
+        assert server.stop(20) is True
         assert next(watch).status == NOT_SERVING
+        assert next(watch, None) is None  # and the stream has ended
+        assert time.monotonic() - began < 10  # an open stream does not hold the drain up
