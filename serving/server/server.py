@@ -118,6 +118,7 @@ class ModelServer:
             self.calls.observers.append(self._access_log)
         self._health = _Health()
         self._draining = False
+        self._up: bool | None = None
         self.core = Core(make_loader(options.loader), core, self._set_health)
         self.request_logs = RequestLogs(options.request_log)
         self._stopping = threading.Event()
@@ -219,6 +220,9 @@ class ModelServer:
         if self._draining:
             return
         up = hasattr(self, "core") and self.core.ready()
+        if up is self._up:
+            return  # watchers hear of changes alone
+        self._up = up
         status = health_pb2.HealthCheckResponse
         for name in HEALTH_SERVICES:
             self._health.set(name, status.SERVING if up else status.NOT_SERVING)

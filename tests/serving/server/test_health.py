@@ -39,7 +39,7 @@ def test_unknown_services_are_not_found(half):
 
 def test_a_watcher_hears_of_the_drain(push, tmp_path):
     push("half_plus_two", tmp_path, 1)
-    server = ModelServer("m", tmp_path)
+    server = ModelServer("m", tmp_path, poll_seconds=0.05)
     server.start()
     server.wait_until_available(30)
     with grpc.insecure_channel(server.target) as channel:
@@ -49,6 +49,7 @@ def test_a_watcher_hears_of_the_drain(push, tmp_path):
         seen = [next(watch).status]
         while seen[-1] != SERVING:
             seen.append(next(watch).status)
+        time.sleep(0.3)  # polls that change nothing are not told
         began = time.monotonic()
         assert server.stop(20) is True
         assert next(watch).status == NOT_SERVING
