@@ -40,7 +40,7 @@ def base(tmp_path_factory):
     return base
 
 
-def drain(target: str, stop) -> tuple[Tally, Tally, float]:
+def drain(target: str, stop, steps: int = 400, settle: float = 0.5) -> tuple[Tally, Tally, float]:
     """Stop a server under load: its running requests, those that came later, s to unhealthy."""
     running, later = Tally(), Tally()
     started = threading.Barrier(IN_FLIGHT + 1)
@@ -51,7 +51,7 @@ def drain(target: str, stop) -> tuple[Tally, Tally, float]:
 
     def in_flight() -> None:
         started.wait()
-        call(raw, slow(400), 60, running)
+        call(raw, slow(steps), 60, running)
 
     def newcomers() -> None:
         while not stopped.is_set():
@@ -65,7 +65,7 @@ def drain(target: str, stop) -> tuple[Tally, Tally, float]:
     for thread in threads:
         thread.start()
     started.wait()
-    time.sleep(0.5)
+    time.sleep(settle)
     try:
         began = time.monotonic()
         stop()
@@ -89,7 +89,7 @@ def test_fifty_drains_fail_nothing_that_runs(base):
         clients(server.target, 1, lambda ask: ask(slow(1), 60) and None)
         ended: list[bool] = []
         stopping = threading.Thread(target=lambda s=server, e=ended: e.append(s.stop(30)))
-        running, later, seconds = drain(server.target, stopping.start)
+        running, later, seconds = drain(server.target, stopping.start, 150, 0.15)
         stopping.join()
         clean += ended == [True]
         times.append(seconds)
