@@ -30,6 +30,7 @@ BENCHMARKS = {
     "whole_run": True,
     "accuracy": True,
     "training": True,
+    "fine_tuning": True,
     "lite": True,
     "judge": True,
     "cleanvision": True,

@@ -37,7 +37,6 @@ from models.backbones import efficientnet_lite0
 from models.bank import BankRows
 from models.extractor import FeatureExtractor
 from models.fitting import fit_head
-from models.settings import ModelSettings
 from pipeline.config import Config
 
 GOAL = 12
@@ -117,11 +116,11 @@ def _said(
 def ours(train: Path, validation: Path, options: argparse.Namespace) -> Result:
     """Hash, decode, features of every view once, head on the features; default settings."""
     config = Config()
-    settings = ModelSettings(**config.model.model_dump(), **config.train.model_dump())
+    settings = config.settings
     started, cpu = time.perf_counter(), time.process_time()
     extractor = FeatureExtractor(
         config.model.backbone,
-        config.model.image_size,
+        settings.size,
         options.precision,
         config.views.spec,
     )
@@ -179,7 +178,7 @@ def the_course(train: Path, validation: Path, options: argparse.Namespace) -> Re
         horizontal_flip=True,
         fill_mode="nearest",
     )
-    side = Config().model.image_size
+    side = Config().settings.size
     flow = {"target_size": (side, side), "batch_size": COURSE_BATCH, "class_mode": "binary"}
     ready, cpu_ready = time.perf_counter(), time.process_time()
     history = model.fit(
@@ -200,7 +199,7 @@ def the_course(train: Path, validation: Path, options: argparse.Namespace) -> Re
 
 def _whole_network(dropout: float, folded: bool) -> keras.Model:
     """The frozen backbone, normalisation inside, under a sigmoid unit; compiled."""
-    pixels = keras.Input((Config().model.image_size,) * 2 + (3,), dtype="float32")
+    pixels = keras.Input((Config().settings.size,) * 2 + (3,), dtype="float32")
     body = backbones.get("efficientnet_lite0").build if folded else _with_batch_normalisation
     features = keras.layers.GlobalAveragePooling2D()(body(pixels))
     features = keras.layers.Dropout(dropout)(features)
