@@ -182,9 +182,12 @@ def test_rock_paper_scissors_cnn_keeps_hands_apart(run: Any):
 
 
 def test_sign_mnist_has_26_outputs_for_24_letters(run: Any):
-    few = ("gate.min_train=1", "gate.min_validation=0")
+    # Of 188 rows this division leaves each letter on both sides.
+    few = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.3", "split.seed=106")
     outcome, _ = run("sign_mnist", "signs", *few)
     assert outcome.exit_code == 0, outcome.verdict
     assert len(outcome.summary["model"]["classes"]) == 26
     assert outcome.summary["data"]["in"] == 199
+    validation = outcome.summary["data"]["splits"]["validation"]
+    assert [letter for letter, count in validation.items() if not count] == ["25", "9"]
     assert outcome.summary["expected"]["split"] == "test"
