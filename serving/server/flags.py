@@ -3,7 +3,8 @@
 Three kinds: those that mean the same here, those that have nothing to act on here and are said to
 have no effect, and those that would make another server than the one asked for and are refused.
 Nothing is ignored in silence. Differences on purpose: ``--host`` (this machine only), ``--port=0``
-(any free port, unless there is a socket path), health is always there.
+(any free port, unless there is a socket path), ``--rest_api_port=-1`` (any free one), health is
+always there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.server.limits import IMAGE_INPUT
+from serving.server.rest.options import DEFAULT_MAX_BODY_BYTES
 
 DEFAULT_PORT = 8500
 DEFAULT_DRAIN_SECONDS = 30.0
@@ -45,6 +47,14 @@ def number(text: str) -> int:
     return value
 
 
+def rest_port(text: str) -> int:
+    """A port, or -1."""
+    value = int(text)
+    if not -1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"is a number from -1 to 65535, received {value}")
+    return value
+
+
 def seconds(text: str) -> float:
     """A time from 0 s."""
     value = float(text)
@@ -67,6 +77,9 @@ _LISTEN = (
     _Flag("grpc_socket_path", str, "", "listen on this Unix socket too"),
     _Flag("grpc_channel_arguments", str, "", "name=value,…: arguments of the gRPC server"),
     _Flag("grpc_max_threads", number, 0, "requests at once; 0 for 16 a core"),
+    _Flag("rest_api_port", rest_port, 0, "REST port; 0 for none, -1 for any free one"),
+    _Flag("rest_api_timeout_in_ms", number, 30_000, "for one REST request, body to answer"),
+    _Flag("rest_api_enable_cors_support", boolean, False, "let pages of other sites call it"),
     _Flag("ssl_config_file", str, "", "text SSLConfig: TLS, and mTLS with client_verify"),
     _Flag("enable_grpc_healthcheck_service", boolean, True, "grpc.health.v1; always there"),
     _Flag("drain_seconds", seconds, DEFAULT_DRAIN_SECONDS, "for running requests after SIGTERM"),
@@ -157,10 +170,16 @@ _RUN = (
         False,
         "answer numbers as raw bytes, not as typed values",
     ),
-    _Flag("monitoring_config_file", str, "", "text MonitoringConfig"),
+    _Flag(
+        "monitoring_config_file",
+        str,
+        "",
+        "text MonitoringConfig: a page of metrics on the REST port",
+    ),
 )
 _LIMITS = (
     _Flag("max_message_bytes", number, 0, "of one request; 0 for gRPC's own 2 GiB"),
+    _Flag("rest_api_max_body_bytes", number, DEFAULT_MAX_BODY_BYTES, "of one REST request"),
     _Flag("max_image_pixels", number, 50_000_000, "of one encoded picture, told by its header"),
     _Flag("image_inputs", str, IMAGE_INPUT, "comma-separated inputs that hold encoded pictures"),
     _Flag("max_tensor_bytes", number, 0, "of one input; 0 for any"),
@@ -178,6 +197,7 @@ _NO_EFFECT = (
     _Flag("flush_filesystem_caches", boolean, True, "left to the system"),
     _Flag("remove_unused_fields_from_bundle_metagraph", boolean, True, "only signatures are kept"),
     _Flag("enable_profiler", boolean, True, "there is no profiler service"),
+    _Flag("rest_api_num_threads", number, 0, "REST shares the threads of gRPC"),
     _Flag("num_tflite_interpreters_per_pool", number, 1, "see num_tflite_pools"),
     _Flag("grpc_socket_permissions", str, "", "the umask decides"),
 )
@@ -191,10 +211,6 @@ _TAKEN = (
 )
 _REFUSED = frozenset(
     [
-        "rest_api_port",
-        "rest_api_num_threads",
-        "rest_api_timeout_in_ms",
-        "rest_api_enable_cors_support",
         "use_alts_credentials",
         "platform_config_file",
         "thread_pool_factory_config_file",
@@ -250,6 +266,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--enable_grpc_healthcheck_service cannot be false: health is always there")
     if not flags.model_base_path and not flags.model_config_file:
         parser.error("--model_base_path or --model_config_file says what to serve")
+    if flags.rest_api_timeout_in_ms == 0 or flags.rest_api_max_body_bytes == 0:
+        parser.error("--rest_api_timeout_in_ms and --rest_api_max_body_bytes are more than 0")
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file needs --enable_batching")
     return flags

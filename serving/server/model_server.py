@@ -94,6 +94,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
     from serving.server.core import CoreOptions
     from serving.server.limits import Limits
     from serving.server.requestlog import RequestLogOptions
+    from serving.server.rest.options import RestOptions
     from serving.server.servable import LoadPolicy
     from serving.server.server import ServerOptions
     from serving.server.services import ServiceOptions
@@ -131,6 +132,14 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
         channel_arguments=_channel_arguments(flags.grpc_channel_arguments),
         access_log=flags.access_log,
         monitoring=textproto.read_monitoring(Path(monitoring)) if monitoring else None,
+        rest=RestOptions(
+            max(flags.rest_api_port, 0),
+            flags.rest_api_timeout_in_ms / 1000,
+            flags.rest_api_enable_cors_support,
+            flags.rest_api_max_body_bytes,
+        )
+        if flags.rest_api_port
+        else None,
         config_file=Path(flags.model_config_file) if flags.model_config_file else None,
         config_poll_seconds=flags.model_config_file_poll_wait_seconds,
     )
@@ -216,6 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     for name in without_effect(argv):
         _log.warning("--%s has no effect on this server", name)
+    if flags.monitoring_config_file and not flags.rest_api_port:
+        _log.warning("--monitoring_config_file has no effect without --rest_api_port")
     try:
         models = _models(flags)
         from serving.server.server import ModelServer  # seconds of TensorFlow: after the flags

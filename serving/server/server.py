@@ -1,4 +1,4 @@
-"""``ModelServer``: models, services, health and a port, in the caller's process."""
+"""``ModelServer``: models, services, health and ports, in the caller's process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent import futures
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -24,10 +24,15 @@ from serving.server.errors import BadArgument, PortBusy, ServerError
 from serving.server.loading import LoaderOptions, make_loader
 from serving.server.pool import SheddingPool
 from serving.server.requestlog import RequestLogOptions, RequestLogs
+from serving.server.rest.options import RestOptions
 from serving.server.runtime import available_cores
 from serving.server.services import ServiceOptions, handlers
 from serving.server.status import StatusError
 from serving.server.textproto import Monitoring, SslConfig
+
+if TYPE_CHECKING:
+    from serving.server.rest.app import Page
+    from serving.server.rest.listener import Listener
 
 _log = logging.getLogger(__name__)
 HEALTH_SERVICES = (
@@ -69,6 +74,9 @@ class ServerOptions:
     """Read again every ``config_poll_seconds``."""
     config_poll_seconds: float = 0.0
     monitoring: Monitoring | None = None
+    """Metrics on a page of the REST interface."""
+    rest: RestOptions | None = None
+    """The REST interface; none without."""
 
 
 class ModelServer:
@@ -119,7 +127,19 @@ class ModelServer:
         self._health = _Health()
         self._draining = False
         self._up: bool | None = None
-        self.core = Core(make_loader(options.loader), core, self._set_health)
+        loader = make_loader(options.loader)
+        self._page: Page | None = None
+        if options.rest and options.monitoring and options.monitoring.prometheus:
+            from serving.server.rest.app import Page
+            from serving.server.rest.metrics import Metrics
+
+            metrics = Metrics(lambda name: name in self.core.models)
+            loader = metrics.counted(loader)
+            self.calls.observers.append(metrics)
+            self._page = Page(options.monitoring.path, metrics.page)
+        self.core = Core(loader, core, self._set_health)
+        self._rest: Listener | None = None
+        self.rest_port = options.rest.port if options.rest else -1
         self.request_logs = RequestLogs(options.request_log)
         self._stopping = threading.Event()
         self._set_health()
@@ -164,15 +184,43 @@ class ModelServer:
             self.port = self._listen(self.target)
         if self._options.socket_path:
             self._listen(f"unix:{self._options.socket_path}", local=True)
+        if self._options.rest:
+            self._listen_rest(self._options.rest)
         try:
             self.core.reload(self._wanted)
         except StatusError as error:
+            if self._rest:
+                self._rest.stop(0)
             raise StartRefused(f"Failed to start server. Error: {error.message}") from error
+        if self._options.rest:
+            self._start_rest(self._options.rest)
         self._grpc.start()
         if self._options.config_file and self._options.config_poll_seconds > 0:
             threading.Thread(target=self._follow_config, name="config-file", daemon=True).start()
         _log.info("listening on %s", self.target)
+        if self._rest:
+            _log.info("REST interface on %s", self.rest_target)
         return self.port
+
+    def _listen_rest(self, options: RestOptions) -> None:
+        from serving.server.rest.listener import Listener
+
+        self._rest = Listener(self.host, options.port, self._options.tls)
+        self.rest_port = self._rest.port
+
+    def _start_rest(self, options: RestOptions) -> None:
+        from serving.server.rest.api import Api
+        from serving.server.rest.app import Endpoint, make_app
+
+        api = Api(self.core, self.calls, self.request_logs, options.max_body_bytes)
+        endpoint = Endpoint(api, self._pool, options)
+        if self._rest:
+            self._rest.start(make_app(endpoint, options, self.core.ready, self._page), endpoint)
+
+    @property
+    def rest_target(self) -> str:
+        """``http://host:port`` of the REST interface, for a client on this machine."""
+        return f"http{'s' * bool(self._options.tls)}://{self.host}:{self.rest_port}"
 
     def _listen(self, target: str, local: bool = False) -> int:
         tls = self._options.tls
@@ -237,12 +285,16 @@ class ModelServer:
         self._stopping.set()
         self._health.end()
         # Still listening: gRPC would cancel what is just coming in, and no client retries that.
+        if self._rest:
+            self._rest.drain()
         self._pool.drain()
         end = time.monotonic() + grace
         while not self._pool.idle() and time.monotonic() < end:
             time.sleep(_DRAIN_LOOK_S)
         left = max(end - time.monotonic(), 0.0)
         self._grpc.stop(left).wait()  # comes back after the grace, whatever still runs
+        if self._rest:
+            self._rest.stop(max(end - time.monotonic(), 0.0))
         finished = not self.core.busy()
         self._pool.shutdown(wait=False)
         self.core.stop()

@@ -1,0 +1,230 @@
+"""One REST request, from its bytes to its answer. Runs in the threads of the gRPC requests."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from serving import tensors
+from serving.server import pool, status
+from serving.server.calls import Call, Calls
+from serving.server.core import Core
+from serving.server.handle import Spec
+from serving.server.predict import DEFAULT_SIGNATURE, Prediction
+from serving.server.requestlog import RequestLogs
+from serving.server.rest import json_answers as answers
+from serving.server.rest import paths
+from serving.server.rest.body import TooLarge, decoded
+from serving.server.rest.json_examples import fill_examples, read_signature
+from serving.server.rest.json_tensors import read_predict
+from serving.server.rest.json_text import read
+from serving.server.rest.paths import Target
+from serving.server.services import (
+    SIGNATURE_DEF,
+    PredictionService,
+    ServiceOptions,
+    metadata_response,
+    status_response,
+)
+from serving.server.status import Code, StatusError, invalid
+
+HTTP_STATUS: dict[int, int] = {
+    Code.OK: 200,
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.CANCELLED: 499,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+"""As model_servers/http_server.cc; everything else is 500."""
+_LARGE = 1 << 20
+_LARGE_AT_ONCE = 2
+"""Large bodies that are parsed at once: each costs many times its size in memory, and Python's
+lock lets one advance at a time anyway."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it came."""
+
+    verb: str
+    path: str
+    """As sent, with its query."""
+    peer: str
+    body: bytes = b""
+    encoding: str = ""
+    """Content-Encoding."""
+    deadline: float | None = None
+    is_active: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status and JSON."""
+
+    status: int
+    text: str
+
+
+class Api:
+    """The REST twin of the gRPC services."""
+
+    def __init__(self, core: Core, calls: Calls, logs: RequestLogs, max_body_bytes: int) -> None:
+        self._core, self._calls, self._logs = core, calls, logs
+        self._quiet = Calls()
+        self._service = PredictionService(core, logs, ServiceOptions())
+        self._max_body_bytes = max_body_bytes
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+
+    def answer(self, asked: Asked) -> Answer:
+        """What the request comes to. Never raises."""
+        return self._run(asked, lambda target, call: self._work(asked, target, call))
+
+    def refuse(self, asked: Asked, error: StatusError) -> Answer:
+        """The answer to a request that is not looked at; counted and logged like all."""
+
+        def work(target: Target, call: Call) -> str:
+            raise error
+
+        return self._run(asked, work)
+
+    def _run(self, asked: Asked, work: Callable[[Target, Call], str]) -> Answer:
+        try:
+            target = paths.parse(asked.verb, asked.path)
+            call = Call(
+                target.action.capitalize(),
+                "REST",
+                asked.peer,
+                len(asked.body),
+                asked.deadline,
+                asked.is_active,
+                model=target.spec.name,
+            )
+            observed = asked.verb == "POST"
+            calls = self._calls if observed else self._quiet
+            return Answer(200, calls.run(call, lambda call: work(target, call)))
+        except StatusError as error:
+            return failure(error)
+
+    def _work(self, asked: Asked, target: Target, call: Call) -> str:
+        pool.refuse_if_shed()
+        if target.action == "status":
+            # A label is ignored here, as in TensorFlow Serving.
+            return _json(status_response(self._core, target.spec.name, target.spec.version))
+        if target.action == "metadata":
+            with self._core.acquire(target.spec) as handle:
+                return _metadata(metadata_response(handle))
+        with self._gate(asked, call):
+            document = read(decoded(asked.body, asked.encoding, self._max_body_bytes))
+            signature_name = read_signature(document)
+            if target.action == "predict":
+                return self._predict(document, signature_name, target.spec, call)
+            request = _examples_request(target, document, signature_name)
+        if target.action == "classify":
+            result = self._service.classify(request, call).result
+            return answers.write_classifications(result)
+        return answers.write_regressions(self._service.regress(request, call).result)
+
+    @contextlib.contextmanager
+    def _gate(self, asked: Asked, call: Call) -> Iterator[None]:
+        if len(asked.body) < _LARGE and not asked.encoding:
+            yield
+            return
+        left = call.left()
+        if not self._large.acquire(timeout=-1 if left is None else max(left, 0.0)):
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")
+        try:
+            yield
+        finally:
+            self._large.release()
+
+    def _predict(
+        self, document: dict[str, Any], signature_name: str, spec: Spec, call: Call
+    ) -> str:
+        with self._core.acquire(spec) as handle:
+            call.version = handle.version
+            key = signature_name or DEFAULT_SIGNATURE
+            if key not in handle.signatures:
+                raise invalid(f'Serving signature name: "{key}" not found in signature def')
+            form, inputs = read_predict(document, handle.signatures[key].inputs, signature_name)
+            document.clear()  # it is many times as large as the arrays
+            answer = handle.predict(inputs, signature_name, timeout=call.left())
+        call.signature, call.rows = answer.signature_name, answer.rows
+        call.run_seconds = answer.run_seconds
+        text = answers.write_predict(answer.outputs, form)
+        self._log(handle.name, handle.version, inputs, answer)
+        return text
+
+    def _log(self, name: str, version: int, inputs: dict[str, Any], answer: Prediction) -> None:
+        config = self._core.request_log(name)
+        if config is None:
+            return
+        request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+        for message in (request, response):
+            message.model_spec.name = name
+            message.model_spec.signature_name = answer.signature_name
+        response.model_spec.version.value = version
+        for alias, value in inputs.items():
+            tensors.fill_compact(request.inputs[alias], value)
+        for alias, value in answer.outputs.items():
+            tensors.fill_typed(response.outputs[alias], value)
+        self._logs.record(config, "predict_log", request, response, name, version)
+
+
+def failure(error: StatusError) -> Answer:
+    """A failed request as upstream writes it."""
+    code = 413 if isinstance(error, TooLarge) else HTTP_STATUS.get(error.code, 500)
+    return Answer(code, answers.write_error(status.truncate(error.message)))
+
+
+def _examples_request(target: Target, document: dict[str, Any], signature_name: str) -> Any:
+    if target.action == "classify":
+        request: Any = classification_pb2.ClassificationRequest()
+    else:
+        request = regression_pb2.RegressionRequest()
+    spec = request.model_spec
+    spec.name, spec.signature_name = target.spec.name, signature_name
+    if target.spec.version is not None:
+        spec.version.value = target.spec.version
+    elif target.spec.label is not None:
+        spec.version_label = target.spec.label
+    fill_examples(document, request.input)
+    return request
+
+
+def _json(message: Any) -> str:
+    text: str = json_format.MessageToJson(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=1,
+    )
+    return text
+
+
+def _metadata(response: Any) -> str:
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata[SIGNATURE_DEF].Unpack(signatures)
+    return (
+        f'{{"model_spec": {_json(response.model_spec)},\n'
+        f'"metadata": {{"signature_def": {_json(signatures)}}}}}'
+    )

@@ -1,0 +1,191 @@
+"""The ASGI application: what is around a request of the API.
+
+Health has URLs of its own, which need no model and no free thread:
+
+* ``/v1/health/live``, ``/v2/health/live``: the process answers;
+* ``/v1/health/ready``, ``/v2/health/ready``: every model has a version that answers, and the
+  server is not stopping; 503 else. The second forms are those of KServe's protocol v2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from serving.server.rest import body as bodies
+from serving.server.rest import paths
+from serving.server.rest.api import Answer, Api, Asked, failure
+from serving.server.rest.options import RestOptions
+from serving.server.status import Code, StatusError
+
+_BODIES_AT_ONCE = 4
+"""Of the largest size allowed, that are held at once."""
+_WORTH_PACKING = 1024
+_LEVEL = 4
+_LATE_S = 0.05
+"""A run that ends at its deadline may say so itself."""
+_TIMED_OUT = 408
+
+
+@dataclass(frozen=True)
+class Page:
+    """A text that is made when it is asked for."""
+
+    path: str
+    make: Callable[[], str]
+
+
+class Endpoint:
+    """Everything under ``/v1/``, and 404 for the rest."""
+
+    def __init__(self, api: Api, pool: Executor, options: RestOptions) -> None:
+        self._api, self._pool, self._options = api, pool, options
+        self._budget = bodies.Budget(_BODIES_AT_ONCE * options.max_body_bytes)
+        self.draining = False
+        self.running = 0
+        """Requests that have no answer yet."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI."""
+        self.running += 1
+        try:
+            response = await self._response(Request(scope, receive))
+            if response is not None:
+                await response(scope, receive, send)
+        finally:
+            self.running -= 1
+
+    async def _response(self, request: Request) -> Response | None:
+        path = request.scope["raw_path"].decode("latin-1")
+        if query := request.scope["query_string"]:
+            path += "?" + query.decode("latin-1")
+        if not paths.is_api(path):
+            return Response(status_code=404)
+        peer = ":".join(map(str, request.client)) if request.client else "unix"
+        deadline = time.monotonic() + self._options.timeout
+        asked = Asked(request.method, path, peer, deadline=deadline)
+        if self.draining:
+            error = StatusError(Code.UNAVAILABLE, "The server is stopping. Try another one.")
+            return _closing(self._api.refuse(asked, error))
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                body = await bodies.read(
+                    request.receive,
+                    request.headers.get("content-length", ""),
+                    self._options.max_body_bytes,
+                    self._budget,
+                )
+        except bodies.Gone:
+            return None
+        except TimeoutError:
+            late = StatusError(
+                Code.DEADLINE_EXCEEDED,
+                f"The request was not complete within {self._options.timeout:g} s.",
+            )
+            return _closing(replace(self._api.refuse(asked, late), status=_TIMED_OUT))
+        except StatusError as error:
+            return _closing(self._api.refuse(asked, error))
+        asked = replace(asked, body=body, encoding=request.headers.get("content-encoding", ""))
+        try:
+            return await self._answered(asked, request)
+        finally:
+            self._budget.give_back(len(body))
+
+    async def _answered(self, asked: Asked, request: Request) -> Response:
+        waiting = True
+
+        async def watch() -> None:
+            nonlocal waiting
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            waiting = False
+
+        packed = "gzip" in request.headers.get("accept-encoding", "").lower()
+        asked = replace(asked, is_active=lambda: waiting)
+        watcher = asyncio.create_task(watch())
+        # Shielded: the pool counts what it has been given, so it must see all of it.
+        work = asyncio.wrap_future(self._pool.submit(self._work, asked, packed))
+        try:
+            left = asked.deadline - time.monotonic() if asked.deadline else None
+            async with asyncio.timeout(None if left is None else left + _LATE_S):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            waiting = False
+            late = StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the answer.")
+            return _response(failure(late), packed)
+        finally:
+            watcher.cancel()
+
+    def _work(self, asked: Asked, packed: bool) -> Response:
+        return _response(self._api.answer(asked), packed)
+
+
+def _response(answer: Answer, packed: bool) -> Response:
+    content = answer.text.encode("utf-8", "replace")
+    headers = {}
+    if packed and len(content) >= _WORTH_PACKING:
+        content = gzip.compress(content, _LEVEL, mtime=0)
+        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(content, answer.status, headers, "application/json")
+
+
+def _closing(answer: Answer) -> Response:
+    """An answer after which nothing more is read: what was sent may be endless."""
+    response = _response(answer, packed=False)
+    response.headers["Connection"] = "close"
+    return response
+
+
+def make_app(
+    api: Endpoint, options: RestOptions, ready: Callable[[], bool], page: Page | None
+) -> Starlette:
+    """The application.
+
+    Args:
+        api: what answers ``/v1/``.
+        options: of the interface.
+        ready: whether every model has a version that answers.
+        page: the metrics, where they are asked for.
+    """
+
+    async def live(request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def is_ready(request: Request) -> Response:
+        up = not api.draining and ready()
+        return JSONResponse({"ready": up}, 200 if up else 503)
+
+    routes: list[Route | Mount] = []
+    for version in ("v1", "v2"):
+        routes.append(Route(f"/{version}/health/live", live))
+        routes.append(Route(f"/{version}/health/ready", is_ready))
+    if page is not None:
+
+        async def metrics(request: Request) -> Response:
+            return Response(page.make(), media_type="text/plain")
+
+        routes.append(Route(page.path, metrics))
+    routes.append(Mount("/", api))
+    middleware = []
+    if options.cors:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["POST", "GET"],
+                allow_headers=["Content-Type"],
+            )
+        )
+    return Starlette(routes=routes, middleware=middleware)

@@ -1,0 +1,148 @@
+"""Outputs to JSON text, as TensorFlow Serving writes them.
+
+Floats are the shortest text that reads back as the same number of their type, with ``.0`` where
+they are whole; NaN and Infinity stand bare. Names that end in ``_bytes`` come as ``{"b64": …}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from serving import tensors
+from serving.server.rest.json_tensors import Form
+from serving.server.status import invalid
+
+_BYTES_SUFFIX = "_bytes"
+_DIGITS = {"bfloat16": (3, 4), "half": (4, 5), "float": (7, 8, 9)}
+"""Significant digits that may do, and those that always do."""
+_BARE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_text = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def write_predict(outputs: Mapping[str, np.ndarray], form: Form) -> str:
+    """``{"predictions": […]}`` or ``{"outputs": …}``.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, an output has no row for each row, or no JSON.
+    """
+    if not outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
+    if form == "row":
+        return f'{{"predictions": {_rows(outputs)}}}'
+    whole = {name: _grouped(name, value, value.shape)[0] for name, value in outputs.items()}
+    return f'{{"outputs": {_one_or_named(whole)}}}'
+
+
+def _rows(outputs: Mapping[str, np.ndarray]) -> str:
+    count = None
+    for name, value in outputs.items():
+        if not value.ndim:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if count is not None and count != len(value):
+            raise invalid(
+                f"Tensor name: {name} has inconsistent batch size: {len(value)} expecting: {count}"
+            )
+        count = len(value)
+    columns = {name: _grouped(name, value, value.shape[1:]) for name, value in outputs.items()}
+    rows = (
+        _one_or_named(dict(zip(columns, row, strict=True)))
+        for row in zip(*columns.values(), strict=True)
+    )
+    return f"[{', '.join(rows)}]"
+
+
+def _one_or_named(texts: Mapping[str, str]) -> str:
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "{" + ", ".join(f"{_text(name)}: {text}" for name, text in texts.items()) + "}"
+
+
+def write_classifications(result: Any) -> str:
+    """``{"results": [[[label, score], …], …]}``."""
+    rows = [row.classes for row in result.classifications]
+    scores = iter(_floats(np.array([one.score for row in rows for one in row], np.float32)))
+    lists = (", ".join(f"[{_text(one.label)}, {next(scores)}]" for one in row) for row in rows)
+    return '{"results": [' + ", ".join(f"[{text}]" for text in lists) + "]}"
+
+
+def write_regressions(result: Any) -> str:
+    """``{"results": [value, …]}``."""
+    values = np.array([row.value for row in result.regressions], np.float32)
+    return f'{{"results": [{", ".join(_floats(values))}]}}'
+
+
+def write_error(message: str) -> str:
+    """``{"error": "…"}``."""
+    return f'{{"error": {_text(message)}}}'
+
+
+def _grouped(name: str, array: np.ndarray, shape: tuple[int, ...]) -> list[str]:
+    """Texts of the parts of ``array`` that have ``shape``, its last dimensions."""
+    texts = _values(name, np.ascontiguousarray(array).reshape(-1))
+    count = int(np.prod(array.shape, dtype=np.int64))
+    for index in range(len(shape) - 1, -1, -1):
+        size = shape[index]
+        count = int(np.prod(array.shape[: array.ndim - len(shape) + index], dtype=np.int64))
+        texts = [f"[{', '.join(texts[i * size : (i + 1) * size])}]" for i in range(count)]
+    return texts
+
+
+def _values(name: str, flat: np.ndarray) -> list[str]:
+    row = tensors.dtype_of(tensors.number_of(flat))
+    if row is None or row.numpy.kind == "c":
+        kind = tensors.dtype_name(tensors.number_of(flat))
+        raise invalid(f"Failed to write JSON value for tensor type: {kind}")
+    if row.number == tensors.STRING:
+        write = _b64 if name.endswith(_BYTES_SUFFIX) else _string
+        return [write(item) for item in flat.tolist()]
+    if row.numpy.kind == "b":
+        return ["true" if item else "false" for item in flat.tolist()]
+    if row.numpy.kind in "iu":
+        return list(map(str, flat.tolist()))
+    return _floats(flat)
+
+
+def _string(item: bytes) -> str:
+    try:
+        return _text(item.decode())
+    except UnicodeDecodeError:
+        return _b64(item)  # raw bytes would not be JSON
+
+
+def _b64(item: bytes) -> str:
+    return f'{{"b64": "{base64.b64encode(item).decode()}"}}'
+
+
+def _floats(flat: np.ndarray) -> list[str]:
+    digits = _DIGITS.get(tensors.dtype_name(tensors.number_of(flat)))
+    texts = _shortest(flat, digits) if digits else list(map(repr, flat.tolist()))
+    if not np.isfinite(flat.astype(np.float64)).all():
+        texts = [_BARE.get(text, text) for text in texts]
+    return texts
+
+
+def _shortest(flat: np.ndarray, digits: tuple[int, ...]) -> list[str]:
+    if not len(flat):
+        return []
+    wide = flat.astype(np.float64)
+    texts = _formatted(wide, digits[0])
+    for number in digits[1:]:
+        back = np.array(texts, dtype=np.str_).astype(np.float64)
+        with np.errstate(over="ignore"):
+            wrong = np.flatnonzero((back.astype(flat.dtype) != flat) & ~np.isnan(wide))
+        if not len(wrong):
+            break
+        for index, text in zip(wrong.tolist(), _formatted(wide[wrong], number), strict=True):
+            texts[index] = text
+    # "inf" and "nan" hold an n, other whole numbers neither of these.
+    return [text if "." in text or "e" in text or "n" in text else f"{text}.0" for text in texts]
+
+
+def _formatted(values: np.ndarray, digits: int) -> list[str]:
+    # One format of all is three times as fast as one of each.
+    return ((f"%.{digits}g " * len(values)) % tuple(values.tolist())).split()

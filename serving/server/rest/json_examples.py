@@ -1,0 +1,107 @@
+"""JSON to the tf.Examples of Classify and Regress, with upstream's rules of types.
+
+A feature's first value says its type: whole numbers and booleans are int64, others float, strings
+and ``{"b64": …}`` bytes (util/json_tensor.cc).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from serving.server.rest.json_tensors import check_number, decode_b64, encoded_text, lossy
+from serving.server.rest.json_text import complaint, kind
+from serving.server.status import StatusError, invalid
+
+_KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
+_INT64, _UINT64 = (-(1 << 63), (1 << 63) - 1), (1 << 64) - 1
+_MAX_FLOAT = float(np.finfo(np.float32).max)
+
+
+def read_signature(document: dict[str, Any]) -> str:
+    """``signature_name`` of any request; empty without.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it is no text.
+    """
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise complaint(
+            document, "not formatted correctly. 'signature_name' key must be a string value."
+        )
+    encoded_text(name)
+    return name
+
+
+def fill_examples(document: dict[str, Any], into: Any) -> None:
+    """Write ``examples`` and ``context`` of ``document`` into a ``tensorflow.serving.Input``.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, they are not what they should be.
+    """
+    target = into.example_list
+    if "context" in document:
+        target = into.example_list_with_context
+        _fill(document["context"], target.context)
+    if "examples" not in document:
+        raise complaint(
+            document, "When method is classify, key 'examples' is expected and was not found"
+        )
+    listed = document["examples"]
+    if not isinstance(listed, list):
+        raise complaint(document, "Expecting 'examples' value to be an list/array")
+    if not listed:
+        raise complaint(document, "'examples' value is an empty array")
+    for item in listed:
+        _fill(item, target.examples.add())
+
+
+def _fill(item: Any, example: Any) -> None:
+    if not isinstance(item, dict):
+        raise invalid(f"Example must be JSON object but got JSON {kind(item)}")
+    example.features.SetInParent()
+    for name, content in item.items():
+        encoded_text(name)
+        feature = example.features.feature[name]
+        for value in content if isinstance(content, list) else [content]:
+            _add(value, name, feature)
+
+
+def _add(value: Any, name: str, feature: Any) -> None:
+    if isinstance(value, str):
+        _list(feature, "bytes_list", name).append(encoded_text(value))
+    elif isinstance(value, dict):
+        try:
+            decoded = decode_b64(value)
+        except StatusError as error:
+            if error.message.startswith("Unable"):
+                raise
+            raise _unexpected(name, value) from error
+        _list(feature, "bytes_list", name).append(decoded)
+    elif value is None or isinstance(value, list):
+        raise _unexpected(name, value)
+    elif isinstance(value, float) or not _INT64[0] <= value <= _UINT64:
+        target = _list(feature, "float_list", name)
+        check_number(value)
+        if np.isfinite(value) and abs(value) > _MAX_FLOAT:
+            raise lossy(value, "float")
+        target.append(value)
+    else:
+        target = _list(feature, "int64_list", name)
+        if value > _INT64[1]:
+            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        target.append(int(value))
+
+
+def _unexpected(name: str, value: Any) -> StatusError:
+    return invalid(f"Feature: {name} has element with unexpected JSON type: {kind(value)}")
+
+
+def _list(feature: Any, wanted: str, name: str) -> Any:
+    present = feature.WhichOneof("kind")
+    if present not in (None, wanted):
+        raise invalid(
+            f"Unexpected element type in feature: {name} expecting type: {_KINDS[present]}"
+        )
+    return getattr(feature, wanted).value

@@ -1,0 +1,373 @@
+"""JSON to the arrays of a Predict request, by row or by column.
+
+What fits takes a fast way: lists are flattened level by level and become an array at once. What
+does not is walked again value by value, only to say what is wrong, in the order and the words of
+TensorFlow Serving (util/json_tensor.cc).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+
+from serving import tensors
+from serving.server.rest.json_text import Constant, Repeated, complaint, kind, shown
+from serving.server.status import Code, StatusError, invalid
+from serving.tensors import DType
+
+Form = Literal["row", "columnar"]
+_B64 = "b64"
+_MAX_RANK = 64
+_SIGNIFICAND = {"bfloat16": 8, "half": 11, "float": 24, "double": 53}
+"""Bits; whole numbers of more are refused, as upstream does."""
+
+
+def read_predict(
+    document: dict[str, Any], infos: Mapping[str, Any], signature_name: str
+) -> tuple[Form, dict[str, np.ndarray]]:
+    """The form of a request and its inputs by name.
+
+    Args:
+        document: what was sent.
+        infos: TensorInfo by input name, of the signature.
+        signature_name: as the request has it, for messages.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT in upstream's words; UNIMPLEMENTED for types without JSON.
+    """
+    if not infos:
+        name = signature_name or "DEFAULT"
+        raise invalid(f"Failed to get input map for signature: {name}")
+    rows = {name: _row(info) for name, info in infos.items()}
+    if "instances" in document:
+        if "inputs" in document:
+            raise complaint(
+                document,
+                "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to "
+                "exist ",
+            )
+        return "row", _instances(document, rows)
+    if "inputs" in document:
+        return "columnar", _inputs(document["inputs"], rows)
+    raise invalid("Missing 'inputs' or 'instances' key")
+
+
+def _row(info: Any) -> DType:
+    found = tensors.dtype_of(info.dtype)
+    if found is None or found.numpy.kind == "c":
+        raise StatusError(
+            Code.UNIMPLEMENTED,
+            f"Conversion of JSON Value to type: {tensors.dtype_name(info.dtype)}",
+        )
+    return found
+
+
+# --- rows ----------------------------------------------------------------------------------------
+def _instances(document: dict[str, Any], rows: Mapping[str, DType]) -> dict[str, np.ndarray]:
+    listed = document["instances"]
+    if not isinstance(listed, list):
+        raise complaint(document, "Excepting 'instances' to be an list/array")
+    if not listed:
+        raise complaint(document, "No values in 'instances' array")
+    if not isinstance(listed[0], dict) and len(rows) > 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors "
+            "required as per tensorinfo_map"
+        )
+    if not _is_named(listed[0]):
+        name = min(rows)
+        array = _dense(listed, rows[name])
+        found = {} if array is None else {name: array}
+    else:
+        found = _named(listed, rows)
+    if not found:
+        _complain_of_rows(listed, rows)
+    return found
+
+
+def _named(listed: list[Any], rows: Mapping[str, DType]) -> dict[str, np.ndarray]:
+    if set(map(type, listed)) != {dict} or any(item.keys() != rows.keys() for item in listed):
+        return {}
+    found = {}
+    for name, row in rows.items():
+        array = _dense([item[name] for item in listed], row)
+        if array is None:
+            return {}
+        found[name] = array
+    return found
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, dict) and not _is_b64(item)
+
+
+def _is_b64(item: Any) -> bool:
+    return isinstance(item, dict) and len(item) == 1 and isinstance(item.get(_B64), str)
+
+
+def _complain_of_rows(listed: list[Any], rows: Mapping[str, DType]) -> NoReturn:
+    named = _is_named(listed[0])
+    seen: dict[str, tuple[int, list[int]]] = {}
+    for number, item in enumerate(listed):
+        if _is_named(item) != named:
+            raise invalid(
+                f"Expecting object but got list at item {number} of input list"
+                if named
+                else f"Expecting value/list but got object at item {number} of input list"
+            )
+        values = item if named else {min(rows): item}
+        for name, value in values.items():
+            try:
+                _check_item(name, value, rows, seen)
+            except StatusError as error:
+                key = f" key: {name}" if named else ""
+                raise invalid(
+                    f"Failed to process element: {number}{key} of 'instances' list. Error: "
+                    f"INVALID_ARGUMENT: {error.message}"
+                ) from error
+        if values.keys() != rows.keys() or isinstance(item, Repeated):
+            raise invalid(
+                f"Failed to process element: {number} of 'instances' list. JSON object: "
+                f"{shown(item)} keys must be equal to: {','.join(sorted(rows))}"
+            )
+    raise invalid("The values in 'instances' do not fit the inputs of the signature.")
+
+
+def _check_item(
+    name: str, value: Any, rows: Mapping[str, DType], seen: dict[str, tuple[int, list[int]]]
+) -> None:
+    if name not in rows:
+        raise invalid(f"JSON object: does not have named input: {name}")
+    shape = _shape(value)
+    size = _count(value, 0, shape, rows[name])
+    first_size, first = seen.setdefault(name, (size, shape))
+    if size != first_size:
+        raise invalid(f"Expecting tensor size: {first_size} but got: {size}")
+    if shape != first:
+        raise invalid(f"Expecting shape {_list(first)} but got: {_list(shape)}")
+
+
+def _list(shape: list[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+# --- columns -------------------------------------------------------------------------------------
+def _inputs(value: Any, rows: Mapping[str, DType]) -> dict[str, np.ndarray]:
+    if not _is_named(value):
+        if len(rows) > 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors "
+                "required as per tensorinfo_map"
+            )
+        (name,) = rows
+        return {name: _tensor(value, rows[name])}
+    found = {}
+    for name, row in rows.items():
+        if name not in value:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        found[name] = _tensor(value[name], row)
+    return found
+
+
+def _tensor(value: Any, row: DType) -> np.ndarray:
+    array = _dense(value, row)
+    if array is None:
+        _count(value, 0, _shape(value), row)
+        raise complaint(value, f"does not fit a tensor of {row.name}")
+    return array
+
+
+# --- values --------------------------------------------------------------------------------------
+def _shape(value: Any) -> list[int]:
+    """Along the first elements, as upstream."""
+    shape: list[int] = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if len(shape) > _MAX_RANK:
+            raise invalid(f"Tensors have at most {_MAX_RANK} dimensions. Received more.")
+        if not value:
+            break
+        value = value[0]
+    return shape
+
+
+def _dense(value: Any, row: DType) -> np.ndarray | None:
+    """The array, or None where something does not fit."""
+    shape = _shape(value)
+    flat = [value]
+    for size in shape:
+        if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
+            return None
+        flat = list(chain.from_iterable(flat))
+    array = _leaves(flat, set(map(type, flat)), row)
+    return None if array is None else array.reshape(shape)
+
+
+def _leaves(flat: list[Any], kinds: set[type], row: DType) -> np.ndarray | None:
+    if row.number == tensors.STRING:
+        return _strings(flat, kinds)
+    if row.name in _SIGNIFICAND:
+        return _floats(flat, kinds, row)
+    if not kinds <= ({bool} if row.numpy.kind == "b" else {int}):
+        return None
+    try:
+        return np.array(flat, row.numpy)
+    except OverflowError:
+        return None
+
+
+def _floats(flat: list[Any], kinds: set[type], row: DType) -> np.ndarray | None:
+    if not kinds <= {int, float, Constant}:
+        return None
+    try:
+        wide = np.array(flat, np.float64)
+    except OverflowError:
+        return None
+    sizes = np.abs(wide)
+    if int in kinds and np.any(sizes >= 1 << _SIGNIFICAND[row.name]):
+        large = (item for item in flat if type(item) is int)
+        if not all(_is_lossless(item, row) for item in large):
+            return None
+    infinite = np.isinf(sizes)
+    if infinite.any() and any(type(flat[i]) is not Constant for i in np.flatnonzero(infinite)):
+        return None
+    if np.any(sizes[~infinite] > _largest(row)):
+        return None
+    return wide.astype(row.numpy)
+
+
+def _strings(flat: list[Any], kinds: set[type]) -> np.ndarray | None:
+    if not kinds <= {str, dict}:
+        return None
+    found = np.empty(len(flat), dtype=object)
+    try:
+        for index, item in enumerate(flat):
+            if type(item) is str:
+                found[index] = item.encode()
+            elif _is_b64(item):
+                found[index] = _decoded(item[_B64])
+            else:
+                return None
+    except (binascii.Error, ValueError):  # half a surrogate pair is a ValueError too
+        return None
+    return found
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 in either alphabet, padded or not, as upstream takes it."""
+    plain = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+
+
+def decode_b64(item: Any) -> bytes:
+    """The bytes of a ``{"b64": …}`` object.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it is none.
+    """
+    if not _is_b64(item):
+        raise complaint(item, "not formatted correctly for base64 data")
+    try:
+        return _decoded(item[_B64])
+    except (binascii.Error, ValueError) as error:
+        raise invalid("Unable to base64 decode") from error
+
+
+def encoded_text(text: str) -> bytes:
+    """UTF-8 of a JSON string.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it holds half of a surrogate pair.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
+
+
+def _largest(row: DType) -> float:
+    if row.name == "bfloat16":
+        return 3.3895313892515355e38
+    return float(np.finfo(row.numpy).max)
+
+
+def _is_lossless(value: float, row: DType) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 1 << _SIGNIFICAND[row.name]
+    return not math.isfinite(value) or abs(value) <= _largest(row)
+
+
+# --- what is wrong -------------------------------------------------------------------------------
+def _count(value: Any, level: int, shape: list[int], row: DType) -> int:
+    """How many values a tensor of ``shape`` holds; raises for what does not fit."""
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise complaint(
+                value,
+                f"found at incorrect level: {level + 1} in the JSON DOM. Expected at level: "
+                f"{len(shape)}",
+            )
+        _check_leaf(value, row)
+        return 1
+    if level >= len(shape):
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} "
+            f"expected size: {shape[level]}"
+        )
+    return sum(_count(item, level + 1, shape, row) for item in value)
+
+
+def _check_leaf(value: Any, row: DType) -> None:
+    wrong = complaint(value, f"Type: {kind(value)} is not of expected type: {row.name}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if row.number == tensors.STRING:
+        if isinstance(value, dict):
+            decode_b64(value)
+        elif isinstance(value, str):
+            encoded_text(value)
+        else:
+            raise wrong
+    elif row.name in _SIGNIFICAND:
+        if not number:
+            raise wrong
+        check_number(value)
+        if not _is_lossless(value, row):
+            raise lossy(value, row.name)
+    elif row.numpy.kind == "b":
+        if not isinstance(value, bool):
+            raise wrong
+    elif not number or isinstance(value, float):
+        raise wrong
+    else:
+        bounds = np.iinfo(row.numpy)
+        if not bounds.min <= value <= bounds.max:
+            raise wrong
+
+
+def check_number(value: float) -> None:
+    """Refuse what does not fit a double.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    try:
+        fits = isinstance(value, Constant) or math.isfinite(float(value))
+    except OverflowError:
+        fits = False
+    if not fits:
+        raise invalid("JSON Parse error: Number too big to be stored in double.")
+
+
+def lossy(value: float, target: str) -> StatusError:
+    """INVALID_ARGUMENT for a number that its type cannot hold."""
+    return invalid(
+        f"Cannot convert JSON value: {shown(value)} to {target} without loss of precision."
+    )

@@ -1,0 +1,184 @@
+"""uvicorn in a thread of its own: a port, TLS, bounds of connections, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import resource
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from serving.server.errors import PortBusy
+from serving.server.rest.app import Endpoint
+from serving.server.textproto import SslConfig
+
+_IDLE_S = 60
+"""An idle connection is kept that long."""
+_HEAD_S = 10.0
+"""For the head of a request, from its first byte; and for the first byte after connecting."""
+_MAX_HEAD_BYTES = 64 << 10
+_MAX_CONNECTIONS = 4096
+_START_S = 20.0
+_LOOK_S = 0.01
+
+
+class _Protocol(H11Protocol):
+    """Ends connections that bring no whole head of a request, or take no answer."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _answer_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(_HEAD_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_head_timer()
+        elif self._head_timer is None and not self.transport.is_closing():
+            self._head_timer = self.loop.call_later(_HEAD_S, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        self._stop_head_timer()
+        super().on_response_complete()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._answer_timer = self.loop.call_later(_IDLE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+        super().connection_lost(exc)
+
+
+def server_context(tls: SslConfig) -> ssl.SSLContext:
+    """TLS 1.2 or newer, with client certificates where they are asked for.
+
+    Raises:
+        ssl.SSLError: key and certificate do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # only files are read; mode 0600
+        pem.write(f"{tls.server_key}\n{tls.server_cert}\n")
+        pem.flush()
+        context.load_cert_chain(pem.name)
+    if tls.custom_ca:
+        context.load_verify_locations(cadata=tls.custom_ca)
+    if tls.client_verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+class Listener:
+    """The REST port of a server."""
+
+    def __init__(self, host: str, port: int, tls: SslConfig | None) -> None:
+        """Take the port; nothing is answered before ``start``.
+
+        Raises:
+            PortBusy: it is not to be had, or the TLS files do not fit.
+        """
+        where = f"{host}:{port}"
+        try:
+            self._tls = server_context(tls) if tls else None
+        except ssl.SSLError as error:
+            raise PortBusy(
+                f"Cannot listen on {where}: key and certificate do not belong together, or are "
+                "none."
+            ) from error
+        self._socket = _bound(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, app: Any, api: Endpoint) -> None:
+        """Begin to answer."""
+        self._api = api
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MAX_CONNECTIONS if soft < 0 else min(_MAX_CONNECTIONS, soft // 2)
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="error",  # what clients send wrong is theirs
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=most,
+            timeout_keep_alive=_IDLE_S,
+            timeout_graceful_shutdown=1,
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        )
+        config.load()
+        config.ssl = self._tls
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="rest", daemon=True
+        )
+        self._thread.start()
+        end = time.monotonic() + _START_S
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+
+    def drain(self) -> None:
+        """Refuse new requests from now on; those that run go on."""
+        if self._server is not None:
+            self._api.draining = True
+
+    def stop(self, grace: float) -> bool:
+        """Wait for running requests, ``grace`` seconds at most, and end. False: some were cut."""
+        if self._server is None or self._thread is None:
+            self._socket.close()
+            return True
+        self.drain()
+        end = time.monotonic() + grace
+        while self._api.running and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+        finished = not self._api.running
+        self._server.force_exit = not finished
+        self._server.should_exit = True
+        self._thread.join(5)
+        return finished
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host.strip("[]"), port))
+        bound.listen(2048)
+    except OSError as error:
+        bound.close()
+        why = "the port is taken" if error.errno == errno.EADDRINUSE else error.strerror
+        raise PortBusy(
+            f"Cannot listen on {host}:{port} (REST): {why}. Stop the other server, or choose "
+            "another port."
+        ) from error
+    return bound

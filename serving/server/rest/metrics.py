@@ -1,0 +1,121 @@
+"""The Prometheus page, with the names, types and labels of TensorFlow Serving's.
+
+Values are kept by prometheus-client; the text is written here, since its own writer appends
+``_total`` to counters and upstream does not (util/prometheus_exporter.cc: a ``# TYPE`` line for
+each metric, no HELP, ``{}`` without labels). Times are microseconds. What upstream counts inside
+the runtime is counted around it here: a ``graph_run`` is a request that reached the model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from serving.server.calls import Call
+from serving.server.servable import Loader
+from serving.server.status import Code
+
+_MICRO = 1e6
+_LATENCY = tuple(10 * 1.8**power for power in range(33))
+"""µs, up to some 20 minutes."""
+_EXAMPLES = tuple(float(1 << power) for power in range(15))
+
+
+class Metrics:
+    """Observer of ``calls.Calls`` and of loads; ``page`` is what Prometheus reads."""
+
+    def __init__(self, is_model: Callable[[str], bool]) -> None:
+        """``is_model`` says whether a name is served: names that clients make up share one line,
+        or each would cost memory for ever."""
+        self._is_model = is_model
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._named: dict[str, Any] = {}
+        core, serving = ":tensorflow:core:", ":tensorflow:serving:"
+        load = ":tensorflow:cc:saved_model:load_"
+        self._load_attempts = self._counter(f"{load}attempt_count", "model_path", "status")
+        self._load_latency = self._counter(f"{load}latency", "model_path")
+        self._run_time = self._counter(f"{core}graph_run_time_usecs")
+        self._runs = self._counter(f"{core}graph_runs")
+        self._example_total = self._counter(f"{serving}request_example_count_total", "model")
+        self._examples = self._histogram(f"{serving}request_example_counts", _EXAMPLES, "model")
+        self._requests = self._counter(f"{serving}request_count", "model_name", "status")
+        self._latency = self._histogram(
+            f"{serving}request_latency", _LATENCY, "model_name", "API", "entrypoint"
+        )
+        self._runtime = self._histogram(
+            f"{serving}runtime_latency", _LATENCY, "model_name", "API", "runtime"
+        )
+
+    def _counter(self, name: str, *labels: str) -> Counter:
+        made = Counter(name, name, labels, registry=self._registry)
+        self._named[name] = made
+        return made
+
+    def _histogram(self, name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        made = Histogram(name, name, labels, buckets=buckets, registry=self._registry)
+        self._named[name] = made
+        return made
+
+    def __call__(self, call: Call) -> None:
+        """Count a request."""
+        model = call.model if self._is_model(call.model) else ""
+        self._requests.labels(model, call.status).inc()
+        if call.run_seconds:
+            self._runs.inc()
+            self._run_time.inc(round(call.run_seconds * _MICRO))
+            method = call.method
+            self._runtime.labels(model, method, "TF1").observe(call.run_seconds * _MICRO)
+            if method != "Predict":
+                self._examples.labels(model).observe(call.rows)
+                self._example_total.labels(model).inc(call.rows)
+        if call.code == Code.OK:
+            method = call.method.lower() if call.entrypoint == "REST" else call.method
+            micros = call.seconds * _MICRO
+            self._latency.labels(model, method, call.entrypoint).observe(micros)
+
+    def counted(self, loader: Loader) -> Loader:
+        """``loader``, with its attempts counted."""
+
+        def load(directory: Path) -> Any:
+            began, status = time.monotonic(), "fail"
+            try:
+                runtime = loader(directory)
+                status = "success"
+                return runtime
+            finally:
+                path = str(directory)
+                self._load_attempts.labels(path, status).inc()
+                micros = round((time.monotonic() - began) * _MICRO)
+                self._load_latency.labels(path).inc(micros)
+
+        return load
+
+    def page(self) -> str:
+        """All of it as text."""
+        lines: list[str] = []
+        for name, metric in sorted(self._named.items()):
+            (family,) = metric.collect()
+            lines.append(f"# TYPE {name} {family.type}")
+            for sample in family.samples:
+                if not sample.name.endswith("_created"):
+                    lines.append(_line(name, sample, family.type))
+        return "\n".join(lines) + "\n"
+
+
+def _line(name: str, sample: Any, kind: str) -> str:
+    if kind == "histogram":
+        name += "_" + sample.name.rsplit("_", 1)[1]
+    labels = dict(sample.labels)
+    if "le" in labels and labels["le"] != "+Inf":
+        labels["le"] = f"{float(labels['le']):g}"
+    text = ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items())
+    value = int(sample.value) if float(sample.value).is_integer() else sample.value
+    return f"{name}{{{text}}} {value}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

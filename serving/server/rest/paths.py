@@ -1,0 +1,58 @@
+"""What a URL means: TensorFlow Serving's two patterns (model_servers/http_rest_api_util.cc)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote
+
+from serving.server.handle import Spec
+from serving.server.status import invalid
+
+Action = Literal["predict", "classify", "regress", "metadata", "status"]
+_MODEL = r"/v1/models"
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_ASK = re.compile(
+    rf"{_MODEL}/(?P<name>[^/:]+){_VERSION}:(?P<action>classify|regress|predict)", re.IGNORECASE
+)
+_LOOK = re.compile(
+    rf"{_MODEL}(?:/(?P<name>[^/:]+))?{_VERSION}(?P<action>/metadata)?", re.IGNORECASE
+)
+_MAX_VERSION = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked of which model."""
+
+    action: Action
+    spec: Spec
+
+
+def is_api(path: str) -> bool:
+    """Whether ``path`` belongs to the API at all; what does not is answered 404, empty."""
+    return path[:4].lower() == "/v1/"
+
+
+def parse(verb: str, path: str) -> Target:
+    """The meaning of a request line; ``path`` is as sent, its query included.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, no such path, verb, or version number.
+    """
+    pattern = {"POST": _ASK, "GET": _LOOK}.get(verb)
+    match = pattern.fullmatch(path) if pattern else None
+    word = (match["action"] or "/status").lower().lstrip("/") if match else ""
+    if match is None:
+        raise invalid(f"Malformed request: {verb} {path}")
+    if not match["name"]:
+        raise invalid("Missing model name in request.")
+    version = None
+    if match["version"]:
+        digits = match["version"].lstrip("0") or "0"
+        if len(digits) > len(str(_MAX_VERSION)) or int(digits) > _MAX_VERSION:
+            raise invalid(f"Failed to convert version: {match['version']} to numeric.")
+        version = int(digits)
+    label = unquote(match["label"]) if match["label"] else None
+    return Target(word, Spec(unquote(match["name"]), version, label))  # type: ignore[arg-type]
