@@ -394,6 +394,23 @@ def test_a_preset_reads_like_a_recipe(name):
     assert re.search(r"\d", expect.time)
 
 
+def test_what_is_expected_must_have_its_ends_in_order():
+    with pytest.raises(ConfigError, match=r"low must not be above high, received 0\.9 and 0\.8"):
+        preset("transfer", "expect.low=0.9", "expect.high=0.8")
+
+
+def test_what_is_expected_decides_nothing():
+    """Not part of what a run is known by, so a changed sentence trains nothing anew."""
+    from components.sources import Scan
+    from pipeline import inputs
+
+    keys = {
+        inputs.find(preset("transfer", *more), Scan("s", (), ("a", "b"))).run_key
+        for more in ((), ("expect.low=0.5", "expect.text=else"))
+    }
+    assert len(keys) == 1
+
+
 def test_the_sets_that_tfds_has_are_named():
     sets = {"cats_vs_dogs": 5, "horses_or_humans": 2, "rock_paper_scissors": 1}
     texts = [
