@@ -211,7 +211,7 @@ def explain(
         typer.Option(
             "--layer",
             metavar="NAME|all",
-            help="Layer whose feature maps to draw; may be repeated. Default: five of them.",
+            help="Layer whose feature maps to draw; may be repeated. Default: some.",
         ),
     ] = None,
     layers: Annotated[
@@ -267,6 +267,9 @@ def serve(
         typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server."),
     ] = None,
     port: Annotated[int, typer.Option("--port", help="gRPC port; 0 takes a free one.")] = 8500,
+    rest_port: Annotated[
+        int, typer.Option("--rest-port", help="REST port; 0 for none, -1 for a free one.")
+    ] = 0,
     host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
     model: Annotated[str, typer.Option("--model", help="Name to serve it under.")] = "imgpipe",
     int8: Annotated[
@@ -276,7 +279,7 @@ def serve(
     """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
     from pipeline.commands import serve as command
 
-    raise typer.Exit(command.run(model_dir, host, port, model, int8, flags or []))
+    raise typer.Exit(command.run(model_dir, host, port, model, int8, flags or [], rest_port))
 
 
 @app.command()

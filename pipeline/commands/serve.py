@@ -15,6 +15,7 @@ def run(
     model: str,
     int8: bool = False,
     flags: Sequence[str] = (),
+    rest_port: int = 0,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
@@ -25,6 +26,7 @@ def run(
         model: Name to serve it under.
         int8: Serve model.tflite where a version has one.
         flags: More flags of imgpipe-model-server, as they are.
+        rest_port: REST port; 0 for none, -1 for any free one.
     """
     from components.manifest import version_numbers
 
@@ -44,6 +46,7 @@ def run(
             f"--model_base_path={model_dir.absolute()}",
             f"--host={host}",
             f"--port={port}",
+            f"--rest_api_port={rest_port}",
             f"--prefer_tflite_model={str(int8).lower()}",
             *flags,
         ]
