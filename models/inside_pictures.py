@@ -26,10 +26,12 @@ MOST_MAPS: Final = 64
 _DPI: Final = 100
 _INK, _MUTED, _ACCENT = "#1f2328", "#59636e", "#2666eb"
 _MAPS, _HEAT = "viridis", "turbo"  # colour maps: low is dark, low is blue
+_NOTHING: Final = 225  # grey of a map that is the same everywhere
 _TILE_LEAST, _TILE_MOST, _GAP, _LABEL = 112, 160, 6, 16  # pixels
-_COLUMNS: Final = 8
+_COLUMNS, _FEW_COLUMNS = 8, 5
 _HEADER, _WIDTH_LEAST = 118, 860  # pixels
 _PICTURE_LEAST, _PICTURE_MOST = 320, 640  # pixels, longest side
+_PANEL_LEAST: Final = 300  # pixels, room for what is said below
 _HEAT_SHARE: Final = 0.5  # of the heat in an overlay
 _BARS: Final = 64
 
@@ -49,7 +51,7 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
     height, width, depth = maps.shape
     shown = most_varied(maps, MOST_MAPS)
     tiles = [_tile(maps[..., channel]) for channel in shown]
-    columns = min(_COLUMNS, math.ceil(math.sqrt(len(tiles))))
+    columns = min(len(tiles), _COLUMNS if len(tiles) >= 2 * _COLUMNS else _FEW_COLUMNS)
     rows = math.ceil(len(tiles) / columns)
     tile_height, tile_width = tiles[0].shape[:2]
     wide = columns * (tile_width + _GAP) + _GAP
@@ -59,17 +61,18 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
     axes.imshow(_mosaic(tiles, columns, wide, high), interpolation="nearest")
     for number, channel in enumerate(shown):
         left, top = _place(number, columns, tile_width, tile_height)
-        axes.text(left, top + tile_height + 3, f"map {channel}", color=_MUTED, size=7, va="top")
-    which = (
-        f"all {depth} maps" if depth <= MOST_MAPS else f"the {MOST_MAPS} of {depth} maps"
-    ) + ", those that vary most over the picture first"
+        text = f"map {channel}{_constant(maps[..., channel])}"
+        axes.text(left, top + tile_height + 3, text, color=_MUTED, size=7, va="top")
+    which = f"All {depth} maps, those that vary most over the picture first"
+    if depth > MOST_MAPS:
+        which = f"{MOST_MAPS} of {depth} maps: those that vary most over the picture, in this order"
     _header(
         figure,
         size,
         seen,
         [
             f"{title}: {width} × {height} × {depth}",
-            f"{which}.\nEach map from its own lowest value (dark) to its own highest (bright).",
+            f"{which}.\nEach map is coloured from its own lowest value (dark) to its highest.",
             arithmetic and f"Size: {arithmetic}",
         ],
     )
@@ -93,12 +96,14 @@ def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequ
     axes = _axes(figure, size, (60, _HEADER + 10, _WIDTH_LEAST - 80, 260))
     axes.set_axis_on()
     axes.bar(range(len(shown)), [float(values[i]) for i in shown], color=_ACCENT)
-    labels = [textwrap.shorten(names[i], 24) if named else str(i) for i in shown]
+    labels = [_plain(textwrap.shorten(names[i], 24)) if named else str(i) for i in shown]
     tilted = len(shown) > 8
     axes.set_xticks(range(len(shown)), labels, rotation=90 if tilted else 0, size=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.axhline(0, color=_MUTED, linewidth=0.6)
-    which = "all values" if len(values) <= _BARS else f"the {_BARS} farthest from 0, farthest first"
+    which = (
+        "All values." if len(values) <= _BARS else f"The {_BARS} farthest from 0, in this order."
+    )
     texts = [f"{title}: {len(values)}", which, arithmetic and f"Size: {arithmetic}"]
     _header(figure, size, seen, texts)
     return _png(figure)
@@ -110,30 +115,37 @@ def grad_cam(picture: Pixels, cam: Array, label: str, top: Sequence[tuple[str, f
     Args:
         picture: [H, W, 3], as it was decoded.
         cam: [h, w], 0..1, of the ``cam`` signature.
-        label: That it speaks for.
+        label: As it is served.
         top: Classes with their probabilities, highest first.
     """
     shown = _fitting(picture)
     height, width = shown.shape[:2]
-    margin, header, bar, footer = 24, 84, 110, 40
-    figure, size = _figure(2 * width + 3 * margin + bar, height + header + footer)
-    for number, (image, caption) in enumerate(
-        ((shown, "the picture"), (overlay(shown, cam), f"what speaks for {label!r}"))
-    ):
-        axes = _axes(figure, size, (margin + number * (width + margin), header, width, height))
+    margin, header, bar, footer, panel = 24, 84, 110, 40, max(width, _PANEL_LEAST)
+    figure, size = _figure(2 * panel + 3 * margin + bar, height + header + footer)
+    best = _plain(textwrap.shorten(top[0][0], 24, placeholder="…"))
+    speaks = f"what speaks for “{best}” ({cam.shape[1]} × {cam.shape[0]} places)"
+    panels = ((shown, "the picture"), (overlay(shown, cam), speaks))
+    for number, (image, caption) in enumerate(panels):
+        left = margin + number * (panel + margin) + (panel - width) // 2
+        axes = _axes(figure, size, (left, header, width, height))
         axes.imshow(image, interpolation="nearest")
-        axes.text(0.5, -0.03, caption, ha="center", va="top", transform=axes.transAxes, size=9)
-    scale = _axes(figure, size, (2 * (width + margin) + 14, header, 16, height))
+        middle = (left + width / 2) / size[0]
+        figure.text(middle, (footer - 10) / size[1], caption, ha="center", va="top", size=9)
+    scale = _axes(figure, size, (2 * (panel + margin) + 14, header, 16, height))
     scale.set_axis_on()
     scale.imshow(_blended(np.full((256, 1), 0.5), np.linspace(1, 0, 256)[:, None]), aspect="auto")
     scale.set_xticks([])
     scale.set_yticks([0, 128, 255], ["1: most", "0.5", "0: nothing"], size=8)
     scale.yaxis.tick_right()
     said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    figure.text(margin / size[0], 1 - 16 / size[1], f"Grad-CAM: {label}", size=13, va="top")
-    text = said if cam.any() else f"{said}. No place of the picture speaks for this label."
+    text = said if cam.any() else f"{said}. No place of the picture speaks for {top[0][0]}."
     wrapped = "\n".join(textwrap.wrap(text, size[0] // 7)[:2])
-    figure.text(margin / size[0], 1 - 44 / size[1], wrapped, size=9, color=_MUTED, va="top")
+    for line, down, points, colour in (
+        (f"Grad-CAM, label: {label}", 16, 13, _INK),
+        (wrapped, 44, 9, _MUTED),
+    ):
+        place = (margin / size[0], 1 - down / size[1])
+        figure.text(*place, _plain(line), size=points, color=colour, va="top")
     return _png(figure)
 
 
@@ -180,8 +192,8 @@ def _tile(values: Array) -> Pixels:
     from PIL import Image
 
     low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     height, width = values.shape
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     longest = max(height, width)
     if longest > _TILE_MOST:
         size = (width * _TILE_MOST // longest or 1, height * _TILE_MOST // longest or 1)
@@ -190,7 +202,15 @@ def _tile(values: Array) -> Pixels:
     else:
         times = math.ceil(_TILE_LEAST / longest)
         scaled = scaled.repeat(times, 0).repeat(times, 1)
+    if high <= low:
+        return np.full((*scaled.shape, 3), _NOTHING, np.uint8)
     return np.round(255 * matplotlib.colormaps[_MAPS](scaled)[..., :3]).astype(np.uint8)
+
+
+def _constant(values: Array) -> str:
+    """What is said of a map that is the same everywhere: there is nothing to see in it."""
+    low, high = float(values.min()), float(values.max())
+    return "" if high > low else f": {low:.3g} everywhere"
 
 
 def _place(number: int, columns: int, width: int, height: int) -> tuple[int, int]:
@@ -232,6 +252,11 @@ def _header(figure: Figure, size: tuple[int, int], seen: Pixels, texts: Sequence
     styles = ((13, _INK), (9, _MUTED), (9, _MUTED))
     for text, top, (points, colour) in zip(texts, tops, styles, strict=True):
         figure.text(left, 1 - top / size[1], text, va="top", size=points, color=colour)
+
+
+def _plain(text: str) -> str:
+    """Text in which no $ begins a formula."""
+    return text.replace("$", r"\$")
 
 
 def _png(figure: Figure) -> bytes:

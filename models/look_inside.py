@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Stands for every layer that gives something to look at.
 ALL: Final = "all"
 #: Layers looked at where none are named: the first, the last, and between.
-USUAL: Final = 5
+USUAL: Final = 6
 
 _LISTED: Final = 40  # layers that an error names
 _CONVOLUTIONS: Final = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
@@ -110,7 +110,7 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
     import keras
 
     ends = {name: network.get_layer(name).output for name in names}
-    found: dict[str, Any] = keras.Model(network.inputs, ends)(pixels[None], training=False)
+    found: dict[str, Any] = keras.Model(network.input, ends)(pixels[None], training=False)
     return {name: np.asarray(found[name], np.float32)[0] for name in names}
 
 

@@ -224,11 +224,18 @@ def _has_constants(layer: Any) -> bool:
 
 
 def _variables(directory: str) -> dict[str, Array]:
-    """The SavedModel's variables by content."""
+    """The SavedModel's variables by content.
+
+    Raises:
+        OSError: They cannot be read.
+    """
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(f"{directory.rstrip('/')}/variables/variables")
-    values = (reader.get_tensor(name) for name in reader.get_variable_to_shape_map())
+    try:
+        reader = tf.train.load_checkpoint(f"{directory.rstrip('/')}/variables/variables")
+        values = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map()]
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise OSError(str(error)) from error
     return {_sha256(value): value for value in values if isinstance(value, np.ndarray)}
 
 

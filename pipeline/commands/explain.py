@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _SAVED_MODEL = "saved_model.pb"
 _SOME_REFUSED = 2
 _TOP = 5  # classes named with their probabilities
-#: Largest difference of a probability between the network and what is served; as ServingValidator.
+#: Largest difference of a probability between the network in memory and what is served.
 _PARITY = 1e-3
 _TABLE_WIDTH = 160  # columns where the output is no terminal
 
@@ -99,7 +99,8 @@ def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path
     ):
         if error:
             refused += 1
-            console.print(f"[red]{escape(f'{path}: is no picture that can be served: {error}')}[/]")
+            said = f"{path}: is no picture that can be served: {error}"
+            console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
             continue
         written, said = _explain_one(data, inside, out / name)
         console.print(f"{escape(str(path))}  {said}", soft_wrap=True)
@@ -190,13 +191,14 @@ def _print_table(console: Console, sizes: Sequence[LayerSize]) -> None:
         table.add_column(heading, overflow="fold")
     for heading in ("F", "S", "P", "K"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("output = (W − F + 2P)/S + 1, D = K", overflow="fold")
+    table.add_column("(W − F + 2P)/S + 1 = W, D = K", overflow="fold", min_width=36)
     table.add_column("output", overflow="fold")
     table.add_column("parameters", justify="right", no_wrap=True)
     for size in sizes:
         table.add_row(*map(escape, _cells(size)))
-    width = None if console.is_terminal else _TABLE_WIDTH
-    console.print(table, width=width, crop=False)
+    if not console.is_terminal:
+        console.width = _TABLE_WIDTH
+    console.print(table)
     total = sum(size.parameters for size in sizes)
     console.print(
         "F side of the filter or window, S stride, P padding at each side (before|after where they "

@@ -81,6 +81,21 @@ def test_the_vocabulary_and_the_warm_up_come_along(ran: Path) -> None:
     assert (ran / "model" / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
 
 
+def test_the_network_inside_the_export_is_the_one_that_was_trained(ran: Path) -> None:
+    import tensorflow as tf
+
+    from models import network_file
+
+    spec = {
+        names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
+        names.PROBABILITIES: tf.io.FixedLenFeature([3], tf.float32),
+    }
+    records = list(tf.data.TFRecordDataset(str(ran / "run" / "parity.tfrecord")))
+    parity = tf.io.parse_example(records, spec)
+    found = network_file.load(ran / "model").probabilities(parity[names.IMAGE_BYTES].numpy())
+    np.testing.assert_array_equal(found, parity[names.PROBABILITIES])
+
+
 def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw) -> None:
     patterns = [str(ran / "images-*")]
     picked = some_images(patterns, 4)

@@ -1,0 +1,170 @@
+"""``imgpipe explain``: what is written and said of pictures, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from components import manifest, versions
+from models.errors import ConfigError, ResourceError
+from pipeline.cli import app
+from pipeline.commands import explain
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """Output folder of a run that pushed one version of a small network."""
+    from models import network_file
+    from models.classifier import build_classifier
+    from models.export import export, write_digest
+    from models.settings import ModelSettings
+
+    folder = tmp_path_factory.mktemp("run")
+    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24, hidden_units=6)
+    classifier = build_classifier(None, ["cat", "dog"], settings)
+    made = folder / "made"
+    export(classifier, str(made))
+    write_digest(classifier, str(made), top_k=2)
+    network_file.save(classifier, settings, str(made))
+    versions.publish(folder / "model", {"": made}, {"vocabulary": ["cat", "dog"]})
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    random = np.random.default_rng(0)
+    path = tmp_path / "photo.png"
+    Image.fromarray(random.integers(0, 256, (330, 400, 3)).astype(np.uint8)).save(path)
+    return path
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_picture_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, capfd) -> None:
+    out = tmp_path / "out"
+    assert explain.run([photo], run_folder, [], False, out) == 0
+    said = capfd.readouterr().out
+    assert str(photo) in said
+    first = said.split("\n")[0]
+    assert "cat 0." in first and "dog 0." in first
+    expected = ["002_conv1.png", "004_conv2.png", "005_pool2.png", "grad_cam.png"]
+    assert _names(out / "photo") == expected
+    assert all(f"photo/{name}" in said for name in expected)
+    sheet = np.asarray(Image.open(out / "photo" / "grad_cam.png").convert("RGB"))
+    assert (sheet[84 : 84 + 330, 24 : 24 + 400] == np.asarray(Image.open(photo))).all()
+
+
+def test_several_pictures_of_one_name_go_to_folders_of_their_own(
+    run_folder, photo, tmp_path, capfd
+) -> None:
+    other = tmp_path / "b" / "photo.png"
+    other.parent.mkdir()
+    shutil.copy(photo, other)
+    out = tmp_path / "out"
+    assert explain.run([photo, other], run_folder, ["conv2"], False, out) == 0
+    assert _names(out) == ["photo", "photo-2"]
+    for name in _names(out):
+        assert _names(out / name) == ["004_conv2.png", "grad_cam.png"]
+    one, two = (out / name / "004_conv2.png" for name in _names(out))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_all_layers_are_drawn_vectors_too(run_folder, photo, tmp_path, capfd) -> None:
+    assert explain.run([photo], run_folder, ["all"], False, tmp_path / "out") == 0
+    names = _names(tmp_path / "out" / "photo")
+    for layer in ("normalise", "conv1", "features", "classifier_hidden", "probabilities"):
+        assert any(name.endswith(f"_{layer}.png") for name in names), names
+
+
+def test_the_table_shows_the_arithmetic_without_a_picture(run_folder) -> None:
+    result = CliRunner().invoke(app, ["explain", "--layers", "--model", str(run_folder)])
+    assert result.exit_code == 0, result.output
+
+
+def test_the_table_says_sizes_and_parameters(run_folder, capfd) -> None:
+    assert explain.run([], run_folder, [], True, Path("unused")) == 0
+    said = capfd.readouterr().out
+    assert "(24 − 3 + 2·0)/1 + 1 = 22, D = K = 4" in said
+    assert "⌊(9 − 2 + 2·0)/2⌋ + 1 = 4, D = 8" in said
+    assert "469 parameters in all" in said  # 112 + 296 + 54 + 7
+    assert not Path("unused").exists()
+
+
+@pytest.mark.parametrize("place", ["", "model", "model/1", "made"])
+def test_the_model_is_found_from_any_of_its_folders(run_folder, place) -> None:
+    found = explain.find(run_folder / place)
+    expected = run_folder / "made" if place == "made" else run_folder / "model" / "1"
+    assert found == expected
+
+
+def test_a_folder_without_a_model_is_a_missing_resource(tmp_path, photo) -> None:
+    with pytest.raises(ResourceError, match=r"no model in .*Run `imgpipe run`"):
+        explain.run([photo], tmp_path, [], False, tmp_path / "out")
+    assert ResourceError.exit_code == 5
+
+
+def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"Received: 'conv3'; nearest: conv"):
+        explain.run([photo], run_folder, ["conv3"], False, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_explain_is_a_bad_argument(run_folder, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="expected a picture, or --layers"):
+        explain.run([], run_folder, [], False, tmp_path / "out")
+
+
+def test_what_is_no_picture_is_named_and_the_others_are_explained(
+    run_folder, photo, tmp_path, capfd
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a picture")
+    out = tmp_path / "out"
+    code = explain.run([text, tmp_path / "nowhere.png", photo], run_folder, ["conv1"], False, out)
+    said = capfd.readouterr().out
+    assert code == 2
+    assert "notes.txt: is no picture that can be served: Unknown image file format" in said
+    assert "nowhere.png: is no picture that can be served: No such file" in said
+    assert "2 of 3 pictures could not be explained" in said
+    assert _names(out) == ["photo"]
+
+
+def test_a_version_without_its_network_says_what_to_do(run_folder, photo, tmp_path) -> None:
+    version = Path(shutil.copytree(run_folder / "made", tmp_path / "old"))
+    shutil.rmtree(version / "assets.extra" / "network")
+    with pytest.raises(ResourceError, match="run the pipeline again"):
+        explain.run([photo], version, [], False, tmp_path / "out")
+
+
+def test_a_network_that_answers_otherwise_than_served_is_not_shown(
+    run_folder, photo, tmp_path
+) -> None:
+    version = Path(shutil.copytree(run_folder / "made", tmp_path / "odd"))
+    path = version / "assets.extra" / "network" / "settings.json"
+    path.write_text(path.read_text().replace('"temperature": 1.0', '"temperature": 0.001'))
+    with pytest.raises(ResourceError, match="does not answer as the served model"):
+        explain.run([photo], version, [], False, tmp_path / "out")
+
+
+def test_the_network_is_covered_by_the_manifest(run_folder) -> None:
+    version = manifest.latest(run_folder / "model")
+    assert version is not None
+    assert "assets.extra/network/settings.json" in version.manifest["files"]
+    (version.path / "assets.extra/network/settings.json").rename(run_folder / "away")
+    try:
+        assert manifest.latest(run_folder / "model") is None
+    finally:
+        (run_folder / "away").rename(version.path / "assets.extra/network/settings.json")
+
+
+def test_an_unwritable_folder_is_a_missing_resource(run_folder, photo, tmp_path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ResourceError, match="cannot write"):
+        explain.run([photo], run_folder, ["conv1"], False, tmp_path / "out")
