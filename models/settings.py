@@ -104,10 +104,10 @@ class FineTune:
         "off", "off; on; auto keeps the outcome only where validation says it helped.", FINE_TUNES
     )
     cut: str = text("", "Layer or block (block11) above which layers train; empty: two thirds up.")
-    learning_rate: float = bounded(1e-4, "The optimizer's step size.", 1e-8, 10)
-    schedule: str = chosen("constant", _SCHEDULE, SCHEDULES)
+    learning_rate: float = bounded(5e-4, "The optimizer's step size.", 1e-8, 10)
+    schedule: str = chosen("cosine", _SCHEDULE, SCHEDULES)
     batch_size: int = bounded(32, "Views a step.", 1, 65536)
-    epochs: int = bounded(12, "Upper limit.", 1, 100_000)
+    epochs: int = bounded(4, "Upper limit.", 1, 100_000)
     patience: int = bounded(4, "Epochs without a better validation loss.", 1, 100_000)
 
     def __post_init__(self) -> None:

@@ -155,7 +155,7 @@ def test_the_same_bank_gives_the_same_weights(tuned, bank, examples) -> None:
 
 
 def test_auto_never_ships_less_than_the_head(bank, examples) -> None:
-    ruined = _tuned(mode="auto", learning_rate=10.0, epochs=1)
+    ruined = _tuned(mode="auto", learning_rate=10.0, schedule="constant", epochs=1)
     found = train(_inputs(ruined, bank, examples))
     said = found.history["fine_tune"]
     assert not said["shipped"]
