@@ -50,6 +50,7 @@ TASKS = {
     "cats_dogs": Task("cats_dogs", 0.99, 5),
     "rps_photos": Task("rps_photos/training", 0.93),
     "rps_cgi_28": Task("rps_cgi_28", 0.97),
+    "rps_cgi_28_transfer": Task("rps_cgi_28"),
     "sign_digits": Task("sign_digits", 0.99),
     "flowers_128": Task("flowers_128"),
 }
