@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf import json_format
@@ -105,7 +105,7 @@ class Api:
         def work(target: Target, call: Call) -> str:
             raise error
 
-        return self._run(asked, work)
+        return self._run(replace(asked, deadline=None), work)
 
     def _run(self, asked: Asked, work: Callable[[Target, Call], str]) -> Answer:
         try:

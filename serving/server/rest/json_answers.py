@@ -120,8 +120,10 @@ def _b64(item: bytes) -> str:
 
 def _floats(flat: np.ndarray) -> list[str]:
     digits = _DIGITS.get(tensors.dtype_name(tensors.number_of(flat)))
-    texts = _shortest(flat, digits) if digits else list(map(repr, flat.tolist()))
-    if not np.isfinite(flat.astype(np.float64)).all():
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Infinity are meant
+        texts = _shortest(flat, digits) if digits else list(map(repr, flat.tolist()))
+        finite = bool(np.isfinite(flat.astype(np.float64)).all())
+    if not finite:
         texts = [_BARE.get(text, text) for text in texts]
     return texts
 
@@ -133,8 +135,7 @@ def _shortest(flat: np.ndarray, digits: tuple[int, ...]) -> list[str]:
     texts = _formatted(wide, digits[0])
     for number in digits[1:]:
         back = np.array(texts, dtype=np.str_).astype(np.float64)
-        with np.errstate(over="ignore"):
-            wrong = np.flatnonzero((back.astype(flat.dtype) != flat) & ~np.isnan(wide))
+        wrong = np.flatnonzero((back.astype(flat.dtype) != flat) & ~np.isnan(wide))
         if not len(wrong):
             break
         for index, text in zip(wrong.tolist(), _formatted(wide[wrong], number), strict=True):

@@ -1,0 +1,110 @@
+"""A server with both interfaces, and plain HTTP to ask it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.server import ModelServer
+from serving.server.config import ModelConfig
+from serving.server.rest.options import RestOptions
+from serving.server.server import ServerOptions
+from serving.server.textproto import Monitoring
+from tests.serving.client.conftest import certificates
+
+__all__ = ["certificates"]
+
+METRICS = "/monitoring/prometheus/metrics"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def error(self) -> str:
+        """The message of a refusal; nothing else stands beside it."""
+        (message,) = self.json().values()
+        assert list(self.json()) == ["error"]
+        return message
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A running server."""
+
+    server: ModelServer
+    access: list[Any] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return self.server.rest_port
+
+    def ask(
+        self, verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own; what is no text or bytes goes as JSON."""
+        if body is not None and not isinstance(body, str | bytes):
+            body = json.dumps(body)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(verb, path, body, headers or {})
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, answer.read(), found)
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def predict(self, body: Any, model: str = "half", **options: Any) -> Answer:
+        return self.ask("POST", f"/v1/models/{model}:predict", body, **options)
+
+
+@pytest.fixture(scope="session")
+def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+    """half_plus_two as version 123 of ``half``, the image classifier as 7 of ``imgpipe``."""
+    base = tmp_path_factory.mktemp("rest")
+    shutil.copytree(models / "half_plus_two", base / "half" / "123")
+    shutil.copytree(models / "images", base / "images" / "7")
+    configs = [
+        ModelConfig("half", base / "half"),
+        ModelConfig("imgpipe", base / "images"),
+    ]
+    options = ServerOptions(rest=RestOptions(0, cors=True), monitoring=Monitoring(True, METRICS))
+    with ModelServer(models=configs, options=options) as server:
+        server.wait_until_available(60)
+        made = Rest(server)
+        server.calls.observers.append(made.access.append)
+        yield made
+
+
+@pytest.fixture
+def serve(push: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., Rest]]:
+    """A server of half_plus_two as version 3 of ``half``, with options."""
+    running: list[ModelServer] = []
+
+    def start(rest: RestOptions | None = None, **options: Any) -> Rest:
+        push("half_plus_two", tmp_path / "half", 3)
+        options = {"rest": rest or RestOptions(0), **options}
+        server = ModelServer("half", tmp_path / "half", options=ServerOptions(**options))
+        server.start()
+        running.append(server)
+        server.wait_until_available(60)
+        return Rest(server)
+
+    yield start
+    for server in running:
+        server.stop(5)

@@ -1,0 +1,127 @@
+"""Bytes to JSON: what is taken, upstream's words for what is not, and bounds."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import pytest
+
+from serving.server.rest import json_text
+from serving.server.rest.json_text import Repeated, read
+from serving.server.status import StatusError
+
+
+def refused(body: bytes) -> str:
+    with pytest.raises(StatusError) as error:
+        read(body)
+    return error.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "JSON Parse error: The document is empty"),
+        (b" \n", "JSON Parse error: The document is empty. at offset: 2"),
+        (b"instances = [1]", "JSON Parse error: Invalid value. at offset: 0"),
+        (b'{"a": }', "JSON Parse error: Invalid value. at offset: 6"),
+        (b"{a: 1}", "JSON Parse error: Missing a name for object member. at offset: 1"),
+        (b'{"a" 1}', "JSON Parse error: Missing a colon after a name of object member."),
+        (b'{"a": 1 "b": 2}', "JSON Parse error: Missing a comma or } after an object member."),
+        (b'{"[": [1 2]}', "JSON Parse error: Missing a comma or ] after an array element."),
+        (b'{"a": "x', "JSON Parse error: Missing a closing quotation mark in string."),
+        (b'{"a": "\\x"}', "JSON Parse error: Invalid escape character in string."),
+        (b'{"a": "\\uZZZZ"}', "JSON Parse error: Incorrect hex digit after \\u escape in string"),
+        (b'{"a": "\x01"}', "JSON Parse error: Invalid encoding in string."),
+        (b'{"a": "\xff"}', "JSON Parse error: Invalid encoding in string. at offset: 7"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "JSON Parse error: Number too big to be stored"),
+        (b"[1, 2]", "JSON Value: [1, 2] Is not object"),
+        (b'"x"', 'JSON Value: "x" Is not object'),
+        (b"NaN", "JSON Value: NaN Is not object"),
+    ],
+)
+def test_what_is_no_document(body, words):
+    assert refused(body).startswith(words)
+
+
+def test_offsets_are_bytes():
+    assert refused('{"ü": x}'.encode()) == "JSON Parse error: Invalid value. at offset: 7"
+
+
+def test_what_upstream_takes():
+    assert read(b'\xef\xbb\xbf {"a": 1} and the rest is ignored') == {"a": 1}
+    found = read(b'{"a": [NaN, Infinity, -Infinity, 1e400]}')["a"]
+    assert [type(item) is json_text.Constant for item in found] == [True, True, True, False]
+    assert str(found) == "[nan, inf, -inf, inf]"
+
+
+def test_the_first_of_equal_keys_counts():
+    found = read(b'{"a": 1, "b": 2, "a": 3}')
+    assert isinstance(found, Repeated)
+    assert found == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_500_levels_are_taken_and_more_are_refused(opening):
+    closing = b"]" if opening == b"[" else b"}"
+
+    def nested(levels: int) -> bytes:
+        inner = levels - 1  # the document itself is one
+        return b'{"x": ' + opening * inner + b"1" + closing * inner + b"}"
+
+    assert read(nested(json_text.MAX_DEPTH))
+    for levels in (501, 999, 5_000, 50_000, 500_000):
+        began = time.monotonic()
+        assert "Nesting too deep" in refused(nested(levels))
+        assert "Nesting too deep" in refused(nested(levels)[: 6 + levels * len(opening)])
+        assert time.monotonic() - began < 2
+
+
+def test_brackets_in_strings_are_no_levels():
+    text = '{"a": "' + "[" * 5000 + '", "b": "\\"' + "{" * 5000 + '", "c": [[1]]}'
+    assert set(read(text.encode())) == {"a", "b", "c"}
+    # Closing ones hide nothing either.
+    assert "too deep" in refused(b'{"a": "' + b"]" * 5000 + b'", "b": ' + b"[" * 600)
+
+
+def test_many_brackets_side_by_side_are_no_levels():
+    assert len(read(b'{"a": [' + b"[1]," * 400_000 + b"1]}")["a"]) == 400_001
+
+
+def test_unfinished_strings_take_linear_time():
+    began = time.monotonic()
+    for body in (b'{"a' + b'\\"' * 2_000_000 + b"[" * 501, b'"' * 1_000_001 + b"[" * 501):
+        assert refused(body).startswith("JSON ")
+    assert time.monotonic() - began < 5
+
+
+def test_shown_values_are_cut_without_writing_them_out():
+    value = [float(i) for i in range(1_000_000)]
+    tracemalloc.start()
+    text = json_text.shown(value)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert text.startswith("[0.0, 1.0, 2.0") and len(text) == 256
+    assert peak < 1 << 20
+    deep: list = []
+    for _ in range(480):
+        deep = [deep]
+    assert json_text.shown(deep).startswith("[[[[")
+    assert json_text.shown("ü" * 1000) == '"' + "ü" * 127
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (None, "Null"),
+        (True, "True"),
+        (False, "False"),
+        ({}, "Object"),
+        ([], "Array"),
+        ("", "String"),
+        (1, "Number"),
+        (1.5, "Number"),
+    ],
+)
+def test_names_of_types(value, name):
+    assert json_text.kind(value) == name

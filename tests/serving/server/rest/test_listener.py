@@ -1,0 +1,216 @@
+"""Connections: slow, large and broken ones, TLS, a busy port, the end of a server."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+
+from serving.client import Client, Tls, Unavailable
+from serving.server import ModelServer
+from serving.server.errors import PortBusy
+from serving.server.rest import listener
+from serving.server.rest.options import RestOptions
+from serving.server.server import ServerOptions
+from serving.server.textproto import SslConfig
+
+GOOD = {"instances": [1]}
+HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
+
+
+def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
+    """Send parts, end nothing, read until the server ends the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        found = b""
+        try:
+            for part in parts:
+                connection.sendall(part)
+            while part := connection.recv(65536):
+                found += part
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return found
+
+
+def test_heads_that_do_not_end(serve, monkeypatch):
+    monkeypatch.setattr(listener, "_HEAD_S", 0.3)
+    server = serve()
+    for parts in ([], [HEAD], [b"G"]):
+        began = time.monotonic()
+        assert talk(server.port, *parts) == b""
+        assert time.monotonic() - began < 5
+    assert server.predict(GOOD).status == 200
+    # A connection that has served a request may rest longer than a head may take.
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for _ in range(2):
+        connection.request("GET", "/v1/health/live")
+        assert connection.getresponse().read() == b'{"live":true}'
+        time.sleep(0.5)
+    connection.close()
+
+
+def test_bodies_that_do_not_come(serve):
+    server = serve(RestOptions(0, timeout=0.4))
+    began = time.monotonic()
+    answer = talk(server.port, HEAD, b"Content-Length: 100\r\n\r\n", b'{"inst')
+    assert answer.startswith(b"HTTP/1.1 408") and b"not complete within 0.4 s" in answer
+    assert time.monotonic() - began < 5
+    assert server.predict(GOOD).status == 200
+
+
+def test_endless_chunks(serve):
+    server = serve(RestOptions(0, max_body_bytes=100_000))
+    chunk = b"ffff\r\n" + b" " * 0xFFFF + b"\r\n"
+    answer = talk(server.port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, chunk)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert server.predict(GOOD).status == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50),
+        b"NONSENSE\r\n\r\n",
+        HEAD + b"Content-Length: x\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\nabc\r\n0\r\n\r\n",
+        b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
+        HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        b"GET /v1/models/\xff HTTP/1.1\r\nHost: h\r\n\r\n",
+    ],
+    ids=["TLS", "nonsense", "length", "lengths", "chunk", "long path", "long header", "bytes"],
+)
+def test_what_is_no_http(rest, sent):
+    answer = talk(rest.port, sent)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    assert rest.predict(GOOD).status == 200
+
+
+def test_chunks_and_pipelines(rest):
+    chunks = b"4\r\n" + b'{"in' + b"\r\n" + b"f\r\n" + b'stances": [1]} ' + b"\r\n0\r\n\r\n"
+    one = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+    last = HEAD + b"Connection: close\r\nContent-Length: 18\r\n\r\n" + b'{"instances": [2]}'
+    answer = talk(rest.port, one + last)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert b"[2.5]" in answer and b"[3.0]" in answer
+
+
+def test_who_leaves_is_not_worked_for(serve):
+    server = serve(max_workers=1)
+    seen: list = []
+    server.predict({"signature_name": "slow", "inputs": 1})
+    server.server.calls.observers.append(seen.append)
+    running = threading.Thread(
+        target=server.predict, args=({"signature_name": "slow", "inputs": 1500},)
+    )
+    running.start()
+    time.sleep(0.1)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(HEAD + b"Content-Length: 18\r\n\r\n" + b'{"instances": [2]}')
+            time.sleep(0.02)
+    running.join()
+    assert server.predict(GOOD).status == 200
+    codes = [call.status for call in seen]
+    assert codes.count("CANCELLED") == 5 and codes.count("OK") == 2
+
+
+def test_the_end_of_a_server(serve):
+    """What runs finishes, what comes is 503, ready turns at once; then the port is free."""
+    server = serve()
+    server.predict({"signature_name": "slow", "inputs": 1})
+    answers: list = []
+    slow = {"signature_name": "slow", "inputs": 1500}
+    running = [
+        threading.Thread(target=lambda: answers.append(server.predict(slow))) for _ in range(4)
+    ]
+    for thread in running:
+        thread.start()
+    time.sleep(0.2)
+    finished: list[bool] = []
+    stopping = threading.Thread(target=lambda: finished.append(server.server.stop(30)))
+    stopping.start()
+    time.sleep(0.05)
+    answer = server.predict(GOOD)
+    assert answer.status == 503 and "stopping" in answer.error()
+    assert answer.headers["connection"] == "close"
+    assert server.get("/v1/health/ready").status == 503
+    assert server.get("/v2/health/live").status == 200
+    for thread in [*running, stopping]:
+        thread.join()
+    assert [answer.status for answer in answers] == [200] * 4
+    assert finished == [True]
+    with pytest.raises(ConnectionRefusedError):
+        server.get("/v1/health/live")
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", server.port))
+
+
+def test_the_end_does_not_wait_beyond_its_grace(serve):
+    server = serve()
+    server.predict({"signature_name": "slow", "inputs": 1})
+    failures: list = []
+
+    def long() -> None:
+        try:
+            failures.append(server.predict({"signature_name": "slow", "inputs": 8000}).status)
+        except (OSError, http.client.HTTPException) as error:
+            failures.append(error)
+
+    running = threading.Thread(target=long)
+    running.start()
+    time.sleep(0.2)
+    began = time.monotonic()
+    assert server.server.stop(0.3) is False
+    assert time.monotonic() - began < 8
+    running.join()
+    assert len(failures) == 1
+
+
+def test_a_busy_port_is_named(serve, tmp_path):
+    server = serve()
+    other = ModelServer("m", tmp_path, options=ServerOptions(rest=RestOptions(server.port)))
+    with pytest.raises(PortBusy, match=rf":{server.port} \(REST\): the port is taken"):
+        other.start()
+    other.stop(0)
+
+
+def secured(certificates, verify: bool) -> SslConfig:
+    certificate, key = certificates.server
+    return SslConfig(key.read_text(), certificate.read_text(), certificates.ca.read_text(), verify)
+
+
+@pytest.mark.parametrize("verify", [False, True], ids=["TLS", "mTLS"])
+def test_tls_as_grpc_has_it(serve, certificates, verify):
+    server = serve(tls=secured(certificates, verify))
+    target = server.server.rest_target
+    assert target.startswith("https://127.0.0.1:")
+    with Client(target, "half", tls=Tls(certificates.ca, *certificates.client)) as client:
+        assert client.predict({"x": [1.0]}).outputs["y"].tolist() == [2.5]
+    with Client(target, "half", tls=Tls(certificates.ca), retry=None, timeout=5.0) as client:
+        if verify:
+            with pytest.raises(Unavailable):
+                client.status()
+        else:
+            assert client.status()[0].version == 3
+    assert talk(server.port, HEAD + b"\r\n")[:4] != b"HTTP"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificates.ca)
+    context.load_cert_chain(*certificates.client)
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as wrapped,
+    ):
+        assert wrapped.version() in ("TLSv1.2", "TLSv1.3")
+
+
+def test_a_key_of_another_certificate_is_refused(certificates, tmp_path):
+    certificate, key = certificates.server[0], certificates.client[1]
+    tls = SslConfig(key.read_text(), certificate.read_text())
+    with pytest.raises(PortBusy, match="do not belong together"):
+        listener.Listener("127.0.0.1", 0, tls)

@@ -1,0 +1,113 @@
+"""The page that Prometheus reads: upstream's names, types, labels and text."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.server.calls import Call
+from serving.server.rest.metrics import Metrics
+from serving.server.rest.options import RestOptions
+from serving.server.status import Code
+
+from .conftest import METRICS
+
+PREFIX = ":tensorflow:serving:"
+TYPES = {
+    ":tensorflow:cc:saved_model:load_attempt_count": "counter",
+    ":tensorflow:cc:saved_model:load_latency": "counter",
+    ":tensorflow:core:graph_run_time_usecs": "counter",
+    ":tensorflow:core:graph_runs": "counter",
+    ":tensorflow:serving:request_count": "counter",
+    ":tensorflow:serving:request_example_count_total": "counter",
+    ":tensorflow:serving:request_example_counts": "histogram",
+    ":tensorflow:serving:request_latency": "histogram",
+    ":tensorflow:serving:runtime_latency": "histogram",
+}
+
+
+def values(page: str) -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_the_page_of_a_server(rest):
+    before = values(rest.get(METRICS).body.decode())
+    rest.predict({"instances": [1]})
+    rest.predict({"instances": ["x"]})
+    rest.predict({"instances": [1]}, "made-up-1")
+    rest.predict({"instances": [1]}, "made-up-2")
+    answer = rest.get(METRICS)
+    assert answer.headers["content-type"].startswith("text/plain")
+    page = answer.body.decode()
+    assert dict(re.findall(r"^# TYPE (\S+) (\S+)$", page, re.M)) == TYPES
+    assert "# HELP" not in page and "_created" not in page
+    after = values(page)
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0.0)
+
+    assert grown(f'{PREFIX}request_count{{model_name="half",status="OK"}}') == 1
+    assert grown(f'{PREFIX}request_count{{model_name="half",status="INVALID_ARGUMENT"}}') == 1
+    assert grown(f'{PREFIX}request_count{{model_name="",status="NOT_FOUND"}}') == 2
+    labels = 'model_name="half",API="predict",entrypoint="REST"'
+    assert grown(f"{PREFIX}request_latency_count{{{labels}}}") == 1
+    assert grown(f'{PREFIX}request_latency_bucket{{{labels},le="+Inf"}}') == 1
+    assert grown(f"{PREFIX}request_latency_sum{{{labels}}}") > 0
+    runtime = 'model_name="half",API="Predict",runtime="TF1"'
+    assert grown(f"{PREFIX}runtime_latency_count{{{runtime}}}") == 1
+    assert grown(":tensorflow:core:graph_runs{}") == 1
+    (loaded,) = [name for name in after if "half/123" in name and "load_attempt" in name]
+    assert loaded.endswith('half/123",status="success"}') and after[loaded] == 1
+
+
+def test_buckets_are_upstreams(rest):
+    rest.predict({"instances": [1]})
+    page = rest.get(METRICS).body.decode()
+    limits = re.findall(
+        r'request_latency_bucket\{model_name="half",API="predict".*?le="(\S+)"\}', page
+    )
+    assert limits[:6] == ["10", "18", "32.4", "58.32", "104.976", "188.957"]
+    assert len(limits) == 34 and limits[-1] == "+Inf"
+
+
+def test_prometheus_can_read_it(rest):
+    rest.predict({"instances": [1]})
+    page = rest.get(METRICS).body.decode()
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    assert families[f"{PREFIX}request_latency"].type == "histogram"
+
+
+def test_examples_are_counted_and_labels_escaped():
+    metrics = Metrics(lambda name: True)
+    call = Call("Classify", "GRPC", model='a"b\\\n', rows=3, run_seconds=0.001, seconds=0.002)
+    metrics(call)
+    failed = Call("Classify", "GRPC", model="m", code=Code.UNAVAILABLE, seconds=1.0)
+    metrics(failed)
+    found = values(metrics.page())
+    assert found[f'{PREFIX}request_example_count_total{{model="a\\"b\\\\\\n"}}'] == 3
+    assert found[f'{PREFIX}request_example_counts_bucket{{model="a\\"b\\\\\\n",le="4"}}'] == 1
+    assert found[f'{PREFIX}request_count{{model_name="m",status="UNAVAILABLE"}}'] == 1
+    assert not any("request_latency_count" in name and '"m"' in name for name in found)
+
+
+def test_failed_loads_are_counted(tmp_path):
+    metrics = Metrics(lambda name: True)
+
+    def broken(directory):
+        raise OSError("no disk")
+
+    load = metrics.counted(broken)
+    for _ in range(2):
+        try:
+            load(tmp_path)
+        except OSError:
+            continue
+    (line,) = [name for name in values(metrics.page()) if "load_attempt_count" in name]
+    assert line.endswith('status="fail"}') and values(metrics.page())[line] == 2
+
+
+def test_no_page_without_a_config(serve):
+    answer = serve(RestOptions(0)).get(METRICS)
+    assert (answer.status, answer.body) == (404, b"")

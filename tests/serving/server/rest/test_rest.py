@@ -1,0 +1,296 @@
+"""The interface over HTTP: forms, paths, errors, compression, CORS, limits, health."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import gzip
+import json
+import time
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from serving.server.config import ModelConfig, RequestLogConfig
+from serving.server.rest.options import RestOptions
+from serving.server.server import ServerOptions
+from tests.serving.server.test_image_header import png_bomb
+
+
+def b64(data: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def test_predict_by_row_and_by_column(rest):
+    assert rest.predict({"instances": [1.0, 2.0, 5.0]}).json() == {"predictions": [2.5, 3.0, 4.5]}
+    assert rest.predict({"inputs": {"x": [1, 2]}}).json() == {"outputs": [2.5, 3.0]}
+    answer = rest.predict('{"inputs": [NaN, Infinity, -Infinity, 0.2]} trailing')
+    assert answer.body == b'{"outputs": [NaN, Infinity, -Infinity, 2.1]}'
+    assert answer.headers["content-type"] == "application/json"
+    pair = {"signature_name": "pair", "inputs": {"a": [1, 2], "b": [3, 4]}, "unknown": [[]]}
+    assert rest.predict(pair).json() == {
+        "outputs": {"count": 2, "same": [1.0, 2.0], "sum": [4.0, 6.0]}
+    }
+
+
+def test_pictures_to_labels(rest, picture):
+    jpeg, png = picture(1), picture(2, "PNG")
+    answer = rest.predict({"instances": [b64(jpeg), b64(png)]}, "imgpipe").json()
+    named = rest.predict({"instances": [{"image_bytes": b64(jpeg)}]}, "imgpipe").json()
+    first, _ = answer["predictions"]
+    assert named["predictions"] == [first]
+    assert first["classes"] == ["paper", "rock", "scissors"]
+    assert first["label"] == first["classes"][int(np.argmax(first["probabilities"]))]
+    assert rest.access[-1].rows == 1 and rest.access[-2].rows == 2
+
+
+def test_status_and_metadata(rest):
+    available = {
+        "version": "123",
+        "state": "AVAILABLE",
+        "status": {"error_code": "OK", "error_message": ""},
+    }
+    for path in ("", "/versions/123", "/labels/any"):
+        answer = rest.get(f"/v1/models/half{path}")
+        assert answer.json() == {"model_version_status": [available]}
+        assert answer.headers["content-type"] == "application/json"
+    for path in ("", "/versions/123"):
+        found = rest.get(f"/v1/models/half{path}/metadata").json()
+        assert found["model_spec"] == {"name": "half", "signature_name": "", "version": "123"}
+        signatures = found["metadata"]["signature_def"]["signature_def"]
+        assert signatures["serving_default"]["inputs"]["x"] == {
+            "dtype": "DT_FLOAT",
+            "tensor_shape": {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False},
+            "name": "serving_default_x:0",
+        }
+        assert signatures["pair"]["method_name"] == "tensorflow/serving/predict"
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body", "status", "words"),
+    [
+        ("POST", "models/nope:predict", {}, 404, "Servable not found for request: Latest(nope)"),
+        (
+            "POST",
+            "models/half/versions/7:predict",
+            {},
+            404,
+            "Servable not found for request: Specific(half, 7)",
+        ),
+        (
+            "POST",
+            "models/half/labels/x:predict",
+            {},
+            400,
+            "Unrecognized servable version label: x",
+        ),
+        (
+            "POST",
+            "models/half:predict",
+            {"signature_name": "n"},
+            400,
+            'Serving signature name: "n" not found in signature def',
+        ),
+        (
+            "POST",
+            "models/half:classify",
+            {"signature_name": "n", "examples": [{}]},
+            400,
+            "No signature was found with the name: n",
+        ),
+        ("POST", "models/half:regress", {"examples": []}, 400, "'examples' value is an empty"),
+        ("POST", "models/half:predict", "", 400, "JSON Parse error: The document is empty"),
+        ("POST", "models/half:predict", b"\xff\xfe\x00", 400, "JSON Parse error: Invalid enc"),
+        ("POST", "models/half:predict", {"instances": ["x"]}, 400, "not of expected type: float"),
+        ("GET", "models/nope", None, 404, "Could not find any versions of model nope"),
+        ("GET", "models/half/versions/7", None, 404, "Could not find version 7 of model half"),
+        ("GET", "models/nope/metadata", None, 404, "Servable not found for request: Latest(nope)"),
+        ("GET", "models", None, 400, "Missing model name in request."),
+        ("GET", "models/half:predict", None, 400, "Malformed request: GET /v1/models/half:predict"),
+        ("POST", "models/half?x=1", {}, 400, "Malformed request: POST /v1/models/half?x=1"),
+        ("DELETE", "models/half", None, 400, "Malformed request: DELETE /v1/models/half"),
+        ("OPTIONS", "models/half", None, 400, "Malformed request: OPTIONS /v1/models/half"),
+    ],
+)
+def test_errors(rest, verb, path, body, status, words):
+    answer = rest.ask(verb, f"/v1/{path}", body)
+    assert answer.status == status
+    assert words in answer.error()
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_paths_of_nobody(rest):
+    for path in ("/", "/index", "/v1", "/v3/models/half", "/favicon.ico"):
+        answer = rest.get(path)
+        assert (answer.status, answer.body) == (404, b"")
+
+
+def test_failures_of_the_graph_have_the_words_of_grpc(rest, picture):
+    broken = picture()[:-40] + bytes(40)
+    answer = rest.predict({"instances": [b64(b"no picture")]}, "imgpipe")
+    assert answer.status == 400 and "Unknown image file format" in answer.error()
+    assert rest.predict({"instances": [b64(broken)]}, "imgpipe").status in (200, 400)
+    assert rest.predict({"inputs": [b64(picture())]}, "imgpipe").status == 200
+
+
+def test_bombs_are_told_by_their_header(rest, picture):
+    answer = rest.predict({"instances": [b64(picture()), b64(png_bomb(12_000, 12_000))]}, "imgpipe")
+    assert answer.status == 400 and "144.0 million pixels" in answer.error()
+
+
+def test_compression_both_ways(rest):
+    body = {"instances": list(range(2000))}
+    packed = gzip.compress(json.dumps(body).encode())
+    plain = rest.predict(body)
+    assert "content-encoding" not in plain.headers
+    headers = {"Content-Encoding": "gzip", "Accept-Encoding": "deflate, gzip"}
+    answer = rest.predict(packed, headers=headers)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert "Accept-Encoding" in answer.headers["vary"]
+    assert gzip.decompress(answer.body) == plain.body
+    assert len(answer.body) < len(plain.body) / 2
+    members = gzip.compress(b'{"instances"') + gzip.compress(b": [1]}")
+    headers = {"Content-Encoding": "gzip"}
+    assert rest.predict(members, headers=headers).json() == {"predictions": [2.5]}
+    for bad, words in (
+        (packed[:-20], "is cut off"),
+        (b"\x1f\x8b" + bytes(30), "is damaged"),
+        (b"{}", "is damaged"),
+    ):
+        answer = rest.predict(bad, headers=headers)
+        assert answer.status == 400 and words in answer.error()
+    answer = rest.predict(packed, headers={"Content-Encoding": "br"})
+    assert answer.status == 400 and "'br' is not known" in answer.error()
+
+
+def test_cors_by_flag(rest, serve):
+    origin = {"Origin": "http://elsewhere"}
+    answer = rest.predict({"instances": [1]}, headers=origin)
+    assert answer.headers["access-control-allow-origin"] == "*"
+    asked = origin | {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    answer = rest.ask("OPTIONS", "/v1/models/half:predict", headers=asked)
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-methods"] == "POST, GET"
+    assert "Content-Type" in answer.headers["access-control-allow-headers"]
+    without = serve()
+    answer = without.predict({"instances": [1]}, headers=origin)
+    assert "access-control-allow-origin" not in answer.headers
+    assert without.ask("OPTIONS", "/v1/models/half:predict", headers=asked).status == 400
+
+
+def test_bodies_beyond_the_bound(serve):
+    server = serve(RestOptions(0, max_body_bytes=10_000))
+    assert server.predict({"instances": [1.0] * 1000}).status == 200
+    answer = server.predict({"instances": [1.0] * 5000})
+    assert answer.status == 413 and "larger than" in answer.error()
+    assert answer.headers["connection"] == "close"
+    packer = zlib.compressobj(wbits=31)
+    bomb = packer.compress(bytes(5_000_000)) + packer.flush()
+    assert len(bomb) < 10_000
+    answer = server.predict(bomb, headers={"Content-Encoding": "gzip"})
+    assert answer.status == 413
+
+
+def test_deep_json_is_refused_and_the_server_stays(rest):
+    for levels in (501, 5_000, 50_000, 500_000):
+        deep = b'{"instances": ' + b"[" * levels + b"]" * levels + b"}"
+        began = time.monotonic()
+        answer = rest.predict(deep)
+        assert answer.status == 400 and "Nesting too deep" in answer.error()
+        assert time.monotonic() - began < 5
+    inside = b"[" * 498 + b"]" * 498
+    assert rest.predict(b'{"instances": [1], "x": ' + inside + b"}").status == 200
+    assert rest.predict({"instances": [1]}).status == 200
+
+
+def test_the_run_ends_with_the_time_limit(serve):
+    server = serve(RestOptions(0, timeout=0.4))
+    body = {"signature_name": "slow", "inputs": 1}
+    assert server.predict(body).status == 200
+    began = time.monotonic()
+    answer = server.predict(body | {"inputs": 1_000_000})
+    assert answer.status == 504 and time.monotonic() - began < 5
+    end = time.monotonic() + 5
+    while server.server.core.busy():
+        assert time.monotonic() < end, "the graph still runs"
+        time.sleep(0.01)
+
+
+def test_the_queue_is_that_of_grpc(serve):
+    server = serve(max_workers=1, max_waiting=4)
+    body = {"signature_name": "slow", "inputs": 300}
+    server.predict(body)
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        found = [pool.submit(server.predict, body) for _ in range(20)]
+        time.sleep(0.1)
+        assert server.get("/v1/health/ready").status == 200  # not behind them
+        answers = [future.result() for future in found]
+    codes = Counter(answer.status for answer in answers)
+    assert set(codes) == {200, 429} and 5 <= codes[200] <= 8
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert "overloaded" in refused.error()
+    assert server.predict(body).status == 200
+
+
+def test_health_follows_the_models(rest, tmp_path):
+    from serving.server import ModelServer
+
+    for version in ("v1", "v2"):
+        for what in ("live", "ready"):
+            answer = rest.get(f"/{version}/health/{what}")
+            assert (answer.status, answer.json()) == (200, {what: True})
+    options = ServerOptions(rest=RestOptions(0))
+    with ModelServer("m", tmp_path / "nothing", options=options) as server:
+        empty = type(rest)(server)
+        assert empty.get("/v1/health/live").status == 200
+        answer = empty.get("/v1/health/ready")
+        assert (answer.status, answer.json()) == (503, {"ready": False})
+
+
+def test_the_access_log_has_rest_too(serve, tmp_path):
+    file = tmp_path / "access.jsonl"
+    server = serve(access_log=str(file))
+    server.predict({"instances": [1, 2]})
+    server.predict("{")
+    server.get("/v1/models/half")  # a question about the model is none of its requests
+    good, bad = map(json.loads, file.read_text().splitlines())
+    expected = {
+        "method": "Predict",
+        "entrypoint": "REST",
+        "model": "half",
+        "version": 3,
+        "signature": "serving_default",
+        "rows": 2,
+        "request_bytes": 21,
+        "status": "OK",
+    }
+    assert expected.items() <= good.items()
+    assert good["peer"].startswith("127.0.0.1:") and good["ms"] >= good["model_ms"] > 0
+    assert bad["status"] == "INVALID_ARGUMENT" and bad["message"].startswith("JSON Parse error")
+
+
+def test_the_request_log_has_rest_too(push, tmp_path):
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from serving.server import ModelServer
+
+    from .conftest import Rest
+
+    push("half_plus_two", tmp_path / "m", 3)
+    log = RequestLogConfig(str(tmp_path / "log" / "r"), 1.0)
+    config = ModelConfig("half", tmp_path / "m", request_log=log)
+    with ModelServer(models=[config], options=ServerOptions(rest=RestOptions(0))) as server:
+        server.wait_until_available(60)
+        assert Rest(server).predict({"instances": [1, 2]}).status == 200
+        (file,) = (tmp_path / "log").glob("*.tfrecord")
+        (record,) = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    found = prediction_log_pb2.PredictionLog.FromString(record).predict_log
+    assert tf.make_ndarray(found.request.inputs["x"]).tolist() == [1, 2]
+    assert list(found.response.outputs["y"].float_val) == [2.5, 3.0]
+    assert found.response.model_spec.version.value == 3
