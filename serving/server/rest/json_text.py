@@ -22,8 +22,6 @@ _SHOWN_BYTES = 256
 """Of a value in a message, as upstream."""
 _CHUNK = 1 << 20
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
-_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-"""Never tries twice: an unfinished string reaches to the end."""
 _STEPS = np.zeros(256, np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
@@ -84,13 +82,28 @@ def check_depth(body: bytes) -> None:
     """
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
-    bare = np.frombuffer(_STRINGS.sub(b"", body), np.uint8)
-    depth = 0
-    for start in range(0, len(bare), _CHUNK):
-        steps = np.cumsum(_STEPS[bare[start : start + _CHUNK]], dtype=np.int32)
-        if depth + int(steps.max()) > MAX_DEPTH:
+    chars = _without_escapes(body)
+    depth, inside = 0, False
+    for start in range(0, len(chars), _CHUNK):
+        steps, inside = _steps(chars[start : start + _CHUNK], inside)
+        depths = np.cumsum(steps, dtype=np.int32)
+        if depth + int(depths.max()) > MAX_DEPTH:
             raise _too_deep()
-        depth += int(steps[-1])
+        depth += int(depths[-1])
+
+
+def _without_escapes(text: bytes) -> np.ndarray:
+    """Characters without those quotes that end no string."""
+    return np.frombuffer(text.replace(rb"\\", b"").replace(rb"\"", b""), np.uint8)
+
+
+def _steps(chars: np.ndarray, inside: bool) -> tuple[np.ndarray, bool]:
+    """1 for what opens a level, -1 for what closes one, and whether a string is open at the end.
+
+    Brackets in strings are none.
+    """
+    quotes = np.cumsum(chars == ord('"'), dtype=np.int32) + inside
+    return np.where(quotes & 1, 0, _STEPS[chars]), bool(quotes[-1] & 1)
 
 
 def _too_deep() -> StatusError:
@@ -128,13 +141,15 @@ def _words(error: json.JSONDecodeError) -> str:
 def _inside_object(text: str) -> bool:
     if len(text) > _NEAR:
         return False
+    chars = _without_escapes(text.encode("utf-8", "replace"))
+    steps, _ = _steps(chars, False)
     opened: list[int] = []
-    for char in _STRINGS.sub(b"", text.encode("utf-8", "replace")):
-        if _STEPS[char] > 0:
-            opened.append(char)
-        elif _STEPS[char] < 0 and opened:
+    for place in np.flatnonzero(steps):
+        if steps[place] > 0:
+            opened.append(int(chars[place]))
+        elif opened:
             opened.pop()
-    return bool(opened) and opened[-1] == ord("{")
+    return opened[-1:] == [ord("{")]
 
 
 def shown(value: Any) -> str:

@@ -151,6 +151,8 @@ def test_compression_both_ways(rest):
     assert "Accept-Encoding" in answer.headers["vary"]
     assert gzip.decompress(answer.body) == plain.body
     assert len(answer.body) < len(plain.body) / 2
+    large = b'{"instances": [1]' + b" " * ((8 << 20) - 18) + b"}"  # pieces of a whole size
+    assert rest.predict(gzip.compress(large), headers={"Content-Encoding": "gzip"}).status == 200
     members = gzip.compress(b'{"instances"') + gzip.compress(b": [1]}")
     headers = {"Content-Encoding": "gzip"}
     assert rest.predict(members, headers=headers).json() == {"predictions": [2.5]}

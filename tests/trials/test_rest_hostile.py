@@ -1,0 +1,333 @@
+"""Whatever comes in over HTTP, the server answers or refuses it, stays up and stays small.
+
+Deep JSON (CVE-2025-0649 ends TensorFlow Serving 2.19), compressed bombs, 2,000 mutated bodies and
+2,000 mutated requests on the wire, hundreds of connections that never finish.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import http.client
+import json
+import random
+import re
+import socket
+import threading
+import time
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.serving.conftest import write_half_plus_two, write_image_model
+
+from .serving_program import MEGABYTE, Program, program
+from .test_serving_inputs import encoded, mutated
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
+BODIES, WIRES, CLIENTS, BOMBS, SLOW = 2_000, 2_000, 4, 20, 200
+TIMEOUT_S = 3.0
+PATIENCE_S = 0.2
+"""With a request that says it is longer than it is."""
+MODELS = """model_config_list {
+  config { name: "half" base_path: "BASE/half" model_platform: "tensorflow" }
+  config { name: "images" base_path: "BASE/images" model_platform: "tensorflow" }
+}"""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A server program and its REST port."""
+
+    program: Program
+    port: int
+
+    def ask(
+        self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("GET" if body is None else "POST", path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def works(self) -> bool:
+        """Alive, ready, and predicts."""
+        good = self.ask("/v1/models/half:predict", b'{"instances": [1, 2]}')
+        ready, _ = self.ask("/v1/health/ready")
+        return self.program.alive() and ready == 200 and good[1] == b'{"predictions": [2.5, 3.0]}'
+
+
+@pytest.fixture(scope="module")
+def rest(tmp_path_factory):
+    base = tmp_path_factory.mktemp("rest")
+    write_half_plus_two(base / "half" / "1")
+    write_image_model(base / "images" / "1")
+    (base / "models.config").write_text(MODELS.replace("BASE", str(base)))
+    flags = [
+        f"--model_config_file={base / 'models.config'}",
+        "--rest_api_port=-1",
+        f"--rest_api_timeout_in_ms={TIMEOUT_S * 1000:.0f}",
+    ]
+    with program(base / "log", *flags) as running:
+        made = Rest(running, rest_port(base / "log"))
+        end = time.monotonic() + 60
+        while made.ask("/v1/health/ready")[0] != 200:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert made.works()
+        yield made
+
+
+def rest_port(log: Path) -> int:
+    match = re.search(r"REST interface on http://127\.0\.0\.1:(\d+)", log.read_text())
+    assert match, log.read_text()
+    return int(match[1])
+
+
+class Watch:
+    """The largest resident memory while a block runs."""
+
+    def __init__(self, running: Program) -> None:
+        self._program, self._over = running, threading.Event()
+        self.before = self.most = running.rss()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        while not self._over.wait(0.02):
+            self.most = max(self.most, self._program.rss())
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def grown(self) -> int:
+        return self.most - self.before
+
+
+def test_deep_json(rest, record_property):
+    slowest = 0.0
+    for levels in (501, 5_000, 50_000, 500_000, 5_000_000):
+        for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+            for body in (
+                b'{"instances": ' + opening * levels + b"1" + closing * levels + b"}",
+                b'{"x": ' + opening * levels,
+                opening * levels,
+            ):
+                began = time.monotonic()
+                status, answer = rest.ask("/v1/models/half:predict", body)
+                slowest = max(slowest, time.monotonic() - began)
+                assert status == 400 and b"Nesting too deep" in answer, answer
+    record_property("slowest_s", round(slowest, 2))
+    assert slowest < TIMEOUT_S * 2
+    assert rest.works()
+
+
+def test_compressed_bombs(rest, record_property):
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(packer.compress(bytes(16 * MEGABYTE)) for _ in range(64)) + packer.flush()
+    assert len(bomb) < 2 * MEGABYTE  # 1 GiB
+    with Watch(rest.program) as watch:
+        codes: Counter[int] = Counter()
+
+        def work() -> None:
+            for _ in range(BOMBS // CLIENTS):
+                status, _ = rest.ask("/v1/models/half:predict", bomb, {"Content-Encoding": "gzip"})
+                codes[status] += 1
+
+        in_threads(work)
+    record_property("grown_mib", watch.grown // MEGABYTE)
+    assert sum(codes.values()) == BOMBS // CLIENTS * CLIENTS
+    assert set(codes) <= {413, 504}
+    assert watch.grown < 64 * MEGABYTE  # nothing is held of what is measured as too large
+    assert rest.works()
+
+
+def in_threads(work) -> None:
+    failures: list[BaseException] = []
+
+    def one() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def good_bodies() -> list[tuple[str, bytes]]:
+    picture = {"b64": base64.b64encode(encoded("JPEG", 1)).decode()}
+    made = [
+        ("half:predict", {"instances": [1.0, 2.5, -3e4]}),
+        ("half:predict", {"inputs": {"x": [1, 2, 3]}}),
+        ("half:predict", {"signature_name": "pair", "inputs": {"a": [0.5, 1], "b": [3, 4]}}),
+        ("half:classify", {"examples": [{"x": [1.0], "y": "z"}], "context": {"c": True}}),
+        ("images:predict", {"instances": [picture, picture]}),
+        ("images:predict", {"instances": [{"image_bytes": picture}]}),
+    ]
+    return [(path, json.dumps(body).encode()) for path, body in made]
+
+
+WORDS = [
+    *(b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b"NaN", b"-Infinity", b"1e999", b"null"),
+    *(b"true", b"\x00", b"\xff", b"\\ud800", b'{"b64": "AA=="}', b"9" * 400, b"[[[[[[[[[["),
+]
+
+
+def changed(rng: random.Random, body: bytes) -> bytes:
+    """Bytes turned, words put in, ends cut."""
+    made = bytearray(body)
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        place = rng.randrange(len(made) + 1)
+        if rng.random() < 0.5:
+            made[place:place] = rng.choice(WORDS)
+        else:
+            made[place : place + rng.choice([1, 1, 4])] = rng.randbytes(rng.choice([0, 1, 4]))
+    return bytes(made) if rng.random() < 0.9 else mutated(rng, bytes(made))
+
+
+def test_mutated_bodies(rest, record_property):
+    goods = good_bodies()
+    codes: Counter[int] = Counter()
+    seeds = iter(range(CLIENTS))
+    lock = threading.Lock()
+
+    def work() -> None:
+        with lock:
+            rng = random.Random(next(seeds))
+        for _ in range(BODIES // CLIENTS):
+            path, body = rng.choice(goods)
+            headers = {}
+            body = changed(rng, body)
+            if rng.random() < 0.2:
+                body, headers = gzip.compress(body, 1), {"Content-Encoding": "gzip"}
+                body = changed(rng, body) if rng.random() < 0.5 else body
+            status, answer = rest.ask(f"/v1/models/{path}", body, headers)
+            found = json.loads(answer)
+            assert (status == 200) == ("error" not in found), (body, answer)
+            with lock:
+                codes[status] += 1
+
+    with Watch(rest.program) as watch:
+        in_threads(work)
+    record_property("codes", dict(codes))
+    record_property("grown_mib", watch.grown // MEGABYTE)
+    assert sum(codes.values()) == BODIES
+    assert set(codes) <= {200, 400}
+    assert watch.grown < 64 * MEGABYTE
+    assert rest.works()
+
+
+def wire(rng: random.Random) -> bytes:
+    """A request as bytes, with something wrong in its head."""
+    path, body = rng.choice(good_bodies()[:4])
+    head = [
+        f"POST /v1/models/{path} HTTP/1.1".encode(),
+        b"Host: localhost",
+        b"Connection: close",
+        b"Content-Type: application/json",
+        b"Content-Length: " + str(len(body) + rng.choice([0, 0, -3, 5, 10**12])).encode(),
+    ]
+    what = rng.randrange(6)
+    if what == 0:
+        head[-1] = b"Transfer-Encoding: chunked"
+        size = rng.choice([b"%x" % len(body), b"ffffffff", b"-1", b"zz", b"f" * 30])
+        body = size + b"\r\n" + body + b"\r\n0\r\n\r\n"
+    elif what == 1:
+        head += [
+            b"X-%d: %s" % (n, b"v" * rng.choice([1, 100])) for n in range(rng.choice([50, 900]))
+        ]
+    elif what == 2:
+        head[0] = rng.choice(
+            [b"GET /v1/models/%00%ff%2e%2e HTTP/1.1", b"POST * HTTP/9.9", b"PRI * HTTP/2.0", b""]
+        )
+    data = b"\r\n".join(head) + b"\r\n\r\n" + body
+    return mutated(rng, data) if what > 3 else data
+
+
+def test_mutated_requests_on_the_wire(rest, record_property):
+    seeds = iter(range(100, 100 + CLIENTS))
+    lock = threading.Lock()
+    codes: Counter[str] = Counter()
+
+    def work() -> None:
+        with lock:
+            rng = random.Random(next(seeds))
+        for _ in range(WIRES // CLIENTS):
+            answer = send(rest.port, wire(rng))
+            code = answer[9:12].decode() if answer.startswith(b"HTTP/1.1 ") else "ended"
+            with lock:
+                codes[code] += 1
+
+    with Watch(rest.program) as watch:
+        in_threads(work)
+    record_property("codes", dict(codes))
+    record_property("grown_mib", watch.grown // MEGABYTE)
+    assert set(codes) <= {"200", "400", "404", "408", "413", "ended"}
+    assert codes["200"] > WIRES // 20
+    assert watch.grown < 64 * MEGABYTE
+    assert rest.works()
+
+
+def send(port: int, data: bytes) -> bytes:
+    """One request; what came back within a moment, or after the end of what is sent."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        found = b""
+        try:
+            connection.sendall(data)
+            while part := connection.recv(65536):
+                found += part
+        except TimeoutError:
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(30)
+            while part := connection.recv(65536):
+                found += part
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return found
+
+
+def test_connections_that_never_finish(rest, record_property):
+    """Hundreds of slow ones hold up nobody, and are ended."""
+    threads_before, fds_before = rest.program.handles()
+    head = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
+    starts = [b"", b"P", head, head + b"Content-Length: 99\r\n\r\n{"]
+    slow = [socket.create_connection(("127.0.0.1", rest.port), timeout=30) for _ in range(SLOW)]
+    try:
+        for number, connection in enumerate(slow):
+            connection.sendall(starts[number % len(starts)])
+        began = time.monotonic()
+        for _ in range(20):
+            assert rest.works()
+        record_property("working_s", round((time.monotonic() - began) / 20, 4))
+        end = time.monotonic() + 40
+        for connection in slow:
+            connection.settimeout(max(end - time.monotonic(), 0.01))
+            try:
+                while connection.recv(65536):
+                    pass
+            except ConnectionResetError:
+                pass
+    finally:
+        for connection in slow:
+            connection.close()
+    time.sleep(1)
+    threads, fds = rest.program.handles()
+    assert threads <= threads_before + 2 and fds <= fds_before + 5
+    assert rest.works()
