@@ -37,7 +37,7 @@ _SOME_REFUSED = 2
 _TOP = 5  # classes named with their probabilities
 #: Largest difference of a probability between the network in memory and what is served.
 _PARITY = 1e-3
-_TABLE_WIDTH = 160  # columns where the output is no terminal
+_TABLE_WIDTH = 180  # columns where the output is no terminal
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,17 @@ def _trained(settings: ModelSettings, classes: int = 2) -> Classifier:
     for layer in classifier.network.layers:
         packaged = settings.backbone == "efficientnet_lite0" and "classifier" not in layer.name
         if layer.weights and not packaged:
-            layer.set_weights(
-                [w + 0.05 * random.uniform(size=w.shape) for w in layer.get_weights()]
-            )
+            layer.set_weights([_moved(w, random) for w in layer.get_weights()])
         if type(layer).__name__ == "Rescaling" and np.ndim(layer.scale):
             scale = np.asarray(layer.scale, np.float32)
             layer.scale = (scale * random.uniform(0.9, 1.1, len(scale))).tolist()
     return classifier
+
+
+def _moved(weight: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Another array, near enough that a deep network does not blow up."""
+    offset = random.uniform(0, 0.02, weight.shape) if weight.ndim == 1 else 0
+    return weight * random.uniform(0.9, 1.1, weight.shape) + offset
 
 
 def _export(classifier: Classifier, settings: ModelSettings, directory: Path) -> Path:
@@ -98,13 +102,16 @@ def test_a_network_comes_back_bit_for_bit(settings, classes, pictures, tmp_path)
     classifier = _trained(options, classes)
     found = network_file.load(_export(classifier, options, tmp_path / "1"))
     expected = classifier.probabilities(pictures)
-    assert expected.std(axis=0).min() > 0
+    if settings.get("backbone") != "mobilenet_v2":  # at random it sees no difference
+        assert expected.std(axis=0).min() > 0
     np.testing.assert_array_equal(found.probabilities(pictures), expected)
     for name in ("vocabulary", "image_size", "temperature", "unknown_below"):
         assert getattr(found, name) == getattr(classifier, name)
-    assert [layer.name for layer in found.network.layers] == [
-        layer.name for layer in classifier.network.layers
-    ]
+    for one, other in zip(found.network.layers, classifier.network.layers, strict=True):
+        assert (one.name, type(one)) == (other.name, type(other))
+        assert getattr(one, "scale", None) == getattr(other, "scale", None)
+        for array, expected in zip(one.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(array, expected)
 
 
 def test_nothing_is_stored_twice(original) -> None:
