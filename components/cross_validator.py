@@ -18,9 +18,8 @@ from components import blessings, records
 from components.artifacts import Quarantine
 from components.checks.near.steps import FILE as NEAR_FILE
 from models import feature_names as names
-from models.bank import read_facts, read_split
+from models.bank import read_facts, read_split, require_features
 from models.cross_validation import cross_validate, join
-from models.errors import ConfigError
 from models.settings import ModelSettings
 
 RESULT = "cross_validation.json"
@@ -52,12 +51,7 @@ def CrossValidator(
       settings: JSON of the Trainer's ModelSettings.
       code: address of the training code, for the cache alone.
     """
-    if not read_facts(bank.uri).dim:
-        raise ConfigError(
-            "evaluate.cross_validate needs the features of a frozen backbone, and this run's bank "
-            "holds none: the whole network is trained on images, or the features would not fit "
-            'bank.budget. Set evaluate.cross_validate = 0, or model.freeze = "all"'
-        )
+    require_features(read_facts(bank.uri), "evaluate.cross_validate")
     rows = join([read_split(bank.uri, split, classes) for split in _SPLITS])
     hashes = sorted({bytes(digest) for digest in rows.hashes})
     groups, apart = together(

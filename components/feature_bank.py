@@ -9,7 +9,7 @@ backbone that is trained itself, leave records without vectors, and the Trainer 
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ from models.extractor import FeatureExtractor, from_description, resolve_precisi
 #: forward pass, and bounded whatever the camera.
 _BATCH_BYTES = 32 << 20
 _LEAST_BYTES = _BATCH_BYTES // 256
-_SMALL_ROW = 8192  # bytes; 25,000 images with four views of less fit any budget
 
 #: By (place in the batch, view).
 Vectors = dict[tuple[int, int], np.ndarray]
@@ -168,13 +167,13 @@ class ExtractFeatures(beam.DoFn):
         return list(range(self._plan.views + 1)) if split == names.TRAIN else [0]
 
 
-def make_plan(network: str, store: str, examples_uri: str, budget: float) -> tuple[Plan, str]:
+def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) -> tuple[Plan, str]:
     """What to store, and why not everything that was wanted; "" when it is.
 
     Args:
       network: as `models.extractor.describe` writes it.
       store: folder of the content-addressed store.
-      examples_uri: kept images, counted where the vectors are large.
+      kept: images of each split.
       budget: bytes that the features and activations of a run may take.
     """
     given = json.loads(network)
@@ -184,18 +183,17 @@ def make_plan(network: str, store: str, examples_uri: str, budget: float) -> tup
     features = FeatureStore(Path(store))
     shapes = features.learn_shapes(shared_extractor(network))
     features.close()
-    row = 2 * (shapes.dim + shapes.activation_count)
-    if row <= _SMALL_ROW:
-        return Plan(network, store, views, shapes), ""
-    kept = {split: records.count(examples_uri, split) for split in names.SPLITS}
     rows = sum(kept.values()) + views * kept[names.TRAIN]
-    if rows * row <= budget:
+    vectors, maps = 2 * rows * shapes.dim, 2 * rows * shapes.activation_count
+    if vectors + maps <= budget:
         return Plan(network, store, views, shapes), ""
-    note = f"{rows * row / 2**30:.1f} GiB a run, over bank.budget ({budget / 2**30:g} GiB)"
-    if rows * 2 * shapes.dim > budget:
-        return Plan(network, store, views, Shapes(0)), f"features would take {note}"
+    over = f"over bank.budget ({budget / 2**30:g} GiB)"
+    if vectors > budget:
+        note = f"features would take {vectors / 2**30:.1f} GiB, {over}"
+        return Plan(network, store, views, Shapes(0)), note
     without = json.dumps({**given, "tap": ""}, sort_keys=True)
-    return Plan(without, store, views, Shapes(shapes.dim)), f"activations would take {note}"
+    note = f"features and activations would take {(vectors + maps) / 2**30:.1f} GiB, {over}"
+    return Plan(without, store, views, Shapes(shapes.dim)), note
 
 
 def _weight(record: bytes) -> int:
@@ -233,29 +231,34 @@ def _add_counts(counts: Any) -> tuple[int, int]:
 @component(use_beam=True)
 def FeatureBank(
     examples: InputArtifact[Examples],
+    metadata: InputArtifact[Examples],
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
     network: Parameter[str],
     weights_key: Parameter[str],
     store: Parameter[str],
     budget: Parameter[float],
+    code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Extract the features of every kept image.
 
     Args:
       examples: kept images, splits train, validation and test.
+      metadata: the same without their bytes, to be counted.
       data_blessing: of DataGate; without it nothing is computed.
       features: bank records, ``activations/`` and ``bank.json`` (see `models.bank.BankFacts`).
       network: as `models.extractor.describe` writes it.
       weights_key: address of weights and preprocessing; changes invalidate the cached output.
       store: folder of the content-addressed store.
       budget: bytes that the vectors of a run may take.
+      code: address of the code that extracts, for the cache alone.
       beam_pipeline: given by TFX.
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)
-    plan, note = make_plan(network, store, examples.uri, budget)
+    kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
+    plan, note = make_plan(network, store, kept, budget)
     given = json.loads(plan.network)
     facts = {
         "dim": plan.shapes.dim,

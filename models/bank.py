@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models import feature_names as names
-from models.errors import DataRefused, ResourceError
+from models.errors import ConfigError, DataRefused, ResourceError
+from models.room import room
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
@@ -53,12 +55,14 @@ class BankFacts:
         activations: (h, w, C) of the activations at the cut; () where there are none.
         tap: The cut, as the settings name it; "" for none.
         note: Why the bank holds less than was wanted, "" when it does not.
+        made_by: What the vectors are of: weights, preprocessing, augmentation and precision.
     """
 
     dim: int
     activations: tuple[int, ...] = ()
     tap: str = ""
     note: str = ""
+    made_by: str = ""
 
 
 def read_facts(bank_uri: str) -> BankFacts:
@@ -78,11 +82,24 @@ def read_facts(bank_uri: str) -> BankFacts:
             tuple(facts.get("activations") or ()),
             facts.get("tap", ""),
             facts.get("note", ""),
+            f"{facts.get('weights_key', '')} {facts.get('precision', '')}",
         )
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise ResourceError(
             f"feature bank: {path} cannot be read ({error}). Run FeatureBank again"
         ) from error
+
+
+def require_features(facts: BankFacts, setting: str) -> None:
+    """Refuse a bank without vectors.
+
+    Raises:
+        ConfigError: `setting`, such as "tune.trials", needs them.
+    """
+    if not facts.dim:
+        raise ConfigError(
+            f"{setting} needs stored features, and the bank holds none: {facts.note}. Set it to 0"
+        )
 
 
 def read_dim(bank_uri: str) -> int:
@@ -120,8 +137,11 @@ def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
     return BankRows(np.concatenate(features)[order], labels[order], views[order], hashes[order])
 
 
-def read_activations(bank_uri: str, split: str, rows: BankRows) -> npt.NDArray[np.float16]:
-    """Activations at the cut of the rows, [n, h, w, C] in their order.
+@contextlib.contextmanager
+def read_activations(
+    bank_uri: str, split: str, rows: BankRows
+) -> Iterator[npt.NDArray[np.float16]]:
+    """Activations at the cut of the rows, [n, h, w, C] in their order; see `room.room`.
 
     Raises:
         ResourceError: The bank lacks some, or a record is not what bank.json says.
@@ -130,23 +150,23 @@ def read_activations(bank_uri: str, split: str, rows: BankRows) -> npt.NDArray[n
     folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
     pairs = zip(rows.hashes.tolist(), rows.views.tolist(), strict=True)
     places = {pair: place for place, pair in enumerate(pairs)}
-    activations = np.empty((len(rows), *shape), np.float16)
-    found = 0
-    for parsed in _parsed(folder, split, names.ACTIVATIONS):
-        maps = _decoded(parsed[names.ACTIVATIONS], math.prod(shape), bank_uri)
-        for digest, view, one in zip(
-            parsed[names.IMAGE_HASH].tolist(), parsed[names.VIEW].tolist(), maps, strict=True
-        ):
-            place = places.get((digest, view))
-            if place is not None:
-                activations[place] = one.reshape(shape)
-                found += 1
-    if found != len(rows):
-        raise ResourceError(
-            f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split {split}. "
-            f"Received: {found}. Run FeatureBank again"
-        )
-    return activations
+    with room((len(rows), *shape), np.float16) as activations:
+        found = 0
+        for parsed in _parsed(folder, split, names.ACTIVATIONS):
+            maps = _decoded(parsed[names.ACTIVATIONS], math.prod(shape), bank_uri)
+            for digest, view, one in zip(
+                parsed[names.IMAGE_HASH].tolist(), parsed[names.VIEW].tolist(), maps, strict=True
+            ):
+                place = places.get((digest, view))
+                if place is not None:
+                    activations[place] = one.reshape(shape)
+                    found += 1
+        if found != len(rows):
+            raise ResourceError(
+                f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
+                f"{split}. Received: {found}. Run FeatureBank again"
+            )
+        yield activations
 
 
 def _parsed(uri: str, split: str, vector: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
@@ -177,4 +197,8 @@ def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[n
             f"feature bank {bank_uri}: expected {expected} bytes of features a record (dim {dim}, "
             f"float16). Received: {wrong}. Run FeatureBank again"
         )
-    return np.frombuffer(b"".join(values), "<f2").astype(np.float16, copy=False).reshape(-1, dim)
+    return (
+        np.frombuffer(b"".join(values), "<f2")
+        .astype(np.float16, copy=False)
+        .reshape(len(values), dim)
+    )

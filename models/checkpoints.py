@@ -8,6 +8,7 @@ with the same weights as one that was not.
 from __future__ import annotations
 
 import json
+import os
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -76,6 +77,7 @@ class Checkpoint:
         if time.monotonic() - self._written < self._apart:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._forget_others()
         arrays: dict[str, Any] = {
             "facts": np.array(json.dumps({**facts, "key": self._key})),
             **_numbered("state", [np.asarray(v) for v in _variables(model)]),
@@ -84,8 +86,17 @@ class Checkpoint:
         beside = self._path.with_name(f".tmp-{self._path.name}")
         with beside.open("wb") as file:
             np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(self._path)
         self._written = time.monotonic()
+
+    def _forget_others(self) -> None:
+        """Remove what trainings of other settings left: one is gone on with at most, the last."""
+        stage = self._path.name.split("-")[0]
+        for other in self._path.parent.glob(f"{stage}-*.npz"):
+            if other != self._path:
+                other.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Forget it: the training is finished."""

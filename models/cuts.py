@@ -14,9 +14,9 @@ from models.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-#: Stands for the cut at `_FROZEN_SHARE` of the cut points.
+#: Stands for the cut at `FROZEN_SHARE` of the cut points.
 USUAL: Final = "usual"
-_FROZEN_SHARE: Final = 0.7
+FROZEN_SHARE: Final = 0.7
 _LISTED: Final = 40
 
 
@@ -28,7 +28,7 @@ def layer_at(network: keras.Model, cut: str) -> Any:
     """
     points = backbones.cut_points(network)
     if cut == USUAL:
-        name = points[int(_FROZEN_SHARE * (len(points) - 1))]
+        name = points[int(FROZEN_SHARE * (len(points) - 1))]
     else:
         name = backbones.find_cut(network, cut)
     if name not in points:

@@ -25,7 +25,7 @@ from models import augmentation, backbones, preprocess, progress
 from models.augmentation import ViewSpec
 from models.backbones import Backbone
 from models.classifier import pooled
-from models.cuts import USUAL, layer_at
+from models.cuts import FROZEN_SHARE, USUAL, layer_at
 from models.errors import ConfigError
 from models.settings import ModelSettings
 
@@ -36,7 +36,7 @@ PRECISIONS: Final = ("auto", "float32", "bfloat16")
 BATCH_VIEWS: Final = 32  # 64 is no faster, and twice the memory
 
 #: Part of every content address; raise it when the same weights and pixels give other features.
-_VERSION: Final = "1"
+_VERSION: Final = "2"
 _FLOAT16_LARGEST: Final = 65504.0
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # Linux, and Windows' subsystem for it
@@ -103,7 +103,7 @@ class FeatureExtractor:
             "preprocess": preprocess.PREPROCESS_VERSION,
             "image_size": self.image_size,
             "precision": self.precision,
-            "output": tap or self.pooling,
+            "output": f"{tap} {FROZEN_SHARE}" if tap == USUAL else tap or self.pooling,
             "view": view,
             "augmentation": self.views.key() if view else None,
         }
@@ -202,10 +202,7 @@ class FeatureExtractor:
         def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
             shown = augmentation.augment(pixels, seeds, views, self.views)
             outputs = model(shown, training=False)
-            if not self.tap:
-                return (outputs,)
-            features, activations = outputs
-            return features, _float16(activations)
+            return tuple(_float16(one) for one in (outputs if self.tap else (outputs,)))
 
         return forward
 
@@ -252,13 +249,11 @@ def from_description(description: str) -> FeatureExtractor:
     )
 
 
-def _float16(activations: tf.Tensor) -> tf.Tensor:
-    """Activations in the bank's number type, cut to its range."""
+def _float16(values: tf.Tensor) -> tf.Tensor:
+    """Features or activations in the bank's number type, cut to its range."""
     import tensorflow as tf
 
-    limited = tf.clip_by_value(
-        tf.cast(activations, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST
-    )
+    limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
     return tf.cast(limited, tf.float16)
 
 

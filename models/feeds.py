@@ -39,34 +39,37 @@ class Labelled(Protocol):
 class Rows(Labelled, Protocol):
     """Labelled rows with their inputs."""
 
-    def batch(self, index: tf.Tensor, epoch: tf.Tensor | None) -> tf.Tensor:
-        """Float32 inputs [m, ...] of rows int64 [m]; `epoch` is None in validation."""
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Float32 inputs [m, ...] of rows int64 [m].
+
+        `views` int64 [m] numbers the view of each, never the same twice; None in validation.
+        """
 
     def step(self) -> int:
         """Rows of validation a step."""
 
 
-@dataclass(frozen=True)
 class Vectors:
-    """Stored features float16 [n, D], held by TensorFlow as they are."""
+    """Stored features float16 [n, D], held by TensorFlow as they are.
 
-    features: npt.NDArray[np.float16]
-    labels: npt.NDArray[np.int64]
+    Args:
+        features: [n, D].
+        labels: [n].
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, features: npt.NDArray[np.float16], labels: npt.NDArray[np.int64]) -> None:
         import tensorflow as tf
 
-        object.__setattr__(self, "_held", tf.constant(self.features))
+        self._features, self.labels = tf.constant(features), labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: tf.Tensor, epoch: tf.Tensor | None) -> tf.Tensor:
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
         """Rows as float32 [m, D]."""
         import tensorflow as tf
 
-        held: Any = self._held  # type: ignore[attr-defined]
-        return tf.cast(tf.gather(held, index), tf.float32)
+        return tf.cast(tf.gather(self._features, index), tf.float32)
 
     def step(self) -> int:
         """Rows of validation a step."""
@@ -83,7 +86,7 @@ class Maps:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: tf.Tensor, epoch: tf.Tensor | None) -> tf.Tensor:
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
         """Rows as float32 [m, h, w, C]."""
         import tensorflow as tf
 
@@ -96,7 +99,7 @@ class Maps:
 
 @dataclass(frozen=True)
 class Images:
-    """Decoded images uint8 [n, S, S, 3]; each epoch trains on a view of each of its own.
+    """Decoded images uint8 [n, S, S, 3]; each time one is drawn it trains in another view.
 
     Attributes:
         pixels: In memory or in a memory map.
@@ -113,15 +116,15 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: tf.Tensor, epoch: tf.Tensor | None) -> tf.Tensor:
-        """Rows as float32 [m, S, S, 3] in 0..255; view epoch + 1 of each in training."""
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Rows as float32 [m, S, S, 3] in 0..255, those views of them in training."""
         import tensorflow as tf
 
         pixels = tf.cast(_gathered(self.pixels, index), tf.float32)
-        if epoch is None or not self.views.count:
+        if views is None or not self.views.count:
             return pixels
         seeds = tf.gather(tf.constant(self.seeds), index)
-        return augmentation.augment(pixels, seeds, epoch + 1, self.views)
+        return augmentation.augment(pixels, seeds, views, self.views)
 
     def step(self) -> int:
         """Rows of validation a step."""
@@ -157,15 +160,17 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
 
     def indices(epoch: tf.Tensor) -> tf.data.Dataset:
         order = draw(epoch)
-        dataset = tf.data.Dataset.from_tensor_slices(order).batch(settings.batch_size).take(steps)
-        return dataset.map(lambda index: (epoch, index))
+        # A row that is drawn twice in an epoch is seen in two views.
+        views = 1 + epoch * len(rows) + tf.range(len(rows), dtype=tf.int64)
+        dataset = tf.data.Dataset.from_tensor_slices((order, views))
+        return dataset.batch(settings.batch_size).take(steps)
 
-    def load(epoch: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def load(index: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         label = tf.gather(labels, index)
-        inputs, one_hot = rows.batch(index, epoch), tf.one_hot(label, classes)
+        inputs, one_hot = rows.batch(index, views), tf.one_hot(label, classes)
         mixed = settings.mixing
         if mixed.mixup or mixed.cutmix:
-            seed = tf.stack([epoch + settings.seed, index[0]])
+            seed = tf.stack([tf.constant(settings.seed, tf.int64), views[0]])
             cutmix = mixed.cutmix if inputs.shape.rank == 4 else 0.0
             inputs, one_hot = mixing.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
         return inputs, one_hot, tf.gather(weights, label)

@@ -36,24 +36,29 @@ _MOMENTUM: Final = 0.9  # of "sgd"
 _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
+class Diverged(DataRefused):
+    """No epoch ended with a finite validation loss."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """A trained model and how it came about.
 
-    `stopped` is "target", "plateau" or "epochs"; `best_epoch` (from 1) is the one whose weights
-    the model carries; each of `epochs` holds epoch, loss, accuracy, val_loss and val_accuracy.
+    `stopped` is "target", "plateau", "epochs" or "diverged"; `best_epoch` (from 1) is the one
+    whose weights the model carries; each of `epochs` holds epoch, loss, accuracy, val_loss and
+    val_accuracy, None for what was not finite.
     `resumed` is the epoch (from 1) that training went on at, 0 where it began at the beginning.
     """
 
     head: keras.Model
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     stopped: str = "epochs"
     seconds: float = 0.0
     resumed: int = 0
 
     @property
-    def best(self) -> dict[str, float]:
+    def best(self) -> dict[str, Any]:
         """The epoch whose weights the model carries."""
         return self.epochs[self.best_epoch - 1]
 
@@ -126,6 +131,7 @@ def fit(
 
     Raises:
         DataRefused: A split has no labelled row.
+        Diverged: The validation loss was never finite.
     """
     for name, rows in (("train", train), ("validation", validation)):
         if not len(rows):
@@ -139,8 +145,8 @@ def fit(
             _compile(model, settings, feeds.steps_per_epoch(train, settings), train)
             if settings.strategy == "multi_worker":
                 distribution.let_keras_fit(model, feeds.training(train, classes, settings))
-        watcher = _watcher(settings, checkpoint)
-        first = watcher.resume(model)
+            watcher = _watcher(settings, checkpoint)
+            first = watcher.resume(model)
         callbacks = [watcher]
         if log_dir is not None:
             callbacks.append(_tensorboard(log_dir))
@@ -159,6 +165,12 @@ def fit(
                     verbose=0,
                 )
         watcher.restore_best(model)
+    if not watcher.best_epoch:
+        raise Diverged(
+            "training diverged: the validation loss was not finite in any epoch. Lower the "
+            "learning rate (train.learning_rate, fine_tune.learning_rate). Received: "
+            f"{settings.learning_rate:g}"
+        )
     if checkpoint is not None:
         checkpoint.remove()
     seconds = time.perf_counter() - started
@@ -243,7 +255,7 @@ def _watcher(settings: ModelSettings, checkpoint: Checkpoint | None) -> Any:
     class Watcher(keras.callbacks.Callback):
         def __init__(self) -> None:
             super().__init__()
-            self.epochs: list[dict[str, float]] = []
+            self.epochs: list[dict[str, Any]] = []
             self.best_epoch, self.stopped = 0, "epochs"
             self._lowest = float("inf")
             self._best: list[np.ndarray] | None = None
@@ -263,17 +275,21 @@ def _watcher(settings: ModelSettings, checkpoint: Checkpoint | None) -> Any:
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             own = {name: float(value) for name, value in (logs or {}).items()}
             values = distribution.agreed(own, settings.strategy)
-            self.epochs.append({"epoch": epoch + 1, **values})
+            said = {name: v if np.isfinite(v) else None for name, v in values.items()}
+            self.epochs.append({"epoch": epoch + 1, **said})
             progress.advance(1, "epochs")
             target = settings.target_accuracy
             prefix = "val_" if settings.target_on == "validation" else ""
             reached = target > 0 and values[f"{prefix}accuracy"] >= target
-            lower = values["val_loss"] < self._lowest - MIN_DELTA
-            if self._best is None or lower or (reached and settings.target_on == "validation"):
+            finite = bool(np.isfinite(values["val_loss"]))
+            lower = finite and values["val_loss"] < self._lowest - MIN_DELTA
+            if lower or (finite and reached and settings.target_on == "validation"):
                 self._lowest, self.best_epoch = values["val_loss"], epoch + 1
                 self._best = self.model.get_weights()
             if reached:
                 self.stopped, self.model.stop_training = "target", True
+            elif not all(map(np.isfinite, values.values())):
+                self.stopped, self.model.stop_training = "diverged", True
             elif epoch + 1 - self.best_epoch >= settings.patience:
                 self.stopped, self.model.stop_training = "plateau", True
             if checkpoint is not None and self._best is not None:

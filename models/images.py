@@ -7,7 +7,6 @@ a memory map on disk, so memory stays flat in the number of images.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -19,9 +18,8 @@ from models import feature_names as names
 from models.augmentation import ViewSpec
 from models.errors import DataRefused
 from models.feeds import Images
+from models.room import room
 
-#: Bytes of pixels kept in memory; more goes to disk.
-IN_MEMORY: Final = 1 << 30
 _RECORDS_AT_ONCE: Final = 256
 
 
@@ -54,20 +52,10 @@ def decoded(
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
     shape = (len(order), image_size, image_size, 3)
-    with _array(shape) as pixels:
+    with room(shape, np.uint8) as pixels:
         _fill(pixels, files, places, image_size)
         seeds = augmentation.seeds([hashes[i].decode() for i in order])
         yield Images(pixels, labels[order], np.array(seeds, np.int64), views)
-
-
-@contextlib.contextmanager
-def _array(shape: tuple[int, ...]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Room for the pixels, in memory or in a file that is gone afterwards."""
-    if np.prod(shape, dtype=np.int64) <= IN_MEMORY:
-        yield np.empty(shape, np.uint8)
-        return
-    with tempfile.TemporaryFile(prefix="imgpipe-") as file:
-        yield np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def _described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from models import backbones, bounds
+from models import feature_names as names
 from models.augmentation import ViewSpec
 from models.backbones import Backbone
 from models.bounds import bounded, chosen, switch, text
@@ -52,7 +53,9 @@ class NetworkSettings:
     pooling: str = chosen(
         "average", "From feature map to features: average, max, flatten.", POOLINGS
     )
-    feature_dropout: float = bounded(0.0, "Dropout before the hidden layer.", 0, 0.99)
+    feature_dropout: float = bounded(
+        0.0, "Dropout of the features, where there is a hidden layer behind them.", 0, 0.99
+    )
     hidden_units: int = bounded(0, "Units of a hidden layer; 0: a linear head.", 0, 65536)
     dropout: float = bounded(0.2, "Dropout before the last layer.", 0, 0.99)
     activation: str = chosen(
@@ -73,9 +76,13 @@ class TrainSettings:
     schedule: str = chosen("constant", _SCHEDULE, SCHEDULES)
     batch_size: int = bounded(128, "Images or views a step.", 1, 65536)
     epochs: int = bounded(60, "Upper limit; training stops earlier on a plateau.", 1, 100_000)
-    steps_per_epoch: int = bounded(0, "Most steps an epoch; 0: all of the data.", 0, 10**9)
+    steps_per_epoch: int = bounded(
+        0, "Most steps an epoch of the first stage; 0: all of the data.", 0, 10**9
+    )
     patience: int = bounded(8, "Epochs without a better validation loss.", 1, 100_000)
-    target_accuracy: float = bounded(0.0, "Stop once accuracy reaches this; 0: never.", 0, 1)
+    target_accuracy: float = bounded(
+        0.0, "End the first stage once accuracy reaches this; 0: never.", 0, 1
+    )
     target_on: str = chosen("validation", "Whose accuracy: validation or training.", TARGETS)
     label_smoothing: float = bounded(0.0, "Share spread over all classes.", 0, 0.99)
     balance: str = chosen(
@@ -86,8 +93,8 @@ class TrainSettings:
     )
     precision: str = chosen(
         "auto",
-        "Of layers trained on images: auto is mixed_float16 on a GPU and float32 on a CPU, where "
-        "16 bits train slower.",
+        "Of layers trained beside the head: auto is mixed_float16 on a GPU and float32 on a CPU, "
+        "where 16 bits train slower.",
         PRECISIONS,
     )
     strategy: str = chosen(
@@ -184,7 +191,47 @@ class ModelSettings(TrainSettings, NetworkSettings):
             patience=stage.patience,
             batch_size=stage.batch_size,
             steps_per_epoch=0,
+            target_accuracy=0.0,
         )
+
+    def check_together(self) -> None:
+        """Refuse settings of which one would make another do nothing.
+
+        Raises:
+            ConfigError: Such a pair, with what to change.
+        """
+        self.backbone_spec()
+        if self.fine_tune.wanted and not self.frozen:
+            raise ConfigError(
+                "fine_tune.mode trains layers of a frozen backbone after the head, and here every "
+                'layer trains from the start. Set it to "off", or model.freeze to "all"'
+            )
+        if self.feature_dropout and not self.hidden_units:
+            raise ConfigError(
+                "model.feature_dropout comes before a hidden layer, and model.hidden_units is 0. "
+                "Use model.dropout for a linear head"
+            )
+        if self.mixing.cutmix and self.frozen and not self.fine_tune.wanted:
+            raise ConfigError(
+                "views.cutmix needs pictures or feature maps, and here a head trains on pooled "
+                "features. Use views.mixup, or fine_tune.mode"
+            )
+
+    def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
+        """The class names, if a network with these settings can have them.
+
+        Raises:
+            ConfigError: They cannot be told apart, are not two for one unit, or one of them is
+                what an unknown image would be called.
+        """
+        checked = check_vocabulary(vocabulary)
+        self.one_unit(len(checked))
+        if self.unknown_rate and names.UNKNOWN in checked:
+            raise ConfigError(
+                f"model.unknown_rate: a class is called {names.UNKNOWN!r} already. Rename its "
+                "folder, or set the rate to 0"
+            )
+        return checked
 
     def one_unit(self, classes: int) -> bool:
         """Whether the head has the single unit of a binary classifier."""
@@ -202,12 +249,12 @@ def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: Fewer than two, one twice, one empty or with a line break, or not sorted.
     """
-    names = tuple(vocabulary)
-    if len(names) < 2:
-        raise ConfigError(f"a classifier needs two classes or more. Received: {list(names)}")
-    if list(names) != sorted(set(names)):
-        raise ConfigError(f"expected class names sorted, each once. Received: {list(names)}")
-    odd = [name for name in names if name.splitlines() != [name]]
+    given = tuple(vocabulary)
+    if len(given) < 2:
+        raise ConfigError(f"a classifier needs two classes or more. Received: {list(given)}")
+    if list(given) != sorted(set(given)):
+        raise ConfigError(f"expected class names sorted, each once. Received: {list(given)}")
+    odd = [name for name in given if name.splitlines() != [name]]
     if odd:
         raise ConfigError(f"class names must not be empty or hold a line break. Received: {odd}")
-    return names
+    return given

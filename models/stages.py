@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,15 @@ from models import feature_names as names
 from models.bank import BankFacts, BankRows, read_activations, read_facts, read_split
 from models.checkpoints import Checkpoint
 from models.classifier import build_parts, copy_weights
-from models.fitting import Fit, fit, fit_head
+from models.fitting import Diverged, Fit, fit, fit_head
 from models.settings import ModelSettings
 
 if TYPE_CHECKING:
     import keras
+
+
+#: Labels [n] of a split's rows, and what they are: hashes or seeds [n].
+Identified = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,28 @@ class Inputs:
     resume_dir: Path | None = None
     source_hash: str = ""
 
-    def checkpoint(self, stage: str, rows: feeds.Labelled, hashes: npt.NDArray[Any]) -> Checkpoint:
-        """Where this stage is kept while it runs, by all that decides it."""
-        described = json.dumps(
-            [stage, asdict(self.settings), self.classes, self.source_hash], sort_keys=True
-        )
-        digest = hashlib.sha256(described.encode())
-        digest.update(rows.labels.tobytes())
-        digest.update(hashes.tobytes())
+    def checkpoint(self, stage: str, made_by: str, *splits: Identified) -> Checkpoint | None:
+        """Where this stage is kept while it runs, by all that decides it; None for nowhere.
+
+        Several workers keep nothing: they would have to agree on the epoch to go on from.
+
+        Args:
+            stage: Its name.
+            made_by: What the stored inputs are of, see `bank.BankFacts`.
+            splits: Labels and identities of the rows of each split.
+        """
+        if self.resume_dir is None or self.settings.strategy == "multi_worker":
+            return None
+        weights = self.settings.backbone_spec().key()
+        settings = asdict(self.settings)
+        parts = [stage, made_by, weights, settings, self.classes, self.source_hash]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        for labels, identities in splits:
+            digest.update(repr((labels.shape, identities.dtype)).encode())
+            digest.update(labels.tobytes())
+            digest.update(identities.tobytes())
         key = digest.hexdigest()
-        folder = self.resume_dir or Path()
-        return Checkpoint(folder / f"{stage}-{key[:16]}.npz", key)
+        return Checkpoint(self.resume_dir / f"{stage}-{key[:16]}.npz", key)
 
 
 @dataclass(frozen=True)
@@ -85,20 +100,34 @@ def train(inputs: Inputs) -> Trained:
     """
     facts = read_facts(inputs.bank_uri)
     if not facts.dim:
-        return _on_images(inputs, facts)
+        first = _on_images(inputs, facts)
+        return _and_fine_tuned(inputs, first, lambda: _fine_tuned_on_images(inputs, facts, first))
     rows = {
         split: read_split(inputs.bank_uri, split, inputs.classes)
         for split in (names.TRAIN, names.VALIDATION)
     }
     rows[names.TRAIN] = rows[names.TRAIN].up_to(inputs.settings.views.count)
     rows[names.VALIDATION] = rows[names.VALIDATION].clean()
-    head = _head(inputs, rows)
+    head = _head(inputs, facts, rows)
+    if facts.activations:
+        return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, rows, head))
+    return _and_fine_tuned(inputs, head, lambda: _fine_tuned_on_images(inputs, facts, head))
+
+
+def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) -> Trained:
+    """The head, or what fine-tuning made of it, as the settings want."""
     if not inputs.settings.fine_tune.wanted:
         return head
-    return _better(inputs, head, _fine_tuned(inputs, facts, rows, head))
+    try:
+        return _better(inputs, head, tune())
+    except Diverged:
+        if inputs.settings.fine_tune.mode == "on":
+            raise
+        diverged = {"epochs": [], "stopped": "diverged", "helped": False, "shipped": False}
+        return replace(head, history={**head.history, "fine_tune": diverged})
 
 
-def _head(inputs: Inputs, rows: dict[str, BankRows]) -> Trained:
+def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Trained:
     """The head, on the bank's features."""
     training, validation = rows[names.TRAIN], rows[names.VALIDATION]
     found = fit_head(
@@ -107,21 +136,26 @@ def _head(inputs: Inputs, rows: dict[str, BankRows]) -> Trained:
         inputs.classes,
         inputs.settings,
         inputs.log_dir,
-        _kept(inputs, "head", training, training.hashes),
+        inputs.checkpoint("head", facts.made_by, *_identities(rows)),
     )
     return _judged(found, feeds.Vectors(validation.features, validation.labels), "head")
+
+
+def _identities(rows: dict[str, BankRows]) -> list[Identified]:
+    return [(part.labels, part.hashes) for part in rows.values()]
 
 
 def _fine_tuned(
     inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows], head: Trained
 ) -> Trained:
-    """The layers above the cut, from the weights of `head` on."""
-    settings = inputs.settings.second_stage()
-    log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
-    cut = settings.fine_tune.cut or cuts.USUAL
-    if facts.activations:
+    """The layers above the cut from the bank's activations, from the weights of `head` on."""
+    settings, cut, log_dir = _second_stage(inputs)
+    with contextlib.ExitStack() as open_maps:
         maps = {
-            split: feeds.Maps(read_activations(inputs.bank_uri, split, part), part.labels)
+            split: feeds.Maps(
+                open_maps.enter_context(read_activations(inputs.bank_uri, split, part)),
+                part.labels,
+            )
             for split, part in rows.items()
         }
         found = fit(
@@ -131,9 +165,14 @@ def _fine_tuned(
             inputs.classes,
             settings,
             log_dir,
-            _kept(inputs, "fine_tune", rows[names.TRAIN], rows[names.TRAIN].hashes),
+            inputs.checkpoint("fine_tune", facts.made_by, *_identities(rows)),
         )
-        return _judged(found, maps[names.VALIDATION], _trained(found))
+        return _judged(found, maps[names.VALIDATION], _above_what(found))
+
+
+def _fine_tuned_on_images(inputs: Inputs, facts: BankFacts, head: Trained) -> Trained:
+    """The same, where the bank holds no activations: the layers below run in every epoch."""
+    settings, cut, log_dir = _second_stage(inputs)
     with _images(inputs) as (training, validation):
         found = fit(
             lambda: whole(inputs.classes, settings, cut, head.layers),
@@ -142,12 +181,23 @@ def _fine_tuned(
             inputs.classes,
             settings,
             log_dir,
-            _kept(inputs, "fine_tune", training, training.seeds),
+            inputs.checkpoint("fine_tune", "", *_seeded(training, validation)),
         )
-        return _judged(found, validation, f"{_trained(found)}, on the fly ({facts.note})")
+        return _judged(found, validation, f"{_above_what(found)}, on the fly ({facts.note})")
 
 
-def _trained(found: Fit) -> str:
+def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
+    """Settings, cut and folder of logs of fine-tuning."""
+    settings = inputs.settings.second_stage()
+    log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
+    return settings, settings.fine_tune.cut or cuts.USUAL, log_dir
+
+
+def _seeded(*splits: feeds.Images) -> list[Identified]:
+    return [(split.labels, split.seeds) for split in splits]
+
+
+def _above_what(found: Fit) -> str:
     """What fine-tuning trained, by the model's name."""
     return f"layers {found.head.name.replace('_', ' ', 1)}"
 
@@ -190,7 +240,7 @@ def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
             inputs.classes,
             inputs.settings,
             inputs.log_dir,
-            _kept(inputs, "whole", training, training.seeds),
+            inputs.checkpoint("whole", "", *_seeded(training, validation)),
         )
         what = "head" if inputs.settings.frozen else "all layers"
         return _judged(found, validation, f"{what}, on the fly ({facts.note})")
@@ -266,9 +316,3 @@ def _judged(found: Fit, validation: feeds.Rows, trained: str) -> Trained:
     logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]
     history = {**found.history(), "trained": trained}
     return Trained(found.head, np.concatenate(logits), validation.labels, history)
-
-
-def _kept(
-    inputs: Inputs, stage: str, rows: feeds.Labelled, hashes: npt.NDArray[Any]
-) -> Checkpoint | None:
-    return inputs.checkpoint(stage, rows, hashes) if inputs.resume_dir else None

@@ -19,7 +19,7 @@ from models.calibration import calibrate
 from models.classifier import Classifier, build_classifier
 from models.errors import ConfigError
 from models.export import export, write_digest
-from models.settings import ModelSettings, check_vocabulary
+from models.settings import ModelSettings
 
 HISTORY_FILE: Final = "history.json"
 PARITY_FILE: Final = "parity.tfrecord"
@@ -71,15 +71,9 @@ class TrainerConfig:
             if name in config
         }
         settings = ModelSettings.from_mapping(config["model"])
-        vocabulary = check_vocabulary(config["vocabulary"])
-        if settings.unknown_rate and names.UNKNOWN in vocabulary:
-            raise ConfigError(
-                f"model.unknown_rate: a class is called {names.UNKNOWN!r} already. Rename its "
-                "folder, or set the rate to 0"
-            )
         return cls(
             settings,
-            vocabulary,
+            settings.check_classes(config["vocabulary"]),
             str(config["bank_uri"]),
             **limits,
             resume_dir=str(config.get("resume_dir", "")),
@@ -116,7 +110,7 @@ def run_fn(fn_args: Any) -> None:
         trained.logits, trained.labels, settings.temperature, settings.unknown_rate
     )
     history = {**trained.history, "calibration": calibration.facts(), "tuned": found}
-    (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1), "utf-8")
+    (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     classifier = build_classifier(
         trained.layers,
         config.vocabulary,

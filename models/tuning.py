@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from models import feature_names as names
 from models import progress
-from models.bank import BankRows, read_split
+from models.bank import BankRows, read_facts, read_split, require_features
 from models.errors import ConfigError
 from models.fitting import fit_head
 from models.settings import ModelSettings
@@ -40,6 +40,7 @@ def tuner_fn(fn_args: Any) -> Any:
     config = fn_args.custom_config
     settings = ModelSettings.from_mapping(config["model"])
     classes, bank = len(config["vocabulary"]), str(config["bank_uri"])
+    require_features(read_facts(bank), "tune.trials")
     rows = {split: read_split(bank, split, classes) for split in (names.TRAIN, names.VALIDATION)}
     trials = int(config["trials"])
     progress.total(trials, "trials")

@@ -63,25 +63,29 @@ class Config(Section):
     expect: Expect = Expect()
 
     @model_validator(mode="after")
-    def _folds_have_features(self) -> Config:
-        if self.evaluate.cross_validate and not self.settings.frozen:
+    def _go_together(self) -> Config:
+        """Refuse what would make another setting do nothing, or judge what is not shipped."""
+        try:
+            self.settings.check_together()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        folds, trials = self.evaluate.cross_validate, self.tune.trials
+        if (folds or trials) and not self.settings.frozen:
+            setting = "evaluate.cross_validate" if folds else "tune.trials"
             raise ValueError(
-                "evaluate.cross_validate trains heads on the features of a frozen backbone, and "
-                'this one is trained itself; set it to 0, or model.freeze to "all"'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _trials_have_features(self) -> Config:
-        if self.tune.trials and not self.settings.frozen:
-            raise ValueError(
-                "tune.trials are heads on the features of a frozen backbone, and this one is "
+                f"{setting} trains heads on the features of a frozen backbone, and this one is "
                 'trained itself; set it to 0, or model.freeze to "all"'
             )
-        if self.tune.trials and self.evaluate.cross_validate:
+        if folds and trials:
             raise ValueError(
                 "tune.trials and evaluate.cross_validate do not go together: folds would judge "
                 "other settings than the tuned ones. Tune first, then run with tuned.toml"
+            )
+        if folds and self.fine_tune.mode == "on":
+            raise ValueError(
+                'evaluate.cross_validate judges heads, and fine_tune.mode = "on" ships another '
+                'network whatever it does; use "auto", which ships it only where validation '
+                'says it helped, or "off"'
             )
         return self
 

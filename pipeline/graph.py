@@ -165,11 +165,13 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
     extractor = from_description(network)
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
+        metadata=data["judged"].outputs["metadata"],
         data_blessing=data["gate"].outputs["blessing"],
         network=network,
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         store=str(config.bank_store),
         budget=config.bank.budget * 2**30,
+        code=inputs.bank_code,
     )
     custom_config: dict[str, Any] = {
         "model": asdict(settings),

@@ -38,6 +38,14 @@ _DATA_CODE = (
     "models/preprocess.py",
     "models/feature_names.py",
 )
+#: What decides the content of the feature bank, beside `FeatureExtractor.key`.
+_BANK_CODE = (
+    "components/feature_bank.py",
+    "components/bank_store.py",
+    "models/extractor.py",
+    "models/classifier.py",
+    "models/cuts.py",
+)
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
 #: What decides about LiteRT files and about folds, beside `models`.
@@ -79,6 +87,7 @@ class RunInputs:
       fingerprint: address of all files of the source, by path and content.
       vocabulary: class names, sorted; their order is that of the probabilities.
       data_code: address of the source code that reads, judges and gates data.
+      bank_code: address of the source code that extracts features.
       model_code: address of the source code that trains and exports.
       serving_code: address of the source code that serves.
       gate_code: address of the source code that makes and judges LiteRT files, and that judges
@@ -97,6 +106,7 @@ class RunInputs:
     fingerprint: str
     vocabulary: tuple[str, ...]
     data_code: str
+    bank_code: str
     model_code: str
     serving_code: str
     gate_code: str
@@ -151,6 +161,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
     how = config.data.model_dump(exclude={"source", "root", "tfds_dir"})  # not where it lies
     how["vocabulary"] = list(scan.vocabulary)
     precision = resolve_precision(config.bank.precision)
+    config.settings.check_classes(scan.vocabulary)
     weights = config.settings.backbone_spec().key()
     run_key = _address(
         *(deciding, how, precision, weights, scan.fingerprint, data_code, model_code, overrides)
@@ -162,6 +173,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         fingerprint=scan.fingerprint,
         vocabulary=tuple(scan.vocabulary),
         data_code=data_code,
+        bank_code=source_hash(*_BANK_CODE),
         model_code=model_code,
         serving_code=source_hash("serving", "components/serving_validator.py"),
         gate_code=source_hash(*_GATE_CODE, packages=_GATE_PACKAGES),

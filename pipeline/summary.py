@@ -105,7 +105,7 @@ def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
         "epochs": len(history["epochs"]),
         **{key: history.get(key) for key in stage},
         "fine_tune": tuned
-        and {"epochs": len(tuned["epochs"]), **{key: tuned[key] for key in (*stage, *outcome)}},
+        and {"epochs": len(tuned["epochs"]), **{key: tuned.get(key) for key in (*stage, *outcome)}},
         "calibration": history.get("calibration"),
         "tuned": history.get("tuned") or None,
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: The first is the course's warp, as it always was.
+#: The first, the course's warp, has the plain seeds.
 COURSE, GEOMETRY, COLOUR, ERASING, NOISE = range(5)
 _APART: Final = 2**32  # more than there are views, so that no two streams share a seed
 

@@ -85,7 +85,9 @@ def _data(data: Mapping[str, Any]) -> str:
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
     """What fine-tuning did, and where the Tuner's best settings are."""
     tuned = (training or {}).get("fine_tune")
-    if training and tuned:
+    if tuned and tuned["stopped"] == "diverged" and not tuned["shipped"]:
+        yield "trained", "the head alone: fine-tuning diverged; lower fine_tune.learning_rate"
+    elif tuned:
         ships = "ships" if tuned["shipped"] else "the head alone ships"
         yield (
             "trained",

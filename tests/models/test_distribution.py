@@ -35,13 +35,31 @@ from models import feature_names as names
 from models.bank import read_split
 from models.fitting import fit_head
 from models.settings import ModelSettings
+from models.checkpoints import Checkpoint
+from pathlib import Path
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(
     epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01, strategy=strategy
 )
 with distribution.scope(strategy):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-fit = fit_head(*rows, 3, settings)
+checkpoint = Checkpoint(Path(result + ".kept"), "key", 0.0) if strategy == "mirrored" else None
+if checkpoint is not None:
+    original, left = checkpoint.write, [2]
+    def write(*arguments):
+        original(*arguments)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+    checkpoint.write = write
+    try:
+        fit_head(*rows, 3, settings, checkpoint=checkpoint)
+    except KeyboardInterrupt:
+        print("interrupted after two epochs")
+    left[0] = 99
+fit = fit_head(*rows, 3, settings, checkpoint=checkpoint)
+if checkpoint is not None and fit.resumed != 2:
+    raise SystemExit(f"resumed {fit.resumed}")
 np.savez(result, *fit.head.get_weights(), replicas=replicas, losses=[e["loss"] for e in fit.epochs])
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from models import feature_names as names
-from models import stages
+from models.checkpoints import Checkpoint
 from models.classifier import build_classifier
 from models.errors import ConfigError, DataRefused
 from models.extractor import FeatureExtractor
@@ -192,20 +192,77 @@ def test_a_network_without_trained_weights_trains_on_images(empty_bank, examples
     build_classifier(found.layers, ["a", "b", "c"], settings)
 
 
-def test_an_interrupted_run_is_kept_where_it_was_told(bank, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("models.checkpoints.SECONDS_APART", 0.0)
-    seen = []
-    original = stages.Checkpoint.write
+class Killed(Exception):
+    """Stands for the end of the process."""
 
-    def spied(self, *arguments: object) -> None:
+
+def _killed_after(monkeypatch, stage: str, writes: int) -> None:
+    """The process ends in that stage, after so many epochs were kept."""
+    original, left = Checkpoint.write, [writes]
+
+    def write(self, *arguments: object) -> None:
         self._apart = 0.0
         original(self, *arguments)
-        seen.extend(path.name.split("-")[0] for path in tmp_path.iterdir())
+        if self._path.name.startswith(stage):
+            left[0] -= 1
+            if not left[0]:
+                raise Killed
 
-    monkeypatch.setattr(stages.Checkpoint, "write", spied)
-    train(_inputs(_tuned(epochs=2), bank, examples, resume_dir=tmp_path))
-    assert set(seen) == {"head", "fine_tune"}
+    monkeypatch.setattr(Checkpoint, "write", write)
+
+
+@pytest.mark.parametrize("stage", ["head", "fine_tune", "whole"])
+def test_every_stage_goes_on_where_it_was(
+    stage, bank, empty_bank, examples, tmp_path, monkeypatch
+) -> None:
+    whole = stage == "whole"
+    settings = replace(_SETTINGS, freeze="none", fine_tune=FineTune()) if whole else _SETTINGS
+    place = empty_bank if whole else bank
+    straight = train(_inputs(settings, place, examples))
+    with monkeypatch.context() as patched:
+        _killed_after(patched, stage, 2)
+        with pytest.raises(Killed):
+            train(_inputs(settings, place, examples, resume_dir=tmp_path))
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [stage]
+    again = train(_inputs(settings, place, examples, resume_dir=tmp_path))
+    told = again.history["fine_tune"] if stage == "fine_tune" else again.history
+    assert told["resumed"] == 2
+    for one, other in zip(straight.layers.get_weights(), again.layers.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_decides_a_training_is_in_its_address(bank, examples, tmp_path) -> None:
+    labels, hashes = np.arange(3), np.array([b"a", b"b", b"c"])
+    inputs = _inputs(_SETTINGS, bank, examples, resume_dir=tmp_path)
+    base = ("head", "weights float32", (labels, hashes), (labels[:1], hashes[:1]))
+    others = [
+        (inputs, ("fine_tune", *base[1:])),
+        (inputs, (base[0], "weights bfloat16", *base[2:])),
+        (inputs, (*base[:2], (labels[::-1], hashes), base[3])),
+        (inputs, (*base[:2], (labels, hashes[::-1]), base[3])),
+        (inputs, (*base[:3], (labels[:1], hashes[1:2]))),
+        (replace(inputs, source_hash="other"), base),
+        (replace(inputs, settings=replace(_SETTINGS, seed=1)), base),
+    ]
+    keys = {one.checkpoint(*arguments)._key for one, arguments in [(inputs, base), *others]}
+    assert len(keys) == len(others) + 1
+    assert replace(inputs, resume_dir=None).checkpoint(*base) is None
+
+
+def test_fine_tuning_that_diverges_leaves_the_head(bank, examples) -> None:
+    ruined = _tuned(mode="auto", learning_rate=10.0, epochs=2)
+    ruined = replace(ruined, optimizer="sgd")
+    found = train(_inputs(ruined, bank, examples))
+    assert not found.history["fine_tune"]["shipped"]
+    assert np.isfinite(found.logits).all()
+    json.dumps(found.history, allow_nan=False)
+
+
+def test_a_head_on_images_is_fine_tuned_too(empty_bank, examples) -> None:
+    found = train(_inputs(_tuned(epochs=1), empty_bank, examples))
+    assert found.history["trained"].startswith(f"layers above {_TAP}, on the fly")
+    assert found.history["fine_tune"]["shipped"]
 
 
 def test_a_cut_that_does_not_exist_names_those_that_do(bank, examples) -> None:
@@ -231,7 +288,7 @@ def test_many_images_go_to_disk(examples, monkeypatch) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as memory:
         expected = memory.pixels.copy()
-    monkeypatch.setattr("models.images.IN_MEMORY", 100)
+    monkeypatch.setattr("models.room.IN_MEMORY", 100)
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as disk:
         assert isinstance(disk.pixels, np.memmap)
         np.testing.assert_array_equal(disk.pixels, expected)

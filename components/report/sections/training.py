@@ -11,6 +11,7 @@ from components.report.sections.base import Absent, Context, Section
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
     "plateau": "validation loss had not improved for train.patience epochs",
+    "diverged": "the loss was no longer finite; lower the learning rate",
     "epochs": "it came to the last epoch allowed (train.epochs)",
 }
 
@@ -57,6 +58,8 @@ def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:
 def _outcome(tuned: Mapping[str, Any]) -> str:
     """One sentence on what fine-tuning did to validation, and what ships."""
     before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
+    if not tuned.get("epochs"):
+        return "Fine-tuning diverged (lower fine_tune.learning_rate). The head alone ships."
     if before is None or after is None:
         return ""
     ships = "The fine-tuned network ships." if tuned.get("shipped") else "The head alone ships."

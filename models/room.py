@@ -1,0 +1,28 @@
+"""Room for large arrays: in memory while they are small, in a file that is gone afterwards else."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+#: Bytes of an array kept in memory; more goes to disk, where the system keeps what it has room for.
+IN_MEMORY: Final = 1 << 30
+
+
+@contextlib.contextmanager
+def room(shape: tuple[int, ...], kind: npt.DTypeLike) -> Iterator[npt.NDArray[Any]]:
+    """An array to be filled, of that shape and number type.
+
+    The file lies in the system's folder for temporary files (TMPDIR).
+    """
+    size = np.prod(shape, dtype=np.int64) * np.dtype(kind).itemsize
+    if size <= IN_MEMORY:
+        yield np.empty(shape, kind)
+        return
+    with tempfile.TemporaryFile(prefix="imgpipe-") as file:
+        yield np.memmap(file, kind, "w+", shape=shape)

@@ -1,0 +1,107 @@
+"""Each setting of training changes what comes out: fits that differ in one differ in weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models import feature_names as names
+from models.bank import BankRows, read_split
+from models.errors import ConfigError
+from models.fitting import Diverged, Fit, fit_head
+from models.settings import ModelSettings
+
+_BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learning_rate": 0.01}
+
+
+@pytest.fixture(scope="module")
+def rows(write_bank, tmp_path_factory) -> list[BankRows]:
+    sizes = {names.TRAIN: 12, names.VALIDATION: 6}
+    bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0, sizes=sizes)
+    train, validation = (read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION))
+    few = (train.labels != 1) | (np.arange(len(train)) % 3 == 0)  # one class is rarer
+    parts = (train.features, train.labels, train.views, train.hashes)
+    return [BankRows(*(part[few] for part in parts)), validation]
+
+
+def _fit(rows: list[BankRows], **settings: object) -> Fit:
+    return fit_head(*rows, 3, ModelSettings.from_mapping({**_BASE, **settings}))
+
+
+@pytest.fixture(scope="module")
+def base(rows) -> Fit:
+    return _fit(rows)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": "adamw"},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "sgd"},
+        {"learning_rate": 0.02},
+        {"schedule": "cosine"},
+        {"batch_size": 8},
+        {"steps_per_epoch": 1},
+        {"label_smoothing": 0.2},
+        {"balance": "class_weights"},
+        {"balance": "sampling"},
+        {"dropout": 0.6},
+        {"feature_dropout": 0.5},
+        {"seed": 1},
+        {"mixing": {"mixup": 1.0}},
+        {"precision": "mixed_bfloat16", "activation": "auto"},
+    ],
+    ids=lambda changed: "-".join(map(str, changed.values())),
+)
+def test_a_setting_changes_the_weights(rows, base, changed) -> None:
+    if "precision" in changed:  # a head stays in float32, whatever the policy
+        for one, other in zip(
+            base.head.get_weights(), _fit(rows, **changed).head.get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+        return
+    found = _fit(rows, **changed)
+    assert not np.array_equal(base.head.get_weights()[0], found.head.get_weights()[0])
+
+
+def test_a_target_on_training_is_one(rows) -> None:
+    fit = _fit(rows, target_accuracy=0.5, target_on="training", epochs=60, patience=60)
+    assert fit.stopped == "target"
+    assert fit.epochs[-1]["accuracy"] >= 0.5
+    assert all(epoch["accuracy"] < 0.5 for epoch in fit.epochs[:-1])
+    losses = [epoch["val_loss"] for epoch in fit.epochs]
+    assert fit.best_epoch == int(np.argmin(losses)) + 1, "the weights are validation's choice"
+
+
+def test_what_diverges_from_the_start_is_refused(rows) -> None:
+    broken = BankRows(
+        np.full_like(rows[0].features, np.inf), rows[0].labels, rows[0].views, rows[0].hashes
+    )
+    with pytest.raises(Diverged, match="learning rate"):
+        _fit([broken, rows[1]], hidden_units=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"feature_dropout": 0.2}, "model.hidden_units is 0"),
+        ({"mixing": {"cutmix": 1.0}}, "Use views.mixup"),
+        (
+            {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "auto"}},
+            "every layer trains from the start",
+        ),
+        ({"backbone": "efficientnet_lite"}, "unknown backbone"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelSettings.from_mapping(settings).check_together()
+
+
+def test_classes_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ConfigError, match="sigmoid needs two classes"):
+        ModelSettings(activation="sigmoid").check_classes(["a", "b", "c"])
+    with pytest.raises(ConfigError, match="Rename its folder"):
+        ModelSettings(unknown_rate=0.1).check_classes(["known", "unknown"])
+    assert ModelSettings().check_classes(["known", "unknown"]) == ("known", "unknown")
