@@ -198,7 +198,7 @@ def predict(
 @app.command()
 def explain(
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="[IMAGE…]", help="Pictures to look at.")
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Pictures to look at.")
     ] = None,
     model: Annotated[
         Path,

@@ -52,9 +52,9 @@ class Inside:
 
 def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
     """Explain pictures, or print the table of layers, or both; returns the exit code."""
-    version = find(model)
     if not images and not table:
         raise ConfigError("explain: expected a picture, or --layers for the network's sizes.")
+    version = find(model)
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
         from models import layer_sizes, look_inside, network_file
         from models.served import Served

@@ -116,9 +116,9 @@ def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_to_explain_is_a_bad_argument(run_folder, tmp_path) -> None:
+def test_nothing_to_explain_is_a_bad_argument(tmp_path) -> None:
     with pytest.raises(ConfigError, match="expected a picture, or --layers"):
-        explain.run([], run_folder, [], False, tmp_path / "out")
+        explain.run([], tmp_path / "no model", [], False, tmp_path / "out")
 
 
 def test_what_is_no_picture_is_named_and_the_others_are_explained(
