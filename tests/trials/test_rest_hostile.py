@@ -191,8 +191,13 @@ WORDS = [
 
 
 def changed(rng: random.Random, body: bytes) -> bytes:
-    """Bytes turned, words put in, ends cut."""
+    """Letters and digits turned, which leaves it JSON; or bytes turned, words put in, ends cut."""
     made = bytearray(body)
+    if rng.random() < 0.5:
+        for place in rng.sample(range(len(made)), rng.choice([1, 4, 16])):
+            kinds = [kind for kind in (b"0123456789", b"abcdefXYZ") if made[place] in kind]
+            made[place] = rng.choice(kinds[0]) if kinds else made[place]
+        return bytes(made)
     for _ in range(rng.choice([1, 1, 2, 8])):
         place = rng.randrange(len(made) + 1)
         if rng.random() < 0.5:

@@ -18,8 +18,9 @@ from serving.server.rest.json_tensors import Form
 from serving.server.status import invalid
 
 _BYTES_SUFFIX = "_bytes"
-_DIGITS = {"bfloat16": (3, 4), "half": (4, 5), "float": (7, 8, 9)}
-"""Significant digits that may do, and those that always do."""
+_FLOAT_TEXT = "U32"
+"""numpy's own text of a float: the fewest digits that read back the same, never longer than
+this, and told from a whole number by a point or an exponent."""
 _BARE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _text = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -49,10 +50,13 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> str:
             )
         count = len(value)
     columns = {name: _grouped(name, value, value.shape[1:]) for name, value in outputs.items()}
-    rows = (
-        _one_or_named(dict(zip(columns, row, strict=True)))
-        for row in zip(*columns.values(), strict=True)
-    )
+    if len(columns) == 1:
+        (rows,) = columns.values()
+    else:
+        rows = [
+            _one_or_named(dict(zip(columns, row, strict=True)))
+            for row in zip(*columns.values(), strict=True)
+        ]
     return f"[{', '.join(rows)}]"
 
 
@@ -119,31 +123,10 @@ def _b64(item: bytes) -> str:
 
 
 def _floats(flat: np.ndarray) -> list[str]:
-    digits = _DIGITS.get(tensors.dtype_name(tensors.number_of(flat)))
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN and Infinity are meant
-        texts = _shortest(flat, digits) if digits else list(map(repr, flat.tolist()))
+    if flat.dtype.name == "bfloat16":  # numpy writes none of its arrays
+        texts = [repr(float(str(item))) for item in flat]
+    else:
+        texts = flat.astype(_FLOAT_TEXT).tolist()
+    with np.errstate(invalid="ignore"):  # NaN is meant
         finite = bool(np.isfinite(flat.astype(np.float64)).all())
-    if not finite:
-        texts = [_BARE.get(text, text) for text in texts]
-    return texts
-
-
-def _shortest(flat: np.ndarray, digits: tuple[int, ...]) -> list[str]:
-    if not len(flat):
-        return []
-    wide = flat.astype(np.float64)
-    texts = _formatted(wide, digits[0])
-    for number in digits[1:]:
-        back = np.array(texts, dtype=np.str_).astype(np.float64)
-        wrong = np.flatnonzero((back.astype(flat.dtype) != flat) & ~np.isnan(wide))
-        if not len(wrong):
-            break
-        for index, text in zip(wrong.tolist(), _formatted(wide[wrong], number), strict=True):
-            texts[index] = text
-    # "inf" and "nan" hold an n, other whole numbers neither of these.
-    return [text if "." in text or "e" in text or "n" in text else f"{text}.0" for text in texts]
-
-
-def _formatted(values: np.ndarray, digits: int) -> list[str]:
-    # One format of all is three times as fast as one of each.
-    return ((f"%.{digits}g " * len(values)) % tuple(values.tolist())).split()
+    return texts if finite else [_BARE.get(text, text) for text in texts]
