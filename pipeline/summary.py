@@ -75,6 +75,7 @@ def build(
             "rejected": data.get("rejected", 0),
             "repaired": data.get("repaired", 0),
             "by_reason": data.get("by_reason", {}),
+            "warned": {found["reason"]: found["count"] for found in data.get("warnings", [])},
             "splits": data.get("by_split", {}),
         },
         "training": _training(facts.get("training") or {}),

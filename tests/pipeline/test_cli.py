@@ -136,11 +136,88 @@ def test_summary_has_every_documented_field():
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
     built = summary.build({"settings": settings}, timings, "r", False, "v", "l")
     assert set(built) == {
-        *("schema", "blessed", "verdict", "gate", "push", "model", "data", "metrics"),
-        *("timings", "bank", "cached", "report", "log"),
+        *("schema", "blessed", "verdict", "gate", "cross_validation", "lite", "warnings"),
+        *("expected", "push", "model", "data", "training", "metrics", "timings", "bank"),
+        *("cached", "report", "log"),
     }
     assert built["push"] == {"status": "refused", "version": None, "path": None}
+    assert set(built["model"]) == {"name", "backbone", "classes", "image_size"}
+    assert built["data"] == {
+        **dict.fromkeys(("in", "kept", "rejected", "repaired"), 0),
+        "by_reason": {},
+        "warned": {},
+        "splits": {},
+    }
+    assert set(built["timings"]) == {"total_s", "import_s", "components"}
+    assert set(built["bank"]) == {"forward_passes", "reused"}
+    for absent in ("gate", "cross_validation", "lite", "expected", "training"):
+        assert built[absent] is None
+    assert (built["warnings"], built["metrics"]) == ([], {})
     assert json.loads(json.dumps(built)) == built
+
+
+def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
+    from pipeline import summary
+
+    settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
+    expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
+    stage = {"best_epoch": 2, "stopped": True, "seconds": 3.0, "resumed": False}
+    tuned = {**stage, "trained": 9, "head_accuracy": 0.9, "accuracy": 0.95, "helped": True}
+    folds = ("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups")
+    folds += ("per_fold", "seconds", "blessed")
+    export = ("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy")
+    export += ("agreement",)
+    figures = {"accuracy": 0.95, "loss": 0.1, "ece": 0.01, "per_class": []}
+    gate = {"split": "validation", "threshold": 0.9, "value": 0.95, "ci95": [0.9, 0.98]}
+    facts = {
+        "settings": {**settings, "expect": expect},
+        "gate": {**gate, "baseline": None, "failed": [], "count": 20, "correct": 19},
+        "cross_validation": dict.fromkeys(folds, 1),
+        "lite": {"exports": [{"kind": "float16", **dict.fromkeys(export, 1)}]},
+        "push": {"status": "pushed", "version": 3, "path": "p", "more": 1},
+        "bank": {"forward_passes": 5, "reused": 7},
+        "training": {
+            **stage,
+            "trained": "fine",
+            "epochs": [{}, {}],
+            "calibration": {"temperature": 1.1},
+            "fine_tune": {**tuned, "shipped": True, "epochs": [{}]},
+        },
+        "metrics": {"test": {**figures, "correct": 19}},
+    }
+    timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": ["FeatureBank"]}
+    built = summary.build(facts, timings, "r", True, "v", "l")
+    assert built["gate"] == {**gate, "baseline": None, "failed": []}
+    assert set(built["cross_validation"]) == set(folds)
+    assert set(built["lite"]) == {"float16"} and set(built["lite"]["float16"]) == set(export)
+    assert built["push"] == {"status": "pushed", "version": 3, "path": "p"}
+    assert built["bank"] == {"forward_passes": 0, "reused": 12}, "cached: none of this run"
+    assert set(built["training"]) == {
+        *("trained", "epochs", "best_epoch", "stopped", "seconds", "resumed"),
+        *("fine_tune", "calibration", "tuned"),
+    }
+    assert (built["training"]["epochs"], built["training"]["fine_tune"]["epochs"]) == (2, 1)
+    assert built["metrics"] == {"test": figures}
+    assert len(built["warnings"]) == 1 and "validation has 20 images" in built["warnings"][0]
+    assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
+    assert json.loads(json.dumps(built)) == built
+
+
+def test_summary_counts_the_judges_warnings_by_reason():
+    from components.checks import quarantine
+    from pipeline import summary
+
+    settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
+    timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
+    found = [
+        quarantine.Finding(f"a/{number}.jpg", "", reason, "")
+        for number, reason in enumerate(("dark", "blurry", "dark"))
+    ]
+    data = quarantine.summarise(
+        images=3, kept={"train": {"a": 3}}, rejects=[], repairs=[], warnings=found, notes=[]
+    )
+    built = summary.build({"settings": settings, "data": data}, timings, "r", False, "v", "l")
+    assert built["data"]["warned"] == {"blurry": 1, "dark": 2}
 
 
 def test_every_source_has_a_config_and_a_dry_run(photos: Path, tmp_path: Path):
