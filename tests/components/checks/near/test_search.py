@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
 
 from components.checks.near import search
 from components.checks.near.search import RADIUS
-from components.sources.perceptual import ALL_BYTES, BYTES, PictureHash, distance
+from components.sources.perceptual import BYTES, PictureHash, distance
 from components.sources.reading import look_at
 
 
@@ -131,16 +130,24 @@ def test_copies_do_not_shrink_the_radius():
     assert fitting_radius(photographs * 3) == RADIUS
 
 
-@pytest.mark.slow
-def test_the_cost_of_a_picture_does_not_grow_with_their_number():
-    def seconds(count):
-        hashes = np.random.default_rng(0).integers(0, 256, (count, ALL_BYTES), np.uint8)
-        began = time.process_time()
-        search.groups(search.Hashes.of(hashes), RADIUS)
-        return (time.process_time() - began) / count
+def test_the_comparisons_of_a_picture_do_not_grow_with_their_number(monkeypatch):
+    compared = 0
+    differing = search._differing
 
-    seconds(2000)
-    assert seconds(80_000) < 2 * seconds(8_000)
+    def counted(one, other):
+        nonlocal compared
+        found = differing(one, other)
+        compared += found.size
+        return found
+
+    monkeypatch.setattr(search, "_differing", counted)
+    each = []
+    for count in (2_000, 20_000):
+        compared = 0
+        groups(drawn(count), RADIUS)
+        each.append(compared / count)
+    assert each[1] == pytest.approx(each[0], rel=0.01)
+    assert each[1] <= 2 * search.ORDERS * search.WINDOW
 
 
 def _hashes(*folders):
