@@ -1,10 +1,13 @@
 """Cost and memory of the judgement against the number of pictures.
 
     python -m benchmarks.scale --counts 1000 10000 100000
+    python -m benchmarks.scale --graph --counts 1000 10000
 
-Soft random pictures of 160 × 120 pixels, every one another, are drawn once; `imgpipe check` judges
-the first 1,000, 10,000 … of them, each in a process of its own. Cost is processor time a picture
-without what an empty start costs; the goal is that neither it nor the peak memory grows.
+Soft random pictures of 160 × 120 pixels, every one another, are drawn once; the first 1,000,
+10,000 … of them are judged, each set in a process of its own: by `imgpipe check`, or with
+``--graph`` by ImageExampleGen, ImageFilter and StatisticsGen of the pipeline itself, on its engine.
+Cost is processor time a picture without what an empty start costs; the goal is that neither it nor
+the peak memory grows.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -25,7 +31,18 @@ from benchmarks import common
 from benchmarks.common import Figure
 
 SIZE = (160, 120)
+_FEWEST = 16  # pictures of the run that tells what a start costs
 _MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What judging one set came to; `nodes` holds the same by node, where there are any."""
+
+    seconds: float  # of the clock
+    processor: float  # seconds
+    peak_mib: float
+    nodes: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def draw(job: tuple[Path, int, int]) -> None:
@@ -39,8 +56,16 @@ def draw(job: tuple[Path, int, int]) -> None:
         place.write_bytes(out.getvalue())
 
 
-def measure(folder: Path, work: Path) -> tuple[float, float, int]:
-    """(seconds, processor seconds, peak MiB) of one `imgpipe check`."""
+def draw_up_to(folder: Path, drawn: int, count: int) -> None:
+    """Add pictures to the `drawn` ones of a folder, on all cores, until there are `count`."""
+    step = 1 + (count - drawn) // 8
+    jobs = [(folder, n, min(n + step, count)) for n in range(drawn, count, step)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(draw, jobs))
+
+
+def check(folder: Path, work: Path, count: int) -> Cost:
+    """Of one `imgpipe check`."""
     report = work / "check.json"
     command = [sys.executable, "-P", "-m", "pipeline.cli", "check", str(folder)]
     started = time.perf_counter()
@@ -55,36 +80,77 @@ def measure(folder: Path, work: Path) -> tuple[float, float, int]:
         time.sleep(0.2)
     if process.wait() not in (0, 4):
         raise SystemExit(f"imgpipe check {folder} left with {process.returncode}")
-    found = json.loads(report.read_text())
-    if found["in"] != found["kept"] + found["rejected"]:
-        raise SystemExit(f"{folder}: in is not kept + rejected")
-    return time.perf_counter() - started, used, peak // _MIB
+    _conserved(json.loads(report.read_text()), count)
+    return Cost(time.perf_counter() - started, used, peak / _MIB)
+
+
+def graph(folder: Path, work: Path, count: int) -> Cost:
+    """Of the nodes up to StatisticsGen."""
+    command = [sys.executable, "-m", "benchmarks.data_nodes", str(folder), str(work / f"o{count}")]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=common.ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} left with {done.returncode}\n{done.stderr[-2000:]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    _conserved(found, count)
+    nodes = found["nodes"]
+    return Cost(
+        time.perf_counter() - started,
+        sum(node["processor"] for node in nodes.values()),
+        max(node["peak_mib"] for node in nodes.values()),
+        nodes,
+    )
+
+
+def _conserved(found: dict[str, Any], count: int) -> None:
+    if not found["in"] == count == found["kept"] + found["rejected"]:
+        raise SystemExit(
+            f"pictures were lost: {count} drawn, {found['in']} in, {found['kept']} kept, "
+            f"{found['rejected']} rejected"
+        )
+
+
+def _figures(count: int, cost: Cost, start: Cost) -> list[Figure]:
+    each = (cost.processor - start.processor) / count * 1000
+    text = (
+        f"{each:.2f} ms of processors a picture, {cost.seconds:.0f} s in all, peak "
+        f"{cost.peak_mib:.0f} MiB"
+    )
+    rows = [Figure(f"judging {count:,} pictures of 160 × 120", text)]
+    for name, node in cost.nodes.items():
+        each = (node["processor"] - start.nodes[name]["processor"]) / count * 1000
+        text = f"{each:.2f} ms of processors a picture, peak {node['peak_mib']:.0f} MiB"
+        rows.append(Figure(f"… of which {name}", text))
+    return rows
 
 
 def main() -> None:
     """Draw, judge the first of each count, print cost and memory."""
     parser = common.parser(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--graph", action="store_true", help="the pipeline's nodes, not the check")
     options = parser.parse_args()
-    figures = []
+    measure: Callable[[Path, Path, int], Cost] = graph if options.graph else check
+    print(f"machine: {common.machine()}")
+    figures, costs = [], {}
     with common.workplace(options.work) as work:
         folder, drawn = work / "photographs", 0
         for label in ("a", "b"):
             (folder / label).mkdir(parents=True)
-        for count in [16, *sorted(options.counts)]:
-            step = 1 + (count - drawn) // 8
-            jobs = [(folder, n, min(n + step, count)) for n in range(drawn, count, step)]
-            with ProcessPoolExecutor() as pool:
-                list(pool.map(draw, jobs))
+        for count in [_FEWEST, *sorted(options.counts)]:
+            draw_up_to(folder, drawn, count)
             drawn = count
-            seconds, used, peak = measure(folder, work)
-            if count == 16:
-                start = used
+            costs[count] = measure(folder, work, count)
+            if count == _FEWEST:
                 continue
-            cost = (used - start) / count * 1000
-            print(f"{count}: {seconds:.1f} s, {cost:.2f} ms of processors a picture, {peak} MiB")
-            text = f"{cost:.2f} ms of processors a picture, {seconds:.0f} s in all, peak {peak} MiB"
-            figures.append(Figure(f"judging {count:,} pictures of 160 × 120", text))
+            rows = _figures(count, costs[count], costs[_FEWEST])
+            print("\n".join(f"{row.what}: {row.value}" for row in rows), flush=True)
+            figures += rows
+    fewest, most = min(options.counts), max(options.counts)
+    if fewest < most:
+        growth = costs[most].peak_mib / costs[fewest].peak_mib - 1
+        what = f"peak memory of {most:,} against {fewest:,}"
+        figures.append(Figure(what, f"{growth:+.1%}", "within 10 %"))
     common.finish(figures, options.json)
 
 
