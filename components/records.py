@@ -137,6 +137,14 @@ def write_text(path: str, content: str) -> None:
     tf.io.gfile.rename(beside, path, overwrite=True)
 
 
+def remove_folder(path: str) -> None:
+    """Remove a local or remote folder with what is in it; nothing when there is none."""
+    import tensorflow as tf
+
+    if tf.io.gfile.exists(path):
+        tf.io.gfile.rmtree(path)
+
+
 def write_json(path: str, value: Any) -> None:
     """Write `value` as JSON, atomically."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")

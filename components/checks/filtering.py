@@ -1,8 +1,9 @@
 """The judgement of a whole Examples artifact on any Beam engine: kept, metadata, quarantine.
 
-Two passes over the shard files. The first asks the checks and sends (hash, path, split, label) of
-what passes to the grouping of duplicates; the second asks again (nearly free) and writes. Image
-bytes never travel between stages, so memory does not grow with the number of images.
+Two passes over the shard files. The first asks the checks and leaves (hash, path, split, label) of
+what passes in small files; the contents that are there twice, or near another, are grouped; the
+second pass asks again (nearly free) and writes. Neither image bytes nor anything else of every
+picture travels between stages, so memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 
 from components import checks
-from components.checks import deciding, duplicates, quarantine
+from components.checks import deciding, duplicates, first_pass, quarantine
 from components.checks.base import Record, Settings
 from components.checks.deciding import Account, judge, to_record
-from components.checks.near import groups, matching, steps
+from components.checks.first_pass import Part, PartWriter
+from components.checks.near import groups, steps
 from components.records import (
     ShardWriter,
     first,
     make,
     raw,
     read_examples,
+    remove_folder,
     shard_files,
     shard_path,
 )
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _KEPT, _METADATA = "kept", "metadata"
+_PARTS = ".parts"  # folder in the quarantine, while the filter works
 _STATISTICS_FEATURES = (*names.METADATA, names.SPLIT)
 
 
@@ -60,35 +64,32 @@ class _File:
 
 
 class _Candidates(beam.DoFn):
-    """First pass: (content hash, copy) of every record that no check rejects.
+    """First pass: the part of each file, of the records that no check rejects.
 
-    On the tag ``rows``, what the search for near-duplicates needs of their pictures; on ``sizes``,
-    how many of them have each number of pixels.
+    On the tag ``sizes``, how many of them have each number of pixels.
     """
 
-    ROWS, SIZES = "rows", "sizes"
+    SIZES = "sizes"
 
-    def __init__(self, settings: Settings, near: bool) -> None:
+    def __init__(self, settings: Settings, near: bool, folder: str) -> None:
         self._settings = settings
         self._near = near
+        self._folder = folder
 
     def process(self, file: _File) -> Iterator[Any]:
-        rows: list[bytes] = []
         sizes: collections.Counter[int] = collections.Counter()
-        for example in read_examples(file.path):
-            record = checks.reviewed(to_record(example), self._settings)
-            judgement = judge(record, self._settings)
-            if judgement.reject is not None:
-                continue
-            copy = duplicates.Copy(record.path, record.split, record.label, record.group)
-            yield record.image_hash, copy
-            sizes[record.pixels] += 1
-            if self._near:
-                rows.append(deciding.row(record, judgement))
-            if len(rows) == matching.PICTURES_AT_ONCE:
-                yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
-                rows.clear()
-        yield beam.pvalue.TaggedOutput(self.ROWS, b"".join(rows))
+        part = Part.below(self._folder, f"{file.split}-{file.number}")
+        with PartWriter(part) as writer:
+            for example in read_examples(file.path):
+                record = checks.reviewed(to_record(example), self._settings)
+                judgement = judge(record, self._settings)
+                if judgement.reject is not None:
+                    continue
+                copy = duplicates.Copy(record.path, record.split, record.label, record.group)
+                row = deciding.row(record, judgement) if self._near else b""
+                writer.write(record.image_hash, copy, row)
+                sizes[record.pixels] += 1
+        yield part
         yield beam.pvalue.TaggedOutput(self.SIZES, sizes)
 
 
@@ -213,15 +214,25 @@ def filter_examples(
     ingested = quarantine.ingest_summary(places.examples)
     progress.total(ingested.get("images", 0), "images")
     near_settings = deciding.near_settings(settings)
+    parts_folder = f"{places.quarantine}/{_PARTS}"
     with pipeline as root:
         files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
-        candidates = _Candidates(settings, near_settings.radius > 0)
+        candidates = _Candidates(settings, near_settings.radius > 0, parts_folder)
         judged = files | "Judge" >> beam.ParDo(candidates).with_outputs(
-            _Candidates.ROWS, _Candidates.SIZES, main="copies"
+            _Candidates.SIZES, main="parts"
         )
-        by_content = judged.copies | "By content" >> beam.GroupByKey()
+        found = (
+            judged.parts
+            | "All parts" >> beam.combiners.ToList()
+            | "Search" >> beam.FlatMap(first_pass.search, near_settings.radius)
+        )
+        by_content = (
+            judged.parts
+            | "Copies" >> beam.FlatMap(first_pass.copies, wanted=beam.pvalue.AsDict(found))
+            | "By content" >> beam.GroupByKey()
+        )
         drops = by_content | "Resolve" >> beam.FlatMap(_drops)
-        near = (by_content, judged[_Candidates.ROWS]) | "Near" >> steps.NearDuplicates(
+        near = (by_content, found) | "Near" >> steps.NearDuplicates(
             places.quarantine, near_settings
         )
         sizes = judged[_Candidates.SIZES] | "Sizes" >> beam.CombineGlobally(_add_sizes)
@@ -238,6 +249,7 @@ def filter_examples(
             | "Quarantine"
             >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested, settings)
         )
+    remove_folder(parts_folder)
     summary = quarantine.read_summary(places.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
     return summary

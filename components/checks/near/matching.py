@@ -22,7 +22,6 @@ from components.sources.perceptual import ALL_BYTES, BYTES, PictureHash, parse
 
 #: One line a group, beside the quarantine's other files.
 FILE = "near_duplicates.jsonl"
-PICTURES_AT_ONCE = 64  # rows an element of the Beam pipeline: 37 kB
 HASH_BYTES = BYTES  # of a SHA-256: by chance as many as of a perceptual hash
 #: Columns of a row: content hash, perceptual hashes.
 _COLUMNS = 1 + ALL_BYTES // BYTES
@@ -77,17 +76,12 @@ class Columns:
         return np.fromfile(self._folder / str(number), np.uint8).reshape(-1, HASH_BYTES)
 
 
-def find(parts: Iterable[bytes], limit: int) -> Iterator[tuple[str, Found]]:
-    """(content hash, what it belongs to) of all pictures that are near another; `parts` hold rows.
+def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, Found]]:
+    """(content hash, what it belongs to) of all pictures that are near another.
 
+    `column` gives the rows by column: content hashes are number 0, perceptual hashes follow.
     Byte-identical pictures are one here: what becomes of those is decided elsewhere.
     """
-    table = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, _COLUMNS, HASH_BYTES)
-    yield from find_in(lambda number: table[:, number], limit)
-
-
-def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, Found]]:
-    """The same of rows by column: content hashes are number 0, perceptual hashes follow."""
     keys = np.ascontiguousarray(column(0)).view(f"S{HASH_BYTES}")[:, 0]
     order = np.unique(keys, return_index=True)[1]
     hashes = search.Hashes(lambda number: column(number + 1), _COLUMNS - 1, order)
@@ -118,7 +112,7 @@ def repeated(parts: Sequence[Contents]) -> set[bytes]:
 
 
 def members(
-    content: tuple[str, Iterable[Copy]], found: Mapping[str, Found]
+    content: tuple[str, Iterable[Copy]], found: Mapping[str, Found | None]
 ) -> list[tuple[int, tuple[int, groups.Member]]]:
     """The copies of one content that stay, when it is near another."""
     image_hash, copies = content

@@ -1,7 +1,4 @@
-"""Near-duplicates as Beam steps between the filter's two passes.
-
-The search itself runs on one worker: 576 bytes a picture, 600 MB for a million.
-"""
+"""Rulings about near-duplicates as Beam steps between the filter's two passes."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ def _write(lines: list[dict[str, Any]], uri: str) -> None:
 
 
 class NearDuplicates(beam.PTransform):
-    """From copies by content and rows of pictures to (path as bytes, ruling)."""
+    """From copies by content and what is near each to (path as bytes, ruling)."""
 
     def __init__(self, uri: str, settings: matching.NearSettings) -> None:
         """`uri`: of the quarantine, where the groups are listed."""
@@ -28,13 +25,8 @@ class NearDuplicates(beam.PTransform):
         self._uri, self._settings = uri, settings
 
     def expand(self, inputs: tuple[Any, Any]) -> Any:
-        """`inputs`: (content hash, its copies), grouped; and rows, any number an element."""
-        by_content, rows = inputs
-        found = (
-            rows
-            | "All rows" >> beam.combiners.ToList()
-            | "Search" >> beam.FlatMap(matching.find, self._settings.radius)
-        )
+        """`inputs`: (content hash, its copies), grouped; and (content hash, what is near it)."""
+        by_content, found = inputs
         resolved = (
             by_content
             | "Members" >> beam.FlatMap(matching.members, found=beam.pvalue.AsDict(found))
