@@ -7,6 +7,7 @@ a process of its own on one core, ours before and after theirs, so that a machin
 meanwhile shows; imports count on neither side. CleanVision does its own checks; ours are those and
 the others of the judge, decoding by the serving op among them. The JFIF rule is that of the Keras
 and TFDS recipes for cats and dogs: a file is kept when "JFIF" stands in its first ten bytes.
+What both find, check by check, is compared on the photographs and on four changed versions of each.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks import common
+from benchmarks import agreement, common
 from benchmarks.common import Figure
 
 GOAL = 3  # times as many images a second of processor time
@@ -46,9 +47,17 @@ _OURS = (
     + """
 import tensorflow
 from components import judge
+from components.checks.base import Settings
 def work():
-    judged = judge.judge(judge.Plan(sys.argv[1]))
+    severity = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    judged = judge.judge(judge.Plan(sys.argv[1], Settings(severity=severity)))
+    found = {"near": [one["path"] for group in judged.near or () for one in group["members"]]}
+    for row in (*judged.rejects, *judged.warnings):
+        found.setdefault(row.reason, []).append(row.path)
+    for row in judged.rejects:  # both copies count
+        found[row.reason] += [row.kept_copy] if row.kept_copy else []
     return {
+        "found": found,
         "images": len(judged.scan.items),
         "rejected": [row.path for row in judged.rejects],
         "flagged": sorted({row.path for row in (*judged.rejects, *judged.warnings)}),
@@ -65,11 +74,17 @@ def work():
     with contextlib.redirect_stdout(io.StringIO()):
         lab = Imagelab(data_path=sys.argv[1])
         lab.find_issues(n_jobs=1, verbose=False)
-    marks = lab.issues[[name for name in lab.issues if name.startswith("is_")]].any(axis=1)
     root = os.path.realpath(sys.argv[1])
+    found = {
+        name.removeprefix("is_").removesuffix("_issue"): [
+            os.path.relpath(path, root) for path in lab.issues.index[lab.issues[name]]
+        ]
+        for name in lab.issues if name.startswith("is_")
+    }
     return {
         "images": len(lab.issues),
-        "flagged": sorted(os.path.relpath(path, root) for path in lab.issues.index[marks]),
+        "found": found,
+        "flagged": sorted(set().union(*found.values())),
     }
 measured(work)
 """
@@ -84,11 +99,11 @@ class Side:
     command: tuple[str, ...]
     path: str  # PYTHONPATH
 
-    def judge(self, folder: Path) -> dict[str, Any]:
+    def judge(self, folder: Path, *arguments: str) -> dict[str, Any]:
         """Judge a folder; the result holds "error" when it fell."""
         environment = {**os.environ, "PYTHONPATH": self.path, "PYTHONSAFEPATH": "1"}
         done = subprocess.run(
-            [*self.command, str(folder)],
+            [*self.command, str(folder), *arguments],
             capture_output=True,
             text=True,
             timeout=_LIMIT_SECONDS,
@@ -246,10 +261,21 @@ def kept(ours: Side, theirs: Side, photographs: list[Path], work: Path) -> list[
     ]
 
 
+def agreed(ours: Side, theirs: Side, photographs: list[Path], folder: Path) -> list[Figure]:
+    """What both say of photographs and changed versions of them, by check."""
+    agreement.make(photographs, folder)
+    mine, his = ours.judge(folder, json.dumps(agreement.SEVERITY)), theirs.judge(folder)
+    for run in (mine, his):
+        if "error" in run:
+            sys.exit(f"could not be compared: {run['error']}")
+    return agreement.compare(mine["found"], his["found"], int(his["images"]))
+
+
 def main() -> None:
     """Fetch, measure, print."""
     parser = common.parser(__doc__)
     parser.add_argument("--images", type=int, help="photographs for the speed (default: all)")
+    parser.add_argument("--compared", type=int, help="photographs for the agreement (default: all)")
     parser.add_argument("--target", type=Path, help="folder that holds CleanVision already")
     options = parser.parse_args()
     cats = common.data_set(options.data, "cats_dogs")
@@ -267,6 +293,8 @@ def main() -> None:
         figures = speed(ours, theirs, photos)
         odd = common.some(photographs, _EACH * (len(GOOD) + 1))
         figures += kept(ours, theirs, odd, work)
+        some = common.some(photographs, options.compared)
+        figures += agreed(ours, theirs, some, work / "versions")
     common.finish(figures, options.json)
 
 

@@ -1,0 +1,93 @@
+"""What the judge and CleanVision say of the same pictures, check by check; part of
+`benchmarks.cleanvision`.
+
+Photographs and four changed versions of each: darkened, lightened, blurred, shrunk. How much is
+drawn anew for each, so that the versions lie on both sides of every threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from benchmarks.common import Figure
+
+#: CleanVision's check → the judge's reasons that say the same.
+CHECKS = {
+    "dark": ("dark",),
+    "light": ("light",),
+    "low_information": ("low_information",),
+    "blurry": ("blurry",),
+    "odd_aspect_ratio": ("odd_aspect_ratio",),
+    "odd_size": ("odd_size",),
+    "grayscale": ("greyscale",),
+    "exact_duplicates": ("duplicate", "duplicate_across_splits", "label_conflict"),
+    "near_duplicates": ("near",),
+}
+#: Severities for the judge with which no picture goes for another's sake before it is measured.
+SEVERITY = {"near_duplicate_across_splits": "warn"}
+_LEAST_SIDE = 20  # pixels of a shrunk picture: under 16 the judge rejects it unseen
+_LIGHTEST = 255.0
+
+Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+
+
+def _dark(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    factor = rng.uniform(0.05, 0.6)
+    return picture.point(lambda value: value * factor)
+
+
+def _light(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    factor = rng.uniform(0.01, 0.2)
+    return picture.point(lambda value: _LIGHTEST - (_LIGHTEST - value) * factor)
+
+
+def _blurred(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return picture.filter(ImageFilter.GaussianBlur(max(picture.size) * rng.uniform(0.002, 0.04)))
+
+
+def _shrunk(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    scale = max(rng.uniform(0.05, 0.5), _LEAST_SIDE / min(picture.size))
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)))
+
+
+VERSIONS: dict[str, Change] = {
+    "dark": _dark,
+    "light": _light,
+    "blurred": _blurred,
+    "shrunk": _shrunk,
+}
+
+
+def make(photographs: Sequence[Path], folder: Path) -> None:
+    """The photographs and their versions in `folder`, by class."""
+    rng = np.random.default_rng(0)
+    for photograph in photographs:
+        place = folder / photograph.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / photograph.name).write_bytes(photograph.read_bytes())
+        with Image.open(photograph) as opened:
+            picture = opened.convert("RGB")
+        for name, change in VERSIONS.items():
+            made = place / f"{photograph.stem}.{name}.jpg"
+            change(picture, rng).save(made, "JPEG", quality=92)
+
+
+def compare(
+    ours: Mapping[str, Sequence[str]], theirs: Mapping[str, Sequence[str]], images: int
+) -> list[Figure]:
+    """A row a check; both hold the paths found by reason or check."""
+    rows = []
+    for check, reasons in CHECKS.items():
+        mine = {path for reason in reasons for path in ours.get(reason, ())}
+        his = set(theirs.get(check, ()))
+        same = images - len(mine ^ his)
+        value = (
+            f"both {len(mine & his)}, only CleanVision {len(his - mine)}, only ours "
+            f"{len(mine - his)}; the same of {same / images:.2%}"
+        )
+        rows.append(Figure(f"{check} among {images} pictures", value))
+    return rows
