@@ -39,6 +39,7 @@ class Run:
         self.summary = filter_examples(
             beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary
         )
+        assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
         lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
 
