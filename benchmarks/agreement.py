@@ -2,7 +2,8 @@
 `benchmarks.cleanvision`.
 
 Photographs and four changed versions of each: darkened, lightened, blurred, shrunk. How much is
-drawn anew for each, so that the versions lie on both sides of every threshold.
+drawn anew for each, so that the versions lie on both sides of the thresholds. Every tenth is there
+as a strip, enlarged, in grey and with the same bytes too, for the checks that those four leave out.
 """
 
 from __future__ import annotations
@@ -54,24 +55,43 @@ def _shrunk(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return picture.resize((round(picture.width * scale), round(picture.height * scale)))
 
 
+def _strip(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    height = max(round(picture.width * rng.uniform(0.2, 0.5)), _LEAST_SIDE)
+    return picture.crop((0, 0, picture.width, min(height, picture.height)))
+
+
+def _enlarged(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    scale = rng.uniform(2, 6)
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)))
+
+
+def _grey(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return picture.convert("L").convert("RGB")
+
+
 VERSIONS: dict[str, Change] = {
     "dark": _dark,
     "light": _light,
     "blurred": _blurred,
     "shrunk": _shrunk,
 }
+SELDOM: dict[str, Change] = {"strip": _strip, "enlarged": _enlarged, "grey": _grey}
+_SELDOM = 10  # one photograph in so many has those versions
 
 
 def make(photographs: Sequence[Path], folder: Path) -> None:
     """The photographs and their versions in `folder`, by class."""
     rng = np.random.default_rng(0)
-    for photograph in photographs:
+    for number, photograph in enumerate(photographs):
         place = folder / photograph.parent.name
         place.mkdir(parents=True, exist_ok=True)
         (place / photograph.name).write_bytes(photograph.read_bytes())
         with Image.open(photograph) as opened:
             picture = opened.convert("RGB")
-        for name, change in VERSIONS.items():
+        seldom = SELDOM if number % _SELDOM == 0 else {}
+        if seldom:
+            (place / f"{photograph.stem}.copy.jpg").write_bytes(photograph.read_bytes())
+        for name, change in {**VERSIONS, **seldom}.items():
             made = place / f"{photograph.stem}.{name}.jpg"
             change(picture, rng).save(made, "JPEG", quality=92)
 
