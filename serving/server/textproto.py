@@ -175,6 +175,8 @@ def read_monitoring(file: Path) -> Monitoring:
         BadArgument: it is no such file.
     """
     config = parse(file, _classes()["MonitoringConfig"]()).prometheus_config
+    if config.path and not config.path.startswith("/"):
+        raise BadArgument(f"{file}: a path begins with a slash. Received: {config.path!r}.")
     return Monitoring(config.enable, config.path or Monitoring.path)
 
 

@@ -10,6 +10,7 @@ Health has URLs of its own, which need no model and no free thread:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import time
 from collections.abc import Callable
@@ -36,6 +37,8 @@ _WORTH_PACKING = 1024
 _LEVEL = 4
 _LATE_S = 0.05
 """A run that ends at its deadline may say so itself."""
+_LISTEN_ON_S = 1.0
+"""To a body that is refused already."""
 _TIMED_OUT = 408
 
 
@@ -96,6 +99,10 @@ class Endpoint:
             )
             return _closing(replace(self._api.refuse(asked, late), status=_TIMED_OUT))
         except StatusError as error:
+            # A client that still sends when the connection ends never sees the answer.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LISTEN_ON_S):
+                    await bodies.discard(request.receive)
             return _closing(self._api.refuse(asked, error))
         asked = replace(asked, body=body, encoding=request.headers.get("content-encoding", ""))
         try:

@@ -90,6 +90,14 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
         raise
 
 
+async def discard(receive: Receive) -> None:
+    """Take what is left of a body, and keep nothing."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+
+
 def decoded(body: bytes, encoding: str, most: int) -> bytes:
     """``body`` without its Content-Encoding.
 

@@ -65,6 +65,8 @@ def test_monitoring(write):
     assert textproto.read_monitoring(write("")) == textproto.Monitoring(False)
     text = 'prometheus_config { enable: true, path: "/metrics" }'
     assert textproto.read_monitoring(write(text)) == textproto.Monitoring(True, "/metrics")
+    with pytest.raises(BadArgument, match="begins with a slash"):
+        textproto.read_monitoring(write('prometheus_config { path: "metrics" }'))
     assert textproto.read_monitoring(write("prometheus_config { enable: true }")).path == (
         "/monitoring/prometheus/metrics"
     )

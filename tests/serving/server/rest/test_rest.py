@@ -191,6 +191,9 @@ def test_bodies_beyond_the_bound(serve):
     answer = server.predict({"instances": [1.0] * 5000})
     assert answer.status == 413 and "larger than" in answer.error()
     assert answer.headers["connection"] == "close"
+    # Also to who sends all of it before looking for an answer.
+    answer = server.predict(b" " * (20 << 20))
+    assert answer.status == 413
     packer = zlib.compressobj(wbits=31)
     bomb = packer.compress(bytes(5_000_000)) + packer.flush()
     assert len(bomb) < 10_000
