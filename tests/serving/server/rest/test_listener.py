@@ -99,6 +99,19 @@ def test_chunks_and_pipelines(rest):
     assert b"[2.5]" in answer and b"[3.0]" in answer
 
 
+def test_answers_do_not_wait_for_the_network(rest):
+    """On one connection: 40 ms each, were the head of an answer held back for its body."""
+    connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=10)
+    times = []
+    for _ in range(30):
+        began = time.monotonic()
+        connection.request("POST", "/v1/models/half:predict", b'{"instances": [1]}')
+        assert connection.getresponse().read() == b'{"predictions": [2.5]}'
+        times.append(time.monotonic() - began)
+    connection.close()
+    assert sorted(times)[5] < 0.03
+
+
 def test_who_leaves_is_not_worked_for(serve):
     server = serve(max_workers=1)
     seen: list = []
