@@ -24,6 +24,7 @@ from serving.server.storage import VersionDirectory, list_versions
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64
 """Versions at END that are remembered for GetModelStatus."""
+_CHANGING = "its files are still changing"
 _SETTLE_S = 0.5
 """Files without a manifest have not changed for so long, or for a poll, before they are loaded."""
 
@@ -120,10 +121,13 @@ class ModelManager:
         complete = {number: entry for number, entry in found.items() if not entry.missing}
         self._fresh = {n: seen for n, seen in self._fresh.items() if n in found}
         wanted = config.policy.choose(complete)
-        self._waiting = {n: found[n] for n in config.policy.choose(found) if found[n].missing}
+        waiting = {n: found[n] for n in config.policy.choose(found) if found[n].missing}
+        # What is complete now waits until it is loaded.
+        self._waiting = {**self._waiting, **waiting}
         nothing_asked = config.policy.kind == "specific" and not config.policy.versions
         if not wanted and not nothing_asked:
-            why = "; ".join(f"{n}: {entry.missing}" for n, entry in self._waiting.items())
+            self._waiting = waiting
+            why = "; ".join(f"{n}: {entry.missing}" for n, entry in waiting.items())
             self._say(f"no complete version under {config.base_path}" + (why and f" ({why})"))
             self._settle(config)
             return
@@ -133,6 +137,7 @@ class ModelManager:
             self._notify()
         if nothing_asked:
             self._retire_all()
+        self._waiting = waiting
         self._settle(config)
 
     def _judged(self, entry: VersionDirectory) -> VersionDirectory:
@@ -155,7 +160,7 @@ class ModelManager:
         wait = max(self._poll_seconds, _SETTLE_S)
         if time.time() - entry.newest >= wait or now - since >= wait:
             return entry
-        return replace(entry, missing="its files are still changing")
+        return replace(entry, missing=_CHANGING)
 
     def _say(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
@@ -271,7 +276,8 @@ class ModelManager:
             while True:
                 available = self.available()
                 settled = self._settled is self.config
-                if available and settled:
+                coming = any(entry.missing == _CHANGING for entry in self._waiting.values())
+                if available and settled and not coming:
                     return available[0]
                 states = self.states()
                 failed = [line for line in states if line.code]

@@ -106,7 +106,7 @@ def test_many_clients_share_the_interpreters(int8):
 def test_without_the_flag_the_saved_model_is_served(version):
     with ModelServer("m", version.parent) as server, Client(server.target, "m") as client:
         server.wait_until_available(60)
-        with pytest.raises(ServingError, match="input size does not match signature"):
+        with pytest.raises(ServingError, match="Signature input alias: pixels"):
             client.predict({"image_bytes": [b"x"]})
 
 
