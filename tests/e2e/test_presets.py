@@ -167,7 +167,7 @@ def test_mobilenet_fine_tune_in_two_stages(run: Any, shared_data: Path):
     )
     assert outcome.exit_code == 0, outcome.verdict
     stage = history["fine_tune"]
-    assert stage["trained"] == "layers above block10"
+    assert stage["trained"] == "layers above block_10_project"
     assert stage["shipped"] == stage["helped"]
     assert outcome.summary["metrics"]["validation"]["accuracy"] >= 0.8
 
