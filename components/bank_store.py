@@ -82,4 +82,4 @@ class FeatureStore:
 
 
 def _shapes_key(extractor: FeatureExtractor) -> bytes:
-    return record_key("shapes", extractor.key(0) + extractor.tap)
+    return record_key("shapes", extractor.key(0) + extractor.key(0, extractor.tap))

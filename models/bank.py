@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models import feature_names as names
+from models.columns import columns
 from models.errors import ConfigError, DataRefused, ResourceError
 from models.room import room
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
-_RECORDS_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,12 @@ class BankFacts:
     Attributes:
         dim: Length of a feature vector; 0 where the bank holds none.
         activations: (h, w, C) of the activations at the cut; () where there are none.
-        tap: The cut, as the settings name it; "" for none.
         note: Why the bank holds less than was wanted, "" when it does not.
         made_by: What the vectors are of: weights, preprocessing, augmentation and precision.
     """
 
     dim: int
     activations: tuple[int, ...] = ()
-    tap: str = ""
     note: str = ""
     made_by: str = ""
 
@@ -80,7 +78,6 @@ def read_facts(bank_uri: str) -> BankFacts:
         return BankFacts(
             int(facts["dim"]),
             tuple(facts.get("activations") or ()),
-            facts.get("tap", ""),
             facts.get("note", ""),
             f"{facts.get('weights_key', '')} {facts.get('precision', '')}",
         )
@@ -173,19 +170,8 @@ def _parsed(uri: str, split: str, vector: str) -> Iterator[dict[str, npt.NDArray
     """Batches of the split's records as columns, with the feature `vector`."""
     import tensorflow as tf
 
-    pattern = f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*"
-    files = sorted(tf.io.gfile.glob(pattern))
-    if not files:
-        return
-    spec = {
-        vector: tf.io.FixedLenFeature([], tf.string),
-        names.LABEL_INDEX: tf.io.FixedLenFeature([], tf.int64),
-        names.VIEW: tf.io.FixedLenFeature([], tf.int64),
-        names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),
-    }
-    dataset = tf.data.TFRecordDataset(files).batch(_RECORDS_AT_ONCE)
-    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
-    yield from dataset.as_numpy_iterator()
+    files = sorted(tf.io.gfile.glob(f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*"))
+    return columns(files, vector, names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH)
 
 
 def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[np.float16]:

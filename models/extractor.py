@@ -134,7 +134,7 @@ class FeatureExtractor:
         counts = [len(wanted) for wanted in views]
         if not sum(counts):
             return [np.empty((0, 0), np.float16) for _ in views]
-        width = self.dim + math.prod(self.activation_shape) * bool(self.tap)
+        width = self.dim + (math.prod(self.activation_shape) if self.tap else 0)
         rows = np.empty((sum(counts), width), np.float16)
         forward, done = self._compiled(), 0
         for batch in self._batches(images, hashes, views):

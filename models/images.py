@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,10 @@ import numpy.typing as npt
 from models import augmentation, preprocess, progress
 from models import feature_names as names
 from models.augmentation import ViewSpec
+from models.columns import columns
 from models.errors import DataRefused
 from models.feeds import Images
 from models.room import room
-
-_RECORDS_AT_ONCE: Final = 256
 
 
 @contextlib.contextmanager
@@ -62,20 +61,10 @@ def _described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArra
     """Hash and label of every record, in the order of the files."""
     hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
     labels: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
-    for batch in _parsed(files, names.IMAGE_HASH, names.LABEL_INDEX):
+    for batch in columns(files, names.IMAGE_HASH, names.LABEL_INDEX):
         hashes.append(batch[names.IMAGE_HASH].astype("S"))
         labels.append(batch[names.LABEL_INDEX])
     return np.concatenate(hashes), np.concatenate(labels)
-
-
-def _parsed(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    import tensorflow as tf
-
-    kinds = {names.LABEL_INDEX: tf.int64}
-    spec = {name: tf.io.FixedLenFeature([], kinds.get(name, tf.string)) for name in wanted}
-    dataset = tf.data.TFRecordDataset(list(files)).batch(_RECORDS_AT_ONCE)
-    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
-    yield from dataset.as_numpy_iterator()
 
 
 def _fill(

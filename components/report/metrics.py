@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-_BINS = 15  # of the expected calibration error, as in Guo et al. 2017
+from models.calibration import calibration_error
+
 _TINY = 1e-7  # keeps the log finite
 _MISTAKES = 24  # shown on the page
 
@@ -59,16 +60,7 @@ class Table:
 
     def ece(self) -> float:
         """Expected calibration error of the top class over equal-width bins (Guo et al. 2017)."""
-        confidence = self._probabilities.max(axis=1)
-        right = self._predicted == self._labels
-        bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-        error = 0.0
-        for index in range(_BINS):
-            inside = bins == index
-            if inside.any():
-                gap = abs(confidence[inside].mean() - right[inside].mean())
-                error += gap * inside.mean()
-        return float(error)
+        return calibration_error(self._probabilities, self._labels)
 
     def summary(self) -> dict[str, Any]:
         """Accuracy, log loss, calibration error and the per-class table."""

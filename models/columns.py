@@ -1,0 +1,32 @@
+"""Records read as columns: one feature of many tf.Examples as an array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy.typing as npt
+
+from models import feature_names as names
+
+_RECORDS_AT_ONCE: Final = 256
+_WHOLE_NUMBERS: Final = (names.LABEL_INDEX, names.VIEW)
+
+
+def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Batches of records as columns [n]: int64 of whole numbers, objects of bytes.
+
+    Args:
+        files: TFRecord files of tf.Examples, read in their order; none gives no batch.
+        wanted: Features that every record has.
+    """
+    import tensorflow as tf
+
+    if not files:
+        return
+    spec = {
+        name: tf.io.FixedLenFeature([], tf.int64 if name in _WHOLE_NUMBERS else tf.string)
+        for name in wanted
+    }
+    dataset = tf.data.TFRecordDataset(list(files)).batch(_RECORDS_AT_ONCE)
+    yield from dataset.map(lambda records: tf.io.parse_example(records, spec)).as_numpy_iterator()
