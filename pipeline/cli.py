@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from models.errors import ImgpipeError
-from pipeline.commands import quarantine
+from pipeline.commands import drift, quarantine
 
 app = typer.Typer(
     name="imgpipe",
@@ -275,11 +275,25 @@ def serve(
     int8: Annotated[
         bool, typer.Option("--int8", help="Serve model.tflite where a version has one.")
     ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option("--request-log", metavar="PREFIX", help="Keep requests, for imgpipe drift."),
+    ] = None,
+    log_share: Annotated[
+        float, typer.Option("--log-share", min=0, max=1, help="Share of the requests to keep.")
+    ] = 0.1,
+    log_images: Annotated[
+        bool, typer.Option("--log-images", help="Keep their pictures too.")
+    ] = False,
 ) -> None:
     """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
     from pipeline.commands import serve as command
 
-    raise typer.Exit(command.run(model_dir, host, port, model, int8, flags or [], rest_port))
+    more = [*command.log_flags(log, log_share, log_images), *(flags or [])]
+    raise typer.Exit(command.run(model_dir, host, port, model, int8, more, rest_port))
+
+
+app.command("drift")(drift.drift)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
+from components.checks import histograms
 from components.checks.gating import Reason
 from models import feature_names as names
 
@@ -54,6 +55,23 @@ class Difference:
     def reason(self) -> Reason:
         """For the gate."""
         return Reason(self.kind, self.feature, self.split, self.expected, self.seen, _ACCEPT)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How far the distribution of one feature moved."""
+
+    feature: str
+    expected: str  # the distribution it is compared with, in a few words
+    seen: str
+    measure: str  # what `distance` is, in words
+    distance: float
+    limit: float  # with what chance alone may show
+
+    @property
+    def over(self) -> bool:
+        """Whether it moved further than it may."""
+        return self.distance > self.limit
 
 
 def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
@@ -103,27 +121,54 @@ def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Diffe
 def _compare(
     kind: Kind, split: str, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
 ) -> list[Difference]:
+    if min(images(seen), images(reference)) < FEWEST:
+        return []
+    where = "the last blessed run" if kind == "drift" else names.TRAIN
+    return [
+        Difference(
+            kind,
+            found.feature,
+            split,
+            f"as in {where}: {found.expected}",
+            f"{found.seen} ({found.measure} {found.distance:.2f}, at most {found.limit:.2f})",
+        )
+        for found in measured(kind, seen, reference, schema)
+        if found.over
+    ]
+
+
+def measured(
+    kind: Kind, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
+) -> list[Measured]:
+    """Every feature that the schema has a limit for and both statistics know, as far as it moved.
+
+    Args:
+      kind: whose limits of the schema count.
+      seen: what is judged.
+      reference: what it is compared with.
+      schema: with limits; see `with_comparators`.
+    """
     import tensorflow_data_validation as tfdv
 
-    n, m = _images(seen), _images(reference)
-    if min(n, m) < FEWEST:
-        return []
+    n, m = images(seen), images(reference)
+    seen, reference = histograms.coarsened(seen, reference), histograms.coarsened(reference, seen)
     if kind == "drift":
         result = tfdv.validate_statistics(seen, schema, previous_statistics=reference)
     else:
         result = tfdv.validate_statistics(reference, schema, serving_statistics=seen)
-    found = []
-    for info in result.drift_skew_info:
-        feature = info.path.step[0]
-        for measured in (*info.drift_measurements, *info.skew_measurements):
-            limit = measured.threshold + _by_chance(measured.type, n, m)
-            if measured.value > limit:
-                where = "the last blessed run" if kind == "drift" else names.TRAIN
-                expected = f"as in {where}: {_described(reference, feature)}"
-                figure = f"{_MEASURES[measured.type]} {measured.value:.2f}, at most {limit:.2f}"
-                words = f"{_described(seen, feature)} ({figure})"
-                found.append(Difference(kind, feature, split, expected, words))
-    return found
+    return [
+        Measured(
+            feature,
+            described(reference, feature),
+            described(seen, feature),
+            _MEASURES[found.type],
+            found.value,
+            found.threshold + _by_chance(found.type, n, m),
+        )
+        for info in result.drift_skew_info
+        for feature in info.path.step[:1]
+        for found in (*info.drift_measurements, *info.skew_measurements)
+    ]
 
 
 _Measurement = anomalies_pb2.DriftSkewInfo.Measurement
@@ -140,11 +185,12 @@ def _by_chance(measure: int, n: int, m: int) -> float:
     return _JSD_BY_CHANCE * (1 / n + 1 / m)
 
 
-def _images(statistics: Statistics) -> int:
+def images(statistics: Statistics) -> int:
+    """Images that statistics were made of."""
     return int(sum(dataset.num_examples for dataset in statistics.datasets))
 
 
-def _described(statistics: Statistics, name: str) -> str:
+def described(statistics: Statistics, name: str) -> str:
     """A distribution in a few words: the commonest values with their shares, or mean and spread."""
     for dataset in statistics.datasets:
         for feature in dataset.features:

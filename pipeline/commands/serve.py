@@ -51,3 +51,16 @@ def run(
             *flags,
         ]
     )
+
+
+def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:
+    """Flags of imgpipe-model-server that keep requests below `prefix`; none without one."""
+    if prefix is None:
+        if images:
+            raise ConfigError("--log-images needs --request-log PREFIX, where the log goes.")
+        return []
+    return [
+        f"--request_log_prefix={prefix.expanduser().absolute()}",
+        f"--request_log_sampling_rate={share}",
+        f"--request_log_images={str(images).lower()}",
+    ]

@@ -190,7 +190,7 @@ _LOGS = (
     _Flag("request_log_prefix", str, "", "keep PredictionLog records in <prefix>-….tfrecord"),
     _Flag("request_log_sampling_rate", share, 0.01, "share of the requests that is kept"),
     _Flag("request_log_max_bytes", number, 256 << 20, "of all files; the oldest go first"),
-    _Flag("request_log_images", boolean, False, "keep the encoded pictures too"),
+    _Flag("request_log_images", boolean, False, "keep the pictures too"),
 )
 _NO_EFFECT = (
     _Flag("num_unload_threads", number, 0, "the last request of a version unloads it"),

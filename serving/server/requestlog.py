@@ -19,14 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving import tensors
 from serving.server.config import RequestLogConfig
 from serving.server.limits import IMAGE_INPUT
 
 _log = logging.getLogger(__name__)
 _FILES = 8
 """The bound is kept by so many files: an eighth is lost when the oldest goes."""
+_UINT8, _SIDES = 4, 3
+"""DataType of pixels, and dimensions from which such a tensor is a picture."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class RequestLogOptions:
     max_bytes: int = 256 << 20
     """Of all files of one prefix together."""
     images: bool = False
-    """Keep encoded pictures too; without, those inputs are left out of the record."""
+    """Keep pictures too; without, they are left out of the record: encoded ones, those inside
+    tf.Examples, and pixels."""
     image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
 
 
@@ -73,9 +79,8 @@ class RequestLogs:
         body = getattr(log, kind)
         body.request.CopyFrom(request)
         body.response.CopyFrom(response)
-        if not self._options.images and kind == "predict_log":
-            for name in self._options.image_inputs:
-                body.request.inputs.pop(name, None)
+        if not self._options.images:
+            _drop_pictures(body.request, kind, self._options.image_inputs)
         log.log_metadata.model_spec.name = model
         log.log_metadata.model_spec.version.value = version
         log.log_metadata.sampling_config.sampling_rate = config.sampling_rate
@@ -97,6 +102,42 @@ class RequestLogs:
             for writer in self._writers.values():
                 writer.close()
             self._writers.clear()
+
+
+def _drop_pictures(request: Any, kind: str, names: frozenset[str]) -> None:
+    """Take the pictures out of a request, in whichever form they came.
+
+    Args:
+        request: a message of ``kind``; changed in place.
+        kind: field of PredictionLog.
+        names: inputs, and features of tf.Examples, that hold encoded pictures.
+    """
+    if kind != "predict_log":
+        examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")
+        for example in (*examples.examples, getattr(examples, "context", None)):
+            for name in names if example is not None else ():
+                example.features.feature.pop(name, None)
+        return
+    for name, tensor in list(request.inputs.items()):
+        pixels = tensor.dtype == _UINT8 and len(tensor.tensor_shape.dim) >= _SIDES
+        if name in names or pixels:
+            del request.inputs[name]
+        elif tensor.dtype == tensors.STRING:
+            kept = [_bare(item, names) for item in tensor.string_val]
+            tensor.string_val[:] = kept
+
+
+def _bare(item: bytes, names: frozenset[str]) -> bytes:
+    """A serialized tf.Example without its pictures; any other string as it is."""
+    if not any(name.encode() in item for name in names):
+        return item
+    try:
+        example = example_pb2.Example.FromString(item)
+    except DecodeError:
+        return item
+    for name in names:
+        example.features.feature.pop(name, None)
+    return bytes(example.SerializeToString())
 
 
 class _Writer:

@@ -1,0 +1,239 @@
+"""``imgpipe drift``: what a served model is asked, compared with what it was trained on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.report.text import plural
+from models import progress
+from models.errors import ConfigError, DataRefused
+from pipeline import screen
+from pipeline.commands.run import write_summary
+
+if TYPE_CHECKING:
+    from components.request_drift.comparing import Compared, Comparison
+    from components.request_drift.examining import Examined, Log
+
+SCHEMA = 1  # of the file that --json writes
+_WIDTH_PLAIN = 120  # columns when the output is no terminal
+_NAMED = 5  # pictures that do not decode, shown
+_MOST = 100_000  # files of a folder that a person could still open
+#: How to have pictures in the log.
+SWITCH_ON = (
+    "the log holds no pictures; keep them with `imgpipe serve --request-log PREFIX --log-images` "
+    "(imgpipe-model-server: --request_log_images)"
+)
+
+
+def drift(
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="Request log: a file, a folder, or its prefix.")
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model", metavar="DIR", help="Output folder of a run, its versions, or one of them."
+        ),
+    ] = Path("imgpipe-out"),
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="DIR", help="Output folder of the run, where versions lie elsewhere."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", metavar="DIR", help="New folder for the least certain ones."),
+    ] = None,
+    most: Annotated[
+        int, typer.Option("--most", min=1, max=_MOST, help="Least certain pictures to write.")
+    ] = 50,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write all (- for the screen).")
+    ] = None,
+) -> None:
+    """Compare what a server was asked with what its model was trained on."""
+    raise typer.Exit(execute(log, model, run, pictures, most, json_file))
+
+
+def execute(
+    log: Path,
+    model: Path,
+    run: Path | None,
+    pictures: Path | None,
+    most: int,
+    json_file: str | None,
+) -> int:
+    """Read, compare, print, write; returns the exit code."""
+    from components.request_drift import blessed, uncertain
+    from components.request_drift.log import find
+
+    if json_file not in (None, "-") and not Path(str(json_file)).absolute().parent.is_dir():
+        raise ConfigError(f"--json {json_file}: its folder does not exist.")
+    if pictures is not None:
+        uncertain.check_new(pictures)
+    find(log)
+    versions = blessed.versions(model)
+    written = None
+    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
+        shown = Console(quiet=True) if json_file == "-" else console
+        with screen.Display(shown) as display:
+            progress.attach(display)
+            try:
+                with display.step("loading TensorFlow, TFX"):
+                    from components import data_gate  # noqa: F401  # TFX has to come before TFDV
+                    from components.request_drift import examining
+                with display.step("reading the log"):
+                    read = examining.read(log, versions, most if pictures else 0)
+                with display.step("comparing"):
+                    examined = examining.examine(read, versions, run)
+                if pictures is not None and read.survey.uncertain:
+                    with display.step("writing pictures"):
+                        written = read.save_uncertain(pictures)
+            finally:
+                progress.attach(None)
+    # With the findings on standard output, people's text moves to standard error.
+    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    _print(console, read, examined)
+    _print_pictures(console, read, pictures, written)
+    if json_file:
+        write_summary(as_json(read, examined, pictures, written), json_file)
+    return DataRefused.exit_code if examined.drift else 0
+
+
+def as_json(
+    read: Log, examined: Examined, folder: Path | None, written: int | None
+) -> dict[str, Any]:
+    """What `--json` writes; see the README's table."""
+    account = read.account
+    return {
+        "schema": SCHEMA,
+        "drift": examined.drift,
+        "verdict": examined.verdict,
+        "log": {
+            "files": [str(path) for path in read.files],
+            "records": account.records,
+            "answers": read.survey.answers,
+            "pictures": read.survey.pictures,
+            "skipped": dict(account.skipped),
+            "broken": [vars(found) for found in account.broken],
+        },
+        "versions": [_version_json(one) for one in examined.compared],
+        "versions_gone": list(examined.gone),
+        "measured": len(examined.measured.rows),
+        "undecodable": examined.measured.failed,
+        "undecodable_first": [vars(found) for found in examined.measured.undecodable],
+        "least_certain": None if written is None else {"folder": str(folder), "pictures": written},
+    }
+
+
+def _version_json(one: Compared) -> dict[str, Any]:
+    asked = one.asked
+    return {
+        "version": asked.version,
+        "answers": asked.answers,
+        "different_pictures": len(asked.places),
+        "first": _when(asked.first),
+        "last": _when(asked.last),
+        "labels": dict(asked.labels.most_common()),
+        "unknown": asked.unknown,
+        "unknown_on_validation": one.unknown_was,
+        "comparisons": [vars(found) | {"over": found.over} for found in one.comparisons],
+        "notes": list(one.notes),
+    }
+
+
+def _when(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _print(console: Console, read: Log, examined: Examined) -> None:
+    colour = {True: "red", False: "green", None: "yellow"}[examined.drift]
+    console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
+    for one in examined.compared:
+        _print_version(console, one)
+    for line in _remarks(read, examined):
+        console.print(f"[yellow]{escape(line)}[/]")
+
+
+def _print_version(console: Console, one: Compared) -> None:
+    asked = one.asked
+    different = f", {plural(len(asked.places), 'different picture')}" if asked.places else ""
+    console.print(
+        f"\n[bold]version {asked.version}[/]  {plural(asked.answers, 'answer')}{different}, "
+        f"{_when(asked.first)} to {_when(asked.last)}"
+    )
+    if one.comparisons:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for heading in ("property", "compared with", "was", "is"):
+            table.add_column(heading, overflow="fold")
+        for heading in ("distance", "limit"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for found in sorted(one.comparisons, key=_order):
+            limit = "–" if found.limit is None else f"{found.limit:.2f}"
+            state = "[bold red]over[/]" if found.over else "[green]ok[/]"
+            cells = (found.feature, found.reference, found.was, found.now)
+            table.add_row(
+                *map(escape, cells),
+                f"{found.distance:.2f}",
+                limit,
+                "" if found.limit is None else state,
+            )
+        if not console.is_terminal:
+            console.width = _WIDTH_PLAIN
+        console.print(table, soft_wrap=False)
+    if asked.unknown or one.unknown_was:
+        was = "–" if one.unknown_was is None else f"{one.unknown_was:.3f}"
+        console.print(f'  share of "unknown": {was} on validation, {asked.unknown:.3f} now')
+    for note in one.notes:
+        console.print(f"  [dim]{escape(note)}[/]")
+
+
+def _order(found: Comparison) -> tuple[bool, bool, str]:
+    """What is over its limit comes first, what has none last."""
+    return not found.over, found.limit is None, found.subject
+
+
+def _remarks(read: Log, examined: Examined) -> Iterator[str]:
+    """What of the log was not compared."""
+    for broken in read.account.broken:
+        yield broken.sentence()
+    for reason, count in read.account.skipped.most_common():
+        yield f"{plural(count, 'record')} not looked at: {reason}"
+    if examined.gone:
+        gone = ", ".join(map(str, examined.gone))
+        yield f"answers of version {gone} are not judged: it is no longer there"
+    yield from _undecodable(examined)
+
+
+def _undecodable(examined: Examined) -> Iterable[str]:
+    failed = examined.measured.failed
+    if not failed:
+        return
+    yield f"{plural(failed, 'picture')} of the log cannot be decoded:"
+    for found in examined.measured.undecodable[:_NAMED]:
+        yield f"  {found.picture}: {found.error}"
+    if failed > _NAMED:
+        yield f"  … and {failed - _NAMED} more; --json names the first of them"
+
+
+def _print_pictures(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
+    if not read.survey.pictures:
+        console.print(f"  [dim]{escape(SWITCH_ON)}[/]")
+    elif folder is not None and written is not None:
+        console.print(
+            f"\n{plural(written, 'picture')} that the model knew least about in "
+            f"{escape(str(folder))}, with index.csv: move each into its class's folder, add them "
+            "to the photographs, run again"
+        )
