@@ -1,0 +1,112 @@
+"""A served model is asked, ordinary and dark pictures, and ``imgpipe drift`` tells them apart."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import ImageEnhance
+
+from tests.e2e.case import Case
+
+pytestmark = pytest.mark.slow
+_SECONDS = 120.0
+_PICTURES = 90
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """A case whose run pushed a model."""
+    from pipeline.demo import draw
+
+    folder = tmp_path_factory.mktemp("asked")
+    draw(folder / "photos", per_class=70, size=96, faults=False)
+    case = Case(folder / "photos", folder / "out")
+    outcome = case.run("views.count=1", "train.epochs=4", "evaluate.threshold=0.0")
+    assert outcome.exit_code == 0, outcome.verdict
+    return case
+
+
+def drawn(brightness: float) -> list[bytes]:
+    from pipeline.demo import draw_hand
+
+    pictures = []
+    for number in range(_PICTURES):
+        label = ("paper", "rock", "scissors")[number % 3]
+        hand = ImageEnhance.Brightness(draw_hand(label, 7000 + number, 96)).enhance(brightness)
+        out = io.BytesIO()
+        hand.save(out, "JPEG", quality=90)
+        pictures.append(out.getvalue())
+    return pictures
+
+
+def imgpipe(*arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "pipeline.cli", *arguments]
+
+
+def ask(case: Case, prefix: Path, pictures: list[bytes], *flags: str) -> None:
+    """Serve by the command line, ask all pictures, stop."""
+    from serving.client import Client
+
+    said = prefix.with_suffix(".said")
+    base = str(case.out / "model")
+    command = imgpipe("serve", base, "--port", "0", "--request-log", str(prefix), *flags)
+    with said.open("wb") as file:
+        server = subprocess.Popen([*command, "--log-share", "1"], stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + _SECONDS
+        while (found := re.search(r"127\.0\.0\.1:(\d+)", said.read_text(errors="replace"))) is None:
+            assert time.monotonic() < deadline and server.poll() is None, said.read_text()
+            time.sleep(0.1)
+        with Client(f"127.0.0.1:{found[1]}", model="imgpipe") as client:
+            client.wait_until_available(_SECONDS)
+            client.classify(pictures)
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait(_SECONDS)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
+    command = imgpipe("drift", str(prefix), "--model", str(case.out), "--json", "-", *flags)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    assert done.returncode in (0, 4), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_ordinary_pictures_are_no_drift(served: Case, tmp_path: Path):
+    ask(served, tmp_path / "log", drawn(1.0), "--log-images")
+    code, found = drift(served, tmp_path / "log", "--pictures", str(tmp_path / "label"))
+    assert code == 0 and found["drift"] is False, found["verdict"]
+    (version,) = found["versions"]
+    assert version["answers"] == version["different_pictures"] == _PICTURES
+    subjects = {comparison["subject"] for comparison in version["comparisons"]}
+    assert subjects == {"pictures", "predictions"} and version["notes"] == []
+    assert len(list((tmp_path / "label").glob("*.jpg"))) == 50
+
+
+def test_dark_pictures_are(served: Case, tmp_path: Path):
+    ask(served, tmp_path / "log", drawn(0.35), "--log-images")
+    code, found = drift(served, tmp_path / "log")
+    assert code == 4 and "brightness" in found["verdict"]
+
+
+def test_without_pictures_the_log_holds_predictions_alone(served: Case, tmp_path: Path):
+    pictures = drawn(1.0)
+    ask(served, tmp_path / "log", pictures)
+    content = b"".join(path.read_bytes() for path in tmp_path.glob("log-*.tfrecord"))
+    assert pictures[0] not in content and len(content) < 100_000
+    _, found = drift(served, tmp_path / "log")
+    assert found["log"]["pictures"] == 0 and found["log"]["answers"] == _PICTURES
+    (version,) = found["versions"]
+    assert {c["feature"] for c in version["comparisons"]} == {"label", "confidence"}

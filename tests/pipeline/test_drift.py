@@ -1,0 +1,152 @@
+"""``imgpipe drift``: verdict, exit code, what is written, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from models.errors import ConfigError, ResourceError
+from pipeline.cli import app
+from pipeline.commands import drift, serve
+from tests.components.request_drift import drawn
+from tests.components.request_drift.drawn import picture, probabilities, write_log
+
+# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Output folder of a run that pushed a version and predicted its validation split."""
+    importlib.import_module("tfx.components")  # before TFDV
+    folder = tmp_path_factory.mktemp("pushed") / "out"
+    drawn.push(folder)
+    drawn.predict(folder, probabilities(200, seed=7))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Folder of logs: as trained on, dark, and without pictures."""
+    folder = tmp_path_factory.mktemp("logs")
+    said = probabilities(120, seed=1)
+    for name, brightness in (("same", 0.5), ("dark", 0.2)):
+        sent = [picture(number, brightness) for number in range(120)]
+        write_log(folder / name, said, sent, batch=8)
+    write_log(folder / "bare", said)
+    return folder
+
+
+def run(log, out, pictures=None, most=50, json_file=None):
+    return drift.execute(log, out, None, pictures, most, json_file)
+
+
+def test_what_was_trained_on_is_no_drift(out, logs, capfd):
+    assert run(logs / "same", out) == 0
+    said = capfd.readouterr().out
+    assert "no drift: 120 answers of version 1, none of 10 comparisons over its limit" in said
+    assert "brightness" in said and "confidence" in said and "over" not in said.split("limit", 2)[2]
+
+
+def test_dark_pictures_are_drift_and_the_least_certain_are_written(out, logs, tmp_path, capfd):
+    target, file = tmp_path / "label", tmp_path / "drift.json"
+    assert run(logs / "dark", out, target, 5, str(file)) == 4
+    said = capfd.readouterr().out
+    assert "drift: version 1 is asked what it was not trained for: " in said
+    assert "brightness (0.5" in said and f"knew least about in {target}" in said
+    with (target / "index.csv").open(newline="") as index:
+        rows = list(csv.DictReader(index))
+    lowest = np.sort(probabilities(120, seed=1).max(axis=1))[:5]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(lowest, abs=1e-4)
+    assert len(list(target.glob("*.png"))) == 5
+    found = json.loads(file.read_text())
+    assert found["drift"] is True and found["schema"] == drift.SCHEMA
+    (version,) = found["versions"]
+    dark = next(c for c in version["comparisons"] if c["feature"] == "brightness")
+    assert dark["over"] is True and dark["distance"] > dark["limit"] > 0.3
+    assert version["answers"] == version["different_pictures"] == found["measured"] == 120
+    assert found["least_certain"] == {"folder": str(target), "pictures": 5}
+
+
+def test_without_pictures_predictions_are_judged_and_the_switch_is_named(
+    out, logs, tmp_path, capfd
+):
+    assert run(logs / "bare", out, tmp_path / "label") == 0
+    said = capfd.readouterr().out
+    assert "no drift in the predictions: 120 answers" in said
+    assert "imgpipe serve --request-log PREFIX --log-images" in said
+    assert not (tmp_path / "label").exists()
+
+
+def test_json_on_the_screen_is_json_alone(out, logs, capfd):
+    assert run(logs / "bare", out, json_file="-") == 0
+    streams = capfd.readouterr()
+    assert json.loads(streams.out)["drift"] is False
+    assert "no drift in the predictions" in streams.err
+
+
+def test_few_requests_are_not_judged(out, tmp_path, capfd):
+    write_log(tmp_path / "r", probabilities(10))
+    assert run(tmp_path / "r", out) == 0
+    assert "not judged: 10 answers in the log, 50 of a version are needed" in capfd.readouterr().out
+
+
+def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(out, tmp_path, capfd):
+    sent = [picture(number) for number in range(60)]
+    sent[3] = b"no picture"
+    (file,) = write_log(tmp_path / "r", probabilities(60), sent)
+    with file.open("ab") as log:
+        log.write(b"half a record")
+    write_log(tmp_path / "s", probabilities(4), version=8)
+    assert run(tmp_path, out) == 0
+    said = capfd.readouterr().out
+    assert f"{file} breaks off after 60 records" in said
+    assert "answers of version 8 are not judged: it is no longer there" in said
+    assert "1 picture of the log cannot be decoded" in said
+    assert f"{file.name}, record 3, picture 0: " in said
+
+
+def test_a_folder_that_is_there_is_refused_before_anything_is_read(out, logs, tmp_path):
+    with pytest.raises(ConfigError, match="is there already"):
+        run(logs / "same", out, tmp_path)
+    with pytest.raises(ConfigError, match="its folder does not exist"):
+        run(logs / "same", out, json_file=str(tmp_path / "none" / "x.json"))
+
+
+def test_another_models_log_and_a_model_without_statistics_are_refused(out, logs, tmp_path):
+    write_log(tmp_path / "r", probabilities(3), classes=("ant", "bee", "fly"))
+    with pytest.raises(ConfigError, match="is the log of another model: it knows ant, bee, fly"):
+        run(tmp_path / "r", out)
+    shutil.copytree(out / "model", tmp_path / "model")
+    shutil.rmtree(tmp_path / "model" / "1" / "provenance")
+    about = tmp_path / "model/1/manifest.json"
+    manifest = json.loads(about.read_text())
+    manifest["files"] = {n: f for n, f in manifest["files"].items() if "provenance" not in n}
+    about.write_text(json.dumps(manifest))
+    with pytest.raises(ResourceError, match="has no statistics of its training data beside it"):
+        run(logs / "same", tmp_path / "model")
+
+
+def test_the_command_line_takes_it_all(tmp_path):
+    runner = CliRunner()
+    assert "--pictures" in runner.invoke(app, ["drift", "--help"]).output
+    result = runner.invoke(app, ["drift", str(tmp_path / "none")])
+    assert isinstance(result.exception, ConfigError)
+    assert "no request log at" in str(result.exception)
+
+
+def test_serve_has_switches_for_the_log(tmp_path):
+    assert serve.log_flags(None, 0.1, False) == []
+    assert serve.log_flags(tmp_path / "r", 0.25, True) == [
+        f"--request_log_prefix={tmp_path / 'r'}",
+        "--request_log_sampling_rate=0.25",
+        "--request_log_images=true",
+    ]
+    with pytest.raises(ConfigError, match="--log-images needs --request-log PREFIX"):
+        serve.log_flags(None, 0.1, True)
