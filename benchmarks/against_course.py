@@ -1,14 +1,19 @@
 """From photographs to a trained head: the bank against a forward pass in every epoch.
 
-    python -m benchmarks.against_course
+    python -m benchmarks.against_course [--preset cats_vs_dogs_inception]
 
 The course's way is Keras' ImageDataGenerator over folders with random rotation, shifts, shear,
-zoom and flip, and `model.fit` through the frozen backbone, float32, batches of 20. Ours computes
-the features of the clean and K augmented views once and trains the head on them. Same photographs,
-same weights (the course's with their BatchNorms in place, as Keras' applications are; --folded
-gives it ours), the same linear head with dropout, one process; ours is measured before and after
-the course's, so that a machine that gets busy meanwhile shows. Both times start at the files and
-include building and tracing; imports are in neither.
+zoom and flip, and `model.fit` through the frozen backbone, float32, batches of 20. The plain way is
+Keras' guide to transfer learning: `image_dataset_from_directory`, augmenting layers, the same
+frozen backbone, batches of 32. Ours computes the features of the clean and K augmented views once
+and trains the head on them. Same photographs, same weights (theirs with the BatchNorms in place,
+as Keras' applications are; --folded gives them ours), the same head, one process; ours is measured
+before and after the others, so that a machine that gets busy meanwhile shows. Times start at the
+files and include building and tracing; imports are in none.
+
+With a preset, backbone, cut, size and head are the preset's. Its weights are random ones, written
+to a file and read from there by all, so only times say something. The limit is what the bank's
+forward passes would take at the matmul peak of the same run, if all else were free.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -29,18 +34,23 @@ import tensorflow as tf
 from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
 
 from benchmarks import common
+from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import Figure
 from components.sources.splits import SplitRule
 from models import backbones
 from models import feature_names as names
-from models.backbones import efficientnet_lite0
+from models.backbones import efficientnet_lite0, keras_applications
 from models.bank import BankRows
-from models.extractor import FeatureExtractor
+from models.classifier import pooled
+from models.extractor import FeatureExtractor, build_features
 from models.fitting import fit_head
+from models.settings import ModelSettings
+from pipeline.commands.settings import configuration
 from pipeline.config import Config
 
 GOAL = 12
 COURSE_BATCH, COURSE_RATE = 20, 1e-4  # of its transfer-learning notebook
+PLAIN_BATCH, PLAIN_RATE = 32, 1e-3  # Keras' defaults
 
 
 @dataclass(frozen=True)
@@ -48,25 +58,43 @@ class Result:
     """Time from files to trained head, and what the head is worth on validation.
 
     `cpu` is processor seconds of all threads: unlike `seconds` they hardly depend on what else
-    the machine does, but they miss what one way leaves idle.
+    the machine does, but they miss what one way leaves idle. `passes` are those of the bank.
     """
 
     seconds: float
     cpu: float
     accuracy: float
     note: str
+    passes: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all ways are given."""
+
+    train: Path
+    validation: Path
+    config: Config
+    backbone: backbones.Backbone
+    options: argparse.Namespace
+
+    @property
+    def settings(self) -> ModelSettings:
+        """Of network and training; an epoch is one pass over the photographs."""
+        return replace(self.config.settings, steps_per_epoch=0)
 
 
 def main() -> None:
-    """Measure both ways and print the ratio."""
+    """Measure the ways and print the ratios."""
     parser = common.parser(__doc__)
+    parser.add_argument("--preset", help="whose backbone and head (default: the product's own)")
     parser.add_argument("--images", type=int, help="photographs to train on (default: all)")
-    parser.add_argument("--epochs", type=int, default=20, help="of the course's way")
+    parser.add_argument("--epochs", type=int, default=20, help="of the others' ways")
     parser.add_argument(
         "--measure", type=int, metavar="N", help="run only N of the epochs and multiply the time"
     )
     parser.add_argument(
-        "--folded", action="store_true", help="give the course our backbone without BatchNorm"
+        "--folded", action="store_true", help="give the others our backbone without BatchNorm"
     )
     parser.add_argument("--precision", default="auto", help="of the bank's forward pass")
     options = parser.parse_args()
@@ -75,11 +103,30 @@ def main() -> None:
     print(f"TensorFlow {tf.__version__}, Keras {keras.__version__}")
     with common.workplace(options.work) as work:
         train, validation = _divide(cats, options.images, work)
-        before = _said("ours", ours, train, validation, options)
+        config = _configuration(options.preset, work)
+        task = Task(train, validation, config, config.settings.backbone_spec(), options)
+        before = _said("ours", ours, task)
         images = len(common.sample(train))
-        course = _said("course", the_course, train, validation, options)
-        after = _said("ours again", ours, train, validation, options)
-    common.finish(_figures(before, course, after, options, images), options.json)
+        course = _said("the course's way", the_course, task)
+        plain = _said("plain Keras", plain_keras, task)
+        after = _said("ours again", ours, task)
+        limit = _limit(task, before)
+    figures = _figures(before, {"the course's way": course, "plain Keras": plain}, after, options)
+    print(f"{images:,} photographs, {config.model.backbone}")
+    common.finish([*figures, limit], options.json)
+
+
+def _configuration(preset: str | None, work: Path) -> Config:
+    """The preset's, with random weights in a file; the defaults without one."""
+    if not preset:
+        return Config()
+    name = configuration(preset, None, None, []).model.backbone
+    if name not in keras_applications.APPLICATIONS:
+        raise SystemExit(f"--preset: expected one of transfer learning. {preset} trains {name}")
+    function = getattr(keras.applications, keras_applications.APPLICATIONS[name].function)
+    file = work / "random.weights.h5"
+    function(include_top=False, weights=None).save_weights(file)
+    return configuration(preset, None, None, [f"model.weights={file}"])
 
 
 def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
@@ -96,14 +143,8 @@ def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
     )
 
 
-def _said(
-    name: str,
-    way: Callable[[Path, Path, argparse.Namespace], Result],
-    train: Path,
-    validation: Path,
-    options: argparse.Namespace,
-) -> Result:
-    result = way(train, validation, options)
+def _said(name: str, way: Callable[[Task], Result], task: Task) -> Result:
+    result = way(task)
     print(
         f"{name}: {result.seconds:.1f} s ({result.cpu:.0f} of processors), validation "
         f"{result.accuracy:.4f}; {result.note}; load {os.getloadavg()[0]:.2f}",
@@ -113,33 +154,33 @@ def _said(
 
 
 # --- ours --------------------------------------------------------------------------------------
-def ours(train: Path, validation: Path, options: argparse.Namespace) -> Result:
-    """Hash, decode, features of every view once, head on the features; default settings."""
-    config = Config()
-    settings = config.settings
+def ours(task: Task) -> Result:
+    """Hash, decode, features of every view once, head on the features."""
+    settings, count = task.settings, task.config.views.count
     started, cpu = time.perf_counter(), time.process_time()
-    extractor = FeatureExtractor(
-        config.model.backbone,
-        settings.size,
-        options.precision,
-        config.views.spec,
-    )
-    rows = {
-        split: _rows(extractor, folder, views)
-        for split, folder, views in (
-            (names.TRAIN, train, range(config.views.count + 1)),
-            (names.VALIDATION, validation, range(1)),
-        )
-    }
+    extractor = _extractor(task)
+    train = _rows(extractor, task.train, range(count + 1))
+    validation = _rows(extractor, task.validation, range(1))
     bank = time.perf_counter() - started
-    fit = fit_head(rows[names.TRAIN], rows[names.VALIDATION], _classes(train), settings)
+    fit = fit_head(train, validation, _classes(task.train), settings)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    passes = sum(map(len, rows.values()))
+    passes = len(train) + len(validation)
     note = (
-        f"bank {bank:.1f} s, {passes} forward passes in {extractor.precision}, K = "
-        f"{config.views.count}; head {fit.seconds:.1f} s, {len(fit.epochs)} epochs"
+        f"bank {bank:.1f} s, {passes} forward passes in {extractor.precision}, K = {count}; "
+        f"head {fit.seconds:.1f} s, {len(fit.epochs)} epochs"
     )
-    return Result(seconds, cpu, fit.epochs[fit.best_epoch - 1]["val_accuracy"], note)
+    return Result(seconds, cpu, fit.epochs[fit.best_epoch - 1]["val_accuracy"], note, passes)
+
+
+def _extractor(task: Task) -> FeatureExtractor:
+    settings = task.settings
+    return FeatureExtractor(
+        task.backbone,
+        settings.size,
+        task.options.precision,
+        settings.views,
+        settings.pooling,
+    )
 
 
 def _classes(folder: Path) -> int:
@@ -162,13 +203,9 @@ def _rows(extractor: FeatureExtractor, folder: Path, views: range) -> BankRows:
     )
 
 
-# --- the course's ------------------------------------------------------------------------------
-def the_course(train: Path, validation: Path, options: argparse.Namespace) -> Result:
+# --- the others' -------------------------------------------------------------------------------
+def the_course(task: Task) -> Result:
     """Augment and run the whole network on every photograph in every epoch."""
-    epochs = min(options.measure or options.epochs, options.epochs)
-    keras.utils.set_random_seed(0)
-    started, cpu = time.perf_counter(), time.process_time()
-    model = _whole_network(Config().model.dropout, options.folded)
     augmented = ImageDataGenerator(
         rotation_range=40,
         width_shift_range=0.2,
@@ -178,15 +215,65 @@ def the_course(train: Path, validation: Path, options: argparse.Namespace) -> Re
         horizontal_flip=True,
         fill_mode="nearest",
     )
-    side = Config().settings.size
+    side = task.settings.size
     flow = {"target_size": (side, side), "batch_size": COURSE_BATCH, "class_mode": "binary"}
-    ready, cpu_ready = time.perf_counter(), time.process_time()
-    history = model.fit(
-        augmented.flow_from_directory(str(train), **flow),
-        validation_data=ImageDataGenerator().flow_from_directory(str(validation), **flow),
-        epochs=epochs,
-        verbose=0,
+    return _epochs(
+        task,
+        keras.optimizers.RMSprop(COURSE_RATE),
+        lambda: augmented.flow_from_directory(str(task.train), **flow),
+        lambda: ImageDataGenerator().flow_from_directory(str(task.validation), **flow),
     )
+
+
+def plain_keras(task: Task) -> Result:
+    """As Keras' guide to transfer learning has it: a dataset of files and augmenting layers."""
+    layers = keras.layers
+    side = task.settings.size
+    augmented = keras.Sequential(
+        [
+            layers.RandomFlip("horizontal"),
+            layers.RandomRotation(40 / 360),
+            layers.RandomTranslation(0.2, 0.2),
+            layers.RandomZoom(0.2),
+        ]
+    )
+
+    def read(folder: Path) -> tf.data.Dataset:
+        return keras.utils.image_dataset_from_directory(
+            str(folder),
+            label_mode="binary",
+            image_size=(side, side),
+            batch_size=PLAIN_BATCH,
+            verbose=False,
+        ).prefetch(tf.data.AUTOTUNE)
+
+    return _epochs(
+        task,
+        keras.optimizers.Adam(PLAIN_RATE),
+        lambda: read(task.train),
+        lambda: read(task.validation),
+        augmented,
+    )
+
+
+def _epochs(
+    task: Task,
+    optimizer: keras.optimizers.Optimizer,
+    training: Callable[[], object],
+    validation: Callable[[], object],
+    augmented: keras.Model | None = None,
+) -> Result:
+    """Build, compile, fit; what the epochs that were run come to for all of them."""
+    options = task.options
+    epochs = min(options.measure or options.epochs, options.epochs)
+    keras.utils.set_random_seed(0)
+    started, cpu = time.perf_counter(), time.process_time()
+    model = _whole_network(task, augmented)
+    model.compile(
+        optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"], jit_compile=False
+    )
+    ready, cpu_ready = time.perf_counter(), time.process_time()
+    history = model.fit(training(), validation_data=validation(), epochs=epochs, verbose=0)
     ended, cpu_ended = time.perf_counter(), time.process_time()
     times = options.epochs / epochs
     seconds = ready - started + (ended - ready) * times
@@ -194,22 +281,40 @@ def the_course(train: Path, validation: Path, options: argparse.Namespace) -> Re
     note = f"{epochs} epochs of {(ended - ready) / epochs:.1f} s, float32"
     if epochs < options.epochs:
         note += f", multiplied to {options.epochs} epochs"
-    return Result(seconds, cpu, history.history["val_accuracy"][-1], note)
+    accuracies = history.history["val_accuracy"]
+    best = int(np.argmax(accuracies))
+    note += f", best validation {accuracies[best]:.4f} in epoch {best + 1}"
+    return Result(seconds, cpu, accuracies[-1], note)
 
 
-def _whole_network(dropout: float, folded: bool) -> keras.Model:
-    """The frozen backbone, normalisation inside, under a sigmoid unit; compiled."""
-    pixels = keras.Input((Config().settings.size,) * 2 + (3,), dtype="float32")
-    body = backbones.get("efficientnet_lite0").build if folded else _with_batch_normalisation
-    features = keras.layers.GlobalAveragePooling2D()(body(pixels))
-    features = keras.layers.Dropout(dropout)(features)
-    model = keras.Model(pixels, keras.layers.Dense(1, activation="sigmoid")(features))
-    model.compile(
-        optimizer=keras.optimizers.RMSprop(COURSE_RATE),
-        loss="binary_crossentropy",
-        metrics=["accuracy"],
-    )
-    return model
+def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
+    """The frozen backbone, normalisation inside, under the head with one sigmoid unit."""
+    settings = task.settings
+    layers = keras.layers
+    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32")
+    seen = augmented(pixels) if augmented else pixels
+    if task.options.folded:
+        feature_map = task.backbone.build(seen)
+    elif task.backbone.name == efficientnet_lite0.NAME:
+        feature_map = _with_batch_normalisation(seen)
+    else:
+        feature_map = _application(seen, task.backbone)
+    frozen = keras.Model(pixels, feature_map)
+    frozen.trainable = False
+    features = pooled(feature_map, settings.pooling)
+    if settings.hidden_units:
+        features = layers.Dense(settings.hidden_units, activation="relu")(features)
+    features = layers.Dropout(settings.dropout)(features)
+    return keras.Model(pixels, layers.Dense(1, activation="sigmoid")(features))
+
+
+def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> keras.KerasTensor:
+    """A network of keras.applications as its notebook loads and cuts it."""
+    function = getattr(keras.applications, keras_applications.APPLICATIONS[backbone.name].function)
+    scaled = keras.layers.Rescaling(1 / 127.5, -1)(pixels)
+    network = function(include_top=False, weights=None, input_tensor=scaled)
+    network.load_weights(backbone.weights)
+    return network.get_layer(backbone.cut).output if backbone.cut else network.output
 
 
 def _with_batch_normalisation(pixels: keras.KerasTensor) -> keras.KerasTensor:
@@ -247,36 +352,47 @@ def _with_batch_normalisation(pixels: keras.KerasTensor) -> keras.KerasTensor:
 
 # --- figures -----------------------------------------------------------------------------------
 def _figures(
-    before: Result, course: Result, after: Result, options: argparse.Namespace, images: int
+    before: Result, others: dict[str, Result], after: Result, options: argparse.Namespace
 ) -> list[Figure]:
     seconds = (before.seconds + after.seconds) / 2
-    ratios = sorted(course.seconds / run.seconds for run in (before, after))
+    cpu = (before.cpu + after.cpu) / 2
     measured = options.measure or options.epochs
     part = f", {measured} measured and multiplied" if measured < options.epochs else ""
-    return [
+    folded = ", with our folded backbone" if options.folded else ""
+    figures = [
         Figure(
-            f"photographs to trained head, {images:,} photographs: the course's way / ours",
-            f"{course.seconds / seconds:.1f} × ({ratios[0]:.1f} to {ratios[1]:.1f})",
-            f"≥ {GOAL} ×",
-        ),
-        Figure(
-            "… the same in processor seconds",
-            f"{2 * course.cpu / (before.cpu + after.cpu):.1f} × ({course.cpu:.0f} s / "
-            f"{(before.cpu + after.cpu) / 2:.0f} s)",
-        ),
-        Figure(
-            "… ours", f"{seconds:.1f} s ({before.seconds:.1f} before, {after.seconds:.1f} after)"
-        ),
-        Figure(
-            "… the course's way" + (", with our folded backbone" if options.folded else ""),
-            f"{course.seconds:.1f} s, {options.epochs} epochs{part}",
-        ),
-        Figure(
-            "… validation accuracy",
-            f"ours {before.accuracy:.4f}, the course's way {course.accuracy:.4f}"
-            + (f" after {measured} epochs" if part else ""),
-        ),
+            "photographs to trained head, ours",
+            f"{seconds:.1f} s ({before.seconds:.1f} before, {after.seconds:.1f} after), "
+            f"validation {before.accuracy:.4f}",
+        )
     ]
+    for name, other in others.items():
+        ratios = sorted(other.seconds / run.seconds for run in (before, after))
+        figures += [
+            Figure(
+                f"{name}{folded} / ours, {options.epochs} epochs{part}",
+                f"{other.seconds / seconds:.1f} × ({ratios[0]:.1f} to {ratios[1]:.1f}), "
+                f"{other.cpu / cpu:.1f} × in processor seconds",
+                f"≥ {GOAL} ×" if other is others["the course's way"] else "",
+            ),
+            Figure(f"… {name}", f"{other.seconds:.1f} s, validation {other.accuracy:.4f}"),
+        ]
+    return figures
+
+
+def _limit(task: Task, ours: Result) -> Figure:
+    """What the bank's passes come to at the peak of a matrix product."""
+    extractor = _extractor(task)
+    model = build_features(
+        extractor.backbone, extractor.image_size, extractor.precision, extractor.pooling
+    )
+    (best,) = fastest([product(extractor.precision)], 8)
+    peak = 2 * MATRIX**3 / best
+    seconds = ours.passes * operations_an_image(model) / peak
+    return Figure(
+        "… ours against its limit: the forward passes alone, at the matmul peak",
+        f"{ours.seconds / seconds:.1f} × of {seconds:.1f} s",
+    )
 
 
 if __name__ == "__main__":

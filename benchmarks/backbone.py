@@ -31,7 +31,7 @@ from models.backbones import efficientnet_lite0
 from models.classifier import pooled
 from models.extractor import BATCH_VIEWS, build_features, resolve_precision
 
-_MATRIX = 2048  # rows and columns: large enough for the peak, small enough for the cache's blocks
+MATRIX = 2048  # rows and columns: large enough for the peak, small enough for the cache's blocks
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def measure(
         tasks.append(forward(plain, pixels))
     best_pass, best_product, *best_plain = fastest(tasks, options.rounds)
     reached = options.batch * operations_an_image(model) / best_pass / 1e9
-    peak = 2 * _MATRIX**3 / best_product / 1e9
+    peak = 2 * MATRIX**3 / best_product / 1e9
     is_default = backbone.name == efficientnet_lite0.NAME
     yield Figure(
         f"{backbone.name}: forward pass, {precision}: share of the matmul peak of the same run",
@@ -125,7 +125,7 @@ def forward(model: keras.Model, pixels: tf.Tensor) -> Callable[[], object]:
 
 def product(precision: str) -> Callable[[], object]:
     """A square matrix product of that number type."""
-    left, right = (tf.cast(tf.random.normal([_MATRIX, _MATRIX]), precision) for _ in range(2))
+    left, right = (tf.cast(tf.random.normal([MATRIX, MATRIX]), precision) for _ in range(2))
     function = tf.function(tf.matmul, jit_compile=False)
     return lambda: function(left, right).numpy()
 

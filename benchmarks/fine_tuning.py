@@ -26,7 +26,7 @@ import psutil
 import tensorflow as tf
 
 from benchmarks import common
-from benchmarks.backbone import fastest, operations_an_image, product
+from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import MIB, Figure
 from models import augmentation, feeds, preprocess, stages
 from models.bank import BankRows
@@ -34,7 +34,6 @@ from models.extractor import FeatureExtractor
 from models.fitting import Fit, fit, fit_head
 from models.settings import FineTune, ModelSettings
 
-_MATRIX = 2048
 _VALIDATION = 0.2
 
 
@@ -197,7 +196,7 @@ def share(classes: int, settings: ModelSettings, cut: str) -> Figure:
     step: Callable[[], object] = lambda: model.train_on_batch(inputs, labels)  # noqa: E731
     best_step, best_product = fastest((step, product("float32")), 8)
     reached = 3 * batch * operations_an_image(model) / best_step / 1e9
-    peak = 2 * _MATRIX**3 / best_product / 1e9
+    peak = 2 * MATRIX**3 / best_product / 1e9
     return Figure(
         f"a training step above {cut}, float32: share of the matmul peak of the same run",
         f"{reached / peak:.0%} ({1e3 * best_step / batch:.2f} ms a view)",

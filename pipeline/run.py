@@ -198,6 +198,9 @@ class _Run:
             if "error" in found:
                 raise found["error"]
             progress.advance(len(found["scan"].items))
+        with self.display.step("finding weights"):  # before the photographs are judged for nothing
+            settings = self.config.settings
+            settings.backbone_spec().fetch(settings.size)
         self.vocabulary = tuple(found["scan"].vocabulary)
         inputs = run_inputs.find(self.config, found["scan"])
         run_inputs.freeze_schema(self.config, inputs)

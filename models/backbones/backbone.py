@@ -90,6 +90,21 @@ class Backbone:
             return [efficientnet_lite0.weights_sha256()]
         return ["imagenet", keras]
 
+    def fetch(self, image_size: int) -> None:
+        """Make sure of ImageNet weights, which Keras loads from its cache or the network.
+
+        Files on this machine are checked by `key`; the default's are in its package.
+
+        Args:
+          image_size: side in pixels; some architectures have weights for each size.
+
+        Raises:
+          ConfigError: the architecture does not take images of that size.
+          ResourceError: neither the cache nor the network has them.
+        """
+        if self.weights == "imagenet" and self.name != efficientnet_lite0.NAME:
+            table.architecture(self.name).source(self, (image_size, image_size))
+
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
         """Feature map [N, h, w, C] of `pixels`.
 

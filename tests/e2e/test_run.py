@@ -233,3 +233,17 @@ def test_an_unknown_start_is_named(case: Any, first: Any):
     outcome = case.run(start="Trainr")
     assert outcome.exit_code == 2
     assert "no component 'Trainr'" in outcome.verdict
+
+
+def test_missing_weights_end_a_run_before_the_photographs_are_judged(
+    case, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing in Keras' cache, and a network that refuses."""
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    apart = type(case)(case.photos, tmp_path / "out")
+    outcome = apart.run("model.backbone=mobilenet_v2", "model.image_size=96")
+    assert outcome.exit_code == 5
+    assert "its ImageNet weights are not on this machine" in outcome.verdict
+    assert not (tmp_path / "out" / "artifacts").exists()
