@@ -1,6 +1,6 @@
 """Fine-tuning from banked activations against fine-tuning every layer on the fly.
 
-    python -m benchmarks.fine_tuning [--cut block11] [--images 1000] [--passes 8]
+    python -m benchmarks.fine_tuning [--cut block12] [--images 800] [--passes 8]
 
 Both begin at ImageNet weights and the same photographs, and train on as many views: ours runs the
 layers below the cut once a view and trains those above it from what they gave, the other runs and
@@ -62,11 +62,12 @@ class Result:
 def main() -> None:
     """Both ways, their ratio, and the share of the peak that training above the cut reaches."""
     parser = common.parser(__doc__)
-    parser.add_argument("--set", default="rps_photos/training", help="below the reference data")
-    parser.add_argument("--cut", default="block11")
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--set", default="sign_digits", help="below the reference data")
+    parser.add_argument("--cut", default="block12")
+    parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--passes", type=int, default=8, help="views of each photograph trained on")
-    parser.add_argument("--views", type=int, default=3, help="in the bank, beside the clean one")
+    parser.add_argument("--views", type=int, default=1, help="in the bank, beside the clean one")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of both, at its highest")
     options = parser.parse_args()
     folder = common.data_set(options.data, options.set)
     train, validation, classes = read(folder, options.images)
@@ -77,6 +78,7 @@ def main() -> None:
         fine_tune=FineTune(
             mode="on",
             cut=options.cut,
+            learning_rate=options.rate,
             epochs=max(1, round(options.passes / (options.views + 1))),
             patience=options.passes,
         ),

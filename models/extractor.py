@@ -75,18 +75,20 @@ class FeatureExtractor:
         self.views = ViewSpec() if views is None else views
         self.pooling, self.tap = pooling, tap
         self._lock = threading.Lock()
-        self._model: Any = None
-        self._forward: Callable[..., tuple[tf.Tensor, ...]] | None = None
+        self._models: dict[int, Any] = {}  # by side in pixels
+        self._forwards: dict[int, Callable[..., tuple[tf.Tensor, ...]]] = {}
 
     @property
     def dim(self) -> int:
         """Length of a feature vector; builds the model."""
-        return int(self._built().outputs[0].shape[-1])
+        return int(self._built(self.image_size).outputs[0].shape[-1])
 
     @property
     def activation_shape(self) -> tuple[int, ...]:
         """(h, w, C) at the tap, () without one; builds the model."""
-        return tuple(map(int, self._built().outputs[1].shape[1:])) if self.tap else ()
+        return (
+            tuple(map(int, self._built(self.image_size).outputs[1].shape[1:])) if self.tap else ()
+        )
 
     def key(self, view: int, tap: str = "") -> str:
         """Content address (hex) of everything but the image that decides a view's features.
@@ -101,7 +103,7 @@ class FeatureExtractor:
             "version": _VERSION,
             "backbone": self.backbone.key(),
             "preprocess": preprocess.PREPROCESS_VERSION,
-            "image_size": self.image_size,
+            "image_size": self._side(view),
             "precision": self.precision,
             "output": f"{tap} {FROZEN_SHARE}" if tap == USUAL else tap or self.pooling,
             "view": view,
@@ -136,20 +138,42 @@ class FeatureExtractor:
             return [np.empty((0, 0), np.float16) for _ in views]
         width = self.dim + (math.prod(self.activation_shape) if self.tap else 0)
         rows = np.empty((sum(counts), width), np.float16)
-        forward, done = self._compiled(), 0
-        for batch in self._batches(images, hashes, views):
-            outputs = [output.numpy() for output in forward(*batch)]
-            count, place = len(outputs[0]), 0
-            for output in outputs:
-                flat = output.reshape(count, -1)
-                rows[done : done + count, place : place + flat.shape[1]] = flat
-                place += flat.shape[1]
-            done += count
-            progress.advance(count, "views")
+        sides = [self._side(view) for wanted in views for view in wanted]
+        for side in sorted(set(sides)):
+            places = np.flatnonzero(np.array(sides) == side)
+            chosen = [[v for v in wanted if self._side(v) == side] for wanted in views]
+            self._fill(rows, places, side, self._batches(images, hashes, chosen, side))
         return np.split(rows, np.cumsum(counts))[: len(counts)]
 
+    def _side(self, view: int) -> int:
+        return self.views.side(view, self.image_size)
+
+    def _fill(
+        self,
+        rows: npt.NDArray[np.float16],
+        places: npt.NDArray[np.intp],
+        side: int,
+        batches: tf.data.Dataset,
+    ) -> None:
+        """Write what the batches, all of one side, give into their rows."""
+        forward, done = self._compiled(side), 0
+        for batch in batches:
+            outputs = [output.numpy() for output in forward(*batch)]
+            count, column = len(outputs[0]), 0
+            here = places[done : done + count]
+            for output in outputs:
+                flat = output.reshape(count, -1)
+                rows[here, column : column + flat.shape[1]] = flat
+                column += flat.shape[1]
+            done += count
+            progress.advance(count, "views")
+
     def _batches(
-        self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
+        self,
+        images: Sequence[bytes],
+        hashes: Sequence[str],
+        views: Sequence[Sequence[int]],
+        side: int,
     ) -> tf.data.Dataset:
         """Batches (float32 [N, S, S, 3], seeds int64 [N], views int64 [N]) of at most 32 views."""
         import tensorflow as tf
@@ -162,7 +186,7 @@ class FeatureExtractor:
         )
 
         def repeat(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pixels = preprocess.decode_and_resize(image, self.image_size)
+            pixels = preprocess.decode_and_resize(image, side)
             count = tf.size(numbers)
             return tf.repeat(pixels[None], count, 0), tf.repeat(seed, count), numbers
 
@@ -170,31 +194,29 @@ class FeatureExtractor:
         dataset = dataset.map(repeat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dataset.unbatch().batch(BATCH_VIEWS).prefetch(2)
 
-    def _built(self) -> Any:
+    def _built(self, side: int) -> Any:
         with self._lock:
-            if self._model is None:
-                self._model = build_features(
-                    self.backbone, self.image_size, self.precision, self.pooling, self.tap
+            if side not in self._models:
+                self._models[side] = build_features(
+                    self.backbone, side, self.precision, self.pooling, self.tap
                 )
-            return self._model
+            return self._models[side]
 
-    def _compiled(self) -> Callable[..., tuple[tf.Tensor, ...]]:
-        model = self._built()
+    def _compiled(self, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+        model = self._built(side)
         with self._lock:
-            if self._forward is None:
-                self._forward = self._compile(model)
-            return self._forward
+            if side not in self._forwards:
+                self._forwards[side] = self._compile(model, side)
+            return self._forwards[side]
 
-    def _compile(self, model: Any) -> Callable[..., tuple[tf.Tensor, ...]]:
+    def _compile(self, model: Any, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
         import tensorflow as tf
-
-        size = self.image_size
 
         # XLA is 15 to 20 times slower than this on a CPU.
         @tf.function(
             jit_compile=False,
             input_signature=[
-                tf.TensorSpec([None, size, size, 3], tf.float32),
+                tf.TensorSpec([None, side, side, 3], tf.float32),
                 tf.TensorSpec([None], tf.int64),
                 tf.TensorSpec([None], tf.int64),
             ],

@@ -217,6 +217,14 @@ class ModelSettings(TrainSettings, NetworkSettings):
                 "features. Use views.mixup, or fine_tune.mode"
             )
 
+        if self.views.multi_scale and (
+            not self.frozen or self.fine_tune.wanted or self.pooling == "flatten"
+        ):
+            raise ConfigError(
+                "views.multi_scale needs features that are pooled alike at any size: a frozen "
+                'backbone, model.pooling "average" or "max", fine_tune.mode "off"'
+            )
+
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
         """The class names, if a network with these settings can have them.
 

@@ -14,6 +14,8 @@ AUGMENTATION_VERSION: Final = "1"
 
 FILLS: Final = ("nearest", "reflect", "wrap", "constant")
 
+_STEP: Final = 32  # what networks divide a side by, as a rule
+
 #: In every address. The others are only where they are on, so that adding one moves no address.
 _ALWAYS: Final = (
     *("rotation", "shifts", "shear", "zoom"),
@@ -54,8 +56,23 @@ class ViewSpec:
         0.0, "Every other view loses a rectangle to noise, up to this share of its area.", 0, 0.9
     )
 
+    multi_scale: float = bounded(
+        0.0,
+        "The backbone sees every third view this share smaller, every third larger than "
+        "image_size, in steps of 32 pixels; for heads on pooled features.",
+        0,
+        0.5,
+    )
+
     def __post_init__(self) -> None:
         bounds.check("views", self)
+
+    def side(self, view: int, image_size: int) -> int:
+        """Pixels at which the backbone sees a view; the clean one, 0, at `image_size`."""
+        turn = view % 3 - 1 if view else 0
+        if not turn or not self.multi_scale:
+            return image_size
+        return max(1, round(image_size * (1 + turn * self.multi_scale) / _STEP)) * _STEP
 
     @property
     def colours(self) -> bool:

@@ -91,6 +91,8 @@ def test_what_diverges_from_the_start_is_refused(rows) -> None:
             {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "auto"}},
             "every layer trains from the start",
         ),
+        ({"views": {"multi_scale": 0.25}, "pooling": "flatten"}, "pooled alike at any size"),
+        ({"views": {"multi_scale": 0.25}, "fine_tune": {"mode": "on"}}, "pooled alike"),
         ({"backbone": "efficientnet_lite"}, "unknown backbone"),
     ],
 )
