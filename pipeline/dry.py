@@ -48,11 +48,12 @@ def describe(config: Config) -> str:
         f"{len(found.vocabulary)} classes ({', '.join(found.vocabulary)})",
         "splits      " + ", ".join(f"{name} {splits[name]}" for name in names.SPLITS),
         *_seen(found),
-        f"backbone    {config.model.backbone}, {extractor.precision}, "
-        f"{config.views.count} augmented views",
-        f"forward     {to_make} passes to make, {stored} of {len(keys)} in the bank"
-        if settings.frozen
-        else "trains      every layer, on images",
+        *_network(config, extractor.precision),
+        *(
+            [f"forward     {to_make} passes to make, {stored} of {len(keys)} in the bank"]
+            if keys
+            else []
+        ),
         *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
         *_optional(config, splits),
         "baseline    "
@@ -60,6 +61,20 @@ def describe(config: Config) -> str:
         f"push to     {config.push_directory}, keeping {config.push.keep}",
     ]
     return "\n".join(lines)
+
+
+def _network(config: Config, precision: str) -> list[str]:
+    """What trains: layers on stored views of a frozen backbone, or all on a fresh view an epoch."""
+    model, tune = config.model, config.settings.fine_tune
+    if not config.settings.frozen:
+        views = "a new view" if config.views.count else "the picture itself"
+        return [f"network     {model.backbone}, every layer trains, {views} of each image an epoch"]
+    views = f"{config.views.count} augmented views" if config.views.count else "no augmented view"
+    lines = [f"backbone    {model.backbone}, frozen, {precision}, {views}"]
+    if tune.wanted:
+        above = tune.cut or "two thirds of it"
+        lines.append(f"fine-tunes  what lies above {above}, {tune.epochs} epochs at most")
+    return lines
 
 
 def _optional(config: Config, splits: Counter[str]) -> list[str]:
