@@ -6,12 +6,13 @@ a second of the float model at its best batch, with a quarter of the p99.
 Any .tflite file is served under its own signatures. One that takes pixels uint8 [N, S, S, 3] and
 has a vocabulary beside it (``assets/vocabulary.txt``, as the int8 exports of imgpipe have) answers
 as the SavedModel does: ``serving_default`` takes encoded pictures, ``serving_pixels`` pixels of
-the model's own size. The picture is decoded by the request's own thread.
+the model's own size. A picture is decoded by the thread that runs it, once it holds an interpreter.
 """
 
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,14 @@ class TfliteRuntime:
 
     def _serve_pictures(self, classifier: _Classifier) -> None:
         def from_pixels(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
-            return classifier.answer(self._rows(classifier, given["pixels"], timeout))
+            pixels = given["pixels"]
+            if pixels.ndim != 4 or pixels.shape[-1] != 3:
+                shape = list(pixels.shape)
+                raise invalid(f"expected pixels of shape [N, H, W, 3]. Received: {shape}")
+            return self._answer(classifier, classifier.resized, pixels[:, None], timeout)
 
         def from_bytes(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
-            pixels = [classifier.decode(data) for data in given[IMAGE_INPUT]]
-            empty = np.empty((0, classifier.size, classifier.size, 3), np.uint8)
-            return from_pixels({"pixels": np.stack(pixels) if pixels else empty}, timeout)
+            return self._answer(classifier, classifier.decode, given[IMAGE_INPUT], timeout)
 
         self.signatures = {
             DEFAULT_SIGNATURE: classifier.signature(DEFAULT_SIGNATURE, IMAGE_INPUT, _STRING, (-1,)),
@@ -76,25 +79,32 @@ class TfliteRuntime:
         }
         self._calls = {DEFAULT_SIGNATURE: from_bytes, PIXELS_SIGNATURE: from_pixels}
 
-    def _rows(
-        self, classifier: _Classifier, pixels: np.ndarray, timeout: float | None
-    ) -> np.ndarray:
-        """Probabilities [N, C]; one picture after the other, which is as fast as together."""
-        if not len(pixels):
+    def _answer(
+        self,
+        classifier: _Classifier,
+        pixels_of: Callable[[Any], np.ndarray],
+        pictures: Sequence[Any],
+        timeout: float | None,
+    ) -> dict[str, np.ndarray]:
+        """One picture after the other, which is as fast as together.
+
+        Each is decoded by whoever holds an interpreter, and run while its pixels are still in the
+        core's cache: as many pictures are at work as there are interpreters, and no more.
+        """
+        if not len(pictures):
             raise invalid("expected one image or more. Received: 0")
-        if pixels.ndim != 4 or pixels.shape[-1] != 3:
-            raise invalid(f"expected pixels of shape [N, H, W, 3]. Received: {list(pixels.shape)}")
-        pixels = classifier.resized(pixels)
+        end = None if timeout is None else time.monotonic() + timeout
         runners = self._borrow(timeout)
         try:
-            runner = runners[classifier.key]
-            rows = [
-                runner(**{classifier.input: pixels[at : at + 1]})[classifier.output]
-                for at in range(len(pixels))
-            ]
+            runner, rows = runners[classifier.key], []
+            for picture in pictures:
+                if end is not None and time.monotonic() > end:
+                    raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded between pictures.")
+                given = {classifier.input: pixels_of(picture)}
+                rows.append(runner(**given)[classifier.output])
         finally:
             self._give_back(runners)
-        return classifier.dequantised(np.concatenate(rows))
+        return classifier.answer(classifier.dequantised(np.concatenate(rows)))
 
     def _plain(self, key: str) -> Callable[[Mapping[str, np.ndarray], float | None], Any]:
         def call(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
@@ -203,10 +213,15 @@ def _fill(info: Any, name: str, dtype: int, shape: Sequence[int]) -> None:
         info.tensor_shape.dim.add(size=int(size))
 
 
-def _traced(function: Callable[[tf.Tensor], tf.Tensor], spec: tf.TensorSpec) -> Any:
-    """``function`` as a graph, ready to be called by any thread."""
-    graph = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
-    return graph.get_concrete_function()
+def _resized(images: tf.Tensor, size: int) -> np.ndarray:
+    """Pixels uint8 [N, size, size, 3] of [N, H, W, 3].
+
+    What ``tf.image.resize`` does with ``bilinear`` and half to even, without its checks and without
+    a graph: the op runs in the request's own thread, with no hand-over to another and back.
+    """
+    grown = tf.raw_ops.ResizeBilinear(images=images, size=(size, size), half_pixel_centers=True)
+    pixels: np.ndarray = np.rint(grown.numpy()).astype(np.uint8)
+    return pixels
 
 
 class _Classifier:
@@ -221,13 +236,6 @@ class _Classifier:
         self.key, self.size = key, int(taken["shape"][1])
         self._scale, self._zero = given["quantization"]
         self._names = np.array([name.encode() for name in vocabulary], dtype=object)
-        size = self.size
-
-        def resize(image: tf.Tensor) -> tf.Tensor:
-            image = tf.image.resize(image, [size, size], method="bilinear", antialias=False)
-            return tf.cast(tf.round(image), tf.uint8)
-
-        self._resize = _traced(resize, tf.TensorSpec([None, None, None, 3], tf.uint8))
 
     @classmethod
     def of(cls, directory: Path, runners: Mapping[str, Any]) -> _Classifier | None:
@@ -247,20 +255,20 @@ class _Classifier:
         return cls(key, runner, vocabulary)
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Pixels uint8 [S, S, 3] of an encoded picture.
+        """Pixels uint8 [1, S, S, 3] of an encoded picture.
 
         Raises:
             tf.errors.InvalidArgumentError: it is none.
         """
         # Not inside a graph, whose errors say where they come from before they say what they are.
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        return self._resize(image[None])[0].numpy()
+        return _resized(tf.expand_dims(image, 0), self.size)
 
     def resized(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels uint8 [N, S, S, 3] of [N, H, W, 3]."""
         if pixels.shape[1:3] == (self.size, self.size):
             return pixels
-        return self._resize(tf.constant(pixels)).numpy()
+        return _resized(tf.constant(pixels), self.size)
 
     def dequantised(self, rows: np.ndarray) -> np.ndarray:
         """Float32 from the whole numbers that stand for them."""
