@@ -3,9 +3,10 @@
     python -m benchmarks.serving
 
 Model, server, load and the model in process have a process each. All is of one model (a head with
-fresh weights on the default backbone, the project's own export) and of one set of drawn JPEGs;
-rounds take turns, medians are shown. Client and server share the machine's cores, the model in
-process has them to itself.
+fresh weights on the default backbone, the project's own export, and its int8 twin) and of one set
+of drawn JPEGs; rounds take turns, medians are shown. Client and server share the machine's cores,
+the model in process has them to itself. What a request costs beyond the network is told by a model
+of one sum, and by what the server's access log says of each picture.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import common
 from benchmarks.common import ROOT, Figure
-from benchmarks.serving_parts import FLOATS, MODEL
+from benchmarks.serving_models import FLOATS, LITE, MODEL, TINY
 
 CONCURRENCY = (1, 8, 32)
 BATCHES = (1, 8, 32)
@@ -41,16 +42,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--window", type=float, default=3.0, help="seconds of a window of load")
     parser.add_argument("--swaps", type=int, default=5, help="versions published under load")
+    parser.add_argument(
+        "--only", action="append", choices=sorted(SECTIONS), help="this section alone (repeatable)"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the model there (new)")
     options = parser.parse_args()
     print(f"machine: {common.machine()}", flush=True)
     with common.workplace(options.keep) as work:
         part("make", str(work))
         figures = [
-            *throughput(work, options),
-            *clients(work, options),
-            start_up(work, options),
-            swaps(work, options),
+            figure
+            for name, section in SECTIONS.items()
+            if not options.only or name in options.only
+            for figure in section(work, options)
         ]
     common.finish(figures, options.json)
 
@@ -71,19 +75,23 @@ def part(*arguments: str) -> Any:
 
 
 @contextlib.contextmanager
-def server(base: Path, model: str, *flags: str) -> Iterator[str]:
-    """The embedded server on one model, until the block ends; yields host:port."""
+def server(*flags: str) -> Iterator[str]:
+    """The embedded server until the block ends; yields host:port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "serving.server.model_server", f"--model_name={model}"]
-    command += [f"--model_base_path={base}", f"--port={port}", *flags]
+    command = [sys.executable, "-m", "serving.server.model_server", f"--port={port}", *flags]
     process = subprocess.Popen(command, cwd=ROOT, env=_ENVIRONMENT, stderr=subprocess.DEVNULL)
     try:
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
+
+
+def one_model(base: Path, model: str) -> tuple[str, str]:
+    """Flags that serve the versions under ``base``."""
+    return f"--model_name={model}", f"--model_base_path={base}"
 
 
 def wait(target: str, model: str) -> None:
@@ -96,28 +104,52 @@ def wait(target: str, model: str) -> None:
 
 # --- throughput and latency ----------------------------------------------------------------------
 def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
-    """Server at each concurrency against the model in process at its best batch."""
+    """Both servers at each concurrency against the model in process at its best batch."""
     inside: list[dict[str, Any]] = []
     outside: list[dict[str, Any]] = []
-    with server(work / MODEL, MODEL) as target:
+    int8: list[dict[str, Any]] = []
+    window, sizes, levels = str(options.window), _listed(BATCHES), _listed(CONCURRENCY)
+    with (
+        server(*one_model(work / MODEL, MODEL)) as target,
+        server(*one_model(work / LITE, MODEL), "--prefer_tflite_model=true") as lite,
+    ):
         wait(target, MODEL)
+        wait(lite, MODEL)
         for _ in range(options.rounds):
-            sizes = ",".join(map(str, BATCHES))
-            inside.append(part("inside", str(work), sizes, str(options.window)))
-            levels = ",".join(map(str, CONCURRENCY))
-            outside.append(part("load", target, str(work), levels, str(options.window)))
+            inside.append(part("inside", str(work), sizes, window))
+            outside.append(part("load", target, str(work), levels, window))
+            int8.append(part("load", lite, str(work), levels, window))
     rates = {size: _median(found["rates"][str(size)] for found in inside) for size in BATCHES}
     best = max(rates, key=lambda size: rates[size])
     single = _median(found["p50_ms"] for found in inside)
-    figures = [
+    return [
         Figure(
             "model in process, images/s",
             ", ".join(f"{rate:.1f} at batch {size}" for size, rate in rates.items())
             + f"; single image p50 {single:.1f} ms",
-        )
+        ),
+        *_levels("server", outside, inside, best, "≥ 1.0 ×"),
+        *_levels("server, int8", int8, inside, best, "≥ 2.0 ×"),
     ]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _levels(
+    what: str,
+    outside: Sequence[dict[str, Any]],
+    inside: Sequence[dict[str, Any]],
+    best: int,
+    goal: str,
+) -> list[Figure]:
+    """A figure a level; each round is compared with the model in process of that very round."""
+    reference = [found["rates"][str(best)] for found in inside]
+    figures = []
     for place, concurrency in enumerate(CONCURRENCY):
         found = [run["levels"][place] for run in outside]
+        ratios = [run["throughput"] / of for run, of in zip(found, reference, strict=True)]
         rate = _median(level["throughput"] for level in found)
         p50, p99 = (_median(level["latency_ms"][q] for level in found) for q in ("p50", "p99"))
         unstable = sum(not level["stable"] for level in found)
@@ -126,29 +158,61 @@ def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
         note += f", {unstable} of {len(found)} not stable" if unstable else ""
         figures.append(
             Figure(
-                f"server, {concurrency} callers, against in process at batch {best}",
-                f"{rate / rates[best]:.2f} × ({rate:.1f} images/s, p50 {p50:.1f} ms, "
-                f"p99 {p99:.1f} ms{note})",
-                "≥ 1.0 ×" if concurrency > 1 else "",
+                f"{what}, {concurrency} callers, against in process at batch {best}",
+                f"{_median(ratios):.2f} × ({min(ratios):.2f} to {max(ratios):.2f}; "
+                f"{rate:.1f} images/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms{note})",
+                goal if concurrency > 1 else "",
             )
         )
-    batched = _median(run["batched"]["throughput"] * 32 for run in outside)
-    figures.append(
+    batched = [run["batched"]["throughput"] * 32 for run in outside]
+    ratio = _median(rate / of for rate, of in zip(batched, reference, strict=True))
+    return [
+        *figures,
         Figure(
-            "server, 4 requests of 32 images at a time, against the same",
-            f"{batched / rates[best]:.2f} × ({batched:.1f} images/s)",
-        )
-    )
-    return [*figures, _overhead(outside, single)]
+            f"{what}, 4 requests of 32 images at a time, against the same",
+            f"{ratio:.2f} × ({_median(batched):.1f} images/s)",
+        ),
+    ]
 
 
-def _overhead(outside: Sequence[dict[str, Any]], single: float) -> Figure:
-    empty = _median(run["empty"]["latency_ms"]["p50"] for run in outside)
-    asked = _median(run["levels"][0]["latency_ms"]["p50"] for run in outside)
-    return Figure(
-        "one caller: time beyond the model in process",
-        f"{asked - single:.2f} ms; an empty RPC takes {empty:.2f} ms",
-    )
+# --- one caller ----------------------------------------------------------------------------------
+def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
+    """What one caller's Predict costs beyond an empty RPC and beyond the model."""
+    configs, log = work / "models.config", work / "access.jsonl"
+    entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
+    entries = " ".join(entry.format(name, work / name) for name in (MODEL, TINY))
+    configs.write_text(f"model_config_list {{ {entries} }}")
+    found: list[dict[str, float]] = []
+    inside: list[dict[str, Any]] = []
+    flags = f"--model_config_file={configs}", "--tensorflow_intra_op_parallelism=1"
+    # The log takes time of its own, so that the server that writes it is another.
+    with server(*flags) as target, server(*flags, f"--access_log={log}") as logging:
+        for where in (target, logging):
+            for model in (MODEL, TINY):
+                wait(where, model)
+        for _ in range(options.rounds):
+            inside.append(part("inside", str(work), "1", str(options.window)))
+            found.append(part("one_caller", target, str(work), str(options.window)))
+            part("one_caller", logging, str(work), str(options.window))
+    empty, tiny, picture = (_median(run[k] for run in found) for k in ("empty", "tiny", "picture"))
+    single = _median(run["p50_ms"] for run in inside)
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    around = {
+        model: _median(line["ms"] - line["model_ms"] for line in logged if line["model"] == model)
+        for model in (MODEL, TINY)
+    }
+    within = _median(line["model_ms"] for line in logged if line["model"] == TINY)
+    return [
+        Figure(
+            "one caller: Predict of a model of one sum beyond an empty RPC",
+            f"{tiny - empty:.2f} ms ({tiny:.2f} and {empty:.2f} ms; {within:.2f} ms in the model, "
+            f"{around[TINY]:.2f} ms in the server around it)",
+        ),
+        Figure(
+            "one caller: a picture's Predict, in the server around the model",
+            f"{around[MODEL]:.2f} ms (request {picture:.1f} ms, model in process {single:.1f} ms)",
+        ),
+    ]
 
 
 def _median(values: Any) -> float:
@@ -160,7 +224,10 @@ def clients(work: Path, options: argparse.Namespace) -> list[Figure]:
     """Encoded bytes to our signature, against pixels as floats by the official stubs."""
     bytes_: list[dict[str, float]] = []
     floats: list[dict[str, float]] = []
-    with server(work / MODEL, MODEL) as ours, server(work / FLOATS, FLOATS) as theirs:
+    with (
+        server(*one_model(work / MODEL, MODEL)) as ours,
+        server(*one_model(work / FLOATS, FLOATS)) as theirs,
+    ):
         wait(ours, MODEL)
         wait(theirs, FLOATS)
         for _ in range(options.rounds):
@@ -182,7 +249,7 @@ def clients(work: Path, options: argparse.Namespace) -> list[Figure]:
 
 
 # --- start-up and swaps --------------------------------------------------------------------------
-def start_up(work: Path, options: argparse.Namespace) -> Figure:
+def start_up(work: Path, options: argparse.Namespace) -> list[Figure]:
     """From starting the server's process to its first answer."""
     from serving.client import Client
 
@@ -190,28 +257,35 @@ def start_up(work: Path, options: argparse.Namespace) -> Figure:
     seconds = []
     for _ in range(options.rounds):
         began = time.perf_counter()
-        with server(work / MODEL, MODEL) as target:
+        with server(*one_model(work / MODEL, MODEL)) as target:
             wait(target, MODEL)
             with Client(target, MODEL) as client:
                 client.classify([image])
             seconds.append(time.perf_counter() - began)
-    return Figure("server: start to first answer", f"{statistics.median(seconds):.1f} s")
+    return [Figure("server: start to first answer", f"{statistics.median(seconds):.1f} s")]
 
 
-def swaps(work: Path, options: argparse.Namespace) -> Figure:
+def swaps(work: Path, options: argparse.Namespace) -> list[Figure]:
     """99th percentile of requests in the seconds of a swap against the others."""
     base = work / "swapped"
     base.mkdir()
-    with server(base, MODEL, "--file_system_poll_wait_seconds=0.5") as target:
+    flags = one_model(base, MODEL)
+    with server(*flags, "--file_system_poll_wait_seconds=0.5") as target:
         found = part("swaps", target, str(work), str(base), str(options.swaps))
-    return Figure(
-        f"p99 during {options.swaps} version swaps against steady, 4 callers",
-        f"{found['swap_p99_ms'] / found['steady_p99_ms']:.2f} × ({found['swap_p99_ms']:.1f} and "
-        f"{found['steady_p99_ms']:.1f} ms; {found['requests']} requests, "
-        f"{found['errors']} failed, a swap takes {found['swap_s']:.1f} s)",
-        "≤ 3 ×",
-    )
+    return [
+        Figure(
+            f"p99 during {options.swaps} version swaps against steady, 4 callers",
+            f"{found['swap_p99_ms'] / found['steady_p99_ms']:.2f} × ({found['swap_p99_ms']:.1f} "
+            f"and {found['steady_p99_ms']:.1f} ms; {found['requests']} requests, "
+            f"{found['errors']} failed, a swap takes {found['swap_s']:.1f} s)",
+            "≤ 3 ×",
+        )
+    ]
 
+
+SECTIONS: dict[str, Callable[[Path, argparse.Namespace], list[Figure]]] = {
+    section.__name__: section for section in (throughput, overhead, clients, start_up, swaps)
+}
 
 if __name__ == "__main__":
     main()

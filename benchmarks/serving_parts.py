@@ -2,7 +2,8 @@
 
     python -m benchmarks.serving_parts RESULT.json NAME ARGUMENT…
 
-Each part is a function of text arguments; its result is written as JSON.
+Each part is a function of text arguments; its result is written as JSON. What is measured is made
+by ``serving_models``.
 """
 
 from __future__ import annotations
@@ -21,64 +22,12 @@ from typing import Any
 
 import numpy as np
 
-MODEL = "imgpipe"
-FLOATS = "floats"
-IMAGES = "images"
-_CLASSES = ("cat", "dog", "paper", "rock", "scissors")
-_PICTURES = 64
-_PICTURE_SIDE = 320  # of a photograph as a page shows it
+from benchmarks.serving_models import FLOATS, MODEL, TINY, make, pictures_of
+
 _BATCHED = 32
 _SWAP_CALLERS = 4
+_TURNS = 4
 _STEADY_S = 4.0  # between two swaps
-
-
-# --- what is measured ----------------------------------------------------------------------------
-def make(work: str) -> None:
-    """The model (version 1), one that takes floats, and pictures."""
-    import keras
-    import tensorflow as tf
-
-    from models.classifier import build_classifier, build_head
-    from models.export import export
-    from models.settings import ModelSettings
-
-    root = Path(work)
-    (root / IMAGES).mkdir()
-    for number in range(_PICTURES):
-        (root / IMAGES / f"{number:03}.jpg").write_bytes(_picture(number))
-    keras.utils.set_random_seed(0)
-    settings = ModelSettings(name=MODEL)
-    head = build_head(1280, len(_CLASSES), settings)
-    classifier = build_classifier(head, _CLASSES, settings)
-    export(classifier, str(root / MODEL / "1"))
-    size = classifier.image_size
-    archive = keras.export.ExportArchive()
-    archive.track(classifier.network)
-    archive.add_endpoint(
-        "serving_default",
-        lambda pixels: {"probabilities": classifier.network(pixels)["probabilities"]},
-        input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32, name="pixels")],
-    )
-    archive.write_out(str(root / FLOATS / "1"), verbose=False)
-
-
-def _picture(seed: int) -> bytes:
-    """A JPEG with detail at several scales."""
-    from PIL import Image
-
-    random = np.random.default_rng(seed)
-    side = (_PICTURE_SIDE, _PICTURE_SIDE)
-    total = np.zeros((*side, 3))
-    for cells, weight in ((5, 0.6), (20, 0.3), (80, 0.1)):
-        noise = Image.fromarray(random.integers(0, 255, (cells, cells, 3), np.uint8))
-        total += weight * np.asarray(noise.resize(side, Image.Resampling.BICUBIC), float)
-    out = io.BytesIO()
-    Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
-    return out.getvalue()
-
-
-def _pictures(work: str) -> list[bytes]:
-    return [path.read_bytes() for path in sorted((Path(work) / IMAGES).iterdir())]
 
 
 # --- the model in process ------------------------------------------------------------------------
@@ -87,7 +36,7 @@ def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
     import tensorflow as tf
 
     served = tf.saved_model.load(f"{work}/{MODEL}/1").signatures["serving_default"]
-    pictures = _pictures(work)
+    pictures = pictures_of(work)
     rates, latencies = {}, []
     for size in map(int, batches.split(",")):
         endless = itertools.cycle(pictures)
@@ -107,7 +56,7 @@ def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
     """Single images at each number of callers, 4 times 32 images, and empty RPCs."""
     from serving.client import load as generator
 
-    way, pictures = generator.connection(target), _pictures(work)
+    way, pictures = generator.connection(target), pictures_of(work)
 
     def measure(concurrency: tuple[int, ...], calls: list[Any]) -> list[dict[str, Any]]:
         plan = generator.Plan(concurrency, float(window), most_windows=6)
@@ -115,8 +64,32 @@ def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
 
     singles = measure(tuple(map(int, levels.split(","))), generator.image_calls(pictures, MODEL))
     (batched,) = measure((4,), generator.image_calls(pictures, MODEL, _BATCHED))
-    (empty,) = measure((1,), [generator.status_call(MODEL)])
-    return {"levels": singles, "batched": batched, "empty": empty}
+    return {"levels": singles, "batched": batched}
+
+
+def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
+    """Milliseconds (p50) of one caller: an RPC without a model, a model of one sum, a picture.
+
+    They take turns in short windows, so that a machine that others work on slows all alike.
+    """
+    from serving.client import load as generator
+    from serving.client import messages, protos
+    from serving.client.steps import Call
+
+    tiny = messages.predict_request(messages.Servable(TINY), {"x": np.float32([2.0])})
+    kinds = {
+        "empty": [generator.status_call(TINY)],
+        "tiny": [Call(protos.PREDICT, tiny, 30.0, False)],
+        "picture": generator.image_calls(pictures_of(work), MODEL),
+    }
+    plan = generator.Plan((1,), float(window) / _TURNS, most_windows=generator.AGREEING)
+    way = generator.connection(target)
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(_TURNS):
+        for kind, calls in kinds.items():
+            (level,) = generator.run(way, calls, plan)
+            found[kind].append(level.latency_ms["p50"] or 0.0)
+    return {kind: float(np.median(values)) for kind, values in found.items()}
 
 
 # --- clients -------------------------------------------------------------------------------------
@@ -139,7 +112,7 @@ def bytes_client(target: str, work: str, seconds: str) -> dict[str, Any]:
     """Our client: the file's bytes."""
     from serving.client import Client, messages
 
-    pictures = _pictures(work)
+    pictures = pictures_of(work)
     request = messages.predict_request(messages.Servable(MODEL), {"image_bytes": [pictures[0]]})
     with Client(target, MODEL) as client:
         found = _timed(float(seconds), lambda picture: client.classify([picture]), pictures)
@@ -153,7 +126,7 @@ def floats_client(target: str, work: str, seconds: str) -> dict[str, Any]:
     from PIL import Image
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    pictures = _pictures(work)
+    pictures = pictures_of(work)
     channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     size = [0]
@@ -186,7 +159,7 @@ def swaps(target: str, work: str, base: str, count: str) -> dict[str, Any]:
 async def _swaps(target: str, work: str, base: Path, count: int) -> dict[str, Any]:
     from serving.client import AsyncClient, ServingError
 
-    pictures = itertools.cycle(_pictures(work))
+    pictures = itertools.cycle(pictures_of(work))
     calls: list[tuple[float, float]] = []  # start, seconds
     first: dict[int, float] = {}  # version: when it first answered
     failed, over = [0], [False]
@@ -237,7 +210,8 @@ def _publish(work: str, base: Path, version: int) -> None:
 
 
 PARTS: dict[str, Callable[..., Any]] = {
-    part.__name__: part for part in (make, inside, load, bytes_client, floats_client, swaps)
+    part.__name__: part
+    for part in (make, inside, load, one_caller, bytes_client, floats_client, swaps)
 }
 
 if __name__ == "__main__":
