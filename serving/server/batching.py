@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ from serving.server.textproto import BatchingParameters
 
 _FULL_WAIT_S, _FULL_LOOK_S = 0.010, 0.0001
 """A full queue is tried again for 10 ms every 100 us, as batch_scheduler_retrier.h does."""
+Watch = Callable[[str, Iterable[float]], None]
+"""Told of each batch that is run: the name of its threads, and seconds each task waited."""
 _Key = tuple[tuple[str, ...], tuple[str, ...], tuple[Any, ...]]
 
 
@@ -58,8 +60,10 @@ class _Batch:
 class BatchingRuntime:
     """A runtime behind a queue; ``run`` looks like any other's and returns its own rows."""
 
-    def __init__(self, inner: Runtime, parameters: BatchingParameters) -> None:
-        self._inner, self._given = inner, parameters
+    def __init__(
+        self, inner: Runtime, parameters: BatchingParameters, watch: Watch | None = None
+    ) -> None:
+        self._inner, self._given, self._watch = inner, parameters, watch
         self.signatures = inner.signatures
         self._largest = parameters.max_batch_size
         if parameters.enable_large_batch_splitting and parameters.max_execution_batch_size:
@@ -196,6 +200,9 @@ class BatchingRuntime:
         if not tasks:
             return
         feeds, fetches, _ = batch.key
+        if self._watch is not None:
+            now = time.monotonic()
+            self._watch(self._given.thread_pool_name, [now - task.arrived for task in tasks])
         try:
             self._together(feeds, fetches, tasks)
         except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.server.batching import BatchingRuntime
+from serving.server.batching import BatchingRuntime, Watch
 from serving.server.errors import BadArgument
 from serving.server.runtime import Runtime, SessionOptions, SessionRuntime
 from serving.server.servable import Loader
@@ -30,8 +30,8 @@ class LoaderOptions:
     """0: one a core."""
 
 
-def make_loader(options: LoaderOptions) -> Loader:
-    """The function that loads a version directory."""
+def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
+    """The function that loads a version directory; ``watch`` hears of batches."""
 
     def load(directory: Path) -> Runtime:
         if options.tflite and (directory / TFLITE_MODEL).is_file():
@@ -40,7 +40,7 @@ def make_loader(options: LoaderOptions) -> Loader:
             return TfliteRuntime(directory, options.tflite_interpreters)
         batching = _batching(directory, options)
         runtime = SessionRuntime(directory, options.session)
-        return BatchingRuntime(runtime, batching) if batching else runtime
+        return BatchingRuntime(runtime, batching, watch) if batching else runtime
 
     return load
 

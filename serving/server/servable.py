@@ -47,6 +47,8 @@ class LoadPolicy:
     retry_seconds: float = 60.0
     slots: threading.Semaphore | None = None
     """Shared by all models where the number of loads at once is bounded."""
+    on_warm_up: Callable[[Path, str, float], None] | None = None
+    """Hears of each replay: version directory, name of the code it ended with, seconds."""
 
 
 class Servable:
@@ -99,8 +101,7 @@ class Servable:
             runtime = loader(self.directory.path)
             replayed = 0
             if self._policy.warm:
-                handle = Handle(self.model, self.version, runtime)
-                replayed = warmup.replay(handle, self.directory.path, self._policy.warm_iterations)
+                replayed = self._warm_up(runtime)
         except Exception as error:  # a model is someone else's program: anything may come out
             _log.debug("load of %s version %d", self.model, self.version, exc_info=True)
             if runtime is not None:
@@ -116,6 +117,20 @@ class Servable:
             time.monotonic() - began,
             replayed,
         )
+
+    def _warm_up(self, runtime: Runtime) -> int:
+        """How many requests were replayed."""
+        handle, path = Handle(self.model, self.version, runtime), self.directory.path
+        began, code = time.monotonic(), int(Code.OK)
+        try:
+            return warmup.replay(handle, path, self._policy.warm_iterations)
+        except Exception as error:
+            code = status.from_exception(error).code
+            raise
+        finally:
+            if self._policy.on_warm_up is not None and (path / warmup.FILE).is_file():
+                taken = time.monotonic() - began
+                self._policy.on_warm_up(path, status.code_name(code), taken)
 
     def _failed(self, error: StatusError) -> None:
         self._failures += 1

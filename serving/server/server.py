@@ -26,6 +26,7 @@ from serving.server.pool import SheddingPool
 from serving.server.requestlog import RequestLogOptions, RequestLogs
 from serving.server.rest.options import RestOptions
 from serving.server.runtime import available_cores
+from serving.server.servable import Loader
 from serving.server.services import ServiceOptions, handlers
 from serving.server.status import StatusError
 from serving.server.textproto import Monitoring, SslConfig
@@ -127,16 +128,13 @@ class ModelServer:
         self._health = _Health()
         self._draining = False
         self._up: bool | None = None
-        loader = make_loader(options.loader)
         self._page: Page | None = None
-        if options.rest and options.monitoring and options.monitoring.prometheus:
-            from serving.server.rest.app import Page
-            from serving.server.rest.metrics import Metrics
-
-            metrics = Metrics(lambda name: name in self.core.models)
-            loader = metrics.counted(loader)
-            self.calls.observers.append(metrics)
-            self._page = Page(options.monitoring.path, metrics.page)
+        self._services = options.services
+        shown = options.monitoring and options.monitoring.prometheus and options.rest
+        if shown or options.services.allow_reload:
+            loader, core = self._count(core)
+        else:
+            loader = make_loader(options.loader)
         self.core = Core(loader, core, self._set_health)
         self._rest: Listener | None = None
         self.rest_port = options.rest.port if options.rest else -1
@@ -144,6 +142,21 @@ class ModelServer:
         self._stopping = threading.Event()
         self._set_health()
         self._grpc = self._make_grpc()
+
+    def _count(self, core: CoreOptions) -> tuple[Loader, CoreOptions]:
+        """Metrics of all that happens, for their page and for what a reload is asked to tell."""
+        from serving.server.metrics import Metrics
+
+        options = self._options
+        metrics = Metrics(lambda name: name in self.core.models)
+        self.calls.observers.append(metrics)
+        self._services = replace(options.services, count=metrics.count)
+        if options.rest and options.monitoring and options.monitoring.prometheus:
+            from serving.server.rest.app import Page
+
+            self._page = Page(options.monitoring.path, metrics.page)
+        loader = metrics.counted(make_loader(options.loader, metrics.batch))
+        return loader, replace(core, load=replace(core.load, on_warm_up=metrics.warmed_up))
 
     def _make_grpc(self) -> Any:
         options = self._options
@@ -163,7 +176,7 @@ class ModelServer:
             maximum_concurrent_rpcs=hard,
         )
         server.add_generic_rpc_handlers(
-            handlers(self.core, self.calls, self.request_logs, options.services)
+            handlers(self.core, self.calls, self.request_logs, self._services)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         return server

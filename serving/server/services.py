@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -47,6 +47,8 @@ class ServiceOptions:
     """Whoever reaches the port may change what is served."""
     reload_wait: float = 600.0
     """Seconds that a reload waits for its models where the request has no deadline."""
+    count: Callable[[str], int] = field(default=lambda name: 0, repr=False)
+    """Value of a metric, for what a reload changes of it."""
 
 
 class PredictionService:
@@ -131,9 +133,9 @@ class PredictionService:
         call.model = spec.name
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field != SIGNATURE_DEF:
-                raise invalid(f"Metadata field {field} is not supported")
+        for name in request.metadata_field:
+            if name != SIGNATURE_DEF:
+                raise invalid(f"Metadata field {name} is not supported")
         with self._core.acquire(spec) as handle:
             call.version = handle.version
             return metadata_response(handle)
@@ -203,7 +205,10 @@ class ModelService:
         return status_response(self._core, spec.name, spec.version.value if by_number else None)
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve other models; refused unless the server allows it."""
+        """Serve other models; refused unless the server allows it.
+
+        What the metrics that the request names have grown by meanwhile is in the answer.
+        """
         if not self._options.allow_reload:
             raise StatusError(
                 Code.PERMISSION_DENIED,
@@ -212,9 +217,13 @@ class ModelService:
             )
         left = call.left()
         wait = self._options.reload_wait if left is None else left
+        count, names = self._options.count, dict.fromkeys(request.metric_names)
+        before = {name: count(name) for name in names}
         self._core.reload(configs.from_proto(request.config), wait=max(wait, 0.001))
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
+        for name, value in before.items():
+            response.metric.add(name=name, int64_value_increase=count(name) - value)
         return response
 
 

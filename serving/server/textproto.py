@@ -112,6 +112,8 @@ class BatchingParameters:
     enable_large_batch_splitting: bool = False
     max_execution_batch_size: int = 0
     """0: ``max_batch_size``; only with splitting."""
+    thread_pool_name: str = "model_server_batch_threads"
+    """Label of the metrics of this queue."""
 
 
 def read_batching(file: Path) -> BatchingParameters:
@@ -124,7 +126,7 @@ def read_batching(file: Path) -> BatchingParameters:
     given: dict[str, Any] = {
         name: getattr(message, name).value
         for _, name, kind in _MESSAGES["BatchingParameters"]
-        if kind.endswith("Value") and message.HasField(name) and name != "thread_pool_name"
+        if kind.endswith("Value") and message.HasField(name)
     }
     parameters = BatchingParameters(
         allowed_batch_sizes=tuple(message.allowed_batch_sizes),

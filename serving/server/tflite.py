@@ -83,7 +83,7 @@ class TfliteRuntime:
         self,
         classifier: _Classifier,
         pixels_of: Callable[[Any], np.ndarray],
-        pictures: Sequence[Any],
+        pictures: np.ndarray,
         timeout: float | None,
     ) -> dict[str, np.ndarray]:
         """One picture after the other, which is as fast as together.

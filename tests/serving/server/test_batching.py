@@ -54,6 +54,25 @@ def batched():
         assert inner.closed
 
 
+def test_a_watch_hears_of_each_batch_and_how_long_its_tasks_waited():
+    seen: list[tuple[str, list[float]]] = []
+    inner = Doubler()
+    parameters = BatchingParameters(num_batch_threads=1, max_batch_size=2, thread_pool_name="pool")
+    runtime = BatchingRuntime(inner, parameters, lambda *batch: seen.append(batch))
+    inner.gate.clear()
+    with ThreadPoolExecutor(3) as callers:
+        first = callers.submit(runtime.run, X, [rows(1)], Y)
+        while not inner.shapes:
+            time.sleep(0.005)
+        pair = [callers.submit(runtime.run, X, [rows(value)], Y) for value in (2, 3)]
+        time.sleep(0.1)
+        inner.gate.set()
+        assert [task.result()[0].tolist() for task in [first, *pair]] == [[2], [4], [6]]
+    runtime.close()
+    assert [(name, len(waited)) for name, waited in seen] == [("pool", 1), ("pool", 2)]
+    assert max(seen[1][1]) >= 0.1
+
+
 def rows(*values: float) -> np.ndarray:
     return np.float32(values)
 

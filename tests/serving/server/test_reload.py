@@ -52,8 +52,8 @@ class Asked:
         reply = self._models.GetModelStatus(request, timeout=20)
         return [(line.version, line.state) for line in reply.model_version_status]
 
-    def reload(self, *models: tuple, timeout=60):
-        request = model_management_pb2.ReloadConfigRequest()
+    def reload(self, *models: tuple, timeout=60, metrics=()):
+        request = model_management_pb2.ReloadConfigRequest(metric_names=metrics)
         for name, path, *rest in models:
             config = request.config.model_config_list.config.add()
             config.name, config.base_path, config.model_platform = name, str(path), "tensorflow"
@@ -120,6 +120,19 @@ def test_several_models_and_policies(serve, bases):
     assert refusal(lambda: asked("two", 1))[1] == (
         "Servable not found for request: Specific(two, 1)"
     )
+
+
+def test_reload_tells_what_it_changed_of_the_metrics(serve, bases):
+    asked = serve([ModelConfig("two", bases / "two")])
+    asked.server.wait_until_available(60)
+    loads, requests = "/tensorflow/cc/saved_model/load_attempt_count", ":tensorflow:core:graph_runs"
+    names = [loads, requests, loads, "/made/up"]
+    reply = asked.reload(
+        ("two", bases / "two"), ("three", bases / "three"), ("also", bases / "two"), metrics=names
+    )
+    found = [(metric.name, metric.int64_value_increase) for metric in reply.metric]
+    assert found == [(loads, 2), (requests, 0), ("/made/up", 0)]
+    assert not asked.reload(("three", bases / "three")).metric
 
 
 def test_reload_swaps_models_and_blocks_until_they_answer(serve, bases, eventually):

@@ -39,7 +39,9 @@ def test_batching_parameters(write):
             """
         )
     )
-    assert found == textproto.BatchingParameters(32, 5000, 100, 4, (8, 32), True)
+    assert found == textproto.BatchingParameters(
+        32, 5000, 100, 4, (8, 32), True, thread_pool_name="batch"
+    )
 
 
 @pytest.mark.parametrize(

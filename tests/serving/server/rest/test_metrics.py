@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.server import storage
 from serving.server.calls import Call
-from serving.server.rest.metrics import Metrics
+from serving.server.loading import LoaderOptions, make_loader
+from serving.server.metrics import Metrics
 from serving.server.rest.options import RestOptions
+from serving.server.servable import LoadPolicy, Servable
 from serving.server.status import Code
+from serving.server.textproto import BatchingParameters, Monitoring
 
 from .conftest import METRICS
 
 PREFIX = ":tensorflow:serving:"
+SHOWN = Monitoring(prometheus=True)
 TYPES = {
     ":tensorflow:cc:saved_model:load_attempt_count": "counter",
     ":tensorflow:cc:saved_model:load_latency": "counter",
     ":tensorflow:core:graph_run_time_usecs": "counter",
     ":tensorflow:core:graph_runs": "counter",
+    ":tensorflow:serving:batching_session:queuing_latency": "histogram",
+    ":tensorflow:serving:batching_session:wrapped_run_count": "counter",
+    ":tensorflow:serving:model_warmup_latency": "histogram",
     ":tensorflow:serving:request_count": "counter",
     ":tensorflow:serving:request_example_count_total": "counter",
     ":tensorflow:serving:request_example_counts": "histogram",
@@ -106,6 +115,52 @@ def test_failed_loads_are_counted(tmp_path):
             continue
     (line,) = [name for name in values(metrics.page()) if "load_attempt_count" in name]
     assert line.endswith('status="fail"}') and values(metrics.page())[line] == 2
+
+
+def test_the_queue_of_batches(serve):
+    batching = BatchingParameters(max_batch_size=4, thread_pool_name="pool")
+    rest = serve(RestOptions(0), monitoring=SHOWN, loader=LoaderOptions(batching=batching))
+    for _ in range(3):
+        rest.predict({"instances": [1, 2]})
+    found = values(rest.get(METRICS).body.decode())
+    session = f"{PREFIX}batching_session:"
+    assert found[f"{session}wrapped_run_count{{}}"] == 3
+    assert found[f'{session}queuing_latency_count{{thread_pool_name="pool"}}'] == 3
+    assert 0 < found[f'{session}queuing_latency_sum{{thread_pool_name="pool"}}'] < 3e6
+    limits = [name for name in found if "queuing_latency_bucket" in name]
+    assert len(limits) == 53 and 'le="100"' in limits[0] and 'le="120"' in limits[1]
+
+
+def test_warm_up_is_timed_and_says_how_it_ended(models, tmp_path, warm_up):
+    metrics = Metrics(lambda name: True)
+    policy = LoadPolicy(on_warm_up=metrics.warmed_up)
+    for version, inputs in ((1, {"x": [1.0]}), (2, {"nonsense": [1.0]}), (3, None)):
+        path = tmp_path / str(version)
+        shutil.copytree(models / "half_plus_two", path)
+        if inputs:
+            warm_up(path, inputs)
+        servable = Servable("half", storage.list_versions(tmp_path)[version], policy)
+        servable.load(make_loader(LoaderOptions()))
+        servable.retire()
+    found = values(metrics.page())
+    counts = {name: value for name, value in found.items() if "warmup_latency_count" in name}
+    name = f"{PREFIX}model_warmup_latency_count"
+    assert counts == {  # the third brings no requests along
+        f'{name}{{model_path="{tmp_path}/1",status="OK"}}': 1,
+        f'{name}{{model_path="{tmp_path}/2",status="INVALID_ARGUMENT"}}': 1,
+    }
+    assert found[f'{PREFIX}model_warmup_latency_sum{{model_path="{tmp_path}/1",status="OK"}}'] > 0
+
+
+def test_one_number_of_a_counter_by_either_name():
+    metrics = Metrics(lambda name: True)
+    for code in (Code.OK, Code.OK, Code.INTERNAL):
+        metrics(Call("Predict", "GRPC", model="m", code=code, run_seconds=0.5, seconds=1.0))
+    assert metrics.count("/tensorflow/serving/request_count") == 3
+    assert metrics.count(":tensorflow:serving:request_count") == 3
+    assert metrics.count("/tensorflow/core/graph_run_time_usecs") == 1_500_000
+    assert metrics.count("/tensorflow/serving/request_latency") == 0
+    assert metrics.count("no such metric") == 0
 
 
 def test_no_page_without_a_config(serve):

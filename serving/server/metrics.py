@@ -4,12 +4,16 @@ Values are kept by prometheus-client; the text is written here, since its own wr
 ``_total`` to counters and upstream does not (util/prometheus_exporter.cc: a ``# TYPE`` line for
 each metric, no HELP, ``{}`` without labels). Times are microseconds. What upstream counts inside
 the runtime is counted around it here: a ``graph_run`` is a request that reached the model.
+
+Not there: what upstream keeps as percentiles (``batching_session/padding_size`` and its kin), which
+its page leaves out too.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,10 @@ from serving.server.status import Code
 _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))
 """µs, up to some 20 minutes."""
+_QUEUING = tuple(100 * 1.2**power for power in range(52))
+"""µs, up to some second."""
 _EXAMPLES = tuple(float(1 << power) for power in range(15))
+_NOT_IN_NAMES = re.compile(r"\W", re.ASCII)
 
 
 class Metrics:
@@ -49,6 +56,12 @@ class Metrics:
         self._runtime = self._histogram(
             f"{serving}runtime_latency", _LATENCY, "model_name", "API", "runtime"
         )
+        self._warm_up = self._histogram(
+            f"{serving}model_warmup_latency", _LATENCY, "model_path", "status"
+        )
+        session = f"{serving}batching_session:"
+        self._queuing = self._histogram(f"{session}queuing_latency", _QUEUING, "thread_pool_name")
+        self._batches = self._counter(f"{session}wrapped_run_count")
 
     def _counter(self, name: str, *labels: str) -> Counter:
         made = Counter(name, name, labels, registry=self._registry)
@@ -93,6 +106,27 @@ class Metrics:
                 self._load_latency.labels(path).inc(micros)
 
         return load
+
+    def warmed_up(self, directory: Path, status: str, seconds: float) -> None:
+        """Count a replay of warm-up requests; ``status`` is the name of a code."""
+        self._warm_up.labels(str(directory), status).observe(seconds * _MICRO)
+
+    def batch(self, pool: str, waited: Iterable[float]) -> None:
+        """Count a batch that goes to the model, and the seconds that each task has waited."""
+        self._batches.inc()
+        for seconds in waited:
+            self._queuing.labels(pool).observe(seconds * _MICRO)
+
+    def count(self, name: str) -> int:
+        """Value of a counter, over all of its labels; 0 for a histogram and for an unknown name.
+
+        Upstream's own spelling (``/tensorflow/serving/request_count``) is understood as well.
+        """
+        metric = self._named.get(_NOT_IN_NAMES.sub(":", name))
+        if not isinstance(metric, Counter):
+            return 0
+        (family,) = metric.collect()
+        return round(sum(s.value for s in family.samples if not s.name.endswith("_created")))
 
     def page(self) -> str:
         """All of it as text."""
