@@ -111,7 +111,10 @@ class RestTransport:
                 pause_now = pause * random.uniform(1 - _JITTER, 1 + _JITTER)
                 if (attempt >= retry.attempts and not wait) or deadline.left() <= pause_now:
                     raise
+                last = error
             time.sleep(pause_now)
+            if deadline.left() <= 0:  # slept for longer than asked
+                raise last
             attempt, pause = attempt + 1, min(pause * retry.factor, retry.longest_pause)
 
     def _once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> bytes:
@@ -184,6 +187,8 @@ def _exchange(
     while part := response.read(_READ_BYTES):
         parts.append(part)
         limit()
+    if response.length:  # read in pieces, a body that ends early raises nothing
+        raise ConnectionResetError(f"the answer ended {response.length} bytes early")
     return response.status, b"".join(parts)
 
 

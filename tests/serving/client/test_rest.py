@@ -1,18 +1,15 @@
-"""The REST fallback: the same messages as JSON, the same errors, the same retries.
+"""The REST fallback against the real server: the same messages as JSON, the same errors.
 
-Bodies are those of TensorFlow Serving's documentation and of its own tests.
+What only a server does that is not well is in ``test_rest_hostile``.
 """
 
 from __future__ import annotations
 
-import base64
-import http.server
-import json
+import shutil
 import socket
-import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,107 +18,120 @@ import pytest
 from serving.client import (
     Client,
     DeadlineExceeded,
-    InternalError,
     InvalidArgument,
     NotFound,
-    ResourceExhausted,
     Retry,
     ServingError,
     Tls,
     Unavailable,
     Unimplemented,
 )
+from serving.server import ModelServer
+from serving.server.calls import Call
+from serving.server.config import ModelConfig, VersionPolicy
+from serving.server.core import CoreOptions
+from serving.server.rest.options import RestOptions
+from serving.server.server import ServerOptions
+from serving.server.textproto import SslConfig
+
+POLL_S = 0.05
+BYTES = b"\xff\x00"
 
 
-def tensor(dtype: str, *shape: int) -> dict[str, Any]:
-    dims = [{"size": str(size), "name": ""} for size in shape]
-    return {"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": "t:0"}
+def write_model(directory) -> None:
+    """y = x / 2 + 2, and signatures of every kind of value and method."""
+    import tensorflow as tf
 
+    module = tf.Module()
+    numbers = tf.TensorSpec([None], tf.float32, name="x")
+    strings = tf.TensorSpec([None], tf.string, name="x")
+    examples = tf.TensorSpec([None], tf.string, name="inputs")
 
-def described(version: int = 123, **signatures: dict[str, Any]) -> bytes:
-    body = {
-        "model_spec": {"name": "half", "signature_name": "", "version": str(version)},
-        "metadata": {"signature_def": {"signature_def": signatures}},
+    def many(x):
+        count = tf.size(x)
+        return {
+            "classes": tf.tile([["a", "ü"]], [count, 1]),
+            "probabilities": tf.tile([[0.25, 0.75]], [count, 1]),
+            "raw_bytes": x,
+            "count": tf.cast(count, tf.int64),
+        }
+
+    def features(inputs):
+        spec = {
+            "x": tf.io.FixedLenFeature([2], tf.float32),
+            "b": tf.io.FixedLenFeature([], tf.string, ""),
+            "n": tf.io.FixedLenFeature([], tf.int64, 0),
+            "c": tf.io.FixedLenFeature([], tf.string, ""),
+        }
+        return tf.io.parse_example(inputs, spec)
+
+    def classify(inputs):
+        found = features(inputs)
+        names = tf.stack([found["b"], found["c"]], axis=1)
+        return {"classes": names, "scores": found["x"] * tf.cast(found["n"], tf.float32)[:, None]}
+
+    bodies = {
+        "serving_default": (lambda x: {"y": x * 0.5 + 2.0}, numbers),
+        "many": (many, strings),
+        "classify": (classify, examples),
+        "regress": (lambda inputs: {"outputs": features(inputs)["x"][:, 0]}, examples),
     }
-    return json.dumps(body).encode()
+    functions = {key: tf.function(f, input_signature=[spec]) for key, (f, spec) in bodies.items()}
+    tf.saved_model.save(module, str(directory), signatures=functions)
 
 
-HALF = {
-    "inputs": {"x": tensor("DT_FLOAT", -1)},
-    "outputs": {"y": tensor("DT_FLOAT", -1)},
-    "method_name": "tensorflow/serving/predict",
-}
-MANY = {
-    "inputs": {"x": tensor("DT_STRING", -1)},
-    "outputs": {
-        "classes": tensor("DT_STRING", -1, 2),
-        "probabilities": tensor("DT_FLOAT", -1, 2),
-        "raw_bytes": tensor("DT_STRING", -1),
-        "count": tensor("DT_INT64"),
-    },
-    "method_name": "",
-}
+@dataclass(frozen=True)
+class Live:
+    """A running server, and what reached its models."""
 
-Answer = Callable[[str, str, bytes], tuple[int, bytes]]
+    server: ModelServer
+    base: Any
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def target(self) -> str:
+        return self.server.rest_target
 
 
-@pytest.fixture
-def http_server() -> Iterator[Callable[..., tuple[str, list[Any]]]]:
-    """Start a scripted HTTP server: answer(verb, path, body); returns its address and requests."""
-    running: list[tuple[Any, threading.Thread]] = []
-
-    def start(answer: Answer, context: ssl.SSLContext | None = None) -> tuple[str, list[Any]]:
-        seen: list[Any] = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                seen.append((self.command, self.path, body, self.client_address))
-                status, content = answer(self.command, self.path, body)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = handle_any
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        scheme = "http"
-        if context is not None:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-            scheme = "https"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        running.append((server, thread))
-        return f"{scheme}://127.0.0.1:{server.server_port}", seen
-
-    yield start
-    for server, thread in running:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rest-client") / "model"
+    write_model(path)
+    return path
 
 
-def model(predictions: dict[str, Any], **signatures: Any) -> Answer:
-    signatures = signatures or {"serving_default": HALF}
+def run(saved, base, *models: ModelConfig, **options: Any) -> ModelServer:
+    """A server of ``half``, version 123, and more."""
+    shutil.copytree(saved, base / "half" / "123")
+    core = CoreOptions(poll_seconds=POLL_S)
+    return ModelServer(
+        models=[ModelConfig("half", base / "half"), *models],
+        options=ServerOptions(core=core, rest=RestOptions(0), **options),
+    )
 
-    def answer(verb: str, path: str, body: bytes) -> tuple[int, bytes]:
-        if path.endswith("/metadata"):
-            return 200, described(**signatures)
-        return 200, json.dumps(predictions).encode()
 
-    return answer
+@pytest.fixture(scope="module")
+def live(saved, tmp_path_factory) -> Iterator[Live]:
+    """Versions 5 and 123 of ``a/b`` as well, under a label each."""
+    base = tmp_path_factory.mktemp("live")
+    for version in (5, 123):
+        shutil.copytree(saved, base / "slash" / str(version))
+    slash = ModelConfig("a/b", base / "slash", VersionPolicy("all"))
+    with run(saved, base, slash) as server:
+        server.wait_until_available(60)
+        labels = {"old": 5, "very stable": 123}
+        labelled = ModelConfig("a/b", base / "slash", VersionPolicy("all"), labels)
+        server.core.reload([ModelConfig("half", base / "half"), labelled], wait=30)
+        made = Live(server, base)
+        server.calls.observers.append(made.calls.append)
+        yield made
 
 
-def test_predict_names_the_version_that_answered(ask, http_server):
-    target, seen = http_server(model({"outputs": [3.0, 3.5, 4.0]}))
-    answer = ask(target, "predict", {"x": np.float32([2, 3, 4])}, client={"model": "half"})
+HALF = {"model": "half"}
+
+
+def test_predict_names_the_version_that_answered(ask, live):
+    answer = ask(live.target, "predict", {"x": np.float32([2, 3, 4])}, client=HALF)
     assert answer.outputs["y"].dtype == np.float32
     assert answer.outputs["y"].tolist() == [3.0, 3.5, 4.0]
     assert (answer.model, answer.version, answer.signature_name) == (
@@ -129,220 +139,151 @@ def test_predict_names_the_version_that_answered(ask, http_server):
         123,
         "serving_default",
     )
-    (get, path, *_), (post, where, body, _) = seen
-    assert (get, path) == ("GET", "/v1/models/half/metadata")
-    assert (post, where) == ("POST", "/v1/models/half/versions/123:predict")
-    assert json.loads(body) == {"inputs": {"x": [2.0, 3.0, 4.0]}}
-
-
-def test_bytes_go_as_base64_and_types_come_back(ask, http_server):
-    target, seen = http_server(
-        model(
-            {
-                "outputs": {
-                    "classes": [["a", "ü"]],
-                    "probabilities": [[0.25, 0.75]],
-                    "raw_bytes": [{"b64": base64.b64encode(b"\xff\x00").decode()}],
-                    "count": 2,
-                }
-            },
-            many=MANY,
-        )
+    call = live.calls[-1]
+    assert (call.method, call.entrypoint, call.model, call.version, call.rows) == (
+        "Predict",
+        "REST",
+        "half",
+        123,
+        3,
     )
-    inputs = {"x": [b"\xff\xd8"]}
-    answer = ask(target, "predict", inputs, "many", client={"model": "half"})
-    assert json.loads(seen[-1][2]) == {
-        "signature_name": "many",
-        "inputs": {"x": [{"b64": "/9g="}]},
-    }
+
+
+def test_bytes_go_as_base64_and_types_come_back(ask, live):
+    inputs = {"x": [BYTES]}
+    answer = ask(live.target, "predict", inputs, "many", client=HALF)
     assert answer.outputs["classes"].tolist() == [[b"a", "ü".encode()]]
-    assert answer.outputs["raw_bytes"].tolist() == [b"\xff\x00"]
-    assert answer.outputs["count"].dtype == np.int64
-    filtered = ask(target, "predict", inputs, "many", ["count"], client={"model": "half"})
+    assert answer.outputs["raw_bytes"].tolist() == [BYTES]
+    assert answer.outputs["count"].dtype == np.int64 and answer.outputs["count"] == 1
+    filtered = ask(live.target, "predict", inputs, "many", ["count"], client=HALF)
     assert list(filtered.outputs) == ["count"]
     with pytest.raises(InvalidArgument, match="alias not found in signature: z"):
-        ask(target, "predict", inputs, "many", ["z"], client={"model": "half"})
-    (image,) = ask(
-        target,
-        "classify",
-        [b"\xff\xd8"],
-        signature_name="many",
-        input_name="x",
-        client={"model": "half"},
-    )
+        ask(live.target, "predict", inputs, "many", ["z"], client=HALF)
+    options = {"signature_name": "many", "input_name": "x"}
+    (image,) = ask(live.target, "classify", [BYTES], client=HALF, **options)
     assert (image.label, image.probability, image.version) == ("ü", 0.75, 123)
 
 
-def test_nan_and_infinity(ask, http_server):
-    def answer(verb, path, body):
-        if path.endswith("/metadata"):
-            return 200, described(serving_default=HALF)
-        return 200, b'{"outputs": [NaN, Infinity, -Infinity]}'
-
-    target, seen = http_server(answer)
+def test_nan_and_infinity(ask, live):
     x = np.float32([np.nan, np.inf, -np.inf])
-    y = ask(target, "predict", {"x": x}, client={"model": "half"}).outputs["y"]
+    y = ask(live.target, "predict", {"x": x}, client=HALF).outputs["y"]
     np.testing.assert_array_equal(y, x)
-    assert seen[-1][2] == b'{"inputs": {"x": [NaN, Infinity, -Infinity]}}'
 
 
-def test_versions_and_labels_are_in_the_path(ask, http_server):
-    target, seen = http_server(model({"outputs": [3.0]}))
-    x = {"x": [2.0]}
-    ask(target, "predict", x, client={"model": "a/b", "version": 5})
-    ask(target, "predict", x, client={"model": "half", "label": "very stable"})
-    ask(target, "status", client={"model": "half", "label": "stable"})
-    assert [path for _, path, *_ in seen] == [
-        "/v1/models/a%2Fb/versions/5/metadata",
-        "/v1/models/a%2Fb/versions/123:predict",
-        "/v1/models/half/labels/very%20stable/metadata",
-        "/v1/models/half/versions/123:predict",
-        "/v1/models/half",
-    ]
+def test_versions_and_labels_of_a_name_that_needs_escaping(ask, live):
+    def version(**chosen: Any) -> int:
+        client = {"model": "a/b", **chosen}
+        return ask(live.target, "predict", {"x": [2.0]}, client=client).version
+
+    assert version() == version(version=123) == version(label="very stable") == 123
+    assert version(version=5) == version(label="old") == 5
+    lines = ask(live.target, "status", 5, client={"model": "a/b"})
+    assert [line.version for line in lines] == [5]
+    # A client's own version or label does not narrow what is known of the model.
+    lines = ask(live.target, "status", client={"model": "a/b", "label": "old"})
+    assert [line.version for line in lines] == [123, 5]
+    with pytest.raises(InvalidArgument, match="label: older"):
+        version(label="older")
 
 
-def test_a_named_version_is_described_once_on_one_connection(http_server):
-    target, seen = http_server(model({"outputs": [3.0]}))
-    with Client(target, "half", version=123) as client:
+def test_a_named_version_is_described_once_on_one_connection(live, monkeypatch):
+    held, acquire = [], live.server.core.acquire
+    monkeypatch.setattr(
+        live.server.core, "acquire", lambda spec: held.append(spec) or acquire(spec)
+    )
+    before = len(live.calls)
+    with Client(live.target, "half", version=123) as client:
         for _ in range(5):
             client.predict({"x": [2.0]})
-    assert [verb for verb, *_ in seen] == ["GET"] + ["POST"] * 5
-    assert len({address for *_, address in seen}) == 1
+    assert len(held) == 1 + 5  # one look at the signatures
+    assert len(live.calls) == before + 5
+    assert len({call.peer for call in live.calls[before:]}) == 1
 
 
-def test_a_version_swapped_between_the_two_requests_is_no_error(ask, http_server):
-    versions = iter([1, 2])
+def test_a_version_swapped_between_the_two_requests_is_no_error(
+    ask, saved, tmp_path, monkeypatch, eventually
+):
+    with run(saved, tmp_path) as server:
+        server.wait_until_available(60)
+        specs, acquire = [], server.core.acquire
 
-    def answer(verb, path, body):
-        if path.endswith("/metadata"):
-            return 200, described(next(versions), serving_default=HALF)
-        if "/versions/1:" in path:
-            return 404, b'{"error": "Servable not found for request: Specific(half, 1)"}'
-        return 200, b'{"outputs": [3.0]}'
+        def swapping(spec):
+            specs.append(spec)
+            if len(specs) == 2:  # after the signatures were read, before the version is held
+                shutil.copytree(saved, tmp_path / "half" / "124")
+                eventually(lambda: server.core.models["half"].available() == [124])
+            return acquire(spec)
 
-    target, _ = http_server(answer)
-    assert ask(target, "predict", {"x": [2.0]}, client={"model": "half"}).version == 2
+        monkeypatch.setattr(server.core, "acquire", swapping)
+        assert ask(server.rest_target, "predict", {"x": [2.0]}, client=HALF).version == 124
+    assert [spec.version for spec in specs] == [None, 123, None, 124]
 
 
-def test_status_and_metadata(ask, http_server):
-    status = {
-        "model_version_status": [
-            {
-                "version": "124",
-                "state": "END",
-                "status": {"error_code": "NOT_FOUND", "error_message": "gone"},
-            },
-            {
-                "version": "123",
-                "state": "AVAILABLE",
-                "status": {"error_code": "OK", "error_message": ""},
-            },
-        ]
-    }
-
-    def answer(verb, path, body):
-        if path.endswith("/metadata"):
-            return 200, described(serving_default=HALF)
-        return 200, json.dumps(status).encode()
-
-    target, _ = http_server(answer)
-    end, available = ask(target, "status", client={"model": "half"})
-    assert (end.version, end.state, end.error_code, end.error_message) == (124, "END", 5, "gone")
-    assert (available.version, available.state, available.error_code) == (123, "AVAILABLE", 0)
-    assert ask(target, "wait_until_available", client={"model": "half"}) == 123
-    metadata = ask(target, "metadata", client={"model": "half"})
+def test_status_and_metadata(ask, saved, tmp_path, eventually):
+    with run(saved, tmp_path) as server:
+        server.wait_until_available(60)
+        broken = shutil.copytree(saved, tmp_path / "half" / ".tmp")
+        (broken / "saved_model.pb").write_bytes(b"\xff")
+        broken.rename(tmp_path / "half" / "124")
+        eventually(lambda: next(iter(server.core.states("half"))).state.name == "END")
+        target = server.rest_target
+        end, available = ask(target, "status", client=HALF)
+        assert (end.version, end.state) == (124, "END")
+        assert end.error_code and "saved_model.pb" in end.error_message
+        assert (available.version, available.state, available.error_code) == (123, "AVAILABLE", 0)
+        assert ask(target, "wait_until_available", client=HALF) == 123
+        metadata = ask(target, "metadata", client=HALF)
     assert (metadata.model, metadata.version) == ("half", 123)
     assert metadata.signatures["serving_default"].inputs["x"].shape == (None,)
     assert metadata.signatures["serving_default"].inputs["x"].dtype == "float"
 
 
-def test_classify_and_regress_examples(ask, http_server):
-    def answer(verb, path, body):
-        if path.endswith("/metadata"):
-            return 200, described(serving_default=HALF)
-        if path.endswith(":classify"):
-            return 200, b'{"results": [[["a", 0.25], ["b", 0.75]]]}'
-        return 200, b'{"results": [1.5, 2.0]}'
-
-    target, seen = http_server(answer)
-    examples = [{"x": [1.0, 2.0], "b": b"\xff", "n": 3}]
-    answer_ = ask(target, "classify_examples", examples, "s", {"c": "d"}, client={"model": "half"})
-    assert answer_.examples == [[("a", 0.25), ("b", 0.75)]]
-    assert json.loads(seen[-1][2]) == {
-        "signature_name": "s",
-        "context": {"c": {"b64": "ZA=="}},
-        "examples": [{"x": [1.0, 2.0], "b": {"b64": "/w=="}, "n": 3}],
-    }
-    regressions = ask(target, "regress_examples", examples, client={"model": "half"})
-    assert regressions.values.tolist() == [1.5, 2.0]
+def test_classify_and_regress_examples(ask, live):
+    examples = [{"x": [1.0, 2.0], "b": BYTES, "n": 3}, {"x": [0.5, 0.25], "n": 2}]
+    found = ask(live.target, "classify_examples", examples[1:], "classify", {"c": "d"}, client=HALF)
+    assert found.examples == [[("", 1.0), ("d", 0.5)]]
+    values = ask(live.target, "regress_examples", examples, "regress", client=HALF).values
+    assert values.tolist() == [1.0, 0.5]
     for method, arguments in (
         ("multi_inference", ({"a": "classify"}, examples)),
         ("reload", ("model_config_list {}",)),
     ):
         with pytest.raises(Unimplemented, match="does not exist in the REST interface"):
-            ask(target, method, *arguments, client={"model": "half"})
+            ask(live.target, method, *arguments, client=HALF)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, InvalidArgument),
-        (404, NotFound),
-        (413, ResourceExhausted),
-        (429, ResourceExhausted),
-        (500, InternalError),
-        (501, Unimplemented),
-        (504, DeadlineExceeded),
-    ],
-)
-def test_errors_are_typed_and_not_retried(ask, http_server, status, kind):
-    target, seen = http_server(lambda *_: (status, b'{"error": "words of the server"}'))
-    with pytest.raises(kind, match="words of the server"):
-        ask(target, "status")
-    assert len(seen) == 1
+def test_errors_are_typed(ask, live):
+    with pytest.raises(NotFound, match=r"Specific\(half, 9\)"):
+        ask(live.target, "predict", {"x": [2.0]}, client={"model": "half", "version": 9})
+    with pytest.raises(NotFound, match="of model nope"):
+        ask(live.target, "status", client={"model": "nope"})
+    with pytest.raises(InvalidArgument, match="x"):
+        ask(live.target, "predict", {"x": ["no number"]}, client=HALF)
 
 
-def test_unavailable_is_tried_again_within_the_deadline(ask, http_server):
-    left = [3]
-
-    def answer(verb, path, body):
-        left[0] -= 1
-        return (503, b'{"error": "loading"}') if left[0] >= 0 else (200, b"{}")
-
-    target, seen = http_server(answer)
-    assert ask(target, "status") == []
-    assert len(seen) == 4
-    left[0] = 100
-    with pytest.raises(Unavailable, match="loading"):
-        ask(target, "status", client={"retry": Retry(attempts=2)})
-    assert len(seen) == 6
-    began = time.monotonic()
-    with pytest.raises(Unavailable):
-        ask(target, "status", timeout=0.3)
-    assert time.monotonic() - began < 2
-
-
-def test_a_connection_that_the_server_ended_is_made_anew(http_server):
+def test_a_connection_that_the_server_ended_is_made_anew(live):
     """As after a restart, or when an idle connection was dropped."""
-    target, seen = http_server(model({"outputs": [3.0]}))
-    with Client(target, "half", retry=Retry(attempts=1)) as client:
+    with Client(live.target, "half", retry=Retry(attempts=1)) as client:
+        before = len(live.calls)
         client.predict({"x": [2.0]})
         for connection in client._transport._idle.queue:
             connection.sock.shutdown(socket.SHUT_RDWR)
         client.predict({"x": [2.0]})
-    assert len(seen) == 4
+    first, second = live.calls[before:]
+    assert first.peer != second.peer
 
 
-def test_a_slow_server_meets_the_deadline(ask, http_server):
-    def answer(verb, path, body):
-        time.sleep(1.0)
-        return 200, b"{}"
-
-    target, _ = http_server(answer)
-    began = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
-        ask(target, "status", timeout=0.2)
-    assert time.monotonic() - began < 3
+def test_a_slow_model_meets_the_deadline(ask, models, tmp_path):
+    shutil.copytree(models / "half_plus_two", tmp_path / "half" / "1")
+    options = ServerOptions(rest=RestOptions(0))
+    with ModelServer("half", tmp_path / "half", options=options) as server:
+        server.wait_until_available(60)
+        ask(server.rest_target, "metadata", client=HALF)
+        steps = {"steps": np.int32(4_000)}
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.\d+ s"):
+            ask(server.rest_target, "predict", steps, "slow", timeout=0.5, client=HALF)
+        assert time.monotonic() - began < 3
 
 
 def test_nobody_there(ask):
@@ -352,34 +293,23 @@ def test_nobody_there(ask):
     assert time.monotonic() - began < 5
 
 
-def test_a_server_of_something_else_is_told_by_its_answer(ask, http_server, half):
-    for body in (b"<html>hello</html>", b"[" * 100_000, b'{"model_version_status": 3}'):
-        target, _ = http_server(lambda *_, body=body: (200, body))
-        with pytest.raises(ServingError, match=r"not the .* of TensorFlow Serving's REST"):
-            ask(target, "status")
-    with pytest.raises(ServingError, match="port of the gRPC interface"):
-        ask(f"http://{half}", "status")
-    for address in ("http://", "http://host:x", "http://host/v1", "http://host:1/?a=b"):
-        with pytest.raises(InvalidArgument, match="http://host:port"):
-            Client(address)
+def test_https_and_a_client_certificate(ask, saved, tmp_path, certificates):
+    certificate, key = (path.read_text() for path in certificates.server)
+    tls = SslConfig(key, certificate, certificates.ca.read_text(), True)
+    with run(saved, tmp_path, tls=tls) as server:
+        server.wait_until_available(60)
+        known = {**HALF, "tls": Tls(certificates.ca, *certificates.client)}
+        (line,) = ask(server.rest_target, "status", client=known)
+        assert line.version == 123
+        stranger = Tls(certificates.stranger, *certificates.client)
+        for refused in (Tls(certificates.ca), stranger, None):
+            client = {**HALF, "tls": refused, "retry": Retry(1), "timeout": 5.0}
+            with pytest.raises(Unavailable):
+                ask(server.rest_target, "status", client=client)
 
 
-def test_https_and_a_client_certificate(ask, http_server, certificates):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificates.server)
-    context.load_verify_locations(certificates.ca)
-    context.verify_mode = ssl.CERT_REQUIRED
-    target, _ = http_server(lambda *_: (200, b"{}"), context)
-    tls = Tls(certificates.ca, *certificates.client)
-    assert ask(target, "status", client={"tls": tls}) == []
-    for refused in (Tls(certificates.ca), Tls(certificates.stranger, *certificates.client), None):
-        with pytest.raises(Unavailable):
-            ask(target, "status", client={"tls": refused, "retry": Retry(1), "timeout": 5.0})
-
-
-def test_a_closed_client_says_so(http_server):
-    target, _ = http_server(lambda *_: (200, b"{}"))
-    client = Client(target)
+def test_a_closed_client_says_so(live):
+    client = Client(live.target, "half")
     client.status()
     client.close()
     with pytest.raises(ServingError, match="is closed"):

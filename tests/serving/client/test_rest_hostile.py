@@ -1,0 +1,141 @@
+"""The REST client against servers that are not well: refusals at will, and answers of no sense.
+
+What a server does that is well is asked of the real one, in ``test_rest``.
+"""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from serving.client import (
+    Client,
+    DeadlineExceeded,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Retry,
+    ServingError,
+    Unavailable,
+    Unimplemented,
+)
+
+Answer = Callable[[str, str, bytes], tuple[int, bytes]]
+
+
+@pytest.fixture
+def http_server() -> Iterator[Callable[..., tuple[str, list[Any]]]]:
+    """Start a scripted HTTP server: answer(verb, path, body); returns its address and requests."""
+    running: list[tuple[Any, threading.Thread]] = []
+
+    def start(answer: Answer) -> tuple[str, list[Any]]:
+        seen: list[Any] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                seen.append((self.command, self.path, body, self.client_address))
+                status, content = answer(self.command, self.path, body)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = handle_any
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        running.append((server, thread))
+        return f"http://127.0.0.1:{server.server_port}", seen
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidArgument),
+        (404, NotFound),
+        (413, ResourceExhausted),
+        (429, ResourceExhausted),
+        (500, InternalError),
+        (501, Unimplemented),
+        (504, DeadlineExceeded),
+    ],
+)
+def test_errors_are_typed_and_not_retried(ask, http_server, status, kind):
+    target, seen = http_server(lambda *_: (status, b'{"error": "words of the server"}'))
+    with pytest.raises(kind, match="words of the server"):
+        ask(target, "status")
+    assert len(seen) == 1
+
+
+def test_unavailable_is_tried_again_within_the_deadline(ask, http_server):
+    left = [3]
+
+    def answer(verb, path, body):
+        left[0] -= 1
+        return (503, b'{"error": "loading"}') if left[0] >= 0 else (200, b"{}")
+
+    target, seen = http_server(answer)
+    assert ask(target, "status") == []
+    assert len(seen) == 4
+    left[0] = 100
+    with pytest.raises(Unavailable, match="loading"):
+        ask(target, "status", client={"retry": Retry(attempts=2)})
+    assert len(seen) == 6
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        ask(target, "status", timeout=0.3)
+    assert time.monotonic() - began < 2
+
+
+def test_a_server_of_something_else_is_told_by_its_answer(ask, http_server, half):
+    for body in (b"<html>hello</html>", b"[" * 100_000, b'{"model_version_status": 3}'):
+        target, _ = http_server(lambda *_, body=body: (200, body))
+        with pytest.raises(ServingError, match=r"not the .* of TensorFlow Serving's REST"):
+            ask(target, "status")
+    with pytest.raises(ServingError, match="port of the gRPC interface"):
+        ask(f"http://{half}", "status")
+    for address in ("http://", "http://host:x", "http://host/v1", "http://host:1/?a=b"):
+        with pytest.raises(InvalidArgument, match="http://host:port"):
+            Client(address)
+
+
+def test_half_an_answer_is_no_answer(ask):
+    """The connection ends within the body: tried again like any connection that is lost."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        asked = []
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    asked.append(connection.recv(1 << 16))
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = listening.getsockname()[1]
+        with pytest.raises(Unavailable):
+            ask(f"http://127.0.0.1:{port}", "status", client={"retry": Retry(2), "timeout": 5.0})
+        thread.join(10)
+    assert len(asked) == 2
