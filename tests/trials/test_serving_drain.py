@@ -1,11 +1,12 @@
 """SIGTERM and overload: what runs ends well, what is too much is told so, nothing grows.
 
-50 drains with 16 requests at work and more coming in; ten times what the server can do;
-a queue of 1,000 requests that nobody waits for any more.
+50 drains with 16 requests at work and more coming in; twice and ten times what the server can do; a
+queue of 1,000 requests that nobody waits for any more.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -25,6 +26,7 @@ from .serving_program import MEGABYTE, PREDICT, Tally, call, clients, program, r
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 DRAINS, IN_FLIGHT = 50, 16
 OVERLOAD_S, DEADLINE_S = 15.0, 5.0
+TWICE_WORKERS, TWICE_CALLERS, TWICE_S = 8, 64, 10.0
 EXPIRED = 1000
 TWO = request(x=np.float32([2.0]))
 
@@ -51,7 +53,7 @@ def drain(target: str, stop, steps: int = 400, settle: float = 0.5) -> tuple[Tal
 
     def in_flight() -> None:
         started.wait()
-        call(raw, slow(steps), 60, running)
+        call(raw, slow(steps), 120, running)
 
     def newcomers() -> None:
         while not stopped.is_set():
@@ -105,17 +107,61 @@ def test_fifty_drains_fail_nothing_that_runs(base):
 
 
 def test_sigterm_ends_the_program_with_0(base):
-    flags = ("--model_name=m", f"--model_base_path={base / 'm'}")
+    flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--drain_seconds=100")
     for attempt in range(2):
         with program(base / f"log{attempt}", *flags) as server:
             clients(server.target, 1, lambda ask: ask(slow(1), 60) and None)
             kill = lambda p=server.process.pid: os.kill(p, signal.SIGTERM)  # noqa: E731
-            running, later, seconds = drain(server.target, kill)
+            running, later, seconds = drain(server.target, kill, 200)
             assert server.process.wait(30) == 0
             assert running.codes == {"OK": IN_FLIGHT}, running.messages
             assert set(later.codes) <= {"OK", "UNAVAILABLE", "CANCELLED"}, later.messages
             print(f"unhealthy {seconds * 1000:.0f} ms after SIGTERM")
             assert seconds < 2  # 100 ms on a quiet machine
+
+
+def test_twice_too_much(base):
+    """Requests come at twice the rate that was answered; the queue holds as many as are at work."""
+    flags = ("--model_name=m", f"--model_base_path={base / 'm'}")
+    flags += (f"--grpc_max_threads={TWICE_WORKERS}", f"--max_queued_requests={TWICE_WORKERS}")
+    work = slow(60)
+
+    def steadily(target: str, seconds: float) -> Tally:
+        end = time.monotonic() + seconds
+
+        def repeat(ask) -> None:
+            while time.monotonic() < end:
+                ask(work, 60)
+
+        return clients(target, TWICE_WORKERS, repeat)
+
+    with program(base / "log-twice", *flags) as server:
+        steadily(server.target, 1)
+        steady = steadily(server.target, TWICE_S)
+        capacity = steady.codes["OK"] / TWICE_S
+        began, every = time.monotonic(), TWICE_CALLERS / (2 * capacity)
+        turns = itertools.count()
+
+        def at_its_time(ask) -> None:
+            due = began + next(turns) / (2 * capacity)
+            while due < began + TWICE_S:
+                time.sleep(max(due - time.monotonic(), 0))
+                ask(work, DEADLINE_S)
+                due = max(due + every, time.monotonic() - every)
+
+        found = clients(server.target, TWICE_CALLERS, at_its_time)
+    ratio = found.quantile(0.99) / steady.quantile(0.99)
+    offered = sum(found.codes.values()) / TWICE_S / capacity
+    print(
+        f"{capacity:.0f} a second answered, {offered:.2f} x offered: {dict(found.codes)}; p99 of "
+        f"the admitted {found.quantile(0.99) * 1000:.0f} ms, steady "
+        f"{steady.quantile(0.99) * 1000:.0f} ms: {ratio:.2f} x; refused within "
+        f"{found.quantile(0.99, 'RESOURCE_EXHAUSTED') * 1000:.0f} ms"
+    )
+    assert set(found.codes) == {"OK", "RESOURCE_EXHAUSTED"}, found.messages
+    assert found.codes["OK"] >= 0.5 * capacity * TWICE_S
+    assert found.quantile(0.99) < DEADLINE_S
+    assert ratio < 5  # twice by reckoning: as many wait as run
 
 
 def test_ten_times_too_much(base):
