@@ -7,7 +7,7 @@ noted by name, and what precedes it counts.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,19 +122,27 @@ class Model:
         return self.classes.get(version) or self.classes[max(self.classes)]
 
 
-def read(files: Sequence[Path], model: Model, account: Account) -> Iterator[Answer]:
+def read(
+    files: Sequence[Path],
+    model: Model,
+    account: Account,
+    only: Set[tuple[int, int]] | None = None,
+) -> Iterator[Answer]:
     """All answers of a model; one record is in memory at a time.
 
     Args:
       files: of `find`.
       model: whose answers these are.
       account: filled in on the way.
+      only: file and record of those that are wanted; the others are passed over unparsed.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
     for number, path in enumerate(files):
         for index, content in _records(path, account):
             account.records += 1
+            if only is not None and (number, index) not in only:
+                continue
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(content)
                 about = log.log_metadata

@@ -45,9 +45,14 @@ def fetch(
     files: Sequence[Path], model: log.Model, wanted: Collection[log.Place]
 ) -> Iterator[log.Answer]:
     """The answers at some places, with their pictures; those the server removed are left out."""
-    for answer in log.read(files, model, log.Account()):
+    only = {(place.file, place.record) for place in wanted}
+    left = len(wanted)
+    for answer in log.read(files, model, log.Account(), only):
         if answer.place in wanted and answer.picture:
             yield answer
+            left -= 1
+        if not left:
+            return
 
 
 def measure(pictures: Iterable[tuple[str, bytes]], into: Measured) -> None:
