@@ -27,8 +27,8 @@ def test_its_views_are_those_the_bank_computes_features_of(draw) -> None:
     shown = contact_sheet.view_pixels(image, _hash(image), _SPEC, _SIZE)
     assert shown.shape == (4, _SIZE, _SIZE, 3) and shown.dtype == np.uint8
     extractor = FeatureExtractor(image_size=_SIZE, precision="float32", views=_SPEC)
-    batch = next(iter(extractor._batches([image], [_hash(image)], [range(4)])))
-    given = extractor._compile(lambda pixels, training: pixels)(*batch)[0].numpy()
+    batch = next(iter(extractor._batches([image], [_hash(image)], [range(4)], _SIZE)))
+    given = extractor._compile(lambda pixels, training: pixels, _SIZE)(*batch)[0].numpy()
     np.testing.assert_allclose(shown, given, atol=0.5 + 1e-2)
 
 
