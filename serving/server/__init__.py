@@ -8,8 +8,8 @@ Bottom up: ``storage`` (version directories) - ``graph_check``, ``runtime``, ``t
 ``predict``, ``examples``, ``limits`` (one request on it) - ``handle`` (the API of every entry
 point: start reading there) - ``warmup`` - ``servable`` (life of one version) - ``manager`` (the
 versions of one model) - ``config``, ``core`` (all models) - ``calls`` (around a request), with
-``accesslog`` and ``requestlog`` - ``services``, ``pool`` (gRPC), ``rest`` (HTTP, a folder of its
-own) - ``server`` (``ModelServer``) - ``flags``, ``model_server`` (the program).
+``accesslog``, ``metrics`` and ``requestlog`` - ``services``, ``pool`` (gRPC), ``rest`` (HTTP, a
+folder of its own) - ``server`` (``ModelServer``) - ``flags``, ``model_server`` (the program).
 """
 
 from __future__ import annotations
