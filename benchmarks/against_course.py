@@ -11,19 +11,20 @@ as Keras' applications are; --folded gives them ours), the same head, one proces
 before and after the others, so that a machine that gets busy meanwhile shows. Times start at the
 files and include building and tracing; imports are in none.
 
-With a preset, backbone, cut, size and head are the preset's. Its weights are random ones, written
-to a file and read from there by all, so only times say something. The limit is what the bank's
-forward passes would take at the matmul peak of the same run, if all else were free.
+With a preset, backbone, cut, size, head and number of steps are the preset's. Its weights are random
+ones, written to a file and read from there by all, so only times say something. The limit is what
+the bank's forward passes would take at the matmul peak of the same run, if all else were free.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -80,8 +81,20 @@ class Task:
 
     @property
     def settings(self) -> ModelSettings:
-        """Of network and training; an epoch is one pass over the photographs."""
-        return replace(self.config.settings, steps_per_epoch=0)
+        """Of network and training."""
+        return self.config.settings
+
+    @property
+    def epochs(self) -> float:
+        """Passes of the others over the photographs.
+
+        As many as asked for; where a preset counts an epoch in steps, those of its own batches.
+        """
+        settings = self.settings
+        if not settings.steps_per_epoch:
+            return float(self.options.epochs)
+        images = len(common.sample(self.train))
+        return settings.epochs * settings.steps_per_epoch * settings.batch_size / images
 
 
 def main() -> None:
@@ -89,7 +102,9 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--preset", help="whose backbone and head (default: the product's own)")
     parser.add_argument("--images", type=int, help="photographs to train on (default: all)")
-    parser.add_argument("--epochs", type=int, default=20, help="of the others' ways")
+    parser.add_argument(
+        "--epochs", type=int, default=20, help="of the others' ways, passes over all"
+    )
     parser.add_argument(
         "--measure", type=int, metavar="N", help="run only N of the epochs and multiply the time"
     )
@@ -111,7 +126,8 @@ def main() -> None:
         plain = _said("plain Keras", plain_keras, task)
         after = _said("ours again", ours, task)
         limit = _limit(task, before)
-    figures = _figures(before, {"the course's way": course, "plain Keras": plain}, after, options)
+    others = {"the course's way": course, "plain Keras": plain}
+    figures = _figures(before, others, after, task)
     print(f"{images:,} photographs, {config.model.backbone}")
     common.finish([*figures, limit], options.json)
 
@@ -264,8 +280,7 @@ def _epochs(
     augmented: keras.Model | None = None,
 ) -> Result:
     """Build, compile, fit; what the epochs that were run come to for all of them."""
-    options = task.options
-    epochs = min(options.measure or options.epochs, options.epochs)
+    epochs = min(task.options.measure or math.ceil(task.epochs), math.ceil(task.epochs))
     keras.utils.set_random_seed(0)
     started, cpu = time.perf_counter(), time.process_time()
     model = _whole_network(task, augmented)
@@ -275,12 +290,12 @@ def _epochs(
     ready, cpu_ready = time.perf_counter(), time.process_time()
     history = model.fit(training(), validation_data=validation(), epochs=epochs, verbose=0)
     ended, cpu_ended = time.perf_counter(), time.process_time()
-    times = options.epochs / epochs
+    times = task.epochs / epochs
     seconds = ready - started + (ended - ready) * times
     cpu = cpu_ready - cpu + (cpu_ended - cpu_ready) * times
     note = f"{epochs} epochs of {(ended - ready) / epochs:.1f} s, float32"
-    if epochs < options.epochs:
-        note += f", multiplied to {options.epochs} epochs"
+    if epochs < task.epochs:
+        note += f", multiplied to {task.epochs:g} epochs"
     accuracies = history.history["val_accuracy"]
     best = int(np.argmax(accuracies))
     note += f", best validation {accuracies[best]:.4f} in epoch {best + 1}"
@@ -351,14 +366,12 @@ def _with_batch_normalisation(pixels: keras.KerasTensor) -> keras.KerasTensor:
 
 
 # --- figures -----------------------------------------------------------------------------------
-def _figures(
-    before: Result, others: dict[str, Result], after: Result, options: argparse.Namespace
-) -> list[Figure]:
+def _figures(before: Result, others: dict[str, Result], after: Result, task: Task) -> list[Figure]:
     seconds = (before.seconds + after.seconds) / 2
     cpu = (before.cpu + after.cpu) / 2
-    measured = options.measure or options.epochs
-    part = f", {measured} measured and multiplied" if measured < options.epochs else ""
-    folded = ", with our folded backbone" if options.folded else ""
+    measured = task.options.measure or task.epochs
+    part = f", {measured} measured and multiplied" if measured < task.epochs else ""
+    folded = ", with our folded backbone" if task.options.folded else ""
     figures = [
         Figure(
             "photographs to trained head, ours",
@@ -370,7 +383,7 @@ def _figures(
         ratios = sorted(other.seconds / run.seconds for run in (before, after))
         figures += [
             Figure(
-                f"{name}{folded} / ours, {options.epochs} epochs{part}",
+                f"{name}{folded} / ours, {task.epochs:g} epochs{part}",
                 f"{other.seconds / seconds:.1f} × ({ratios[0]:.1f} to {ratios[1]:.1f}), "
                 f"{other.cpu / cpu:.1f} × in processor seconds",
                 f"≥ {GOAL} ×" if other is others["the course's way"] else "",
