@@ -11,9 +11,9 @@ as Keras' applications are; --folded gives them ours), the same head, one proces
 before and after the others, so that a machine that gets busy meanwhile shows. Times start at the
 files and include building and tracing; imports are in none.
 
-With a preset, backbone, cut, size, head and number of steps are the preset's. Its weights are random
-ones, written to a file and read from there by all, so only times say something. The limit is what
-the bank's forward passes would take at the matmul peak of the same run, if all else were free.
+With a preset, backbone, cut, size, head and number of steps are the preset's. Its weights are
+random ones, written to a file and read from there by all, so only times say something. The limit is
+what the bank's forward passes would take at the matmul peak of the same run, if all else were free.
 """
 
 from __future__ import annotations
