@@ -13,7 +13,14 @@ from __future__ import annotations
 from benchmarks import common, scale
 from benchmarks.common import Figure, Finished
 
-_NODES = ("ImageExampleGen", "ImageFilter", "FeatureBank", "ImageTrainer", "Evaluator", "Predictor")
+_NODES = (
+    "ImageExampleGen",
+    "ImageFilter",
+    "FeatureBank",
+    "ImageTrainer",
+    "ImageEvaluator",
+    "Predictor",
+)
 
 
 def main() -> None:
