@@ -7,7 +7,6 @@ takes its blessing as an input, so the gate holds by data. The rules are in
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import tensorflow as tf
@@ -111,7 +110,7 @@ def write_blessing(
     """Write `gate.json` with `facts` (and a `copy` of it), then BLESSED or NOT_BLESSED."""
     decision = {
         "blessed": not reasons,
-        "reasons": _told(reasons),
+        "reasons": gating.told(reasons),
         "accepted_schema": accepted_schema,
         **(facts or {}),
     }
@@ -119,10 +118,6 @@ def write_blessing(
     for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
         write_text(path, content)
     write_text(f"{uri}/{NOT_BLESSED if reasons else BLESSED}", "")
-
-
-def _told(reasons: list[gating.Reason]) -> list[dict[str, Any]]:
-    return [asdict(reason) | {"sentence": reason.sentence()} for reason in reasons]
 
 
 @component
@@ -192,7 +187,7 @@ def DataGate(
     reasons += [r for kind in found if levels[kind] == "reject" for r in found[kind]]
     warnings = [r for kind in found if levels[kind] == "warn" for r in found[kind]]
     facts = {
-        "warnings": _told(warnings),
+        "warnings": gating.told(warnings),
         "statistics": statistics.uri,
         "fingerprint": fingerprint,
         "vocabulary": list(settings.vocabulary),

@@ -22,7 +22,7 @@ from components.evaluator import eval_config
 from models import feature_names as names
 from models.extractor import describe, from_description
 from pipeline.config import Config
-from pipeline.inputs import RunInputs, report_settings, source_options
+from pipeline.inputs import RunInputs, gate_settings, report_settings, source_options
 
 RUN_FN = "models.training.run_fn"
 TUNER_FN = "models.tuning.tuner_fn"
@@ -123,21 +123,16 @@ def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, A
     anomalies = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
+    demanded = gate_settings(config, inputs.vocabulary)
     gate = parts.DataGate(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
         anomalies=anomalies.outputs["anomalies"],
         quarantine=judged.outputs["quarantine"],
         vocabulary=vocabulary,
-        min_images_per_class=json.dumps(
-            {
-                names.TRAIN: config.gate.min_train,
-                names.VALIDATION: config.gate.min_validation,
-                names.TEST: config.gate.min_test,
-            }
-        ),
-        allow_missing_classes=int(config.gate.allow_missing_classes),
-        max_rejected_share=config.gate.max_rejected_share,
+        min_images_per_class=json.dumps(demanded.minimum),
+        allow_missing_classes=int(demanded.allow_missing_classes),
+        max_rejected_share=demanded.max_rejected_share,
         drift=config.gate.drift,
         skew=config.gate.skew,
         accept_changes=int(inputs.accept_changes),

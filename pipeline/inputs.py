@@ -17,7 +17,9 @@ from pathlib import Path
 from components import manifest
 from components.checks import overrides as reviews
 from components.checks.base import Settings
+from components.checks.gating import GateSettings
 from components.sources import Scan, SourceOptions
+from models import feature_names as names
 from models.errors import ConfigError
 from models.extractor import resolve_precision
 from pipeline.config import Config
@@ -136,6 +138,21 @@ def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> S
         severity=judging.severity.model_dump(exclude_defaults=True),
         threshold=judging.threshold.model_dump(exclude_defaults=True),
         overrides=reviews.resolve(reviews.load(given), vocabulary or ()) if given else {},
+    )
+
+
+def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
+    """What the data gate demands of the counts of images."""
+    gate = config.gate
+    return GateSettings(
+        vocabulary=tuple(vocabulary),
+        minimum={
+            names.TRAIN: gate.min_train,
+            names.VALIDATION: gate.min_validation,
+            names.TEST: gate.min_test,
+        },
+        allow_missing_classes=gate.allow_missing_classes,
+        max_rejected_share=gate.max_rejected_share,
     )
 
 

@@ -1,13 +1,13 @@
 """Whether the data of a run may be trained on: reasons against it, each with what to do.
 
-Pure functions over the quarantine's summary and TFDV's anomalies; `components.data_gate` is the
-component.
+Pure functions over the quarantine's summary and TFDV's anomalies. `components.data_gate` is the
+component; `imgpipe check` uses the part that needs no statistics, `counted`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
@@ -15,7 +15,8 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from components.checks.near import groups as near
 from models import feature_names as names
 
-_CLASSES_SHOWN = 5  # reasons alike after which the rest is only counted in the message
+_WHOLE = 5  # reasons of one kind that a message gives as whole sentences
+_NAMED = 25  # further ones that it names; the rest is only counted, gate.json has them all
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,14 @@ def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason
     return reasons
 
 
+def counted(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
+    """Reasons that follow from the counts of images alone, as `imgpipe check` knows them."""
+    shares = rejected_share(summary, settings)
+    if not summary["kept"]:
+        return shares
+    return [*shares, *too_few(summary, settings)]
+
+
 def judge(
     summary: Mapping[str, Any],
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
@@ -146,26 +155,50 @@ def judge(
     settings: GateSettings,
 ) -> list[Reason]:
     """All reasons against the data; an empty list is a pass."""
-    shares = rejected_share(summary, settings)
-    if any(reason.kind == "no_images" for reason in shares):
-        return shares
-    return [
-        *lost(examples, summary),
-        *shares,
-        *too_few(summary, settings),
-        *anomalous(anomalies, summary),
-    ]
+    found = counted(summary, settings)
+    if not summary["kept"]:
+        return found
+    return [*lost(examples, summary), *found, *anomalous(anomalies, summary)]
 
 
-def refusal(reasons: list[Reason]) -> str:
-    """The message of a refusal: every reason; many of one kind are named in short."""
-    kinds: dict[str, list[Reason]] = {}
+def told(reasons: Sequence[Reason]) -> list[dict[str, str]]:
+    """Reasons as `gate.json` lists them: their fields, and the sentence for people."""
+    return [asdict(reason) | {"sentence": reason.sentence()} for reason in reasons]
+
+
+def grouped(reasons: Sequence[Mapping[str, str]]) -> list[str]:
+    """A few sentences for any number of reasons.
+
+    Args:
+        reasons: Entries as `told` gives them.
+
+    Returns:
+        The first reasons of each kind as whole sentences, and one line for the others of that
+        kind, which names some of them and counts the rest.
+    """
+    kinds: dict[str, list[Mapping[str, str]]] = {}
     for reason in reasons:
-        kinds.setdefault(reason.kind, []).append(reason)
-    lines = [f"the data was refused for {len(reasons)} reason{'s' * (len(reasons) > 1)}:"]
-    for alike in kinds.values():
-        lines += [f"- {reason.sentence()}" for reason in alike[:_CLASSES_SHOWN]]
-        if rest := alike[_CLASSES_SHOWN:]:
-            short = [f"{r.subject or 'all'}{f' in {r.split}' * bool(r.split)}" for r in rest]
-            lines.append(f"- {alike[0].kind.replace('_', ' ')}, the same for " + ", ".join(short))
-    return "\n".join(lines)
+        kinds.setdefault(reason.get("kind", ""), []).append(reason)
+    lines = []
+    for kind, alike in kinds.items():
+        lines += [reason["sentence"] for reason in alike[:_WHOLE]]
+        if rest := alike[_WHOLE:]:
+            lines.append(f"{kind.replace('_', ' ')}, the same for {_named(rest)}")
+    return lines
+
+
+def _named(reasons: Sequence[Mapping[str, str]]) -> str:
+    """Where the reasons apply: "cat in train, dog in train and 3,040 more"."""
+    places = []
+    for reason in reasons[:_NAMED]:
+        split = reason.get("split")
+        places.append((reason.get("subject") or "all") + (f" in {split}" if split else ""))
+    more = len(reasons) - len(places)
+    return ", ".join(places) + (f" and {more:,} more" if more else "")
+
+
+def refusal(reasons: Sequence[Reason]) -> str:
+    """The message of a refusal, grouped by kind."""
+    number = f"{len(reasons):,} reason{'s' * (len(reasons) > 1)}"
+    lines = [f"- {line}" for line in grouped(told(reasons))]
+    return "\n".join([f"the data was refused for {number}:", *lines])

@@ -26,7 +26,7 @@ from pipeline import screen
 from pipeline.commands.run import write_summary
 from pipeline.commands.settings import configuration
 from pipeline.config import Config
-from pipeline.inputs import judge_settings, source_options
+from pipeline.inputs import gate_settings, judge_settings, source_options
 
 if TYPE_CHECKING:
     from components.judge import Judged, Plan
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SCHEMA = 1  # of the file that --json writes
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
 _WIDTH_PLAIN = 120  # columns when the output is no terminal
+_OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; the others are of classes
 _ADVICE = "mend or remove the files (--html shows them), or raise gate.max_rejected_share"
 _LINES = 40  # of the table; a source may have more reasons than a screen has lines
 
@@ -52,16 +53,16 @@ def run(
             raise ConfigError(f"{option} {target}: its folder does not exist.")
     plan = plan_of(config)
     judged, pictures = _judge(plan, html_file is not None, to_stderr=json_file == "-")
-    refused, thin = reasons(judged, config)
+    refused = reasons(judged, config)
     # With the findings on standard output, people's text moves to standard error.
     console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
     verdict = sentence(judged, refused)
-    _print(console, judged, verdict, refused, thin)
+    _print(console, judged, verdict, gating.grouped(gating.told(refused)))
     if html_file is not None:
-        _write_page(html_file, judged, pictures, verdict, refused, thin)
+        _write_page(html_file, judged, pictures, verdict, gating.grouped(gating.told(refused)))
         console.print(f"  page     {escape(str(html_file))}")
     if json_file:
-        write_summary(as_json(judged, verdict, refused, thin), json_file)
+        write_summary(as_json(judged, verdict, refused), json_file)
     return DataRefused.exit_code if refused else 0
 
 
@@ -109,47 +110,31 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
     return judged, found
 
 
-def reasons(judged: Judged, config: Config) -> tuple[list[str], list[str]]:
-    """Why a run would refuse the data for its rejects; and what else it would want, for the split.
-
-    Only the first are a failure of a check: a folder may be checked before it is complete.
-    """
-    gate = config.gate
-    settings = gating.GateSettings(
-        vocabulary=judged.scan.vocabulary,
-        minimum={
-            names.TRAIN: gate.min_train,
-            names.VALIDATION: gate.min_validation,
-            names.TEST: gate.min_test,
-        },
-        allow_missing_classes=gate.allow_missing_classes,
-        max_rejected_share=gate.max_rejected_share,
-    )
-    refused = gating.rejected_share(judged.summary, settings)
-    thin = gating.too_few(judged.summary, settings)
-    return (
-        [dataclasses.replace(reason, advice=_ADVICE).sentence() for reason in refused],
-        [reason.sentence() for reason in thin],
-    )
+def reasons(judged: Judged, config: Config) -> list[gating.Reason]:
+    """Why the data gate of a run would refuse the data, as far as the counts of images tell."""
+    demanded = gate_settings(config, judged.scan.vocabulary)
+    return [
+        dataclasses.replace(reason, advice=_ADVICE) if reason.kind in _OF_REJECTS else reason
+        for reason in gating.counted(judged.summary, demanded)
+    ]
 
 
-def sentence(judged: Judged, refused: Sequence[str]) -> str:
+def sentence(judged: Judged, refused: Sequence[gating.Reason]) -> str:
     """The verdict in a line."""
     summary = judged.summary
     images, kept, rejected = (int(summary[key]) for key in ("in", "kept", "rejected"))
-    if refused:
-        return f"refused: {rejected:,} of {plural(images, 'image')} would be rejected"
     warned = len({found.path for found in judged.warnings})
+    parts = [f"{rejected:,} rejected", f"{summary['repaired']:,} repaired", f"{warned:,} warned of"]
+    said = "; " + ", ".join(part for part in parts if not part.startswith("0 "))
+    outcome = f"{kept:,} of {plural(images, 'image')} kept" + said.rstrip("; ")
+    if refused:
+        return f"refused: a run would refuse this data ({outcome})"
     if not (rejected or warned or summary["repaired"]):
         return f"clean: {plural(images, 'image')}, nothing to object to"
-    parts = [f"{rejected:,} rejected", f"{summary['repaired']:,} repaired", f"{warned:,} warned of"]
-    said = ", ".join(part for part in parts if not part.startswith("0 "))
-    return f"usable: {kept:,} of {plural(images, 'image')} kept; {said}"
+    return f"usable: {outcome}"
 
 
-def as_json(
-    judged: Judged, verdict: str, refused: Sequence[str], thin: Sequence[str]
-) -> dict[str, Any]:
+def as_json(judged: Judged, verdict: str, refused: Sequence[gating.Reason]) -> dict[str, Any]:
     """What `--json` writes; see the README's table."""
     from components.report.check import findings
 
@@ -159,8 +144,8 @@ def as_json(
         "classes": list(judged.scan.vocabulary),
         "refused": bool(refused),
         "verdict": verdict,
-        "reasons": list(refused),
-        "thin": list(thin),
+        "reasons": [reason.sentence() for reason in refused],
+        "thin": [r.sentence() for r in refused if r.kind not in _OF_REJECTS],
         **judged.summary,
         "files": {**findings(judged), "reviewed": [dataclasses.asdict(f) for f in judged.reviews]},
         "near_duplicates": None if judged.near is None else list(judged.near),
@@ -168,13 +153,7 @@ def as_json(
     }
 
 
-def _print(
-    console: Console,
-    judged: Judged,
-    verdict: str,
-    refused: Sequence[str],
-    thin: Sequence[str],
-) -> None:
+def _print(console: Console, judged: Judged, verdict: str, refused: Sequence[str]) -> None:
     colour = "yellow" if refused else "green"
     _print_table(console, _rows(judged))
     console.print()
@@ -186,11 +165,9 @@ def _print(
             console.print(f"  {split:<10} {total:,}: {escape(_printable(classes))}")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides of no file: {', '.join(key[:12] for key in unknown)}")
-    for reason in thin:
-        console.print(f"  [dim]a run would want more: {escape(reason)}[/]")
     console.print(f"\n[bold {colour}]{escape(verdict)}[/]")
     for reason in refused:
-        console.print(f"  {escape(reason)}")
+        console.print(f"  {escape(_printable(reason))}")
 
 
 def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) -> None:
@@ -246,7 +223,6 @@ def _write_page(
     pictures: Mapping[str, bytes],
     verdict: str,
     refused: Sequence[str],
-    thin: Sequence[str],
 ) -> None:
     from components.report.check import render
     from components.report.page import RunState
@@ -257,9 +233,8 @@ def _write_page(
         "source": judged.scan.source,
         "vocabulary": list(judged.scan.vocabulary),
     }
-    wants = [f"a run would want more: {reason}" for reason in thin]
     state = RunState(status, verdict)
-    page = render(judged, pictures, state, settings, [*refused, *wants])
+    page = render(judged, pictures, state, settings, refused)
     beside = target.with_name(f".tmp-{target.name}")
     try:
         beside.write_text(page, encoding="utf-8")

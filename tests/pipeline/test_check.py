@@ -14,9 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from components import judge
-from components.checks import quarantine
+from components.checks import gating, quarantine
 from components.checks.base import Settings
 from components.checks.filtering import Places, filter_examples
+from components.checks.gating import GateSettings
 from components.checks.near.matching import FILE as NEAR
 from components.checks.overrides import Override, resolve
 from components.sources import open_source
@@ -24,6 +25,10 @@ from components.sources.ingest import IngestSettings, ingest
 from models.errors import ConfigError
 from pipeline.cli import app
 from pipeline.demo import draw
+
+# Sixteen images are enough for a run with these.
+FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
+FEW = tuple(word for setting in FEW for word in ("--set", setting))
 
 
 def check(*arguments):
@@ -133,7 +138,7 @@ def test_verdicts_are_the_filters_on_broken_files(shared_data, tmp_path):
 
 
 def test_a_clean_source_is_said_to_be(clean, tmp_path):
-    code, text, _ = check(clean, "--json", tmp_path / "c.json", "--set", "gate.min_train=1")
+    code, text, _ = check(clean, "--json", tmp_path / "c.json", *FEW)
     assert code == 0 and "clean: 16 images, nothing to object to" in text
     found = json.loads((tmp_path / "c.json").read_text())
     assert (found["schema"], found["refused"], found["in"], found["kept"]) == (1, False, 16, 16)
@@ -144,9 +149,33 @@ def test_refused_above_the_limit_and_not_below(faulty, tmp_path):
     code, text, _ = check(faulty.directory)
     assert code == 4 and "refused:" in text and "expected at most 10.0% of the images" in text
     assert "raise gate.max_rejected_share" in text
-    code, text, _ = check(faulty.directory, "--set", "gate.max_rejected_share=0.6")
+    code, text, _ = check(faulty.directory, "--set", "gate.max_rejected_share=0.6", *FEW)
     assert code == 0 and "usable:" in text
     assert any(line.split()[:3] == ["rejected", "truncated", "3"] for line in text.splitlines())
+
+
+def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
+    for file in [*clean.glob("rock/[1-7].png"), *clean.glob("paper/[2-7].png")]:
+        file.unlink()
+    code, text, _ = check(clean, "--json", tmp_path / "c.json")
+    assert code == 4 and "refused: a run would refuse this data (3 of 3 images kept)" in text
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert found["refused"] and found["reasons"] == found["thin"]
+    by_split = found["by_split"]
+    settings = GateSettings(("paper", "rock"), {"train": 10, "validation": 3, "test": 0})
+    counts = {split: sum(labels.values()) for split, labels in by_split.items()}
+    gate = gating.judge(found, {}, counts, settings)
+    assert found["reasons"] == [reason.sentence() for reason in gate]
+
+
+def test_a_class_folder_without_images_is_refused(clean, tmp_path):
+    (clean / "scissors").mkdir()
+    page = tmp_path / "c.html"
+    code, text, _ = check(clean, *FEW, "--html", page)
+    assert code == 4 and "missing class 'scissors': expected images, seen none" in text
+    assert "missing class" in page.read_text() and "Data refused" in page.read_text()
+    code, text, _ = check(clean, *FEW, "--set", "gate.allow_missing_classes=true")
+    assert code == 0 and "clean: 16 images" in text
 
 
 def test_json_on_the_screen_is_all_there_is_on_it(faulty):
@@ -170,7 +199,7 @@ def test_page_shows_problems_with_pictures_and_loads_nothing(faulty, tmp_path):
 
 
 def test_settings_decide(clean):
-    code, text, _ = check(clean, "--set", "judge.min_side=65", "--set", "gate.min_train=1")
+    code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
     assert code == 4 and "too_small" in text
     _, _, error = check(clean, "--set", "judge.min_sid=65")
     assert isinstance(error, ConfigError) and "did you mean 'judge.min_side'" in str(error)
@@ -216,7 +245,7 @@ def test_a_kept_store_is_used_only_when_it_is_named(clean, tmp_path, monkeypatch
     assert sorted(tmp_path.iterdir()) == before
     check(clean, "--set", f"judge.store={tmp_path / 'store'}")
     assert (tmp_path / "store" / "verdicts.sqlite").is_file()
-    code, text, _ = check(clean, "--set", f"judge.store={tmp_path / 'store'}")
+    code, text, _ = check(clean, "--set", f"judge.store={tmp_path / 'store'}", *FEW)
     assert code == 0 and "clean: 16 images" in text
 
 
@@ -240,7 +269,7 @@ def test_check_imports_neither_tfx_nor_beam(clean):
     program = (
         "import sys\nfrom pipeline.cli import app\nfrom typer.testing import CliRunner\n"
         f"result = CliRunner().invoke(app, ['check', {str(clean)!r}, '--html', "
-        f"{str(clean.parent / 'page.html')!r}])\n"
+        f"{str(clean.parent / 'page.html')!r}, *{FEW!r}])\n"
         "assert result.exit_code == 0, result.output\n"
         "assert 'tensorflow' in sys.modules\n"
         "heavy = {'tfx', 'apache_beam', 'tensorflow_data_validation', 'grpc'} & set(sys.modules)\n"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from components.checks import gating
 from models import feature_names as names
 
 if TYPE_CHECKING:
@@ -47,12 +48,8 @@ class Context:
 
     @property
     def data_reasons(self) -> list[str]:
-        """DataGate's reasons against the data, a sentence each."""
-        reasons = self.part("data_gate").get("reasons") or []
-        return [
-            str(reason.get("sentence") or reason) if isinstance(reason, Mapping) else str(reason)
-            for reason in reasons
-        ]
+        """DataGate's reasons against the data in sentences, grouped when there are many."""
+        return gating.grouped(self.part("data_gate").get("reasons") or [])
 
     def absent(self, what: str) -> Absent:
         """`what` is not there ("no model was trained"), because the run stopped or plainly."""

@@ -102,6 +102,17 @@ def test_refusal_names_every_reason():
     assert all(name in text for name in names[1:]) and text.count("\n") == 6
 
 
+def test_a_refusal_of_thousands_of_classes_is_a_few_lines():
+    names = tuple(f"c{n:04}" for n in range(5000))
+    by_split = {split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")}
+    found = {"in": 15_000, "kept": 15_000, "rejected": 0, "by_reason": {}, "by_split": by_split}
+    reasons = decide(found, gating.GateSettings(names, {"train": 10, "validation": 3}))
+    text = gating.refusal(reasons)
+    assert text.startswith("the data was refused for 10,000 reasons:\n- too few 'c0000' in train")
+    assert text.endswith("and 9,970 more") and "c0005 in train" in text
+    assert text.count("\n") == 6 and len(text) < 1500
+
+
 def test_accepted_schema_is_exact_on_classes_and_lenient_on_formats():
     inferred = schema_pb2.Schema()
     inferred.string_domain.add(name="label", value=["cat"])
