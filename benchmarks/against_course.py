@@ -46,8 +46,8 @@ from models.classifier import pooled
 from models.extractor import FeatureExtractor, build_features
 from models.fitting import fit_head
 from models.settings import ModelSettings
-from pipeline.commands.settings import configuration
 from pipeline.config import Config
+from pipeline.settings import configuration
 
 GOAL = 12
 COURSE_BATCH, COURSE_RATE = 20, 1e-4  # of its transfer-learning notebook

@@ -1,1 +1,5 @@
-"""The commands' bodies, one a module, each imported when its command runs."""
+"""The commands, one module each: a Typer ``app`` with the options, and the body beside it.
+
+`pipeline.cli` imports every module of this folder, so their first lines may import nothing heavier
+than Typer and the standard library.
+"""

@@ -11,25 +11,21 @@ import gc
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
-from components.checks import gating, overrides
-from components.report.text import plural
-from components.sources.splits import SplitRule
-from models import feature_names as names
-from models import progress
-from models.errors import ConfigError, DataRefused, ResourceError
-from pipeline import screen
-from pipeline.commands.run import write_summary
-from pipeline.commands.settings import configuration
-from pipeline.config import Config
-from pipeline.inputs import gate_settings, judge_settings, source_options
+from models.errors import DataRefused, ResourceError
+from pipeline import options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from components.checks import gating
     from components.judge import Judged, Plan
+    from pipeline.config import Config
+
+app = typer.Typer()
 
 SCHEMA = 1  # of the file that --json writes
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
@@ -37,6 +33,25 @@ _WIDTH_PLAIN = 120  # columns when the output is no terminal
 _OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; the others are of classes
 _ADVICE = "mend or remove the files (--html shows them), or raise gate.max_rejected_share"
 _LINES = 40  # of the table; a source may have more reasons than a screen has lines
+
+
+@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)],
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE|PRESET", help="Settings of a run.")
+    ] = None,
+    settings: options.SettingsOption = None,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write all findings (- for standard output)."),
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures.")
+    ] = None,
+) -> None:
+    """Judge the data, and nothing else: what a run would reject, repair and warn of."""
+    raise typer.Exit(run(data, config, settings or [], json_file, html_file))
 
 
 def run(
@@ -47,22 +62,27 @@ def run(
     html_file: Path | None,
 ) -> int:
     """Judge, print, write; returns the exit code."""
+    from rich.markup import escape
+
+    from components.checks import gating
+    from pipeline import json_file as json_files
+    from pipeline.settings import configuration
+
     config = configuration(config_file, data, None, settings)
-    for option, target in (("--json", json_file), ("--html", html_file)):
-        if target not in (None, "-") and not Path(str(target)).absolute().parent.is_dir():
-            raise ConfigError(f"{option} {target}: its folder does not exist.")
+    json_files.check_folder("--json", json_file)
+    json_files.check_folder("--html", html_file)
     plan = plan_of(config)
     judged, pictures = _judge(plan, html_file is not None, to_stderr=json_file == "-")
     refused = reasons(judged, config)
-    # With the findings on standard output, people's text moves to standard error.
-    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    console = json_files.console_beside(json_file)
     verdict = sentence(judged, refused)
-    _print(console, judged, verdict, gating.grouped(gating.told(refused)))
+    told = gating.grouped(gating.told(refused))
+    _print(console, judged, verdict, told)
     if html_file is not None:
-        _write_page(html_file, judged, pictures, verdict, gating.grouped(gating.told(refused)))
+        _write_page(html_file, judged, pictures, verdict, told)
         console.print(f"  page     {escape(str(html_file))}")
     if json_file:
-        write_summary(as_json(judged, verdict, refused), json_file)
+        json_files.write(as_json(judged, verdict, refused), json_file)
     return DataRefused.exit_code if refused else 0
 
 
@@ -71,7 +91,10 @@ def plan_of(config: Config) -> Plan:
 
     Kept verdicts are used where `judge.store` names a place; a check leaves nothing behind unasked.
     """
+    from components.checks import overrides
     from components.judge import Plan
+    from components.sources.splits import SplitRule
+    from pipeline.inputs import judge_settings, source_options
 
     split = config.split
     return Plan(
@@ -86,7 +109,11 @@ def plan_of(config: Config) -> Plan:
 
 def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
     """The judgement and the pictures for the page, with a display of how far it is."""
+    from rich.console import Console
+
     from components import judge
+    from models import progress
+    from pipeline import screen
 
     found: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
@@ -112,6 +139,9 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
 
 def reasons(judged: Judged, config: Config) -> list[gating.Reason]:
     """Why the data gate of a run would refuse the data, as far as the counts of images tell."""
+    from components.checks import gating
+    from pipeline.inputs import gate_settings
+
     demanded = gate_settings(config, judged.scan.vocabulary)
     return [
         dataclasses.replace(reason, advice=_ADVICE) if reason.kind in _OF_REJECTS else reason
@@ -121,6 +151,8 @@ def reasons(judged: Judged, config: Config) -> list[gating.Reason]:
 
 def sentence(judged: Judged, refused: Sequence[gating.Reason]) -> str:
     """The verdict in a line."""
+    from components.report.text import plural
+
     summary = judged.summary
     images, kept, rejected = (int(summary[key]) for key in ("in", "kept", "rejected"))
     warned = len({found.path for found in judged.warnings})
@@ -154,6 +186,10 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[gating.Reason]) -> d
 
 
 def _print(console: Console, judged: Judged, verdict: str, refused: Sequence[str]) -> None:
+    from rich.markup import escape
+
+    from models import feature_names as names
+
     colour = "yellow" if refused else "green"
     _print_table(console, _rows(judged))
     console.print()
@@ -171,6 +207,8 @@ def _print(console: Console, judged: Judged, verdict: str, refused: Sequence[str
 
 
 def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) -> None:
+    from rich.markup import escape
+
     if not rows:
         return
     widest = max(len(reason) for _, reason, _, _ in rows)

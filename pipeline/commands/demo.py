@@ -6,15 +6,19 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
-from models import progress
 from models.errors import ConfigError
-from pipeline import config as configs
-from pipeline import screen
-from pipeline.commands.run import run_config
+from pipeline import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.config import Config
+
+app = typer.Typer()
 
 _NAME = "rock_paper_scissors"
 _PER_CLASS = 110  # pictures; enough for about 35 validation images
@@ -22,9 +26,29 @@ _ASKED = ("paper", 987_654)  # label and seed of the picture that is sent over g
 _MARK = ".imgpipe-demo"  # a folder with this file may be drawn over
 
 
+@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")
+    ] = Path("imgpipe-demo"),
+    json_file: options.JsonOption = None,
+) -> None:
+    """Draw a small set of hands, plant faults, run the pipeline, serve and ask the result."""
+    raise typer.Exit(run(out, json_file))
+
+
 def run(out: Path, json_file: str | None) -> int:
     """Run the demo below `out`; returns the exit code."""
-    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    from rich.markup import escape
+
+    from models import progress
+    from pipeline import config as configs
+    from pipeline import json_file as json_files
+    from pipeline import screen
+    from pipeline.commands.run import run_config
+
+    json_files.check_folder("--json", json_file)
+    console = json_files.console_beside(json_file)
     photos = _photos(out)
     from pipeline.demo import draw
 
@@ -63,7 +87,7 @@ def _photos(out: Path) -> Path:
     return photos
 
 
-def _ask(console: Console, config: configs.Config) -> None:
+def _ask(console: Console, config: Config) -> None:
     """Serve what was pushed on loopback and send it a picture it has not seen."""
     from pipeline.demo import draw_hand
     from serving.client import Client

@@ -5,14 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
 from models.errors import ConfigError
-from pipeline.commands.settings import configuration
-from serving.deploy import TARGETS, DeployError, Deployment
-from serving.deploy.settings import IMAGE
+from pipeline import options
+
+app = typer.Typer()
+
+
+@app.command("deploy", rich_help_panel=options.SERVING)
+def command(
+    kind: Annotated[str, typer.Argument(metavar="compose|kubernetes|kserve", help="What for.")],
+    config: options.ConfigArgument = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path(
+        "imgpipe-deploy"
+    ),
+    settings: options.SettingsOption = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Image of tensorflow_model_server.")
+    ] = None,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Processor cores of a server.")] = 2,
+    memory: Annotated[int, typer.Option("--memory", min=1, help="GiB of memory of a server.")] = 2,
+    replicas: Annotated[
+        str, typer.Option("--replicas", metavar="MIN-MAX", help="Servers, fewest and most.")
+    ] = "2-8",
+    claim: Annotated[
+        str, typer.Option("--claim", help="PersistentVolumeClaim that holds the versions.")
+    ] = "imgpipe-models",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files there.")] = False,
+) -> None:
+    """Write what the real tensorflow/serving needs to serve the pushed models."""
+    wanted = Wanted(image, cpus, memory, replicas, claim)
+    raise typer.Exit(run(kind, config, settings or [], out, wanted, force))
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,13 @@ def run(
     force: bool,
 ) -> int:
     """Write the files; returns the exit code."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from pipeline.settings import configuration
+    from serving.deploy import TARGETS, DeployError, Deployment
+    from serving.deploy.settings import IMAGE
+
     if kind not in TARGETS:
         raise ConfigError(f"deploy is for {', '.join(TARGETS)}. Received: {kind!r}.")
     built = configuration(config, None, None, settings)

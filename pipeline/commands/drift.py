@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from components.report.text import plural
-from models import progress
-from models.errors import ConfigError, DataRefused
-from pipeline import screen
-from pipeline.commands.run import write_summary
+from models.errors import DataRefused
+from pipeline import options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from components.request_drift.comparing import Compared, Comparison
     from components.request_drift.examining import Examined, Log
+
+app = typer.Typer()
 
 SCHEMA = 1  # of the file that --json writes
 _WIDTH_PLAIN = 120  # columns when the output is no terminal
@@ -35,6 +32,7 @@ SWITCH_ON = (
 )
 
 
+@app.command(rich_help_panel=options.SERVING)
 def drift(
     log: Annotated[
         Path, typer.Argument(metavar="LOG", help="Request log: a file, a folder, or its prefix.")
@@ -59,7 +57,8 @@ def drift(
         int, typer.Option("--most", min=1, max=_MOST, help="Least certain pictures to write.")
     ] = 50,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write all (- for the screen).")
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write all (- for standard output)."),
     ] = None,
 ) -> None:
     """Compare what a server was asked with what its model was trained on."""
@@ -75,11 +74,15 @@ def execute(
     json_file: str | None,
 ) -> int:
     """Read, compare, print, write; returns the exit code."""
+    from rich.console import Console
+
     from components.request_drift import blessed, uncertain
     from components.request_drift.log import find
+    from models import progress
+    from pipeline import json_file as json_files
+    from pipeline import screen
 
-    if json_file not in (None, "-") and not Path(str(json_file)).absolute().parent.is_dir():
-        raise ConfigError(f"--json {json_file}: its folder does not exist.")
+    json_files.check_folder("--json", json_file)
     if pictures is not None:
         uncertain.check_new(pictures)
     find(log)
@@ -102,12 +105,11 @@ def execute(
                         written = read.save_uncertain(pictures)
             finally:
                 progress.attach(None)
-    # With the findings on standard output, people's text moves to standard error.
-    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    console = json_files.console_beside(json_file)
     _print(console, read, examined)
     _print_pictures(console, read, pictures, written)
     if json_file:
-        write_summary(as_json(read, examined, pictures, written), json_file)
+        json_files.write(as_json(read, examined, pictures, written), json_file)
     return DataRefused.exit_code if examined.drift else 0
 
 
@@ -158,6 +160,8 @@ def _when(seconds: int) -> str:
 
 
 def _print(console: Console, read: Log, examined: Examined) -> None:
+    from rich.markup import escape
+
     colour = {True: "red", False: "green", None: "yellow"}[examined.drift]
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
     for one in examined.compared:
@@ -167,6 +171,12 @@ def _print(console: Console, read: Log, examined: Examined) -> None:
 
 
 def _print_version(console: Console, one: Compared) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from components.report.text import plural
+
     asked = one.asked
     different = f", {plural(len(asked.places), 'different picture')}" if asked.places else ""
     console.print(
@@ -207,6 +217,8 @@ def _order(found: Comparison) -> tuple[bool, bool, str]:
 
 def _remarks(read: Log, examined: Examined) -> Iterator[str]:
     """What of the log was not compared."""
+    from components.report.text import plural
+
     for broken in read.account.broken:
         yield broken.sentence()
     for reason, count in read.account.skipped.most_common():
@@ -218,6 +230,8 @@ def _remarks(read: Log, examined: Examined) -> Iterator[str]:
 
 
 def _undecodable(examined: Examined) -> Iterable[str]:
+    from components.report.text import plural
+
     failed = examined.measured.failed
     if not failed:
         return
@@ -229,6 +243,10 @@ def _undecodable(examined: Examined) -> Iterable[str]:
 
 
 def _print_pictures(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
+    from rich.markup import escape
+
+    from components.report.text import plural
+
     if not read.survey.pictures:
         console.print(f"  [dim]{escape(SWITCH_ON)}[/]")
     elif folder is not None and written is not None:

@@ -11,26 +11,23 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import typer
 
-from components import manifest
 from models.errors import ConfigError, ResourceError
-from pipeline import screen
-from pipeline.commands import pictures
-from pipeline.config import Config
+from pipeline import options
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from rich.console import Console
 
     from models.classifier import Classifier
     from models.layer_sizes import LayerSize
     from models.served import Served
+
+app = typer.Typer()
 
 _SAVED_MODEL = "saved_model.pb"
 _SOME_REFUSED = 2
@@ -50,8 +47,40 @@ class Inside:
     layers: list[str]
 
 
+@app.command("explain", rich_help_panel=options.SERVING)
+def command(
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Pictures to look at.")
+    ] = None,
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model", metavar="DIR", help="A version, a folder of versions, or that of a run."
+        ),
+    ] = Path("imgpipe-out"),
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME|all",
+            help="Layer whose feature maps to draw; may be repeated. Default: some.",
+        ),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print every layer with the arithmetic of its size.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the pictures go.")
+    ] = Path("imgpipe-explain"),
+) -> None:
+    """Look inside the network: feature maps and Grad-CAM of pictures, sizes of all layers."""
+    raise typer.Exit(run(images or [], model, layer or [], layers, out))
+
+
 def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
     """Explain pictures, or print the table of layers, or both; returns the exit code."""
+    from pipeline import screen
+
     if not images and not table:
         raise ConfigError("explain: expected a picture, or --layers for the network's sizes.")
     version = find(model)
@@ -78,6 +107,8 @@ def find(place: Path) -> Path:
     Raises:
       ResourceError: there is none.
     """
+    from components import manifest
+
     place = place.expanduser()
     if (place / _SAVED_MODEL).is_file():
         return place
@@ -93,6 +124,11 @@ def find(place: Path) -> Path:
 
 def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
     """All pictures; returns the exit code."""
+    from rich.markup import escape
+
+    from pipeline import pictures
+    from pipeline.config import Config
+
     refused, names = 0, _folders(images)
     for (path, data, error), name in zip(
         pictures.read(images, Config().judge.pixel_limit), names, strict=True
@@ -127,6 +163,7 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
     """Files written for one picture, and what is said of it."""
     import numpy as np
     import tensorflow as tf
+    from rich.markup import escape
 
     from models import inside_pictures, look_inside, preprocess
 
@@ -186,6 +223,10 @@ def _write(path: Path, content: bytes) -> Path:
 
 def _print_table(console: Console, sizes: Sequence[LayerSize]) -> None:
     """Every layer with its sizes and their arithmetic."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("layer", "kind", "input"):
         table.add_column(heading, overflow="fold")

@@ -5,21 +5,44 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
-from components.sources import Scan, absolute, open_source
 from models.errors import ConfigError
-from pipeline import config as configs
+from pipeline import options
+
+if TYPE_CHECKING:
+    from components.sources import Scan
+    from pipeline.config import Config
+
+app = typer.Typer()
 
 #: What stands before ".rf." is the picture's own name, the same in all its versions.
 _VERSIONS = r"([^/]+)\.rf\."
 _MIN_VALIDATION = 3  # images of a class below which the validation share is worth a note
 
 
+@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+def init(
+    photos: Annotated[str, typer.Argument(metavar="SRC", help=options.SOURCE_HELP)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the config.")
+    ] = Path("imgpipe.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+) -> None:
+    """Look at the photographs and write a commented config."""
+    raise typer.Exit(run(photos, output, force))
+
+
 def run(photos: str, output: Path, force: bool) -> int:
     """Scan, propose, write; returns the exit code."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from components.sources import absolute, open_source
+    from pipeline import config as configs
+
     if output.exists() and not force:
         raise ConfigError(f"{output} exists already. Choose another with -o, or use --force.")
     photos = absolute(photos, Path.cwd())
@@ -38,8 +61,10 @@ def run(photos: str, output: Path, force: bool) -> int:
     return 0
 
 
-def propose(scan: Scan, photos: str) -> tuple[configs.Config, dict[str, str]]:
+def propose(scan: Scan, photos: str) -> tuple[Config, dict[str, str]]:
     """Settings that fit the data, and notes by section that say why."""
+    from pipeline import config as configs
+
     counts = scan.counts()
     notes = {"data": "classes: " + ", ".join(f"{name} ({n})" for name, n in counts.items())}
     if scan.given_splits:

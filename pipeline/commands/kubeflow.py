@@ -5,15 +5,39 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
 from models.errors import ConfigError
-from pipeline import inputs as run_inputs
-from pipeline import screen
-from pipeline.commands.settings import configuration
-from pipeline.run import scan
+from pipeline import options
+
+app = typer.Typer(
+    name="kubeflow",
+    help="The same graph for Kubeflow Pipelines.",
+    rich_help_panel=options.DATA_AND_TRAINING,
+    no_args_is_help=True,
+)
+
+
+@app.command("compile")
+def command(
+    config: options.ConfigArgument = None,
+    data: options.DataOption = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write the PipelineSpec."),
+    ] = Path("imgpipe-pipeline.yaml"),
+    image: Annotated[
+        str, typer.Option("--image", help="Container image with imgpipe installed.")
+    ] = "imgpipe:latest",
+    root: Annotated[
+        str, typer.Option("--root", help="Artifact root, such as minio://bucket/imgpipe.")
+    ] = "minio://mlpipeline/imgpipe",
+    settings: options.SettingsOption = None,
+) -> None:
+    """Write the PipelineSpec that Kubeflow Pipelines runs."""
+    raise typer.Exit(compile_(config, data, output, image, root, settings or []))
 
 
 def compile_(
@@ -25,6 +49,14 @@ def compile_(
     settings: Sequence[str],
 ) -> int:
     """Write the PipelineSpec; returns the exit code."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from pipeline import inputs as run_inputs
+    from pipeline import screen
+    from pipeline.run import scan
+    from pipeline.settings import configuration
+
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")
     config = configuration(source, data, None, settings)

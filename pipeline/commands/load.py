@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
 from models.errors import ConfigError
+from pipeline import options
 from pipeline.commands.predict import ServerError
-from serving.client import ServingError, load
-from serving.client.images import files_of
-from serving.client.load import Level, Plan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from serving.client.load import Level, Plan
+
+app = typer.Typer()
 
 _MOST_IMAGES = 512
 """Requests are made before the clock starts and held in memory."""
@@ -23,6 +28,37 @@ _HEADINGS = (
     f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
     f"{'p99 ms':>8}  stable  errors"
 )
+
+
+@app.command("load", rich_help_panel=options.SERVING)
+def command(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="Server, HOST:PORT or http://HOST:PORT.")
+    ] = "localhost:8500",
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--image", help="Picture or folder to send, repeatable. Default: noise."),
+    ] = None,
+    model: options.ModelOption = "imgpipe",
+    concurrency: Annotated[
+        str, typer.Option("--concurrency", metavar="N,N,…", help="Callers at a time, each in turn.")
+    ] = "1,8,32",
+    batch: Annotated[int, typer.Option("--batch", help="Images a request.")] = 1,
+    window: Annotated[float, typer.Option("--window", help="Seconds of a window.")] = 5.0,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", help="Spread of three windows in a row that counts as stable."),
+    ] = 0.1,
+    windows: Annotated[int, typer.Option("--windows", help="Windows at most.")] = 12,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write figures (- for standard output)."),
+    ] = None,
+) -> None:
+    """Measure a server: throughput and latency by number of callers, errors by code."""
+    wanted = settings(concurrency, batch, window, tolerance, windows, timeout)
+    raise typer.Exit(run(target, model, images or [], wanted, json_file))
 
 
 @dataclass(frozen=True)
@@ -47,6 +83,9 @@ def settings(
     Raises:
       ConfigError: one of them cannot be.
     """
+    from serving.client import ServingError
+    from serving.client.load import Plan
+
     try:
         levels = tuple(int(part) for part in concurrency.split(","))
     except ValueError:
@@ -63,7 +102,12 @@ def run(
     target: str, model: str, images: Sequence[Path], wanted: Settings, json_file: str | None
 ) -> int:
     """Measure and print; returns the exit code."""
-    console = Console(stderr=json_file == "-", highlight=False, soft_wrap=True)
+    from pipeline import json_file as json_files
+    from serving.client import ServingError, load
+    from serving.client.images import files_of
+
+    json_files.check_folder("--json", json_file)
+    console = json_files.console_beside(json_file)
     try:
         contents = [path.read_bytes() for path in files_of(images)[:_MOST_IMAGES]]
         calls = load.image_calls(contents, model, wanted.batch, wanted.timeout)
@@ -75,11 +119,7 @@ def run(
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}.") from None
     if json_file:
         body = load.report(target, model, wanted.batch, wanted.plan, levels)
-        text = json.dumps(body, indent=1) + "\n"
-        if json_file == "-":
-            print(text, end="")
-        else:
-            Path(json_file).write_text(text, encoding="utf-8")
+        json_files.write(body, json_file)
     return 0 if all(level.requests for level in levels) else _FAILED
 
 

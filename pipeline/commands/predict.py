@@ -7,19 +7,74 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import typer
 
 from models.errors import ImgpipeError
-from serving.client import Client, NotFound, ServingError, Tls
-from serving.client.images import files_of
-from serving.client.operations import CHUNK_IMAGES, Answer, Classifying
+from pipeline import options
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from serving.client import Client, ServingError
+    from serving.client.operations import Answer, Classifying
+
+app = typer.Typer()
 
 _SOME_REFUSED = 2
 """Exit code when some pictures are none: the same as for a bad argument."""
+
+
+@app.command(rich_help_panel=options.SERVING)
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    server: Annotated[
+        str,
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT",
+            help="gRPC address, or http://HOST:PORT of the REST interface.",
+        ),
+    ] = "localhost:8500",
+    model: options.ModelOption = "imgpipe",
+    version: Annotated[
+        int | None, typer.Option("--version", help="Default: the newest that is available.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="The version under this label, such as stable.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            "--crop",
+            metavar="LEFT,TOP,RIGHT,BOTTOM",
+            help="Part of the pictures, in pixels or in shares from 0 to 1.",
+        ),
+    ] = None,
+    ten_crop: Annotated[
+        bool,
+        typer.Option("--ten-crop", help="Average ten parts of each picture: for doubtful ones."),
+    ] = False,
+    top: Annotated[int, typer.Option("--top", help="Labels to show for each picture.")] = 5,
+    at_once: Annotated[int, typer.Option("--at-once", help="Requests at a time.")] = 4,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", metavar="PEM", help="TLS: authorities to trust.")
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", metavar="PEM", help="TLS: certificate of this client."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="PEM", help="TLS: key of the certificate.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask a server what the pictures show."""
+    way = Way(server, model, version, label, timeout, ca, certificate, key)
+    question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
+    raise typer.Exit(run(images, way, question, as_json))
 
 
 class ServerError(ImgpipeError):
@@ -45,6 +100,8 @@ class Way:
 
     def client(self) -> Client:
         """The client for it; nothing is sent yet."""
+        from serving.client import Client, Tls
+
         files = (self.ca, self.certificate, self.key)
         return Client(
             self.server,
@@ -58,6 +115,9 @@ class Way:
 
 def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) -> int:
     """Classify files, and all below folders, and print; returns the exit code."""
+    from serving.client import NotFound, ServingError
+    from serving.client.images import files_of
+
     done: dict[int, Answer] = {}
     failure: ServingError | None = None
     files: list[Path] = []
@@ -84,6 +144,8 @@ def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) 
 
 def _loading(way: Way) -> str:
     """Why a model is not found that the server knows."""
+    from serving.client import ServingError
+
     try:
         with way.client() as client:
             states = client.status(way.version)
@@ -98,7 +160,18 @@ def _loading(way: Way) -> str:
 
 
 def _bar(count: int) -> Progress:
-    """On the error stream, for folders, where somebody watches."""
+    """A progress bar on standard error, for folders on a terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from serving.client.operations import CHUNK_IMAGES
+
     console = Console(stderr=True)
     return Progress(
         TextColumn("classifying"),
@@ -112,6 +185,11 @@ def _bar(count: int) -> Progress:
 
 
 def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from serving.client import ServingError
+
     refused = [answer for _, answer in answers if isinstance(answer, ServingError)]
     if not refused:
         return 0
@@ -133,6 +211,8 @@ def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
 
 
 def _row(path: Path, answer: Answer) -> dict[str, Any]:
+    from serving.client import ServingError
+
     if isinstance(answer, ServingError):
         return {"image": str(path), "error": str(answer)}
     return {
@@ -145,6 +225,11 @@ def _row(path: Path, answer: Answer) -> dict[str, Any]:
 
 
 def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from serving.client import ServingError
+
     console = Console(highlight=False, soft_wrap=True)
     width = max(len(str(path)) for path, _ in answers)
     for path, answer in answers:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
-from components.report.expectation import figures
-from pipeline.commands.settings import configuration
-from pipeline.commands.settings import presets as names
+from pipeline import options
+
+app = typer.Typer()
 
 _NONE = "–"
 
 
+@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+def presets() -> None:
+    """List the recipes that come with the product: their data, and what to expect."""
+    raise typer.Exit(run())
+
+
 def run() -> int:
     """Print the list; returns the exit code."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from components.report.expectation import figures
+    from pipeline.settings import configuration
+    from pipeline.settings import presets as names
+
     console = Console(highlight=False, soft_wrap=True)
     rows = [("preset", "expected", "data")]
     for name in names():

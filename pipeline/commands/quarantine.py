@@ -13,15 +13,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from models.errors import ConfigError, ResourceError
+from pipeline import options
 
-app = typer.Typer(help="Files that were rejected, and how to overrule it.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    name="quarantine",
+    help="Files that were rejected, and how to overrule it.",
+    rich_help_panel=options.DATA_AND_TRAINING,
+    no_args_is_help=True,
+)
 
 _MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # as `components.checks.quarantine`
 _OVERRIDES = Path("overrides.toml")
@@ -66,6 +73,8 @@ def list_(
         for row in rows:
             typer.echo(json.dumps({key: value for key, value in vars(row).items() if value}))
         return
+    from rich.markup import escape
+
     for name, found in groupby(sorted(rows, key=lambda row: (row.reason, row.path)), _reason):
         group = list(found)
         console.print(f"[bold]{escape(name)}[/]  {len(group)}")
@@ -264,6 +273,8 @@ def _reason(row: Row) -> str:
 
 
 def _console() -> Console:
+    from rich.console import Console
+
     return Console(highlight=False, soft_wrap=True)
 
 
@@ -273,4 +284,6 @@ def _plain(text: str) -> str:
 
 
 def _text(text: str) -> str:
+    from rich.markup import escape
+
     return escape(_plain(text))

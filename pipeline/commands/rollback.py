@@ -7,17 +7,38 @@ that came after it are noted as withdrawn: no later run pushes them again or is 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from components import manifest, versions
 from models.errors import ConfigError
+from pipeline import options
+
+if TYPE_CHECKING:
+    from components import manifest
+
+app = typer.Typer()
 
 _COMPUTED = ("schema", "version", "files", "withdrawn")  # written anew
 
 
+@app.command(rich_help_panel=options.SERVING)
+def rollback(
+    model_dir: options.VersionsArgument,
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="Default: the one before.")
+    ] = None,
+) -> None:
+    """Publish an earlier version's content again, under a new number."""
+    raise typer.Exit(run(model_dir, to))
+
+
 def run(model_dir: Path, to: int | None) -> int:
     """Publish; returns the exit code."""
+    from rich.console import Console
+
+    from components import manifest, versions
+
     found = list(manifest.versions(model_dir))
     numbers = [version.number for version in found]
     if to is None:

@@ -1,22 +1,42 @@
-"""``imgpipe run``."""
+"""``imgpipe run``: the pipeline, from photographs to a blessed, pushed model."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.markup import escape
+import typer
 
-from components.report import expectation
-from models.errors import ConfigError, ResourceError
-from pipeline.commands.settings import configuration
-from pipeline.config import Config
+from pipeline import options
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+app = typer.Typer()
 
 _COLOURS = {0: "green", 3: "yellow", 4: "yellow"}
+
+
+@app.command("run", rich_help_panel=options.DATA_AND_TRAINING)
+def command(
+    config: options.ConfigArgument = None,
+    data: options.DataOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where everything goes.")
+    ] = None,
+    settings: options.SettingsOption = None,
+    json_file: options.JsonOption = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="COMPONENT", help="Run afresh from this component on."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what a run would do, and do nothing.")
+    ] = False,
+) -> None:
+    """Run the pipeline: from photographs to a blessed, pushed model."""
+    raise typer.Exit(run(config, data, out, settings or [], json_file, start, dry_run))
 
 
 def run(
@@ -29,8 +49,13 @@ def run(
     dry_run: bool,
 ) -> int:
     """Run, or say what a run would do; returns the exit code."""
+    from pipeline.settings import configuration
+
     config = configuration(source, data, out, settings)
     if dry_run:
+        from rich.console import Console
+        from rich.markup import escape
+
         from pipeline import dry
 
         Console(highlight=False, soft_wrap=True).print(escape(dry.describe(config)))
@@ -40,13 +65,15 @@ def run(
 
 def run_config(config: Config, json_file: str | None, start: str | None = None) -> int:
     """Run a configuration, print how it ended, write the summary; returns the exit code."""
+    from rich.markup import escape
+
+    from components.report import expectation
+    from pipeline import json_file as json_files
     from pipeline.run import execute
 
-    if json_file not in (None, "-") and not Path(str(json_file)).absolute().parent.is_dir():
-        raise ConfigError(f"--json {json_file}: its folder does not exist.")
+    json_files.check_folder("--json", json_file)
     outcome = execute(config, start)
-    # With the summary on standard output, people's text moves to standard error.
-    console = Console(highlight=False, soft_wrap=True, stderr=json_file == "-")
+    console = json_files.console_beside(json_file)
     colour = _COLOURS.get(outcome.exit_code, "red")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict)}[/]")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
@@ -68,7 +95,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     if push["status"] in ("pushed", "unchanged"):
         console.print(f"  serve it: imgpipe serve {escape(str(Path(push['path']).parent))}")
     if json_file:
-        write_summary(outcome.summary, json_file)
+        json_files.write(outcome.summary, json_file)
     return outcome.exit_code
 
 
@@ -107,22 +134,3 @@ def _export(export: Mapping[str, Any]) -> str:
         f"{export['file']}, {export['bytes'] / 1e6:.1f} MB, blessed: accuracy "
         f"{export['accuracy']:.3f}, the model's is {export['model_accuracy']:.3f}"
     )
-
-
-def write_summary(summary: dict[str, object], target: str) -> None:
-    """Write the summary to a file, or to standard output for "-"."""
-    text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8
-        text = json.dumps(summary, indent=1) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    path = Path(target)
-    beside = path.with_name(f".tmp-{path.name}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise ResourceError(f"cannot write --json {target}: {error.strerror}.") from None

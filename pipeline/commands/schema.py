@@ -11,24 +11,57 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import typer
 
 from models.errors import ConfigError
-from pipeline import inputs, screen
-from pipeline.commands.settings import configuration
-from pipeline.config import Config
+from pipeline import options
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+app = typer.Typer(
+    name="schema",
+    help="What later data is judged by: look at it, accept a change.",
+    rich_help_panel=options.DATA_AND_TRAINING,
+    no_args_is_help=True,
+)
 
 _OF_SCHEMA, _OF_DISTRIBUTION = {"anomaly"}, {"drift", "skew"}
 _VALUES_SHOWN = 12
 
 
+@app.command("show")
+def show_command(
+    config: options.ConfigArgument = None,
+    out: options.RunsOption = None,
+    settings: options.SettingsOption = None,
+) -> None:
+    """Show the accepted schema."""
+    raise typer.Exit(show(config, out, settings or []))
+
+
+@app.command("accept")
+def accept_command(
+    config: options.ConfigArgument = None,
+    data: options.DataOption = None,
+    out: options.RunsOption = None,
+    settings: options.SettingsOption = None,
+) -> None:
+    """Take what the last run was refused for as right: schema anomalies, drift and skew."""
+    raise typer.Exit(accept(config, data, out, settings or []))
+
+
 def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
     """Print the accepted schema; returns the exit code."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     from components.checks import schema as schemas
+    from pipeline import inputs
+    from pipeline.settings import configuration
 
     config = configuration(source, None, out, settings)
     path = config.schema_file
@@ -67,6 +100,12 @@ def _limit(comparator: Any) -> str:
 
 def accept(source: str | None, data: str | None, out: Path | None, settings: Sequence[str]) -> int:
     """Accept what the last run was refused for; returns the exit code."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from pipeline import inputs
+    from pipeline.settings import configuration
+
     config = configuration(source, data, out, settings)
     decision = _decision(config)
     reasons = [r for r in decision["reasons"] if r["kind"] in _OF_SCHEMA | _OF_DISTRIBUTION]
@@ -108,6 +147,7 @@ def _decision(config: Config) -> dict[str, Any]:
 def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> None:
     """Write what the features are in the refused data into the accepted schema."""
     from components.checks import schema as schemas
+    from pipeline import screen
 
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log"):
         from components import data_gate

@@ -4,8 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from models.errors import ConfigError
+from pipeline import options
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=options.SERVING)
+def serve(
+    model_dir: options.VersionsArgument,
+    flags: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server."),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", help="gRPC port; 0 takes a free one.")] = 8500,
+    rest_port: Annotated[
+        int, typer.Option("--rest-port", help="REST port; 0 for none, -1 for a free one.")
+    ] = 0,
+    host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
+    model: Annotated[str, typer.Option("--model", help="Name to serve it under.")] = "imgpipe",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Serve model.tflite where a version has one.")
+    ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option("--request-log", metavar="PREFIX", help="Keep requests, for imgpipe drift."),
+    ] = None,
+    log_share: Annotated[
+        float, typer.Option("--log-share", min=0, max=1, help="Share of the requests to keep.")
+    ] = 0.1,
+    log_images: Annotated[
+        bool, typer.Option("--log-images", help="Keep their pictures too.")
+    ] = False,
+) -> None:
+    """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
+    more = [*log_flags(log, log_share, log_images), *(flags or [])]
+    raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port))
 
 
 def run(

@@ -11,27 +11,50 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from rich.markup import escape
+import typer
 
-from components.report.text import plural
-from components.sources.layout import is_hidden
 from models.errors import ConfigError, ResourceError
-from pipeline import screen
-from pipeline.commands import pictures
-from pipeline.commands.settings import configuration
-from pipeline.config import Config
+from pipeline import options
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from pipeline.config import Config
+
+app = typer.Typer()
+
 _SIDE = 224  # pixels of a view on the sheet, at most
+
+
+@app.command("views", rich_help_panel=options.DATA_AND_TRAINING)
+def command(
+    photos: Annotated[
+        str, typer.Argument(metavar="PHOTO|FOLDER", help="A photograph, or a folder of some.")
+    ],
+    config: options.ConfigArgument = None,
+    settings: options.SettingsOption = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where to write the sheet, a .png.")
+    ] = Path("views.png"),
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, max=64, help="Photographs of a folder to show.")
+    ] = 8,
+) -> None:
+    """Show what augmentation makes of photographs: a contact sheet of their views."""
+    raise typer.Exit(run(photos, config, settings or [], out, rows))
 
 
 def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
     """Draw and write the sheet; returns the exit code."""
+    from rich.markup import escape
+
+    from components.report.text import plural
+    from pipeline import screen
+    from pipeline.settings import configuration
+
     config = configuration(config_file, None, None, settings)
     size = config.settings.size
     paths = spread(Path(photos).expanduser())
@@ -58,6 +81,8 @@ def spread(place: Path) -> list[Path]:
     Raises:
       ConfigError: there is no such file or folder, or no file in it.
     """
+    from components.sources.layout import is_hidden
+
     if place.is_file():
         return [place]
     if not place.is_dir():
@@ -78,6 +103,7 @@ def _rows(
 ) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
     """Caption and views of the first `count` files that show a picture; and which do not."""
     from models.contact_sheet import view_pixels
+    from pipeline import pictures
 
     drawn, skipped = [], []
     for path, data, error in pictures.read(paths, config.judge.pixel_limit):

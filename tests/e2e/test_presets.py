@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from components import manifest
-from pipeline.commands.settings import configuration
+from pipeline.settings import configuration
 
 pytestmark = [
     pytest.mark.slow,

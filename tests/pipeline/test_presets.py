@@ -15,7 +15,7 @@ import pytest
 
 from models import classifier, fitting, stages
 from models.errors import ConfigError
-from pipeline.commands import settings as commands
+from pipeline import settings as commands
 
 FULL = {
     "rotation": 40.0,

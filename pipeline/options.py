@@ -1,0 +1,44 @@
+"""Arguments and options that several commands share, each declared once.
+
+Nothing but Typer is imported here: ``imgpipe --help`` reads this module.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SOURCE_HELP = (
+    "Folder of photographs, .zip or .tar of one, list or pixels as .csv, tfds:NAME, TFRecord files."
+)
+
+#: Headings of ``imgpipe --help``.
+DATA_AND_TRAINING = "Data and training"
+SERVING = "Serving and its users"
+MACHINE = "This machine"
+
+ConfigArgument = Annotated[
+    str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+]
+DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
+RunsOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Output folder of the runs.")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."
+    ),
+]
+JsonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Write the summary to this file (- for standard output)."
+    ),
+]
+ModelOption = Annotated[str, typer.Option("--model", help="Name of the served model.")]
+VersionsArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL_DIR", help="Base path holding numbered versions.")
+]
