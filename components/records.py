@@ -10,11 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from models import feature_names as names
+from models.atomic_write import TEMPORARY, atomic_write
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -126,15 +129,19 @@ def serialise(example: tf.train.Example) -> bytes:
 
 
 def write_text(path: str, content: str) -> None:
-    """Write a small file atomically: beside, then renamed."""
+    """Write a small file; a reader sees all of it or nothing.
+
+    Args:
+        path: A local file, or the URI of one in an object store, which is atomic by itself.
+        content: Text, written as UTF-8.
+    """
+    if "://" not in path:
+        atomic_write(Path(path), content)
+        return
     import tensorflow as tf
 
-    folder, _, name = path.rpartition("/")
-    tf.io.gfile.makedirs(folder)
-    beside = f"{folder}/.tmp-{name}"
-    with tf.io.gfile.GFile(beside, "w") as file:
+    with tf.io.gfile.GFile(path, "w") as file:
         file.write(content)
-    tf.io.gfile.rename(beside, path, overwrite=True)
 
 
 def remove_folder(path: str) -> None:
@@ -164,6 +171,7 @@ class ShardWriter:
     def __init__(self, paths: Mapping[str, str]) -> None:
         """`paths`: key (a split, a kind of output) → the file it is written to."""
         self._paths = dict(paths)
+        self._beside = {key: _beside(path) for key, path in paths.items()}
         self._writers: dict[str, Any] = {}
         self.written = dict.fromkeys(paths, 0)
 
@@ -172,7 +180,7 @@ class ShardWriter:
 
         for key, path in self._paths.items():
             tf.io.gfile.makedirs(path.rpartition("/")[0])
-            self._writers[key] = tf.io.TFRecordWriter(_beside(path))
+            self._writers[key] = tf.io.TFRecordWriter(self._beside[key])
         return self
 
     def write(self, key: str, example: tf.train.Example) -> None:
@@ -190,13 +198,13 @@ class ShardWriter:
 
         for writer in self._writers.values():
             writer.close()
-        for path in self._paths.values():
+        for key, beside in self._beside.items():
             if error is None:
-                tf.io.gfile.rename(_beside(path), path, overwrite=True)
-            elif tf.io.gfile.exists(_beside(path)):
-                tf.io.gfile.remove(_beside(path))
+                tf.io.gfile.rename(beside, self._paths[key], overwrite=True)
+            elif tf.io.gfile.exists(beside):
+                tf.io.gfile.remove(beside)
 
 
 def _beside(path: str) -> str:
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/.tmp-{name}"
+    """A name in the same folder that no second attempt at writing `path` shares."""
+    return f"{path.rpartition('/')[0]}/{TEMPORARY}{uuid.uuid4().hex}"

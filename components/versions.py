@@ -21,22 +21,14 @@ from typing import Any
 import filelock
 
 from components import manifest
+from models.atomic_write import TEMPORARY, atomic_write, sync, sync_tree
 from models.errors import ResourceError
 
 _log = logging.getLogger(__name__)
-_TEMPORARY = ".tmp-"  # not an integer: invisible to every TensorFlow Serving
 _LAST = ".last-version"
 _LOCK = ".lock"
 _LOCK_SECONDS = 120.0  # another publisher needs a second or two
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _copy(sources: Mapping[str, Path], target: Path) -> None:
@@ -48,10 +40,7 @@ def _copy(sources: Mapping[str, Path], target: Path) -> None:
             dirs_exist_ok=True,
             ignore=shutil.ignore_patterns(manifest.MANIFEST),
         )
-    for folder, _, files in os.walk(target):
-        for name in files:
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
+    sync_tree(target)
 
 
 def next_number(base: Path) -> int:
@@ -119,19 +108,18 @@ def publish(
 
 
 def _publish(base: Path, sources: Mapping[str, Path], facts: Mapping[str, Any]) -> manifest.Version:
-    staging = base / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         staging.mkdir()
         _copy(sources, staging)
         number = next_number(base)
         files = manifest.describe(staging)
         described = {"schema": 1, "version": number, **facts, "files": files}
-        _write_synced(staging / manifest.MANIFEST, json.dumps(described, indent=1, sort_keys=True))
-        _sync(staging)
-        _write_synced(base / f"{_TEMPORARY}last", str(number))
-        (base / f"{_TEMPORARY}last").replace(base / _LAST)
+        text = json.dumps(described, indent=1, sort_keys=True)
+        atomic_write(staging / manifest.MANIFEST, text)
+        atomic_write(base / _LAST, str(number))
         staging.rename(base / str(number))
-        _sync(base)
+        sync(base)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise _failed(base, error) from error
@@ -154,23 +142,16 @@ def _why(error: OSError) -> str:
     return f"the disk is full ({text})" if full else text
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _remove_leftovers(base: Path) -> None:
     """Remove what a killed publisher left; it is our turn, so nobody else's is there."""
-    for path in base.glob(f"{_TEMPORARY}*"):
+    for path in base.glob(f"{TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def _remove_old(base: Path, keep: int) -> None:
     """Remove all but the newest `keep` versions; each vanishes at once, by a rename."""
     for number in manifest.version_numbers(base)[:-keep]:
-        hidden = base / f"{_TEMPORARY}old-{number}"
+        hidden = base / f"{TEMPORARY}old-{number}"
         try:
             (base / str(number)).rename(hidden)
             shutil.rmtree(hidden, ignore_errors=True)

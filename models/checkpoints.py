@@ -8,7 +8,6 @@ with the same weights as one that was not.
 from __future__ import annotations
 
 import json
-import os
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from models.atomic_write import writing
 
 if TYPE_CHECKING:
     import keras
@@ -76,19 +77,14 @@ class Checkpoint:
         """Keep the state after an epoch, unless the last was kept a moment ago."""
         if time.monotonic() - self._written < self._apart:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._forget_others()
         arrays: dict[str, Any] = {
             "facts": np.array(json.dumps({**facts, "key": self._key})),
             **_numbered("state", [np.asarray(v) for v in _variables(model)]),
             **_numbered("best", best),
         }
-        beside = self._path.with_name(f".tmp-{self._path.name}")
-        with beside.open("wb") as file:
+        with writing(self._path) as beside, beside.open("wb") as file:
             np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
         self._written = time.monotonic()
 
     def _forget_others(self) -> None:

@@ -20,6 +20,7 @@ from components.checks.base import Settings
 from components.checks.gating import GateSettings
 from components.sources import Scan, SourceOptions
 from models import feature_names as names
+from models.atomic_write import atomic_write
 from models.errors import ConfigError
 from models.extractor import resolve_precision
 from pipeline.config import Config
@@ -253,14 +254,7 @@ def freeze_schema(config: Config, inputs: RunInputs) -> None:
     if hashlib.sha256(content).hexdigest()[:16] != frozen.parent.name:
         raise ConfigError(f"{config.schema_file} was changed while the run began; run again.")
     if not frozen.is_file() or frozen.read_bytes() != content:
-        _replace(frozen, content)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".tmp-{path.name}")
-    beside.write_bytes(content)
-    beside.replace(path)
+        atomic_write(frozen, content)
 
 
 def accepted_data(schema_file: Path) -> list[str]:
@@ -276,7 +270,7 @@ def accept_data(schema_file: Path, fingerprint: str) -> None:
     known = accepted_data(schema_file)
     if fingerprint not in known:
         content = json.dumps({"data": [*known, fingerprint]}, indent=1)
-        _replace(_accepted_list(schema_file), content.encode())
+        atomic_write(_accepted_list(schema_file), content)
 
 
 def _accepted_list(schema_file: Path) -> Path:
@@ -304,7 +298,7 @@ def remember_schema_origin(config: Config, inputs: RunInputs) -> None:
         "schema_sha256": manifest.sha256(accepted),
         "data_key": _data_key(config, inputs.fingerprint, inputs.overrides),
     }
-    _replace(_origin(accepted), json.dumps(origin, indent=1, sort_keys=True).encode())
+    atomic_write(_origin(accepted), json.dumps(origin, indent=1, sort_keys=True))
 
 
 def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from models.atomic_write import atomic_write
 from models.errors import ConfigError, ResourceError
 
 STANDARD_OUTPUT = "-"
@@ -49,10 +50,7 @@ def write(content: Mapping[str, Any], target: str) -> None:
     if target == STANDARD_OUTPUT:
         sys.stdout.write(text)
         return
-    path = Path(target)
-    beside = path.with_name(f".tmp-{path.name}")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        atomic_write(Path(target), text)
     except OSError as error:
         raise ResourceError(f"cannot write --json {target}: {error.strerror}.") from None

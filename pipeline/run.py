@@ -22,6 +22,7 @@ from rich.console import Console
 
 from components.sources import Scan, Source, open_source
 from models import progress
+from models.atomic_write import atomic_write
 from models.errors import ConfigError, ImgpipeError, ResourceError
 from pipeline import inputs as run_inputs
 from pipeline import screen, summary
@@ -111,7 +112,7 @@ def execute(config: Config, start: str | None = None) -> Outcome:
     with _locked(out):
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
         directory = _fresh_directory(out / "runs" / run_id)
-        (directory / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        atomic_write(directory / "config.toml", to_toml(config))
         with screen.quiet(directory / LOG) as console, screen.Display(console) as display:
             return _Run(config, directory, console, display, began).go(start)
 
@@ -254,7 +255,7 @@ class _Run:
         }
 
     def _write_timings(self) -> None:
-        (self.directory / "timings.json").write_text(json.dumps(self._timings(), indent=1) + "\n")
+        atomic_write(self.directory / "timings.json", json.dumps(self._timings(), indent=1) + "\n")
 
     def _account(self, error: BaseException | None) -> Outcome:
         """Summary, report and exit code, also of a run that was refused or failed."""
@@ -281,16 +282,15 @@ class _Run:
         state = verdict.state(facts, error=cause, failed=failed, log=log)
         blessed = state.status == "blessed"
         whole = summary.build(facts, self._timings(), str(page), blessed, state.verdict, log)
-        (self.directory / "summary.json").write_text(
-            json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+        atomic_write(self.directory / "summary.json", text)
         return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
 
     def _keep_tuned(self, values: dict[str, Any] | None) -> None:
         """Write the configuration with the Tuner's best values, to run from now on."""
         if values and self.config.tune.trials:
             text = to_toml(tuned(self.config, values))
-            (self.directory / TUNED).write_text(text, encoding="utf-8")
+            atomic_write(self.directory / TUNED, text)
 
     def _refused_blessing(self) -> dict[str, str]:
         """Folder of DataGate's decision when it refused: its output was not published."""

@@ -23,6 +23,7 @@ from typing import Literal, get_args
 
 import tomli_w
 
+from models.atomic_write import atomic_write
 from models.errors import ConfigError
 
 OverrideVerdict = Literal["accept", "reject", "relabel"]
@@ -183,8 +184,5 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
     _contradictions([*there, *fresh], str(path))
     if fresh:
         before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
-        beside = path.with_name(f".tmp-{path.name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(before.rstrip("\n") + "\n" + to_toml(fresh), encoding="utf-8")
-        beside.replace(path)
+        atomic_write(path, before.rstrip("\n") + "\n" + to_toml(fresh))
     return len(fresh)

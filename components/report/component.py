@@ -124,8 +124,7 @@ def write(
     html = page.render(facts, timings, _images(facts, uris), state)
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
-        with tf.io.gfile.GFile(f"{folder}/{PAGE}", "w") as file:
-            file.write(html)
+        records.write_text(f"{folder}/{PAGE}", html)
         if facts["suspects"]:
             review = label_suspects.review_file(facts["suspects"])
             records.write_text(f"{folder}/{suspects.REVIEW_FILE}", review)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.atomic_write import atomic_write
 from models.errors import DataRefused, ResourceError
 from pipeline import options
 
@@ -273,9 +274,7 @@ def _write_page(
     }
     state = RunState(status, verdict)
     page = render(judged, pictures, state, settings, refused)
-    beside = target.with_name(f".tmp-{target.name}")
     try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(target)
+        atomic_write(target, page)
     except OSError as error:
         raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from models.atomic_write import atomic_write
 from models.errors import ConfigError
 from pipeline import options
 
@@ -120,8 +121,7 @@ def _write(files: dict[str, str], out: Path, force: bool) -> None:
             "folder."
         )
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (out / name).write_text(text, encoding="utf-8")
+            atomic_write(out / name, text)
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}.") from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.atomic_write import atomic_write
 from models.errors import ConfigError, ResourceError
 from pipeline import options
 
@@ -211,11 +212,8 @@ def _drawn(
 
 
 def _write(path: Path, content: bytes) -> Path:
-    beside = path.with_name(f".tmp-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
+        atomic_write(path, content)
     except OSError as error:
         raise ResourceError(f"cannot write {path}: {error.strerror or error}.") from None
     return path

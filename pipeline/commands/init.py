@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.atomic_write import atomic_write
 from models.errors import ConfigError
 from pipeline import options
 
@@ -49,7 +50,7 @@ def run(photos: str, output: Path, force: bool) -> int:
     scan = open_source(photos).scan()
     config, notes = propose(scan, photos)
     try:
-        output.write_text(configs.to_toml(config, notes), encoding="utf-8")
+        atomic_write(output, configs.to_toml(config, notes))
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}.") from None
     console = Console(highlight=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.atomic_write import atomic_write
 from models.errors import ConfigError, ResourceError
 from pipeline import options
 
@@ -261,10 +262,7 @@ def _copy(source: Path, target: Path, force: bool) -> bool:
         return False
     if target.exists() and not force:
         raise ConfigError(f"{target} holds something else. Choose another --to, or use --force.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".tmp-{target.name}"[:255])
-    beside.write_bytes(content)
-    beside.replace(target)
+    atomic_write(target, content)
     return True
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.atomic_write import atomic_write
 from models.errors import ConfigError, ResourceError
 from pipeline import options
 
@@ -121,9 +122,7 @@ def _rows(
 def _write(out: Path, rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> None:
     from models import contact_sheet
 
-    beside = out.with_name(f".tmp-{out.name}")
     try:
-        beside.write_bytes(contact_sheet.png(contact_sheet.draw(rows, side)))
-        beside.replace(out)
+        atomic_write(out, contact_sheet.png(contact_sheet.draw(rows, side)))
     except OSError as error:
         raise ResourceError(f"cannot write --out {out}: {error.strerror}.") from None
