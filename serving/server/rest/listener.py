@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import resource
 import socket
@@ -13,63 +12,15 @@ import time
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.server.errors import PortBusy
 from serving.server.rest.app import Endpoint
+from serving.server.rest.protocol import IDLE_S, HttpProtocol
 from serving.server.textproto import SslConfig
 
-_IDLE_S = 60
-"""An idle connection is kept that long."""
-_HEAD_S = 10.0
-"""For the head of a request, from its first byte; and for the first byte after connecting."""
-_MAX_HEAD_BYTES = 64 << 10
 _MAX_CONNECTIONS = 4096
 _START_S = 20.0
 _LOOK_S = 0.01
-
-
-class _Protocol(H11Protocol):
-    """Ends connections that bring no whole head of a request, or take no answer."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-    _answer_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._head_timer = self.loop.call_later(_HEAD_S, transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_head_timer()
-        elif self._head_timer is None and not self.transport.is_closing():
-            self._head_timer = self.loop.call_later(_HEAD_S, self.transport.abort)
-
-    def on_response_complete(self) -> None:
-        self._stop_head_timer()
-        super().on_response_complete()
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._answer_timer = self.loop.call_later(_IDLE_S, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._answer_timer is not None:
-            self._answer_timer.cancel()
-            self._answer_timer = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_head_timer()
-        if self._answer_timer is not None:
-            self._answer_timer.cancel()
-        super().connection_lost(exc)
 
 
 def server_context(tls: SslConfig) -> ssl.SSLContext:
@@ -121,7 +72,7 @@ class Listener:
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http=_Protocol,
+            http=HttpProtocol,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -131,9 +82,8 @@ class Listener:
             proxy_headers=False,
             server_header=False,
             limit_concurrency=most,
-            timeout_keep_alive=_IDLE_S,
+            timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=1,
-            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         )
         config.load()
         config.ssl = self._tls

@@ -13,7 +13,7 @@ import pytest
 from serving.client import Client, Tls, Unavailable
 from serving.server import ModelServer
 from serving.server.errors import PortBusy
-from serving.server.rest import listener
+from serving.server.rest import listener, protocol
 from serving.server.rest.options import RestOptions
 from serving.server.server import ServerOptions
 from serving.server.textproto import SslConfig
@@ -37,7 +37,7 @@ def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
 
 
 def test_heads_that_do_not_end(serve, monkeypatch):
-    monkeypatch.setattr(listener, "_HEAD_S", 0.3)
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
     server = serve()
     for parts in ([], [HEAD], [b"G"]):
         began = time.monotonic()
@@ -81,13 +81,53 @@ def test_endless_chunks(serve):
         b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n",
         HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",
         b"GET /v1/models/\xff HTTP/1.1\r\nHost: h\r\n\r\n",
+        HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 1_000_000,
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: gzip\r\n\r\nabc",
+        b"GET /v1/health/live HTTP/1.1\nHost: h\n\n",
+        b"GET /v1/health/live HTTP/1.1\r\nHost: h\nX: 1\r\n\r\n",
+        b"GET /v1/health/live HTTP/1.1\r\n\r\n",
+        b"GET /v1/health/live HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     ],
-    ids=["TLS", "nonsense", "length", "lengths", "chunk", "long path", "long header", "bytes"],
+    ids=[
+        "TLS",
+        "nonsense",
+        "length",
+        "lengths",
+        "chunk",
+        "long path",
+        "long header",
+        "bytes",
+        "header in one read",
+        "long trailer",
+        "length and encoding",
+        "encoding and length",
+        "unknown encoding",
+        "bare line feeds",
+        "one bare line feed",
+        "no host",
+        "two hosts",
+    ],
 )
 def test_what_is_no_http(rest, sent):
     answer = talk(rest.port, sent)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
     assert rest.predict(GOOD).status == 200
+
+
+def test_upgrades_are_passed_over(rest):
+    """``curl --http2`` asks for HTTP/2 beside an ordinary request."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAA\r\n"
+    body = b"Content-Length: 18\r\n\r\n" + b'{"instances": [2]}'
+    last = HEAD + b"Connection: close\r\n" + body
+    chunked = HEAD + upgrade + b"Transfer-Encoding: chunked\r\n\r\n"
+    chunks = b'c\r\n{"instances"\r\n', b"6\r\n: [4]}\r\n0\r\n\r\n"
+    get = b"GET /v1/models/half HTTP/1.1\r\nHost: h\r\n" + upgrade + b"\r\n"
+    answer = talk(rest.port, HEAD + upgrade + body, chunked, *chunks, get + get + last)
+    assert answer.count(b"HTTP/1.1 200") == 5, answer
+    assert answer.count(b"[3.0]") == 2 and answer.count(b"[4.0]") == 1
 
 
 def test_chunks_and_pipelines(rest):

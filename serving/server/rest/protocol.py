@@ -1,0 +1,140 @@
+"""HTTP/1.1 on one connection: uvicorn's httptools protocol, with timers and a bound on heads.
+
+The parser (llhttp, the one of Node.js) refuses what invites request smuggling: Content-Length
+together with Transfer-Encoding (RFC 9112, section 6.1), two lengths, and lines that end with a bare
+line feed. uvicorn bounds neither the size of a head nor the time that it may take; this does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+IDLE_S = 60
+"""How long a connection is kept without a request, and how long a client may not read, s."""
+HEAD_S = 10.0
+"""For the head of a request from its first byte, and for the first byte after connecting, s."""
+MAX_HEAD_BYTES = 64 << 10
+"""Of the request line and the headers together; as much again for the trailers of a body."""
+_INVALID = "Invalid HTTP request received."
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Ends connections whose heads are too slow or too large, and those that take no answer."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _answer_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    """Of the URL and the headers that are parsed."""
+    _pending_bytes = 0
+    """Received since a head or a part of a body was complete; the parser may hold all of them."""
+    _repeats_head = False
+    """The parser reads the framing of a request whose head is known already."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        self._pending_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response(_INVALID)
+        if self.transport.is_closing():
+            return
+        if self._pending_bytes > MAX_HEAD_BYTES:
+            self.send_400_response(_INVALID)
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self._stop_head_timer()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse ``data``, and pass over requests to change the protocol (RFC 9110, section 7.8).
+
+        Java's HttpClient and ``curl --http2`` ask for HTTP/2 beside an ordinary request. The parser
+        then ends before the body, so another one goes on behind a head without that wish.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+            framing = [
+                name + b": " + value
+                for name, value in self.headers
+                if name in (b"content-length", b"transfer-encoding")
+            ]
+            self.parser = httptools.HttpRequestParser(self)
+            self._repeats_head = True
+            self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
+
+    def on_message_begin(self) -> None:
+        if not self._repeats_head:
+            super().on_message_begin()
+            self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        if not self._repeats_head:
+            self._count(len(url))
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._repeats_head:
+            self._count(len(name) + len(value))
+            super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise httptools.HttpParserError(f"The head is larger than {MAX_HEAD_BYTES} bytes.")
+
+    def on_headers_complete(self) -> None:
+        if self._repeats_head:
+            self._repeats_head = False
+            return
+        self._pending_bytes = self._head_bytes = 0
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise httptools.HttpParserError("A request has one Host header (RFC 9112, 3.2).")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._pending_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._pending_bytes = 0
+        if not self.parser.should_upgrade():  # else the body is still to come
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._stop_head_timer()
+        super().on_response_complete()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._answer_timer = self.loop.call_later(IDLE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+        super().connection_lost(exc)
