@@ -138,11 +138,15 @@ def margins(scores: Floats, labels: Integers) -> Floats:
 
 
 def review_file(found: dict[str, Any]) -> str:
-    """Overrides that relabel every suspect, as a file to go through by hand."""
+    """Proposals to relabel the suspects, as a file of overrides to go through by hand.
+
+    Suspects of the test split are left out, because overrides never change a label of test.
+    """
     header = (
-        "# Likely label errors, the likeliest first. Look at each picture; delete the entry where\n"
-        "# the label is right, and name this file in judge.overrides: the next run relabels the\n"
-        "# rest, on features that are in the bank already.\n"
+        "# Likely label errors, the likeliest first. Each entry is a proposal and changes nothing\n"
+        "# while it says `confirmed = false`. Look at each image and set `confirmed = true` where\n"
+        "# the label is wrong, then name this file in judge.overrides. The next run relabels the\n"
+        "# confirmed images. Labels of the test split are corrected in the data source alone.\n"
     )
     entries = [
         Override(
@@ -152,8 +156,10 @@ def review_file(found: dict[str, Any]) -> str:
             os.fsencode(row["path"]).decode("utf-8", "replace"),
             f"labelled {row['label']}; out of fold it looks like {row['looks_like']} "
             f"(margin {row['margin']:.2f})",
+            confirmed=False,
         )
         for row in found["rows"]
+        if row["split"] != names.TEST
     ]
     return header + to_toml(entries)
 

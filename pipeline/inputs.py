@@ -216,6 +216,15 @@ def _overrides(config: Config, vocabulary: Sequence[str]) -> str:
     return reviews.to_json(found)
 
 
+def _proposals(config: Config) -> int:
+    """Number of overrides that nobody confirmed; 0 where the file cannot be read any more."""
+    try:
+        found = reviews.load(config.overrides_file) if config.overrides_file else ()
+    except ConfigError:
+        return 0
+    return len(found) - len(reviews.confirmed(found))
+
+
 def _data_key(config: Config, fingerprint: str, overrides: str) -> str:
     deciding = config.model_dump(include={"split", "judge"}, exclude=_PLACES)
     return _address(deciding, fingerprint, overrides)
@@ -307,6 +316,7 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "name": config.run.name,
         "source": config.data.source,
         "vocabulary": list(vocabulary),
+        "proposals": _proposals(config),
         "threshold": config.evaluate.threshold,
         "max_drop": config.evaluate.max_drop,
         "cross_validate": config.evaluate.cross_validate,

@@ -145,8 +145,9 @@ class Judge(Section):
     )
     overrides: str = Field(
         "",
-        description="File of decisions about single pictures (accept, reject, relabel) by content "
-        "hash; imgpipe quarantine accept adds to it. Empty: none.",
+        description="File of decisions about single images (accept, reject, relabel) by content "
+        "hash. Entries with confirmed = false are proposals and change nothing; labels of test "
+        "never change. imgpipe quarantine accept adds to it. Empty: none.",
     )
     store: str = Field(
         "",

@@ -77,6 +77,8 @@ def build(
             "by_reason": data.get("by_reason", {}),
             "warned": {found["reason"]: found["count"] for found in data.get("warnings", [])},
             "splits": data.get("by_split", {}),
+            "overrides": (data.get("overrides") or {}).get("relabelled", {}),
+            "proposals": settings.get("proposals", 0),
         },
         "training": _training(facts.get("training") or {}),
         "metrics": {

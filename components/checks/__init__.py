@@ -38,6 +38,7 @@ from components.checks.quality import (
     odd_aspect_ratio,
     odd_size,
 )
+from models import feature_names as names
 from models.errors import ConfigError
 
 __all__ = [
@@ -148,9 +149,13 @@ def override_of(record: Record, settings: Settings) -> Override | None:
 
 
 def reviewed(record: Record, settings: Settings) -> Record:
-    """The record with the label that people gave it; what its source said of the old one falls."""
+    """The record with the label that people gave it; what its source said of the old one falls.
+
+    A label of the test split never changes: an override there would move the figure that is there
+    to check all other choices.
+    """
     override = override_of(record, settings)
-    if override is None or override.verdict != "relabel":
+    if override is None or override.verdict != "relabel" or record.split == names.TEST:
         return record
     return dataclasses.replace(
         record,

@@ -149,6 +149,7 @@ class Account:
     repairs: list[quarantine.Finding] = field(default_factory=list)
     warnings: list[quarantine.Finding] = field(default_factory=list)
     reviews: list[quarantine.Finding] = field(default_factory=list)  # overrides that were met
+    relabelled: dict[str, int] = field(default_factory=dict)  # split → kept images with a new label
     overrides: set[str] = field(default_factory=set)  # their hashes, as in the file
 
     def review(
@@ -159,12 +160,18 @@ class Account:
         if override is None:
             return
         self.overrides.add(override.image_hash)
+        verdict: str = override.verdict
         detail = ""
-        if override.verdict == "relabel":
+        if verdict == "relabel" and record.split == names.TEST:
+            verdict = quarantine.NOT_RELABELLED
+            detail = f"keeps {found or 'no label'}: overrides never change a label of test"
+        elif verdict == "relabel":
             detail = f"{found or 'no label'} → {record.label}"
         if override.verdict != "reject" and reject is not None:
             detail = f"stays rejected: {reject.reason}, {reject.detail}"
-        self.reviews.append(quarantine.finding(record, Verdict(override.verdict, detail)))
+        elif record.label != found:
+            self.relabelled[record.split] = self.relabelled.get(record.split, 0) + 1
+        self.reviews.append(quarantine.finding(record, Verdict(verdict, detail)))
 
     def mend(self, record: Record, done: Iterable[Verdict], failed: Iterable[Verdict]) -> None:
         """Account for the repairs of a record that stays."""
@@ -189,7 +196,10 @@ def totals(
 ) -> dict[str, Any]:
     """All accounts as the arguments of `quarantine.write` and `quarantine.summarise`."""
     kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
+    relabelled = dict.fromkeys(names.SPLITS, 0)
     for account in accounts:
+        for split, count in account.relabelled.items():
+            relabelled[split] += count
         for split, labels in account.kept.items():
             for label, count in labels.items():
                 kept[split][label] = kept[split].get(label, 0) + count
@@ -201,5 +211,6 @@ def totals(
         "warnings": [warning for account in accounts for warning in account.warnings],
         "notes": notes,
         "reviews": [review for account in accounts for review in account.reviews],
+        "relabelled": relabelled,
         "unknown": sorted(set(settings.overrides).difference(*(a.overrides for a in accounts))),
     }

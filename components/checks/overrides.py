@@ -1,4 +1,4 @@
-"""What people decided about single pictures, by content hash, in a file to review and commit.
+"""What people decided about single images, by content hash, in a file to review and commit.
 
     [[override]]
     image_hash = "9f86d081884c7d65…"        # SHA-256 of the file, or at least 12 digits of it
@@ -6,8 +6,10 @@
     label = "dog"                            # for relabel
     path = "cat/owl.jpg"                     # for the reader; the hash decides
     note = "small, but the only one"
+    confirmed = true                         # the default; false for a proposal
 
-A moved or renamed file keeps its override; a changed file loses it and is named as unknown.
+A moved or renamed file keeps its override; a changed file loses it and is named as unknown. A
+proposal, such as an entry of `suspects.toml`, changes nothing until a person confirms it.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class Override:
     label: str = ""  # the right class, for relabel
     path: str = ""
     note: str = ""
+    confirmed: bool = True  # whether a person decided this; otherwise it is a proposal
     label_index: int = -1  # place of `label` in the vocabulary, once `resolve` has looked it up
 
 
@@ -74,8 +77,12 @@ def load(path: Path) -> tuple[Override, ...]:
 
 def _entry(entry: object, where: str) -> Override:
     known = [field.name for field in dataclasses.fields(Override) if field.name != "label_index"]
-    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        raise ConfigError(f"{where}: expected a table of texts. Received: {entry!r}.")
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where}: expected a table. Received: {entry!r}.")
+    for key, value in entry.items():
+        expected, kind = ("true or false", bool) if key == "confirmed" else ("a text", str)
+        if not isinstance(value, kind):
+            raise ConfigError(f"{where}: {key} takes {expected}. Received: {value!r}.")
     if unknown := sorted(set(entry) - set(known)):
         raise ConfigError(
             f"{where}: unknown key {', '.join(unknown)}; expected any of {', '.join(known)}"
@@ -97,9 +104,9 @@ def _entry(entry: object, where: str) -> Override:
 
 
 def _contradictions(overrides: Sequence[Override], where: str) -> None:
-    """ConfigError when two entries say different things of one picture."""
+    """ConfigError when two decisions say different things of one image."""
     seen: dict[str, Override] = {}
-    for override in sorted(overrides, key=lambda o: len(o.image_hash)):
+    for override in sorted(confirmed(overrides), key=lambda o: len(o.image_hash)):
         digest = override.image_hash
         for length in {len(known) for known in seen if len(known) <= len(digest)}:
             other = seen.get(digest[:length])
@@ -115,13 +122,19 @@ def _words(override: Override) -> str:
     return f"{override.verdict} {override.label}".strip()
 
 
-def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
-    """Overrides by hash, with the places of their labels.
+def confirmed(overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """The entries that a person decided, without the proposals."""
+    return tuple(override for override in overrides if override.confirmed)
 
-    Raises ConfigError when a picture is relabelled to a class that the vocabulary lacks.
+
+def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
+    """Confirmed overrides by hash, with the places of their labels in the vocabulary.
+
+    Raises:
+        ConfigError: An image is relabelled to a class that the vocabulary lacks.
     """
     found = {}
-    for override in overrides:
+    for override in confirmed(overrides):
         index = -1
         if override.verdict == "relabel":
             if override.label not in vocabulary:
@@ -146,8 +159,8 @@ def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
 
 
 def to_json(overrides: Iterable[Override]) -> str:
-    """What decides of them, as the parameter of a component; notes and paths change nothing."""
-    rows = sorted((o.image_hash, o.verdict, o.label) for o in overrides)
+    """The confirmed overrides as the parameter of a component, without notes and paths."""
+    rows = sorted((o.image_hash, o.verdict, o.label) for o in confirmed(overrides))
     return json.dumps(rows, separators=(",", ":"))
 
 
@@ -165,7 +178,10 @@ def to_toml(overrides: Iterable[Override]) -> str:
     """The entries as text, to be added to a file."""
     blocks = []
     for override in overrides:
-        values = {k: v for k, v in dataclasses.asdict(override).items() if isinstance(v, str) and v}
+        fields = dataclasses.asdict(override)
+        values = {key: value for key, value in fields.items() if isinstance(value, str) and value}
+        if not override.confirmed:
+            values["confirmed"] = False
         blocks.append(f"\n[[{_TABLE}]]\n{tomli_w.dumps(values)}")
     return "".join(blocks)
 
@@ -179,7 +195,7 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
       ConfigError: the file is not as it should be, or says something else of one of the pictures.
     """
     there = load(path) if path.exists() else ()
-    known = {(o.image_hash, o.verdict, o.label) for o in there}
+    known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
     fresh = [o for o in overrides if (o.image_hash, o.verdict, o.label) not in known]
     _contradictions([*there, *fresh], str(path))
     if fresh:

@@ -27,6 +27,8 @@ REPAIRED = "repaired.jsonl"
 WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
 SUMMARY = "summary.json"
+#: Reason of an override that would have changed a label of the test split, and did not.
+NOT_RELABELLED = "kept_test_label"
 _EXAMPLES_SHOWN = 20  # paths and details listed for a kind of warning; all are in `WARNINGS`
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 
@@ -101,11 +103,13 @@ def write(
     warnings: Sequence[Finding],
     notes: Sequence[Mapping[str, str]],
     reviews: Sequence[Finding] = (),
+    relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
 ) -> None:
     """Write manifest, findings and summary, sorted by path: equal whatever the engine.
 
-    `reviews` are the overrides that were met, `unknown` the hashes of those that no file has.
+    `reviews` are the overrides that were met, `relabelled` counts the kept images whose label they
+    changed by split, and `unknown` are the hashes of those that no file has.
     """
     write_text(f"{uri}/{MANIFEST}", _lines(rejects))
     for name, findings in ((REPAIRED, repairs), (WARNINGS, warnings), (REVIEWED, reviews)):
@@ -118,6 +122,7 @@ def write(
         warnings=warnings,
         notes=notes,
         reviews=reviews,
+        relabelled=relabelled,
         unknown=unknown,
     )
     write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
@@ -132,6 +137,7 @@ def summarise(
     warnings: Sequence[Finding],
     notes: Sequence[Mapping[str, str]],
     reviews: Sequence[Finding] = (),
+    relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Counts in, kept and out, by reason; what is warned of and noted, with the first paths."""
@@ -147,6 +153,7 @@ def summarise(
         "notes": _counted(notes),
         "overrides": {
             "applied": dict(sorted(collections.Counter(r.reason for r in reviews).items())),
+            "relabelled": dict(relabelled or {}),
             "unknown": list(unknown),
         },
     }

@@ -41,8 +41,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
 
     Args:
       uris: artifact URIs by name; see ARTIFACTS.
-      settings: name, source, vocabulary, threshold, max_drop, backbone, image_size, views, mixing,
-        expect.
+      settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size,
+        views, mixing, expect.
 
     Returns:
       A JSON-ready dictionary: settings, data, near, bank, views, suspects, training, metrics, gate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 NONE = "–"
@@ -40,6 +40,22 @@ def seconds(value: Any) -> str:
 def plural(number: int, singular: str, many: str = "") -> str:
     """``1 image``, ``1,240 images``."""
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
+
+
+def overridden(data: Mapping[str, Any]) -> str:
+    """How many labels people overrode: ``4 labels were overridden (3 of train, 1 of validation)``.
+
+    Args:
+        data: The quarantine's summary.
+
+    Returns:
+        A clause without its full stop; "" when no label was overridden.
+    """
+    by_split = (data.get("overrides") or {}).get("relabelled") or {}
+    parts = [f"{number:,} of {split}" for split, number in by_split.items() if number]
+    total = sum(by_split.values())
+    words = f"{plural(total, 'label was', 'labels were')} overridden ({', '.join(parts)})"
+    return words if total else ""
 
 
 def capped(items: Sequence[_Item], limit: int, what: str, rest: str = "") -> tuple[Any, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from components.report.metrics import most_confused
 from components.report.page import RunState
+from components.report.text import overridden
 
 
 def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str = "") -> RunState:
@@ -38,10 +39,15 @@ def is_blessed(facts: Mapping[str, Any]) -> bool:
 
 
 def sentence(facts: Mapping[str, Any]) -> str:
-    """One sentence: verdict, figures, and for a refusal the reason."""
+    """Verdict, figures, the reason of a refusal, and how many labels were overridden."""
     gate = facts.get("gate")
     if gate is None:
         return "not blessed: the model was not evaluated"
+    changed = overridden(facts.get("data") or {})
+    return _judged(facts, gate) + (f"; {changed}" if changed else "")
+
+
+def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     folds = facts.get("cross_validation")
     figures = _by_folds(folds) if folds else _by_validation(gate)
     if is_blessed(facts):

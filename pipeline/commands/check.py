@@ -65,7 +65,7 @@ def run(
     """Judge, print, write; returns the exit code."""
     from rich.markup import escape
 
-    from components.checks import gating
+    from components.checks import gating, overrides
     from pipeline import json_file as json_files
     from pipeline.settings import configuration
 
@@ -78,7 +78,8 @@ def run(
     console = json_files.console_beside(json_file)
     verdict = sentence(judged, refused)
     told = gating.grouped(gating.told(refused))
-    _print(console, judged, verdict, told)
+    proposals = len(plan.overrides) - len(overrides.confirmed(plan.overrides))
+    _print(console, judged, verdict, told, proposals)
     if html_file is not None:
         _write_page(html_file, judged, pictures, verdict, told)
         console.print(f"  page     {escape(str(html_file))}")
@@ -152,17 +153,18 @@ def reasons(judged: Judged, config: Config) -> list[gating.Reason]:
 
 def sentence(judged: Judged, refused: Sequence[gating.Reason]) -> str:
     """The verdict in a line."""
-    from components.report.text import plural
+    from components.report.text import overridden, plural
 
     summary = judged.summary
     images, kept, rejected = (int(summary[key]) for key in ("in", "kept", "rejected"))
     warned = len({found.path for found in judged.warnings})
     parts = [f"{rejected:,} rejected", f"{summary['repaired']:,} repaired", f"{warned:,} warned of"]
-    said = "; " + ", ".join(part for part in parts if not part.startswith("0 "))
-    outcome = f"{kept:,} of {plural(images, 'image')} kept" + said.rstrip("; ")
+    said = ", ".join(part for part in parts if not part.startswith("0 "))
+    clauses = f"{kept:,} of {plural(images, 'image')} kept", said, overridden(summary)
+    outcome = "; ".join(clause for clause in clauses if clause)
     if refused:
         return f"refused: a run would refuse this data ({outcome})"
-    if not (rejected or warned or summary["repaired"]):
+    if clauses[1:] == ("", ""):
         return f"clean: {plural(images, 'image')}, nothing to object to"
     return f"usable: {outcome}"
 
@@ -186,7 +188,9 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[gating.Reason]) -> d
     }
 
 
-def _print(console: Console, judged: Judged, verdict: str, refused: Sequence[str]) -> None:
+def _print(
+    console: Console, judged: Judged, verdict: str, refused: Sequence[str], proposals: int
+) -> None:
     from rich.markup import escape
 
     from models import feature_names as names
@@ -200,6 +204,8 @@ def _print(console: Console, judged: Judged, verdict: str, refused: Sequence[str
             classes = _short(", ".join(f"{name} {count:,}" for name, count in counts.items()))
             total = sum(counts.values())
             console.print(f"  {split:<10} {total:,}: {escape(_printable(classes))}")
+    if proposals:
+        console.print(f"  {proposals} overrides are not confirmed and changed nothing")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides of no file: {', '.join(key[:12] for key in unknown)}")
     console.print(f"\n[bold {colour}]{escape(verdict)}[/]")

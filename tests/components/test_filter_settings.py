@@ -152,7 +152,23 @@ def test_overrides_accept_reject_relabel_and_are_accounted_for(photos, encode, r
     assert said["loose.jpg"] == ("relabel", "no label → a")
     assert done.summary["overrides"]["unknown"] == ["f" * 64]
     assert done.summary["overrides"]["applied"] == {"accept": 2, "reject": 1, "relabel": 4}
+    assert sum(done.summary["overrides"]["relabelled"].values()) == 3
     assert done.summary["in"] == done.summary["kept"] + done.summary["rejected"] == 13
+
+
+def test_labels_of_test_are_never_overridden(photos, run, encode):
+    splits = {f"{split}/{label}": 3 for split in names.SPLITS for label in "ab"}
+    files = {split: encode(seed=720 + n) for n, split in enumerate(names.SPLITS)}
+    folder = photos({**splits, **{f"{split}/a/b.jpg": data for split, data in files.items()}})
+    decided = [Override(digest(data), "relabel", "b") for data in files.values()]
+    done = run(folder, settings=Settings(overrides=overrides.resolve(decided, ("a", "b"))))
+    labels = {split: records.text(kept(done, f"{split}/a/b.jpg"), names.LABEL) for split in files}
+    assert labels == {"train": "b", "validation": "b", "test": "a"}
+    told = done.summary["overrides"]
+    assert told["relabelled"] == {"train": 1, "validation": 1, "test": 0}
+    assert told["applied"] == {"relabel": 2, "kept_test_label": 1}
+    (test,) = [line for line in lines(done, "reviewed.jsonl") if line["path"].startswith("test/")]
+    assert test["detail"] == "keeps a: overrides never change a label of test"
 
 
 def test_what_is_transcoded_is_judged_by_its_pixels_too(photos, run):

@@ -95,7 +95,7 @@ def test_a_picture_is_judged_by_a_head_that_never_saw_it():
     assert 0.4 < np.mean(scores.argmax(axis=1) == labels) < 0.6
 
 
-def test_the_review_file_is_one_of_overrides(bank, tmp_path):
+def test_the_review_file_proposes_and_decides_nothing(bank, tmp_path):
     from components.checks import overrides
 
     features, truth = clouds()
@@ -104,11 +104,14 @@ def test_the_review_file_is_one_of_overrides(bank, tmp_path):
     path = tmp_path / "suspects.toml"
     path.write_text(suspects.review_file(found))
     loaded = overrides.load(path)
-    assert [o.image_hash for o in loaded] == [row["image_hash"] for row in found["rows"]]
+    offered = [row for row in found["rows"] if row["split"] != "test"]
+    assert 0 < len(offered) < len(found["rows"])
+    assert [o.image_hash for o in loaded] == [row["image_hash"] for row in offered]
+    assert overrides.confirmed(loaded) == () and overrides.resolve(loaded, CLASSES) == {}
     assert {o.verdict for o in loaded} == {"relabel"}
-    assert loaded[0].label == found["rows"][0]["looks_like"]
+    assert loaded[0].label == offered[0]["looks_like"]
     entry = tomllib.loads(path.read_text())["override"][0]
-    assert entry["note"].startswith(f"labelled {found['rows'][0]['label']}; out of fold")
+    assert entry["note"].startswith(f"labelled {offered[0]['label']}; out of fold")
 
 
 def test_flattened_maps_are_judged_by_a_sketch_of_them(bank):

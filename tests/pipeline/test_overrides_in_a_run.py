@@ -40,6 +40,14 @@ def test_a_decision_is_another_run_and_its_note_is_not(find):
     assert moved.run_key == decided.run_key and moved.overrides == decided.overrides
 
 
+def test_a_proposal_is_not_another_run_and_is_counted(find, tmp_path):
+    none, proposed = find(), find(Override("0" * 64, "relabel", "a", confirmed=False))
+    assert proposed.overrides == "[]" and proposed.run_key == none.run_key
+    given = [f"judge.overrides={tmp_path / 'overrides.toml'}"]
+    config = configs.build({"run": {"out": str(tmp_path / "out")}}, given)
+    assert inputs.report_settings(config, SCAN.vocabulary)["proposals"] == 1
+
+
 def test_where_verdicts_are_kept_decides_nothing(find):
     assert find().run_key == find(settings=["judge.store=elsewhere"]).run_key
     assert find().run_key != find(settings=["judge.severity.dark=reject"]).run_key

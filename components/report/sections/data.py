@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.report.sections.base import Absent, Context, Section
-from components.report.text import capped
+from components.report.text import capped, overridden
 from models import feature_names as names
 
 _CLASSES = 300
@@ -37,6 +37,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "notes": [_finding(note, context) for note in data.get("notes") or []],
         "repairs": _counts(data.get("repaired_by")),
         "overrides": _counts((data.get("overrides") or {}).get("applied")),
+        "overridden": overridden(data),
         "unknown": (data.get("overrides") or {}).get("unknown") or [],
         "gate": gate,
         "reasons": context.data_reasons,

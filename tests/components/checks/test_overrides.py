@@ -51,7 +51,12 @@ def test_entries_are_read_in_order(file):
         (entry(verdict="relabel"), "a label belongs to relabel"),
         (entry(label="dog"), "a label belongs to relabel"),
         (entry(hash="1"), "entry 1: unknown key hash; expected any of image_hash, verdict"),
-        (entry() + "[[override]]\nimage_hash = 3\n", "entry 2: expected a table of texts"),
+        (
+            entry() + "[[override]]\nimage_hash = 3\n",
+            "entry 2: image_hash takes a text. Received: 3",
+        ),
+        (entry(confirmed="false"), "entry 1: confirmed takes true or false. Received: 'false'"),
+        ("override = [1]", "entry 1: expected a table. Received: 1"),
         (entry() + entry(verdict="reject"), "says both accept and reject of aaaaaaaaaaaa…"),
         (entry() + entry(A[:20], "reject"), "says both reject and accept"),
         (
@@ -63,6 +68,23 @@ def test_entries_are_read_in_order(file):
 def test_what_is_wrong_is_named(file, content, message):
     with pytest.raises(ConfigError, match=message):
         overrides.load(file(content))
+
+
+def test_a_proposal_changes_nothing_and_contradicts_nothing(file):
+    proposal = Override(A, "relabel", "dog", confirmed=False)
+    found = overrides.load(file(overrides.to_toml([proposal, Override(A, "accept")])))
+    assert found == (proposal, Override(A, "accept"))
+    assert overrides.to_json([proposal]) == "[]"
+    assert overrides.resolve([Override(A, "relabel", "cow", confirmed=False)], ["cat"]) == {}
+    assert overrides.confirmed(found) == (Override(A, "accept"),)
+
+
+def test_a_decision_is_added_beside_its_proposal(tmp_path):
+    path = tmp_path / "suspects.toml"
+    decision = Override(A, "relabel", "dog")
+    path.write_text(overrides.to_toml([Override(A, "relabel", "dog", confirmed=False)]))
+    assert overrides.add(path, [decision]) == 1
+    assert overrides.confirmed(overrides.load(path)) == (decision,)
 
 
 def test_a_missing_file_is_named(tmp_path):

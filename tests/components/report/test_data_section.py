@@ -17,11 +17,16 @@ def test_repairs_and_overrides_are_named_by_kind():
     values = found(
         repaired=3,
         repaired_by={"orientation": 2, "transcoded": 1},
-        overrides={"applied": {"accept": 2}, "unknown": ["f" * 64]},
+        overrides={
+            "applied": {"accept": 2, "relabel": 4},
+            "relabelled": {"train": 3, "validation": 1, "test": 0},
+            "unknown": ["f" * 64],
+        },
     )
     text = page.render(values, None, {}, BLESSED)
     assert "3 files were repaired (2 orientation, 1 transcoded); the originals are" in text
-    assert "Overrides that people set: 2 accept." in text
+    assert "Overrides that people set: 2 accept, 4 relabel." in text
+    assert "4 labels were overridden (3 of train, 1 of validation)." in text
     assert "1 override has no file any more" in text and "<code>ffffffffffff</code>" in text
 
 

@@ -43,6 +43,20 @@ def test_validation_is_named_where_it_decides():
     assert text.startswith("blessed: validation accuracy 0.933 (56 of 60, interval 0.84–0.97)")
 
 
+def test_the_verdict_says_how_many_labels_people_overrode():
+    found = by_validation()
+    assert "overridden" not in verdict.sentence(found)
+    found["data"]["overrides"] = {"relabelled": {"train": 0, "validation": 1, "test": 0}}
+    assert verdict.sentence(found).endswith("; 1 label was overridden (1 of validation)")
+
+
+def test_proposals_that_nobody_confirmed_are_worth_a_hint():
+    found = facts()
+    found["settings"]["proposals"] = 44
+    (hint,) = warnings(found)
+    assert hint.startswith("judge.overrides holds 44 proposals that nobody confirmed, and that")
+
+
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
 def test_a_small_validation_split_is_worth_a_hint(count, hints):
     found = by_validation()
