@@ -29,6 +29,11 @@ class VersionPolicy:
     versions: tuple[int, ...] = ()
     """Of ``specific``."""
 
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether no version at all is to be served: ``specific`` without numbers."""
+        return self.kind == "specific" and not self.versions
+
     def choose(self, found: Iterable[int]) -> list[int]:
         """The versions among ``found`` to serve, newest first."""
         newest = sorted(found, reverse=True)

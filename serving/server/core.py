@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from serving.server import config as configs
@@ -57,6 +57,7 @@ class Core:
         self._request_logs: dict[str, RequestLogConfig] = {}
         self._configs: tuple[ModelConfig, ...] = ()
         self._leaving: list[ModelManager] = []
+        self._first: frozenset[str] | None = None
         self._changing = threading.Lock()
 
     @property
@@ -69,7 +70,8 @@ class Core:
         """The version that ``spec`` means, held until the block ends.
 
         Raises:
-            StatusError: NOT_FOUND, or INVALID_ARGUMENT for a label that is none.
+            StatusError: NOT_FOUND, UNAVAILABLE in its place while the server starts, or
+                INVALID_ARGUMENT for a label that does not exist.
         """
         version = spec.version
         if spec.label is not None:
@@ -77,9 +79,13 @@ class Core:
             if version is None:
                 raise invalid(f"Unrecognized servable version label: {spec.label}")
         model = self._models.get(spec.name)
-        if model is None:
-            raise not_found(spec.name, version)
-        with model.acquire(version) as (number, runtime):
+        with ExitStack() as held:
+            try:
+                if model is None:
+                    raise not_found(spec.name, version)
+                number, runtime = held.enter_context(model.acquire(version))
+            except StatusError as error:
+                raise self._absent(error) from error
             yield Handle(
                 spec.name,
                 number,
@@ -92,19 +98,41 @@ class Core:
         """Every known version of a model newest first, or the one asked for.
 
         Raises:
-            StatusError: NOT_FOUND.
+            StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
         """
         model = self._models.get(name)
         lines = model.states() if model else []
         if version is not None:
             lines = [line for line in lines if line.version == version]
-            if not lines:
-                raise StatusError(
-                    Code.NOT_FOUND, f"Could not find version {version} of model {name}"
-                )
         if not lines:
-            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
+            which = "any versions" if version is None else f"version {version}"
+            raise self._absent(
+                StatusError(Code.NOT_FOUND, f"Could not find {which} of model {name}")
+            )
         return lines
+
+    def starting(self) -> list[str]:
+        """Names of the models of the first configuration whose first load is not over yet.
+
+        TensorFlow Serving opens its ports once this list is empty.
+        """
+        if not self._first:
+            return []
+        models = self._models
+        names = [name for name in self._first if name in models and not models[name].tried]
+        if not names:
+            self._first = frozenset()  # from now on requests need not look again
+        return sorted(names)
+
+    def _absent(self, error: StatusError) -> StatusError:
+        """``error``, or UNAVAILABLE while the server starts: clients retry that, and only that."""
+        starting = self.starting()
+        if error.code != Code.NOT_FOUND or not starting:
+            return error
+        return StatusError(
+            Code.UNAVAILABLE,
+            f"The server is still loading its models ({', '.join(starting)}). Try again later.",
+        )
 
     def request_log(self, name: str) -> RequestLogConfig | None:
         """Where requests of a model are kept, None where they are not."""
@@ -153,6 +181,8 @@ class Core:
         return {model.name: model.labels for model in wanted}
 
     def _apply(self, wanted: Sequence[ModelConfig]) -> None:
+        if self._first is None:
+            self._first = frozenset(config.name for config in wanted)
         models: dict[str, ModelManager] = {}
         for config in wanted:
             known = self._models.get(config.name)

@@ -62,6 +62,7 @@ class ModelManager:
         self._waiting: dict[int, VersionDirectory] = {}
         self._trouble = ""
         self._settled: ModelConfig | None = None
+        self._tried = False
         self._fresh: dict[int, tuple[tuple[tuple[str, int, int], ...] | None, float]] = {}
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -69,6 +70,11 @@ class ModelManager:
         self._thread = threading.Thread(
             target=self._run, name=f"versions-of-{config.name}", daemon=True
         )
+
+    @property
+    def tried(self) -> bool:
+        """Whether the first load is over: a version has been available, or every one failed."""
+        return self._tried
 
     def start(self) -> None:
         """Begin to poll."""
@@ -124,7 +130,7 @@ class ModelManager:
         waiting = {n: found[n] for n in config.policy.choose(found) if found[n].missing}
         # What is complete now waits until it is loaded.
         self._waiting = {**self._waiting, **waiting}
-        nothing_asked = config.policy.kind == "specific" and not config.policy.versions
+        nothing_asked = config.policy.asks_for_nothing
         if not wanted and not nothing_asked:
             self._waiting = waiting
             why = "; ".join(f"{n}: {entry.missing}" for n, entry in waiting.items())
@@ -170,7 +176,17 @@ class ModelManager:
     def _settle(self, config: ModelConfig) -> None:
         """All that follows from ``config`` and the files has been done, or waits for a retry."""
         self._settled = config
+        self._tried = self._tried or self._first_load_is_over(config)
         self._notify()
+
+    def _first_load_is_over(self, config: ModelConfig) -> bool:
+        servables = self._servables.values()
+        if any(servable.retry_at is not None for servable in servables):
+            return bool(self.available())
+        if self._poll_seconds <= 0 or config.policy.asks_for_nothing:
+            return True
+        all_failed = bool(servables) and not self._waiting and all(s.error for s in servables)
+        return all_failed or bool(self.available())
 
     def _forget_failures(self, found: dict[int, VersionDirectory]) -> None:
         """Failed versions get another chance when their files changed or they came back."""

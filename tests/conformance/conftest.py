@@ -3,8 +3,7 @@
     IMGPIPE_CONFORMANCE_TARGET=/usr/bin/tensorflow_model_server pytest tests/conformance
 
 Without the variable the suite starts ``imgpipe-model-server``. Both are started with the same
-flags (TensorFlow Serving's), asked with the official stubs, and stopped. What upstream waits for
-at its start (no port before the models are there), ours tells by health: tests wait for an answer.
+flags (TensorFlow Serving's), asked with the official stubs, and stopped.
 """
 
 from __future__ import annotations
@@ -98,24 +97,21 @@ def start(log: Path, *flags: str, rest: bool = False) -> Running:
     return Running(process, f"127.0.0.1:{port}", f"127.0.0.1:{rest_port}", log)
 
 
-def wait_ready(server: Running, models: tuple[str, ...]) -> None:
-    """Until every model has a version that answers."""
-    from tensorflow_serving.apis import get_model_status_pb2
+def wait_ready(server: Running) -> None:
+    """Wait as upstream's test does: until a model that does not exist is answered by NOT_FOUND."""
+    from tensorflow_serving.apis import predict_pb2
 
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "intentionally_missing_model"
     end = time.monotonic() + READY_S
-    for name in models:
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = name
-        while True:
-            try:
-                reply = server.models().GetModelStatus(request, timeout=5)
-                if any(line.state == 30 for line in reply.model_version_status):
-                    break
-            except grpc.RpcError:
-                pass
-            if server.process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"{name} is not ready:\n{server.log.read_text()[-3000:]}")
-            time.sleep(0.1)
+    while server.process.poll() is None and time.monotonic() < end:
+        try:
+            server.stub().Predict(request, timeout=5)
+        except grpc.RpcError as error:
+            if "Servable" in (error.details() or ""):
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"the server is not ready:\n{server.log.read_text()[-3000:]}")
 
 
 def stop(server: Running) -> None:
@@ -158,7 +154,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
     """Start a server with flags; one for each set of flags, as upstream shares its own."""
     running: dict[tuple, Running] = {}
 
-    def get(*flags: str, models: tuple[str, ...] = ("default",), rest: bool = False) -> Running:
+    def get(*flags: str, ready: bool = True, rest: bool = False) -> Running:
         if rest and not offers("rest_api_port"):
             pytest.skip("the server under test has no REST interface (--rest_api_port)")
         key = (*flags, rest)
@@ -167,8 +163,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
                 stop(running.pop(next(iter(running))))
             log = tmp_path_factory.mktemp("log") / "server.log"
             running[key] = start(log, *flags, rest=rest)
-            if models:
-                wait_ready(running[key], models)
+            if ready:
+                wait_ready(running[key])
         running[key] = running.pop(key)  # the one that was used longest ago goes first
         return running[key]
 

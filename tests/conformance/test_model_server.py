@@ -185,7 +185,7 @@ def test_a_bad_model_does_not_answer(tmp_path, serve):
     (tmp_path / "123").mkdir()
     (tmp_path / "123" / "saved_model.pb").write_bytes(b"this is no graph")
     flags = [f"--model_base_path={tmp_path}", "--max_num_load_retries=0"]
-    server = serve(*flags, models=())
+    server = serve(*flags, ready=False)
     end = time.monotonic() + 20
     codes = set()
     while time.monotonic() < end and server.process.poll() is None:
@@ -211,7 +211,7 @@ def test_good_model_config(model, serve, tmp_path):
     file = tmp_path / "models.config"
     names = {"half_plus_two": model("tf2"), "half_plus_three": model("three")}
     file.write_text(config_text(**names))
-    server = serve(f"--model_config_file={file}", models=tuple(names))
+    server = serve(f"--model_config_file={file}")
     for only_y in (True, False):
         ask(server.grpc, 3.0, model="half_plus_two", only_y=only_y)
         ask(server.grpc, 4.0, model="half_plus_three", only_y=only_y)
@@ -240,7 +240,6 @@ def test_model_config_reload(model, serve, tmp_path, poll):
     server = serve(
         f"--model_config_file={file}",
         f"--model_config_file_poll_wait_seconds={poll}",
-        models=("half_plus_two",),
     )
     ask(server.grpc, 3.0, model="half_plus_two", only_y=False)
     file.write_text(config_text(half_plus_three=model("three")))

@@ -1,0 +1,99 @@
+"""What is answered before the first load of the models is over: UNAVAILABLE, which clients retry."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from serving.client import Client, NotFound, Retry, Unavailable
+from serving.server import ModelServer
+from serving.server.config import ModelConfig
+from serving.server.rest.options import RestOptions
+from serving.server.server import ServerOptions
+from serving.server.status import StatusError
+
+POLL_S = 0.05
+TWO = {"x": np.float32([2.0])}
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """A server of models ``m`` and ``other`` under tmp_path, with a REST port."""
+    running = []
+
+    def start(**options):
+        models = [ModelConfig(name, tmp_path / name) for name in ("m", "other")]
+        server = ModelServer(
+            models=models,
+            poll_seconds=POLL_S,
+            options=ServerOptions(rest=RestOptions(0), **options),
+        )
+        server.start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop(5)
+
+
+def ask(server, model):
+    with Client(server.target, model, retry=Retry(attempts=1)) as client:
+        return client.predict(TWO)
+
+
+def rest(server, path, body=None):
+    request = urllib.request.Request(f"{server.rest_target}/v1/models/{path}", data=body)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def health(server):
+    with grpc.insecure_channel(server.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status
+
+
+def test_until_every_model_has_been_tried_the_answer_is_unavailable(serve, push, tmp_path):
+    push("half_plus_two", tmp_path / "m", 1)
+    server = serve()
+    server.core.models["m"].wait_until_available(30)
+    words = r"still loading its models \(other\)"
+    for model in ("other", "intentionally_missing_model"):
+        with pytest.raises(Unavailable, match=words):
+            ask(server, model)
+        for path, body in ((f"{model}:predict", b'{"instances": [2.0]}'), (model, None)):
+            status, answer = rest(server, path, body)
+            assert status == 503 and "still loading its models (other)" in answer["error"]
+        assert rest(server, f"{model}/metadata")[0] == 503
+    assert health(server) == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert ask(server, "m").version == 1, "what is loaded answers at once"
+    push("half_plus_three", tmp_path / "other", 1)
+    server.wait_until_available(30)
+    assert health(server) == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(NotFound, match=r"Servable not found for request: Latest\(nope\)"):
+        ask(server, "nope")
+    assert rest(server, "nope:predict", b'{"instances": [2.0]}')[0] == 404
+    assert rest(server, "nope")[0] == 404
+
+
+def test_a_model_that_failed_has_been_tried(serve, push, tmp_path):
+    for name in ("m", "other"):
+        push("half_plus_two", tmp_path / name, 1)
+    (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"no graph")
+    server = serve()
+    with pytest.raises(StatusError, match="Version 1 of model m failed to load"):
+        server.wait_until_available(30)
+    server.core.models["other"].wait_until_available(30)
+    with pytest.raises(NotFound, match=r"Latest\(m\)"):
+        ask(server, "m")
