@@ -1,4 +1,4 @@
-"""What is answered before the first load of the models is over: UNAVAILABLE, which clients retry."""
+"""Before the first load of the models is over, answers are UNAVAILABLE, which clients retry."""
 
 from __future__ import annotations
 
