@@ -176,7 +176,9 @@ def find(config: Config, scan: Scan) -> RunInputs:
         exclude=_PLACES,
     )
     overrides = _overrides(config, scan.vocabulary)
-    how = config.data.model_dump(exclude={"source", "root", "tfds_dir"})  # not where it lies
+    how = config.data.model_dump(
+        exclude={"source", "root", "tfds_dir", "follow_links"}
+    )  # not where it lies
     how["vocabulary"] = list(scan.vocabulary)
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)

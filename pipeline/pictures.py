@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from components.sources.base import read_whole
 from components.sources.header import probe
+from components.sources.local_files import read_bytes
 from components.sources.reading import look_at
 
 
@@ -19,7 +19,7 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
     """
     for path in paths:
         try:
-            data = read_whole(path)
+            data = read_bytes(path)
         except OSError as error:
             yield path, b"", error.strerror or str(error)
             continue

@@ -64,6 +64,10 @@ class Data(Section):
     root: str = Field(
         "", description="Manifest: folder that the paths start from; empty: the manifest's own."
     )
+    follow_links: bool = Field(
+        False,
+        description="Read files that symbolic links lead to outside of the source's folder.",
+    )
     tfds_dir: str = Field(
         "", description="TensorFlow Datasets' folder; empty: its usual one, or $TFDS_DATA_DIR."
     )

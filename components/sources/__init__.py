@@ -46,7 +46,7 @@ class Kind:
 
 #: Prefix of a spec ("folder:PATH") → the kind; of a plain path, the first kind that takes it.
 SOURCES: dict[str, Kind] = {
-    "folder": Kind(lambda place, options: FolderSource(place)),
+    "folder": Kind(lambda place, options: FolderSource(place, options)),
     "archive": Kind(lambda place, options: ArchiveSource(place), archive.takes),
     "manifest": Kind(ManifestSource, manifest.takes),
     "csv": Kind(PixelSource, pixels.takes),

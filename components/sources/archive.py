@@ -8,19 +8,20 @@ than pictures do. Members are laid out as a folder tree.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import stat
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from components.sources.base import BYTE_LIMIT, Item, Note, Scan, SourceOptions, hashed
+from components.sources.base import Item, Note, Scan, SourceOptions, hashed
+from components.sources.local_files import BYTE_LIMIT
 from components.sources.seekable_gzip import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -40,8 +41,13 @@ SUFFIXES = (
 #: Bytes of one unpacked member; several are in memory at a time.
 MEMBER_LIMIT = BYTE_LIMIT
 _HEADER_LIMIT = 16 << 20  # bytes that a tar may ask to read at once, for names and the like
+_TABLE_LIMIT = BYTE_LIMIT  # bytes of a zip's table of contents; some two million members
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # PKWARE APPNOTE 4.3.7: signature, lengths of two names
 _REFUSED = "!"  # first character of the place of a member that must not be read
+#: Compressions of zip members that are read: both give no more bytes than they are asked for.
+#: Decoders of LZMA and bzip2 unpack a whole block first, however much it holds.
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_RAW_DEFLATE = -15  # zlib's wbits
 _OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _EXPECTED = "expected a .zip, .tar or .tar.gz of a folder tree"
 
@@ -128,7 +134,7 @@ class ArchiveSource:
         kind, *numbers = item.place.split(":")
         path = str(Path(self.file).expanduser())
         if kind == "zip":
-            return _read_zip(path, item.path, [int(number) for number in numbers])
+            return _read_zip(path, [int(number) for number in numbers])
         offset, size = int(numbers[0]), int(numbers[1])
         if kind == "gz":
             data = shared(path).pread(size, offset)
@@ -185,9 +191,11 @@ def _what_else(head: bytes) -> str:
 def _collect_zip(where: str, path: Path, found: _Found) -> None:
     """Members by the central directory."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        with path.open("rb") as file:
+            careful = cast("IO[bytes]", _Careful(file, _TABLE_LIMIT))
+            with zipfile.ZipFile(careful) as archive:
+                infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise Damaged(f"the zip is broken: {error}") from None
     total, packed = sum(info.file_size for info in infos), path.stat().st_size
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
@@ -215,11 +223,16 @@ def _zip_place(info: zipfile.ZipInfo, overlaps: str) -> str:
         return f"{_REFUSED}encrypted; unpack the archive with its password and name the folder"
     if overlaps:
         return f"{_REFUSED}lies over the data of {overlaps!r}, as in an archive bomb"
+    if info.compress_type not in _ZIP_METHODS:
+        name = cast("Any", zipfile).compressor_names.get(
+            info.compress_type, f"method {info.compress_type}"
+        )
+        return f"{_REFUSED}packed by {name}; expected deflate or none. Pack the archive again"
     numbers = info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
     return ":".join(["zip", *map(str, numbers)])
 
 
-def _read_zip(path: str, name: str, numbers: list[int]) -> bytes:
+def _read_zip(path: str, numbers: list[int]) -> bytes:
     """One member by its numbers, without the central directory: what a shard costs is its own."""
     offset, packed, size, method, crc = numbers
     with Path(path).open("rb") as file:
@@ -227,17 +240,21 @@ def _read_zip(path: str, name: str, numbers: list[int]) -> bytes:
         if len(head) < _LOCAL_HEADER.size or not head.startswith(b"PK\3\4"):
             raise OSError("the zip has no member where its directory says so")
         _, names, extra = _LOCAL_HEADER.unpack(head)
-        data = os.pread(file.fileno(), packed, offset + _LOCAL_HEADER.size + names + extra)
-    info = zipfile.ZipInfo(name)
-    info.compress_size, info.file_size, info.compress_type, info.CRC = packed, size, method, crc
-    try:
-        with zipfile.ZipExtFile(io.BytesIO(data), "r", info) as member:  # bounded by file_size
-            content = member.read()
-    except Exception as error:  # BadZipFile, zlib.error, EOFError, NotImplementedError, lzma's own
-        raise OSError(f"cannot be unpacked: {error}") from None
-    if len(content) != size:
-        raise OSError(f"the archive is cut off: {len(content):,} of {size:,} bytes")
-    return content
+        # Deflate adds some bytes to what it cannot shrink; far more is no data of this member.
+        most = min(packed, size + size // 64 + (1 << 16))
+        data = os.pread(file.fileno(), most, offset + _LOCAL_HEADER.size + names + extra)
+    if method == zipfile.ZIP_DEFLATED:
+        try:
+            data = zlib.decompressobj(_RAW_DEFLATE).decompress(data, size + 1)
+        except zlib.error as error:
+            raise OSError(f"cannot be unpacked: {error}") from None
+    if len(data) > size:
+        raise OSError(f"unpacks to more than the {size:,} bytes that the archive says")
+    if len(data) < size:
+        raise OSError(f"the archive is cut off: {len(data):,} of {size:,} bytes")
+    if zlib.crc32(data) != crc:
+        raise OSError("cannot be unpacked: its checksum is wrong")
+    return data
 
 
 def _collect_tar(where: str, stream: IO[bytes], kind: str, found: _Found) -> None:
@@ -251,7 +268,7 @@ def _collect_tar(where: str, stream: IO[bytes], kind: str, found: _Found) -> Non
                 found.add(info.name, _tar_kind(info), info.size, place)
     except (Bomb, Damaged):
         raise
-    except (tarfile.TarError, ValueError, EOFError, UnicodeError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
         seen = len(found.items)
         raise Damaged(f"the tar is cut off or broken after {seen} files: {error}") from None
 
@@ -272,20 +289,24 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 class _Careful:
-    """A file as `tarfile` uses one, which is never asked for an endless name."""
+    """A file as `tarfile` and `zipfile` use one, which never gives an endless name or table."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], limit: int = _HEADER_LIMIT) -> None:
+        self._file, self._limit = file, limit
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         """Read; Damaged when a header claims to be longer than any is."""
-        if not 0 <= size <= _HEADER_LIMIT:
-            raise Damaged(f"the tar has a header of {size:,} bytes")
-        return self._file.read(size)
+        if size > self._limit:
+            raise Damaged(f"the archive has a header of {size:,} bytes")
+        return self._file.read(size if size >= 0 else self._limit)
 
-    def seek(self, place: int) -> int:
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte."""
-        return self._file.seek(place)
+        return self._file.seek(place, whence)
+
+    def seekable(self) -> bool:
+        """Files are."""
+        return True
 
     def tell(self) -> int:
         """Current byte."""
@@ -298,16 +319,16 @@ class _Unpacked(_Careful):
     def __init__(self, stream: SeekableGzip) -> None:
         self._stream, self._at = stream, 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         """Read; see `_Careful`."""
         if not 0 <= size <= _HEADER_LIMIT:
-            raise Damaged(f"the tar has a header of {size:,} bytes")
+            raise Damaged(f"the archive has a header of {size:,} bytes")
         data = self._stream.pread(size, self._at)
         self._at += len(data)
         return data
 
-    def seek(self, place: int) -> int:
-        """Go to an unpacked byte; nothing is unpacked before it is read."""
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an unpacked byte from the start; nothing is unpacked before it is read."""
         self._at = place
         return place
 

@@ -8,22 +8,16 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from models import progress
 
 _HASH_THREADS = 8  # reading waits for the disk, hashing releases the interpreter lock
 _AHEAD = 1024  # items handed to the threads at once: memory does not grow with the source
-
-
-#: Bytes of a file that are read at all: films lie among photographs, and no photograph is so large.
-BYTE_LIMIT = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,7 @@ class SourceOptions:
     group_column: str = ""
     image_column: str = ""  # feature that holds the encoded image (TFRecord, TFDS)
     root: str = ""  # folder that a manifest's paths start from; "" for the manifest's own
+    follow_links: bool = False  # read files that symbolic links outside of the source lead to
     tfds_dir: str = ""  # TensorFlow Datasets' folder; "" for its usual one
 
     def to_json(self) -> str:
@@ -117,16 +112,6 @@ class Source(Protocol):
     def read(self, item: Item) -> bytes:
         """The content of one item of a listing; OSError when it cannot be read."""
         ...
-
-
-def read_whole(file: Path) -> bytes:
-    """The content of a file on disk; OSError when it cannot be read or is no photograph by size."""
-    size = file.stat().st_size
-    if size > BYTE_LIMIT:
-        raise OSError(
-            errno.EFBIG, f"{size >> 20:,} MiB are over the limit of {BYTE_LIMIT >> 20} MiB"
-        )
-    return file.read_bytes()
 
 
 def fingerprint(keys: Iterable[bytes]) -> str:

@@ -6,17 +6,16 @@ name later. Hidden files, cycles, unreadable folders and special files become no
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.sources.base import Item, Note, Scan, hashed, read_whole, sorted_notes
+from components.sources import local_files
+from components.sources.base import Item, Note, Scan, SourceOptions, hashed, sorted_notes
 from components.sources.layout import EXPECTED_TREE, given_splits, in_order, is_hidden, some
 from models.errors import ConfigError
 
-_CHUNK = 1 << 20  # bytes read at once while hashing
 _Identity = tuple[int, int]  # (device, inode)
 _NOWHERE: _Identity = (-1, -1)  # of what is no folder
 
@@ -28,7 +27,7 @@ class _Entry:
     name: str
     path: str
     symlink: bool
-    kind: str  # "folder", "file", "special"
+    kind: str  # "folder", "file", "special", "outside" (a link to a folder outside of the root)
     identity: _Identity  # of the folder that it leads to
 
 
@@ -37,6 +36,7 @@ class _Walk:
     """Collects notes and items while the tree is walked."""
 
     root: str
+    follow_links: bool = False
     above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
     notes: list[Note] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
@@ -80,6 +80,12 @@ class _Walk:
             kind = "special"
         if symlink:
             self.note("symlink", path, os.path.realpath(path))
+        if symlink and kind == "folder" and not self.follow_links:
+            try:
+                local_files.check_inside(Path(path), Path(self.root))
+            except OSError as error:
+                self.note("outside_link", path, error.strerror or str(error))
+                kind = "outside"
         if kind == "special":
             self.note("special_file", path, "a pipe, socket or device is not read")
         return _Entry(entry.name, path, symlink, kind, identity)
@@ -115,13 +121,16 @@ class FolderSource:
     """A folder on a local or mounted file system."""
 
     directory: str
+    options: SourceOptions = field(default_factory=SourceOptions)
 
     def listing(self) -> Scan:
         """Walk the tree; see `Source.listing`. ConfigError when it is not laid out as expected."""
         root = self._root()
         status = root.stat()
-        walk = _Walk(str(root), frozenset({(status.st_dev, status.st_ino)}))
-        top = walk.entries(str(root))
+        walk = _Walk(
+            str(root), self.options.follow_links, frozenset({(status.st_dev, status.st_ino)})
+        )
+        top = self._inside(walk.entries(str(root)))
         folders = [entry for entry in top if entry.kind == "folder"]
         files = [entry for entry in top if entry.kind == "file"]
         if not folders:
@@ -151,18 +160,21 @@ class FolderSource:
 
     def read(self, item: Item) -> bytes:
         """The content of one file; see `Source.read`."""
-        return read_whole(self._path() / item.path)
+        return local_files.read_bytes(self._file(item))
 
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()
 
     def _digest(self, item: Item) -> str:
-        """Hex SHA-256 of a file, a piece in memory at a time."""
-        digest = hashlib.sha256()
-        with (self._path() / item.path).open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+        """Hex SHA-256 of what `read` gives, without holding it in memory."""
+        return local_files.sha256(self._file(item))
+
+    def _file(self, item: Item) -> Path:
+        """Where an item lies; OSError when a link leads it out of the root."""
+        root = self._path()
+        if not self.options.follow_links:
+            local_files.check_inside(root / item.path, root)
+        return root / item.path
 
     def _root(self) -> Path:
         root = self._path()
@@ -181,9 +193,20 @@ class FolderSource:
             )
         return root
 
+    def _inside(self, entries: list[_Entry]) -> list[_Entry]:
+        """The entries; ConfigError when a folder of a class or split lies outside of the root."""
+        for entry in entries:
+            if entry.kind == "outside":
+                raise ConfigError(
+                    f"data source {self.directory!r}: the folder {entry.name!r} is a link to "
+                    f"{os.path.realpath(entry.path)!r}, outside of the data source; set "
+                    "data.follow_links = true to read it, or copy it here"
+                )
+        return entries
+
     def _collect_split(self, walk: _Walk, folder: _Entry, split: str) -> set[str]:
         """Items of one split folder; returns its class names."""
-        entries = walk.entries(folder.path)
+        entries = self._inside(walk.entries(folder.path))
         for entry in entries:
             if entry.kind == "file":
                 walk.add(entry, None, split, linked=folder.symlink)

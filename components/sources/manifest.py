@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import collections
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from components.sources.base import (
-    Item,
-    Note,
-    Scan,
-    SourceOptions,
-    hashed,
-    read_whole,
-    sorted_notes,
-)
+from components.sources import local_files
+from components.sources.base import Item, Note, Scan, SourceOptions, hashed, sorted_notes
 from components.sources.layout import SPLIT_WORDS, in_order, some
 from components.sources.tree import check_classes
 from models import feature_names as names
@@ -43,7 +36,7 @@ _USUAL = {
 }
 _REFUSED = "!"  # first character of the place of a row that must not be read
 _EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
-_HEAD = 1 << 20  # bytes looked at for a header
+_LINE_LIMIT = 1 << 20  # characters of one line; a longer one is no row of a path and a label
 
 
 def takes(place: str, options: SourceOptions) -> bool:
@@ -56,13 +49,19 @@ def takes(place: str, options: SourceOptions) -> bool:
     if options.path_column:
         return True
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            head = file.readline(_HEAD)
+        with _text_file(path, errors="replace") as file:
+            head = file.readline(_LINE_LIMIT)
     except OSError:
         return False
     return any(
         cell.strip(' "\r\n').lower() in _USUAL["path"] for cell in head.split(_delimiter(head))
     )
+
+
+def _text_file(path: Path, errors: str = "strict") -> TextIOWrapper:
+    """A regular file as UTF-8 text, with or without a byte order mark."""
+    stream = local_files.open_regular(path)
+    return TextIOWrapper(stream, encoding="utf-8-sig", errors=errors, newline="")
 
 
 def _delimiter(head: str) -> str:
@@ -141,12 +140,19 @@ class ManifestSource:
 
     def read(self, item: Item) -> bytes:
         """The content of one file; OSError when it is not there or outside of the root."""
-        if item.place.startswith(_REFUSED):
-            raise OSError(item.place[1:])
-        return read_whole(self._root() / item.path)
+        return local_files.read_bytes(self._file(item))
 
     def _digest(self, item: Item) -> str:
-        return hashlib.sha256(self.read(item)).hexdigest()
+        return local_files.sha256(self._file(item))
+
+    def _file(self, item: Item) -> Path:
+        """Where an item lies; OSError when its row was refused or a link leads out of the root."""
+        if item.place.startswith(_REFUSED):
+            raise OSError(item.place[1:])
+        root = self._root()
+        if not self.options.follow_links:
+            local_files.check_inside(root / item.path, root)
+        return root / item.path
 
     def _root(self) -> Path:
         if self.options.root:
@@ -179,6 +185,7 @@ class ManifestSource:
             for row, values in rows:
                 if not values["path"]:
                     raise ConfigError(f"data source {self.file!r}, row {row}: no path; {_EXPECTED}")
+                self._check_text(row, values)
                 yield row, values
         except UnicodeDecodeError as error:
             raise ConfigError(
@@ -191,11 +198,30 @@ class ManifestSource:
                 f"data source {self.file!r} cannot be read: {error.strerror}; {_EXPECTED}"
             ) from None
 
+    def _check_text(self, row: int, values: dict[str, str]) -> None:
+        """ConfigError for text that no file system or model can spell: a lone surrogate, a NUL."""
+        for role, text in values.items():
+            try:
+                # Names of files may hold any bytes, which Python spells as lone low surrogates.
+                text.encode("utf-8", "surrogateescape" if role == "path" else "strict")
+            except UnicodeEncodeError as error:
+                raise ConfigError(
+                    f"data source {self.file!r}, row {row}: the {role} {text[:80]!a} is not valid "
+                    f"Unicode text ({error.reason}); correct the row"
+                ) from None
+
+    def _too_long(self, row: int) -> ConfigError:
+        return ConfigError(
+            f"data source {self.file!r}, row {row}: the line is longer than {_LINE_LIMIT >> 20} "
+            f"MiB; {_EXPECTED}"
+        )
+
     def _cells(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = _delimiter(file.readline(_HEAD))
+        with _text_file(path) as file:
+            delimiter = _delimiter(file.readline(_LINE_LIMIT))
             file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter)
+            rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
+            reader = csv.reader(rows, delimiter=delimiter)
             if self.options.path_column.isdigit():
                 places = self._places([])
             else:
@@ -211,13 +237,13 @@ class ManifestSource:
                     )
 
     def _objects(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-        with path.open(encoding="utf-8-sig") as file:
-            for row, line in enumerate(file, 1):
+        with _text_file(path) as file:
+            for row, line in enumerate(local_files.lines(file, _LINE_LIMIT, self._too_long), 1):
                 if not line.strip():
                     continue
                 try:
                     value = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ConfigError(
                         f"data source {self.file!r}, row {row}: no JSON ({error}); {_EXPECTED}"
                     ) from None

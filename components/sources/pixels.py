@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.sources import local_files
 from components.sources.base import Item, Scan, SourceOptions, hashed
 from components.sources.layout import SPLIT_WORDS, is_hidden
 from components.sources.manifest import column_place
@@ -25,6 +26,8 @@ from models.errors import ConfigError
 _SUFFIX = ".csv"
 _LABELS = ("label", "class", "target", "emotion", "y")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
+_LINE_LIMIT = 1 << 26  # bytes; a row of 2048 x 2048 RGB pixels has 50 MB
+_BOM = b"\xef\xbb\xbf"
 _QUOTES = b' "\r\n'
 
 
@@ -32,7 +35,7 @@ def takes(place: str, options: SourceOptions) -> bool:
     """Whether a plain path names a CSV, or a folder of nothing but CSVs."""
     path = Path(place).expanduser()
     if path.is_dir():
-        found = [entry for entry in path.iterdir() if not is_hidden(entry.name)]
+        found = local_files.visible(path)
         return bool(found) and all(entry.name.lower().endswith(_SUFFIX) for entry in found)
     return place.lower().endswith(_SUFFIX)
 
@@ -60,9 +63,9 @@ class _Layout:
 @functools.lru_cache(maxsize=64)
 def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
     """Look at the first two rows; ConfigError when they hold no square picture."""
-    with Path(path).open("rb") as file:
-        first = file.readline().removeprefix(b"\xef\xbb\xbf")
-        second = file.readline()
+    with local_files.open_regular(Path(path)) as file:
+        lines = local_files.lines(file, _LINE_LIMIT, lambda line: _too_long(path, line))
+        first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
     delimiter = max((b",", b";", b"\t"), key=first.count)
     cells = _cells(first, delimiter)
     wordy = sum(not _is_number(cell) for cell in cells)
@@ -85,6 +88,12 @@ def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
         )
     columns = len(sample)
     return _Layout(header, delimiter, columns, max(label, 0), split, group, side, channels, spaced)
+
+
+def _too_long(path: str, line: int) -> ConfigError:
+    return ConfigError(
+        f"data source {path!r}, line {line}: longer than {_LINE_LIMIT >> 20} MiB; {_EXPECTED}"
+    )
 
 
 def _cells(line: bytes, delimiter: bytes) -> list[bytes]:
@@ -124,7 +133,12 @@ class PixelSource:
         files = self._files()
         items: list[Item] = []
         for file in files:
-            items += self._rows(file, _split_of(file.name) if len(files) > 1 else None)
+            try:
+                items += self._rows(file, _split_of(file.name) if len(files) > 1 else None)
+            except OSError as error:
+                raise ConfigError(
+                    f"data source {str(file)!r} cannot be read: {error.strerror or error}"
+                ) from None
         return listed(self.place, items, _EXPECTED)
 
     def scan(self) -> Scan:
@@ -136,7 +150,7 @@ class PixelSource:
         offset, length, name = item.place.split(":", 2)
         file = self._folder() / name
         layout = self._layout(file)
-        with file.open("rb") as stream:
+        with local_files.open_regular(file) as stream:
             line = os.pread(stream.fileno(), int(length), int(offset))
         return _png(_values(line, layout), layout)
 
@@ -149,6 +163,7 @@ class PixelSource:
         if path.is_dir():
             found = sorted(path.glob(f"*{_SUFFIX}")) + sorted(path.glob(f"*{_SUFFIX.upper()}"))
             files = [file for file in found if not is_hidden(file.name)]
+            local_files.check_all(self.place, files, path, self.options.follow_links)
             if files:
                 return files
             raise ConfigError(f"data source {self.place!r} holds no .csv; {_EXPECTED}")
@@ -164,8 +179,9 @@ class PixelSource:
         """An item a row; its path tells the line of the file."""
         layout = self._layout(file)
         offset = 0
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
+        with local_files.open_regular(file) as stream:
+            lines = local_files.lines(stream, _LINE_LIMIT, lambda line: _too_long(str(file), line))
+            for number, line in enumerate(lines, 1):
                 start, offset = offset, offset + len(line)
                 if not line.strip() or (number == 1 and layout.header):
                     continue

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from components.sources import local_files
 from components.sources.base import SourceOptions
 from components.sources.layout import some
+from components.sources.local_files import BYTE_LIMIT
 from components.sources.seekable_gzip import shared
 from models.errors import ConfigError
 
@@ -33,6 +36,7 @@ PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
 _HEADER, _FOOTER = 12, 4  # bytes around a TFRecord: length and its checksum, checksum of the data
 _ARRAY_RECORD = ".array_record"
 _GZIP_MAGIC = b"\x1f\x8b\x08"
+_FRAME = _HEADER + _FOOTER
 _FILES_KEPT = 1024  # indexes of files kept in the process: a source is listed up to three times
 
 
@@ -173,20 +177,57 @@ def _tfrecords(path: str) -> Iterator[tuple[int, int, bytes]]:
     import tensorflow as tf
 
     offset = number = 0
-    kind = "GZIP" if is_packed(path) else ""
+    packed = is_packed(path)
+    _check_lengths(path, packed)
+    kind = "GZIP" if packed else ""
     try:
         with tf.device("cpu"):
             for record in tf.data.TFRecordDataset(path, kind).as_numpy_iterator():
                 yield offset + _HEADER, len(record), record
-                offset += _HEADER + len(record) + _FOOTER
+                offset += _FRAME + len(record)
                 number += 1
     except tf.errors.OpError as error:
         if not isinstance(error, tf.errors.DataLossError):
             raise ConfigError(f"data source {path!r} cannot be read: {error.message}") from None
-        raise ConfigError(
-            f"data source {path!r} is cut off, damaged or no TFRecord file: record {number} at "
-            f"byte {offset:,} cannot be read ({error.message}); write or fetch it again"
-        ) from None
+        raise _damaged(path, number, offset, error.message) from None
+
+
+def _check_lengths(path: str, packed: bool) -> None:
+    """ConfigError for a record that claims more than there is, or more than any image has.
+
+    TensorFlow allocates what a record's header claims before it reads, and a length of 2^40 with
+    a right checksum ends the process.
+    """
+    offset = number = 0
+    with local_files.open_regular(Path(path)) as file:
+        size = None if packed else os.fstat(file.fileno()).st_size
+        while len(head := _part(path, file, packed, offset)) == _HEADER:
+            (length,) = struct.unpack("<Q", head[:8])
+            if length > BYTE_LIMIT:
+                what = f"claims {length:,} bytes, over the limit of {BYTE_LIMIT >> 20} MiB"
+            elif size is not None and offset + _FRAME + length > size:
+                what = f"claims {length:,} bytes and {size - offset - _HEADER:,} are left"
+            else:
+                offset, number = offset + _FRAME + length, number + 1
+                continue
+            raise _damaged(path, number, offset, what)
+
+
+def _part(path: str, file: BinaryIO, packed: bool, offset: int) -> bytes:
+    """The (unpacked) header of a record."""
+    if not packed:
+        return os.pread(file.fileno(), _HEADER, offset)
+    try:
+        return shared(path).pread(_HEADER, offset)
+    except OSError as error:
+        raise ConfigError(f"data source {path!r}: {error}; write or fetch it again") from None
+
+
+def _damaged(path: str, number: int, offset: int, what: str) -> ConfigError:
+    return ConfigError(
+        f"data source {path!r} is cut off, damaged or no TFRecord file: record {number} at "
+        f"byte {offset:,} cannot be read ({what}); write or fetch it again"
+    )
 
 
 def is_packed(path: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from components.sources import local_files
 from components.sources.archive import safe_path
 from components.sources.base import Item, Scan, SourceOptions, hashed
 from components.sources.layout import SPLIT_WORDS, is_hidden, some
@@ -23,7 +24,7 @@ def takes(place: str, options: SourceOptions) -> bool:
     """Whether a plain path names record files, by its name or by all names in the folder."""
     path = Path(place).expanduser()
     if path.is_dir():
-        found = [entry for entry in path.iterdir() if not is_hidden(entry.name)]
+        found = local_files.visible(path)
         records = [entry for entry in found if _NAME.search(entry.name)]
         return bool(records) and not any(entry.is_dir() for entry in found)
     return bool(_NAME.search(place.rstrip("*")) or ".tfrecord" in place.lower())
@@ -72,6 +73,7 @@ class TFRecordSource:
             files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
             if not files:
                 raise ConfigError(f"data source {self.place!r} holds no record file; {_EXPECTED}")
+            local_files.check_all(self.place, files, path, self.options.follow_links)
             return path, files
         files = sorted(file for file in _matching(path) if file.is_file())
         if not files:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def pictures(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
         for file in files:
             place = folder / file.name
             if not place.exists():
-                place.symlink_to(file)
+                shutil.copyfile(file, place)
 
     def some(folder: Path, count: int) -> list[Path]:
         if not folder.is_dir():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_verdicts_are_the_filters_on_broken_files(shared_data, tmp_path):
     for number, entry in enumerate(sorted(entries, key=lambda entry: entry["path"])):
         place = folder / "ab"[number % 2] / Path(entry["path"]).name
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(shared_data / entry["path"])
+        shutil.copyfile(shared_data / entry["path"], place)
     judged = assert_same(tmp_path, folder, Settings(min_side=1))
     assert judged.summary["in"] == len(entries)
     decodable = {Path(entry["path"]).name for entry in entries if entry["tf"].startswith("OK")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from components.records import make
+from components.records import make, serialise
 from components.sources import SourceOptions, open_source
 from models.errors import ConfigError
 
@@ -14,7 +14,7 @@ def write(file, records, packed=""):
     file.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions(packed)) as writer:
         for record in records:
-            writer.write(make(record).SerializeToString())
+            writer.write(serialise(make(record)))
     return str(file)
 
 
