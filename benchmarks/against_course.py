@@ -37,17 +37,17 @@ from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
 from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import Figure
-from components.sources.splits import SplitRule
-from models import backbones
-from models import feature_names as names
-from models.backbones import efficientnet_lite0, keras_applications
-from models.bank import BankRows
-from models.classifier import pooled
-from models.extractor import FeatureExtractor, build_features
-from models.fitting import fit_head
-from models.settings import ModelSettings
-from pipeline.config import Config
-from pipeline.settings import configuration
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.models import backbones
+from imgpipe.models import feature_names as names
+from imgpipe.models.backbones import efficientnet_lite0, keras_applications
+from imgpipe.models.bank import BankRows
+from imgpipe.models.classifier import pooled
+from imgpipe.models.extractor import FeatureExtractor, build_features
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training_loop import fit_head
+from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.settings import configuration
 
 GOAL = 12
 COURSE_BATCH, COURSE_RATE = 20, 1e-4  # of its transfer-learning notebook

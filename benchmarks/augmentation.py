@@ -23,10 +23,10 @@ import tensorflow as tf
 from benchmarks import common
 from benchmarks.backbone import fastest, forward
 from benchmarks.common import Figure
-from models import backbones
-from models.augmentation import ViewSpec, augment
-from models.backbones import efficientnet_lite0
-from models.extractor import BATCH_VIEWS, resolve_precision
+from imgpipe.models import backbones
+from imgpipe.models.augmentation import ViewSpec, augment
+from imgpipe.models.backbones import efficientnet_lite0
+from imgpipe.models.extractor import BATCH_VIEWS, resolve_precision
 
 _COURSE = ViewSpec()
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)

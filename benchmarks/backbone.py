@@ -26,10 +26,10 @@ import tensorflow as tf
 
 from benchmarks import common
 from benchmarks.common import Figure
-from models import backbones
-from models.backbones import efficientnet_lite0
-from models.classifier import pooled
-from models.extractor import BATCH_VIEWS, build_features, resolve_precision
+from imgpipe.models import backbones
+from imgpipe.models.backbones import efficientnet_lite0
+from imgpipe.models.classifier import pooled
+from imgpipe.models.extractor import BATCH_VIEWS, build_features, resolve_precision
 
 MATRIX = 2048  # rows and columns: large enough for the peak, small enough for the cache's blocks
 

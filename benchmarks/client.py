@@ -30,9 +30,9 @@ _HEAD = (
     "import time\nbegan = time.perf_counter()\nimport hashlib\nimage = bytes(range(256)) * 200\n"
 )
 CANDIDATES = {
-    "serving.client": """
-import serving.client
-from serving.client import messages
+    "imgpipe.serving.client": """
+import imgpipe.serving.client
+from imgpipe.serving.client import messages
 request = messages.predict_request(messages.Servable("imgpipe"), {"image_bytes": [image]})
 """,
     "official stubs": """
@@ -87,7 +87,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, code in CANDIDATES.items():
             runs[name].append(measure(code))
-    ours = runs["serving.client"]
+    ours = runs["imgpipe.serving.client"]
     assert len({run["bytes"] for run in ours + runs["official stubs"]}) == 1, "requests differ"
 
     common.finish(_figures(runs, options.rounds), options.json)
@@ -99,11 +99,11 @@ def _figures(runs: dict[str, list[dict[str, float]]], rounds: int) -> list[Figur
         name: [statistics.median(run[key] for run in results) for key in ("seconds", "mib")]
         for name, results in runs.items()
     }
-    start, memory = median["serving.client"]
+    start, memory = median["imgpipe.serving.client"]
     figures = []
     for name, (seconds, mib) in median.items():
         value = f"{seconds:.2f} s, {mib:.0f} MiB"
-        if name == "serving.client":
+        if name == "imgpipe.serving.client":
             value += f" (medians of {rounds}; same request as the official stubs', byte for byte)"
         else:
             value += f" ({seconds / start:.1f} × and {mib / memory:.1f} × ours)"

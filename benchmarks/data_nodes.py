@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pipeline import config as configs
-from pipeline import graph, inputs, run
-from pipeline.runners import local
+from imgpipe.pipeline import config as configs
+from imgpipe.pipeline import graph, inputs, run
+from imgpipe.pipeline.runners import local
 
 if TYPE_CHECKING:
-    from pipeline.runners.local import NodeResult
+    from imgpipe.pipeline.runners.local import NodeResult
 
 LAST = "StatisticsGen"
 NODES = ("ImageExampleGen", "ImageFilter", LAST)

@@ -28,11 +28,11 @@ import tensorflow as tf
 from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import MIB, Figure
-from models import augmentation, feeds, preprocess, stages
-from models.bank import BankRows
-from models.extractor import FeatureExtractor
-from models.fitting import Fit, fit, fit_head
-from models.settings import FineTune, ModelSettings
+from imgpipe.models import augmentation, datasets, preprocess, stages
+from imgpipe.models.bank import BankRows
+from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.training_loop import Fit, fit, fit_head
 
 _VALIDATION = 0.2
 
@@ -146,7 +146,7 @@ def ours(train: Pictures, validation: Pictures, classes: int, settings: ModelSet
 
 def _rows(
     extractor: FeatureExtractor, pictures: Pictures, views: range
-) -> tuple[BankRows, feeds.Maps]:
+) -> tuple[BankRows, datasets.Maps]:
     rows = np.concatenate(
         extractor.extract(pictures.images, pictures.hashes, [views] * len(pictures))
     )
@@ -155,7 +155,7 @@ def _rows(
     hashes = np.repeat(np.array(pictures.hashes, "S"), len(views))
     maps = rows[:, extractor.dim :].reshape(len(rows), *extractor.activation_shape)
     bank = BankRows(rows[:, : extractor.dim], labels, numbers, hashes)
-    return bank, feeds.Maps(maps, labels)
+    return bank, datasets.Maps(maps, labels)
 
 
 def on_the_fly(
@@ -177,7 +177,7 @@ def on_the_fly(
     return Result(seconds, cpu, found.best["val_accuracy"], f"{passes} passes")
 
 
-def _decoded(pictures: Pictures, settings: ModelSettings) -> feeds.Images:
+def _decoded(pictures: Pictures, settings: ModelSettings) -> datasets.Images:
     pixels = np.stack(
         [
             np.asarray(tf.cast(preprocess.decode_and_resize(image, settings.size), tf.uint8))
@@ -185,7 +185,7 @@ def _decoded(pictures: Pictures, settings: ModelSettings) -> feeds.Images:
         ]
     )
     seeds = np.array(augmentation.seeds(pictures.hashes), np.int64)
-    return feeds.Images(pixels, pictures.labels, seeds, settings.views)
+    return datasets.Images(pixels, pictures.labels, seeds, settings.views)
 
 
 def share(classes: int, settings: ModelSettings, cut: str) -> Figure:

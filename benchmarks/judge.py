@@ -24,8 +24,8 @@ from PIL import Image
 
 from benchmarks import common
 from benchmarks.common import Figure
-from components import judge
-from components.checks.quarantine import Finding, Reject
+from imgpipe.components.image_filter import thread_driver
+from imgpipe.components.image_filter.quarantine import Finding, Reject
 
 _HELD_OUT = 6  # one photograph in so many is in test or validation
 _EACH = 60  # planted files of a kind
@@ -169,7 +169,7 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
         planted.kinds[kind.name].add(there)
 
 
-def reported(judged: judge.Judged) -> dict[str, set[str]]:
+def reported(judged: thread_driver.Judged) -> dict[str, set[str]]:
     """Reason → paths, of rejects and warnings alike."""
     found: dict[str, set[str]] = {}
     rows: tuple[Reject | Finding, ...] = (*judged.rejects, *judged.warnings)
@@ -178,7 +178,7 @@ def reported(judged: judge.Judged) -> dict[str, set[str]]:
     return found
 
 
-def figures(planted: Planted, judged: judge.Judged) -> list[Figure]:
+def figures(planted: Planted, judged: thread_driver.Judged) -> list[Figure]:
     """A row a kind."""
     found = reported(judged)
     # Of two that are near each other one is named; which one, the order of the names decides.
@@ -216,8 +216,10 @@ def main() -> None:
     print(f"machine: {common.machine()}")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        judged = judge.judge(judge.Plan(str(work / "photos")))
-        alone = judge.judge(judge.Plan(str(common.data_set(options.data, "cats_dogs"))))
+        judged = thread_driver.judge(thread_driver.Plan(str(work / "photos")))
+        alone = thread_driver.judge(
+            thread_driver.Plan(str(common.data_set(options.data, "cats_dogs")))
+        )
     rows = figures(planted, judged)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     radius = max((line["radius"] for line in judged.near or ()), default=0)

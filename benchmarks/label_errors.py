@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.common import Figure
-from components import suspects
-from models.extractor import FeatureExtractor
+from imgpipe.components.report import suspects
+from imgpipe.models.extractor import FeatureExtractor
 
 FLIPPED, FIRST = 0.03, 0.05  # of the pictures: labels flipped, and ranks that are looked through
 SEEDS = range(10)

@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks import common
 from benchmarks.backbone import fastest
 from benchmarks.common import Figure, Finished
-from components.predictor import Served
-from models import lite, preprocess
+from imgpipe.components.predictor.component import Served
+from imgpipe.models import litert, preprocess
 
 _SETTINGS = ("export.lite=['float16', 'int8']",)
 _FEW = ("split.validation=0.3", "gate.min_validation=1")  # for a quick look
@@ -73,9 +73,9 @@ def race(version: Path, pixels: np.ndarray, batch: int, rounds: int) -> dict[str
 
     runners: dict[str, Callable[[], object]] = {_MODEL: by_session}
     models = []
-    for kind, file in lite.FILES.items():
+    for kind, file in litert.FILES.items():
         if (version / file).is_file():
-            models.append(lite.LiteModel((version / file).read_bytes()))
+            models.append(litert.LiteModel((version / file).read_bytes()))
             runners[kind] = _by_interpreters(models[-1], pixels)
     seconds = fastest(tuple(runners.values()), rounds)
     served.close()
@@ -84,7 +84,7 @@ def race(version: Path, pixels: np.ndarray, batch: int, rounds: int) -> dict[str
     return {name: len(pixels) / spent for name, spent in zip(runners, seconds, strict=True)}
 
 
-def _by_interpreters(model: lite.LiteModel, pixels: np.ndarray) -> Callable[[], object]:
+def _by_interpreters(model: litert.LiteModel, pixels: np.ndarray) -> Callable[[], object]:
     return lambda: model.probabilities(pixels)
 
 
@@ -93,7 +93,7 @@ def _figures(run: Finished, version: Path, rates: dict[str, float]) -> list[Figu
     saved = ("saved_model.pb", "variables/*")
     size = sum(path.stat().st_size for pattern in saved for path in version.glob(pattern)) / 1e6
     exports = run.summary["lite"]
-    images = exports[lite.INT8]["images"]
+    images = exports[litert.INT8]["images"]
     accuracy = run.accuracy("validation")
     figures = [
         Figure(

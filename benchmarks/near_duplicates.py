@@ -18,9 +18,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks import common
 from benchmarks.common import Figure
-from components.checks.near import search
-from components.sources.perceptual import ALL_BYTES, BYTES, distance, parse
-from components.sources.reading import look_at
+from imgpipe.components.image_file.inspection import look_at
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, distance, parse
+from imgpipe.components.image_filter.near_duplicates import search
 
 SIZES = (1_000, 10_000, 100_000)
 

@@ -80,7 +80,13 @@ def server(*flags: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "serving.server.model_server", f"--port={port}", *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "imgpipe.serving.server.model_server",
+        f"--port={port}",
+        *flags,
+    ]
     process = subprocess.Popen(command, cwd=ROOT, env=_ENVIRONMENT, stderr=subprocess.DEVNULL)
     try:
         yield f"127.0.0.1:{port}"
@@ -96,7 +102,7 @@ def one_model(base: Path, model: str) -> tuple[str, str]:
 
 def wait(target: str, model: str) -> None:
     """Until the model is there."""
-    from serving.client import Client
+    from imgpipe.serving.client import Client
 
     with Client(target, model, wait_for_ready=True) as client:
         client.wait_until_available(_START_LIMIT_S)
@@ -251,7 +257,7 @@ def clients(work: Path, options: argparse.Namespace) -> list[Figure]:
 # --- start-up and swaps --------------------------------------------------------------------------
 def start_up(work: Path, options: argparse.Namespace) -> list[Figure]:
     """From starting the server's process to its first answer."""
-    from serving.client import Client
+    from imgpipe.serving.client import Client
 
     image = next((work / "images").iterdir()).read_bytes()
     seconds = []

@@ -26,9 +26,9 @@ def make(work: str) -> None:
     """All models, and pictures as JPEG files."""
     import keras
 
-    from models.classifier import build_classifier, build_head
-    from models.export import export
-    from models.settings import ModelSettings
+    from imgpipe.models.classifier import build_classifier, build_head
+    from imgpipe.models.export import export
+    from imgpipe.models.settings import ModelSettings
 
     root = Path(work)
     (root / IMAGES).mkdir()
@@ -61,12 +61,12 @@ def _export_floats(classifier: object, target: Path) -> None:
 
 def _export_lite(exported: Path, target: Path, pictures: list[bytes]) -> None:
     """model.tflite alone, calibrated on the pictures, and the vocabulary that it needs."""
-    from models import lite, preprocess
+    from imgpipe.models import litert, preprocess
 
-    network = lite.load_network(str(exported))
+    network = litert.load_network(str(exported))
     pixels = [preprocess.whole_pixels(one, network.image_size).numpy() for one in pictures]
     (target / "assets").mkdir(parents=True)
-    (target / lite.FILES[lite.INT8]).write_bytes(lite.convert(network, lite.INT8, pixels))
+    (target / litert.FILES[litert.INT8]).write_bytes(litert.convert(network, litert.INT8, pixels))
     (target / "assets" / "vocabulary.txt").write_text("".join(f"{c}\n" for c in _CLASSES))
 
 

@@ -54,7 +54,7 @@ def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
 # --- load ----------------------------------------------------------------------------------------
 def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
     """Single images at each number of callers, 4 times 32 images, and empty RPCs."""
-    from serving.client import load as generator
+    from imgpipe.serving.client import load as generator
 
     way, pictures = generator.connection(target), pictures_of(work)
 
@@ -72,9 +72,9 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
 
     They take turns in short windows, so that a machine that others work on slows all alike.
     """
-    from serving.client import load as generator
-    from serving.client import messages, protos
-    from serving.client.steps import Call
+    from imgpipe.serving.client import load as generator
+    from imgpipe.serving.client import messages, protos
+    from imgpipe.serving.client.steps import Call
 
     tiny = messages.predict_request(messages.Servable(TINY), {"x": np.float32([2.0])})
     kinds = {
@@ -110,7 +110,7 @@ def _timed(seconds: float, ask: Callable[[bytes], object], pictures: list[bytes]
 
 def bytes_client(target: str, work: str, seconds: str) -> dict[str, Any]:
     """Our client: the file's bytes."""
-    from serving.client import Client, messages
+    from imgpipe.serving.client import Client, messages
 
     pictures = pictures_of(work)
     request = messages.predict_request(messages.Servable(MODEL), {"image_bytes": [pictures[0]]})
@@ -157,7 +157,7 @@ def swaps(target: str, work: str, base: str, count: str) -> dict[str, Any]:
 
 
 async def _swaps(target: str, work: str, base: Path, count: int) -> dict[str, Any]:
-    from serving.client import AsyncClient, ServingError
+    from imgpipe.serving.client import AsyncClient, ServingError
 
     pictures = itertools.cycle(pictures_of(work))
     calls: list[tuple[float, float]] = []  # start, seconds

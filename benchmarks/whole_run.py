@@ -21,10 +21,10 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import Figure, Finished
-from components.sources.splits import SplitRule
-from models import feature_names as names
-from pipeline.config import Config
-from pipeline.inputs import source_hash
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.models import feature_names as names
+from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.inputs import source_hash
 
 _HELP_ROUNDS = 5
 _SHOWN_SECONDS = 0.05  # a component below this rounds to 0.0

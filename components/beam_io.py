@@ -7,8 +7,8 @@ import apache_beam as beam
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 
-from components.records import SPLIT_NAMES_JSON, shard_files
-from models import feature_names as names
+from imgpipe.components.records import SPLIT_NAMES_JSON, shard_files
+from imgpipe.models import feature_names as names
 
 FILE_PREFIX = "data_tfrecord"
 

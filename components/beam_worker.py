@@ -2,7 +2,7 @@
 
 TFX puts a stand-in for `tfx_bsl.arrow.sql_util` (SQL slicing, whose native part its wheels lack)
 into place when it is imported. A worker unpickles TensorFlow Data Validation before that, and
-StatisticsGen fails. ``--beam_plugins=components.beam_worker`` loads this module first.
+StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam_worker`` loads this module first.
 """
 
 from __future__ import annotations

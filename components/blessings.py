@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from models.errors import DataRefused
+from imgpipe.models.errors import DataRefused
 
 BLESSED = "BLESSED"
 NOT_BLESSED = "NOT_BLESSED"

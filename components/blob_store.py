@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from models.errors import ResourceError
+from imgpipe.models.errors import ResourceError
 
 _log = logging.getLogger(__name__)
 _BUSY_SECONDS = 60.0  # another writer holds the file for one batch at a time

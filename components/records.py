@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from models import feature_names as names
-from models.atomic_write import TEMPORARY, atomic_write
+from imgpipe.models import feature_names as names
+from imgpipe.models.atomic_write import TEMPORARY, atomic_write
 
 if TYPE_CHECKING:
     import tensorflow as tf

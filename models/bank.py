@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models import feature_names as names
-from models.columns import columns
-from models.errors import ConfigError, DataRefused, ResourceError
-from models.room import room
+from imgpipe.models import feature_names as names
+from imgpipe.models.columns import columns
+from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
+from imgpipe.models.scratch_array import room
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import field, fields
 from typing import Any
 
-from models.errors import ConfigError
+from imgpipe.models.errors import ConfigError
 
 
 def bounded(default: float, about: str, low: float, high: float) -> Any:

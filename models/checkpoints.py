@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.atomic_write import writing
+from imgpipe.models.atomic_write import writing
 
 if TYPE_CHECKING:
     import keras

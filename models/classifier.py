@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models import preprocess
-from models.settings import ModelSettings, check_vocabulary
+from imgpipe.models import preprocess
+from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras

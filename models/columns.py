@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from models import feature_names as names
+from imgpipe.models import feature_names as names
 
 _RECORDS_AT_ONCE: Final = 256
 _WHOLE_NUMBERS: Final = (names.LABEL_INDEX, names.VIEW)

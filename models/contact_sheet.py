@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models import augmentation, preprocess
-from models.augmentation import ViewSpec
+from imgpipe.models import augmentation, preprocess
+from imgpipe.models.augmentation import ViewSpec
 
 if TYPE_CHECKING:
     from PIL import Image

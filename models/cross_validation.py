@@ -20,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.bank import BankRows
-from models.errors import DataRefused
-from models.fitting import fit_head
-from models.settings import ModelSettings
+from imgpipe.models.bank import BankRows
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training_loop import fit_head
 
 #: One part in so many of what is not scored picks the weights.
 _PICKING_PARTS: Final = 8

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from models import backbones
-from models.errors import ConfigError
+from imgpipe.models import backbones
+from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 
 if TYPE_CHECKING:
     import keras

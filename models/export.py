@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from models import feature_names as names
-from models import preprocess
-from models.classifier import Classifier
-from models.signatures import SERVING_DEFAULT, signatures
+from imgpipe.models import feature_names as names
+from imgpipe.models import preprocess
+from imgpipe.models.classifier import Classifier
+from imgpipe.models.signatures import SERVING_DEFAULT, signatures
 
 if TYPE_CHECKING:
     from tensorflow_serving.apis import prediction_log_pb2

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models import augmentation, backbones, preprocess, progress
-from models.augmentation import ViewSpec
-from models.backbones import Backbone
-from models.classifier import pooled
-from models.cuts import FROZEN_SHARE, USUAL, layer_at
-from models.errors import ConfigError
-from models.settings import ModelSettings
+from imgpipe.models import augmentation, backbones, preprocess, progress
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.backbones import Backbone
+from imgpipe.models.classifier import pooled
+from imgpipe.models.cuts import FROZEN_SHARE, USUAL, layer_at
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -32,7 +32,7 @@ GROUP: Final = "group"  # bytes: what must not straddle splits, "" when the imag
 PROBLEM: Final = "problem"  # bytes: "<reason>: <detail>" when the source speaks against it, or ""
 SYMLINK: Final = "symlink"  # int64, 1 when the file was reached through a symbolic link
 
-# --- what its pixels measure (`components.sources.measuring`); absent when not decoded ------
+# --- what its pixels measure (`imgpipe.components.image_file.measurements`); absent when not decoded ------
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
 BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
 BRIGHTNESS_P99: Final = "brightness_p99"  # float 0..1, luminance that 1 % of the pixels exceed

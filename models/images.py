@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models import augmentation, preprocess, progress
-from models import feature_names as names
-from models.augmentation import ViewSpec
-from models.columns import columns
-from models.errors import DataRefused
-from models.feeds import Images
-from models.room import room
+from imgpipe.models import augmentation, preprocess, progress
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.columns import columns
+from imgpipe.models.datasets import Images
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.scratch_array import room
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from models.backbones import cuts
+from imgpipe.models.backbones import cuts
 
 if TYPE_CHECKING:
     import keras

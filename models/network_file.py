@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.backbones import efficientnet_lite0
-from models.classifier import Classifier, build_classifier
-from models.errors import ConfigError, ImgpipeError, ResourceError
-from models.settings import ModelSettings, NetworkSettings
+from imgpipe.models.backbones import efficientnet_lite0
+from imgpipe.models.classifier import Classifier, build_classifier
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.settings import ModelSettings, NetworkSettings
 
 if TYPE_CHECKING:
     import keras

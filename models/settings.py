@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
-from models import backbones, bounds
-from models import feature_names as names
-from models.augmentation import ViewSpec
-from models.backbones import Backbone
-from models.bounds import bounded, chosen, switch, text
-from models.errors import ConfigError
-from models.mixing import Mixing
+from imgpipe.models import backbones, bounds
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.backbones import Backbone
+from imgpipe.models.bounds import bounded, chosen, switch, text
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.mixup import Mixing
 
 ACTIVATIONS: Final = ("auto", "softmax", "sigmoid")
 BALANCES: Final = ("none", "class_weights", "sampling")

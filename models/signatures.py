@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from models import feature_names as names
-from models import preprocess
-from models.classifier import FEATURES, LOGITS, PROBABILITIES, Classifier
+from imgpipe.models import feature_names as names
+from imgpipe.models import preprocess
+from imgpipe.models.classifier import FEATURES, LOGITS, PROBABILITIES, Classifier
 
 if TYPE_CHECKING:
     import tensorflow as tf

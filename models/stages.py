@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from models import cuts, feeds, images
-from models import feature_names as names
-from models.bank import BankFacts, BankRows, read_activations, read_facts, read_split
-from models.checkpoints import Checkpoint
-from models.classifier import build_parts, copy_weights
-from models.fitting import Diverged, Fit, fit, fit_head
-from models.settings import ModelSettings
+from imgpipe.models import cuts, datasets, images
+from imgpipe.models import feature_names as names
+from imgpipe.models.bank import BankFacts, BankRows, read_activations, read_facts, read_split
+from imgpipe.models.checkpoints import Checkpoint
+from imgpipe.models.classifier import build_parts, copy_weights
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training_loop import Diverged, Fit, fit, fit_head
 
 if TYPE_CHECKING:
     import keras
@@ -138,7 +138,7 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
         inputs.log_dir,
         inputs.checkpoint("head", facts.made_by, *_identities(rows)),
     )
-    return _judged(found, feeds.Vectors(validation.features, validation.labels), "head")
+    return _judged(found, datasets.Vectors(validation.features, validation.labels), "head")
 
 
 def _identities(rows: dict[str, BankRows]) -> list[Identified]:
@@ -152,7 +152,7 @@ def _fine_tuned(
     settings, cut, log_dir = _second_stage(inputs)
     with contextlib.ExitStack() as open_maps:
         maps = {
-            split: feeds.Maps(
+            split: datasets.Maps(
                 open_maps.enter_context(read_activations(inputs.bank_uri, split, part)),
                 part.labels,
             )
@@ -193,7 +193,7 @@ def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
     return settings, settings.fine_tune.cut or cuts.USUAL, log_dir
 
 
-def _seeded(*splits: feeds.Images) -> list[Identified]:
+def _seeded(*splits: datasets.Images) -> list[Identified]:
     return [(split.labels, split.seeds) for split in splits]
 
 
@@ -247,7 +247,7 @@ def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
 
 
 @contextlib.contextmanager
-def _images(inputs: Inputs) -> Iterator[tuple[feeds.Images, feeds.Images]]:
+def _images(inputs: Inputs) -> Iterator[tuple[datasets.Images, datasets.Images]]:
     """Decoded images of train and validation."""
     settings, classes = inputs.settings, inputs.classes
     size = settings.size
@@ -310,9 +310,9 @@ def _cut(
     return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).output
 
 
-def _judged(found: Fit, validation: feeds.Rows, trained: str) -> Trained:
+def _judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
     """The fitted model and its logits of validation."""
-    dataset = feeds.validation(validation, found.head.outputs[0].shape[-1])
+    dataset = datasets.validation(validation, found.head.outputs[0].shape[-1])
     logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]
     history = {**found.history(), "trained": trained}
     return Trained(found.head, np.concatenate(logits), validation.labels, history)

@@ -1,6 +1,6 @@
 """`run_fn`: from the feature bank and the image examples to an exported model.
 
-TFX's GenericExecutor finds it by its path, ``models.training.run_fn``. A head trains on stored
+TFX's GenericExecutor finds it by its path, ``imgpipe.models.training.run_fn``. A head trains on stored
 features alone; then images are read only for the warm-up requests and the parity record.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from models import feature_names as names
-from models import network_file, stages, tuning
-from models.calibration import calibrate
-from models.classifier import Classifier, build_classifier
-from models.errors import ConfigError
-from models.export import export, write_digest
-from models.settings import ModelSettings
+from imgpipe.models import feature_names as names
+from imgpipe.models import network_file, stages, tuning
+from imgpipe.models.calibration import calibrate
+from imgpipe.models.classifier import Classifier, build_classifier
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.export import export, write_digest
+from imgpipe.models.settings import ModelSettings
 
 HISTORY_FILE: Final = "history.json"
 PARITY_FILE: Final = "parity.tfrecord"

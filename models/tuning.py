@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from models import feature_names as names
-from models import progress
-from models.bank import BankRows, read_facts, read_split, require_features
-from models.errors import ConfigError
-from models.fitting import fit_head
-from models.settings import ModelSettings
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+from imgpipe.models.bank import BankRows, read_facts, read_split, require_features
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training_loop import fit_head
 
 #: What a trial may try: widths of the hidden layer.
 HIDDEN_UNITS: Final = (0, 128, 512)

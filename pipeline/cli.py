@@ -1,4 +1,4 @@
-"""``imgpipe``: builds the command line from the modules of `pipeline.commands` and runs it.
+"""``imgpipe``: builds the command line from the modules of `imgpipe.pipeline.commands` and runs it.
 
 Each module there declares its options beside its body as ``app`` and is found by its presence.
 Bodies import what they need when they run, so ``imgpipe --help`` loads neither TensorFlow nor
@@ -15,8 +15,8 @@ import sys
 
 import typer
 
-from models.errors import ImgpipeError
-from pipeline import commands
+from imgpipe.models.errors import ImgpipeError
+from imgpipe.pipeline import commands
 
 app = typer.Typer(
     name="imgpipe",

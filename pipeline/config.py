@@ -1,6 +1,6 @@
 """The one typed configuration: TOML in, validated pydantic models out.
 
-The settings themselves stand in ``pipeline.sections``. Unknown keys are refused with the nearest
+The settings themselves stand in ``imgpipe.pipeline.config_schema``. Unknown keys are refused with the nearest
 right name, so that a typing error never silently becomes a default.
 """
 
@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from components.sources import absolute
-from models.errors import ConfigError
-from models.settings import FineTune as FineTuneSettings
-from models.settings import ModelSettings
-from pipeline.sections import (
+from imgpipe.components.example_gen.sources import absolute
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings import FineTune as FineTuneSettings
+from imgpipe.models.settings import ModelSettings
+from imgpipe.pipeline.config_schema import (
     Bank,
     Beam,
     Data,

@@ -17,19 +17,19 @@ from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGe
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.orchestration import pipeline as tfx_pipeline
 
-import components as parts
-from components.evaluator import eval_config
-from models import feature_names as names
-from models.extractor import describe, from_description
-from pipeline.config import Config
-from pipeline.inputs import RunInputs, gate_settings, report_settings, source_options
+import imgpipe.components as parts
+from imgpipe.components.image_evaluator.component import eval_config
+from imgpipe.models import feature_names as names
+from imgpipe.models.extractor import describe, from_description
+from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.inputs import RunInputs, gate_settings, report_settings, source_options
 
-RUN_FN = "models.training.run_fn"
-TUNER_FN = "models.tuning.tuner_fn"
+RUN_FN = "imgpipe.models.training.run_fn"
+TUNER_FN = "imgpipe.models.tuning.tuner_fn"
 #: Without it TFX packs itself into an archive for every Beam component, some 3.6 s each, for
 #: workers that run on this machine and have it anyway.
 _NO_PACKING = "--sdk_container_image=none"
-_WORKER = "--beam_plugins=components.beam_worker"
+_WORKER = "--beam_plugins=imgpipe.components.beam_worker"
 _IN_PROCESS = ("--runner=FnApiRunner", _NO_PACKING)
 _LOCAL_ENGINES = ("FnApiRunner", "BundleBasedDirectRunner", "LOOPBACK")
 #: Images of the validation split in the warm-up requests and in the parity check.

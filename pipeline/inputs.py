@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components import manifest
-from components.checks import overrides as reviews
-from components.checks.base import Settings
-from components.checks.gating import GateSettings
-from components.sources import Scan, SourceOptions
-from models import feature_names as names
-from models.atomic_write import atomic_write
-from models.errors import ConfigError
-from models.extractor import resolve_precision
-from pipeline.config import Config
+from imgpipe.components.data_gate.rules import GateSettings
+from imgpipe.components.example_gen.sources import Scan, SourceOptions
+from imgpipe.components.image_filter import overrides as reviews
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models import feature_names as names
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.extractor import resolve_precision
+from imgpipe.pipeline.config import Config
 
 _ROOT = Path(__file__).resolve().parent.parent
 #: Settings that say where something lies, and decide nothing.
@@ -32,19 +32,19 @@ _PLACES = {"judge": {"overrides", "store"}}
 
 #: What decides about data: own code, and the packages whose decoders and readers it calls.
 _DATA_CODE = (
-    "components/sources",
-    "components/checks",
+    "components/example_gen/sources",
+    "components/image_filter/checks",
     "components/records.py",
-    "components/example_gen.py",
-    "components/image_filter.py",
-    "components/data_gate.py",
+    "components/example_gen/component.py",
+    "components/image_filter/component.py",
+    "components/data_gate/component.py",
     "models/preprocess.py",
     "models/feature_names.py",
 )
 #: What decides the content of the feature bank, beside `FeatureExtractor.key`.
 _BANK_CODE = (
-    "components/feature_bank.py",
-    "components/bank_store.py",
+    "components/feature_bank/component.py",
+    "components/feature_bank/store.py",
     "models/extractor.py",
     "models/classifier.py",
     "models/cuts.py",
@@ -54,8 +54,8 @@ _MODEL_PACKAGES = ("tensorflow", "keras")
 #: What decides about LiteRT files and about folds, beside `models`.
 _GATE_CODE = (
     "models",
-    "components/lite_exporter.py",
-    "components/cross_validator.py",
+    "components/lite_exporter/component.py",
+    "components/cross_validator/component.py",
 )
 _GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
 
@@ -195,7 +195,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         data_code=data_code,
         bank_code=source_hash(*_BANK_CODE),
         model_code=model_code,
-        serving_code=source_hash("serving", "components/serving_validator.py"),
+        serving_code=source_hash("serving", "components/serving_validator/component.py"),
         gate_code=source_hash(*_GATE_CODE, packages=_GATE_PACKAGES),
         run_key=run_key,
         split_key=_address(config.split.model_dump(), how, sorted(scan.given_splits)),

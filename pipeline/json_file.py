@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from models.atomic_write import atomic_write
-from models.errors import ConfigError, ResourceError
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError, ResourceError
 
 STANDARD_OUTPUT = "-"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from components.sources.header import probe
-from components.sources.local_files import read_bytes
-from components.sources.reading import look_at
+from imgpipe.components.example_gen.sources.local_files import read_bytes
+from imgpipe.components.image_file.header import probe
+from imgpipe.components.image_file.inspection import look_at
 
 
 def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes, str]]:

@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 import filelock
 from rich.console import Console
 
-from components.sources import Scan, Source, open_source
-from models import progress
-from models.atomic_write import atomic_write
-from models.errors import ConfigError, ImgpipeError, ResourceError
-from pipeline import inputs as run_inputs
-from pipeline import screen, summary
-from pipeline.config import Config, to_toml, tuned
+from imgpipe.components.example_gen.sources import Scan, Source, open_source
+from imgpipe.models import progress
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.pipeline import console as screen
+from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline import summary
+from imgpipe.pipeline.config import Config, to_toml, tuned
 
 if TYPE_CHECKING:
-    from pipeline.runners.local import NodeResult
+    from imgpipe.pipeline.runners.local import NodeResult
 
 LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -68,7 +69,7 @@ class Outcome:
     Attributes:
       exit_code: of the command line.
       verdict: the sentence a person reads.
-      summary: see `pipeline.summary`.
+      summary: see `imgpipe.pipeline.summary`.
       directory: folder of the run: log, summary, report, configuration.
     """
 
@@ -188,11 +189,11 @@ class _Run:
         hashing.start()
         loading = time.monotonic()
         with self.display.step("loading TensorFlow, TFX"):
-            from models import distribution
+            from imgpipe.models import distribution
 
             distribution.prepare(self.config.train.strategy)
-            from pipeline import graph
-            from pipeline.runners import local
+            from imgpipe.pipeline import graph
+            from imgpipe.pipeline.runners import local
         self.import_seconds = round(time.monotonic() - loading, 3)
         with self.display.step("reading photographs"):
             hashing.join()
@@ -237,11 +238,10 @@ class _Run:
 
     def _keep_schema(self) -> None:
         """Accept the inferred schema again where DataGate was cached and the file is gone."""
-        from components import data_gate
-        from components.checks import schema
+        from imgpipe.components.data_gate import component, schema
 
         if not self.config.schema_file.is_file():
-            inferred = data_gate.read_schema(self.display.outputs["SchemaGen"]["schema"])
+            inferred = component.read_schema(self.display.outputs["SchemaGen"]["schema"])
             accepted = schema.accepted(inferred, self.vocabulary)
             schema.write(accepted, str(self.config.schema_file))
 
@@ -259,8 +259,8 @@ class _Run:
 
     def _account(self, error: BaseException | None) -> Outcome:
         """Summary, report and exit code, also of a run that was refused or failed."""
-        from components.report import component as report
-        from components.report import verdict
+        from imgpipe.components.report import component as report
+        from imgpipe.components.report import verdict
 
         uris = {
             name: self.display.outputs[node][key]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from components.sources import absolute
-from models.errors import ConfigError
-from pipeline import config as configs
+from imgpipe.components.example_gen.sources import absolute
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import config as configs
 
 
 def presets() -> list[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.expectation import beside
-from components.report.hints import warnings
+from imgpipe.components.report.expectation import beside
+from imgpipe.components.report.hints import warnings
 
 SCHEMA = 1
 _FOLDS = (
@@ -33,7 +33,7 @@ def build(
     """Assemble the summary.
 
     Args:
-      facts: of `components.report.facts.collect`.
+      facts: of `imgpipe.components.report.facts.collect`.
       timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``.
       report: path of the page.
       blessed: whether the model passed its gates.

@@ -21,12 +21,12 @@ from tfx.types.standard_artifacts import (
     PushedModel,
 )
 
-from components import records
-from components import suspects as label_suspects
-from components.artifacts import DataBlessing, LiteModels, Quarantine, RunReport
-from components.report import contact, page, verdict
-from components.report import facts as run_facts
-from components.report.sections import data, rejects, suspects
+from imgpipe.components import records
+from imgpipe.components.artifacts import DataBlessing, LiteModels, Quarantine, RunReport
+from imgpipe.components.report import augmented_views, page, verdict
+from imgpipe.components.report import facts as run_facts
+from imgpipe.components.report import suspects as label_suspects
+from imgpipe.components.report.sections import data, rejects, suspects
 
 TIMINGS = "timings.json"  # written by the local runner while it goes along
 PAGE = "report.html"
@@ -148,5 +148,7 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     if wanted and uris.get("examples"):
         found |= run_facts.pictures(uris["examples"], wanted, _PICTURES)
     if seen := {row["image_hash"] for row in facts["views"]}:
-        found |= contact.pictures(facts, run_facts.pictures(uris["examples"], seen, len(seen)))
+        found |= augmented_views.pictures(
+            facts, run_facts.pictures(uris["examples"], seen, len(seen))
+        )
     return found

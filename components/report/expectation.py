@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from models import feature_names as names
+from imgpipe.models import feature_names as names
 
 
 def beside(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the configuration's [expect] says, with the run's own accuracy on the same split.
 
     Args:
-      facts: of `components.report.facts.collect`.
+      facts: of `imgpipe.components.report.facts.collect`.
 
     Returns:
       text, low, high, split, time, value (None where nothing was measured) and compared (within,

@@ -12,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from components import blessings, records, suspects
-from components.checks.near.steps import FILE as NEAR_FILE
-from components.report import contact, metrics
-from components.report.sections import near
-from models import feature_names as names
+from imgpipe.components import blessings, records
+from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
+from imgpipe.components.report import augmented_views, metrics, suspects
+from imgpipe.components.report.sections import near
+from imgpipe.models import feature_names as names
 
 #: Artifacts by the name the facts use; each is a URI or absent.
 ARTIFACTS = (
@@ -102,7 +102,7 @@ def _views(uris: Mapping[str, str], settings: Mapping[str, Any]) -> list[dict[st
     """Training images whose views the page shows, none where no bank was made."""
     bank, examples = uris.get("bank", ""), uris.get("examples", "")
     made = bank and examples and tf.io.gfile.exists(f"{bank}/bank.json")
-    return contact.choose(examples) if made and settings.get("views") else []
+    return augmented_views.choose(examples) if made and settings.get("views") else []
 
 
 def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -187,7 +187,7 @@ def evaluation(uri: str) -> dict[str, dict[str, float]]:
     """
     import tensorflow_model_analysis as tfma
 
-    from components.evaluator import ACCURACY, LOSS
+    from imgpipe.components.image_evaluator.component import ACCURACY, LOSS
 
     wanted = {ACCURACY: "accuracy", LOSS: "loss", "example_count": "count"}
     found: dict[str, dict[str, float]] = {"candidate": {}, "baseline": {}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.text import plural
+from imgpipe.components.report.text import plural
 
 #: Validation images below which one of them weighs half a point or more.
 FEW = 200

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.calibration import calibration_error
+from imgpipe.models.calibration import calibration_error
 
 _TINY = 1e-7  # keeps the log finite
 _MISTAKES = 24  # shown on the page

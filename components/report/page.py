@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.report import text
-from components.report.sections import SECTIONS, Absent, Context, Section
-from components.report.thumbnails import Thumbnails
+from imgpipe.components.report import text
+from imgpipe.components.report.sections import SECTIONS, Absent, Context, Section
+from imgpipe.components.report.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     import jinja2
@@ -60,7 +60,7 @@ def render(
     """Draw the page.
 
     Args:
-      facts: of `components.report.facts.collect`; any part may be missing or None.
+      facts: of `imgpipe.components.report.facts.collect`; any part may be missing or None.
       timings: ``{"total_s", "import_s", "components": {name: seconds}, "cached": [name]}``.
       images: encoded files of rejects and mistakes by image hash; whatever bytes they are.
       state: how the run ended.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from PIL import ImageFile
 
-from components.sources.header import pillow
+from imgpipe.components.image_file.header import pillow
 
 SIDE = 96  # pixels, the longer side; shown at half of that, sharp on dense screens
 _PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without a picture

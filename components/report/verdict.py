@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.metrics import most_confused
-from components.report.page import RunState
-from components.report.text import overridden
+from imgpipe.components.report.metrics import most_confused
+from imgpipe.components.report.page import RunState
+from imgpipe.components.report.text import overridden
 
 
 def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str = "") -> RunState:
     """Status and verdict of a run.
 
     Args:
-      facts: of `components.report.facts.collect`.
+      facts: of `imgpipe.components.report.facts.collect`.
       error: why the run stopped, "" when it did not.
       failed: the component that stopped it.
       log: path of the run's log.

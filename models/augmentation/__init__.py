@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from models.augmentation import colour, erasing, geometry
-from models.augmentation.spec import AUGMENTATION_VERSION, FILLS, ViewSpec
+from imgpipe.models.augmentation import colour, erasing, geometry
+from imgpipe.models.augmentation.spec import AUGMENTATION_VERSION, FILLS, ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf

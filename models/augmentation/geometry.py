@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from models.augmentation import streams
-from models.augmentation.spec import ViewSpec
+from imgpipe.models.augmentation import streams
+from imgpipe.models.augmentation.spec import ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, fields
 from typing import Final
 
-from models import bounds
-from models.bounds import bounded, chosen, switch
+from imgpipe.models import bounds
+from imgpipe.models.bounds import bounded, chosen, switch
 
 #: Part of a view's content address; raise it when the same settings give other pixels.
 AUGMENTATION_VERSION: Final = "1"

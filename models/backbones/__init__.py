@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Final
 
-from models.backbones import table
-from models.backbones.backbone import Backbone
-from models.errors import ConfigError
+from imgpipe.models.backbones import table
+from imgpipe.models.backbones.backbone import Backbone
+from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
@@ -62,14 +62,14 @@ def get(
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     """Layers, from input to output, whose output alone separates the two; see `cuts`."""
-    from models.backbones import cuts
+    from imgpipe.models.backbones import cuts
 
     return cuts.cut_points(network)
 
 
 def find_cut(network: keras.Model | keras.KerasTensor, name: str) -> str:
     """Name of the layer meant by a name or a block ("block11"); see `cuts`."""
-    from models.backbones import cuts
+    from imgpipe.models.backbones import cuts
 
     return cuts.find(network, name)
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from models.backbones import efficientnet_lite0, table
-from models.errors import ResourceError
+from imgpipe.models.backbones import efficientnet_lite0, table
+from imgpipe.models.errors import ResourceError
 
 if TYPE_CHECKING:
     from keras import KerasTensor
@@ -122,8 +122,8 @@ class Backbone:
         """
         import keras
 
-        from models.backbones import cuts, weights_file
-        from models.backbones.rebuild import name_stably, rebuild
+        from imgpipe.models.backbones import cuts, weights_file
+        from imgpipe.models.backbones.rebuild import name_stably, rebuild
 
         side = (pixels.shape[1], pixels.shape[2])
         with seeded(self.seed):

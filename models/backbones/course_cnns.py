@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from models.errors import ConfigError
+from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras

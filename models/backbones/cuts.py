@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.errors import ConfigError
+from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras

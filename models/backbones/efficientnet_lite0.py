@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.backbones import torch_legacy
-from models.errors import ResourceError
+from imgpipe.models.backbones import torch_legacy
+from imgpipe.models.errors import ResourceError
 
 if TYPE_CHECKING:
     import keras
     from keras import KerasTensor
 
-    from models.backbones.backbone import Backbone
+    from imgpipe.models.backbones.backbone import Backbone
 
 NAME: Final = "efficientnet_lite0"
 IMAGE_SIZE: Final = 224  # pixels, the size the weights were trained at

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 
 if TYPE_CHECKING:
     import keras
 
-    from models.backbones.backbone import Backbone
+    from imgpipe.models.backbones.backbone import Backbone
 
 Normalisation = Literal["tf", "torch", "caffe", "inside"]
 

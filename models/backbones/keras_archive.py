@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from models.backbones.torch_legacy import UnsafeWeightsError
+from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
 
 _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.weights.h5"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.backbones import cuts
+from imgpipe.models.backbones import cuts
 
 if TYPE_CHECKING:
     import keras

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.backbones import course_cnns, efficientnet_lite0, keras_applications
-from models.errors import ConfigError
+from imgpipe.models.backbones import course_cnns, efficientnet_lite0, keras_applications
+from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
 
-    from models.backbones.backbone import Backbone
+    from imgpipe.models.backbones.backbone import Backbone
 
     Source = Callable[[Backbone, tuple[int, int]], keras.Model]
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.backbones import keras_archive
-from models.backbones.rebuild import snake
-from models.backbones.torch_legacy import UnsafeWeightsError
-from models.errors import ResourceError
+from imgpipe.models.backbones import keras_archive
+from imgpipe.models.backbones.rebuild import snake
+from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
+from imgpipe.models.errors import ResourceError
 
 if TYPE_CHECKING:
     import h5py

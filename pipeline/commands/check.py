@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.atomic_write import atomic_write
-from models.errors import DataRefused, ResourceError
-from pipeline import options
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import DataRefused, ResourceError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from components.checks import gating
-    from components.judge import Judged, Plan
-    from pipeline.config import Config
+    from imgpipe.components.data_gate import rules
+    from imgpipe.components.image_filter.thread_driver import Judged, Plan
+    from imgpipe.pipeline.config import Config
 
 app = typer.Typer()
 
@@ -65,9 +65,10 @@ def run(
     """Judge, print, write; returns the exit code."""
     from rich.markup import escape
 
-    from components.checks import gating, overrides
-    from pipeline import json_file as json_files
-    from pipeline.settings import configuration
+    from imgpipe.components.data_gate import rules
+    from imgpipe.components.image_filter import overrides
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.settings import configuration
 
     config = configuration(config_file, data, None, settings)
     json_files.check_folder("--json", json_file)
@@ -77,7 +78,7 @@ def run(
     refused = reasons(judged, config)
     console = json_files.console_beside(json_file)
     verdict = sentence(judged, refused)
-    told = gating.grouped(gating.told(refused))
+    told = rules.grouped(rules.told(refused))
     proposals = len(plan.overrides) - len(overrides.confirmed(plan.overrides))
     _print(console, judged, verdict, told, proposals)
     if html_file is not None:
@@ -93,10 +94,10 @@ def plan_of(config: Config) -> Plan:
 
     Kept verdicts are used where `judge.store` names a place; a check leaves nothing behind unasked.
     """
-    from components.checks import overrides
-    from components.judge import Plan
-    from components.sources.splits import SplitRule
-    from pipeline.inputs import judge_settings, source_options
+    from imgpipe.components.example_gen.splits import SplitRule
+    from imgpipe.components.image_filter import overrides
+    from imgpipe.components.image_filter.thread_driver import Plan
+    from imgpipe.pipeline.inputs import judge_settings, source_options
 
     split = config.split
     return Plan(
@@ -113,9 +114,9 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
     """The judgement and the pictures for the page, with a display of how far it is."""
     from rich.console import Console
 
-    from components import judge
-    from models import progress
-    from pipeline import screen
+    from imgpipe.components.image_filter import thread_driver
+    from imgpipe.models import progress
+    from imgpipe.pipeline import console as screen
 
     found: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
@@ -128,32 +129,32 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
 
                     gc.freeze()  # a million objects that stay are not searched for garbage
                 with display.step("judging"):
-                    judged = judge.judge(plan)
+                    judged = thread_driver.judge(plan)
                 if pictures:
-                    from components.report.check import paths_shown
+                    from imgpipe.components.report.check_page import paths_shown
 
                     with display.step("fetching pictures"):
-                        found = judge.pictures(plan, judged, paths_shown(judged))
+                        found = thread_driver.pictures(plan, judged, paths_shown(judged))
             finally:
                 progress.attach(None)
     return judged, found
 
 
-def reasons(judged: Judged, config: Config) -> list[gating.Reason]:
+def reasons(judged: Judged, config: Config) -> list[rules.Reason]:
     """Why the data gate of a run would refuse the data, as far as the counts of images tell."""
-    from components.checks import gating
-    from pipeline.inputs import gate_settings
+    from imgpipe.components.data_gate import rules
+    from imgpipe.pipeline.inputs import gate_settings
 
     demanded = gate_settings(config, judged.scan.vocabulary)
     return [
         dataclasses.replace(reason, advice=_ADVICE) if reason.kind in _OF_REJECTS else reason
-        for reason in gating.counted(judged.summary, demanded)
+        for reason in rules.counted(judged.summary, demanded)
     ]
 
 
-def sentence(judged: Judged, refused: Sequence[gating.Reason]) -> str:
+def sentence(judged: Judged, refused: Sequence[rules.Reason]) -> str:
     """The verdict in a line."""
-    from components.report.text import overridden, plural
+    from imgpipe.components.report.text import overridden, plural
 
     summary = judged.summary
     images, kept, rejected = (int(summary[key]) for key in ("in", "kept", "rejected"))
@@ -169,9 +170,9 @@ def sentence(judged: Judged, refused: Sequence[gating.Reason]) -> str:
     return f"usable: {outcome}"
 
 
-def as_json(judged: Judged, verdict: str, refused: Sequence[gating.Reason]) -> dict[str, Any]:
+def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> dict[str, Any]:
     """What `--json` writes; see the README's table."""
-    from components.report.check import findings
+    from imgpipe.components.report.check_page import findings
 
     return {
         "schema": SCHEMA,
@@ -193,7 +194,7 @@ def _print(
 ) -> None:
     from rich.markup import escape
 
-    from models import feature_names as names
+    from imgpipe.models import feature_names as names
 
     colour = "yellow" if refused else "green"
     _print_table(console, _rows(judged))
@@ -232,7 +233,7 @@ def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) ->
 
 def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:
     """(fate, reason, files, an example) of the table."""
-    from components.report.check import findings
+    from imgpipe.components.report.check_page import findings
 
     rows = []
     for fate, found in findings(judged).items():
@@ -269,8 +270,8 @@ def _write_page(
     verdict: str,
     refused: Sequence[str],
 ) -> None:
-    from components.report.check import render
-    from components.report.page import RunState
+    from imgpipe.components.report.check_page import render
+    from imgpipe.components.report.page import RunState
 
     status = "refused" if refused else verdict.split(":", 1)[0]
     settings = {

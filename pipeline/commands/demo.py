@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.errors import ConfigError
-from pipeline import options
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.config import Config
+    from imgpipe.pipeline.config import Config
 
 app = typer.Typer()
 
@@ -41,16 +41,16 @@ def run(out: Path, json_file: str | None) -> int:
     """Run the demo below `out`; returns the exit code."""
     from rich.markup import escape
 
-    from models import progress
-    from pipeline import config as configs
-    from pipeline import json_file as json_files
-    from pipeline import screen
-    from pipeline.commands.run import run_config
+    from imgpipe.models import progress
+    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.commands.run import run_config
 
     json_files.check_folder("--json", json_file)
     console = json_files.console_beside(json_file)
     photos = _photos(out)
-    from pipeline.demo import draw
+    from imgpipe.pipeline.demo import draw
 
     with screen.Display(console) as display, display.step("drawing hands"):
         progress.attach(display)
@@ -89,9 +89,9 @@ def _photos(out: Path) -> Path:
 
 def _ask(console: Console, config: Config) -> None:
     """Serve what was pushed on loopback and send it a picture it has not seen."""
-    from pipeline.demo import draw_hand
-    from serving.client import Client
-    from serving.server import ModelServer
+    from imgpipe.pipeline.demo import draw_hand
+    from imgpipe.serving.client import Client
+    from imgpipe.serving.server import ModelServer
 
     label, seed = _ASKED
     with tempfile.TemporaryDirectory() as folder:

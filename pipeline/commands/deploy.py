@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from models.atomic_write import atomic_write
-from models.errors import ConfigError
-from pipeline import options
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
 
 app = typer.Typer()
 
@@ -79,9 +79,9 @@ def run(
     from rich.console import Console
     from rich.markup import escape
 
-    from pipeline.settings import configuration
-    from serving.deploy import TARGETS, DeployError, Deployment
-    from serving.deploy.settings import IMAGE
+    from imgpipe.pipeline.settings import configuration
+    from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
+    from imgpipe.serving.deploy.settings import IMAGE
 
     if kind not in TARGETS:
         raise ConfigError(f"deploy is for {', '.join(TARGETS)}. Received: {kind!r}.")

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import options
+from imgpipe.pipeline import options
 
 app = typer.Typer()
 
@@ -113,7 +113,7 @@ def _bytecode(out: Path) -> Finding:
 
 
 def _cpu(out: Path) -> Finding:
-    from models.extractor import resolve_precision
+    from imgpipe.models.extractor import resolve_precision
 
     cores = len(os.sched_getaffinity(0))
     return Finding("processor", True, f"{cores} cores, feature bank in {resolve_precision('auto')}")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.errors import DataRefused
-from pipeline import options
+from imgpipe.models.errors import DataRefused
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from components.request_drift.comparing import Compared, Comparison
-    from components.request_drift.examining import Examined, Log
+    from imgpipe.pipeline.request_drift.comparison import Compared, Comparison
+    from imgpipe.pipeline.request_drift.examination import Examined, Log
 
 app = typer.Typer()
 
@@ -76,17 +76,17 @@ def execute(
     """Read, compare, print, write; returns the exit code."""
     from rich.console import Console
 
-    from components.request_drift import blessed, uncertain
-    from components.request_drift.log import find
-    from models import progress
-    from pipeline import json_file as json_files
-    from pipeline import screen
+    from imgpipe.models import progress
+    from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.request_drift import reference, uncertain
+    from imgpipe.pipeline.request_drift.log import find
 
     json_files.check_folder("--json", json_file)
     if pictures is not None:
         uncertain.check_new(pictures)
     find(log)
-    versions = blessed.versions(model)
+    versions = reference.versions(model)
     written = None
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
         shown = Console(quiet=True) if json_file == "-" else console
@@ -94,12 +94,12 @@ def execute(
             progress.attach(display)
             try:
                 with display.step("loading TensorFlow, TFX"):
-                    from components import data_gate  # noqa: F401  # TFX has to come before TFDV
-                    from components.request_drift import examining
+                    from imgpipe.components.data_gate import component  # noqa: F401  # TFX has to come before TFDV
+                    from imgpipe.pipeline.request_drift import examination
                 with display.step("reading the log"):
-                    read = examining.read(log, versions, most if pictures else 0)
+                    read = examination.read(log, versions, most if pictures else 0)
                 with display.step("comparing"):
-                    examined = examining.examine(read, versions, run)
+                    examined = examination.examine(read, versions, run)
                 if pictures is not None and read.survey.uncertain:
                     with display.step("writing pictures"):
                         written = read.save_uncertain(pictures)
@@ -175,7 +175,7 @@ def _print_version(console: Console, one: Compared) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from components.report.text import plural
+    from imgpipe.components.report.text import plural
 
     asked = one.asked
     different = f", {plural(len(asked.places), 'different picture')}" if asked.places else ""
@@ -217,7 +217,7 @@ def _order(found: Comparison) -> tuple[bool, bool, str]:
 
 def _remarks(read: Log, examined: Examined) -> Iterator[str]:
     """What of the log was not compared."""
-    from components.report.text import plural
+    from imgpipe.components.report.text import plural
 
     for broken in read.account.broken:
         yield broken.sentence()
@@ -230,7 +230,7 @@ def _remarks(read: Log, examined: Examined) -> Iterator[str]:
 
 
 def _undecodable(examined: Examined) -> Iterable[str]:
-    from components.report.text import plural
+    from imgpipe.components.report.text import plural
 
     failed = examined.measured.failed
     if not failed:
@@ -245,7 +245,7 @@ def _undecodable(examined: Examined) -> Iterable[str]:
 def _print_pictures(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
     from rich.markup import escape
 
-    from components.report.text import plural
+    from imgpipe.components.report.text import plural
 
     if not read.survey.pictures:
         console.print(f"  [dim]{escape(SWITCH_ON)}[/]")

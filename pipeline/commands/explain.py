@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.atomic_write import atomic_write
-from models.errors import ConfigError, ResourceError
-from pipeline import options
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from rich.console import Console
 
-    from models.classifier import Classifier
-    from models.layer_sizes import LayerSize
-    from models.served import Served
+    from imgpipe.models.classifier import Classifier
+    from imgpipe.models.layer_sizes import LayerSize
+    from imgpipe.models.served_model import Served
 
 app = typer.Typer()
 
@@ -80,15 +80,15 @@ def command(
 
 def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
     """Explain pictures, or print the table of layers, or both; returns the exit code."""
-    from pipeline import screen
+    from imgpipe.pipeline import console as screen
 
     if not images and not table:
         raise ConfigError("explain: expected a picture, or --layers for the network's sizes.")
     version = find(model)
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
-        from models import layer_sizes, look_inside, network_file
-        from models.served import Served
-        from models.signatures import CAM
+        from imgpipe.models import activations, layer_sizes, network_file
+        from imgpipe.models.served_model import Served
+        from imgpipe.models.signatures import CAM
 
         classifier = network_file.load(version)
         sizes = layer_sizes.sizes(classifier.network)
@@ -96,7 +96,7 @@ def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool,
             _print_table(console, sizes)
         if not images:
             return 0
-        chosen = look_inside.choose(classifier.network, layers)
+        chosen = activations.choose(classifier.network, layers)
         named = {size.name: size for size in sizes}
         inside = Inside(classifier, Served(str(version), CAM), named, chosen)
         return _explain(console, images, inside, out)
@@ -108,7 +108,7 @@ def find(place: Path) -> Path:
     Raises:
       ResourceError: there is none.
     """
-    from components import manifest
+    from imgpipe.components.model_pusher import manifest
 
     place = place.expanduser()
     if (place / _SAVED_MODEL).is_file():
@@ -127,8 +127,8 @@ def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path
     """All pictures; returns the exit code."""
     from rich.markup import escape
 
-    from pipeline import pictures
-    from pipeline.config import Config
+    from imgpipe.pipeline import pictures
+    from imgpipe.pipeline.config import Config
 
     refused, names = 0, _folders(images)
     for (path, data, error), name in zip(
@@ -166,7 +166,7 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
     import tensorflow as tf
     from rich.markup import escape
 
-    from models import inside_pictures, look_inside, preprocess
+    from imgpipe.models import activation_images, activations, preprocess
 
     classifier = inside.classifier
     answer = inside.cam.run(image_bytes=np.array([data], object))
@@ -182,10 +182,10 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
         for i in np.argsort(-probabilities, kind="stable")[:_TOP]
     ]
     picture = preprocess.decode(tf.constant(data)).numpy()
-    content = inside_pictures.grad_cam(picture, answer["cam"][0], label, top)
+    content = activation_images.grad_cam(picture, answer["cam"][0], label, top)
     written = [_write(folder / "grad_cam.png", content)]
     pixels = preprocess.decode_and_resize(tf.constant(data), classifier.image_size).numpy()
-    found = look_inside.outputs(classifier.network, inside.layers, pixels)
+    found = activations.outputs(classifier.network, inside.layers, pixels)
     numbers = {name: number for number, name in enumerate(inside.sizes)}
     for name in inside.layers:
         safe = re.sub(r"[^\w.-]", "_", name)
@@ -201,14 +201,14 @@ def _drawn(
     """The picture of one layer's output."""
     import numpy as np
 
-    from models import inside_pictures
+    from imgpipe.models import activation_images
 
     size = inside.sizes[name]
     title, seen = f"{name} ({size.kind})", np.round(pixels).astype(np.uint8)
     if values.ndim == 3:
-        return inside_pictures.feature_maps(values, title, size.arithmetic, seen)
+        return activation_images.feature_maps(values, title, size.arithmetic, seen)
     names = inside.classifier.vocabulary
-    return inside_pictures.vector(values.reshape(-1), title, size.arithmetic, seen, names)
+    return activation_images.vector(values.reshape(-1), title, size.arithmetic, seen, names)
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.atomic_write import atomic_write
-from models.errors import ConfigError
-from pipeline import options
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
-    from components.sources import Scan
-    from pipeline.config import Config
+    from imgpipe.components.example_gen.sources import Scan
+    from imgpipe.pipeline.config import Config
 
 app = typer.Typer()
 
@@ -41,8 +41,8 @@ def run(photos: str, output: Path, force: bool) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from components.sources import absolute, open_source
-    from pipeline import config as configs
+    from imgpipe.components.example_gen.sources import absolute, open_source
+    from imgpipe.pipeline import config as configs
 
     if output.exists() and not force:
         raise ConfigError(f"{output} exists already. Choose another with -o, or use --force.")
@@ -64,7 +64,7 @@ def run(photos: str, output: Path, force: bool) -> int:
 
 def propose(scan: Scan, photos: str) -> tuple[Config, dict[str, str]]:
     """Settings that fit the data, and notes by section that say why."""
-    from pipeline import config as configs
+    from imgpipe.pipeline import config as configs
 
     counts = scan.counts()
     notes = {"data": "classes: " + ", ".join(f"{name} ({n})" for name, n in counts.items())}

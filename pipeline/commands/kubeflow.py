@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from models.errors import ConfigError
-from pipeline import options
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
 
 app = typer.Typer(
     name="kubeflow",
@@ -52,18 +52,18 @@ def compile_(
     from rich.console import Console
     from rich.markup import escape
 
-    from pipeline import inputs as run_inputs
-    from pipeline import screen
-    from pipeline.run import scan
-    from pipeline.settings import configuration
+    from imgpipe.pipeline import console
+    from imgpipe.pipeline import inputs as run_inputs
+    from imgpipe.pipeline.run import scan
+    from imgpipe.pipeline.settings import configuration
 
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")
     config = configuration(source, data, None, settings)
     inputs = run_inputs.find(config, scan(config))
-    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log"):
-        from pipeline import graph
-        from pipeline.runners import kubeflow
+    with tempfile.TemporaryDirectory() as folder, console.quiet(Path(folder) / "log"):
+        from imgpipe.pipeline import graph
+        from imgpipe.pipeline.runners import kubeflow
 
         pipeline = graph.create_pipeline(config, inputs, graph.Place(root=root))
         written = kubeflow.compile_pipeline(pipeline, image, output)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.errors import ConfigError
-from pipeline import options
-from pipeline.commands.predict import ServerError
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
+from imgpipe.pipeline.commands.predict import ServerError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from serving.client.load import Level, Plan
+    from imgpipe.serving.client.load import Level, Plan
 
 app = typer.Typer()
 
@@ -83,8 +83,8 @@ def settings(
     Raises:
       ConfigError: one of them cannot be.
     """
-    from serving.client import ServingError
-    from serving.client.load import Plan
+    from imgpipe.serving.client import ServingError
+    from imgpipe.serving.client.load import Plan
 
     try:
         levels = tuple(int(part) for part in concurrency.split(","))
@@ -102,9 +102,9 @@ def run(
     target: str, model: str, images: Sequence[Path], wanted: Settings, json_file: str | None
 ) -> int:
     """Measure and print; returns the exit code."""
-    from pipeline import json_file as json_files
-    from serving.client import ServingError, load
-    from serving.client.images import files_of
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.serving.client import ServingError, load
+    from imgpipe.serving.client.images import files_of
 
     json_files.check_folder("--json", json_file)
     console = json_files.console_beside(json_file)

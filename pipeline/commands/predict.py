@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.errors import ImgpipeError
-from pipeline import options
+from imgpipe.models.errors import ImgpipeError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from serving.client import Client, ServingError
-    from serving.client.operations import Answer, Classifying
+    from imgpipe.serving.client import Client, ServingError
+    from imgpipe.serving.client.operations import Answer, Classifying
 
 app = typer.Typer()
 
@@ -100,7 +100,7 @@ class Way:
 
     def client(self) -> Client:
         """The client for it; nothing is sent yet."""
-        from serving.client import Client, Tls
+        from imgpipe.serving.client import Client, Tls
 
         files = (self.ca, self.certificate, self.key)
         return Client(
@@ -115,8 +115,8 @@ class Way:
 
 def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) -> int:
     """Classify files, and all below folders, and print; returns the exit code."""
-    from serving.client import NotFound, ServingError
-    from serving.client.images import files_of
+    from imgpipe.serving.client import NotFound, ServingError
+    from imgpipe.serving.client.images import files_of
 
     done: dict[int, Answer] = {}
     failure: ServingError | None = None
@@ -144,7 +144,7 @@ def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) 
 
 def _loading(way: Way) -> str:
     """Why a model is not found that the server knows."""
-    from serving.client import ServingError
+    from imgpipe.serving.client import ServingError
 
     try:
         with way.client() as client:
@@ -170,7 +170,7 @@ def _bar(count: int) -> Progress:
         TimeRemainingColumn,
     )
 
-    from serving.client.operations import CHUNK_IMAGES
+    from imgpipe.serving.client.operations import CHUNK_IMAGES
 
     console = Console(stderr=True)
     return Progress(
@@ -188,7 +188,7 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from serving.client import ServingError
+    from imgpipe.serving.client import ServingError
 
     refused = [answer for _, answer in answers if isinstance(answer, ServingError)]
     if not refused:
@@ -211,7 +211,7 @@ def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
 
 
 def _row(path: Path, answer: Answer) -> dict[str, Any]:
-    from serving.client import ServingError
+    from imgpipe.serving.client import ServingError
 
     if isinstance(answer, ServingError):
         return {"image": str(path), "error": str(answer)}
@@ -228,7 +228,7 @@ def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from serving.client import ServingError
+    from imgpipe.serving.client import ServingError
 
     console = Console(highlight=False, soft_wrap=True)
     width = max(len(str(path)) for path, _ in answers)

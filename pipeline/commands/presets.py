@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline import options
+from imgpipe.pipeline import options
 
 app = typer.Typer()
 
@@ -22,9 +22,9 @@ def run() -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from components.report.expectation import figures
-    from pipeline.settings import configuration
-    from pipeline.settings import presets as names
+    from imgpipe.components.report.expectation import figures
+    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.settings import presets as names
 
     console = Console(highlight=False, soft_wrap=True)
     rows = [("preset", "expected", "data")]

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models.atomic_write import atomic_write
-from models.errors import ConfigError, ResourceError
-from pipeline import options
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,7 +126,7 @@ def accept(
     ] = False,
 ) -> None:
     """Take rejected files after all: note it, by content, in the file of overrides."""
-    from components.checks import overrides
+    from imgpipe.components.image_filter import overrides
 
     folder = find(place)
     console = _console()
@@ -183,7 +183,7 @@ def _of_run(run: Path) -> Path | None:
 
 def _named_by(place: Path) -> Path | None:
     """The file of overrides that the newest run was given."""
-    from pipeline import config
+    from imgpipe.pipeline import config
 
     for run in [place, *sorted(place.glob("runs/*/"), key=_changed, reverse=True)]:
         if (run / "config.toml").is_file():
@@ -235,7 +235,13 @@ def _some(
 
 def _hopeless(row: Row, relabel: bool) -> str:
     """Why an override changes nothing for this file; "" when it does."""
-    from components.checks import CHOICES, decodable, pixel_limit, unreadable, zero_byte
+    from imgpipe.components.image_filter.checks import (
+        CHOICES,
+        decodable,
+        pixel_limit,
+        unreadable,
+        zero_byte,
+    )
 
     broken = {check.CHECK.name for check in (pixel_limit, unreadable, zero_byte)}
     broken |= {decodable.NOT_AN_IMAGE, decodable.TRUNCATED, decodable.UNDECODABLE}

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.errors import ConfigError
-from pipeline import options
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
-    from components import manifest
+    from imgpipe.components.model_pusher import manifest
 
 app = typer.Typer()
 
@@ -37,7 +37,7 @@ def run(model_dir: Path, to: int | None) -> int:
     """Publish; returns the exit code."""
     from rich.console import Console
 
-    from components import manifest, versions
+    from imgpipe.components.model_pusher import manifest, versions
 
     found = list(manifest.versions(model_dir))
     numbers = [version.number for version in found]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import options
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
-    from pipeline.config import Config
+    from imgpipe.pipeline.config import Config
 
 app = typer.Typer()
 
@@ -49,14 +49,14 @@ def run(
     dry_run: bool,
 ) -> int:
     """Run, or say what a run would do; returns the exit code."""
-    from pipeline.settings import configuration
+    from imgpipe.pipeline.settings import configuration
 
     config = configuration(source, data, out, settings)
     if dry_run:
         from rich.console import Console
         from rich.markup import escape
 
-        from pipeline import dry
+        from imgpipe.pipeline import dry_run as dry
 
         Console(highlight=False, soft_wrap=True).print(escape(dry.describe(config)))
         return 0
@@ -67,9 +67,9 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     """Run a configuration, print how it ended, write the summary; returns the exit code."""
     from rich.markup import escape
 
-    from components.report import expectation
-    from pipeline import json_file as json_files
-    from pipeline.run import execute
+    from imgpipe.components.report import expectation
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.run import execute
 
     json_files.check_folder("--json", json_file)
     outcome = execute(config, start)

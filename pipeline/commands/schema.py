@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from models.errors import ConfigError
-from pipeline import options
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
-    from pipeline.config import Config
+    from imgpipe.pipeline.config import Config
 
 app = typer.Typer(
     name="schema",
@@ -59,9 +59,9 @@ def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from components.checks import schema as schemas
-    from pipeline import inputs
-    from pipeline.settings import configuration
+    from imgpipe.components.data_gate import schema as schemas
+    from imgpipe.pipeline import inputs
+    from imgpipe.pipeline.settings import configuration
 
     config = configuration(source, None, out, settings)
     path = config.schema_file
@@ -103,8 +103,8 @@ def accept(source: str | None, data: str | None, out: Path | None, settings: Seq
     from rich.console import Console
     from rich.markup import escape
 
-    from pipeline import inputs
-    from pipeline.settings import configuration
+    from imgpipe.pipeline import inputs
+    from imgpipe.pipeline.settings import configuration
 
     config = configuration(source, data, out, settings)
     decision = _decision(config)
@@ -146,13 +146,13 @@ def _decision(config: Config) -> dict[str, Any]:
 
 def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> None:
     """Write what the features are in the refused data into the accepted schema."""
-    from components.checks import schema as schemas
-    from pipeline import screen
+    from imgpipe.components.data_gate import schema as schemas
+    from imgpipe.pipeline import console as screen
 
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log"):
-        from components import data_gate
+        from imgpipe.components.data_gate import component
 
-        inferred = data_gate.infer_schema(decision["statistics"])
+        inferred = component.infer_schema(decision["statistics"])
     path = config.schema_file
     current = schemas.parse(path.read_text(encoding="utf-8")) if path.is_file() else inferred
     schema = schemas.revised(current, inferred, features, decision["vocabulary"])

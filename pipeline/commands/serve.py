@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from models.errors import ConfigError
-from pipeline import options
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
 
 app = typer.Typer()
 
@@ -66,7 +66,7 @@ def run(
         flags: More flags of imgpipe-model-server, as they are.
         rest_port: REST port; 0 for none, -1 for any free one.
     """
-    from components.manifest import version_numbers
+    from imgpipe.components.model_pusher.manifest import version_numbers
 
     if not model_dir.is_dir():
         raise ConfigError(f"{model_dir} is no folder. Expected one with numbered versions below.")
@@ -76,7 +76,7 @@ def run(
             f"{model_dir} holds no numbered version, such as {model_dir / '1'}. "
             f"It holds: {', '.join(below) or 'nothing'}."
         )
-    from serving.server.model_server import main
+    from imgpipe.serving.server.model_server import main
 
     return main(
         [

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.atomic_write import atomic_write
-from models.errors import ConfigError, ResourceError
-from pipeline import options
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import options
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pipeline.config import Config
+    from imgpipe.pipeline.config import Config
 
 app = typer.Typer()
 
@@ -52,9 +52,9 @@ def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path
     """Draw and write the sheet; returns the exit code."""
     from rich.markup import escape
 
-    from components.report.text import plural
-    from pipeline import screen
-    from pipeline.settings import configuration
+    from imgpipe.components.report.text import plural
+    from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline.settings import configuration
 
     config = configuration(config_file, None, None, settings)
     size = config.settings.size
@@ -82,7 +82,7 @@ def spread(place: Path) -> list[Path]:
     Raises:
       ConfigError: there is no such file or folder, or no file in it.
     """
-    from components.sources.layout import is_hidden
+    from imgpipe.components.example_gen.sources.layout import is_hidden
 
     if place.is_file():
         return [place]
@@ -103,8 +103,8 @@ def _rows(
     paths: Sequence[Path], count: int, config: Config, size: int
 ) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
     """Caption and views of the first `count` files that show a picture; and which do not."""
-    from models.contact_sheet import view_pixels
-    from pipeline import pictures
+    from imgpipe.models.contact_sheet import view_pixels
+    from imgpipe.pipeline import pictures
 
     drawn, skipped = [], []
     for path, data, error in pictures.read(paths, config.judge.pixel_limit):
@@ -120,7 +120,7 @@ def _rows(
 
 
 def _write(out: Path, rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> None:
-    from models import contact_sheet
+    from imgpipe.models import contact_sheet
 
     try:
         atomic_write(out, contact_sheet.png(contact_sheet.draw(rows, side)))

@@ -6,7 +6,7 @@ Pillow only: drawing can go on while TensorFlow is still being imported.
 
 from __future__ import annotations
 
-from pipeline.demo.dataset import DemoSet, draw, draw_hand
-from pipeline.demo.poses import LABELS
+from imgpipe.pipeline.demo.dataset import DemoSet, draw, draw_hand
+from imgpipe.pipeline.demo.poses import LABELS
 
 __all__ = ["LABELS", "DemoSet", "draw", "draw_hand"]

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from pipeline.demo.look import any_colour, linear
-from pipeline.demo.shading import soft_noise
+from imgpipe.pipeline.demo.look import any_colour, linear
+from imgpipe.pipeline.demo.shading import soft_noise
 
 Painter = Callable[[np.random.Generator, int, int], np.ndarray]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models import feature_names as names
-from models import progress
-from models.errors import ConfigError
-from pipeline.demo import encode, hands
-from pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools
-from pipeline.demo.poses import LABELS
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.demo import encode, hands
+from imgpipe.pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools
+from imgpipe.pipeline.demo.poses import LABELS
 
 SMALLEST_SET = 4  # pictures a class: faults copy some, each given split needs one
 SMALLEST_SIZE = 48  # pixels: below it a person cannot tell the gestures apart

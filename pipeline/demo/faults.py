@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline.demo import encode
+from imgpipe.pipeline.demo import encode
 
 TEXT = b"These are the minutes of the meeting, saved under the wrong name.\n" * 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pipeline.demo import backgrounds, look, poses, shading, skeleton, surface, view
+from imgpipe.pipeline.demo import backgrounds, look, poses, shading, skeleton, surface, view
 
 OVERSAMPLING = 2  # the hand is drawn this much larger and shrunk: smooth edges
 

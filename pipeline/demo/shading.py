@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.demo.look import Look
-from pipeline.demo.skeleton import BAND, CUFF, FINGER_TIP, SLEEVE, THUMB_TIP
-from pipeline.demo.surface import FAR, Surface
-from pipeline.demo.view import Framed
+from imgpipe.pipeline.demo.look import Look
+from imgpipe.pipeline.demo.skeleton import BAND, CUFF, FINGER_TIP, SLEEVE, THUMB_TIP
+from imgpipe.pipeline.demo.surface import FAR, Surface
+from imgpipe.pipeline.demo.view import Framed
 
 
 def soft_noise(

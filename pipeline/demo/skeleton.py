@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.demo.poses import Pose
+from imgpipe.pipeline.demo.poses import Pose
 
 SKIN, THUMB_TIP, FINGER_TIP, SLEEVE, CUFF, BAND = range(6)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.demo.skeleton import Bone
+from imgpipe.pipeline.demo.skeleton import Bone
 
 FAR = np.float32(-1e4)  # height where there is nothing
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.demo.poses import Pose
-from pipeline.demo.skeleton import Bone, Skeleton
+from imgpipe.pipeline.demo.poses import Pose
+from imgpipe.pipeline.demo.skeleton import Bone, Skeleton
 
 CAMERA_DISTANCE = 7.0  # hand units (0.6 m): enough perspective to see, no wide-angle noses
 

@@ -25,7 +25,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) 
     """Write the PipelineSpec.
 
     Args:
-      pipeline: of `pipeline.graph.create_pipeline`, rooted at a URI that Kubeflow can reach.
+      pipeline: of `imgpipe.pipeline.graph.create_pipeline`, rooted at a URI that Kubeflow can reach.
       image: container image with this package installed.
       output: file to write; ``.yaml`` is appended when it is missing.
 

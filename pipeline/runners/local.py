@@ -54,7 +54,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     """Run all nodes in topological order; the first failure is raised as it is.
 
     Args:
-      pipeline: of `pipeline.graph.create_pipeline`, with a metadata connection.
+      pipeline: of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
       observer: told of starts, ends and failures.
       fresh: nodes whose cached outputs are not to be used.
     """
@@ -111,7 +111,7 @@ def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
     """
     if any("multi_processing" in arg for arg in beam_args):
         file = directory / "worker_options.json"
-        file.write_text(json.dumps({"beam_plugins": ["components.beam_worker"]}))
+        file.write_text(json.dumps({"beam_plugins": ["imgpipe.components.beam_worker"]}))
         os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 

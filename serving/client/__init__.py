@@ -1,6 +1,6 @@
 """Client of TensorFlow Serving's gRPC and REST interfaces, without TensorFlow.
 
-    from serving.client import Client
+    from imgpipe.serving.client import Client
 
     with Client("localhost:8500", model="imgpipe") as client:
         for answer in client.classify(["cat.jpg"]):
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from serving.client.client import Client
-from serving.client.errors import (
+from imgpipe.serving.client.client import Client
+from imgpipe.serving.client.errors import (
     Cancelled,
     DeadlineExceeded,
     FailedPrecondition,
@@ -33,9 +33,9 @@ from serving.client.errors import (
     Unavailable,
     Unimplemented,
 )
-from serving.client.images import Box
-from serving.client.options import Retry, Tls
-from serving.client.results import (
+from imgpipe.serving.client.images import Box
+from imgpipe.serving.client.options import Retry, Tls
+from imgpipe.serving.client.results import (
     Classification,
     Metadata,
     Prediction,
@@ -46,7 +46,7 @@ from serving.client.results import (
 )
 
 if TYPE_CHECKING:
-    from serving.client.aio import AsyncClient
+    from imgpipe.serving.client.aio import AsyncClient
 
 __all__ = [
     "AsyncClient",
@@ -78,7 +78,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "AsyncClient":  # asyncio is a fifth of the start, and few need it
-        from serving.client.aio import AsyncClient
+        from imgpipe.serving.client.aio import AsyncClient
 
         return AsyncClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

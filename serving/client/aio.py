@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from serving.client.aio_transport import transport_to
-from serving.client.base import ClientBase
-from serving.client.images import Image
-from serving.client.messages import Example
-from serving.client.operations import Answer, Classifying
-from serving.client.results import (
+from imgpipe.serving.client.aio_transport import transport_to
+from imgpipe.serving.client.base import ClientBase
+from imgpipe.serving.client.images import Image
+from imgpipe.serving.client.messages import Example
+from imgpipe.serving.client.operations import Answer, Classifying
+from imgpipe.serving.client.results import (
     Classification,
     Metadata,
     Prediction,
@@ -20,7 +20,7 @@ from serving.client.results import (
     Regressions,
     VersionStatus,
 )
-from serving.client.steps import Call, Operation, Pause, Step, Together, Work
+from imgpipe.serving.client.steps import Call, Operation, Pause, Step, Together, Work
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import grpc
 from grpc import aio
 
-from serving.client.errors import from_rpc
-from serving.client.options import Connection
-from serving.client.steps import Call
-from serving.client.transport import closed, multicallable
+from imgpipe.serving.client.errors import from_rpc
+from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.steps import Call
+from imgpipe.serving.client.transport import closed, multicallable
 
 
 class Transport(Protocol):
@@ -26,7 +26,7 @@ class Transport(Protocol):
 def transport_to(connection: Connection) -> Transport:
     """gRPC or REST, as the address says."""
     if connection.rest:
-        from serving.client.rest import AioRestTransport
+        from imgpipe.serving.client.rest import AioRestTransport
 
         return AioRestTransport(connection)
     return AioTransport(connection)

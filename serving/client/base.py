@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from serving.client.messages import Servable
-from serving.client.operations import Operations
-from serving.client.options import Connection, Retry, Tls
+from imgpipe.serving.client.messages import Servable
+from imgpipe.serving.client.operations import Operations
+from imgpipe.serving.client.options import Connection, Retry, Tls
 
 
 class ClientBase:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from serving.client.base import ClientBase
-from serving.client.images import Image
-from serving.client.messages import Example
-from serving.client.operations import Answer, Classifying
-from serving.client.results import (
+from imgpipe.serving.client.base import ClientBase
+from imgpipe.serving.client.images import Image
+from imgpipe.serving.client.messages import Example
+from imgpipe.serving.client.operations import Answer, Classifying
+from imgpipe.serving.client.results import (
     Classification,
     Metadata,
     Prediction,
@@ -20,8 +20,8 @@ from serving.client.results import (
     Regressions,
     VersionStatus,
 )
-from serving.client.steps import Call, Operation, Pause, Step, Together, Work
-from serving.client.transport import transport_to
+from imgpipe.serving.client.steps import Call, Operation, Pause, Step, Together, Work
+from imgpipe.serving.client.transport import transport_to
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.client.errors import InvalidArgument
+from imgpipe.serving.client.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from serving.client import messages, protos
-from serving.client.aio_transport import Transport, transport_to
-from serving.client.errors import InvalidArgument, ServingError
-from serving.client.messages import Servable
-from serving.client.options import Connection, Retry
-from serving.client.steps import Call
+from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client.aio_transport import Transport, transport_to
+from imgpipe.serving.client.errors import InvalidArgument, ServingError
+from imgpipe.serving.client.messages import Servable
+from imgpipe.serving.client.options import Connection, Retry
+from imgpipe.serving.client.steps import Call
 
 SCHEMA = 1
 """Version of the report's form."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from serving import tensors
-from serving.client import protos
-from serving.client.errors import InvalidArgument, ServingError
-from serving.client.results import (
+from imgpipe.serving import tensors
+from imgpipe.serving.client import protos
+from imgpipe.serving.client.errors import InvalidArgument, ServingError
+from imgpipe.serving.client.results import (
     Classification,
     Metadata,
     Prediction,

@@ -9,19 +9,14 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from serving.client import images as pictures
-from serving.client import messages, protos
-from serving.client.errors import (
-    DeadlineExceeded,
-    InvalidArgument,
-    NotFound,
-    Unavailable,
-)
-from serving.client.images import Box, Image
-from serving.client.messages import Example, Servable
-from serving.client.options import Connection
-from serving.client.protos import Method
-from serving.client.results import (
+from imgpipe.serving.client import images as pictures
+from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
+from imgpipe.serving.client.images import Box, Image
+from imgpipe.serving.client.messages import Example, Servable
+from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.protos import Method
+from imgpipe.serving.client.results import (
     Classification,
     Metadata,
     Prediction,
@@ -29,7 +24,7 @@ from serving.client.results import (
     Regressions,
     VersionStatus,
 )
-from serving.client.steps import Call, Operation, Pause, Together, Work
+from imgpipe.serving.client.steps import Call, Operation, Pause, Together, Work
 
 CHUNK_IMAGES = 32
 """Images a request: measured 2.7-4 times the throughput of single images on a CPU."""

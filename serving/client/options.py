@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from serving.client.errors import InvalidArgument
-from serving.client.protos import MODEL_SERVICE, PREDICTION_SERVICE
+from imgpipe.serving.client.errors import InvalidArgument
+from imgpipe.serving.client.protos import MODEL_SERVICE, PREDICTION_SERVICE
 
 if TYPE_CHECKING:
     import ssl

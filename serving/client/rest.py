@@ -15,12 +15,12 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from serving.client import errors, rest_codec
-from serving.client.errors import InvalidArgument, NotFound, ServingError, Unavailable
-from serving.client.options import Connection
-from serving.client.protos import METADATA, STATUS
-from serving.client.steps import Call
-from serving.client.transport import closed
+from imgpipe.serving.client import errors, rest_codec
+from imgpipe.serving.client.errors import InvalidArgument, NotFound, ServingError, Unavailable
+from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.protos import METADATA, STATUS
+from imgpipe.serving.client.steps import Call
+from imgpipe.serving.client.transport import closed
 
 _READ_BYTES = 1 << 20
 _JITTER = 0.2  # of a pause, to either side, as in gRPC
@@ -53,7 +53,7 @@ class RestTransport:
         self._host, self._port = address.hostname, port
         self._context = None
         if address.scheme == "https":
-            from serving.client.options import Tls
+            from imgpipe.serving.client.options import Tls
 
             self._context = (connection.tls or Tls()).context()
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()

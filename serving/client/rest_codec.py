@@ -16,11 +16,11 @@ from urllib.parse import quote
 import numpy as np
 from google.protobuf import json_format
 
-from serving import tensors
-from serving.client import protos
-from serving.client.errors import InvalidArgument, ServingError
-from serving.client.messages import signature_defs
-from serving.client.protos import Method
+from imgpipe.serving import tensors
+from imgpipe.serving.client import protos
+from imgpipe.serving.client.errors import InvalidArgument, ServingError
+from imgpipe.serving.client.messages import signature_defs
+from imgpipe.serving.client.protos import Method
 
 DEFAULT_SIGNATURE = "serving_default"
 VERBS = {"Predict": "predict", "Classify": "classify", "Regress": "regress"}

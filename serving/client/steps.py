@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from serving.client.protos import Method
+from imgpipe.serving.client.protos import Method
 
 T = TypeVar("T")
 

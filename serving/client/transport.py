@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import grpc
 
-from serving.client.errors import ServingError, from_rpc
-from serving.client.options import Connection
-from serving.client.protos import Method
-from serving.client.steps import Call
+from imgpipe.serving.client.errors import ServingError, from_rpc
+from imgpipe.serving.client.options import Connection
+from imgpipe.serving.client.protos import Method
+from imgpipe.serving.client.steps import Call
 
 
 class Transport(Protocol):
@@ -25,7 +25,7 @@ class Transport(Protocol):
 def transport_to(connection: Connection) -> Transport:
     """gRPC or REST, as the address says."""
     if connection.rest:
-        from serving.client.rest import RestTransport
+        from imgpipe.serving.client.rest import RestTransport
 
         return RestTransport(connection)
     return GrpcTransport(connection)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from serving.deploy import compose, kserve, kubernetes
-from serving.deploy.settings import DeployError, Deployment
+from imgpipe.serving.deploy import compose, kserve, kubernetes
+from imgpipe.serving.deploy.settings import DeployError, Deployment
 
 TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
     "compose": compose.files,

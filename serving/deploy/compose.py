@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.deploy import text_configs
-from serving.deploy.commented import dump, note
-from serving.deploy.settings import (
-    CONFIGS,
-    DRAIN_SECONDS,
-    GRPC_PORT,
-    REST_PORT,
-    Deployment,
-)
+from imgpipe.serving.deploy import text_configs
+from imgpipe.serving.deploy.commented import dump, note
+from imgpipe.serving.deploy.settings import CONFIGS, DRAIN_SECONDS, GRPC_PORT, REST_PORT, Deployment
 
 FILE = "docker-compose.yaml"
 _HEAD = "Start with: docker compose up --detach. Then: imgpipe predict PICTURE --model {model}"

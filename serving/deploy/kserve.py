@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.deploy.commented import dump, note
-from serving.deploy.settings import BUSY_PERCENT, Deployment
+from imgpipe.serving.deploy.commented import dump, note
+from imgpipe.serving.deploy.settings import BUSY_PERCENT, Deployment
 
 FILE = "inference-service.yaml"
 RUNTIME = "kserve-tensorflow-serving"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.deploy import text_configs
-from serving.deploy.commented import dump, note
-from serving.deploy.settings import (
+from imgpipe.serving.deploy import text_configs
+from imgpipe.serving.deploy.commented import dump, note
+from imgpipe.serving.deploy.settings import (
     BUSY_PERCENT,
     CONFIGS,
     DRAIN_SECONDS,

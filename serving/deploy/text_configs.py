@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from serving.deploy.settings import METRICS_PATH, Deployment
+from imgpipe.serving.deploy.settings import METRICS_PATH, Deployment
 
 LARGEST_BATCH = 32
 """Measured best for a request of many images; larger ones only wait longer."""

@@ -17,14 +17,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from serving.server.server import ModelServer
+    from imgpipe.serving.server.server import ModelServer
 
 __all__ = ["ModelServer"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "ModelServer":
-        from serving.server.server import ModelServer
+        from imgpipe.serving.server.server import ModelServer
 
         return ModelServer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

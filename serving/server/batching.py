@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.server import status
-from serving.server.runtime import Runtime, available_cores
-from serving.server.status import Code, StatusError, invalid
-from serving.server.textproto import BatchingParameters
+from imgpipe.serving.server import status
+from imgpipe.serving.server.runtime import Runtime, available_cores
+from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.textproto import BatchingParameters
 
 _FULL_WAIT_S, _FULL_LOOK_S = 0.010, 0.0001
 """A full queue is tried again for 10 ms every 100 us, as batch_scheduler_retrier.h does."""

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from serving.server import status
-from serving.server.status import Code, StatusError, code_name
+from imgpipe.serving.server import status
+from imgpipe.serving.server.status import Code, StatusError, code_name
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

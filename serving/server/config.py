@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from serving.server.errors import BadArgument
-from serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.status import Code, StatusError, invalid
 
 PLATFORM = "tensorflow"
 """The one platform there is, as in the open-source server."""
@@ -166,7 +166,7 @@ def read_models(file: Path) -> list[ModelConfig]:
     """
     from tensorflow_serving.config import model_server_config_pb2
 
-    from serving.server.textproto import parse
+    from imgpipe.serving.server.textproto import parse
 
     config = parse(file, model_server_config_pb2.ModelServerConfig())
     if config.WhichOneof("config") is None:

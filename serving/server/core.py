@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from serving.server import config as configs
-from serving.server.config import ModelConfig, RequestLogConfig
-from serving.server.handle import Handle, Spec
-from serving.server.limits import Limits
-from serving.server.manager import LoadFailed, ModelManager, VersionState, not_found
-from serving.server.servable import Loader, LoadPolicy
-from serving.server.status import Code, StatusError, code_name, invalid
+from imgpipe.serving.server import config as configs
+from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
+from imgpipe.serving.server.handle import Handle, Spec
+from imgpipe.serving.server.limits import Limits
+from imgpipe.serving.server.manager import LoadFailed, ModelManager, VersionState, not_found
+from imgpipe.serving.server.servable import Loader, LoadPolicy
+from imgpipe.serving.server.status import Code, StatusError, code_name, invalid
 
 _log = logging.getLogger(__name__)
 _STOP_LOADING_S = 5.0

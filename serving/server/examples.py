@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-from serving import tensors
-from serving.server.limits import Limits
-from serving.server.predict import DEFAULT_SIGNATURE, run
-from serving.server.runtime import Runtime
-from serving.server.status import Code, StatusError, invalid
+from imgpipe.serving import tensors
+from imgpipe.serving.server.limits import Limits
+from imgpipe.serving.server.predict import DEFAULT_SIGNATURE, run
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.status import Code, StatusError, invalid
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"

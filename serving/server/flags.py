@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.server.limits import IMAGE_INPUT
-from serving.server.rest.options import DEFAULT_MAX_BODY_BYTES
+from imgpipe.serving.server.limits import IMAGE_INPUT
+from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES
 
 DEFAULT_PORT = 8500
 DEFAULT_DRAIN_SECONDS = 30.0

@@ -12,7 +12,7 @@ from typing import Any
 
 from tensorflow.python.saved_model import loader_impl
 
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server.status import Code, StatusError
 
 REFUSED_OPS = frozenset(
     [

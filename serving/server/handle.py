@@ -24,13 +24,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.server import examples as example_tasks
-from serving.server import predict as prediction
-from serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
-from serving.server.limits import Limits
-from serving.server.predict import Prediction
-from serving.server.runtime import Runtime
-from serving.server.status import invalid
+from imgpipe.serving.server import examples as example_tasks
+from imgpipe.serving.server import predict as prediction
+from imgpipe.serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
+from imgpipe.serving.server.limits import Limits
+from imgpipe.serving.server.predict import Prediction
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.status import invalid
 
 
 @dataclass(frozen=True)

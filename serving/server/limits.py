@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.server.image_header import pixels
-from serving.server.status import StatusError, invalid
+from imgpipe.serving.server.image_header import pixels
+from imgpipe.serving.server.status import StatusError, invalid
 
 IMAGE_INPUT = "image_bytes"
 """Name of the input, and of the feature, that holds encoded pictures in the models of imgpipe."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.server.batching import BatchingRuntime, Watch
-from serving.server.errors import BadArgument
-from serving.server.runtime import Runtime, SessionOptions, SessionRuntime
-from serving.server.servable import Loader
-from serving.server.status import invalid
-from serving.server.storage import TFLITE_MODEL
-from serving.server.textproto import BatchingParameters, read_batching
+from imgpipe.serving.server.batching import BatchingRuntime, Watch
+from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.runtime import Runtime, SessionOptions, SessionRuntime
+from imgpipe.serving.server.servable import Loader
+from imgpipe.serving.server.status import invalid
+from imgpipe.serving.server.storage import TFLITE_MODEL
+from imgpipe.serving.server.textproto import BatchingParameters, read_batching
 
 PER_MODEL_BATCHING = "batching_params.pbtxt"
 """In a version directory, read with ``per_model_batching``."""
@@ -35,7 +35,7 @@ def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
 
     def load(directory: Path) -> Runtime:
         if options.tflite and (directory / TFLITE_MODEL).is_file():
-            from serving.server.tflite import TfliteRuntime
+            from imgpipe.serving.server.tflite import TfliteRuntime
 
             return TfliteRuntime(directory, options.tflite_interpreters)
         batching = _batching(directory, options)

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from serving.server.config import ModelConfig
-from serving.server.runtime import Runtime
-from serving.server.servable import Loader, LoadPolicy, Servable, State, released
-from serving.server.status import Code, StatusError
-from serving.server.storage import VersionDirectory, list_versions
+from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.servable import Loader, LoadPolicy, Servable, State, released
+from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.storage import VersionDirectory, list_versions
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64

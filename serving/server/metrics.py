@@ -19,9 +19,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from serving.server.calls import Call
-from serving.server.servable import Loader
-from serving.server.status import Code
+from imgpipe.serving.server.calls import Call
+from imgpipe.serving.server.servable import Loader
+from imgpipe.serving.server.status import Code
 
 _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))

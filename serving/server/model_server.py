@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.server.errors import BadArgument, ServerError
-from serving.server.flags import (
+from imgpipe.serving.server.errors import BadArgument, ServerError
+from imgpipe.serving.server.flags import (
     DEFAULT_DRAIN_SECONDS,
     DEFAULT_PORT,
     make_parser,
@@ -28,7 +28,7 @@ from serving.server.flags import (
 )
 
 if TYPE_CHECKING:
-    from serving.server.server import ModelServer, ServerOptions
+    from imgpipe.serving.server.server import ModelServer, ServerOptions
 
 __all__ = [
     "DEFAULT_DRAIN_SECONDS",
@@ -90,14 +90,14 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
     Raises:
         BadArgument: a file that a flag names is not what it should be.
     """
-    from serving.server import textproto
-    from serving.server.core import CoreOptions
-    from serving.server.limits import Limits
-    from serving.server.requestlog import RequestLogOptions
-    from serving.server.rest.options import RestOptions
-    from serving.server.servable import LoadPolicy
-    from serving.server.server import ServerOptions
-    from serving.server.services import ServiceOptions
+    from imgpipe.serving.server import textproto
+    from imgpipe.serving.server.core import CoreOptions
+    from imgpipe.serving.server.limits import Limits
+    from imgpipe.serving.server.request_log import RequestLogOptions
+    from imgpipe.serving.server.rest.options import RestOptions
+    from imgpipe.serving.server.servable import LoadPolicy
+    from imgpipe.serving.server.server import ServerOptions
+    from imgpipe.serving.server.services import ServiceOptions
 
     images = frozenset(name for name in flags.image_inputs.split(",") if name)
     ssl, monitoring = flags.ssl_config_file, flags.monitoring_config_file
@@ -146,9 +146,9 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
 
 
 def _loader_options(flags: argparse.Namespace) -> Any:
-    from serving.server.loading import LoaderOptions
-    from serving.server.runtime import SessionOptions
-    from serving.server.textproto import BatchingParameters, read_batching
+    from imgpipe.serving.server.loading import LoaderOptions
+    from imgpipe.serving.server.runtime import SessionOptions
+    from imgpipe.serving.server.textproto import BatchingParameters, read_batching
 
     batching = None
     if flags.enable_batching:
@@ -176,7 +176,7 @@ def _session_config(file: str) -> bytes:
         return b""
     from tensorflow.core.protobuf import config_pb2
 
-    from serving.server.textproto import parse as parse_text
+    from imgpipe.serving.server.textproto import parse as parse_text
 
     return bytes(parse_text(Path(file), config_pb2.ConfigProto()).SerializeToString())
 
@@ -194,8 +194,8 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
 
 
 def _models(flags: argparse.Namespace) -> list[Any]:
-    from serving.server.config import ModelConfig, RequestLogConfig, read_models
-    from serving.server.status import StatusError
+    from imgpipe.serving.server.config import ModelConfig, RequestLogConfig, read_models
+    from imgpipe.serving.server.status import StatusError
 
     if flags.model_config_file:
         try:
@@ -229,7 +229,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.warning("--monitoring_config_file has no effect without --rest_api_port")
     try:
         models = _models(flags)
-        from serving.server.server import ModelServer  # seconds of TensorFlow: after the flags
+        from imgpipe.serving.server.server import (
+            ModelServer,  # seconds of TensorFlow: after the flags
+        )
 
         port = -1 if flags.grpc_socket_path and not flags.port else flags.port
         server = ModelServer(host=flags.host, port=port, models=models, options=make_options(flags))

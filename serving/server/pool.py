@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server.status import Code, StatusError
 
 _SHEDDERS = 2
 _FULL = (

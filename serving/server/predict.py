@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from serving import tensors
-from serving.server import status
-from serving.server.limits import Limits
-from serving.server.runtime import Runtime
-from serving.server.status import Code, StatusError
+from imgpipe.serving import tensors
+from imgpipe.serving.server import status
+from imgpipe.serving.server.limits import Limits
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.status import Code, StatusError
 
 DEFAULT_SIGNATURE = "serving_default"
 

@@ -22,7 +22,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
-from serving.server import graph_check
+from imgpipe.serving.server import graph_check
 
 _MAX_CALLABLES = 64
 """Sets of (inputs, outputs) kept ready; clients choose them by output_filter, so it is bounded."""

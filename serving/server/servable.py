@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.server import status, storage, warmup
-from serving.server.handle import Handle
-from serving.server.runtime import Runtime
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server import status, storage, warmup
+from imgpipe.serving.server.handle import Handle
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.status import Code, StatusError
 
 _log = logging.getLogger(__name__)
 

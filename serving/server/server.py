@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving.server import config as configs
-from serving.server.accesslog import AccessLog
-from serving.server.calls import Calls
-from serving.server.config import ModelConfig
-from serving.server.core import Core, CoreOptions
-from serving.server.errors import BadArgument, PortBusy, ServerError
-from serving.server.loading import LoaderOptions, make_loader
-from serving.server.pool import SheddingPool
-from serving.server.requestlog import RequestLogOptions, RequestLogs
-from serving.server.rest.options import RestOptions
-from serving.server.runtime import available_cores
-from serving.server.servable import Loader
-from serving.server.services import ServiceOptions, handlers
-from serving.server.status import StatusError
-from serving.server.textproto import Monitoring, SslConfig
+from imgpipe.serving.server import config as configs
+from imgpipe.serving.server.access_log import AccessLog
+from imgpipe.serving.server.calls import Calls
+from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server.core import Core, CoreOptions
+from imgpipe.serving.server.errors import BadArgument, PortBusy, ServerError
+from imgpipe.serving.server.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.pool import SheddingPool
+from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.runtime import available_cores
+from imgpipe.serving.server.servable import Loader
+from imgpipe.serving.server.services import ServiceOptions, handlers
+from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server.textproto import Monitoring, SslConfig
 
 if TYPE_CHECKING:
-    from serving.server.rest.app import Page
-    from serving.server.rest.listener import Listener
+    from imgpipe.serving.server.rest.app import Page
+    from imgpipe.serving.server.rest.listener import Listener
 
 _log = logging.getLogger(__name__)
 HEALTH_SERVICES = (
@@ -145,14 +145,14 @@ class ModelServer:
 
     def _count(self, core: CoreOptions) -> tuple[Loader, CoreOptions]:
         """Metrics of all that happens, for their page and for what a reload is asked to tell."""
-        from serving.server.metrics import Metrics
+        from imgpipe.serving.server.metrics import Metrics
 
         options = self._options
         metrics = Metrics(lambda name: name in self.core.models)
         self.calls.observers.append(metrics)
         self._services = replace(options.services, count=metrics.count)
         if options.rest and options.monitoring and options.monitoring.prometheus:
-            from serving.server.rest.app import Page
+            from imgpipe.serving.server.rest.app import Page
 
             self._page = Page(options.monitoring.path, metrics.page)
         loader = metrics.counted(make_loader(options.loader, metrics.batch))
@@ -216,14 +216,14 @@ class ModelServer:
         return self.port
 
     def _listen_rest(self, options: RestOptions) -> None:
-        from serving.server.rest.listener import Listener
+        from imgpipe.serving.server.rest.listener import Listener
 
         self._rest = Listener(self.host, options.port, self._options.tls)
         self.rest_port = self._rest.port
 
     def _start_rest(self, options: RestOptions) -> None:
-        from serving.server.rest.api import Api
-        from serving.server.rest.app import Endpoint, make_app
+        from imgpipe.serving.server.rest.api import Api
+        from imgpipe.serving.server.rest.app import Endpoint, make_app
 
         api = Api(self.core, self.calls, self.request_logs, options.max_body_bytes)
         endpoint = Endpoint(api, self._pool, options)

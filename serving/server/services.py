@@ -22,16 +22,16 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import tensors
-from serving.server import config as configs
-from serving.server import pool, status
-from serving.server.calls import Call, Calls
-from serving.server.core import Core
-from serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
-from serving.server.handle import Handle, Spec
-from serving.server.predict import DEFAULT_SIGNATURE
-from serving.server.requestlog import RequestLogs
-from serving.server.status import Code, StatusError, invalid
+from imgpipe.serving import tensors
+from imgpipe.serving.server import config as configs
+from imgpipe.serving.server import pool, status
+from imgpipe.serving.server.calls import Call, Calls
+from imgpipe.serving.server.core import Core
+from imgpipe.serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
+from imgpipe.serving.server.handle import Handle, Spec
+from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
+from imgpipe.serving.server.request_log import RequestLogs
+from imgpipe.serving.server.status import Code, StatusError, invalid
 
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server.status import Code, StatusError
 
 MANIFEST = "manifest.json"
 _VERSION = re.compile(r"-?\d{1,19}")

@@ -20,7 +20,7 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from serving.server.errors import BadArgument
+from imgpipe.serving.server.errors import BadArgument
 
 _PACKAGE = "tensorflow.serving"
 _Field = descriptor_pb2.FieldDescriptorProto

@@ -22,12 +22,12 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving import tensors
-from serving.server.limits import IMAGE_INPUT
-from serving.server.predict import DEFAULT_SIGNATURE
-from serving.server.runtime import available_cores
-from serving.server.status import Code, StatusError, invalid
-from serving.server.storage import TFLITE_MODEL
+from imgpipe.serving import tensors
+from imgpipe.serving.server.limits import IMAGE_INPUT
+from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
+from imgpipe.serving.server.runtime import available_cores
+from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.storage import TFLITE_MODEL
 
 VOCABULARY = "assets/vocabulary.txt"
 PIXELS_SIGNATURE = "serving_pixels"

@@ -15,10 +15,10 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.server import status
-from serving.server.examples import Task
-from serving.server.handle import Handle
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server import status
+from imgpipe.serving.server.examples import Task
+from imgpipe.serving.server.handle import Handle
+from imgpipe.serving.server.status import Code, StatusError
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000

@@ -4,7 +4,7 @@ The official stubs import TensorFlow only to get at these definitions. Taken onc
 ``tensorflow-serving-api`` and kept as a FileDescriptorSet, they let the client do without. Run it
 after an upgrade of either package; a test says when the file is stale::
 
-    python -m serving.tools.client_protos
+    python -m imgpipe.serving.tools.client_protos
 """
 
 from __future__ import annotations

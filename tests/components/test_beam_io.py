@@ -12,7 +12,7 @@ _PROGRAM = """
 import resource, sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from components.beam_io import ReadSplits
+from imgpipe.components.beam_io import ReadSplits
 
 def run(uri):
     with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
@@ -35,8 +35,8 @@ _MIB = 1 << 20
 
 def _artifact(folder: Path, mebibytes: int) -> str:
     """An Examples artifact of records of 1 MiB, spread over the splits."""
-    from components.records import ShardWriter, make, shard_path
-    from models import feature_names as names
+    from imgpipe.components.records import ShardWriter, make, shard_path
+    from imgpipe.models import feature_names as names
 
     paths = {split: shard_path(str(folder), split, 0, 1) for split in names.SPLITS}
     with ShardWriter(paths) as writer:

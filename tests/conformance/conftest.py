@@ -36,7 +36,7 @@ def command() -> list[str]:
     """How the server under test is started."""
     if TARGET in os.environ:
         return shlex.split(os.environ[TARGET])
-    return [sys.executable, "-m", "serving.server.model_server"]
+    return [sys.executable, "-m", "imgpipe.serving.server.model_server"]
 
 
 def is_ours() -> bool:
@@ -126,7 +126,7 @@ def stop(server: Running) -> None:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Base path of a model of ``models.py``, made once."""
-    from . import models
+    from tests.conformance import models
 
     makers = {
         "tf1": models.half_plus_two_tf1,

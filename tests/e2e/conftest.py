@@ -13,7 +13,7 @@ from tests.e2e.case import Case
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The drawn set with its planted faults."""
-    from pipeline.demo import draw
+    from imgpipe.pipeline.demo import draw
 
     return draw(tmp_path_factory.mktemp("drawn") / "photos", per_class=24, size=112)
 

@@ -10,7 +10,7 @@ def test_a_plain_saved_model_save_is_caught(tmp_path):
     import keras
     import tensorflow as tf
 
-    from components.serving_validator import validate
+    from imgpipe.components.serving_validator.component import validate
 
     pixels = keras.Input((8, 8, 3))
     outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(pixels))

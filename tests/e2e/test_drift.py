@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageEnhance
 
-from pipeline.commands import schema
+from imgpipe.pipeline.commands import schema
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
     """A case whose photographs became dark after its first, blessed run; and that run."""
-    from pipeline.demo import draw
+    from imgpipe.pipeline.demo import draw
 
     folder = tmp_path_factory.mktemp("drift")
     draw(folder / "photos", per_class=60, size=96, faults=False)

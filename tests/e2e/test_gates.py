@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components import manifest
+from imgpipe.components.model_pusher import manifest
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
@@ -64,9 +64,9 @@ def test_a_run_without_folds_hints_at_them(first: Any):
 
 
 def test_the_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
-    from components.predictor import Served
-    from components.serving_validator import parity_samples
-    from models import lite, preprocess
+    from imgpipe.components.predictor.component import Served
+    from imgpipe.components.serving_validator.component import parity_samples
+    from imgpipe.models import litert, preprocess
 
     case, _ = gated
     runs = case.out / "artifacts" / "ImageTrainer" / "model_run"
@@ -75,8 +75,8 @@ def test_the_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
     directory = case.out / "model" / "1"
     served = Served(str(directory)).run(image_bytes=images)["probabilities"]
     pixels = np.stack([preprocess.whole_pixels(image, 112).numpy() for image in images])
-    for kind, tolerance in ((lite.FLOAT16, 0.02), (lite.INT8, 0.15)):
-        with lite.LiteModel((directory / lite.FILES[kind]).read_bytes()) as model:
+    for kind, tolerance in ((litert.FLOAT16, 0.02), (litert.INT8, 0.15)):
+        with litert.LiteModel((directory / litert.FILES[kind]).read_bytes()) as model:
             np.testing.assert_allclose(model.probabilities(pixels), served, atol=tolerance)
 
 
@@ -109,17 +109,17 @@ def test_files_that_were_not_asked_for_are_not_pushed_again(gated: tuple[Case, A
 def test_a_file_that_fails_does_not_keep_the_model_back(
     gated: tuple[Case, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    from models import lite
+    from imgpipe.models import litert
 
     case, _ = gated
-    convert = lite.convert
+    convert = litert.convert
 
     def no_int8(network: Any, kind: str, *arguments: Any) -> bytes:
-        if kind == lite.INT8:
+        if kind == litert.INT8:
             raise RuntimeError("op FOO is not known\nto the converter")
         return convert(network, kind, *arguments)
 
-    monkeypatch.setattr(lite, "convert", no_int8)
+    monkeypatch.setattr(litert, "convert", no_int8)
     outcome = case.run(*GATES, start="LiteExporter")
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.summary["lite"]["int8"]["why"] == (

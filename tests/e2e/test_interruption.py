@@ -14,9 +14,9 @@ from typing import Any
 import filelock
 import pytest
 
-from components import manifest
-from models.errors import ResourceError
-from pipeline.run import LOCK
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.run import LOCK
 from tests.e2e.case import SETTINGS
 
 _SECONDS = 240.0
@@ -24,12 +24,12 @@ _SECONDS = 240.0
 
 def _command(case: Any, tmp_path: Path, *more: str) -> list[str]:
     """The real command line for this case, from a config file."""
-    from pipeline import config as configs
+    from imgpipe.pipeline import config as configs
 
     config = configs.build({**SETTINGS, "data": {"source": str(case.photos)}})
     file = tmp_path / "config.toml"
     file.write_text(configs.to_toml(config))
-    program = [sys.executable, "-P", "-m", "pipeline.cli", "run", str(file)]
+    program = [sys.executable, "-P", "-m", "imgpipe.pipeline.cli", "run", str(file)]
     return [*program, "--out", str(case.out), "--set", "run.name=hands", *more]
 
 
@@ -75,7 +75,7 @@ def _running(out: Path) -> int:
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2
 
-    from pipeline.runners import local
+    from imgpipe.pipeline.runners import local
 
     store = mlmd.MetadataStore(local.metadata_config(out / "metadata.sqlite"))
     running = metadata_store_pb2.Execution.RUNNING

@@ -12,7 +12,7 @@ from tests.e2e.case import Case
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory):
     """One run on train/ and validation/ folders of two classes."""
-    from pipeline.demo import draw_hand
+    from imgpipe.pipeline.demo import draw_hand
 
     folder = tmp_path_factory.mktemp("layout")
     for split, count in (("train", 14), ("validation", 6)):
@@ -39,7 +39,7 @@ def test_an_empty_split_has_no_figures(outcome):
 
 
 def test_two_classes_have_two_probabilities(outcome):
-    from components.predictor import Served
+    from imgpipe.components.predictor.component import Served
 
     version = Path(outcome.summary["push"]["path"])
     pictures = sorted((version.parent.parent.parent / "photos").rglob("validation/*/0.png"))

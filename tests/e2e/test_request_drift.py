@@ -26,7 +26,7 @@ _PICTURES = 90
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A case whose run pushed a model."""
-    from pipeline.demo import draw
+    from imgpipe.pipeline.demo import draw
 
     folder = tmp_path_factory.mktemp("asked")
     draw(folder / "photos", per_class=70, size=96, faults=False)
@@ -37,7 +37,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 def drawn(brightness: float) -> list[bytes]:
-    from pipeline.demo import draw_hand
+    from imgpipe.pipeline.demo import draw_hand
 
     pictures = []
     for number in range(_PICTURES):
@@ -50,12 +50,12 @@ def drawn(brightness: float) -> list[bytes]:
 
 
 def imgpipe(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "pipeline.cli", *arguments]
+    return [sys.executable, "-P", "-m", "imgpipe.pipeline.cli", *arguments]
 
 
 def ask(case: Case, prefix: Path, pictures: list[bytes], *flags: str) -> None:
     """Serve by the command line, ask all pictures, stop."""
-    from serving.client import Client
+    from imgpipe.serving.client import Client
 
     said = prefix.with_suffix(".said")
     base = str(case.out / "model")

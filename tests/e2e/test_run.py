@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components import manifest
-from models import feature_names as names
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models import feature_names as names
 
 COMPONENTS = {
     *("ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen", "ExampleValidator"),
@@ -85,11 +85,11 @@ def test_evaluator_and_predictor_agree(case: Any, first: Any):
 
 def test_trained_model_export_and_server_give_the_same_answer(case: Any, first: Any):
     """Parity: Keras model in memory = bytes signature = tf.Example signature = gRPC reply."""
-    from components import records
-    from components.predictor import Served
-    from components.serving_validator import parity_samples
-    from serving.client import Client
-    from serving.server import ModelServer
+    from imgpipe.components import records
+    from imgpipe.components.predictor.component import Served
+    from imgpipe.components.serving_validator.component import parity_samples
+    from imgpipe.serving.client import Client
+    from imgpipe.serving.server import ModelServer
 
     images, trained = parity_samples(str(_artifact(case, "ImageTrainer", "model_run")))
     directory = str(case.out / "model" / "1")
@@ -145,7 +145,7 @@ def test_a_touched_file_changes_nothing(case: Any, first: Any):
 
 
 def test_a_new_photo_costs_its_own_views_only(case: Any, first: Any, tmp_path: Path):
-    from pipeline.demo import draw_hand
+    from imgpipe.pipeline.demo import draw_hand
 
     copy = case.copy(tmp_path)
     shutil.copytree(case.out, copy.out)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import feature_names as names
+from imgpipe.models import feature_names as names
 
 Draw = Callable[..., bytes]
 WriteRecords = Callable[..., str]

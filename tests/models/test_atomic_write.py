@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.atomic_write import atomic_write, writing
+from imgpipe.models.atomic_write import atomic_write, writing
 
 
 def test_writes_bytes_and_text_and_makes_the_folder(tmp_path: Path):

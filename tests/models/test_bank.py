@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import feature_names as names
-from models.bank import read_dim, read_split
-from models.errors import DataRefused, ResourceError
+from imgpipe.models import feature_names as names
+from imgpipe.models.bank import read_dim, read_split
+from imgpipe.models.errors import DataRefused, ResourceError
 
 
 def test_the_order_of_records_does_not_matter(write_bank, tmp_path) -> None:

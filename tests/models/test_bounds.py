@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from models import bounds
-from models.errors import ConfigError
+from imgpipe.models import bounds
+from imgpipe.models.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import calibration as module
-from models.calibration import calibrate, calibration_error, fit_temperature, threshold
+from imgpipe.models import calibration as module
+from imgpipe.models.calibration import calibrate, calibration_error, fit_temperature, threshold
 
 
 def _drawn(count: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import feature_names as names
-from models.bank import read_split
-from models.checkpoints import Checkpoint
-from models.fitting import Fit, fit_head
-from models.settings import ModelSettings
+from imgpipe.models import feature_names as names
+from imgpipe.models.bank import read_split
+from imgpipe.models.checkpoints import Checkpoint
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training_loop import Fit, fit_head
 
 _SETTINGS = ModelSettings(
     epochs=8,
@@ -92,10 +92,10 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from models import feature_names as names
-from models.bank import read_split
-from models.checkpoints import Checkpoint
-from models.fitting import fit_head
-from models.settings import ModelSettings
+from imgpipe.models.bank import read_split
+from imgpipe.models.checkpoints import Checkpoint
+from imgpipe.models.training_loop import fit_head
+from imgpipe.models.settings import ModelSettings
 
 bank, path, result = sys.argv[1:]
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]

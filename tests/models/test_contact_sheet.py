@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import contact_sheet
-from models.augmentation import ViewSpec
-from models.extractor import FeatureExtractor
+from imgpipe.models import contact_sheet
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.extractor import FeatureExtractor
 
 _SIZE = 48
 _SPEC = ViewSpec(count=3, brightness=0.2, hue=0.1, erasing=0.3)

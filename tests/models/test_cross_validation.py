@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from models import cross_validation
-from models.bank import BankRows, read_split
-from models.cross_validation import CrossValidation, assign, cross_validate, join, select
-from models.errors import DataRefused
-from models.settings import ModelSettings
+from imgpipe.models import cross_validation
+from imgpipe.models.bank import BankRows, read_split
+from imgpipe.models.cross_validation import CrossValidation, assign, cross_validate, join, select
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.settings import ModelSettings
 
 SETTINGS = ModelSettings(epochs=12, batch_size=32, learning_rate=0.01)
 

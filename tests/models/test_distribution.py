@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import distribution
-from models import feature_names as names
-from models.bank import read_split
-from models.errors import ConfigError
-from models.fitting import fit_head
-from models.settings import ModelSettings
+from imgpipe.models import distribution
+from imgpipe.models import feature_names as names
+from imgpipe.models.bank import read_split
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training_loop import fit_head
 
 _SECONDS = 240
 _PROGRAM = """
@@ -32,10 +32,10 @@ if strategy == "mirrored":
     tf.config.set_logical_device_configuration(cpu, two)
 distribution.prepare(strategy)
 from models import feature_names as names
-from models.bank import read_split
-from models.fitting import fit_head
-from models.settings import ModelSettings
-from models.checkpoints import Checkpoint
+from imgpipe.models.bank import read_split
+from imgpipe.models.training_loop import fit_head
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.checkpoints import Checkpoint
 from pathlib import Path
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import feature_names as names
-from models.classifier import Classifier, build_classifier, build_head
-from models.export import export
-from models.settings import ModelSettings
+from imgpipe.models import feature_names as names
+from imgpipe.models.classifier import Classifier, build_classifier, build_head
+from imgpipe.models.export import export
+from imgpipe.models.settings import ModelSettings
 
 _SIZE = 64
 _OUTPUTS = {"label", "classes", "probabilities", "top_k_classes", "top_k_probabilities"}
@@ -116,7 +116,7 @@ def test_examples_get_the_same_answer(session, images, expected) -> None:
 
 
 def test_pixels_get_the_same_answer(session, images, expected) -> None:
-    from models import preprocess
+    from imgpipe.models import preprocess
 
     for image, row in zip(images, expected, strict=True):
         found = session("serving_pixels", preprocess.decode(image).numpy()[None])
@@ -148,7 +148,7 @@ def test_features_are_those_the_head_sees(session, images, expected, classifier)
 
 def test_cam_weighs_the_map_by_the_top_class(session, images, expected, classifier) -> None:
     """For a linear head on pooled features Grad-CAM has a closed form."""
-    from models import preprocess
+    from imgpipe.models import preprocess
 
     found = session("cam", np.array(images, object))
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models import extractor as module
-from models import preprocess, progress
-from models.augmentation import ViewSpec
-from models.errors import ConfigError
-from models.extractor import FeatureExtractor, resolve_precision
+from imgpipe.models import extractor as module
+from imgpipe.models import preprocess, progress
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.extractor import FeatureExtractor, resolve_precision
 
 _SIZE = 64  # pixels; small, so that the tests are quick
 

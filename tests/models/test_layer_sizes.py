@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from models.classifier import build_parts
-from models.layer_sizes import Axis, LayerSize, sizes
-from models.settings import ModelSettings
+from imgpipe.models.classifier import build_parts
+from imgpipe.models.layer_sizes import Axis, LayerSize, sizes
+from imgpipe.models.settings import ModelSettings
 
 _COURSE = (
     "conv_16_32_64",

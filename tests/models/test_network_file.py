@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import network_file
-from models.classifier import Classifier, build_classifier
-from models.errors import ResourceError
-from models.settings import ModelSettings
+from imgpipe.models import network_file
+from imgpipe.models.classifier import Classifier, build_classifier
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.settings import ModelSettings
 
 # Keras, when it writes a file of weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
@@ -206,8 +206,8 @@ def test_no_pickle_is_read(version) -> None:
 
 
 def test_the_address_of_the_model_is_not_moved(original, version) -> None:
-    from components import manifest
-    from models.export import write_digest
+    from imgpipe.components.model_pusher import manifest
+    from imgpipe.models.export import write_digest
 
     shutil.rmtree(version / network_file.FOLDER)
     write_digest(original[0], str(version), top_k=5)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import feature_names as names
-from models.bank import BankRows, read_split
-from models.errors import ConfigError
-from models.fitting import Diverged, Fit, fit_head
-from models.settings import ModelSettings
+from imgpipe.models import feature_names as names
+from imgpipe.models.bank import BankRows, read_split
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training_loop import Diverged, Fit, fit_head
 
 _BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learning_rate": 0.01}
 

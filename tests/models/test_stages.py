@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import feature_names as names
-from models.checkpoints import Checkpoint
-from models.classifier import build_classifier
-from models.errors import ConfigError, DataRefused
-from models.extractor import FeatureExtractor
-from models.images import decoded
-from models.settings import FineTune, ModelSettings
-from models.stages import Inputs, Trained, train
+from imgpipe.models import feature_names as names
+from imgpipe.models.checkpoints import Checkpoint
+from imgpipe.models.classifier import build_classifier
+from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.models.images import decoded
+from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.stages import Inputs, Trained, train
 
 _SIZE = 32
 _TAP = "pool2"
@@ -288,7 +288,7 @@ def test_many_images_go_to_disk(examples, monkeypatch) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as memory:
         expected = memory.pixels.copy()
-    monkeypatch.setattr("models.room.IN_MEMORY", 100)
+    monkeypatch.setattr("imgpipe.models.scratch_array.IN_MEMORY", 100)
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as disk:
         assert isinstance(disk.pixels, np.memmap)
         np.testing.assert_array_equal(disk.pixels, expected)

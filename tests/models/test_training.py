@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models import feature_names as names
-from models.errors import ConfigError
-from models.training import TrainerConfig, run_fn, some_images
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.training import TrainerConfig, run_fn, some_images
 
 _VOCABULARY = ["paper", "rock", "scissors"]
 
@@ -84,7 +84,7 @@ def test_the_vocabulary_and_the_warm_up_come_along(ran: Path) -> None:
 def test_the_network_inside_the_export_is_the_one_that_was_trained(ran: Path) -> None:
     import tensorflow as tf
 
-    from models import network_file
+    from imgpipe.models import network_file
 
     spec = {
         names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),

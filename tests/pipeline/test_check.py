@@ -14,18 +14,18 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from components import judge
-from components.checks import gating, quarantine
-from components.checks.base import Settings
-from components.checks.filtering import Places, filter_examples
-from components.checks.gating import GateSettings
-from components.checks.near.matching import FILE as NEAR
-from components.checks.overrides import Override, resolve
-from components.sources import open_source
-from components.sources.ingest import IngestSettings, ingest
-from models.errors import ConfigError
-from pipeline.cli import app
-from pipeline.demo import draw
+from imgpipe.components.data_gate import rules
+from imgpipe.components.data_gate.rules import GateSettings
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.image_filter import quarantine, thread_driver
+from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
+from imgpipe.components.image_filter.overrides import Override, resolve
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.demo import draw
 
 # Sixteen images are enough for a run with these.
 FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
@@ -47,7 +47,7 @@ def faulty(tmp_path_factory):
 @pytest.fixture
 def clean(tmp_path):
     """Sixteen good pictures of two classes, far from each other."""
-    from pipeline.demo import draw_hand
+    from imgpipe.pipeline.demo import draw_hand
 
     for number in range(8):
         for label in ("rock", "paper"):
@@ -78,7 +78,7 @@ def filtered(root, photos, settings, overrides=()):
 
 def assert_same(root, photos, settings, overrides=()):
     """`imgpipe check` and ImageFilter say the same of every file; returns what check says."""
-    judged = judge.judge(judge.Plan(str(photos), settings, overrides=overrides))
+    judged = thread_driver.judge(thread_driver.Plan(str(photos), settings, overrides=overrides))
     summary, rejects, *findings, near = filtered(root, photos, settings, overrides)
     found = [dataclasses.asdict(row) | {"stored": ""} for row in judged.rejects]
     assert found == [row | {"stored": ""} for row in rejects]
@@ -165,7 +165,7 @@ def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
     by_split = found["by_split"]
     settings = GateSettings(("paper", "rock"), {"train": 10, "validation": 3, "test": 0})
     counts = {split: sum(labels.values()) for split, labels in by_split.items()}
-    gate = gating.judge(found, {}, counts, settings)
+    gate = rules.judge(found, {}, counts, settings)
     assert found["reasons"] == [reason.sentence() for reason in gate]
 
 
@@ -235,7 +235,7 @@ def test_other_sources_are_judged_alike(clean, tmp_path):
     ]
     (clean / "list.csv").write_text("\n".join(lines))
     for source in (archive, clean / "list.csv"):
-        judged = judge.judge(judge.Plan(str(source)))
+        judged = thread_driver.judge(thread_driver.Plan(str(source)))
         assert (judged.summary["in"], judged.summary["kept"]) == (16, 16)
 
 
@@ -251,7 +251,7 @@ def test_a_kept_store_is_used_only_when_it_is_named(clean, tmp_path, monkeypatch
 
 
 def test_a_file_that_vanishes_while_it_is_judged_is_named(clean, monkeypatch):
-    real = judge.open_source
+    real = thread_driver.open_source
 
     def vanishing(spec, options=None):
         source = real(spec, options)
@@ -260,15 +260,15 @@ def test_a_file_that_vanishes_while_it_is_judged_is_named(clean, monkeypatch):
         return source
 
     vanishing.listed = False
-    monkeypatch.setattr(judge, "open_source", vanishing)
-    (reject,) = judge.judge(judge.Plan(str(clean))).rejects
+    monkeypatch.setattr(thread_driver, "open_source", vanishing)
+    (reject,) = thread_driver.judge(thread_driver.Plan(str(clean))).rejects
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 
 
 def test_check_imports_neither_tfx_nor_beam(clean):
     Image.new("RGB", (9, 9)).save(clean / "rock" / "small.png")
     program = (
-        "import sys\nfrom pipeline.cli import app\nfrom typer.testing import CliRunner\n"
+        "import sys\nfrom imgpipe.pipeline.cli import app\nfrom typer.testing import CliRunner\n"
         f"result = CliRunner().invoke(app, ['check', {str(clean)!r}, '--html', "
         f"{str(clean.parent / 'page.html')!r}, *{FEW!r}])\n"
         "assert result.exit_code == 0, result.output\n"

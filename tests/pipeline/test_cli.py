@@ -13,7 +13,7 @@ OURS = {"components", "models", "pipeline", "serving"}
 
 def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "pipeline.cli", *arguments],
+        [sys.executable, "-P", "-m", "imgpipe.pipeline.cli", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -28,7 +28,7 @@ def test_help_imports_only_what_it_prints_with():
         "import atexit, runpy, sys\n"
         "sys.argv = ['imgpipe', '--help']\n"
         "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
-        "runpy.run_module('pipeline.cli', run_name='__main__')\n"
+        "runpy.run_module('imgpipe.pipeline.cli', run_name='__main__')\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
@@ -36,9 +36,13 @@ def test_help_imports_only_what_it_prints_with():
     assert result.returncode == 0, result.stderr
     modules = set(result.stderr.split())
     ours = {name for name in modules if name.split(".")[0] in OURS}
-    light = {name for name in ours if name.startswith("pipeline.commands")}
-    standard = {"models", "models.atomic_write", "models.errors"}  # import no other package
-    assert ours - light == {*standard, "pipeline", "pipeline.options"}
+    light = {name for name in ours if name.startswith("imgpipe.pipeline.commands")}
+    standard = {
+        "models",
+        "imgpipe.models.atomic_write",
+        "imgpipe.models.errors",
+    }  # import no other package
+    assert ours - light == {*standard, "pipeline", "imgpipe.pipeline.options"}
     printing = {"annotated_doc", "attr", "click", "markdown_it", "mdurl", "pygments", "rich"}
     foreign = {name.split(".")[0] for name in modules} - OURS - sys.stdlib_module_names
     foreign = {name for name in foreign if not name.startswith("_") and name != "google"}
@@ -57,7 +61,7 @@ def test_every_command_has_help():
 
 def test_heavy_modules_stay_out_of_scanning_and_client():
     program = (
-        "import sys, components, pipeline.run, pipeline.dry, serving.client\n"
+        "import sys, components, imgpipe.pipeline.run, imgpipe.pipeline.dry_run, imgpipe.serving.client\n"
         "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
     )
     result = subprocess.run(
@@ -82,7 +86,7 @@ def test_init_writes_a_config_that_fits_the_folder(photos: Path, tmp_path: Path)
     result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert result.returncode == 0, result.stderr
     assert "16 files in 2 classes: a b 8, ü 8" in result.stdout
-    from pipeline import config as configs
+    from imgpipe.pipeline import config as configs
 
     config = configs.load(tmp_path / "c.toml")
     assert config.data.source == str(photos)
@@ -144,7 +148,7 @@ def test_doctor_judges_this_machine(tmp_path: Path):
 
 
 def test_summary_has_every_documented_field():
-    from pipeline import summary
+    from imgpipe.pipeline import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
@@ -171,7 +175,7 @@ def test_summary_has_every_documented_field():
 
 
 def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
-    from pipeline import summary
+    from imgpipe.pipeline import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     expect = {"text": "", "low": 0.9, "high": None, "split": "test", "time": "1 min"}
@@ -218,8 +222,8 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
 
 
 def test_summary_counts_the_judges_warnings_by_reason():
-    from components.checks import quarantine
-    from pipeline import summary
+    from imgpipe.components.image_filter import quarantine
+    from imgpipe.pipeline import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
@@ -259,8 +263,8 @@ def test_every_source_has_a_config_and_a_dry_run(photos: Path, tmp_path: Path):
 
 
 def test_init_keeps_the_versions_of_a_picture_together(tmp_path: Path):
-    from components.sources import open_source
-    from pipeline.commands.init import propose
+    from imgpipe.components.example_gen.sources import open_source
+    from imgpipe.pipeline.commands.init import propose
 
     for label in ("a", "b"):
         (tmp_path / label).mkdir()

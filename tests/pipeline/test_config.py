@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ConfigError
-from pipeline import config as configs
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import config as configs
 
 
 def test_defaults_are_valid_and_documented():
@@ -130,7 +130,7 @@ def test_folds_need_a_frozen_backbone():
 
 
 def test_every_check_with_a_choice_can_be_set(tmp_path: Path):
-    from components.checks import CHOICES, THRESHOLDS
+    from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 
     config = configs.build(
         {"judge": {"severity": {"dark": "reject"}}},

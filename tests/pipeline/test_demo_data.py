@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from models.errors import ConfigError
-from pipeline import demo
-from pipeline.demo import poses, skeleton, surface, view
-from pipeline.demo.faults import FAULTS
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import demo
+from imgpipe.pipeline.demo import poses, skeleton, surface, view
+from imgpipe.pipeline.demo.faults import FAULTS
 
 PER_CLASS = 12
 SIZE = 96
@@ -152,7 +152,7 @@ def test_empty_truncated_and_text_files_do_not_load(drawn: demo.DemoSet) -> None
 
 def test_the_serving_op_agrees_about_what_is_broken(drawn: demo.DemoSet) -> None:
     tf = pytest.importorskip("tensorflow")
-    from models import preprocess
+    from imgpipe.models import preprocess
 
     for reason in ("zero_byte", "truncated", "not_an_image", "transcoded"):
         for data in _planted(drawn, reason):
@@ -246,6 +246,6 @@ def test_unknown_gesture_is_named() -> None:
 
 
 def test_drawing_does_not_import_tensorflow() -> None:
-    code = "import sys, pipeline.demo as d; d.draw_hand('rock'); print('tensorflow' in sys.modules)"
+    code = "import sys, imgpipe.pipeline.demo as d; d.draw_hand('rock'); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

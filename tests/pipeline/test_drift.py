@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.errors import ConfigError, ResourceError
-from pipeline.cli import app
-from pipeline.commands import drift, serve
-from tests.components.request_drift import drawn
-from tests.components.request_drift.drawn import picture, probabilities, write_log
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.commands import drift, serve
+from tests.pipeline.request_drift import drawn
+from tests.pipeline.request_drift.drawn import picture, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -10,19 +10,19 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from components import manifest, versions
-from models.errors import ConfigError, ResourceError
-from pipeline.cli import app
-from pipeline.commands import explain
+from imgpipe.components.model_pusher import manifest, versions
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.commands import explain
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
     """Output folder of a run that pushed one version of a small network."""
-    from models import network_file
-    from models.classifier import build_classifier
-    from models.export import export, write_digest
-    from models.settings import ModelSettings
+    from imgpipe.models import network_file
+    from imgpipe.models.classifier import build_classifier
+    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.settings import ModelSettings
 
     folder = tmp_path_factory.mktemp("run")
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24, hidden_units=6)

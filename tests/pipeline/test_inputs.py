@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import inputs
+from imgpipe.pipeline import inputs
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "file",
     [
-        "models/lite.py",
+        "models/litert.py",
         "models/cross_validation.py",
-        "models/fitting.py",
+        "models/training_loop.py",
         "models/preprocess.py",
-        "components/lite_exporter.py",
-        "components/cross_validator.py",
+        "components/lite_exporter/component.py",
+        "components/cross_validator/component.py",
     ],
 )
 def test_another_way_to_export_or_to_judge_is_not_answered_from_cache(product: Path, file: str):

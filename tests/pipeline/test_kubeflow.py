@@ -17,7 +17,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def _compiled(folder: Path, settings: list[str]) -> dict[str, Any]:
-    from pipeline.commands import kubeflow
+    from imgpipe.pipeline.commands import kubeflow
 
     for label in ("a", "b"):
         (folder / "photos" / label).mkdir(parents=True)
@@ -80,8 +80,8 @@ def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
 
 
 def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
-    from models.errors import ConfigError
-    from pipeline.commands import kubeflow
+    from imgpipe.models.errors import ConfigError
+    from imgpipe.pipeline.commands import kubeflow
 
     with pytest.raises(ConfigError, match="does not exist"):
         kubeflow.compile_(None, str(tmp_path), tmp_path / "no" / "x.yaml", "i", "r", [])

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from components.checks import overrides
-from components.checks.overrides import Override
-from components.sources.base import Item, Scan
-from models.errors import ConfigError
-from pipeline import config as configs
-from pipeline import inputs
+from imgpipe.components.example_gen.sources.base import Item, Scan
+from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.overrides import Override
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import config as configs
+from imgpipe.pipeline import inputs
 
 SCAN = Scan("photos", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
 

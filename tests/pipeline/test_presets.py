@@ -13,9 +13,9 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from models import classifier, fitting, stages
-from models.errors import ConfigError
-from pipeline import settings as commands
+from imgpipe.models import classifier, stages, training_loop
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import settings as commands
 
 FULL = {
     "rotation": 40.0,
@@ -261,7 +261,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
     """Layers 100 to 154: block 11 begins with layer 98, and 100 is no place to cut."""
     import keras
 
-    from models import cuts
+    from imgpipe.models import cuts
 
     stage, first = preset("mobilenet_fine_tune").fine_tune, preset("mobilenet_fine_tune").train
     assert stage.learning_rate == pytest.approx(first.learning_rate / 10)
@@ -326,8 +326,8 @@ def test_inception_below_the_cut_is_kerass():
     """8,975,264 parameters, as the course's `summary` counts them."""
     import keras
 
-    from models.backbones import table
-    from models.backbones.cuts import feature_map
+    from imgpipe.models.backbones import table
+    from imgpipe.models.backbones.cuts import feature_map
 
     spec = preset("cats_vs_dogs_inception", "model.weights=none").settings.backbone_spec()
     source = table.architecture("inception_v3").source(spec, (150, 150))
@@ -337,7 +337,7 @@ def test_inception_below_the_cut_is_kerass():
 @pytest.mark.parametrize("name", TABLE)
 def test_the_optimizer_as_compiled(name, built):
     row, (_, settings) = TABLE[name], built(name)
-    optimizer = fitting.optimizer(settings, steps=row.steps or 100)
+    optimizer = training_loop.optimizer(settings, steps=row.steps or 100)
     assert optimizer.__class__.__name__ == {RMSPROP: "RMSprop", ADAM: "Adam"}[row.optimizer]
     assert float(optimizer.learning_rate) == pytest.approx(row.learning_rate)
     import keras
@@ -401,8 +401,8 @@ def test_what_is_expected_must_have_its_ends_in_order():
 
 def test_what_is_expected_decides_nothing():
     """Not part of what a run is known by, so a changed sentence trains nothing anew."""
-    from components.sources import Scan
-    from pipeline import inputs
+    from imgpipe.components.example_gen.sources import Scan
+    from imgpipe.pipeline import inputs
 
     keys = {
         inputs.find(preset("transfer", *more), Scan("s", (), ("a", "b"))).run_key
@@ -429,7 +429,7 @@ def test_a_wrong_name_lists_the_presets_with_the_nearest():
 
 
 def test_the_list_says_what_to_expect_a_line_each(capsys):
-    from pipeline.commands import presets as command
+    from imgpipe.pipeline.commands import presets as command
 
     assert command.run() == 0
     lines = capsys.readouterr().out.splitlines()

@@ -8,9 +8,9 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from components.checks import overrides
-from models.errors import ConfigError, ResourceError
-from pipeline.commands import quarantine
+from imgpipe.components.image_filter import overrides
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.commands import quarantine
 
 ROWS = [
     ("cat/blurred.jpg", "a" * 64, "blurry", "sharpness 0.10, under 0.29", b"picture"),

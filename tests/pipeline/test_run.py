@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from models.errors import ConfigError, DataRefused
-from pipeline import run
+from imgpipe.models.errors import ConfigError, DataRefused
+from imgpipe.pipeline import run
 
 
 def _raised(error: Exception, cause: BaseException) -> Exception:

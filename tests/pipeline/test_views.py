@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.errors import ConfigError
-from pipeline.commands import views
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.commands import views
 
 _SMALL = ["model.image_size=32", "views.count=2"]
 
@@ -84,7 +84,7 @@ def test_a_pixel_bomb_is_not_decoded(photos, tmp_path, capfd) -> None:
 def test_the_command_line_takes_photo_preset_and_settings(photos, tmp_path, capfd) -> None:
     from typer.testing import CliRunner
 
-    from pipeline.cli import app
+    from imgpipe.pipeline.cli import app
 
     out = tmp_path / "sheet.png"
     arguments = ["views", str(photos), "transfer", "--out", str(out), "--rows", "1"]

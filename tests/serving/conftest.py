@@ -168,7 +168,7 @@ def images(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def _serve(name: str, model: Path, base: Path, version: int) -> Iterator[str]:
-    from serving.server import ModelServer
+    from imgpipe.serving.server import ModelServer
 
     shutil.copytree(model, base / str(version))
     server = ModelServer(name, base, poll_seconds=0.2)

@@ -49,7 +49,7 @@ def program(log: Path, *flags: str) -> Iterator[Program]:
     """Start a server on any free port, and end it."""
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serving.server.model_server", "--port=0", *flags],
+            [sys.executable, "-m", "imgpipe.serving.server.model_server", "--port=0", *flags],
             stderr=file,
             stdout=subprocess.DEVNULL,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.client import Client
+from imgpipe.serving.client import Client
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 
@@ -30,7 +30,7 @@ DEADLINE_S = 60.0
 
 _PROGRAM = """
 import os, signal, sys
-from serving.server import model_server, server  # TensorFlow once, not at each restart
+from imgpipe.serving.server import model_server, server  # TensorFlow once, not at each restart
 import tensorflow
 
 def start():

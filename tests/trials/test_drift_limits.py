@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from components.checks import drifting
-from components.checks.schema import accepted
-from components.records import first, text
-from components.sources.base import Item
-from components.sources.reading import read_files, to_example
+from imgpipe.components.data_gate import drift
+from imgpipe.components.data_gate.schema import accepted
+from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.image_file.inspection import read_files, to_example
+from imgpipe.components.records import first, text
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 _EACH = 300  # photographs of a side
-_FEATURES = (*drifting.NAMED, *drifting.MEASURED)
+_FEATURES = (*drift.NAMED, *drift.MEASURED)
 
 
 class Memory:
@@ -65,8 +65,8 @@ def statistics(tfdv):
         for record in read_files(Memory(data), items, 100_000_000):
             example = to_example(record, "train", ())
             if record.measured is not None:
-                named = {name: text(example, name) for name in drifting.NAMED}
-                figures = {name: np.float32(first(example, name)) for name in drifting.MEASURED}
+                named = {name: text(example, name) for name in drift.NAMED}
+                figures = {name: np.float32(first(example, name)) for name in drift.MEASURED}
                 rows.append(named | figures)
         return tfdv.generate_statistics_from_dataframe(pd.DataFrame(rows))
 
@@ -84,7 +84,7 @@ def halves(shared_data, name):
 
 def drifted(tfdv, now, before):
     schema = accepted(tfdv.infer_schema(before), ())
-    return {found.feature for found in drifting.drift({"train": now}, {"train": before}, schema)}
+    return {found.feature for found in drift.drift({"train": now}, {"train": before}, schema)}
 
 
 @pytest.mark.parametrize(

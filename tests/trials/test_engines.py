@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models import feature_names as names
+from imgpipe.models import feature_names as names
 from tests.e2e.case import SETTINGS
 
 pytestmark = pytest.mark.slow
@@ -20,10 +20,10 @@ _PROGRAM = """
 import json, sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from components.checks.base import Settings
-from components.checks.filtering import Places, filter_examples
-from components.sources import open_source
-from components.sources.ingest import IngestSettings, ingest
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 
 photos, root, *flags = sys.argv[1:]
 pipeline = lambda: beam.Pipeline(options=PipelineOptions(flags))
@@ -56,7 +56,7 @@ ENGINES = {
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn set with its faults."""
-    from pipeline.demo import draw
+    from imgpipe.pipeline.demo import draw
 
     return Path(
         draw(tmp_path_factory.mktemp("engines") / "photos", per_class=12, size=96).directory
@@ -86,7 +86,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory):
 
 def outcome(photos: Path, root: Path, flags: tuple[str, ...]) -> dict[str, object]:
     """Everything ingest and filter leave, in canonical order."""
-    from components.records import iterate, serialise
+    from imgpipe.components.records import iterate, serialise
 
     root.mkdir()
     command = [sys.executable, "-c", _PROGRAM, str(photos), str(root), *flags]
@@ -132,13 +132,20 @@ def test_the_same_records(engine, photos, expected, tmp_path, request):
 @pytest.mark.timeout(900)
 def test_a_whole_run_in_worker_processes(photos, tmp_path):
     """TFX's own components too: StatisticsGen needs the plugin, Evaluator the model in workers."""
-    from pipeline import config as configs
+    from imgpipe.pipeline import config as configs
 
     tree = {**SETTINGS, "data": {"source": str(photos)}}
     tree["beam"] = {"args": [*ENGINES["processes"]]}
     tree["gate"] = {**SETTINGS["gate"], "min_train": 2, "max_rejected_share": 0.5}
     (tmp_path / "config.toml").write_text(configs.to_toml(configs.build(tree)))
-    command = [sys.executable, "-P", "-m", "pipeline.cli", "run", str(tmp_path / "config.toml")]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "imgpipe.pipeline.cli",
+        "run",
+        str(tmp_path / "config.toml"),
+    ]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out"), "--set", "evaluate.threshold=0.0"],
         capture_output=True,

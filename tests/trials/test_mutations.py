@@ -13,10 +13,10 @@ import io
 import numpy as np
 import pytest
 
-from components import judge
-from components.checks.base import Settings
-from components.sources.header import probe
-from pipeline.demo import draw_hand
+from imgpipe.components.image_file.header import probe
+from imgpipe.components.image_filter import thread_driver
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.pipeline.demo import draw_hand
 
 _PIXELS = 2_000_000  # limit of the trial: larger ones would only cost memory
 _BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte"}
@@ -137,7 +137,7 @@ def test_every_verdict_is_what_the_serving_op_does(tmp_path, count):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     settings = Settings(min_side=1, pixel_limit=_PIXELS, threshold={"near_duplicate": 0})
-    judged = judge.judge(judge.Plan(str(tmp_path / "photos"), settings))
+    judged = thread_driver.judge(thread_driver.Plan(str(tmp_path / "photos"), settings))
     assert judged.summary["in"] == count
     assert judged.summary["kept"] + judged.summary["rejected"] == count
     rejected = {row.path[2:]: row.reason for row in judged.rejects}

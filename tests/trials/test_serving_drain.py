@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.server import ModelServer
-from serving.server.server import ServerOptions
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ServerOptions
 from tests.serving.conftest import write_half_plus_two
 
 from .serving_program import MEGABYTE, PREDICT, Tally, call, clients, program, request

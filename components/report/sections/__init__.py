@@ -5,7 +5,7 @@ The next section is a module with a SECTION, a template of the same name, and a 
 
 from __future__ import annotations
 
-from components.report.sections import (
+from imgpipe.components.report.sections import (
     bank,
     confusion,
     data,
@@ -24,7 +24,7 @@ from components.report.sections import (
     verdict,
     views,
 )
-from components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.sections.base import Absent, Context, Section
 
 __all__ = ["SECTIONS", "Absent", "Context", "Section"]
 

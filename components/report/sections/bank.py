@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.sections.base import Absent, Context, Section
 
 COMPONENT = "FeatureBank"
 

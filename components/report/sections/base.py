@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.checks import gating
-from models import feature_names as names
+from imgpipe.components.data_gate import rules
+from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
-    from components.report.page import RunState
-    from components.report.thumbnails import Thumbnails
+    from imgpipe.components.report.page import RunState
+    from imgpipe.components.report.thumbnails import Thumbnails
 
 #: Splits the trained model is measured on.
 MEASURED = (names.VALIDATION, names.TEST)
@@ -49,7 +49,7 @@ class Context:
     @property
     def data_reasons(self) -> list[str]:
         """DataGate's reasons against the data in sentences, grouped when there are many."""
-        return gating.grouped(self.part("data_gate").get("reasons") or [])
+        return rules.grouped(self.part("data_gate").get("reasons") or [])
 
     def absent(self, what: str) -> Absent:
         """`what` is not there ("no model was trained"), because the run stopped or plainly."""

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.report import plots
-from components.report.sections.base import MEASURED, Absent, Context, Section
+from imgpipe.components.report import plots
+from imgpipe.components.report.sections.base import MEASURED, Absent, Context, Section
 
 _TABLE = 20  # classes; a wider table is read by nobody
 _PAIRS = 12  # most confused pairs named beside a picture

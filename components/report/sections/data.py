@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.sections.base import Absent, Context, Section
-from components.report.text import capped, overridden
-from models import feature_names as names
+from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.text import capped, overridden
+from imgpipe.models import feature_names as names
 
 _CLASSES = 300
 #: Pictures of a kind of warning, the worst first; a row of them says what is meant.

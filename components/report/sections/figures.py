@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.metrics import wilson
-from components.report.sections.base import Absent, Context, Section
-from models import feature_names as names
+from imgpipe.components.report.metrics import wilson
+from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.models import feature_names as names
 
 _ROLES = {
     names.TRAIN: "trained on; flatters",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.sections.base import Absent, Context, Section
-from components.report.text import plural
+from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.text import plural
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.sections.base import Absent, Context, Section
 
 _PORT = 8500  # TensorFlow Serving's own for gRPC
 _GATES = {

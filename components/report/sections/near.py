@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.sections.base import Absent, Context, Section
 
 #: Groups on the page, and pictures of each; all are in the quarantine's file.
 GROUPS, MEMBERS = 24, 4

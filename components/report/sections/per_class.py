@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report.sections.base import MEASURED, Absent, Context, Section
-from components.report.text import capped
+from imgpipe.components.report.sections.base import MEASURED, Absent, Context, Section
+from imgpipe.components.report.text import capped
 
 _SORTED_ABOVE = 30  # classes; more are listed weakest first
 _ROWS = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.sections.base import Absent, Context, Section
 
 #: Rows on the page; every reason gets a fair share of them. All are in quarantine's manifest.
 LIMIT = 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.report import plots
-from components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report import plots
+from imgpipe.components.report.sections.base import Absent, Context, Section
 
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.report import expectation
-from components.report.hints import warnings
-from components.report.sections import bank
-from components.report.sections.base import Context, Section
-from components.report.text import NONE, count, seconds, share
+from imgpipe.components.report import expectation
+from imgpipe.components.report.hints import warnings
+from imgpipe.components.report.sections import bank
+from imgpipe.components.report.sections.base import Context, Section
+from imgpipe.components.report.text import NONE, count, seconds, share
 
 _STEP = 0.05  # of the gauge's left end
 #: Openings of a verdict that the heading has said already.

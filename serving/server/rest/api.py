@@ -16,28 +16,28 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving import tensors
-from serving.server import pool, status
-from serving.server.calls import Call, Calls
-from serving.server.core import Core
-from serving.server.handle import Spec
-from serving.server.predict import DEFAULT_SIGNATURE, Prediction
-from serving.server.requestlog import RequestLogs
-from serving.server.rest import json_answers as answers
-from serving.server.rest import paths
-from serving.server.rest.body import TooLarge, decoded
-from serving.server.rest.json_examples import fill_examples, read_signature
-from serving.server.rest.json_tensors import read_predict
-from serving.server.rest.json_text import read
-from serving.server.rest.paths import Target
-from serving.server.services import (
+from imgpipe.serving import tensors
+from imgpipe.serving.server import pool, status
+from imgpipe.serving.server.calls import Call, Calls
+from imgpipe.serving.server.core import Core
+from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.predict import DEFAULT_SIGNATURE, Prediction
+from imgpipe.serving.server.request_log import RequestLogs
+from imgpipe.serving.server.rest import json_answers as answers
+from imgpipe.serving.server.rest import paths
+from imgpipe.serving.server.rest.body import TooLarge, decoded
+from imgpipe.serving.server.rest.json_examples import fill_examples, read_signature
+from imgpipe.serving.server.rest.json_tensors import read_predict
+from imgpipe.serving.server.rest.json_text import read
+from imgpipe.serving.server.rest.paths import Target
+from imgpipe.serving.server.services import (
     SIGNATURE_DEF,
     PredictionService,
     ServiceOptions,
     metadata_response,
     status_response,
 )
-from serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.status import Code, StatusError, invalid
 
 HTTP_STATUS: dict[int, int] = {
     Code.OK: 200,

@@ -25,11 +25,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from serving.server.rest import body as bodies
-from serving.server.rest import paths
-from serving.server.rest.api import Answer, Api, Asked, failure
-from serving.server.rest.options import RestOptions
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server.rest import body as bodies
+from imgpipe.serving.server.rest import paths
+from imgpipe.serving.server.rest.api import Answer, Api, Asked, failure
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.status import Code, StatusError
 
 _BODIES_AT_ONCE = 4
 """Of the largest size allowed, that are held at once."""

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.status import Code, StatusError, invalid
 
 Receive = Callable[[], Awaitable[Any]]
 _GZIP = 16 + zlib.MAX_WBITS

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from serving import tensors
-from serving.server.rest.json_tensors import Form
-from serving.server.status import invalid
+from imgpipe.serving import tensors
+from imgpipe.serving.server.rest.json_tensors import Form
+from imgpipe.serving.server.status import invalid
 
 _BYTES_SUFFIX = "_bytes"
 _FLOAT_TEXT = "U32"

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.server.rest.json_tensors import check_number, decode_b64, encoded_text, lossy
-from serving.server.rest.json_text import complaint, kind
-from serving.server.status import StatusError, invalid
+from imgpipe.serving.server.rest.json_tensors import check_number, decode_b64, encoded_text, lossy
+from imgpipe.serving.server.rest.json_text import complaint, kind
+from imgpipe.serving.server.status import StatusError, invalid
 
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 _INT64, _UINT64 = (-(1 << 63), (1 << 63) - 1), (1 << 64) - 1

@@ -16,10 +16,10 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from serving import tensors
-from serving.server.rest.json_text import Constant, Repeated, complaint, kind, shown
-from serving.server.status import Code, StatusError, invalid
-from serving.tensors import DType
+from imgpipe.serving import tensors
+from imgpipe.serving.server.rest.json_text import Constant, Repeated, complaint, kind, shown
+from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.tensors import DType
 
 Form = Literal["row", "columnar"]
 _B64 = "b64"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from serving.server.status import StatusError, invalid
+from imgpipe.serving.server.status import StatusError, invalid
 
 MAX_DEPTH: Final = 500
 """Levels of lists and objects; a tensor has 64 dimensions at most."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import uvicorn
 
-from serving.server.errors import PortBusy
-from serving.server.rest.app import Endpoint
-from serving.server.rest.protocol import IDLE_S, HttpProtocol
-from serving.server.textproto import SslConfig
+from imgpipe.serving.server.errors import PortBusy
+from imgpipe.serving.server.rest.app import Endpoint
+from imgpipe.serving.server.rest.protocol import IDLE_S, HttpProtocol
+from imgpipe.serving.server.textproto import SslConfig
 
 _MAX_CONNECTIONS = 4096
 _START_S = 20.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
 
-from serving.server.handle import Spec
-from serving.server.status import invalid
+from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.status import invalid
 
 Action = Literal["predict", "classify", "regress", "metadata", "status"]
 _MODEL = r"/v1/models"

@@ -1,4 +1,4 @@
-"""Made-up facts of a run, in the shape of `components.report.facts.collect`."""
+"""Made-up facts of a run, in the shape of `imgpipe.components.report.facts.collect`."""
 
 import io
 from collections import Counter
@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
-from components.report.metrics import Row, Table, wilson
-from components.report.page import RunState
+from imgpipe.components.report.metrics import Row, Table, wilson
+from imgpipe.components.report.page import RunState
 
 BLESSED = RunState(
     "blessed", "blessed: validation accuracy 0.950 reaches 0.9", "", "/out/runs/1/run.log", ""

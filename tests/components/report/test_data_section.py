@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from components.report import page
-from components.report.sections import data
+from imgpipe.components.report import page
+from imgpipe.components.report.sections import data
 from tests.components.report.report_facts import BLESSED, facts, jpeg
 
 

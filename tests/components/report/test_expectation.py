@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.report import expectation, page
+from imgpipe.components.report import expectation, page
 from tests.components.report.report_facts import BLESSED, facts
 
 COURSE = {

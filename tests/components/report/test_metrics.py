@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from components.report.metrics import Row, Table, most_confused, wilson
+from imgpipe.components.report.metrics import Row, Table, most_confused, wilson
 
 
 def table(vocabulary, *rows):

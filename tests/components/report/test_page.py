@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from components.report import page
-from components.report.page import RunState, render
-from components.report.sections import SECTIONS, base, rejects
+from imgpipe.components.report import page
+from imgpipe.components.report.page import RunState, render
+from imgpipe.components.report.sections import SECTIONS, base, rejects
 from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -314,7 +314,7 @@ def test_a_page_is_drawn_in_about_a_second(timings):
 
 def test_importing_the_page_imports_nothing_heavy():
     code = (
-        "import sys, components.report.page, components.report.verdict\n"
+        "import sys, imgpipe.components.report.page, imgpipe.components.report.verdict\n"
         "print({'tensorflow', 'tfx', 'matplotlib', 'jinja2'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.report import plots
+from imgpipe.components.report import plots
 
 
 def test_the_matrix_has_its_first_class_at_the_top_left():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile
 
-from components.report.thumbnails import SIDE, Thumbnails, thumbnail
+from imgpipe.components.report.thumbnails import SIDE, Thumbnails, thumbnail
 from tests.components.report.report_facts import jpeg
 
 BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"

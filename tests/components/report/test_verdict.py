@@ -2,8 +2,8 @@
 
 import pytest
 
-from components.report import verdict
-from components.report.hints import warnings
+from imgpipe.components.report import verdict
+from imgpipe.components.report.hints import warnings
 from tests.components.report.report_facts import facts
 
 

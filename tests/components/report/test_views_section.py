@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.report import contact
-from components.report.sections import views
-from models import feature_names as names
-from models.augmentation import ViewSpec
+from imgpipe.components.report import augmented_views
+from imgpipe.components.report.sections import views
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import ViewSpec
 from tests.components.report.report_facts import facts, jpeg
 from tests.components.report.test_page import read
 
@@ -23,7 +23,7 @@ def examples(tmp_path):
     """A function {label: number of images} → an Examples artifact with them in train."""
     import tensorflow as tf
 
-    from components import records
+    from imgpipe.components import records
 
     def make(counts):
         folder = tmp_path / "examples" / "Split-train"
@@ -46,7 +46,7 @@ def examples(tmp_path):
 
 
 def test_images_are_chosen_from_each_class_in_turn(examples):
-    rows = contact.choose(examples({"rock": 9, "paper": 9, "scissors": 1}))
+    rows = augmented_views.choose(examples({"rock": 9, "paper": 9, "scissors": 1}))
     assert [row["path"] for row in rows] == [
         "paper/0.jpg",
         "rock/0.jpg",
@@ -57,17 +57,17 @@ def test_images_are_chosen_from_each_class_in_turn(examples):
 
 
 def test_the_pictures_are_the_views_of_the_training(examples):
-    from components.report import facts as run_facts
-    from models import contact_sheet
+    from imgpipe.components.report import facts as run_facts
+    from imgpipe.models import contact_sheet
 
     uri = examples({"rock": 2, "paper": 2})
     found = {
-        "views": contact.choose(uri),
+        "views": augmented_views.choose(uri),
         "settings": {"views": {**_SETTINGS, "erasing": 0.5}, "image_size": 32},
     }
     wanted = {row["image_hash"] for row in found["views"]}
     images = run_facts.pictures(uri, wanted, len(wanted))
-    made = contact.pictures(found, images)
+    made = augmented_views.pictures(found, images)
     assert len(made) == 4 * 4
     row = found["views"][0]
     expected = contact_sheet.view_pixels(
@@ -86,7 +86,7 @@ def test_an_image_that_is_not_at_hand_is_left_out(examples):
         "views": [{"image_hash": "gone", "content_hash": "0" * 64}],
         "settings": {"views": _SETTINGS, "image_size": 32},
     }
-    assert contact.pictures(found, {}) == {}
+    assert augmented_views.pictures(found, {}) == {}
 
 
 def test_the_page_says_what_was_changed_and_shows_it():

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from models.augmentation import ViewSpec, augment, seeds
+from imgpipe.models.augmentation import ViewSpec, augment, seeds
 
 #: Nothing changes; each test turns on what it is about.
 STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.augmentation import colour
+from imgpipe.models.augmentation import colour
 from tests.models.augmentation.conftest import STILL, hashes_of, views_of
 
 _ALL = replace(STILL, brightness=0.3, contrast=0.5, saturation=0.8, hue=0.2)
@@ -86,7 +86,7 @@ def test_view_0_is_the_picture_beside_coloured_ones(pictures) -> None:
 def test_a_view_is_the_same_whatever_the_batch(pictures) -> None:
     import tensorflow as tf
 
-    from models.augmentation import augment
+    from imgpipe.models.augmentation import augment
 
     spec = replace(_ALL, erasing=0.4, rotation=30)
     hashes = hashes_of(len(pictures))

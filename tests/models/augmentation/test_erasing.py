@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.augmentation import erasing
+from imgpipe.models.augmentation import erasing
 from tests.models.augmentation.conftest import STILL, views_of
 
 _COUNT, _SIDE = 300, 50

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.augmentation import ViewSpec, geometry
+from imgpipe.models.augmentation import ViewSpec, geometry
 from tests.models.augmentation.conftest import STILL, hashes_of, views_of
 
 #: a, b, c, d, e, f of two views; see `_transform`.

@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-from models.augmentation import ViewSpec
-from models.errors import ConfigError
-from pipeline.config import Config, build
-from pipeline.sections import Views
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.config import Config, build
+from imgpipe.pipeline.config_schema import Views
 
 _CHANGES = {
     "vertical_flip": True,

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.augmentation import ViewSpec, augment, seeds
-from models.errors import ConfigError
+from imgpipe.models.augmentation import ViewSpec, augment, seeds
+from imgpipe.models.errors import ConfigError
 
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
 _COUNT, _SIDE = 7, 33

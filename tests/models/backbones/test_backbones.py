@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models import backbones
-from models.errors import ConfigError, ResourceError
+from imgpipe.models import backbones
+from imgpipe.models.errors import ConfigError, ResourceError
 
 
 def test_every_backbone_describes_itself() -> None:
@@ -41,7 +41,7 @@ def test_the_named_ones_are_there() -> None:
 def test_every_application_of_keras_is_in_the_table() -> None:
     import keras
 
-    from models.backbones.keras_applications import APPLICATIONS
+    from imgpipe.models.backbones.keras_applications import APPLICATIONS
 
     functions = {name for name in dir(keras.applications) if name[0].isupper()}
     assert {application.function for application in APPLICATIONS.values()} == functions
@@ -204,7 +204,7 @@ def test_asking_for_keys_imports_no_tensorflow() -> None:
     code = (
         "import sys; from models import backbones; "
         "[backbones.get(name, weights='none').key() for name in backbones.names()]; "
-        "from models.extractor import FeatureExtractor; "
+        "from imgpipe.models.extractor import FeatureExtractor; "
         "FeatureExtractor(precision='float32').key(1); "
         "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"
     )

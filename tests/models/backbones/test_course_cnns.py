@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import backbones
-from models.errors import ConfigError
+from imgpipe.models import backbones
+from imgpipe.models.errors import ConfigError
 
 
 def _build(name: str, size: int):

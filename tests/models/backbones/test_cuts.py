@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import backbones
-from models.backbones import cuts
-from models.errors import ConfigError
+from imgpipe.models import backbones
+from imgpipe.models.backbones import cuts
+from imgpipe.models.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import backbones
-from models.backbones import efficientnet_lite0 as lite0
-from models.errors import ResourceError
+from imgpipe.models import backbones
+from imgpipe.models.backbones import efficientnet_lite0 as lite0
+from imgpipe.models.errors import ResourceError
 
 #: Highest logits of scikit-image's photographs, from an independent implementation.
 GOLDEN = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.backbones.rebuild import name_stably, rebuild
+from imgpipe.models.backbones.rebuild import name_stably, rebuild
 
 _RELATIVE = 1e-4  # of the largest value of the feature map
 #: Far from doing nothing, yet values neither vanish nor grow through a hundred layers.

@@ -9,9 +9,9 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from models.backbones import torch_legacy
-from models.backbones.torch_legacy import UnsafeWeightsError, parse
-from models.errors import ResourceError
+from imgpipe.models.backbones import torch_legacy
+from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError, parse
+from imgpipe.models.errors import ResourceError
 
 _MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
 
@@ -107,7 +107,7 @@ def test_reads_plain_and_strided_tensors() -> None:
         ("os", "system"),
         ("builtins", "eval"),
         ("torch", "load"),
-        ("models.backbones.torch_legacy", "read"),
+        ("imgpipe.models.backbones.torch_legacy", "read"),
         ("collections", "defaultdict"),
     ],
 )

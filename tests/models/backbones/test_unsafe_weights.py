@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import pytest
 
-from models import backbones
-from models.backbones.torch_legacy import UnsafeWeightsError
+from imgpipe.models import backbones
+from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
 
 # Keras' own saving hands TensorFlow variables to NumPy 2 as NumPy 1 wanted them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
@@ -279,7 +279,7 @@ def test_a_file_cut_short_or_altered_gives_an_error_or_numbers(tmp_path, canary)
     """Never a crash, never another kind of error; 60 damaged files."""
     import keras
 
-    from models.errors import ResourceError
+    from imgpipe.models.errors import ResourceError
 
     content = _weights(tmp_path / "a.weights.h5").read_bytes()
     random = np.random.default_rng(0)

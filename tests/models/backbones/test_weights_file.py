@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import backbones
-from models.errors import ResourceError
+from imgpipe.models import backbones
+from imgpipe.models.errors import ResourceError
 
 # Keras' own saving hands TensorFlow variables to NumPy 2 as NumPy 1 wanted them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
@@ -226,7 +226,7 @@ def test_imagenet_weights_come_from_keras_cache(monkeypatch, tmp_path, shared_da
 
 
 def test_a_size_that_the_network_does_not_take_is_a_setting() -> None:
-    from models.errors import ConfigError
+    from imgpipe.models.errors import ConfigError
 
     with pytest.raises(ConfigError, match="inception_v3: Input size must be at least 75x75"):
         _model(64, name="inception_v3", weights="none")

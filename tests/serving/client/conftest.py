@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.client import AsyncClient, Client
+from imgpipe.serving.client import AsyncClient, Client
 
 
 @pytest.fixture(params=["blocking", "asyncio"])

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from serving.client import (
+from imgpipe.serving.client import (
     AsyncClient,
     Client,
     DeadlineExceeded,
@@ -114,7 +114,7 @@ def test_a_folder_goes_with_bounded_concurrency(ask, scripted, picture):
     def answer(method, request, context):
         from tensorflow_serving.apis import predict_pb2
 
-        from serving import tensors
+        from imgpipe.serving import tensors
 
         with lock:
             now[0] += 1
@@ -162,7 +162,7 @@ def test_crop_and_ten_crop(ask, images, picture):
     cropped = ask(images, "classify", [content], crop="2,4,18,20")
     assert cropped == ask(images, "classify", [part])
     assert cropped == ask(images, "classify", [content], crop=(0.1, 4 / 24, 0.9, 20 / 24))
-    from serving.client.images import Box, views_of
+    from imgpipe.serving.client.images import Box, views_of
 
     views = views_of(content, Box(2, 4, 18, 20), ten_crop=True)
     each = ask(images, "classify", views)

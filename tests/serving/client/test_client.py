@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.client import (
+from imgpipe.serving.client import (
     Client,
     DeadlineExceeded,
     FailedPrecondition,
@@ -117,7 +117,7 @@ def test_nobody_there():
 
 
 def test_wait_until_a_server_comes_up(models, push, tmp_path):
-    from serving.server import ModelServer
+    from imgpipe.serving.server import ModelServer
 
     port = free_port()
     push("half_plus_two", tmp_path, 5)
@@ -132,7 +132,7 @@ def test_wait_until_a_server_comes_up(models, push, tmp_path):
 
 
 def test_wait_says_why_a_version_failed(push, warm_up, tmp_path):
-    from serving.server import ModelServer
+    from imgpipe.serving.server import ModelServer
 
     warm_up(push("unservable", tmp_path, 1), {"x": np.zeros((1, 4), np.float32)})
     words = r"Version 1 .* failed to load: Could not find variable"

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from models.errors import ImgpipeError
-from pipeline.cli import app
+from imgpipe.models.errors import ImgpipeError
+from imgpipe.pipeline.cli import app
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,16 @@ def folder(tmp_path: Path, picture) -> Path:
 
 def test_a_folder_is_classified_and_what_is_no_picture_named(folder, images):
     result = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "predict", folder, "--server", images, "--top=1"],
+        [
+            sys.executable,
+            "-m",
+            "imgpipe.pipeline.cli",
+            "predict",
+            folder,
+            "--server",
+            images,
+            "--top=1",
+        ],
         capture_output=True,
         text=True,
         timeout=120,
@@ -104,7 +113,7 @@ def test_an_interruption_does_not_wait_for_the_server(folder, scripted):
 
     target, _ = scripted(answer)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "predict", folder, "--server", target],
+        [sys.executable, "-m", "imgpipe.pipeline.cli", "predict", folder, "--server", target],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
@@ -139,7 +148,7 @@ def test_what_the_server_refuses_is_its_own_words(folder, images):
 def test_a_model_that_failed_to_load_is_not_just_missing(folder, push, warm_up, tmp_path):
     import numpy as np
 
-    from serving.server import ModelServer
+    from imgpipe.serving.server import ModelServer
 
     base = tmp_path / "base"
     warm_up(push("unservable", base, 3), {"x": np.zeros((1, 4), np.float32)})

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.client import Box, InvalidArgument
-from serving.client.images import content_of, files_of, views_of
+from imgpipe.serving.client import Box, InvalidArgument
+from imgpipe.serving.client.images import content_of, files_of, views_of
 
 
 def pixels(content: bytes) -> np.ndarray:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from serving.tools import client_protos
+from imgpipe.serving.tools import client_protos
 
 
 def run(code: str) -> str:
@@ -17,12 +17,13 @@ def run(code: str) -> str:
 def test_the_client_does_not_import_tensorflow():
     names = "('tensorflow', 'tensorflow_serving', 'tfx', 'keras', 'apache_beam', 'ml_dtypes')"
     assert (
-        run(f"import sys, serving.client; print([n for n in {names} if n in sys.modules])") == "[]"
+        run(f"import sys, imgpipe.serving.client; print([n for n in {names} if n in sys.modules])")
+        == "[]"
     )
 
 
 def test_the_server_package_does_not_import_tensorflow_before_use():
-    code = "import sys, serving.server, serving.server.model_server as m; m.make_parser();"
+    code = "import sys, imgpipe.serving.server, imgpipe.serving.server.model_server as m; m.make_parser();"
     assert run(code + "print('tensorflow' in sys.modules)") == "False"
 
 
@@ -31,7 +32,7 @@ def test_client_and_tensorflow_live_in_one_process(half):
     import numpy as np
     from tensorflow_serving.apis import predict_pb2
 
-    from serving.client import Client, protos
+    from imgpipe.serving.client import Client, protos
 
     assert predict_pb2.PredictRequest is not protos.PredictRequest
     with Client(half, "half") as client:
@@ -40,5 +41,5 @@ def test_client_and_tensorflow_live_in_one_process(half):
 
 def test_the_checked_in_descriptors_are_those_of_the_locked_packages():
     assert client_protos.TARGET.read_bytes() == client_protos.descriptor_set(), (
-        "stale: run python -m serving.tools.client_protos"
+        "stale: run python -m imgpipe.serving.tools.client_protos"
     )

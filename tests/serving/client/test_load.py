@@ -9,8 +9,8 @@ import time
 import grpc
 import pytest
 
-from serving.client import InvalidArgument, NotFound, Unavailable, load
-from serving.client.load import Plan
+from imgpipe.serving.client import InvalidArgument, NotFound, Unavailable, load
+from imgpipe.serving.client.load import Plan
 
 #: Any three windows agree, so that a busy machine fails no test.
 QUICK = Plan((1, 3), window_seconds=0.3, tolerance=1e6, most_windows=4)
@@ -122,7 +122,7 @@ def test_images_go_in_batches_and_the_report_is_json(images, picture):
 
 
 def test_noise_is_a_picture_that_the_model_takes(images):
-    from serving.client import Client
+    from imgpipe.serving.client import Client
 
     with Client(images) as client:
         assert client.classify([load.noise(64)])[0].version == 7

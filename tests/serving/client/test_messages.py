@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from serving.client import messages, protos
-from serving.client.errors import InvalidArgument, ServingError
-from serving.client.messages import Servable
-from serving.client.results import Prediction
+from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client.errors import InvalidArgument, ServingError
+from imgpipe.serving.client.messages import Servable
+from imgpipe.serving.client.results import Prediction
 
 
 def official(version, inputs, signature_name, output_filter) -> bytes:

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.client import (
+from imgpipe.serving.client import (
     Client,
     DeadlineExceeded,
     InvalidArgument,
@@ -18,7 +18,7 @@ from serving.client import (
     Tls,
     Unavailable,
 )
-from serving.client.options import Connection
+from imgpipe.serving.client.options import Connection
 
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
@@ -109,7 +109,7 @@ def test_servers_take_turns_and_a_dead_one_is_skipped(ask, scripted):
 
 def test_health_check_keeps_calls_from_a_server_that_is_not_ready(models, push, tmp_path):
     """Without it the model is not found; with it the call waits until the model is loaded."""
-    from serving.server import ModelServer
+    from imgpipe.serving.server import ModelServer
 
     x = {"x": np.float32([2])}
     with ModelServer("half", tmp_path, poll_seconds=0.1) as server:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.client import InvalidArgument, NotFound, Tls, Unavailable
+from imgpipe.serving.client import InvalidArgument, NotFound, Tls, Unavailable
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def of_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(of_examples: Path) -> Iterator[str]:
-    from serving.server import ModelServer
-    from serving.server.server import ServerOptions
-    from serving.server.services import ServiceOptions
+    from imgpipe.serving.server import ModelServer
+    from imgpipe.serving.server.server import ServerOptions
+    from imgpipe.serving.server.services import ServiceOptions
 
     options = ServerOptions(services=ServiceOptions(allow_reload=True))
     made = ModelServer("m", of_examples, poll_seconds=0.1, options=options)
@@ -104,9 +104,9 @@ def test_labels_after_a_reload(ask, server, of_examples):
 
 
 def test_mutual_tls_with_the_embedded_server(ask, models, push, tmp_path, certificates):
-    from serving.server import ModelServer
-    from serving.server.server import ServerOptions
-    from serving.server.textproto import SslConfig
+    from imgpipe.serving.server import ModelServer
+    from imgpipe.serving.server.server import ServerOptions
+    from imgpipe.serving.server.textproto import SslConfig
 
     push("half_plus_two", tmp_path, 1)
     chain, key = (path.read_text() for path in certificates.server)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.client import (
+from imgpipe.serving.client import (
     Client,
     DeadlineExceeded,
     InvalidArgument,
@@ -26,13 +26,13 @@ from serving.client import (
     Unavailable,
     Unimplemented,
 )
-from serving.server import ModelServer
-from serving.server.calls import Call
-from serving.server.config import ModelConfig, VersionPolicy
-from serving.server.core import CoreOptions
-from serving.server.rest.options import RestOptions
-from serving.server.server import ServerOptions
-from serving.server.textproto import SslConfig
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.calls import Call
+from imgpipe.serving.server.config import ModelConfig, VersionPolicy
+from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.textproto import SslConfig
 
 POLL_S = 0.05
 BYTES = b"\xff\x00"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from serving.client import (
+from imgpipe.serving.client import (
     Client,
     DeadlineExceeded,
     InternalError,

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from models.errors import ConfigError
-from pipeline.cli import app
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.cli import app
 
 
 def deploy(*arguments: object):

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
-from serving.deploy import TARGETS, DeployError, Deployment, compose, kserve, kubernetes
-from serving.deploy.commented import dump, note, plain
-from serving.deploy.settings import DRAIN_SECONDS, METRICS_PATH
+from imgpipe.serving.deploy import TARGETS, DeployError, Deployment, compose, kserve, kubernetes
+from imgpipe.serving.deploy.commented import dump, note, plain
+from imgpipe.serving.deploy.settings import DRAIN_SECONDS, METRICS_PATH
 
 WANTED = Deployment("imgpipe", Path("/data/out/model"), cpus=3, memory_gib=5, fewest=1, most=4)
 
@@ -67,7 +67,7 @@ def test_models_config_is_a_model_server_config():
 
 def test_the_embedded_server_reads_the_same_files(tmp_path):
     """Batching and monitoring have no official Python messages: the server's own parsers."""
-    from serving.server import textproto
+    from imgpipe.serving.server import textproto
 
     for name, text in compose.files(WANTED).items():
         (tmp_path / name).write_text(text)

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.server.batching import BatchingRuntime
-from serving.server.status import Code, StatusError
-from serving.server.textproto import BatchingParameters
+from imgpipe.serving.server.batching import BatchingRuntime
+from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.textproto import BatchingParameters
 
 X, Y = ["x"], ["y"]
 

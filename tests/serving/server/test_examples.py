@@ -11,9 +11,9 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import ModelServer
-from serving.server.core import CoreOptions
-from serving.server.server import ServerOptions
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.server import ServerOptions
 
 Code = grpc.StatusCode
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from serving.server.graph_check import check
-from serving.server.runtime import SessionOptions, SessionRuntime
-from serving.server.status import StatusError
+from imgpipe.serving.server.graph_check import check
+from imgpipe.serving.server.runtime import SessionOptions, SessionRuntime
+from imgpipe.serving.server.status import StatusError
 
 
 def write(directory, body):

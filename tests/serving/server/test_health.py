@@ -6,8 +6,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.server import ModelServer
-from serving.server.server import HEALTH_SERVICES
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import HEALTH_SERVICES
 
 SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse.SERVING,

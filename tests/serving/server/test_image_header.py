@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.server.image_header import pixels
-from serving.server.limits import Limits
-from serving.server.status import StatusError
+from imgpipe.serving.server.image_header import pixels
+from imgpipe.serving.server.limits import Limits
+from imgpipe.serving.server.status import StatusError
 
 
 def encoded(kind: str, width: int, height: int, **options) -> bytes:

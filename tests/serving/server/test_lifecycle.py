@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.client import Client, DeadlineExceeded, NotFound, ServingError, Unavailable
-from serving.server import ModelServer
-from serving.server.server import ServerOptions
-from serving.server.status import StatusError
+from imgpipe.serving.client import Client, DeadlineExceeded, NotFound, ServingError, Unavailable
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.status import StatusError
 
 POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}

@@ -21,11 +21,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server import ModelServer
-from serving.server.config import ModelConfig, RequestLogConfig
-from serving.server.requestlog import RequestLogOptions
-from serving.server.server import ServerOptions
-from serving.server.services import ServiceOptions
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
+from imgpipe.serving.server.request_log import RequestLogOptions
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.services import ServiceOptions
 
 from .test_image_header import png_bomb
 

@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.client import Client, ServingError, Unavailable
-from serving.server import flags, model_server
+from imgpipe.serving.client import Client, ServingError, Unavailable
+from imgpipe.serving.server import flags, model_server
 
 
 def launch(*flags: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "serving.server.model_server", *flags],
+        [sys.executable, "-m", "imgpipe.serving.server.model_server", *flags],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

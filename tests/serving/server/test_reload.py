@@ -12,12 +12,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server import ModelServer
-from serving.server.config import ModelConfig, VersionPolicy
-from serving.server.core import CoreOptions
-from serving.server.servable import LoadPolicy
-from serving.server.server import ServerOptions, StartRefused
-from serving.server.services import ServiceOptions
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.config import ModelConfig, VersionPolicy
+from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.servable import LoadPolicy
+from imgpipe.serving.server.server import ServerOptions, StartRefused
+from imgpipe.serving.server.services import ServiceOptions
 
 Code = grpc.StatusCode
 POLL_S = 0.05

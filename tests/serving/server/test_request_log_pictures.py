@@ -12,9 +12,9 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
 )
 
-from serving import tensors
-from serving.server.config import RequestLogConfig
-from serving.server.requestlog import RequestLogOptions, RequestLogs
+from imgpipe.serving import tensors
+from imgpipe.serving.server.config import RequestLogConfig
+from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
 
 _SECRET = b"\xff\xd8\xff a face"
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from serving.server import status
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server import status
+from imgpipe.serving.server.status import Code, StatusError
 
 NODE = "\n\t [[{{node map/while/body/decode_image/DecodeImage}}]]"
 

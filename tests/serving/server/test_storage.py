@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.server import storage
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server import storage
+from imgpipe.serving.server.status import Code, StatusError
 
 
 def write(root: Path, *names: str) -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from serving.server import config, textproto
-from serving.server.errors import BadArgument
-from serving.server.status import StatusError
+from imgpipe.serving.server import config, textproto
+from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.status import StatusError
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import lite
-from serving.client import Client, InvalidArgument, ServingError
-from serving.server import ModelServer
-from serving.server.core import CoreOptions
-from serving.server.loading import LoaderOptions
-from serving.server.server import ServerOptions
+from imgpipe.models import litert
+from imgpipe.serving.client import Client, InvalidArgument, ServingError
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.loading import LoaderOptions
+from imgpipe.serving.server.server import ServerOptions
 from tests.models.small_export import COLOURS, pictures, save
 
 TFLITE = ServerOptions(
@@ -33,8 +33,8 @@ def version(tmp_path_factory):
     """A version directory with a SavedModel, model.tflite and the vocabulary."""
     base = tmp_path_factory.mktemp("int8")
     save(base / "1")
-    network = lite.load_network(str(base / "1"))
-    content = lite.convert(network, lite.INT8, list(pictures(30, seed=1)[0]))
+    network = litert.load_network(str(base / "1"))
+    content = litert.convert(network, litert.INT8, list(pictures(30, seed=1)[0]))
     (base / "1" / "model.tflite").write_bytes(content)
     (base / "1" / "assets").mkdir(exist_ok=True)
     (base / "1" / "assets" / "vocabulary.txt").write_text("".join(f"{c}\n" for c in COLOURS))

@@ -14,10 +14,10 @@ import grpc
 import pytest
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
-from serving.server import ModelServer
-from serving.server.errors import PortBusy
-from serving.server.server import ServerOptions
-from serving.server.textproto import SslConfig, read_ssl
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.errors import PortBusy
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.textproto import SslConfig, read_ssl
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl makes the certificates"

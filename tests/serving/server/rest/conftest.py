@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from serving.server import ModelServer
-from serving.server.config import ModelConfig
-from serving.server.rest.options import RestOptions
-from serving.server.server import ServerOptions
-from serving.server.textproto import Monitoring
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.textproto import Monitoring
 from tests.serving.client.conftest import certificates
 
 __all__ = ["certificates"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serving.client import Client, InvalidArgument, NotFound
+from imgpipe.serving.client import Client, InvalidArgument, NotFound
 
 
 @pytest.fixture(scope="module", params=["grpc", "rest"])

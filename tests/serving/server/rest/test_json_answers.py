@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
-from serving.server.rest.json_answers import (
+from imgpipe.serving.server.rest.json_answers import (
     write_classifications,
     write_error,
     write_predict,
     write_regressions,
 )
-from serving.server.status import StatusError
+from imgpipe.serving.server.status import StatusError
 
 
 def strings(*items: bytes) -> np.ndarray:

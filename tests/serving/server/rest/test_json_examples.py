@@ -7,9 +7,9 @@ import json
 import pytest
 from tensorflow_serving.apis import input_pb2
 
-from serving.server.rest import json_text
-from serving.server.rest.json_examples import fill_examples, read_signature
-from serving.server.status import StatusError
+from imgpipe.serving.server.rest import json_text
+from imgpipe.serving.server.rest.json_examples import fill_examples, read_signature
+from imgpipe.serving.server.status import StatusError
 
 
 def fill(document) -> input_pb2.Input:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serving.server.rest import json_text
-from serving.server.rest.json_tensors import read_predict
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server.rest import json_text
+from imgpipe.serving.server.rest.json_tensors import read_predict
+from imgpipe.serving.server.status import Code, StatusError
 
 NUMBERS = {
     "float": 1,

@@ -7,9 +7,9 @@ import tracemalloc
 
 import pytest
 
-from serving.server.rest import json_text
-from serving.server.rest.json_text import Repeated, read
-from serving.server.status import StatusError
+from imgpipe.serving.server.rest import json_text
+from imgpipe.serving.server.rest.json_text import Repeated, read
+from imgpipe.serving.server.status import StatusError
 
 
 def refused(body: bytes) -> str:

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from serving.client import Client, Tls, Unavailable
-from serving.server import ModelServer
-from serving.server.errors import PortBusy
-from serving.server.rest import listener, protocol
-from serving.server.rest.options import RestOptions
-from serving.server.server import ServerOptions
-from serving.server.textproto import SslConfig
+from imgpipe.serving.client import Client, Tls, Unavailable
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.errors import PortBusy
+from imgpipe.serving.server.rest import listener, protocol
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.textproto import SslConfig
 
 GOOD = {"instances": [1]}
 HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"

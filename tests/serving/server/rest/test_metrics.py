@@ -7,14 +7,14 @@ import shutil
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.server import storage
-from serving.server.calls import Call
-from serving.server.loading import LoaderOptions, make_loader
-from serving.server.metrics import Metrics
-from serving.server.rest.options import RestOptions
-from serving.server.servable import LoadPolicy, Servable
-from serving.server.status import Code
-from serving.server.textproto import BatchingParameters, Monitoring
+from imgpipe.serving.server import storage
+from imgpipe.serving.server.calls import Call
+from imgpipe.serving.server.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.metrics import Metrics
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.servable import LoadPolicy, Servable
+from imgpipe.serving.server.status import Code
+from imgpipe.serving.server.textproto import BatchingParameters, Monitoring
 
 from .conftest import METRICS
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from serving.server.handle import Spec
-from serving.server.rest import paths
-from serving.server.rest.paths import Target
-from serving.server.status import Code, StatusError
+from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.rest import paths
+from imgpipe.serving.server.rest.paths import Target
+from imgpipe.serving.server.status import Code, StatusError
 
 
 @pytest.mark.parametrize(

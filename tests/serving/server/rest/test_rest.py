@@ -13,9 +13,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from serving.server.config import ModelConfig, RequestLogConfig
-from serving.server.rest.options import RestOptions
-from serving.server.server import ServerOptions
+from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
 from tests.serving.server.test_image_header import png_bomb
 
 
@@ -243,7 +243,7 @@ def test_the_queue_is_that_of_grpc(serve):
 
 
 def test_health_follows_the_models(rest, tmp_path):
-    from serving.server import ModelServer
+    from imgpipe.serving.server import ModelServer
 
     for version in ("v1", "v2"):
         for what in ("live", "ready"):
@@ -283,7 +283,7 @@ def test_the_request_log_has_rest_too(push, tmp_path):
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
-    from serving.server import ModelServer
+    from imgpipe.serving.server import ModelServer
 
     from .conftest import Rest
 

@@ -1,0 +1,101 @@
+"""The schema that is accepted: what of an inferred one to keep, widen or name exactly.
+
+A schema inferred by TFDV never objects to the data it came from, and objects to too much of the
+next: it takes the image formats of the first run for all there will ever be. Here the classes
+become exact, formats and modes a majority, and sizes stay free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from imgpipe.components.data_gate.drift import with_comparators
+from imgpipe.components.records import write_text
+from imgpipe.models import feature_names as names
+
+#: Share of the images whose format and mode must be known ones. The first PNG among JPEG files is
+#: no reason to stop a run; that most of the files changed kind is.
+MIN_KNOWN_SHARE = 0.5
+_MAJORITY = (names.FORMAT, names.MODE)
+
+
+def accepted(inferred: schema_pb2.Schema, vocabulary: Sequence[str]) -> schema_pb2.Schema:
+    """The schema to judge later runs by, from one inferred of a run that passed."""
+    schema = schema_pb2.Schema()
+    schema.CopyFrom(inferred)
+    domains = {domain.name: list(domain.value) for domain in schema.string_domain}
+    del schema.string_domain[:]
+    exact = {names.LABEL: list(vocabulary), names.SPLIT: list(names.SPLITS)}
+    for feature in schema.feature:
+        known = domains.get(feature.domain, [])
+        feature.ClearField("domain_info")  # sizes and counts of later photographs are free
+        feature.presence.min_fraction = 1.0
+        feature.presence.min_count = 1
+        if feature.name in exact:
+            _set_domain(schema, feature, exact[feature.name])
+        elif feature.name in _MAJORITY and known:
+            _set_domain(schema, feature, known)
+            feature.distribution_constraints.min_domain_mass = MIN_KNOWN_SHARE
+    return with_comparators(schema)
+
+
+def revised(
+    current: schema_pb2.Schema,
+    inferred: schema_pb2.Schema,
+    features: Iterable[str],
+    vocabulary: Sequence[str],
+) -> schema_pb2.Schema:
+    """The schema that takes what `features` are in other data for right; all else stays.
+
+    Limits that people set stay too. A feature that the data lacks may be missing from now on.
+    """
+    fresh = accepted(inferred, vocabulary)
+    out = schema_pb2.Schema()
+    out.CopyFrom(current)
+    new = {feature.name: feature for feature in fresh.feature}
+    old = {feature.name: feature for feature in out.feature}
+    for name in sorted(set(features)):
+        if name not in new:
+            if name in old:
+                old[name].presence.min_fraction = 0.0
+            continue
+        known = [v for domain in out.string_domain if domain.name == name for v in domain.value]
+        values = [v for domain in fresh.string_domain if domain.name == name for v in domain.value]
+        target = old[name] if name in old else out.feature.add()
+        limits = schema_pb2.Feature()
+        limits.CopyFrom(target)
+        target.CopyFrom(new[name])
+        for limit in ("drift_comparator", "skew_comparator"):
+            if limits.HasField(limit):
+                getattr(target, limit).CopyFrom(getattr(limits, limit))
+        _drop_domain(out, name)
+        if values:
+            kept = [] if name in (names.LABEL, names.SPLIT) else known
+            _set_domain(out, target, [*kept, *(v for v in values if v not in kept)])
+    return out
+
+
+def _drop_domain(schema: schema_pb2.Schema, name: str) -> None:
+    stay = [domain for domain in schema.string_domain if domain.name != name]
+    del schema.string_domain[:]
+    schema.string_domain.extend(stay)
+
+
+def _set_domain(
+    schema: schema_pb2.Schema, feature: schema_pb2.Feature, values: Sequence[str]
+) -> None:
+    feature.domain = feature.name
+    schema.string_domain.add(name=feature.name, value=values)
+
+
+def parse(text: str) -> schema_pb2.Schema:
+    """The reverse of what `write` writes."""
+    return text_format.Parse(text, schema_pb2.Schema())
+
+
+def write(schema: schema_pb2.Schema, path: str) -> None:
+    """Write atomically as text, the form that TFX imports."""
+    write_text(path, text_format.MessageToString(schema))

@@ -1,0 +1,337 @@
+"""A .zip, .tar or .tar.gz as a source: read in place, nothing is ever written anywhere.
+
+What an archive may hold against its reader is refused by name: paths that lead out, links,
+devices, encrypted members, members that lie over each other, and anything that unpacks to more
+than pictures do. Members are laid out as a folder tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, SourceOptions, hashed
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+from imgpipe.components.example_gen.sources.seekable_gzip import (
+    BOMB_BYTES,
+    BOMB_RATIO,
+    Bomb,
+    Damaged,
+    SeekableGzip,
+    shared,
+)
+from imgpipe.components.example_gen.sources.tree import lay_out, repeated
+from imgpipe.models.errors import ConfigError
+
+#: Names that are taken for archives; the last ones for the sake of a clear refusal.
+SUFFIXES = (
+    *(".zip", ".tar", ".tar.gz", ".tgz"),
+    *(".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar"),
+)
+#: Bytes of one unpacked member; several are in memory at a time.
+MEMBER_LIMIT = BYTE_LIMIT
+_HEADER_LIMIT = 16 << 20  # bytes that a tar may ask to read at once, for names and the like
+_TABLE_LIMIT = BYTE_LIMIT  # bytes of a zip's table of contents; some two million members
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # PKWARE APPNOTE 4.3.7: signature, lengths of two names
+_REFUSED = "!"  # first character of the place of a member that must not be read
+#: Compressions of zip members that are read: both give no more bytes than they are asked for.
+#: Decoders of LZMA and bzip2 unpack a whole block first, however much it holds.
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_RAW_DEFLATE = -15  # zlib's wbits
+_OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_EXPECTED = "expected a .zip, .tar or .tar.gz of a folder tree"
+
+
+def takes(place: str, options: SourceOptions) -> bool:
+    """Whether a plain path names an archive."""
+    return place.lower().endswith(SUFFIXES) and not Path(place).expanduser().is_dir()
+
+
+@dataclass
+class _Found:
+    """Collects what an archive holds."""
+
+    items: list[Item] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def add(self, name: str, kind: str, size: int, place: str) -> None:
+        """One member; `kind` is file, folder, link or special."""
+        path, unsafe = safe_path(name)
+        if unsafe:
+            self.notes.append(Note("unsafe_name", name, unsafe))
+        elif kind == "link":
+            self.notes.append(Note("link", path, "links in archives are not followed"))
+        elif kind == "special":
+            self.notes.append(Note("special_file", path, "a pipe or device is not read"))
+        elif kind == "folder":
+            self.folders += [path] if path else []
+        elif size > MEMBER_LIMIT and not place.startswith(_REFUSED):
+            limit = f"larger than {MEMBER_LIMIT >> 20} MiB when unpacked ({size:,} bytes)"
+            self.items.append(Item(path, place=_REFUSED + limit))
+        else:
+            self.items.append(Item(path, place=place))
+
+
+def safe_path(name: str) -> tuple[str, str]:
+    """(the path below the archive's root, "") or ("", why the name leads elsewhere)."""
+    parts = name.replace("\\", "/").split("/")
+    if not parts[0] and len(parts) > 1:
+        return "", "an absolute path"
+    if re.match(r"^[A-Za-z]:", name):
+        return "", "a drive letter"
+    if ".." in parts:
+        return "", "leads out of the archive"
+    if "\0" in name:
+        return "", "a NUL in the name"
+    return "/".join(part for part in parts if part not in ("", ".")), ""
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """One archive on a local or mounted file system."""
+
+    file: str
+
+    def listing(self) -> Scan:
+        """Read the table of contents; see `Source.listing`."""
+        path = self._path()
+        found = _Found()
+        try:
+            self._collect(path, found)
+        except (Bomb, Damaged) as error:
+            raise ConfigError(
+                f"data source {self.file!r}: {error}. If these are your pictures, fetch the "
+                "archive again, or unpack it and name the folder."
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"data source {self.file!r} cannot be read: {error.strerror or error}"
+            ) from None
+        members = repeated(found.items, found.notes)
+        if not members and not found.folders:
+            raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")
+        return lay_out(self.file, members, found.folders, found.notes)
+
+    def scan(self) -> Scan:
+        """List and hash; see `Source.scan`."""
+        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
+
+    def read(self, item: Item) -> bytes:
+        """The content of one member; OSError when it is refused or broken."""
+        if item.place.startswith(_REFUSED):
+            raise OSError(item.place[1:])
+        kind, *numbers = item.place.split(":")
+        path = str(Path(self.file).expanduser())
+        if kind == "zip":
+            return _read_zip(path, [int(number) for number in numbers])
+        offset, size = int(numbers[0]), int(numbers[1])
+        if kind == "gz":
+            data = shared(path).pread(size, offset)
+        else:
+            with Path(path).open("rb") as file:
+                data = os.pread(file.fileno(), size, offset)
+        if len(data) < size:
+            raise OSError(f"the archive is cut off: {len(data):,} of {size:,} bytes")
+        return data
+
+    def _path(self) -> Path:
+        path = Path(self.file).expanduser()
+        if path.is_dir():
+            raise ConfigError(f"data source {self.file!r} is a folder; {_EXPECTED}")
+        if not path.is_file():
+            raise ConfigError(f"data source {self.file!r} does not exist; {_EXPECTED}")
+        return path
+
+    def _collect(self, path: Path, found: _Found) -> None:
+        with path.open("rb") as file:
+            head = file.read(8)
+            if zipfile.is_zipfile(file):
+                _collect_zip(self.file, path, found)
+            elif head.startswith(b"\x1f\x8b"):
+                _collect_tar(
+                    self.file, cast("IO[bytes]", _Unpacked(shared(str(path)))), "gz", found
+                )
+            elif _is_tar(file):
+                _collect_tar(self.file, cast("IO[bytes]", _Careful(file)), "tar", found)
+            else:
+                raise ConfigError(f"data source {self.file!r} {_what_else(head)}; {_EXPECTED}")
+
+
+def _is_tar(file: IO[bytes]) -> bool:
+    """Whether the file begins with a tar header (or is an empty tar); leaves it at the start."""
+    file.seek(0)
+    block = file.read(tarfile.BLOCKSIZE)
+    file.seek(0)
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return len(block) == tarfile.BLOCKSIZE and not any(block)
+    return True
+
+
+def _what_else(head: bytes) -> str:
+    for magic, name in _OTHER_COMPRESSION.items():
+        if head.startswith(magic):
+            return f"is compressed with {name}, which cannot be read in place"
+    cut = " or is cut off" if head.startswith(b"PK") else ""
+    return f"is no archive that can be read{cut}"
+
+
+def _collect_zip(where: str, path: Path, found: _Found) -> None:
+    """Members by the central directory."""
+    try:
+        with path.open("rb") as file:
+            careful = cast("IO[bytes]", _Careful(file, _TABLE_LIMIT))
+            with zipfile.ZipFile(careful) as archive:
+                infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+        raise Damaged(f"the zip is broken: {error}") from None
+    total, packed = sum(info.file_size for info in infos), path.stat().st_size
+    if total > BOMB_BYTES and total > BOMB_RATIO * packed:
+        raise Bomb(f"unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
+    end, before = 0, ""
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        overlaps = before if info.header_offset < end else ""
+        reach = info.header_offset + _LOCAL_HEADER.size + info.compress_size
+        if reach > end:
+            end, before = reach, info.filename
+        found.add(info.orig_filename, _zip_kind(info), info.file_size, _zip_place(info, overlaps))
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    mode = stat.S_IFMT(info.external_attr >> 16)
+    if stat.S_ISLNK(mode):
+        return "link"
+    if info.filename.endswith(("/", "\\")):
+        return "folder"
+    return "file" if mode in (0, stat.S_IFREG) else "special"
+
+
+def _zip_place(info: zipfile.ZipInfo, overlaps: str) -> str:
+    if info.flag_bits & 0x41:  # encrypted, or strongly so
+        return f"{_REFUSED}encrypted; unpack the archive with its password and name the folder"
+    if overlaps:
+        return f"{_REFUSED}lies over the data of {overlaps!r}, as in an archive bomb"
+    if info.compress_type not in _ZIP_METHODS:
+        name = cast("Any", zipfile).compressor_names.get(
+            info.compress_type, f"method {info.compress_type}"
+        )
+        return f"{_REFUSED}packed by {name}; expected deflate or none. Pack the archive again"
+    numbers = info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
+    return ":".join(["zip", *map(str, numbers)])
+
+
+def _read_zip(path: str, numbers: list[int]) -> bytes:
+    """One member by its numbers, without the central directory: what a shard costs is its own."""
+    offset, packed, size, method, crc = numbers
+    with Path(path).open("rb") as file:
+        head = os.pread(file.fileno(), _LOCAL_HEADER.size, offset)
+        if len(head) < _LOCAL_HEADER.size or not head.startswith(b"PK\3\4"):
+            raise OSError("the zip has no member where its directory says so")
+        _, names, extra = _LOCAL_HEADER.unpack(head)
+        # Deflate adds some bytes to what it cannot shrink; far more is no data of this member.
+        most = min(packed, size + size // 64 + (1 << 16))
+        data = os.pread(file.fileno(), most, offset + _LOCAL_HEADER.size + names + extra)
+    if method == zipfile.ZIP_DEFLATED:
+        try:
+            data = zlib.decompressobj(_RAW_DEFLATE).decompress(data, size + 1)
+        except zlib.error as error:
+            raise OSError(f"cannot be unpacked: {error}") from None
+    if len(data) > size:
+        raise OSError(f"unpacks to more than the {size:,} bytes that the archive says")
+    if len(data) < size:
+        raise OSError(f"the archive is cut off: {len(data):,} of {size:,} bytes")
+    if zlib.crc32(data) != crc:
+        raise OSError("cannot be unpacked: its checksum is wrong")
+    return data
+
+
+def _collect_tar(where: str, stream: IO[bytes], kind: str, found: _Found) -> None:
+    """Members in the order of the file; its contents are passed over."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for info in _members(archive):
+                place = f"{kind}:{info.offset_data}:{info.size}"
+                if info.issparse():
+                    place = f"{_REFUSED}a sparse member; unpack the archive and name the folder"
+                found.add(info.name, _tar_kind(info), info.size, place)
+    except (Bomb, Damaged):
+        raise
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
+        seen = len(found.items)
+        raise Damaged(f"the tar is cut off or broken after {seen} files: {error}") from None
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """All members, without keeping them."""
+    while (info := archive.next()) is not None:
+        yield info
+        cast("Any", archive).members = []
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    if info.isdir():
+        return "folder"
+    if info.issym() or info.islnk():
+        return "link"
+    return "file" if info.isreg() else "special"
+
+
+class _Careful:
+    """A file as `tarfile` and `zipfile` use one, which never gives an endless name or table."""
+
+    def __init__(self, file: IO[bytes], limit: int = _HEADER_LIMIT) -> None:
+        self._file, self._limit = file, limit
+
+    def read(self, size: int = -1) -> bytes:
+        """Read; Damaged when a header claims to be longer than any is."""
+        if size > self._limit:
+            raise Damaged(f"the archive has a header of {size:,} bytes")
+        return self._file.read(size if size >= 0 else self._limit)
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte."""
+        return self._file.seek(place, whence)
+
+    def seekable(self) -> bool:
+        """Files are."""
+        return True
+
+    def tell(self) -> int:
+        """Current byte."""
+        return self._file.tell()
+
+
+class _Unpacked(_Careful):
+    """The same over a gzip stream."""
+
+    def __init__(self, stream: SeekableGzip) -> None:
+        self._stream, self._at = stream, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read; see `_Careful`."""
+        if not 0 <= size <= _HEADER_LIMIT:
+            raise Damaged(f"the archive has a header of {size:,} bytes")
+        data = self._stream.pread(size, self._at)
+        self._at += len(data)
+        return data
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an unpacked byte from the start; nothing is unpacked before it is read."""
+        self._at = place
+        return place
+
+    def tell(self) -> int:
+        """Current unpacked byte."""
+        return self._at

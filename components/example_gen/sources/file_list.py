@@ -1,0 +1,333 @@
+"""A list of files as a source: CSV or JSON Lines with path, label and, if wanted, split and group.
+
+What the list says against itself (two labels for one file) and paths that lead out of its folder
+become problems of the item, by row; a list that cannot be read at all is refused with its row.
+"""
+
+from __future__ import annotations
+
+import collections
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources.base import (
+    Item,
+    Note,
+    Scan,
+    SourceOptions,
+    hashed,
+    sorted_notes,
+)
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
+from imgpipe.components.example_gen.sources.tree import check_classes
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+
+#: Problems of an item that its list makes.
+TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
+_JSON = (".jsonl", ".ndjson")
+_TABLE = (".csv", ".tsv")
+#: Usual names of the columns, in lower case.
+_USUAL = {
+    "path": ("path", "filepath", "file_path", "filename", "file_name", "file", "image_path"),
+    "label": ("label", "class", "class_name", "category", "target"),
+    "split": ("split", "set", "subset", "partition"),
+    "group": ("group", "group_id"),
+}
+_REFUSED = "!"  # first character of the place of a row that must not be read
+_EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
+_LINE_LIMIT = 1 << 20  # characters of one line; a longer one is no row of a path and a label
+
+
+def takes(place: str, options: SourceOptions) -> bool:
+    """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
+    path = Path(place).expanduser()
+    if place.lower().endswith(_JSON):
+        return True
+    if not place.lower().endswith(_TABLE) or not path.is_file():
+        return False
+    if options.path_column:
+        return True
+    try:
+        with _text_file(path, errors="replace") as file:
+            head = file.readline(_LINE_LIMIT)
+    except OSError:
+        return False
+    return any(
+        cell.strip(' "\r\n').lower() in _USUAL["path"] for cell in head.split(_delimiter(head))
+    )
+
+
+def _text_file(path: Path, errors: str = "strict") -> TextIOWrapper:
+    """A regular file as UTF-8 text, with or without a byte order mark."""
+    stream = local_files.open_regular(path)
+    return TextIOWrapper(stream, encoding="utf-8-sig", errors=errors, newline="")
+
+
+def _delimiter(head: str) -> str:
+    return max(",\t;", key=head.count)
+
+
+@dataclass
+class _Entry:
+    """All rows of one file of the list."""
+
+    path: str
+    place: str
+    labels: dict[str, int] = field(default_factory=dict)  # label → first row
+    splits: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    rows: list[int] = field(default_factory=list)
+
+    def item(self) -> Item:
+        """One item, with a problem where the rows disagree."""
+        said = ((TWO_LABELS, self.labels), (TWO_SPLITS, self.splits), (TWO_GROUPS, self.groups))
+        problems = [_disagree(reason, found) for reason, found in said if len(found) > 1]
+        return Item(
+            self.path,
+            _only(self.labels),
+            _only(self.splits),
+            group=_only(self.groups),
+            problem=problems[0] if problems else "",
+            place=self.place,
+        )
+
+
+def _only(found: dict[str, int]) -> str | None:
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _disagree(reason: str, found: dict[str, int]) -> str:
+    return f"{reason}: listed as " + " and ".join(f"{v!r} (row {row})" for v, row in found.items())
+
+
+@dataclass(frozen=True)
+class ManifestSource:
+    """A list of files on a local or mounted file system."""
+
+    file: str
+    options: SourceOptions
+
+    def listing(self) -> Scan:
+        """Read the list, not the files; see `Source.listing`."""
+        entries: dict[str, _Entry] = {}
+        root = self._root()
+        for row, values in self._rows():
+            path, refused = _below(values["path"], root)
+            path = f"row-{row:06d}/{path}" if refused else path
+            entry = entries.setdefault(path, _Entry(path, _REFUSED + refused if refused else ""))
+            entry.rows.append(row)
+            if values["label"]:
+                entry.labels.setdefault(values["label"], row)
+            if values["split"]:
+                entry.splits.setdefault(self._split(values["split"], row), row)
+            if values["group"]:
+                entry.groups.setdefault(values["group"], row)
+        items = tuple(entry.item() for _, entry in sorted(entries.items()))
+        scan = Scan(
+            source=self.file,
+            items=items,
+            vocabulary=tuple(sorted({label for e in entries.values() for label in e.labels})),
+            given_splits=in_order({split for e in entries.values() for split in e.splits}),
+            notes=sorted_notes(_twice(entries.values())),
+        )
+        self._check(scan)
+        return scan
+
+    def scan(self) -> Scan:
+        """Read the list and hash the files; see `Source.scan`."""
+        return hashed(self.listing(), self._digest)
+
+    def read(self, item: Item) -> bytes:
+        """The content of one file; OSError when it is not there or outside of the root."""
+        return local_files.read_bytes(self._file(item))
+
+    def _digest(self, item: Item) -> str:
+        return local_files.sha256(self._file(item))
+
+    def _file(self, item: Item) -> Path:
+        """Where an item lies; OSError when its row was refused or a link leads out of the root."""
+        if item.place.startswith(_REFUSED):
+            raise OSError(item.place[1:])
+        root = self._root()
+        if not self.options.follow_links:
+            local_files.check_inside(root / item.path, root)
+        return root / item.path
+
+    def _root(self) -> Path:
+        if self.options.root:
+            return Path(self.options.root).expanduser().absolute()
+        return Path(self.file).expanduser().absolute().parent
+
+    def _check(self, scan: Scan) -> None:
+        check_classes(scan, _EXPECTED)
+        given = {item.split for item in scan.items}
+        if not given & {names.TRAIN, None}:
+            raise ConfigError(
+                f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
+                "leave the split empty where it is to be drawn"
+            )
+
+    def _split(self, word: str, row: int) -> str:
+        try:
+            return SPLIT_WORDS[word.lower()]
+        except KeyError:
+            raise ConfigError(
+                f"data source {self.file!r}, row {row}: split {word!r}; expected train, "
+                "validation or test, or nothing where it is to be drawn"
+            ) from None
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """(row, path, label, split and group as text, "" where empty); ConfigError for bad rows."""
+        path = Path(self.file).expanduser()
+        rows = self._objects(path) if self.file.lower().endswith(_JSON) else self._cells(path)
+        try:
+            for row, values in rows:
+                if not values["path"]:
+                    raise ConfigError(f"data source {self.file!r}, row {row}: no path; {_EXPECTED}")
+                self._check_text(row, values)
+                yield row, values
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"data source {self.file!r} is not UTF-8 text (byte {error.start}); save it as such"
+            ) from None
+        except csv.Error as error:
+            raise ConfigError(f"data source {self.file!r} is no CSV: {error}") from None
+        except OSError as error:
+            raise ConfigError(
+                f"data source {self.file!r} cannot be read: {error.strerror}; {_EXPECTED}"
+            ) from None
+
+    def _check_text(self, row: int, values: dict[str, str]) -> None:
+        """ConfigError for text that no file system or model can spell: a lone surrogate, a NUL."""
+        for role, text in values.items():
+            try:
+                # Names of files may hold any bytes, which Python spells as lone low surrogates.
+                text.encode("utf-8", "surrogateescape" if role == "path" else "strict")
+            except UnicodeEncodeError as error:
+                raise ConfigError(
+                    f"data source {self.file!r}, row {row}: the {role} {text[:80]!a} is not valid "
+                    f"Unicode text ({error.reason}); correct the row"
+                ) from None
+
+    def _too_long(self, row: int) -> ConfigError:
+        return ConfigError(
+            f"data source {self.file!r}, row {row}: the line is longer than {_LINE_LIMIT >> 20} "
+            f"MiB; {_EXPECTED}"
+        )
+
+    def _cells(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+        with _text_file(path) as file:
+            delimiter = _delimiter(file.readline(_LINE_LIMIT))
+            file.seek(0)
+            rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
+            reader = csv.reader(rows, delimiter=delimiter)
+            if self.options.path_column.isdigit():
+                places = self._places([])
+            else:
+                places = self._places(next(reader, []))
+            for cells in reader:
+                if any(cells):
+                    yield (
+                        reader.line_num,
+                        {
+                            role: cells[place].strip() if 0 <= place < len(cells) else ""
+                            for role, place in places.items()
+                        },
+                    )
+
+    def _objects(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+        with _text_file(path) as file:
+            for row, line in enumerate(local_files.lines(file, _LINE_LIMIT, self._too_long), 1):
+                if not line.strip():
+                    continue
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise ConfigError(
+                        f"data source {self.file!r}, row {row}: no JSON ({error}); {_EXPECTED}"
+                    ) from None
+                if not isinstance(value, dict):
+                    raise ConfigError(
+                        f"data source {self.file!r}, row {row}: expected an object with path and "
+                        f"label. Received: {line.strip()[:80]}"
+                    )
+                keys = list(value)
+                found = {role: keys[n] for role, n in self._places(keys, True).items() if n >= 0}
+                yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
+
+    def _places(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
+        """Role → place of its column, -1 for none; with `sparse`, a named one may be missing."""
+        wanted = {
+            "path": self.options.path_column,
+            "label": self.options.label_column,
+            "split": self.options.split_column,
+            "group": self.options.group_column,
+        }
+        return {
+            role: column_place(self.file, header, name, _USUAL[role], required=role == "path")
+            for role, name in wanted.items()
+            if role == "path" or not sparse or not name or name in header
+        }
+
+
+def column_place(
+    where: str, header: Sequence[str], wanted: str, usual: Sequence[str], required: bool
+) -> int:
+    """Place of a column by the name or place that the config gives, or by usual names; -1: none.
+
+    Raises ConfigError when the config names one that is not there, or a required one is missing.
+    """
+    cells = [cell.strip() for cell in header]
+    if wanted:
+        if wanted in cells:
+            return cells.index(wanted)
+        if wanted.isdigit() and (not header or int(wanted) < len(header)):
+            return int(wanted)
+        raise ConfigError(f"data source {where!r} has no column {wanted!r}; found {some(cells)}")
+    lower = [cell.lower() for cell in cells]
+    for name in usual:
+        if name in lower:
+            return lower.index(name)
+    if required:
+        raise ConfigError(
+            f"data source {where!r} has no column for the {usual[0]}; found {some(cells)}; name "
+            f"it by data.{usual[0]}_column"
+        )
+    return -1
+
+
+def _text(value: Any) -> str:
+    """A JSON value as text: "" for null, whole numbers without a point."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _below(raw: str, root: Path) -> tuple[str, str]:
+    """(path below `root`, "") or (file name, why it must not be read)."""
+    plain = raw.replace("\\", "/") if "\\" in raw and "/" not in raw else raw
+    name = plain.rstrip("/").rpartition("/")[2] or "unnamed"
+    if "://" in plain:
+        return name, f"{raw!r} is an address; only files are read"
+    path = os.path.normpath(root / plain)  # without a look at the disk, so links stay
+    inside = os.path.relpath(path, root)
+    if inside == "." or inside.split("/")[0] == ".." or "\0" in raw:
+        return name, f"{raw!r} leads out of {str(root)!r}; set data.root to the folder of all files"
+    return inside, ""
+
+
+def _twice(entries: collections.abc.Iterable[_Entry]) -> Iterator[Note]:
+    for entry in entries:
+        if len(entry.rows) > 1:
+            rows = some([str(row) for row in entry.rows])
+            yield Note("listed_twice", entry.path, f"in rows {rows}")

@@ -1,0 +1,273 @@
+"""A folder tree as a source: one folder a class, or train/ validation/ test/ of those.
+
+Every file below a class folder is an item, whatever its name: what is no image is rejected by
+name later. Hidden files, cycles, unreadable folders and special files become notes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources.base import (
+    Item,
+    Note,
+    Scan,
+    SourceOptions,
+    hashed,
+    sorted_notes,
+)
+from imgpipe.components.example_gen.sources.layout import (
+    EXPECTED_TREE,
+    given_splits,
+    in_order,
+    is_hidden,
+    some,
+)
+from imgpipe.models.errors import ConfigError
+
+_Identity = tuple[int, int]  # (device, inode)
+_NOWHERE: _Identity = (-1, -1)  # of what is no folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A directory entry with everything that telling apart needs; small, as there are many."""
+
+    name: str
+    path: str
+    symlink: bool
+    kind: str  # "folder", "file", "special", "outside" (a link to a folder outside of the root)
+    identity: _Identity  # of the folder that it leads to
+
+
+@dataclass
+class _Walk:
+    """Collects notes and items while the tree is walked."""
+
+    root: str
+    follow_links: bool = False
+    above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
+    notes: list[Note] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+
+    def relative(self, path: str) -> str:
+        return path[len(self.root) :].lstrip(os.sep) or "."
+
+    def note(self, kind: str, path: str, detail: str = "") -> None:
+        self.notes.append(Note(kind, self.relative(path), detail))
+
+    def entries(self, folder: str) -> list[_Entry]:
+        """Visible entries in sorted order; hidden and unreadable ones are noted."""
+        try:
+            found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self.note("unreadable_folder", folder, error.strerror or str(error))
+            return []
+        visible = []
+        for entry in found:
+            path = entry.path
+            if is_hidden(entry.name):
+                self.note("hidden", path)
+                continue
+            visible.append(self._entry(entry, path))
+        return visible
+
+    def _entry(self, entry: os.DirEntry[str], path: str) -> _Entry:
+        """Tell folder, file and special file apart; a dead link counts as a file."""
+        symlink = entry.is_symlink()
+        try:
+            status = entry.stat()
+        except OSError as error:
+            self.note("unreadable_file", path, error.strerror or str(error))
+            return _Entry(entry.name, path, symlink, "file", _NOWHERE)
+        identity = _NOWHERE
+        if stat.S_ISDIR(status.st_mode):
+            kind, identity = "folder", (status.st_dev, status.st_ino)
+        elif stat.S_ISREG(status.st_mode):
+            kind = "file"
+        else:
+            kind = "special"
+        if symlink:
+            self.note("symlink", path, os.path.realpath(path))
+        if symlink and kind == "folder" and not self.follow_links:
+            try:
+                local_files.check_inside(Path(path), Path(self.root))
+            except OSError as error:
+                self.note("outside_link", path, error.strerror or str(error))
+                kind = "outside"
+        if kind == "special":
+            self.note("special_file", path, "a pipe, socket or device is not read")
+        return _Entry(entry.name, path, symlink, kind, identity)
+
+    def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:
+        self.items.append(
+            Item(self.relative(entry.path), label, split, symlink=linked or entry.symlink)
+        )
+
+    def collect(self, folder: _Entry, label: str, split: str | None) -> int:
+        """All files below `folder` as items of one class; returns how many."""
+        before = len(self.items)
+        if folder.identity in self.above:
+            self.note("cycle", folder.path, "leads back to a folder above it; not followed")
+            return 0
+        stack = [(folder.path, self.above | {folder.identity}, folder.symlink)]
+        while stack:
+            path, ancestors, linked = stack.pop()
+            for entry in self.entries(path):
+                if entry.kind == "file":
+                    self.add(entry, label, split, linked)
+                elif entry.kind == "folder" and entry.identity in ancestors:
+                    self.note("cycle", entry.path, "leads back to a folder above it; not followed")
+                elif entry.kind == "folder":
+                    stack.append(
+                        (entry.path, ancestors | {entry.identity}, linked or entry.symlink)
+                    )
+        return len(self.items) - before
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder on a local or mounted file system."""
+
+    directory: str
+    options: SourceOptions = field(default_factory=SourceOptions)
+
+    def listing(self) -> Scan:
+        """Walk the tree; see `Source.listing`. ConfigError when it is not laid out as expected."""
+        root = self._root()
+        status = root.stat()
+        walk = _Walk(
+            str(root), self.options.follow_links, frozenset({(status.st_dev, status.st_ino)})
+        )
+        top = self._inside(walk.entries(str(root)))
+        folders = [entry for entry in top if entry.kind == "folder"]
+        files = [entry for entry in top if entry.kind == "file"]
+        if not folders:
+            raise self._no_folders(root, files, walk.notes)
+        given = given_splits(self.directory, [folder.name for folder in folders])
+        classes: set[str] = set()
+        if given:
+            for entry in folders:
+                classes |= self._collect_split(walk, entry, given[entry.name])
+        else:
+            classes = self._collect_classes(walk, folders, None)
+        for entry in files:
+            walk.add(entry, None, None, linked=False)
+        self._check_classes(root, folders, classes, walk, bool(given))
+        walk.items.sort(key=lambda item: item.path)
+        return Scan(
+            source=self.directory,
+            items=tuple(walk.items),
+            vocabulary=tuple(sorted(classes)),
+            given_splits=in_order(set(given.values())),
+            notes=sorted_notes(walk.notes),
+        )
+
+    def scan(self) -> Scan:
+        """List and hash, contents in threads; see `Source.scan`."""
+        return hashed(self.listing(), self._digest)
+
+    def read(self, item: Item) -> bytes:
+        """The content of one file; see `Source.read`."""
+        return local_files.read_bytes(self._file(item))
+
+    def _path(self) -> Path:
+        return Path(self.directory).expanduser().absolute()
+
+    def _digest(self, item: Item) -> str:
+        """Hex SHA-256 of what `read` gives, without holding it in memory."""
+        return local_files.sha256(self._file(item))
+
+    def _file(self, item: Item) -> Path:
+        """Where an item lies; OSError when a link leads it out of the root."""
+        root = self._path()
+        if not self.options.follow_links:
+            local_files.check_inside(root / item.path, root)
+        return root / item.path
+
+    def _root(self) -> Path:
+        root = self._path()
+        if "://" in self.directory:
+            raise ConfigError(
+                f"data source {self.directory!r}: only local and mounted folders are read; "
+                "mount the bucket or copy the photographs"
+            )
+        if root.is_file():
+            raise ConfigError(f"data source {self.directory!r} is a file; {EXPECTED_TREE}")
+        if not root.is_dir():
+            raise ConfigError(f"data source {self.directory!r} does not exist; {EXPECTED_TREE}")
+        if not os.access(root, os.R_OK | os.X_OK):
+            raise ConfigError(
+                f"data source {self.directory!r} cannot be read by this user; {EXPECTED_TREE}"
+            )
+        return root
+
+    def _inside(self, entries: list[_Entry]) -> list[_Entry]:
+        """The entries; ConfigError when a folder of a class or split lies outside of the root."""
+        for entry in entries:
+            if entry.kind == "outside":
+                raise ConfigError(
+                    f"data source {self.directory!r}: the folder {entry.name!r} is a link to "
+                    f"{os.path.realpath(entry.path)!r}, outside of the data source; set "
+                    "data.follow_links = true to read it, or copy it here"
+                )
+        return entries
+
+    def _collect_split(self, walk: _Walk, folder: _Entry, split: str) -> set[str]:
+        """Items of one split folder; returns its class names."""
+        entries = self._inside(walk.entries(folder.path))
+        for entry in entries:
+            if entry.kind == "file":
+                walk.add(entry, None, split, linked=folder.symlink)
+        return self._collect_classes(walk, [e for e in entries if e.kind == "folder"], split)
+
+    def _collect_classes(self, walk: _Walk, folders: list[_Entry], split: str | None) -> set[str]:
+        """Items of class folders; an empty one stays in the vocabulary, and is noted."""
+        for entry in folders:
+            try:
+                entry.name.encode("utf-8")
+            except UnicodeEncodeError:
+                raise ConfigError(
+                    f"class folder {entry.name!r} in {self.directory!r} has a name that is not "
+                    "UTF-8; rename it: the name is what the model will answer"
+                ) from None
+            if walk.collect(entry, entry.name, split) == 0:
+                walk.note("empty_class", entry.path, "no file in it")
+        return {entry.name for entry in folders}
+
+    def _no_folders(self, root: Path, files: list[_Entry], notes: list[Note]) -> ConfigError:
+        if files:
+            found = f"{len(files)} files directly in it ({some([f.name for f in files])})"
+            found += " and no folder, so no file has a class"
+        else:
+            hidden = sum(note.kind == "hidden" for note in notes)
+            found = f"nothing but {hidden} hidden entries" if hidden else "nothing"
+        return ConfigError(f"data source {self.directory!r}: found {found}; {EXPECTED_TREE}")
+
+    def _check_classes(
+        self, root: Path, folders: list[_Entry], classes: set[str], walk: _Walk, split: bool
+    ) -> None:
+        """Fewer than two classes, or no file at all, is not data to learn from."""
+        if len(classes) < 2:
+            only = folders[0]
+            inner = [e.name for e in _Walk(str(root)).entries(only.path) if e.kind == "folder"]
+            if not split and len(folders) == 1 and len(inner) >= 2:
+                raise ConfigError(
+                    f"data source {self.directory!r}: found a single folder {only.name!r} that "
+                    f"holds {len(inner)} folders ({some(inner)}): one level too deep; give "
+                    f"{Path(self.directory) / only.name!s} instead"
+                )
+            found = f"one class only ({some(sorted(classes))})" if classes else "no class folder"
+            raise ConfigError(
+                f"data source {self.directory!r}: found {found}, at least two are needed; "
+                f"{EXPECTED_TREE}"
+            )
+        if not any(item.label for item in walk.items):
+            raise ConfigError(
+                f"data source {self.directory!r}: found {len(classes)} class folders "
+                f"({some(sorted(classes))}) without a single file; put the photographs into them"
+            )

@@ -1,0 +1,261 @@
+"""CSV of pixels as a source: a row a picture, its label in one column, grey or RGB values beside.
+
+The layout of sign-language MNIST, with and without header; any square size. A row becomes PNG
+bytes when it is read, so that it is judged, stored and served like every other image.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions, hashed
+from imgpipe.components.example_gen.sources.file_list import column_place
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden
+from imgpipe.components.example_gen.sources.tree import listed
+from imgpipe.models.errors import ConfigError
+
+_SUFFIX = ".csv"
+_LABELS = ("label", "class", "target", "emotion", "y")
+_EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
+_LINE_LIMIT = 1 << 26  # bytes; a row of 2048 x 2048 RGB pixels has 50 MB
+_BOM = b"\xef\xbb\xbf"
+_QUOTES = b' "\r\n'
+
+
+def takes(place: str, options: SourceOptions) -> bool:
+    """Whether a plain path names a CSV, or a folder of nothing but CSVs."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        found = local_files.visible(path)
+        return bool(found) and all(entry.name.lower().endswith(_SUFFIX) for entry in found)
+    return place.lower().endswith(_SUFFIX)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where things stand in the rows of one file."""
+
+    header: bool
+    delimiter: bytes
+    columns: int
+    label: int
+    split: int  # -1 for none
+    group: int
+    side: int  # pixels
+    channels: int  # 1 or 3
+    spaced: int  # the one column that holds all pixels with spaces between, -1 for one column each
+
+    @property
+    def roles(self) -> set[int]:
+        """Columns that hold no pixels."""
+        return {self.label, self.split, self.group} - {-1}
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
+    """Look at the first two rows; ConfigError when they hold no square picture."""
+    with local_files.open_regular(Path(path)) as file:
+        lines = local_files.lines(file, _LINE_LIMIT, lambda line: _too_long(path, line))
+        first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
+    delimiter = max((b",", b";", b"\t"), key=first.count)
+    cells = _cells(first, delimiter)
+    wordy = sum(not _is_number(cell) for cell in cells)
+    header = wordy > 1 or (wordy == 1 and len(cells) > 1 and _is_number_row(second, delimiter))
+    sample = _cells(second, delimiter) if header else cells
+    titles = [cell.decode("utf-8", "replace") for cell in cells] if header else []
+    label = column_place(path, titles, options.label_column, _LABELS, required=False)
+    split = column_place(path, titles, options.split_column, ("usage",), required=False)
+    group = column_place(path, titles, options.group_column, (), required=False)
+    roles = {max(label, 0), split, group} - {-1}
+    values = [place for place in range(len(sample)) if place not in roles]
+    spaced = values[0] if len(values) == 1 and b" " in sample[values[0]] else -1
+    count = len(sample[spaced].split()) if spaced >= 0 else len(values)
+    side, channels = _square(count)
+    if not side:
+        found = f"{len(sample)} columns, {count} of them pixels" if sample[0] else "no row"
+        raise ConfigError(
+            f"data source {path!r}: found {found}, which is neither a square nor three times one; "
+            f"{_EXPECTED}; name other columns by data.label_column, split_column, group_column"
+        )
+    columns = len(sample)
+    return _Layout(header, delimiter, columns, max(label, 0), split, group, side, channels, spaced)
+
+
+def _too_long(path: str, line: int) -> ConfigError:
+    return ConfigError(
+        f"data source {path!r}, line {line}: longer than {_LINE_LIMIT >> 20} MiB; {_EXPECTED}"
+    )
+
+
+def _cells(line: bytes, delimiter: bytes) -> list[bytes]:
+    return [cell.strip(_QUOTES) for cell in line.strip(b"\r\n").split(delimiter)]
+
+
+def _is_number(cell: bytes) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_number_row(line: bytes, delimiter: bytes) -> bool:
+    return bool(line.strip()) and all(_is_number(cell) for cell in _cells(line, delimiter))
+
+
+def _square(count: int) -> tuple[int, int]:
+    """(side, channels) of a picture of `count` values, (0, 0) when it is no square."""
+    for channels in (1, 3):
+        side = math.isqrt(count // channels)
+        if side > 1 and side * side * channels == count:
+            return side, channels
+    return 0, 0
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
+
+    place: str
+    options: SourceOptions
+
+    def listing(self) -> Scan:
+        """Find the rows and their labels; see `Source.listing`."""
+        files = self._files()
+        items: list[Item] = []
+        for file in files:
+            try:
+                items += self._rows(file, _split_of(file.name) if len(files) > 1 else None)
+            except OSError as error:
+                raise ConfigError(
+                    f"data source {str(file)!r} cannot be read: {error.strerror or error}"
+                ) from None
+        return listed(self.place, items, _EXPECTED)
+
+    def scan(self) -> Scan:
+        """List and hash the pictures; see `Source.scan`."""
+        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
+
+    def read(self, item: Item) -> bytes:
+        """One row as PNG; OSError when it does not hold the pixels of one picture."""
+        offset, length, name = item.place.split(":", 2)
+        file = self._folder() / name
+        layout = self._layout(file)
+        with local_files.open_regular(file) as stream:
+            line = os.pread(stream.fileno(), int(length), int(offset))
+        return _png(_values(line, layout), layout)
+
+    def _folder(self) -> Path:
+        path = Path(self.place).expanduser()
+        return path if path.is_dir() else path.parent
+
+    def _files(self) -> list[Path]:
+        path = Path(self.place).expanduser()
+        if path.is_dir():
+            found = sorted(path.glob(f"*{_SUFFIX}")) + sorted(path.glob(f"*{_SUFFIX.upper()}"))
+            files = [file for file in found if not is_hidden(file.name)]
+            local_files.check_all(self.place, files, path, self.options.follow_links)
+            if files:
+                return files
+            raise ConfigError(f"data source {self.place!r} holds no .csv; {_EXPECTED}")
+        if not path.is_file():
+            raise ConfigError(f"data source {self.place!r} does not exist; {_EXPECTED}")
+        return [path]
+
+    def _layout(self, file: Path) -> _Layout:
+        status = file.stat()
+        return _layout(str(file), self.options, status.st_mtime_ns, status.st_size)
+
+    def _rows(self, file: Path, split: str | None) -> Iterator[Item]:
+        """An item a row; its path tells the line of the file."""
+        layout = self._layout(file)
+        offset = 0
+        with local_files.open_regular(file) as stream:
+            lines = local_files.lines(stream, _LINE_LIMIT, lambda line: _too_long(str(file), line))
+            for number, line in enumerate(lines, 1):
+                start, offset = offset, offset + len(line)
+                if not line.strip() or (number == 1 and layout.header):
+                    continue
+                cells = line.split(layout.delimiter)
+                word = _cell(cells, layout.split)
+                yield Item(
+                    f"{file.stem}/{number:07d}.png",
+                    _whole(_cell(cells, layout.label)) or None,
+                    self._word(word, file, number) if word else split,
+                    group=_cell(cells, layout.group) or None,
+                    place=f"{start}:{len(line)}:{file.name}",
+                )
+
+    def _word(self, word: str, file: Path, number: int) -> str:
+        try:
+            return SPLIT_WORDS[word.lower()]
+        except KeyError:
+            raise ConfigError(
+                f"data source {str(file)!r}, line {number}: split {word!r}; expected train, "
+                "validation or test"
+            ) from None
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a file name tells of, as in sign_mnist_test.csv."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+
+
+def _cell(cells: Sequence[bytes], place: int) -> str:
+    if not 0 <= place < len(cells):
+        return ""
+    return cells[place].strip(_QUOTES).decode("utf-8", "replace")
+
+
+def _whole(text: str) -> str:
+    """A label of digits without what a spreadsheet adds: 3.0 is 3."""
+    return text[:-2] if re.fullmatch(r"\d+\.0", text) else text
+
+
+def _values(line: bytes, layout: _Layout) -> bytes:
+    """The pixels of a row; OSError in words when they are not what the first row promised."""
+    cells = _cells(line, layout.delimiter)
+    if len(cells) != layout.columns:
+        raise OSError(f"{len(cells)} columns, expected {layout.columns}")
+    if layout.spaced >= 0:
+        values = cells[layout.spaced].split()
+    else:
+        values = [cell for place, cell in enumerate(cells) if place not in layout.roles]
+    expected = layout.side * layout.side * layout.channels
+    if len(values) != expected:
+        raise OSError(f"{len(values)} pixels, expected {expected}")
+    try:
+        return bytes(map(int, values))
+    except ValueError:
+        return bytes(_pixel(value) for value in values)
+
+
+def _pixel(value: bytes) -> int:
+    """A pixel that is not written as a whole number; 12.0 will do."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not (0 <= number <= 255 and number.is_integer()):
+        shown = value.decode("utf-8", "replace")
+        raise OSError(f"pixel {shown!r}; expected a whole number from 0 to 255")
+    return int(number)
+
+
+def _png(values: bytes, layout: _Layout) -> bytes:
+    from PIL import Image
+
+    size = (layout.side, layout.side)
+    out = io.BytesIO()
+    Image.frombytes("L" if layout.channels == 1 else "RGB", size, values).save(out, "PNG")
+    return out.getvalue()

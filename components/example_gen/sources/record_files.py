@@ -1,0 +1,266 @@
+"""TFRecord and ArrayRecord files of tf.Examples: where each record lies, its label, its image.
+
+One pass finds the records (TensorFlow checks their sums on the way); afterwards each is read alone.
+TensorFlow is imported when a file is looked at, not with this module.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources.base import SourceOptions
+from imgpipe.components.example_gen.sources.layout import some
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+from imgpipe.components.example_gen.sources.seekable_gzip import shared
+from imgpipe.models.errors import ConfigError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Names that encoders of image records use.
+IMAGE_FEATURES = (
+    *("image_bytes", "image/encoded", "image", "encoded_image", "image_raw"),
+    *("jpeg", "jpg", "png", "image_data"),
+)
+LABEL_FEATURES = (
+    *("label", "class", "image/class/text", "image/class/label", "image/label", "target"),
+)
+PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
+_HEADER, _FOOTER = 12, 4  # bytes around a TFRecord: length and its checksum, checksum of the data
+_ARRAY_RECORD = ".array_record"
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_FRAME = _HEADER + _FOOTER
+_FILES_KEPT = 1024  # indexes of files kept in the process: a source is listed up to three times
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of the features of a record, "" where there is none."""
+
+    image: str
+    label: str = ""
+    path: str = ""
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a record lies, and what it says besides the image."""
+
+    offset: int  # byte of the record's data in the (unpacked) file; in an ArrayRecord its number
+    length: int
+    label: str | int | None
+    path: str
+    split: str
+    group: str
+
+
+def fields_of(path: str, options: SourceOptions) -> Fields | None:
+    """Names of the features by the first record of a file; None when it has no record.
+
+    Raises ConfigError when there is no feature that could be the image, or not the one wanted.
+    """
+    for _, _, record in _records(path):
+        example = _parse(record, path, 0)
+        return _fields(path, example, options)
+    return None
+
+
+def _fields(path: str, example: tf.train.Example, options: SourceOptions) -> Fields:
+    found = example.features.feature
+    kinds = {name: found[name].WhichOneof("kind") or "empty" for name in sorted(found)}
+
+    def choose(wanted: str, usual: Sequence[str], key: str, required: bool) -> str:
+        for name in (wanted,) if wanted else usual:
+            if name in kinds:
+                return name
+        if not wanted and not required:
+            return ""
+        shown = some([f"{name} ({kind})" for name, kind in kinds.items()], 12)
+        raise ConfigError(
+            f"data source {path!r} has no feature {wanted or 'for the image'!r}; found {shown}; "
+            f"name it by data.{key}"
+        )
+
+    return Fields(
+        choose(options.image_column, IMAGE_FEATURES, "image_column", True),
+        choose(options.label_column, LABEL_FEATURES, "label_column", False),
+        choose("", PATH_FEATURES, "path_column", False),
+        choose(options.split_column, ("split",), "split_column", False),
+        choose(options.group_column, ("group",), "group_column", False),
+    )
+
+
+def index(path: str, fields: Fields) -> tuple[Entry, ...]:
+    """All records of a file; ConfigError when it is cut off or damaged."""
+    status = Path(path).stat()
+    return _index(path, fields, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=_FILES_KEPT)
+def _index(path: str, fields: Fields, *version: int) -> tuple[Entry, ...]:
+    entries = []
+    for number, (offset, length, record) in enumerate(_records(path)):
+        example = _parse(record, path, number)
+        entries.append(
+            Entry(
+                offset,
+                length,
+                _value(example, fields.label),
+                _words(example, fields.path),
+                _words(example, fields.split),
+                _words(example, fields.group),
+            )
+        )
+    return tuple(entries)
+
+
+def image_of(path: str, offset: int, length: int, feature: str) -> bytes:
+    """The encoded image of one record; OSError when it cannot be read or has none."""
+    example = _parse(_read(path, offset, length), path, offset)
+    values = example.features.feature[feature].bytes_list.value
+    if len(values) != 1:
+        raise OSError(f"the record has {len(values)} values of {feature!r}, expected one")
+    return bytes(values[0])
+
+
+def _value(example: tf.train.Example, name: str) -> str | int | None:
+    """A feature as text or number, None where it is absent or empty."""
+    feature = example.features.feature.get(name) if name else None
+    kind = feature.WhichOneof("kind") if feature is not None else None
+    values: Sequence[Any] = getattr(feature, kind).value if kind else ()
+    if len(values) != 1:
+        return None
+    value = values[0]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace") or None
+    return int(value) if float(value).is_integer() else str(value)
+
+
+def _words(example: tf.train.Example, name: str) -> str:
+    value = _value(example, name)
+    return "" if value is None else str(value)
+
+
+def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        return tf.train.Example.FromString(record)
+    except DecodeError:
+        raise ConfigError(
+            f"data source {path!r}: record {number} is no tf.Example; expected records with the "
+            "encoded image and its label as features"
+        ) from None
+
+
+def _records(path: str) -> Iterator[tuple[int, int, bytes]]:
+    """(offset, length, data) of every record in order."""
+    if _ARRAY_RECORD in Path(path).name:
+        reader = _array_record(path)
+        for number in range(reader.num_records()):
+            yield number, -1, reader.read([number])[0]
+        return
+    yield from _tfrecords(path)
+
+
+def _tfrecords(path: str) -> Iterator[tuple[int, int, bytes]]:
+    import tensorflow as tf
+
+    offset = number = 0
+    packed = is_packed(path)
+    _check_lengths(path, packed)
+    kind = "GZIP" if packed else ""
+    try:
+        with tf.device("cpu"):
+            for record in tf.data.TFRecordDataset(path, kind).as_numpy_iterator():
+                yield offset + _HEADER, len(record), record
+                offset += _FRAME + len(record)
+                number += 1
+    except tf.errors.OpError as error:
+        if not isinstance(error, tf.errors.DataLossError):
+            raise ConfigError(f"data source {path!r} cannot be read: {error.message}") from None
+        raise _damaged(path, number, offset, error.message) from None
+
+
+def _check_lengths(path: str, packed: bool) -> None:
+    """ConfigError for a record that claims more than there is, or more than any image has.
+
+    TensorFlow allocates what a record's header claims before it reads, and a length of 2^40 with
+    a right checksum ends the process.
+    """
+    offset = number = 0
+    with local_files.open_regular(Path(path)) as file:
+        size = None if packed else os.fstat(file.fileno()).st_size
+        while len(head := _part(path, file, packed, offset)) == _HEADER:
+            (length,) = struct.unpack("<Q", head[:8])
+            if length > BYTE_LIMIT:
+                what = f"claims {length:,} bytes, over the limit of {BYTE_LIMIT >> 20} MiB"
+            elif size is not None and offset + _FRAME + length > size:
+                what = f"claims {length:,} bytes and {size - offset - _HEADER:,} are left"
+            else:
+                offset, number = offset + _FRAME + length, number + 1
+                continue
+            raise _damaged(path, number, offset, what)
+
+
+def _part(path: str, file: BinaryIO, packed: bool, offset: int) -> bytes:
+    """The (unpacked) header of a record."""
+    if not packed:
+        return os.pread(file.fileno(), _HEADER, offset)
+    try:
+        return shared(path).pread(_HEADER, offset)
+    except OSError as error:
+        raise ConfigError(f"data source {path!r}: {error}; write or fetch it again") from None
+
+
+def _damaged(path: str, number: int, offset: int, what: str) -> ConfigError:
+    return ConfigError(
+        f"data source {path!r} is cut off, damaged or no TFRecord file: record {number} at "
+        f"byte {offset:,} cannot be read ({what}); write or fetch it again"
+    )
+
+
+def is_packed(path: str) -> bool:
+    """Whether a TFRecord file is gzip: by its first bytes, and by unpacking some."""
+    with Path(path).open("rb") as file:
+        if file.read(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
+            return False
+    try:
+        return len(shared(path).pread(_HEADER, 0)) == _HEADER
+    except OSError:
+        return False
+
+
+def _read(path: str, offset: int, length: int) -> bytes:
+    if length < 0:
+        return bytes(_array_record(path).read([offset])[0])
+    if is_packed(path):
+        data = shared(path).pread(length, offset)
+    else:
+        with Path(path).open("rb") as file:
+            data = os.pread(file.fileno(), length, offset)
+    if len(data) < length:
+        raise OSError(f"the file is cut off: {len(data):,} of {length:,} bytes")
+    return data
+
+
+def _array_record(path: str) -> Any:
+    status = Path(path).stat()
+    return _array_reader(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _array_reader(path: str, *version: int) -> Any:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return ArrayRecordReader(path)

@@ -1,0 +1,129 @@
+"""TFRecord files of encoded images as a source: one file, a folder or a pattern of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources.archive import safe_path
+from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions, hashed
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
+from imgpipe.components.example_gen.sources.record_files import (
+    Entry,
+    Fields,
+    fields_of,
+    image_of,
+    index,
+)
+from imgpipe.components.example_gen.sources.tree import listed
+from imgpipe.models.errors import ConfigError
+
+_NAME = re.compile(r"tfrecords?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
+_EXPECTED = "expected TFRecord files of tf.Examples with an encoded image and its label"
+
+
+def takes(place: str, options: SourceOptions) -> bool:
+    """Whether a plain path names record files, by its name or by all names in the folder."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        found = local_files.visible(path)
+        records = [entry for entry in found if _NAME.search(entry.name)]
+        return bool(records) and not any(entry.is_dir() for entry in found)
+    return bool(_NAME.search(place.rstrip("*")) or ".tfrecord" in place.lower())
+
+
+@dataclass(frozen=True)
+class TFRecordSource:
+    """Files on a local or mounted file system, gzip or not."""
+
+    place: str
+    options: SourceOptions
+
+    def listing(self) -> Scan:
+        """One pass over the records; see `Source.listing`."""
+        base, files = self._files()
+        items: list[Item] = []
+        for file in files:
+            name = file.relative_to(base).as_posix()
+            fields = fields_of(str(file), self.options)
+            if fields is not None:
+                items += self._items(file, name, fields, _split_of(name))
+        return listed(self.place, items, _EXPECTED)
+
+    def scan(self) -> Scan:
+        """List and hash the images; see `Source.scan`."""
+        return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
+
+    def read(self, item: Item) -> bytes:
+        """The encoded image of one record."""
+        return read_place(item.place)
+
+    def _items(self, file: Path, name: str, fields: Fields, split: str | None) -> Iterator[Item]:
+        for number, entry in enumerate(index(str(file), fields)):
+            item = to_item(f"{name}/{number:08d}", str(file), entry, fields)
+            said = SPLIT_WORDS.get(entry.split.lower()) if entry.split else None
+            yield replace(item, split=said or split)
+
+    def _files(self) -> tuple[Path, list[Path]]:
+        """(folder that names are relative to, record files in order)."""
+        path = Path(self.place).expanduser().absolute()
+        if path.is_file():
+            return path.parent, [path]
+        if path.is_dir():
+            found = [f for f in sorted(path.rglob("*")) if f.is_file() and _NAME.search(f.name)]
+            # Files of our own Examples artifacts: Split-train/data_tfrecord-00000-of-00001.
+            files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
+            if not files:
+                raise ConfigError(f"data source {self.place!r} holds no record file; {_EXPECTED}")
+            local_files.check_all(self.place, files, path, self.options.follow_links)
+            return path, files
+        files = sorted(file for file in _matching(path) if file.is_file())
+        if not files:
+            raise ConfigError(f"data source {self.place!r} does not exist; {_EXPECTED}")
+        folders = [file.parent for file in files]
+        base = folders[0]
+        while not all(folder.is_relative_to(base) for folder in folders):
+            base = base.parent
+        return base, files
+
+
+def _matching(pattern: Path) -> Iterator[Path]:
+    """Paths that a pattern matches; `**` stands for any folders."""
+    parts = pattern.parts
+    fixed = next((n for n, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
+    yield from Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
+
+
+def to_item(path: str, file: str, entry: Entry, fields: Fields, label: str | None = None) -> Item:
+    """The item of a record; the file name that it holds, if any, ends its path."""
+    name, unsafe = safe_path(entry.path) if entry.path else ("", "")
+    given = None if entry.label is None else str(entry.label)
+    return Item(
+        f"{path}/{name}" if name and not unsafe else path,
+        given if label is None else label,
+        group=entry.group or None,
+        place=f"{entry.offset}:{entry.length}:{fields.image}:{file}",
+    )
+
+
+def read_place(place: str) -> bytes:
+    """The encoded image that an item's place names."""
+    offset, length, rest = place.split(":", 2)
+    feature, _, file = rest.partition(":")
+    return image_of(file, int(offset), int(length), feature)
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a file name tells of: Split-train/…, rps-test.tfrecord-00000-of-00002."""
+    words = re.split(r"[^a-z]+", name.lower())
+    found = sorted({SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS})
+    if len(found) > 1:
+        raise ConfigError(
+            f"data source: the file name {name!r} tells of {some(found)}; rename it, or name the "
+            "files of one split"
+        )
+    return found[0] if found else None

@@ -1,0 +1,170 @@
+"""Classes and splits from the names of members alone, for sources that are no folder on disk."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, sorted_notes
+from imgpipe.components.example_gen.sources.layout import (
+    EXPECTED_TREE,
+    given_splits,
+    in_order,
+    is_hidden,
+    is_split,
+    some,
+)
+from imgpipe.models.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What lies directly below one folder."""
+
+    folders: tuple[str, ...]
+    files: int
+
+
+def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: list[Note]) -> Scan:
+    """Items with labels and splits, as `FolderSource` would give them for the unpacked tree.
+
+    A single folder around everything is passed through, since that is how archives are made.
+
+    Args:
+      where: the source, for messages.
+      members: items by path; labels and splits are still unset.
+      folders: paths of folders, which may be empty.
+      notes: what was seen so far.
+
+    Raises:
+      ConfigError: the names are not laid out as expected.
+    """
+    visible = []
+    for item in members:
+        hidden = _hidden(item.path)
+        if hidden:
+            notes.append(Note("hidden", hidden))
+        else:
+            visible.append(item)
+    known = {path for folder in folders for path in _ancestors(f"{folder}/") if not _hidden(path)}
+    for item in visible:
+        known.update(_ancestors(item.path))
+    prefix = _wrapper(known)
+    top = _below(known, prefix)
+    given = given_splits(where, top)
+    roots = [(f"{prefix}{name}/", given[name]) for name in top] if given else [(prefix, None)]
+    classes = {f"{root}{name}/": name for root, _ in roots for name in _below(known, root)}
+    items = [_placed(item, roots, classes) for item in visible]
+    filled = {item.path[: _depth_end(item.path, prefix, bool(given))] for item in items}
+    notes += [
+        Note("empty_class", path.rstrip("/"), "no file in it")
+        for path in classes
+        if path not in filled
+    ]
+    scan = Scan(
+        source=where,
+        items=tuple(sorted(items, key=lambda item: item.path)),
+        vocabulary=tuple(sorted(set(classes.values()))),
+        given_splits=in_order(set(given.values())),
+        notes=sorted_notes(notes),
+    )
+    check_classes(scan, EXPECTED_TREE)
+    return scan
+
+
+def listed(place: str, items: Sequence[Item], expected: str) -> Scan:
+    """The scan of a flat list of items, in order of path; ConfigError as of `check_classes`."""
+    scan = Scan(
+        source=place,
+        items=tuple(sorted(items, key=lambda item: item.path)),
+        vocabulary=tuple(sorted({item.label for item in items if item.label})),
+        given_splits=in_order({item.split for item in items if item.split}),
+    )
+    check_classes(scan, expected)
+    return scan
+
+
+def check_classes(scan: Scan, expected: str) -> None:
+    """ConfigError unless there are two classes and at least one labelled item."""
+    if len(scan.vocabulary) < 2:
+        found = f"one class only ({scan.vocabulary[0]})" if scan.vocabulary else "no class"
+        raise ConfigError(
+            f"data source {scan.source!r}: found {found} in {len(scan.items)} images, at least "
+            f"two are needed; {expected}"
+        )
+    if not any(item.label for item in scan.items):
+        raise ConfigError(
+            f"data source {scan.source!r}: found {len(scan.vocabulary)} classes "
+            f"({some(scan.vocabulary)}) without a single image; {expected}"
+        )
+
+
+def _hidden(path: str) -> str:
+    """The part of a path up to its first hidden name, "" when none is."""
+    parts = path.split("/")
+    for place, name in enumerate(parts):
+        if is_hidden(name):
+            return "/".join(parts[: place + 1])
+    return ""
+
+
+def _ancestors(path: str) -> list[str]:
+    """Folders above a member, each with a slash at its end."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: depth + 1]) + "/" for depth in range(len(parts))]
+
+
+def _below(folders: set[str], root: str) -> list[str]:
+    """Names of the folders directly below `root` (with its slash)."""
+    inside = (path[len(root) : -1] for path in folders if path.startswith(root) and path != root)
+    return sorted({name for name in inside if "/" not in name})
+
+
+def _wrapper(folders: set[str]) -> str:
+    """The folder (with its slash) around all classes and splits; "" for none."""
+    prefix = ""
+    while True:
+        top = _below(folders, prefix)
+        if len(top) != 1 or is_split(top[0]):
+            return prefix
+        inner = f"{prefix}{top[0]}/"
+        if not _below(folders, inner):
+            return prefix
+        prefix = inner
+
+
+def _depth_end(path: str, prefix: str, splits: bool) -> int:
+    """Where the class folder's name (with its slash) ends in a path; 0 when it has none."""
+    if not path.startswith(prefix):
+        return 0
+    end = len(prefix) - 1 if prefix else -1
+    for _ in range(2 if splits else 1):
+        end = path.find("/", end + 1)
+        if end < 0:
+            return 0
+    return end + 1
+
+
+def _placed(item: Item, roots: Sequence[tuple[str, str | None]], classes: dict[str, str]) -> Item:
+    for root, split in roots:
+        if item.path.startswith(root):
+            end = item.path.find("/", len(root))
+            label = classes.get(item.path[: end + 1]) if end >= 0 else None
+            return replace(item, label=label, split=split)
+    return item
+
+
+def repeated(members: Iterable[Item], notes: list[Note]) -> list[Item]:
+    """One item a path, the last as archivers do; the others are noted."""
+    last: dict[str, Item] = {}
+    times: collections.Counter[str] = collections.Counter()
+    for item in members:
+        times[item.path] += 1
+        last[item.path] = item
+    notes += [
+        Note("repeated_name", path, f"{count} members of this name; the last one counts")
+        for path, count in times.items()
+        if count > 1
+    ]
+    return list(last.values())

@@ -1,0 +1,22 @@
+"""Animations: the served model would see the first frame alone, which may show nothing."""
+
+from __future__ import annotations
+
+from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+
+
+def judge(record: Record, settings: Settings) -> Verdict | None:
+    """Reject more than one frame or page."""
+    if record.frames <= 1:
+        return None
+    return Verdict(CHECK.name, f"{record.format} with {record.frames} frames, not one picture")
+
+
+CHECK = Check(
+    "animated",
+    judge,
+    'save the wanted frame as JPEG or PNG, or set judge.severity.animated = "warn": the first '
+    "frame is used then",
+    may_be=("reject", "warn", "ignore"),
+    finds="More than one frame or page; the first is used when it is kept",
+)

@@ -1,0 +1,34 @@
+"""Suffixes that promise another format than the content is: harmless here, worth a word."""
+
+from __future__ import annotations
+
+import pathlib
+
+from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+
+_SUFFIXES = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".jif"},
+    "PNG": {".png", ".apng"},
+    "GIF": {".gif"},
+    "BMP": {".bmp", ".dib"},
+    "WEBP": {".webp"},
+    "TIFF": {".tif", ".tiff"},
+}
+
+
+def judge(record: Record, settings: Settings) -> Verdict | None:
+    """Warn when the suffix belongs to another format; no suffix promises nothing."""
+    suffix = pathlib.PurePosixPath(record.path).suffix.lower()
+    if not suffix or suffix in _SUFFIXES.get(record.format, {suffix}):
+        return None
+    return Verdict(CHECK.name, f"{suffix} holds {record.format}")
+
+
+CHECK = Check(
+    "misnamed",
+    judge,
+    "rename the file; nothing has to be done",
+    severity="warn",
+    may_be=("warn", "reject", "ignore"),
+    finds="A suffix that promises another format",
+)

@@ -1,0 +1,17 @@
+"""Files without a class: beside the class folders, or under a label outside the vocabulary."""
+
+from __future__ import annotations
+
+from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+
+
+def judge(record: Record, settings: Settings) -> Verdict | None:
+    """Reject what cannot be learned from for want of a label."""
+    if record.label_index >= 0:
+        return None
+    if record.label:
+        return Verdict(CHECK.name, f"label {record.label!r} is not in the vocabulary of the run")
+    return Verdict(CHECK.name, "the file lies in no class folder")
+
+
+CHECK = Check("no_label", judge, "move the file into the folder of its class, run again")

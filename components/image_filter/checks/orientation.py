@@ -1,0 +1,58 @@
+"""Pictures that Exif says to turn: the serving op does not turn them.
+
+A warning by default, not a repair: the same photograph sent to the server is not turned either,
+and a model is best trained on what it will see. With "repair" they are turned, and kept as PNG.
+"""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from imgpipe.components.image_file.header import pillow
+from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+
+#: Exif's orientation → what makes the picture upright, and how people say it.
+_TURNS = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored"),
+    3: (Image.Transpose.ROTATE_180, "upside down"),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, "upside down and mirrored"),
+    5: (Image.Transpose.TRANSPOSE, "on its side and mirrored"),
+    6: (Image.Transpose.ROTATE_270, "on its side"),
+    7: (Image.Transpose.TRANSVERSE, "on its side and mirrored"),
+    8: (Image.Transpose.ROTATE_90, "on its side"),
+}
+
+
+def judge(record: Record, settings: Settings) -> Verdict | None:
+    """Name pictures that are stored otherwise than they are to be shown.
+
+    TIFF is never served as it is, and Pillow turns it upright while it is transcoded.
+    """
+    if record.orientation not in _TURNS or record.format == "TIFF":
+        return None
+    how = _TURNS[record.orientation][1]
+    return Verdict(CHECK.name, f"stored {how} (Exif orientation {record.orientation})")
+
+
+def mend(record: Record, data: bytes) -> bytes:
+    """`data` turned upright, as PNG (RGB, 8 bits): no pixel of it changes but its place."""
+    with pillow(data) as image:
+        image.load()
+        upright = image.convert("RGB").transpose(_TURNS[record.orientation][0])
+    out = io.BytesIO()
+    upright.save(out, format="PNG", compress_level=1)  # a photograph hardly gets smaller
+    return out.getvalue()
+
+
+CHECK = Check(
+    "orientation",
+    judge,
+    'set judge.severity.orientation = "repair" to turn such pictures; turn them before asking the '
+    "server too",
+    severity="warn",
+    may_be=("warn", "repair", "reject", "ignore"),
+    finds="Turned by Exif, served as it is stored; repair: turned, as PNG",
+    mend=mend,
+)

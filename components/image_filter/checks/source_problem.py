@@ -1,0 +1,26 @@
+"""What the source itself says against a file: two labels for it, a label outside `data.classes`,
+its group given to several splits. The source names the reason, `imgpipe.components.example_gen.sources` the details.
+"""
+
+from __future__ import annotations
+
+from imgpipe.components.example_gen.sources.validation import GROUP_ACROSS_SPLITS
+from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+
+
+def judge(record: Record, settings: Settings) -> Verdict | None:
+    """Reject what its own source contradicts, under the source's reason."""
+    if not record.problem:
+        return None
+    reason, _, detail = record.problem.partition(": ")
+    return Verdict(reason, detail)
+
+
+def is_about_label(problem: str) -> bool:
+    """Whether giving the file another label settles the problem."""
+    return bool(problem) and not problem.startswith(GROUP_ACROSS_SPLITS)
+
+
+CHECK = Check(
+    "source_problem", judge, "correct the source (manifest, folders) or [data] in the config"
+)

@@ -1,0 +1,24 @@
+"""Pictures with a side too short to show anything: icons, tracking pixels."""
+
+from __future__ import annotations
+
+from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+
+
+def judge(record: Record, settings: Settings) -> Verdict | None:
+    """Reject below the smallest side."""
+    if min(record.width, record.height) >= settings.min_side:
+        return None
+    return Verdict(
+        CHECK.name,
+        f"{record.width} x {record.height} pixels, the shorter side is under {settings.min_side}",
+    )
+
+
+CHECK = Check(
+    "too_small",
+    judge,
+    "lower judge.min_side",
+    may_be=("reject", "warn", "ignore"),
+    finds="A side shorter than judge.min_side",
+)

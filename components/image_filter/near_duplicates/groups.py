@@ -1,0 +1,213 @@
+"""What becomes of a group of near-duplicates: who goes, who stays with a word, which labels clash.
+
+A training picture that is nearly one of validation or test goes, so that nothing trained on is
+measured on. Copies within a split stay with a warning, and so do copies under two labels: unlike
+byte-identical ones they may really show two things. Only pictures within the radius of each other
+count, not those that a chain of others leads to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from imgpipe.components.image_file.perceptual_hash import BITS, PictureHash
+from imgpipe.components.image_filter.checks.base import Severity
+from imgpipe.components.image_filter.near_duplicates.search import Places, distances, words
+from imgpipe.models import feature_names as names
+
+NEAR = "near_duplicate"
+ACROSS_SPLITS = "near_duplicate_across_splits"
+LABEL_CONFLICT = "near_duplicate_label_conflict"
+
+SEVERITIES: Mapping[str, Severity] = {
+    ACROSS_SPLITS: "reject",
+    LABEL_CONFLICT: "warn",
+    NEAR: "warn",
+}
+#: For the config file, by reason.
+ABOUT = {
+    ACROSS_SPLITS: "A training picture that is nearly one of another split",
+    LABEL_CONFLICT: "Nearly the same picture under two labels",
+    NEAR: "Nearly the same picture again in its split",
+}
+
+#: What to do when a rejected copy is wanted after all, by reason.
+OVERRIDES = {
+    NEAR: 'set judge.severity.near_duplicate to "warn", or delete the copy that is not wanted',
+    ACROSS_SPLITS: "put both copies into one split (data.group_pattern keeps copies together), or "
+    'set judge.severity.near_duplicate_across_splits to "warn" and measure on what was trained on',
+    LABEL_CONFLICT: "give both copies the right label, or delete the wrong one, and run again",
+}
+#: Pictures of one group that each of its pictures is compared with inside a split; groups beyond
+#: that are films, and their frames have neighbours enough among the first.
+_COMPARED = 2000
+
+
+@dataclass(frozen=True, order=True)
+class Member:
+    """One picture of a group."""
+
+    path: str
+    split: str
+    label: str
+    image_hash: str
+    picture: PictureHash
+    group: str = ""  # what the source says belongs together; "" where it says nothing
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What is said of one picture; `other` is the one that it is like."""
+
+    path: str
+    reason: str
+    severity: str  # "reject" or "warn"
+    detail: str
+    other: str
+
+
+def resolve(
+    members: Iterable[Member], radius: int, severities: Mapping[str, str] | None = None
+) -> list[Ruling]:
+    """At most one ruling a picture, in path order; the same whatever the order of `members`."""
+    levels = {**SEVERITIES, **(severities or {})}
+    near = _Near(sorted(members, key=lambda member: member.path), radius)
+    rulings: dict[str, Ruling] = {}
+    gone: set[str] = set()
+    for rule in (_leak, _conflict, _copy):
+        # Of two with clashing labels neither is taken for gone; of copies the first one stays.
+        away = gone if rule is _copy else frozenset(gone)
+        for place, member in enumerate(near.members):
+            if member.path in rulings:
+                continue
+            ruling = rule(near, place, levels, away)
+            if ruling is None or ruling.severity == "ignore":
+                continue
+            rulings[member.path] = ruling
+            if ruling.severity == "reject":
+                gone.add(member.path)
+    return [rulings[path] for path in sorted(rulings)]
+
+
+@dataclass(frozen=True)
+class _Likeness:
+    """How near another picture is."""
+
+    place: int  # of the other
+    bits: int
+    way: str = ""  # in which it is like the other, "" when it simply is
+
+
+class _Near:
+    """Who of a group is near whom."""
+
+    def __init__(self, members: Sequence[Member], radius: int) -> None:
+        self.members, self.radius = members, radius
+        pictures = [member.picture for member in members]
+        self._upright = words(b"".join(picture.upright for picture in pictures))
+        self._mirrored = words(b"".join(picture.mirrored for picture in pictures))
+        self._crops = words(b"".join(picture.crops for picture in pictures))
+        self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
+
+    def nearest(self, place: int, others: Sequence[int]) -> _Likeness | None:
+        """The nearest of `others` within the radius, the first of equals; None when none is.
+
+        Crops are compared only where no whole picture is near.
+        """
+        if not others:
+            return None
+        rows = np.asarray(others)
+        upright, wholes = self._upright[place], self._upright[rows]
+        ways = {
+            "": distances(upright, wholes),
+            "mirrored": distances(upright, self._mirrored[rows]),
+        }
+        found = self._best(ways, others)
+        if found is None and self._crops.shape[1]:
+            cropped = distances(upright, self._crops[rows]).min(axis=1)
+            more = distances(self._crops[place][:, None], wholes).min(axis=0)
+            found = self._best({"a crop of it": cropped, "it is a crop of this": more}, others)
+        return found
+
+    def _best(self, ways: Mapping[str, Places], others: Sequence[int]) -> _Likeness | None:
+        bits = np.stack(list(ways.values()))
+        best = int(bits.min(axis=0).argmin())
+        way = int(bits[:, best].argmin())
+        if bits[way, best] > self.radius:
+            return None
+        return _Likeness(others[best], int(bits[way, best]), list(ways)[way])
+
+
+def _leak(
+    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
+) -> Ruling | None:
+    """Training pictures near one of validation or test; of validation near test, a warning."""
+    member = near.members[place]
+    over = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
+    held_out = over.get(member.split, ())
+    found = near.nearest(place, [i for i, m in enumerate(near.members) if m.split in held_out])
+    if found is None:
+        return None
+    other = near.members[found.place]
+    where = f"; that one is in {other.split}, this one in {member.split}"
+    detail = _likeness(member, other, found) + where
+    severity = levels[ACROSS_SPLITS]
+    if member.split != names.TRAIN and severity == "reject":
+        severity = "warn"  # nothing was trained on it
+    return Ruling(member.path, ACROSS_SPLITS, severity, detail, other.path)
+
+
+def _conflict(
+    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
+) -> Ruling | None:
+    """Another label on a picture like this one."""
+    member = near.members[place]
+    others = [
+        i for i, m in _compared(near, place) if m.label != member.label and m.path not in gone
+    ]
+    found = near.nearest(place, others)
+    if found is None:
+        return None
+    other = near.members[found.place]
+    severity = levels[LABEL_CONFLICT]
+    return Ruling(
+        member.path, LABEL_CONFLICT, severity, _likeness(member, other, found), other.path
+    )
+
+
+def _copy(
+    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
+) -> Ruling | None:
+    """A picture like an earlier one of the same split; what the source groups is expected."""
+    member = near.members[place]
+    others = [
+        i
+        for i, m in _compared(near, place)
+        if i < place
+        and m.split == member.split
+        and m.path not in gone
+        and not (member.group and m.group == member.group)
+    ]
+    found = near.nearest(place, others)
+    if found is None:
+        return None
+    other = near.members[found.place]
+    return Ruling(member.path, NEAR, levels[NEAR], _likeness(member, other, found), other.path)
+
+
+def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:
+    """Others of the group; of a very large one, the first and those just before."""
+    head = list(enumerate(near.members[:_COMPARED]))
+    start = max(_COMPARED, place - _COMPARED)
+    tail = list(enumerate(near.members[start:place], start))
+    return [(i, member) for i, member in (*head, *tail) if i != place]
+
+
+def _likeness(member: Member, other: Member, found: _Likeness) -> str:
+    """In words: what it is like, and how much."""
+    way = f"{found.way}, " if found.way else ""
+    labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
+    return f"like {other.path}{labels}: {way}{found.bits} of {BITS} bits differ"

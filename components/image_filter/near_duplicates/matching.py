@@ -1,0 +1,185 @@
+"""From hashes and paths to rulings, for the pictures of a whole set: the steps, without an engine.
+
+What they pass on is small: 576 bytes a picture to the search, and the paths of those that are near
+another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, PictureHash, parse
+from imgpipe.components.image_filter.identical_files import Copy, resolve
+from imgpipe.components.image_filter.near_duplicates import groups, search
+
+#: One line a group, beside the quarantine's other files.
+FILE = "near_duplicates.jsonl"
+HASH_BYTES = BYTES  # of a SHA-256: by chance as many as of a perceptual hash
+#: Columns of a row: content hash, perceptual hashes.
+_COLUMNS = 1 + ALL_BYTES // BYTES
+
+Column = npt.NDArray[np.uint8]  # [n, 32]
+Contents = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class NearSettings:
+    """What decides."""
+
+    radius: int = search.RADIUS  # bits, 0..256; 0 looks for none
+    severity: Mapping[str, str] = dataclasses.field(default_factory=dict)  # reason → other level
+    accepted: tuple[str, ...] = ()  # first digits of content hashes that people accepted
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture that has a near one; goes to the copies of its content."""
+
+    group: int
+    radius: int
+    picture: PictureHash
+
+
+def row(image_hash: str, likeness: bytes) -> bytes:
+    """What the search needs of one picture; b"" when it cannot be compared."""
+    if len(likeness) != ALL_BYTES or len(image_hash) != 2 * HASH_BYTES:
+        return b""
+    return bytes.fromhex(image_hash) + likeness
+
+
+class Columns:
+    """Rows in files, one a column, so that a column is read without the others."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: created when absent."""
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        for number in range(_COLUMNS):
+            (folder / str(number)).touch()
+
+    def append(self, rows: Iterable[bytes]) -> None:
+        """Add rows at the end; one thread at a time."""
+        table = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, _COLUMNS, HASH_BYTES)
+        for number in range(_COLUMNS):
+            with (self._folder / str(number)).open("ab") as file:
+                file.write(table[:, number].tobytes())
+
+    def __call__(self, number: int) -> Column:
+        return np.fromfile(self._folder / str(number), np.uint8).reshape(-1, HASH_BYTES)
+
+
+def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, Found]]:
+    """(content hash, what it belongs to) of all pictures that are near another.
+
+    `column` gives the rows by column: content hashes are number 0, perceptual hashes follow.
+    Byte-identical pictures are one here: what becomes of those is decided elsewhere.
+    """
+    keys = np.ascontiguousarray(column(0)).view(f"S{HASH_BYTES}")[:, 0]
+    order = np.unique(keys, return_index=True)[1]
+    hashes = search.Hashes(lambda number: column(number + 1), _COLUMNS - 1, order)
+    radius = search.fitting_radius(hashes, limit)
+    numbers = search.groups(hashes, radius)
+    (together,) = np.nonzero(np.bincount(numbers, minlength=len(order))[numbers] > 1)
+    places = order[together]
+    rows = np.stack([column(number)[places] for number in range(_COLUMNS)], axis=1)
+    for number, row in zip(numbers[together].tolist(), rows, strict=True):
+        data = row.tobytes()
+        yield data[:HASH_BYTES].hex(), Found(number, radius, parse(data[HASH_BYTES:]))
+
+
+def contents(image_hashes: Iterable[str]) -> Contents:
+    """Content hashes in 32 bytes each."""
+    table = b"".join(bytes.fromhex(image_hash) for image_hash in image_hashes)
+    return np.frombuffer(table, f"V{HASH_BYTES}")
+
+
+def repeated(parts: Sequence[Contents]) -> set[bytes]:
+    """The contents that occur more than once."""
+    if not parts:
+        return set()
+    words = np.concatenate(parts).view(">u8").reshape(-1, HASH_BYTES // 8)
+    words = words[np.lexsort(words.T)]
+    again = (words[1:] == words[:-1]).all(axis=1)
+    return {row.tobytes() for row in words[1:][again]}
+
+
+def members(
+    content: tuple[str, Iterable[Copy]], found: Mapping[str, Found | None]
+) -> list[tuple[int, tuple[int, groups.Member]]]:
+    """The copies of one content that stay, when it is near another."""
+    image_hash, copies = content
+    near = found.get(image_hash)
+    if near is None:
+        return []
+    everyone = list(copies)
+    gone = {drop.path for drop in resolve(everyone)}
+    return [
+        (near.group, (near.radius, _member(copy, image_hash, near.picture)))
+        for copy in everyone
+        if copy.path not in gone
+    ]
+
+
+def _member(copy: Copy, image_hash: str, picture: PictureHash) -> groups.Member:
+    return groups.Member(copy.path, copy.split, copy.label, image_hash, picture, copy.group)
+
+
+def resolve_group(
+    group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: NearSettings
+) -> Iterator[tuple[list[groups.Ruling], dict[str, Any]]]:
+    """Rulings of one group, and its line in the report."""
+    entries = sorted(group[1], key=lambda entry: entry[1].path)
+    members = [member for _, member in entries]
+    rulings = [
+        _heard(ruling, members, settings)
+        for ruling in groups.resolve(members, entries[0][0], settings.severity)
+    ]
+    if rulings:
+        yield rulings, _line(members, entries[0][0], rulings)
+
+
+def _heard(
+    ruling: groups.Ruling, members: Sequence[groups.Member], settings: NearSettings
+) -> groups.Ruling:
+    """A picture that people accepted stays, with a word."""
+    if ruling.severity != "reject" or not settings.accepted:
+        return ruling
+    (image_hash,) = [member.image_hash for member in members if member.path == ruling.path]
+    if not image_hash.startswith(settings.accepted):
+        return ruling
+    return dataclasses.replace(ruling, severity="warn")
+
+
+def _line(
+    members: Sequence[groups.Member], radius: int, rulings: Sequence[groups.Ruling]
+) -> dict[str, Any]:
+    said = {ruling.path: ruling for ruling in rulings}
+    rows = []
+    for member in members:
+        ruling = said.get(member.path)
+        rows.append(
+            {
+                "path": member.path,
+                "split": member.split,
+                "label": member.label,
+                "image_hash": member.image_hash,
+                "stays": ruling is None or ruling.severity != "reject",
+                "reason": ruling.reason if ruling else "",
+                "detail": ruling.detail if ruling else "",
+            }
+        )
+    return {"radius": radius, "members": rows}
+
+
+def listing(lines: Iterable[Mapping[str, Any]]) -> str:
+    """The groups as JSON Lines, sorted by first path: equal whatever the engine."""
+    ordered = sorted(lines, key=lambda line: line["members"][0]["path"])
+    return "".join(json.dumps(line) + "\n" for line in ordered)

@@ -1,0 +1,206 @@
+"""What people decided about single images, by content hash, in a file to review and commit.
+
+    [[override]]
+    image_hash = "9f86d081884c7d65…"        # SHA-256 of the file, or at least 12 digits of it
+    verdict = "accept"                       # or "reject", or "relabel"
+    label = "dog"                            # for relabel
+    path = "cat/owl.jpg"                     # for the reader; the hash decides
+    note = "small, but the only one"
+    confirmed = true                         # the default; false for a proposal
+
+A moved or renamed file keeps its override; a changed file loses it and is named as unknown. A
+proposal, such as an entry of `suspects.toml`, changes nothing until a person confirms it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import tomli_w
+
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError
+
+OverrideVerdict = Literal["accept", "reject", "relabel"]
+VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)
+_HASH = re.compile(r"[0-9a-f]{12,64}")
+_WHOLE = 64  # digits of a SHA-256
+_TABLE = "override"
+_HEADER = """\
+# Decisions about single pictures, by content hash: accept, reject or relabel.
+# Review and commit this file; judge.overrides names it.
+"""
+
+
+@dataclass(frozen=True)
+class Override:
+    """One decision."""
+
+    image_hash: str  # hex SHA-256 of the file as found, or its first digits
+    verdict: OverrideVerdict
+    label: str = ""  # the right class, for relabel
+    path: str = ""
+    note: str = ""
+    confirmed: bool = True  # whether a person decided this; otherwise it is a proposal
+    label_index: int = -1  # place of `label` in the vocabulary, once `resolve` has looked it up
+
+
+def load(path: Path) -> tuple[Override, ...]:
+    """Read a file of overrides, in its order.
+
+    Raises:
+      ConfigError: it cannot be read, is not TOML, or an entry is not as it should be, by number.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"judge.overrides: cannot read {path}: {error.strerror}.") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
+    entries = tree.pop(_TABLE, [])
+    if tree or not isinstance(entries, list):
+        raise ConfigError(
+            f"judge.overrides: {path} holds {', '.join(tree) or 'an override that is no list'}; "
+            f"expected [[{_TABLE}]] tables alone"
+        )
+    found = tuple(_entry(entry, f"{path}, entry {n}") for n, entry in enumerate(entries, 1))
+    _contradictions(found, str(path))
+    return found
+
+
+def _entry(entry: object, where: str) -> Override:
+    known = [field.name for field in dataclasses.fields(Override) if field.name != "label_index"]
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where}: expected a table. Received: {entry!r}.")
+    for key, value in entry.items():
+        expected, kind = ("true or false", bool) if key == "confirmed" else ("a text", str)
+        if not isinstance(value, kind):
+            raise ConfigError(f"{where}: {key} takes {expected}. Received: {value!r}.")
+    if unknown := sorted(set(entry) - set(known)):
+        raise ConfigError(
+            f"{where}: unknown key {', '.join(unknown)}; expected any of {', '.join(known)}"
+        )
+    override = Override(**{"image_hash": "", "verdict": "", **entry})
+    digest = override.image_hash.lower().removeprefix("sha256:")
+    if not _HASH.fullmatch(digest):
+        raise ConfigError(
+            f"{where}: image_hash takes the SHA-256 of the file, at least 12 hex digits. "
+            f"Received: {override.image_hash!r}."
+        )
+    if override.verdict not in VERDICTS:
+        raise ConfigError(
+            f"{where}: verdict takes {', '.join(VERDICTS)}. Received: {override.verdict!r}."
+        )
+    if bool(override.label) != (override.verdict == "relabel"):
+        raise ConfigError(f"{where}: a label belongs to relabel, and to nothing else.")
+    return dataclasses.replace(override, image_hash=digest)
+
+
+def _contradictions(overrides: Sequence[Override], where: str) -> None:
+    """ConfigError when two decisions say different things of one image."""
+    seen: dict[str, Override] = {}
+    for override in sorted(confirmed(overrides), key=lambda o: len(o.image_hash)):
+        digest = override.image_hash
+        for length in {len(known) for known in seen if len(known) <= len(digest)}:
+            other = seen.get(digest[:length])
+            if other and (other.verdict, other.label) != (override.verdict, override.label):
+                raise ConfigError(
+                    f"judge.overrides: {where} says both {_words(other)} and {_words(override)} "
+                    f"of {digest[:12]}…; keep one"
+                )
+        seen[digest] = override
+
+
+def _words(override: Override) -> str:
+    return f"{override.verdict} {override.label}".strip()
+
+
+def confirmed(overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """The entries that a person decided, without the proposals."""
+    return tuple(override for override in overrides if override.confirmed)
+
+
+def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
+    """Confirmed overrides by hash, with the places of their labels in the vocabulary.
+
+    Raises:
+        ConfigError: An image is relabelled to a class that the vocabulary lacks.
+    """
+    found = {}
+    for override in confirmed(overrides):
+        index = -1
+        if override.verdict == "relabel":
+            if override.label not in vocabulary:
+                raise ConfigError(
+                    f"judge.overrides: {override.image_hash[:12]}… is relabelled to "
+                    f"{override.label!r}, which is no class; expected one of "
+                    + ", ".join(vocabulary)
+                )
+            index = list(vocabulary).index(override.label)
+        found[override.image_hash] = dataclasses.replace(override, label_index=index)
+    return found
+
+
+def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
+    """The override of a picture, by its whole hash or by the digits that are given."""
+    if not overrides or not image_hash:
+        return None
+    if whole := overrides.get(image_hash):
+        return whole
+    lengths = {len(digest) for digest in overrides} - {_WHOLE}
+    return next((o for n in sorted(lengths) if (o := overrides.get(image_hash[:n]))), None)
+
+
+def to_json(overrides: Iterable[Override]) -> str:
+    """The confirmed overrides as the parameter of a component, without notes and paths."""
+    rows = sorted((o.image_hash, o.verdict, o.label) for o in confirmed(overrides))
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def from_json(text: str) -> tuple[Override, ...]:
+    """The reverse of `to_json`."""
+    return tuple(Override(digest, verdict, label) for digest, verdict, label in json.loads(text))
+
+
+def unknown(overrides: Mapping[str, Override], seen: Collection[str]) -> list[str]:
+    """Hashes of overrides that no picture answered to, sorted."""
+    return sorted(set(overrides) - set(seen))
+
+
+def to_toml(overrides: Iterable[Override]) -> str:
+    """The entries as text, to be added to a file."""
+    blocks = []
+    for override in overrides:
+        fields = dataclasses.asdict(override)
+        values: dict[str, str | bool] = {
+            key: value for key, value in fields.items() if isinstance(value, str) and value
+        }
+        if not override.confirmed:
+            values["confirmed"] = False
+        blocks.append(f"\n[[{_TABLE}]]\n{tomli_w.dumps(values)}")
+    return "".join(blocks)
+
+
+def add(path: Path, overrides: Sequence[Override]) -> int:
+    """Append to a file, making it where there is none; comments and order stay.
+
+    Entries that stand there already are left out. Returns how many were written.
+
+    Raises:
+      ConfigError: the file is not as it should be, or says something else of one of the pictures.
+    """
+    there = load(path) if path.exists() else ()
+    known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}
+    fresh = [o for o in overrides if (o.image_hash, o.verdict, o.label) not in known]
+    _contradictions([*there, *fresh], str(path))
+    if fresh:
+        before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
+        atomic_write(path, before.rstrip("\n") + "\n" + to_toml(fresh))
+    return len(fresh)

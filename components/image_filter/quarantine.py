@@ -1,0 +1,228 @@
+"""The quarantine: rejected files with their bytes, and what is to be known about each.
+
+Layout below the artifact's URI:
+
+    manifest.jsonl   one line a rejected file (`Reject`)
+    repaired.jsonl   one line a repaired file (`Finding`)
+    warnings.jsonl   one line a warning about a file that is kept (`Finding`)
+    reviewed.jsonl   one line a file that an override was met for (`Finding`)
+    summary.json     counts (`write`)
+    <reason>/…       the original bytes, named by content hash and file name
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from imgpipe.components.image_filter.checks.base import Record, Verdict
+from imgpipe.components.records import read_json, write_text
+
+MANIFEST = "manifest.jsonl"
+REPAIRED = "repaired.jsonl"
+WARNINGS = "warnings.jsonl"
+REVIEWED = "reviewed.jsonl"
+SUMMARY = "summary.json"
+#: Reason of an override that would have changed a label of the test split, and did not.
+NOT_RELABELLED = "kept_test_label"
+_EXAMPLES_SHOWN = 20  # paths and details listed for a kind of warning; all are in `WARNINGS`
+_NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One line of the manifest."""
+
+    path: str
+    label: str
+    split: str
+    image_hash: str
+    reason: str
+    detail: str
+    override: str  # what to do when the picture is wanted after all
+    kept_copy: str = ""  # path of the copy that stays, for duplicates
+    stored: str = ""  # below the quarantine; "" when there were no bytes to read
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A repair or a warning about a file that is kept, or an override that was met."""
+
+    path: str
+    image_hash: str
+    reason: str
+    detail: str
+    score: float = 0.0  # how bad, lower is worse; 0 where there are no degrees
+
+
+def reject(record: Record, reason: str, detail: str, override: str, kept_copy: str = "") -> Reject:
+    """The manifest line of a record; its bytes are stored apart."""
+    return Reject(
+        record.path,
+        record.label,
+        record.split,
+        record.image_hash,
+        reason,
+        detail,
+        override,
+        kept_copy,
+    )
+
+
+def finding(record: Record, verdict: Verdict) -> Finding:
+    """What a check said of a record that stays."""
+    score = round(verdict.score, 6)
+    return Finding(record.path, record.image_hash, verdict.reason, verdict.detail, score)
+
+
+def store(uri: str, record: Record, reason: str) -> str:
+    """Keep the original bytes; returns their place below `uri`, "" when there are none to keep."""
+    import tensorflow as tf
+
+    if record.read_error:
+        return ""
+    name = re.sub(r"[^\w.-]", "_", record.path.rpartition("/")[2], flags=re.ASCII)
+    stored = f"{reason}/{record.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
+    tf.io.gfile.makedirs(f"{uri}/{reason}")
+    with tf.io.gfile.GFile(f"{uri}/{stored}", "wb") as file:
+        file.write(record.data)
+    return stored
+
+
+def write(
+    uri: str,
+    *,
+    images: int,
+    kept: Mapping[str, Mapping[str, int]],
+    rejects: Sequence[Reject],
+    repairs: Sequence[Finding],
+    warnings: Sequence[Finding],
+    notes: Sequence[Mapping[str, str]],
+    reviews: Sequence[Finding] = (),
+    relabelled: Mapping[str, int] | None = None,
+    unknown: Sequence[str] = (),
+) -> None:
+    """Write manifest, findings and summary, sorted by path: equal whatever the engine.
+
+    `reviews` are the overrides that were met, `relabelled` counts the kept images whose label they
+    changed by split, and `unknown` are the hashes of those that no file has.
+    """
+    write_text(f"{uri}/{MANIFEST}", _lines(rejects))
+    for name, findings in ((REPAIRED, repairs), (WARNINGS, warnings), (REVIEWED, reviews)):
+        write_text(f"{uri}/{name}", _lines(findings))
+    summary = summarise(
+        images=images,
+        kept=kept,
+        rejects=rejects,
+        repairs=repairs,
+        warnings=warnings,
+        notes=notes,
+        reviews=reviews,
+        relabelled=relabelled,
+        unknown=unknown,
+    )
+    write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
+
+
+def summarise(
+    *,
+    images: int,
+    kept: Mapping[str, Mapping[str, int]],
+    rejects: Sequence[Reject],
+    repairs: Sequence[Finding],
+    warnings: Sequence[Finding],
+    notes: Sequence[Mapping[str, str]],
+    reviews: Sequence[Finding] = (),
+    relabelled: Mapping[str, int] | None = None,
+    unknown: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Counts in, kept and out, by reason; what is warned of and noted, with the first paths."""
+    return {
+        "in": images,
+        "kept": sum(sum(labels.values()) for labels in kept.values()),
+        "rejected": len(rejects),
+        "repaired": len({repair.path for repair in repairs}),
+        "repaired_by": dict(sorted(collections.Counter(r.reason for r in repairs).items())),
+        "by_reason": dict(sorted(collections.Counter(r.reason for r in rejects).items())),
+        "by_split": {split: dict(sorted(labels.items())) for split, labels in kept.items()},
+        "warnings": _grouped(warnings),
+        "notes": _counted(notes),
+        "overrides": {
+            "applied": dict(sorted(collections.Counter(r.reason for r in reviews).items())),
+            "relabelled": dict(relabelled or {}),
+            "unknown": list(unknown),
+        },
+    }
+
+
+def _lines(rows: Iterable[Reject | Finding]) -> str:
+    ordered = sorted(rows, key=lambda row: (row.path, row.reason))
+    return "".join(json.dumps(asdict(row)) + "\n" for row in ordered)
+
+
+def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Warnings by reason, with counts by detail and the worst or first paths."""
+    groups: dict[str, list[Finding]] = collections.defaultdict(list)
+    for warning in sorted(warnings, key=lambda found: (found.score, found.path)):
+        groups[warning.reason].append(warning)
+    return [
+        {
+            "reason": reason,
+            "count": len(found),
+            "details": _details(found),
+            "paths": [w.path for w in found[:_EXAMPLES_SHOWN]],
+            "image_hashes": [w.image_hash for w in found[:_EXAMPLES_SHOWN]],
+        }
+        for reason, found in sorted(groups.items())
+    ]
+
+
+def _details(found: Sequence[Finding]) -> dict[str, int]:
+    """The first details with their counts; what is measured differs from file to file."""
+    counts = collections.Counter(warning.detail for warning in found)
+    shown = list(counts)[:_EXAMPLES_SHOWN]
+    return {detail: counts[detail] for detail in shown}
+
+
+def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Notes of the source by kind, with the first paths; all of them stand in ingest.json."""
+    groups: dict[str, list[Mapping[str, str]]] = collections.defaultdict(list)
+    for note in notes:
+        groups[note["kind"]].append(note)
+    return [
+        {
+            "kind": kind,
+            "count": len(found),
+            "paths": [note["path"] for note in found[:_EXAMPLES_SHOWN]],
+        }
+        for kind, found in sorted(groups.items())
+    ]
+
+
+def ingest_summary(examples_uri: str) -> dict[str, Any]:
+    """What ingest said of the Examples at `examples_uri`; empty when they came another way."""
+    import tensorflow as tf
+
+    from imgpipe.components.example_gen.ingestion import SUMMARY_FILE
+
+    path = f"{examples_uri}/{SUMMARY_FILE}"
+    return read_json(path) if tf.io.gfile.exists(path) else {}
+
+
+def read_summary(uri: str) -> dict[str, Any]:
+    """The summary of a quarantine."""
+    return read_json(f"{uri}/{SUMMARY}")
+
+
+def check_conservation(summary: Mapping[str, Any], ingested: int | None) -> None:
+    """RuntimeError unless every image that came in was kept or rejected."""
+    out = summary["kept"] + summary["rejected"]
+    if summary["in"] != out or ingested not in (None, summary["in"]):
+        raise RuntimeError(
+            f"images were lost in the filter: {ingested} ingested, {summary['in']} read, "
+            f"{summary['kept']} kept + {summary['rejected']} rejected; this is a defect"
+        )

@@ -1,0 +1,80 @@
+"""ImageTuner: TFX's Tuner with the feature bank as its input."""
+
+from typing import Any
+
+from tfx.components.tuner import executor as stock
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.proto import trainer_pb2
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as specs
+from tfx.types.channel import Channel
+from tfx.types.component_spec import ChannelParameter
+from tfx.types.standard_artifacts import Examples, HyperParameters, TunerResults
+from tfx.types.standard_component_specs import TunerSpec
+from tfx.utils import json_utils
+
+from imgpipe.components.artifacts import DataBlessing
+from imgpipe.components.blessings import require_data_blessing
+from imgpipe.components.image_trainer.component import BANK, DATA_BLESSING
+from imgpipe.models import feature_names as names
+
+
+class ImageTunerSpec(TunerSpec):
+    """Tuner's spec and two channels."""
+
+    INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
+        **TunerSpec.INPUTS,
+        BANK: ChannelParameter(type=Examples),
+        DATA_BLESSING: ChannelParameter(type=DataBlessing),
+    }
+
+
+class Executor(stock.Executor):
+    """Runs ``tuner_fn`` with the bank's place in its custom config."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        """Search and write the best; see TFX's executor for the dictionaries."""
+        require_data_blessing(artifact_utils.get_single_uri(input_dict[DATA_BLESSING]))
+        config = json_utils.loads(exec_properties[specs.CUSTOM_CONFIG_KEY])
+        config["bank_uri"] = artifact_utils.get_single_uri(input_dict[BANK])
+        given = {**exec_properties, specs.CUSTOM_CONFIG_KEY: json_utils.dumps(config)}
+        super().Do(input_dict, output_dict, given)
+
+
+class ImageTuner(BaseComponent):
+    """Searches the settings of the head on the bank."""
+
+    SPEC_CLASS = ImageTunerSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        tuner_fn: str,
+        examples: Channel,
+        bank: Channel,
+        data_blessing: Channel,
+        custom_config: dict[str, Any],
+    ) -> None:
+        """Wire the component.
+
+        Args:
+          tuner_fn: dotted path of the function that makes the tuner.
+          examples: kept images, for lineage.
+          bank: FeatureBank's features.
+          data_blessing: DataGate's blessing.
+          custom_config: the Trainer's, and "trials".
+        """
+        super().__init__(
+            spec=ImageTunerSpec(
+                tuner_fn=tuner_fn,
+                examples=examples,
+                bank=bank,
+                data_blessing=data_blessing,
+                train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),
+                eval_args=trainer_pb2.EvalArgs(splits=[names.VALIDATION]),
+                custom_config=json_utils.dumps(custom_config),
+                best_hyperparameters=Channel(type=HyperParameters),
+                tuner_results=Channel(type=TunerResults),
+            )
+        )

@@ -1,0 +1,159 @@
+"""Publishing a version directory so that no reader ever sees half of one.
+
+Written beside, synced, renamed: a polling server sees a version whole or not at all, whatever
+kills the writer. Numbers only grow, also over deleted versions. Publishers of one folder take
+turns. The Pusher and ``imgpipe rollback`` share this; neither TFX nor TensorFlow is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models.atomic_write import TEMPORARY, atomic_write, sync, sync_tree
+from imgpipe.models.errors import ResourceError
+
+_log = logging.getLogger(__name__)
+_LAST = ".last-version"
+_LOCK = ".lock"
+_LOCK_SECONDS = 120.0  # another publisher needs a second or two
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _copy(sources: Mapping[str, Path], target: Path) -> None:
+    """Copy each source tree to its place below `target` and force everything to disk."""
+    for place, source in sources.items():
+        shutil.copytree(
+            source,
+            target / place,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(manifest.MANIFEST),
+        )
+    sync_tree(target)
+
+
+def next_number(base: Path) -> int:
+    """One more than any version that is or was there."""
+    try:
+        last = int((base / _LAST).read_text())
+    except (OSError, ValueError):
+        last = 0
+    return max([last, *manifest.version_numbers(base)]) + 1
+
+
+@contextlib.contextmanager
+def turn(base: Path) -> Iterator[None]:
+    """Be the only publisher in `base`; freed by the system if the process dies.
+
+    Raises:
+      ResourceError: the folder cannot be written, or another publisher does not finish.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(base / _LOCK)
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except filelock.Timeout:
+        raise ResourceError(
+            f"another publisher has been working in {base} for {_LOCK_SECONDS:.0f} s. "
+            "Wait for it and run again."
+        ) from None
+    except OSError as error:
+        raise _failed(base, error) from error
+    with lock:
+        yield
+
+
+def publish(
+    base: Path,
+    sources: Mapping[str, Path],
+    facts: Mapping[str, Any],
+    keep: int | None = None,
+    unless: Callable[[manifest.Version | None], bool] = lambda newest: False,
+) -> manifest.Version | None:
+    """Publish a new version.
+
+    Args:
+      base: serving base path; created when absent.
+      sources: trees to copy, by place below the version directory ("" for its root).
+      facts: what the manifest says beside number and files.
+      keep: how many versions stay, the oldest go; None keeps all.
+      unless: asked, with the newest version, when it is our turn; True publishes nothing.
+
+    Returns:
+      The version as a reader finds it; None when `unless` said so.
+
+    Raises:
+      ResourceError: the disk is full or the directory cannot be written; nothing is left behind
+        and what was served before is untouched.
+    """
+    with turn(base):
+        _remove_leftovers(base)
+        if unless(manifest.latest(base)):
+            return None
+        version = _publish(base, sources, facts)
+        if keep is not None:
+            _remove_old(base, keep)
+        return version
+
+
+def _publish(base: Path, sources: Mapping[str, Path], facts: Mapping[str, Any]) -> manifest.Version:
+    staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        staging.mkdir()
+        _copy(sources, staging)
+        number = next_number(base)
+        files = manifest.describe(staging)
+        described = {"schema": 1, "version": number, **facts, "files": files}
+        text = json.dumps(described, indent=1, sort_keys=True)
+        atomic_write(staging / manifest.MANIFEST, text)
+        atomic_write(base / _LAST, str(number))
+        staging.rename(base / str(number))
+        sync(base)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise _failed(base, error) from error
+    return manifest.Version(number, base / str(number), described)
+
+
+def _failed(base: Path, error: OSError) -> ResourceError:
+    return ResourceError(
+        f"could not publish a version in {base}: {_why(error)}. Nothing was changed there; free "
+        "space or choose another push.directory and run again."
+    )
+
+
+def _why(error: OSError) -> str:
+    """What the system said; `shutil.Error` hides it in a list of (source, target, text)."""
+    text = str(error.strerror or error)
+    if isinstance(error, shutil.Error) and error.args and error.args[0]:
+        text = str(error.args[0][0][-1])
+    full = error.errno in _FULL or any(os.strerror(number) in text for number in _FULL)
+    return f"the disk is full ({text})" if full else text
+
+
+def _remove_leftovers(base: Path) -> None:
+    """Remove what a killed publisher left; it is our turn, so nobody else's is there."""
+    for path in base.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+def _remove_old(base: Path, keep: int) -> None:
+    """Remove all but the newest `keep` versions; each vanishes at once, by a rename."""
+    for number in manifest.version_numbers(base)[:-keep]:
+        hidden = base / f"{TEMPORARY}old-{number}"
+        try:
+            (base / str(number)).rename(hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
+        except OSError as error:  # what was published stays published
+            _log.warning("could not remove version %d of %s: %s", number, base, error)

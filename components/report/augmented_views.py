@@ -1,0 +1,55 @@
+"""Augmented views of a few training images, for the page: which ones, and their pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from imgpipe.components import records
+from imgpipe.components.report.sections.views import columns, key
+from imgpipe.models import contact_sheet
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import ViewSpec
+
+ROWS = 4  # images shown
+_LOOKED_AT = 256  # training examples among which the images are chosen
+
+
+def choose(examples_uri: str) -> list[dict[str, str]]:
+    """Path, label and hashes of a few training images, from each class in turn."""
+    found: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for example in itertools.islice(records.iterate(examples_uri, names.TRAIN), _LOOKED_AT):
+        row = {
+            "path": records.text(example, names.PATH),
+            "label": records.text(example, names.LABEL),
+            "image_hash": records.text(example, names.IMAGE_HASH),
+            "content_hash": records.content_hash(example),
+        }
+        found[row["label"]].append(row)
+    turns = itertools.zip_longest(*(found[label] for label in sorted(found)))
+    return [row for turn in turns for row in turn if row][:ROWS]
+
+
+def pictures(facts: Mapping[str, Any], images: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Encoded pictures by `key` of the views of the images in ``facts["views"]``.
+
+    Args:
+      facts: of the run.
+      images: encoded images by hash; those that are missing are left out.
+    """
+    settings = facts["settings"]
+    made: dict[str, bytes] = {}
+    for row in facts.get("views") or []:
+        data = images.get(row["image_hash"])
+        if data is None:
+            continue
+        spec = dataclasses.replace(ViewSpec(**settings["views"]), count=columns(settings))
+        views = contact_sheet.view_pixels(data, row["content_hash"], spec, settings["image_size"])
+        for number, view in enumerate(views):
+            made[key(row["image_hash"], number)] = bytes(tf.io.encode_png(view).numpy())
+    return made

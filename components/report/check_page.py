@@ -1,0 +1,133 @@
+"""The page of `imgpipe check`: what the judge found, with pictures; one self-contained file.
+
+The same head, style and thumbnails as the page of a run; only the sections are others.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from imgpipe.components.image_filter.thread_driver import Judged
+from imgpipe.components.report.page import RunState, draw
+from imgpipe.components.report.sections import data, near
+from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.sections.rejects import common_override, shown
+
+#: Rows on the page for each fate; every reason gets a fair share of them.
+_ROWS = 200
+_OPEN = 12  # files of a group up to which it is unfolded
+_FATES = ("rejected", "repaired", "warned")
+
+
+def _verdict(context: Context) -> Mapping[str, Any]:
+    found = context.part("data")
+    words = context.state.verdict.partition(": ")[2]  # the heading has said what stands before
+    keys = [("images", found["in"]), ("kept", found["kept"]), ("rejected", found["rejected"])]
+    return {
+        "state": context.state,
+        "sentence": words[:1].upper() + words[1:],
+        "reasons": context.facts["reasons"],
+        "keys": [*keys, ("repaired", found["repaired"]), ("warned of", context.facts["warned"])],
+    }
+
+
+def _data(context: Context) -> Mapping[str, Any] | Absent:
+    """The run's section; warnings stand below, with their pictures."""
+    facts = {**context.facts, "data": {**context.part("data"), "warnings": []}}
+    return data.build(dataclasses.replace(context, facts=facts))
+
+
+def _findings(context: Context) -> Mapping[str, Any]:
+    """Groups by fate and reason, the most frequent first within a fate."""
+    groups: list[dict[str, Any]] = []
+    for fate in _FATES:
+        rows = context.facts["findings"][fate]
+        counts = collections.Counter(str(row["reason"]) for row in rows)
+        listed = shown(rows, _ROWS)
+        for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
+            here = [row for row in listed if row["reason"] == reason]
+            groups.append(
+                {
+                    "fate": fate,
+                    "reason": reason,
+                    "count": count,
+                    "override": common_override(here),
+                    "rows": [_cells(context, row) for row in here],
+                }
+            )
+    return {"groups": groups, "unfold": _OPEN}
+
+
+def _cells(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
+    keys = ("path", "label", "split", "detail", "override", "kept_copy")
+    texts = {key: str(row.get(key) or "") for key in keys}
+    return {
+        **texts,
+        "picture": context.thumbnails.uri(texts["path"]),
+        "other": context.thumbnails.uri(texts["kept_copy"]),
+    }
+
+
+_SECTIONS = (
+    Section("verdict", "Verdict", _verdict, "check_verdict"),
+    Section("findings", "Findings", _findings),
+    near.SECTION,
+    dataclasses.replace(data.SECTION, build=_data),
+)
+
+
+def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
+    """All findings by fate, the worst of each reason first."""
+    warnings = sorted(judged.warnings, key=lambda found: (found.score, found.path))
+    return {
+        "rejected": [dataclasses.asdict(row) for row in judged.rejects],
+        "repaired": [dataclasses.asdict(row) for row in judged.repairs],
+        "warned": [dataclasses.asdict(row) for row in warnings],
+    }
+
+
+def paths_shown(judged: Judged) -> set[str]:
+    """Files whose pictures the page shows."""
+    rows = [row for found in findings(judged).values() for row in shown(found, _ROWS)]
+    groups = near.condensed(judged.near or ())["rows"]
+    members = [member for group in groups for member in group["members"]]
+    paths = {str(row["path"]) for row in (*rows, *members)}
+    return paths | {str(row.get("kept_copy") or "") for row in rows} - {""}
+
+
+def render(
+    judged: Judged,
+    images: Mapping[str, bytes],
+    state: RunState,
+    settings: Mapping[str, Any],
+    reasons: Iterable[str],
+) -> str:
+    """Draw the page.
+
+    Args:
+      judged: what was found.
+      images: encoded files by path, of `paths_shown`; whatever bytes they are.
+      state: status "clean", "usable" or "refused", and the sentence.
+      settings: name, source and vocabulary.
+      reasons: why a run would be refused, a sentence each.
+
+    Returns:
+      The HTML text; encodes as UTF-8.
+    """
+    groups = near.condensed(judged.near) if judged.near is not None else None
+    for group in groups["rows"] if groups else ():  # thumbnails go by path here
+        group["members"] = [{**m, "image_hash": m["path"]} for m in group["members"]]
+    if groups:
+        groups["listed_in"] = "the file that --json writes"
+    facts = {
+        "settings": settings,
+        "data": judged.summary,
+        "near": groups,
+        "findings": findings(judged),
+        "warned": len({found.path for found in judged.warnings}),
+        "reasons": list(reasons),
+    }
+    return draw(facts, {}, images, state, _SECTIONS)

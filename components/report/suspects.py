@@ -1,0 +1,240 @@
+"""Likely label errors: pictures whose features say another class than their label.
+
+Every picture of the bank is judged by a linear head that was fitted without it (k folds), and the
+pictures are ranked by how much more another class speaks for them than their own: confident
+learning in its simplest form (Northcutt et al. 2021). The head is ridge regression on one-hot
+labels, whose folds cost one sum over the pictures in all; on these features it ranks as a
+logistic head does and needs no tuning by hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components import records
+from imgpipe.components.image_filter.overrides import Override, to_toml
+from imgpipe.models import bank
+from imgpipe.models import feature_names as names
+
+FOLDS = 5
+#: Weight decay as a multiple of the mean squared feature; the best out of fold is taken.
+_DECAYS = (0.1, 0.3, 1.0)
+#: Pictures below which a fold says nothing.
+_FEWEST = 20
+#: Suspects listed; the first in the ranking.
+LIMIT = 500
+_ROWS = 4096  # pictures in float64 at once: 42 MB
+#: Features of a row above which, as in flattened maps, a sketch of it is judged, and its length:
+#: sums grow with the square, and solving with the cube.
+_WIDEST, _SKETCH = 2048, 1024
+
+Floats = npt.NDArray[np.floating[Any]]
+Integers = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A picture whose label is doubted."""
+
+    path: str
+    split: str
+    label: str
+    looks_like: str
+    margin: float  # score of `looks_like` minus that of `label`, about 0..2; larger is surer
+    image_hash: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The clean view of every labelled picture: features [n, d], labels [n], who they are."""
+
+    features: Floats
+    labels: Integers
+    hashes: list[str]
+    paths: list[str]
+    splits: list[str]
+
+
+def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[str, Any] | None:
+    """Suspects of a feature bank, the likeliest first.
+
+    Returns:
+      ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all
+      pictures that look like another class, `rows` holds the first `limit`. None where there are
+      no features, or too few pictures or classes to say.
+    """
+    if not bank.read_dim(bank_uri):
+        return None
+    pictures = _read(bank_uri)
+    if len(pictures.labels) < _FEWEST or len(np.unique(pictures.labels)) < 2:
+        return None
+    folds = np.array([int(digest[:8], 16) % FOLDS for digest in pictures.hashes])
+    scores = out_of_fold(pictures.features, pictures.labels, folds, len(vocabulary))
+    found = margins(scores, pictures.labels)
+    order = [i for i in np.argsort(-found, kind="stable").tolist() if found[i] > 0]
+    best = scores.argmax(axis=1)
+    rows = [
+        Suspect(
+            pictures.paths[i],
+            pictures.splits[i],
+            vocabulary[pictures.labels[i]],
+            vocabulary[best[i]],
+            round(float(found[i]), 4),
+            pictures.hashes[i],
+        )
+        for i in order[:limit]
+    ]
+    return {
+        "images": len(pictures.labels),
+        "folds": FOLDS,
+        "disagree": len(order),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: int) -> Floats:
+    """Scores [n, classes] of each row by a head fitted on the other folds.
+
+    Args:
+      features: [n, d], any float type.
+      labels: [n], 0..classes-1.
+      folds: [n], fold of each row; rows that belong together should share one.
+      classes: their number.
+    """
+    gram, moments = _sums(features, labels, folds, classes)
+    numbers = sorted(gram)
+    whole, total = sum(gram.values()), sum(moments.values())
+    best = (-1.0, np.empty((0, classes), np.float32))
+    for decay in _DECAYS:
+        scores = np.empty((len(labels), classes), np.float32)
+        for number in numbers:
+            left = whole - gram[number]
+            weight = decay * np.trace(left) / len(left) * np.eye(len(left))
+            solution = np.linalg.solve(left + weight, total - moments[number])
+            places = np.flatnonzero(folds == number)
+            for start in range(0, len(places), _ROWS):
+                part = places[start : start + _ROWS]
+                scores[part] = _prepared(features[part]) @ solution
+        agreement = float(np.mean(scores.argmax(axis=1) == labels))
+        if agreement > best[0]:
+            best = agreement, scores
+    return best[1]
+
+
+def margins(scores: Floats, labels: Integers) -> Floats:
+    """How much more the best other class scores than the label, [n]; above 0 it disagrees."""
+    rows = np.arange(len(labels))
+    given = scores[rows, labels]
+    others = scores.copy()
+    others[rows, labels] = -np.inf
+    return others.max(axis=1) - given
+
+
+def review_file(found: dict[str, Any]) -> str:
+    """Proposals to relabel the suspects, as a file of overrides to go through by hand.
+
+    Suspects of the test split are left out, because overrides never change a label of test.
+    """
+    header = (
+        "# Likely label errors, the likeliest first. Each entry is a proposal and changes nothing\n"
+        "# while it says `confirmed = false`. Look at each image and set `confirmed = true` where\n"
+        "# the label is wrong, then name this file in judge.overrides. The next run relabels the\n"
+        "# confirmed images. Labels of the test split are corrected in the data source alone.\n"
+    )
+    entries = [
+        Override(
+            row["image_hash"],
+            "relabel",
+            row["looks_like"],
+            os.fsencode(row["path"]).decode("utf-8", "replace"),
+            f"labelled {row['label']}; out of fold it looks like {row['looks_like']} "
+            f"(margin {row['margin']:.2f})",
+            confirmed=False,
+        )
+        for row in found["rows"]
+        if row["split"] != names.TEST
+    ]
+    return header + to_toml(entries)
+
+
+def _sums(
+    features: Floats, labels: Integers, folds: Integers, classes: int
+) -> tuple[dict[int, Floats], dict[int, Floats]]:
+    """By fold: features × features [d, d] and features × centred one-hot labels [d, classes]."""
+    gram: dict[int, Floats] = {}
+    moments: dict[int, Floats] = {}
+    for number in np.unique(folds).tolist():
+        places = np.flatnonzero(folds == number)
+        width = features.shape[1] + 1
+        gram[number] = np.zeros((width, width))
+        moments[number] = np.zeros((width, classes))
+        for start in range(0, len(places), _ROWS):
+            part = places[start : start + _ROWS]
+            rows = _prepared(features[part])
+            gram[number] += rows.T @ rows
+            moments[number] += rows.T @ (np.eye(classes)[labels[part]] - 1 / classes)
+    return gram, moments
+
+
+def _prepared(features: Floats) -> Floats:
+    """Float64 [m, d + 1]: rows of length √d, and a one."""
+    rows = np.asarray(features, np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows / np.where(lengths > 0, lengths, 1.0) * np.sqrt(rows.shape[1])
+    return np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+
+
+def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """[d] as it is, or [_SKETCH] sums of random features with random signs where d is larger.
+
+    A count sketch (Charikar et al. 2002): products of rows stay what they were, in the mean.
+    """
+    dim = len(row)
+    if dim <= _WIDEST:
+        return row
+    order, signs = _draw(dim)
+    mixed = np.zeros(-(-dim // _SKETCH) * _SKETCH, np.float32)
+    mixed[order] = row * signs
+    sums: npt.NDArray[np.float32] = mixed.reshape(-1, _SKETCH).sum(axis=0)
+    return (sums / np.sqrt(len(mixed) / _SKETCH)).astype(np.float16)
+
+
+@functools.lru_cache(maxsize=1)
+def _draw(dim: int) -> tuple[Integers, Floats]:
+    """Places and signs [dim] of a sketch, always the same."""
+    drawing = np.random.default_rng(0)
+    signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
+    return drawing.permutation(dim), signs
+
+
+def _read(bank_uri: str) -> Pictures:
+    """The clean views of all splits, float16."""
+    dim = bank.read_dim(bank_uri)
+    parts: list[npt.NDArray[np.float16]] = [
+        np.empty((0, dim if dim <= _WIDEST else _SKETCH), np.float16)
+    ]
+    labels, hashes, paths, splits = [], [], [], []
+    for split, example in _clean(bank_uri):
+        vector = np.frombuffer(records.raw(example, names.FEATURES), "<f2")
+        parts.append(sketch(vector)[None])
+        labels.append(records.integer(example, names.LABEL_INDEX, -1))
+        hashes.append(records.text(example, names.IMAGE_HASH))
+        paths.append(records.text(example, names.PATH))
+        splits.append(split)
+    features = np.concatenate(parts)
+    return Pictures(features, np.array(labels, np.int64), hashes, paths, splits)
+
+
+def _clean(bank_uri: str) -> Iterator[tuple[str, Any]]:
+    for split in names.SPLITS:
+        for example in records.iterate(bank_uri, split):
+            labelled = records.integer(example, names.LABEL_INDEX, -1) >= 0
+            if labelled and records.integer(example, names.VIEW) == 0:
+                yield split, example

@@ -1,0 +1,154 @@
+"""ServingValidator: does the export *serve*, and does it answer what the trained model answers?
+
+TFX's InfraValidator needs Docker or Kubernetes and only checks that the model loads. An export
+can load and still fail every request (``tf.saved_model.save`` of a Keras 3 model does), so this
+gate starts the embedded server on loopback, which loads through the C++ session loader of
+TensorFlow Serving, and asks it over gRPC.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
+from tfx.utils import path_utils
+
+from imgpipe.components import blessings, records
+from imgpipe.models import feature_names as names
+from imgpipe.serving.client import Client, ServingError
+from imgpipe.serving.server import ModelServer
+
+NAME = "candidate"
+LOAD_SECONDS = 120.0  # a model that needs longer would hold up every restart in production
+PARITY = 1e-4  # largest difference of a probability between trained and served model
+GARBAGE = b"this is no image"
+VALIDATION = "validation.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried, whether it went well, and what was seen."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
+    """Images and the trained model's probabilities ``[N, C]``, as the Trainer left them."""
+    images, rows = [], []
+    for record in tf.data.TFRecordDataset(f"{uri}/parity.tfrecord").as_numpy_iterator():
+        example = tf.train.Example.FromString(record)
+        images.append(records.raw(example, names.IMAGE_BYTES))
+        rows.append(records.floats(example, names.PROBABILITIES))
+    return images, np.asarray(rows, np.float32)
+
+
+def _agrees(client: Client, images: list[bytes], expected: np.ndarray) -> str:
+    answer = client.predict({names.IMAGE_BYTES: images})
+    served = answer.outputs["probabilities"]
+    if served.shape != expected.shape:
+        raise ValueError(f"expected probabilities {expected.shape}, received {served.shape}")
+    worst = float(np.abs(served - expected).max())
+    if not worst <= PARITY:
+        raise ValueError(f"probabilities differ by {worst:.2g}, allowed are {PARITY:.0e}")
+    return f"{len(images)} images, largest difference {worst:.1e}"
+
+
+def _one_by_one(client: Client, images: list[bytes]) -> str:
+    labels = [client.classify([image])[0].label for image in images]
+    return f"{len(labels)} single requests: {', '.join(sorted(set(labels)))}"
+
+
+def _refuses_garbage(client: Client) -> str:
+    try:
+        client.predict({names.IMAGE_BYTES: [GARBAGE]})
+    except ServingError as error:
+        if error.code != "INVALID_ARGUMENT":
+            raise ValueError(f"expected INVALID_ARGUMENT, received {error.code}: {error}") from None
+        return f"INVALID_ARGUMENT: {error}"
+    raise ValueError("expected INVALID_ARGUMENT, received an answer")
+
+
+def _attempt(name: str, act: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, act())
+    except Exception as error:  # whatever goes wrong here is a finding about the model
+        return Check(name, False, f"{type(error).__name__}: {error}"[:500])
+
+
+def validate(model_directory: str, images: list[bytes], expected: np.ndarray) -> list[Check]:
+    """Serve a SavedModel on loopback and try it; stops at the first check that fails.
+
+    Args:
+      model_directory: the SavedModel.
+      images: encoded pictures.
+      expected: the trained model's probabilities ``[N, C]`` for them.
+    """
+    with tempfile.TemporaryDirectory() as base:
+        (Path(base) / "1").symlink_to(Path(model_directory).absolute(), target_is_directory=True)
+        server = ModelServer(NAME, base, poll_seconds=0.2)
+        port = server.start()
+        try:
+            return list(_checks(server, port, images, expected))
+        finally:
+            server.stop(grace=1.0)
+
+
+def _checks(
+    server: ModelServer, port: int, images: list[bytes], expected: np.ndarray
+) -> Iterator[Check]:
+    def load() -> str:
+        start = time.monotonic()
+        server.wait_until_available(LOAD_SECONDS)
+        return f"loaded and warmed up in {time.monotonic() - start:.1f} s"
+
+    with Client(f"127.0.0.1:{port}", model=NAME) as client:
+        steps: list[tuple[str, Callable[[], str]]] = [
+            ("loads in the session loader and replays its warm-up", load),
+            ("answers as the trained model", lambda: _agrees(client, images, expected)),
+            ("answers single images", lambda: _one_by_one(client, images[:4])),
+            ("refuses garbage", lambda: _refuses_garbage(client)),
+            ("still answers after garbage", lambda: _agrees(client, images, expected)),
+        ]
+        for name, act in steps:
+            check = _attempt(name, act)
+            yield check
+            if not check.passed:
+                return
+
+
+@component
+def ServingValidator(
+    model: InputArtifact[Model],
+    model_run: InputArtifact[ModelRun],
+    blessing: OutputArtifact[InfraBlessing],
+    code: Parameter[str],
+) -> None:
+    """Bless an export that serves.
+
+    Args:
+      model: the Trainer's export.
+      model_run: holds the trained model's own answers.
+      blessing: INFRA_BLESSED or INFRA_NOT_BLESSED and ``validation.json``.
+      code: address of the serving code, for the cache alone.
+    """
+    images, expected = parity_samples(model_run.uri)
+    checks = validate(path_utils.serving_model_path(model.uri), images, expected)
+    report(blessing, checks)
+
+
+def report(blessing: Any, checks: list[Check]) -> None:
+    """Write what was seen, and the marker that TFX's own Pusher reads too."""
+    passed = all(check.passed for check in checks)
+    records.write_json(f"{blessing.uri}/{VALIDATION}", [asdict(check) for check in checks])
+    name = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED
+    blessings.write(blessing.uri, name)
+    blessing.set_int_custom_property("blessed", int(passed))

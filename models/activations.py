@@ -1,0 +1,125 @@
+"""What a network makes of one picture: the output of its layers, and which of them to look at."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models.backbones import cuts
+from imgpipe.models.errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras
+
+#: Stands for every layer that gives something to look at.
+ALL: Final = "all"
+#: Layers looked at where none are named: the first, the last, and between.
+USUAL: Final = 6
+
+_LISTED: Final = 40  # layers that an error names
+_CONVOLUTIONS: Final = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
+#: Same pixels or smaller ones: nothing is found in them that was not before.
+_DULL: Final = ("InputLayer", "Rescaling", "Normalization", "ZeroPadding2D", "Cropping2D")
+_FINISHES: Final = ("BatchNormalization", "ReLU", "Activation")  # of a convolution
+_POOLINGS: Final = ("MaxPooling2D", "AveragePooling2D")
+_UNCHANGED: Final = ("InputLayer", "Dropout", "SpatialDropout2D")  # in use, after training
+
+Array = npt.NDArray[np.float32]
+
+
+def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
+    """Names of the layers to look at, in the network's order.
+
+    Args:
+        network: Functional, pixels to anything.
+        wanted: Names, or `ALL`; none chooses `USUAL` ones that give maps, spread from the first
+            convolution to the last map.
+
+    Raises:
+        ConfigError: No layer is called so.
+    """
+    import keras
+
+    order = cuts.steps(network.outputs)
+    layers = [step.operation for step in order if isinstance(step.operation, keras.layers.Layer)]
+    names = [one.name for one in layers if type(one).__name__ not in _UNCHANGED]
+    if not wanted:
+        return _spread(_worth_a_look(network), USUAL)
+    if ALL in wanted:
+        return names
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], names, 1)
+        listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+        raise ConfigError(
+            f"--layer: expected a layer of this network, or {ALL}: {listed}. Received: "
+            f"{unknown[0]!r}" + (f"; nearest: {nearest[0]}" if nearest else "")
+        )
+    return [name for name in names if name in wanted]
+
+
+def _worth_a_look(network: keras.Model) -> list[str]:
+    """Layers that give a map on which all that follows depends, from the first convolution on.
+
+    A convolution whose normalisation or activation is a layer of its own is seen after that one;
+    poolings are left out but for the last layer.
+    """
+    order = cuts.steps(network.outputs)
+    kinds = [type(step.operation).__name__ for step in order]
+    readers: dict[int, list[int]] = {}
+    for position, step in enumerate(order):
+        for read in step.reads:
+            readers.setdefault(read, []).append(position)
+    points = set(cuts.cut_points(network))
+    first = next((i for i, kind in enumerate(kinds) if kind in _CONVOLUTIONS), 0)
+    maps = [
+        position
+        for position in range(first, len(order))
+        if len(order[position].outputs[0].shape) == 4
+        and order[position].operation.name in points
+        and kinds[position] not in _DULL
+    ]
+    kept = [
+        position
+        for position in maps[:-1]
+        if kinds[position] not in _POOLINGS
+        and [kinds[after] in _FINISHES for after in readers[position]] != [True]
+    ]
+    return [order[position].operation.name for position in (*kept, *maps[-1:])]
+
+
+def _spread(names: Sequence[str], count: int) -> list[str]:
+    """At most `count` of them, evenly, with the first and the last."""
+    if len(names) <= count:
+        return list(names)
+    return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
+
+
+def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[str, Array]:
+    """Output of layers for one picture: maps [h, w, D] or vectors [D].
+
+    Args:
+        network: Functional, from pixels.
+        names: Of layers.
+        pixels: Float [S, S, 3], 0..255.
+    """
+    import keras
+
+    ends = {name: network.get_layer(name).output for name in names}
+    found: dict[str, Any] = keras.Model(network.input, ends)(pixels[None], training=False)
+    return {name: np.asarray(found[name], np.float32)[0] for name in names}
+
+
+def most_varied(maps: Array, count: int) -> list[int]:
+    """Channels of maps [h, w, D] whose values vary most over the picture, the most first.
+
+    A map that is the same everywhere says nothing about where something is, however high it is;
+    maps of one place are told by their value.
+    """
+    flat = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
+    strength = np.abs(flat[0]) if len(flat) == 1 else flat.std(axis=0)
+    return [int(i) for i in np.argsort(-strength, kind="stable")[:count]]

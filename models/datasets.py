@@ -1,0 +1,236 @@
+"""What a network is trained on: rows of inputs with labels, drawn in an order that can be resumed.
+
+A feed draws epoch e from (seed, e) alone, so training that goes on at epoch e sees exactly what
+it would have seen without the interruption. There are three: rows of features, activations at a
+cut, and whole images that are augmented anew each epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import augmentation, mixup
+from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+#: Rows of validation a step; only memory depends on it.
+_VECTORS_A_STEP: Final = 1024
+_MAPS_A_STEP: Final = 64
+
+
+class Labelled(Protocol):
+    """Labels [n] of rows in a fixed order."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """[n], 0..classes-1."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+
+class Rows(Labelled, Protocol):
+    """Labelled rows with their inputs."""
+
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Float32 inputs [m, ...] of rows int64 [m].
+
+        `views` int64 [m] numbers the view of each, never the same twice; None in validation.
+        """
+
+    def step(self) -> int:
+        """Rows of validation a step."""
+
+
+class Vectors:
+    """Stored features float16 [n, D], held by TensorFlow as they are.
+
+    Args:
+        features: [n, D].
+        labels: [n].
+    """
+
+    def __init__(self, features: npt.NDArray[np.float16], labels: npt.NDArray[np.int64]) -> None:
+        import tensorflow as tf
+
+        self._features, self.labels = tf.constant(features), labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Rows as float32 [m, D]."""
+        import tensorflow as tf
+
+        return tf.cast(tf.gather(self._features, index), tf.float32)
+
+    def step(self) -> int:
+        """Rows of validation a step."""
+        return _VECTORS_A_STEP
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Stored activations float16 [n, h, w, C], in memory or in a memory map."""
+
+    activations: npt.NDArray[np.float16]
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Rows as float32 [m, h, w, C]."""
+        import tensorflow as tf
+
+        return tf.cast(_gathered(self.activations, index), tf.float32)
+
+    def step(self) -> int:
+        """Rows of validation a step."""
+        return _MAPS_A_STEP
+
+
+@dataclass(frozen=True)
+class Images:
+    """Decoded images uint8 [n, S, S, 3]; each time one is drawn it trains in another view.
+
+    Attributes:
+        pixels: In memory or in a memory map.
+        labels: [n].
+        seeds: Int64 [n] from the content hashes, see `augmentation.seeds`.
+        views: The augmentation; with `count` 0 images are trained on as they are.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    seeds: npt.NDArray[np.int64]
+    views: ViewSpec
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Rows as float32 [m, S, S, 3] in 0..255, those views of them in training."""
+        import tensorflow as tf
+
+        pixels = tf.cast(_gathered(self.pixels, index), tf.float32)
+        if views is None or not self.views.count:
+            return pixels
+        seeds = tf.gather(tf.constant(self.seeds), index)
+        return augmentation.augment(pixels, seeds, views, self.views)
+
+    def step(self) -> int:
+        """Rows of validation a step."""
+        return _MAPS_A_STEP
+
+
+def _gathered(rows: npt.NDArray[Any], index: tf.Tensor) -> tf.Tensor:
+    """`rows[index]` without a copy of all rows in TensorFlow."""
+    import tensorflow as tf
+
+    batch = tf.numpy_function(lambda i: rows[i], [index], tf.as_dtype(rows.dtype), stateful=False)
+    batch.set_shape([None, *rows.shape[1:]])
+    return batch
+
+
+def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
+    """Steps of one pass: all rows, or as many as `steps_per_epoch` allows."""
+    every = -(-len(rows) // settings.batch_size)
+    return min(every, settings.steps_per_epoch) if settings.steps_per_epoch else every
+
+
+def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) -> tf.data.Dataset:
+    """(inputs, one-hot [m, classes], weights [m]) of epoch `first` (from 0) and those after it.
+
+    Weights are 1 unless the loss is balanced by class; MixUp and CutMix act on a whole batch.
+    """
+    import tensorflow as tf
+
+    labels = tf.constant(rows.labels)
+    weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
+    steps = steps_per_epoch(rows, settings)
+    draw = _drawing(rows.labels, settings)
+
+    def indices(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = draw(epoch)
+        # A row that is drawn twice in an epoch is seen in two views.
+        views = 1 + epoch * len(rows) + tf.range(len(rows), dtype=tf.int64)
+        dataset = tf.data.Dataset.from_tensor_slices((order, views))
+        return dataset.batch(settings.batch_size).take(steps)
+
+    def load(index: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        label = tf.gather(labels, index)
+        inputs, one_hot = rows.batch(index, views), tf.one_hot(label, classes)
+        mixed = settings.mixing
+        if mixed.mixup or mixed.cutmix:
+            seed = tf.stack([tf.constant(settings.seed, tf.int64), views[0]])
+            cutmix = mixed.cutmix if inputs.shape.rank == 4 else 0.0
+            inputs, one_hot = mixup.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
+        return inputs, one_hot, tf.gather(weights, label)
+
+    dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(indices)
+    dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
+    return dataset.prefetch(2)
+
+
+def validation(rows: Rows, classes: int) -> tf.data.Dataset:
+    """(inputs, one-hot [m, classes]) of all rows in their order, nothing augmented."""
+    import tensorflow as tf
+
+    labels = tf.constant(rows.labels)
+
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return rows.batch(index, None), tf.one_hot(tf.gather(labels, index), classes)
+
+    dataset = tf.data.Dataset.range(len(rows)).batch(rows.step())
+    return dataset.map(load).prefetch(1)
+
+
+def class_weights(
+    labels: npt.NDArray[np.int64], classes: int, balance: str
+) -> npt.NDArray[np.float32]:
+    """[classes]: rows / (present classes x rows of the class) for "class_weights", else ones."""
+    if balance != "class_weights":
+        return np.ones(classes, np.float32)
+    counts = np.bincount(labels, minlength=classes)
+    present = np.count_nonzero(counts)
+    return (len(labels) / (present * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _drawing(labels: npt.NDArray[np.int64], settings: ModelSettings) -> Any:
+    """A function from the epoch's number to int64 [n], the rows in the order they train in."""
+    import tensorflow as tf
+
+    count = len(labels)
+    if settings.balance != "sampling":
+
+        def shuffled(epoch: tf.Tensor) -> tf.Tensor:
+            seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
+            rows = tf.range(count, dtype=tf.int64)
+            return tf.random.experimental.stateless_shuffle(rows, seed)
+
+        return shuffled
+
+    by_class = np.argsort(labels, kind="stable")
+    sizes = np.unique(labels, return_counts=True)[1]
+    starts = np.cumsum(sizes) - sizes
+
+    def balanced(epoch: tf.Tensor) -> tf.Tensor:
+        """Each class as often, its rows with replacement."""
+        seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
+        classes = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64) % len(sizes), seed
+        )
+        share = tf.random.stateless_uniform([count], seed, dtype=tf.float64)
+        size = tf.gather(tf.constant(sizes), classes)
+        place = tf.cast(share * tf.cast(size, tf.float64), tf.int64)
+        return tf.gather(tf.constant(by_class), tf.gather(tf.constant(starts), classes) + place)
+
+    return balanced

@@ -1,0 +1,158 @@
+"""MixUp and CutMix: a training batch mixed with itself in another order, labels alike.
+
+Stateless: the same batch and seed give the same mixture, so training stays repeatable. Keras has
+layers of these names, whose random state is a variable and cannot be given a seed for each step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from imgpipe.models import bounds
+from imgpipe.models.bounds import bounded
+from imgpipe.models.errors import ConfigError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_PIXELS_RANK: Final = 4
+_ORDER, _SHARE, _OTHER, _CENTRE, _CHOICE = range(5)  # what is drawn, each from its own seed
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How strongly training examples are mixed.
+
+    The share of the partner is drawn from Beta(a, a): at 1 every share is as likely as any other,
+    below it most examples stay nearly whole. With both on, each batch is mixed by one of the two.
+    """
+
+    mixup: float = bounded(
+        0.0, "MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off.", 0, 10
+    )
+    cutmix: float = bounded(
+        0.0,
+        "CutMix: a rectangle from another training picture; a of Beta(a, a), 0 is off. Only where "
+        "layers below the pooling are trained.",
+        0,
+        10,
+    )
+
+    def __post_init__(self) -> None:
+        bounds.check("views", self)
+
+
+def mix(
+    inputs: tf.Tensor,
+    one_hot: tf.Tensor,
+    seed: tf.Tensor,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A batch whose examples are mixed in pairs.
+
+    Args:
+        inputs: Float [N, ...]; for CutMix [N, H, W, C].
+        one_hot: Float [N, classes], rows that sum to 1.
+        seed: Int64 [2], such as (train.seed, step).
+        mixup: Zhang et al. 2018, alpha; 0 is off.
+        cutmix: Yun et al. 2019, alpha; 0 is off. With both on, each batch takes one, by chance.
+
+    Returns:
+        Inputs and labels of the same shapes and types.
+
+    Raises:
+        ConfigError: CutMix is asked for of inputs that have no height and width.
+    """
+    import tensorflow as tf
+
+    Mixing(mixup, cutmix)  # refuses what is out of range
+    if cutmix and inputs.shape.rank != _PIXELS_RANK:
+        raise ConfigError(
+            "views.cutmix: expected pictures or feature maps [N, H, W, C] to cut rectangles from. "
+            f"Received: {inputs.shape}. Use views.mixup for pooled features"
+        )
+    if not (mixup or cutmix):
+        return inputs, one_hot
+    seed = tf.cast(seed, tf.int64)
+    count = tf.shape(one_hot)[0]
+    order = tf.random.experimental.stateless_shuffle(tf.range(count), _seed(seed, _ORDER))
+
+    def blended() -> tuple[tf.Tensor, tf.Tensor]:
+        return _mixup(inputs, one_hot, order, _shares(seed, count, mixup))
+
+    def cut() -> tuple[tf.Tensor, tf.Tensor]:
+        return _cutmix(inputs, one_hot, order, _shares(seed, count, cutmix), seed)
+
+    if not cutmix:
+        return blended()
+    if not mixup:
+        return cut()
+    first = tf.random.stateless_uniform([], _seed(seed, _CHOICE), alg="philox") < 0.5
+    return tf.cond(first, blended, cut)
+
+
+def _seed(seed: tf.Tensor, number: int) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.random.experimental.stateless_fold_in(seed, number, alg="philox")
+
+
+def _shares(seed: tf.Tensor, count: tf.Tensor, alpha: float) -> tf.Tensor:
+    """[N] from Beta(alpha, alpha): how much each example keeps of itself.
+
+    In float64: with a small alpha both gamma variates are often too small for float32.
+    """
+    import tensorflow as tf
+
+    one, other = (
+        tf.random.stateless_gamma(
+            [count], _seed(seed, number), tf.constant(alpha, tf.float64), dtype=tf.float64
+        )
+        for number in (_SHARE, _OTHER)
+    )
+    total = one + other
+    return tf.cast(tf.where(total > 0, one / tf.where(total > 0, total, 1.0), 1.0), tf.float32)
+
+
+def _mixup(
+    inputs: tf.Tensor, one_hot: tf.Tensor, order: tf.Tensor, share: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    return _blended(inputs, order, share), _blended(one_hot, order, share)
+
+
+def _blended(values: tf.Tensor, order: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """[N, ...]: each row's share [N] of itself, the rest of its partner."""
+    import tensorflow as tf
+
+    ones = tf.ones(values.shape.rank - 1, tf.int32)
+    share = tf.cast(tf.reshape(share, tf.concat([[-1], ones], 0)), values.dtype)
+    return share * values + (1 - share) * tf.gather(values, order)
+
+
+def _cutmix(
+    inputs: tf.Tensor, one_hot: tf.Tensor, order: tf.Tensor, share: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A rectangle of area 1 - share from the partner, cut at the edges; labels by what is seen."""
+    import tensorflow as tf
+
+    count, height, width, _ = tf.unstack(tf.shape(inputs))
+    centre = tf.random.stateless_uniform([2, count], _seed(seed, _CENTRE), alg="philox")
+    half = tf.sqrt(1 - share) / 2
+    rows, columns = (
+        _within(length, middle, half)
+        for length, middle in zip((height, width), tf.unstack(centre), strict=True)
+    )
+    inside = rows[:, :, None] & columns[:, None, :]
+    mixed = tf.where(inside[..., None], tf.gather(inputs, order), inputs)
+    seen = 1 - tf.reduce_mean(tf.cast(inside, tf.float32), [1, 2])
+    return mixed, _blended(one_hot, order, seen)
+
+
+def _within(length: tf.Tensor, middle: tf.Tensor, half: tf.Tensor) -> tf.Tensor:
+    """Bool [N, length]: pixels no farther than `half` from `middle`, both shares of the length."""
+    import tensorflow as tf
+
+    places = (tf.range(length, dtype=tf.int32) * 2 + 1) / (2 * length)
+    return tf.abs(tf.cast(places, tf.float32)[None] - middle[:, None]) < half[:, None]

@@ -1,0 +1,36 @@
+"""An export asked as TensorFlow Serving asks it: one signature, in a graph session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imgpipe.models.signatures import SERVING_DEFAULT
+
+
+class Served:
+    """A SavedModel's signature in a graph session.
+
+    Args:
+        directory: Of the SavedModel.
+        signature: Its name.
+    """
+
+    def __init__(self, directory: str, signature: str = SERVING_DEFAULT) -> None:
+        import tensorflow as tf
+
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            self._session = tf.compat.v1.Session(graph=self._graph)
+            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], directory)
+        definition = meta.signature_def[signature]
+        self._inputs = {key: info.name for key, info in definition.inputs.items()}
+        self._outputs = {key: info.name for key, info in definition.outputs.items()}
+
+    def run(self, **inputs: Any) -> dict[str, Any]:
+        """Outputs by name, as numpy arrays."""
+        feeds = {self._inputs[name]: value for name, value in inputs.items()}
+        return dict(self._session.run(self._outputs, feeds))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session.close()

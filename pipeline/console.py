@@ -1,0 +1,178 @@
+"""What a person sees while a run works; everything the libraries say goes to the run's log.
+
+TFX, Beam, absl and TensorFlow write to standard error, partly from C++, so the file descriptors
+themselves are pointed at the log and the display keeps a copy of the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.runners.local import NodeResult
+
+_WIDTH_PLAIN = 100  # columns when the output is no terminal
+
+
+@contextlib.contextmanager
+def quiet(log: Path) -> Iterator[Console]:
+    """Send file descriptors 1 and 2 to `log`; yield a console on the old standard output."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    with log.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    terminal = os.fdopen(os.dup(saved_out), "w", encoding="utf-8", errors="replace")
+    try:
+        width = None if terminal.isatty() else _WIDTH_PLAIN
+        yield Console(file=terminal, width=width, highlight=False)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        terminal.close()
+        os.dup2(saved_out, 1)
+        os.dup2(saved_err, 2)
+        os.close(saved_out)
+        os.close(saved_err)
+
+
+@dataclass
+class _Step:
+    """One line of the display."""
+
+    name: str
+    state: str = "running"  # running, done, cached, failed
+    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+
+
+_MARKS = {"running": "…", "done": "✓", "cached": "=", "failed": "✗"}
+_STYLES = {"running": "cyan", "done": "green", "cached": "dim", "failed": "bold red"}
+
+
+class Display:
+    """Steps with counts and rates: live on a terminal, a line a finished step elsewhere.
+
+    It is the runner's observer and the listener of `imgpipe.models.progress`.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._steps: list[_Step] = []
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self.timings: dict[str, float] = {}
+        self.cached: list[str] = []
+        self.outputs: dict[str, dict[str, str]] = {}
+        self.failed_step = ""
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._table, console=self._console, refresh_per_second=5
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    # --- steps -------------------------------------------------------------------------------
+    def started(self, name: str) -> None:
+        """A step begins."""
+        with self._lock:
+            self._steps.append(_Step(name))
+
+    def finished(self, result: NodeResult) -> None:
+        """A component ended well."""
+        self.timings[result.name] = round(result.seconds, 3)
+        self.outputs[result.name] = result.outputs
+        if result.cached:
+            self.cached.append(result.name)
+        self._end("cached" if result.cached else "done")
+
+    def failed(self, name: str, seconds: float) -> None:
+        """A component raised."""
+        self.timings[name] = round(seconds, 3)
+        self.failed_step = name
+        self._end("failed")
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A step of the command itself, such as loading libraries."""
+        self.started(name)
+        try:
+            yield
+        except BaseException:
+            self.failed_step = name
+            self._end("failed")
+            raise
+        self._end("done")
+
+    def _end(self, state: str) -> None:
+        with self._lock:
+            step = self._steps[-1]
+            step.state = state
+            step.seconds = time.monotonic() - step.started
+        if self._live is None:
+            self._console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
+
+    # --- counts ------------------------------------------------------------------------------
+    def advance(self, count: int, unit: str) -> None:
+        """See `imgpipe.models.progress.advance`."""
+        with self._lock:
+            if self._steps:
+                counts = self._steps[-1].counts
+                counts[unit] = counts.get(unit, 0) + count
+
+    def total(self, count: int, unit: str) -> None:
+        """See `imgpipe.models.progress.total`."""
+        with self._lock:
+            if self._steps:
+                self._steps[-1].totals[unit] = count
+
+    # --- drawing -----------------------------------------------------------------------------
+    def _cells(self, step: _Step) -> list[tuple[str, str]]:
+        seconds = step.seconds or time.monotonic() - step.started
+        style = _STYLES[step.state]
+        return [
+            (f" {_MARKS[step.state]} ", style),
+            (f"{step.name:<26}", style if step.state != "done" else ""),
+            (f"{seconds:6.1f} s  ", "dim"),
+            (_counts(step, seconds) if step.state != "cached" else "cached", "dim"),
+        ]
+
+    def _table(self) -> Table:
+        table = Table.grid()
+        with self._lock:
+            for step in self._steps:
+                table.add_row(Text.assemble(*self._cells(step)))
+        return table
+
+
+def _counts(step: _Step, seconds: float) -> str:
+    parts = []
+    for unit, count in step.counts.items():
+        total = step.totals.get(unit)
+        of = f" of {total}" if total and total > count else ""
+        rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count else ""
+        parts.append(f"{count}{of} {unit}{rate}")
+    return ", ".join(parts)

@@ -1,0 +1,178 @@
+"""``imgpipe run --dry-run``: what a run would do, without doing it and without TensorFlow's load.
+
+The store is asked for every (image, view) that a run would need, so the forward passes named are
+those a run would make. What an earlier run found out of a file counts: a rejected one needs none, a
+repaired one those of its mended bytes. Of files that no run has seen, and of copies that go for
+another, it is not known yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from imgpipe.components.example_gen.sources import Item, Scan, Source, open_source
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.feature_bank.store import FeatureStore, record_key
+from imgpipe.components.image_file.inspection_cache import Verdicts
+from imgpipe.components.image_file.measurements import Measurements
+from imgpipe.components.image_filter import checks
+from imgpipe.components.image_filter.checks.base import Record, Settings
+from imgpipe.models import feature_names as names
+from imgpipe.models.extractor import FeatureExtractor, from_description
+from imgpipe.models.extractor import describe as describe_bank
+from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.run import scan
+
+_MIB = 1 << 20
+
+
+def describe(config: Config) -> str:
+    """A few lines: images, splits, forward passes, disk, baseline."""
+    found = scan(config)
+    settings = config.settings
+    extractor = from_description(describe_bank(settings, config.bank.precision))
+    keys = _keys(config, found, extractor) if settings.frozen else set()
+    stored, row = _stored(config, extractor, keys)
+    inputs = run_inputs.find(config, found)
+    rule = _rule(config, found)
+    splits = Counter(
+        rule.assign(item.sha256, item.split, item.group) for item in found.items if _usable(item)
+    )
+    to_make = len(keys) - stored
+    lines = [
+        f"source      {config.data.source}: {len(found.items)} files, "
+        f"{len(found.vocabulary)} classes ({', '.join(found.vocabulary)})",
+        "splits      " + ", ".join(f"{name} {splits[name]}" for name in names.SPLITS),
+        *_seen(found),
+        *_network(config, extractor.precision),
+        *(
+            [f"forward     {to_make} passes to make, {stored} of {len(keys)} in the bank"]
+            if keys
+            else []
+        ),
+        *([f"bank grows  {to_make * row / _MIB:.1f} MiB in {config.bank_store}"] if row else []),
+        *_optional(config, splits),
+        "baseline    "
+        + (f"version {inputs.baseline_version}" if inputs.baseline_version else "none yet"),
+        f"push to     {config.push_directory}, keeping {config.push.keep}",
+    ]
+    return "\n".join(lines)
+
+
+def _network(config: Config, precision: str) -> list[str]:
+    """What trains: layers on stored views of a frozen backbone, or all on a fresh view an epoch."""
+    model, tune = config.model, config.settings.fine_tune
+    if not config.settings.frozen:
+        views = "a new view" if config.views.count else "the picture itself"
+        return [f"network     {model.backbone}, every layer trains, {views} of each image an epoch"]
+    views = f"{config.views.count} augmented views" if config.views.count else "no augmented view"
+    lines = [f"backbone    {model.backbone}, frozen, {precision}, {views}"]
+    if tune.wanted:
+        above = tune.cut or "two thirds of it"
+        lines.append(f"fine-tunes  what lies above {above}, {tune.epochs} epochs at most")
+    return lines
+
+
+def _optional(config: Config, splits: Counter[str]) -> list[str]:
+    """Lines on the gates that only some runs have."""
+    lines = []
+    if config.evaluate.cross_validate:
+        images = splits[names.TRAIN] + splits[names.VALIDATION]
+        lines.append(f"folds       {config.evaluate.cross_validate} over {images} images decide")
+    if config.export.lite:
+        lines.append(f"LiteRT      {', '.join(config.export.lite)}, each judged by itself")
+    return lines
+
+
+def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:
+    """How many of the keys the store has, and the bytes a view takes (0 where not known yet)."""
+    if not (config.bank_store / "features.sqlite").exists():
+        return 0, 0
+    store = FeatureStore(config.bank_store)
+    shapes = store.shapes(extractor)
+    stored = len(store.get(sorted(keys), shapes.dim)) if shapes else 0
+    store.close()
+    return stored, 2 * (shapes.dim + shapes.activation_count) if shapes else 0
+
+
+def _seen(found: Scan) -> list[str]:
+    """Lines on groups and on what the source reports, where there is any."""
+    lines = []
+    if found.groups():
+        lines.append(f"groups      {found.groups()}, none of them in two splits")
+    problems = Counter(item.problem.split(":")[0] for item in found.items if item.problem)
+    noted = Counter(note.kind for note in found.notes)
+    said = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]
+    return [*lines, f"reported    {', '.join(said)}"] if said else lines
+
+
+def _usable(item: Item) -> bool:
+    return bool(item.label and item.sha256 and not item.problem)
+
+
+def _rule(config: Config, found: Scan) -> SplitRule:
+    split = config.split
+    return SplitRule(split.seed, split.validation, split.test, found.given_splits)
+
+
+def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes]:
+    views = {view: extractor.key(view) for view in range(config.views.count + 1)}
+    keys = set()
+    rule = _rule(config, found)
+    for item, content in _contents(config, found):
+        train = rule.assign(item.sha256, item.split, item.group) == names.TRAIN
+        for view in range(config.views.count + 1) if train else (0,):
+            keys.add(record_key(content, views[view]))
+    return keys
+
+
+def _contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
+    """Usable files with the hex SHA-256 of the bytes that a run would decode, where it is known."""
+    source = open_source(config.data.source, run_inputs.source_options(config))
+    settings = run_inputs.judge_settings(config, found.vocabulary)
+    store = config.judge_store
+    known = Verdicts(
+        str(store) if (store / "verdicts.sqlite").exists() else "", settings.pixel_limit
+    )
+    with known as verdicts:
+        for item in found.items:
+            if not _usable(item):
+                continue
+            kept = verdicts.get(item.sha256)
+            content = _mended(source, item, kept, settings) if kept else item.sha256
+            if content:
+                yield item, content
+
+
+def _mended(source: Source, item: Item, kept: Mapping[str, Any], settings: Settings) -> str:
+    """The content hash after repairs; "" for a file that a check rejects by itself."""
+    header = kept["header"]
+    width, height = kept["size"] or (header["width"], header["height"])
+    data = source.read(item)
+    record = Record(
+        path=item.path,
+        label=item.label or "",
+        label_index=0,  # it has a label
+        split="",
+        image_hash=item.sha256,
+        width=width,
+        height=height,
+        format=header["format"],
+        mode=header["mode"],
+        byte_size=len(data),
+        frames=header["frames"],
+        orientation=header["orientation"],
+        decode_error=kept["error"],
+        measured=Measurements(*kept["measured"]) if kept["measured"] else None,
+        data=data,
+    )
+    judgement = checks.judge(record, settings)
+    if judgement.reject is not None:
+        return ""
+    if not judgement.repairs:
+        return item.sha256
+    return hashlib.sha256(checks.mended(record, judgement)[0]).hexdigest()

@@ -1,0 +1,115 @@
+"""Logged pictures measured by the judge, with the code that measures them at ingestion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.example_gen.sources.base import Item, Scan
+from imgpipe.components.image_file.inspection import read_files, to_example
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.records import first
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress
+from imgpipe.pipeline.request_drift import log
+
+_TOGETHER = 128  # pictures in memory at a time, or
+_BYTES = 64 << 20  # their bytes
+#: What the statistics of training data hold, but for what a request does not: a label.
+FEATURES = tuple(n for n in names.METADATA if n not in (names.LABEL, names.LABEL_INDEX))
+_NAMED = 100  # pictures that do not decode, named; beyond it they are counted
+
+
+@dataclass(frozen=True)
+class Undecodable:
+    """A logged picture that cannot be measured."""
+
+    picture: str  # file, record and row
+    error: str
+
+
+@dataclass
+class Measured:
+    """What some pictures came to."""
+
+    rows: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # feature → value, of those that decode
+    undecodable: list[Undecodable] = field(default_factory=list)  # the first of them
+    failed: int = 0
+
+
+def fetch(
+    files: Sequence[Path], model: log.Model, wanted: Collection[log.Place]
+) -> Iterator[log.Answer]:
+    """The answers at some places, with their pictures; those the server removed are left out."""
+    only = {(place.file, place.record) for place in wanted}
+    left = len(wanted)
+    for answer in log.read(files, model, log.Account(), only):
+        if answer.place in wanted and answer.picture:
+            yield answer
+            left -= 1
+        if not left:
+            return
+
+
+def measure(pictures: Iterable[tuple[str, bytes]], into: Measured) -> None:
+    """Measure pictures, given with their names, as ImageExampleGen does."""
+    for part in _parts(pictures):
+        items = [Item(name) for name in part]
+        for file in read_files(_Memory(part), items, Settings().pixel_limit):
+            progress.advance(1, "pictures")
+            if file.measured is None:
+                into.failed += 1
+                if len(into.undecodable) < _NAMED:
+                    error = file.decode_error or file.read_error
+                    into.undecodable.append(Undecodable(file.item.path, error))
+                continue
+            example = to_example(file, "", ())  # by its way: figures as the statistics have them
+            into.rows.append({name: _plain(first(example, name)) for name in FEATURES})
+
+
+def _plain(value: Any) -> Any:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _parts(pictures: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
+    part: dict[str, bytes] = {}
+    size = 0
+    for name, data in pictures:
+        part[name] = data
+        size += len(data)
+        if len(part) == _TOGETHER or size >= _BYTES:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """A source of bytes by name."""
+
+    files: dict[str, bytes]
+
+    def read(self, item: Item) -> bytes:
+        return self.files[item.path]
+
+    def listing(self) -> Scan:
+        return Scan("", tuple(map(Item, self.files)), ())
+
+    scan = listing
+
+
+def spread(places: Sequence[log.Place], most: int) -> list[log.Place]:
+    """At most so many of them, evenly from first to last."""
+    if len(places) <= most:
+        return list(places)
+    return [places[i * len(places) // most] for i in range(most)]
+
+
+def named(files: Sequence[Path], place: log.Place) -> str:
+    """A picture's name for people."""
+    return f"{files[place.file].name}, record {place.record}, picture {place.row}"

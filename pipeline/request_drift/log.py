@@ -1,0 +1,270 @@
+"""The embedded server's request log, read record by record: answers, and pictures if it has them.
+
+A log lives: the server appends to it and removes its oldest file. What breaks off or vanishes is
+noted by name, and what precedes it counts.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from imgpipe.components import records
+from imgpipe.components.image_file.inspection import first_line
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.serving import tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUFFIX = ".tfrecord"
+_CLASSES = "classes"  # output beside `names.PROBABILITIES`: the vocabulary, once a row
+_EXAMPLES = "examples"  # input of the signature that takes tf.Examples
+_SHOWN = 5  # classes named in a message
+_BATCHED = 2  # dimensions
+
+#: Why a record is not looked at.
+NO_LOG = "no PredictionLog"
+NO_ANSWER = "no probabilities in it"
+OTHER_CLASSES = "other classes"
+UNREADABLE = "unreadable tensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a picture lies in the log."""
+
+    file: int
+    record: int  # from 0 in its file
+    row: int  # of the request's batch
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said of one picture."""
+
+    place: Place
+    version: int
+    time: int  # seconds since 1970
+    label: str  # as answered; may be `names.UNKNOWN`
+    probabilities: np.ndarray  # float32 [C]
+    classes: Sequence[str]  # of the probabilities
+    picture: bytes | None  # encoded; None where the log holds none
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file that could not be read to its end."""
+
+    file: str
+    records: int  # that precede
+    error: str
+
+    def sentence(self) -> str:
+        """For people."""
+        return f"{self.file} breaks off after {self.records:,} records: {self.error}"
+
+
+@dataclass
+class Account:
+    """What one reading came to."""
+
+    records: int = 0
+    skipped: collections.Counter[str] = field(default_factory=collections.Counter)
+    classes: collections.Counter[tuple[str, ...]] = field(default_factory=collections.Counter)
+    broken: list[Broken] = field(default_factory=list)
+
+
+def find(place: Path) -> list[Path]:
+    """The files of a log, oldest first.
+
+    Args:
+      place: a file, a folder of them, or the prefix that the server was given.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    place = place.expanduser()
+    if place.is_file():
+        return [place]
+    if place.is_dir():
+        pattern, folder = f"*{SUFFIX}", place
+    else:
+        pattern, folder = f"{place.name}-*{SUFFIX}", place.parent
+    found = []
+    for path in folder.glob(pattern) if folder.is_dir() else ():
+        try:
+            found.append((path.stat().st_mtime_ns, path))
+        except OSError:  # the server removed it just now
+            continue
+    if not found:
+        raise ConfigError(
+            f"no request log at {place}. Expected: a file, a folder with *{SUFFIX}, or the prefix "
+            "that `imgpipe serve --request-log PREFIX` was given."
+        )
+    return [path for _, path in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Classes of a model's versions, in the order of the probabilities."""
+
+    classes: Mapping[int, tuple[str, ...]]  # by version
+
+    def of(self, version: int) -> tuple[str, ...]:
+        """Of one version; of one that is gone, those of the newest."""
+        return self.classes.get(version) or self.classes[max(self.classes)]
+
+
+def read(
+    files: Sequence[Path],
+    model: Model,
+    account: Account,
+    only: Set[tuple[int, int]] | None = None,
+) -> Iterator[Answer]:
+    """All answers of a model; one record is in memory at a time.
+
+    Args:
+      files: of `find`.
+      model: whose answers these are.
+      account: filled in on the way.
+      only: file and record of those that are wanted; the others are passed over unparsed.
+    """
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    for number, path in enumerate(files):
+        for index, content in _records(path, account):
+            account.records += 1
+            if only is not None and (number, index) not in only:
+                continue
+            try:
+                log = prediction_log_pb2.PredictionLog.FromString(content)
+                about = log.log_metadata
+                classes = model.of(about.model_spec.version.value)
+                found = _answered(log, classes, account)
+                if found is None:
+                    continue
+                probabilities, labels = found
+                images = _pictures(log.predict_log.request, len(labels))
+            except tensors.TensorError:
+                account.skipped[UNREADABLE] += 1
+                continue
+            except DecodeError:
+                account.skipped[NO_LOG] += 1
+                continue
+            for row, label in enumerate(labels):
+                yield Answer(
+                    Place(number, index, row),
+                    about.model_spec.version.value,
+                    about.timestamp_secs,
+                    label,
+                    probabilities[row],
+                    classes,
+                    images.get(row),
+                )
+
+
+def refusal(account: Account, where: Path, model: Model) -> ImgpipeError:
+    """Why a log without one answer of the model is of no use.
+
+    A ResourceError when it is empty, a ConfigError when it is another model's or no request log.
+    """
+    broken = "".join(f" {found.sentence()}." for found in account.broken)
+    if not account.records:
+        return ResourceError(
+            f"the request log {where} is empty.{broken} Ask the server first; --log-share is the "
+            "share of the requests that it keeps."
+        )
+    if account.classes:
+        ((other, _),) = account.classes.most_common(1)
+        return ConfigError(
+            f"{where} is the log of another model: it knows {_some(other) or 'other classes'}, "
+            f"this one {_some(model.of(0))}. Name the folder of the one that was asked by --model."
+        )
+    why = ", ".join(f"{count:,} × {reason}" for reason, count in account.skipped.most_common())
+    return ConfigError(
+        f"{where} holds no answers of an image classifier: {why}. Expected PredictionLog records "
+        f"with the outputs {_CLASSES!r} and {names.PROBABILITIES!r}."
+    )
+
+
+def _some(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - _SHOWN} more classes" if len(classes) > _SHOWN else ""
+    return ", ".join(classes[:_SHOWN]) + more
+
+
+def _records(path: Path, account: Account) -> Iterator[tuple[int, bytes]]:
+    """The records of one file with their numbers, to its end or to where it is broken."""
+    import tensorflow as tf
+
+    count = 0
+    with tf.device("cpu"):
+        try:
+            for content in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                yield count, content
+                count += 1
+        except tf.errors.OpError as error:
+            account.broken.append(Broken(str(path), count, first_line(error)))
+
+
+def _answered(
+    log: Any, vocabulary: Sequence[str], account: Account
+) -> tuple[np.ndarray, list[str]] | None:
+    """Probabilities [N, C] and labels [N] of a record; None when it holds none of this model."""
+    kind = log.WhichOneof("log_type")
+    if kind != "predict_log":
+        account.skipped[NO_ANSWER if kind else NO_LOG] += 1
+        return None
+    outputs = log.predict_log.response.outputs
+    if names.PROBABILITIES not in outputs:
+        account.skipped[NO_ANSWER] += 1
+        return None
+    probabilities = tensors.to_array(outputs[names.PROBABILITIES])
+    if probabilities.ndim != _BATCHED:
+        raise tensors.TensorError("probabilities are not [N, C]")
+    width = probabilities.shape[1]
+    said = outputs[_CLASSES].string_val[:width] if _CLASSES in outputs else ()
+    named = tuple(name.decode(errors="replace") for name in said)
+    if width != len(vocabulary) or (named and named != tuple(vocabulary)):
+        account.skipped[OTHER_CLASSES] += 1
+        account.classes[named] += 1
+        return None
+    return probabilities, _labels(outputs, probabilities, vocabulary)
+
+
+def _labels(
+    outputs: Mapping[str, Any], probabilities: np.ndarray, vocabulary: Sequence[str]
+) -> list[str]:
+    """As answered; where the label was not asked for, the class of the highest probability."""
+    if names.LABEL not in outputs:
+        return [vocabulary[top] for top in probabilities.argmax(axis=1)]
+    found = outputs[names.LABEL].string_val
+    if len(found) != len(probabilities):
+        raise tensors.TensorError("labels and probabilities differ in number")
+    return [label.decode(errors="replace") for label in found]
+
+
+def _pictures(request: Any, rows: int) -> dict[int, bytes]:
+    """Row → encoded picture, of those requests that hold them."""
+    inputs = request.inputs
+    if names.IMAGE_BYTES in inputs:
+        found = list(inputs[names.IMAGE_BYTES].string_val)
+    elif _EXAMPLES in inputs:
+        found = [_of_example(item) for item in inputs[_EXAMPLES].string_val]
+    else:
+        return {}
+    if len(found) != rows:
+        return {}
+    return {row: picture for row, picture in enumerate(found) if picture}
+
+
+def _of_example(item: bytes) -> bytes:
+    import tensorflow as tf
+
+    return records.raw(tf.train.Example.FromString(item), names.IMAGE_BYTES)

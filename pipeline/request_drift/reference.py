@@ -1,0 +1,176 @@
+"""What a served version was blessed with: statistics and schema of its data, its predictions.
+
+Statistics and schema travel beside the model, in the version's own folder. The predictions on
+validation stay among the artifacts of the run; ML Metadata says which were made by this very model,
+also after a rollback or a push that changed nothing. Needs TFX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from imgpipe.components import records
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError, ResourceError
+
+METADATA = "metadata.sqlite"  # of a run's output folder
+_ARTIFACT_PARTS = 3  # of an artifact's URI below the artifact root: component, output, number
+_PREDICTOR = "Predictor"
+_SAVED_MODEL = "saved_model.pb"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of its validation split."""
+
+    labels: list[str]
+    confidence: np.ndarray  # float32 [N], the highest probability
+
+
+@dataclass(frozen=True)
+class Blessed:
+    """What the requests of one version are compared with."""
+
+    version: manifest.Version
+    schema: schema_pb2.Schema
+    statistics: Mapping[str, statistics_pb2.DatasetFeatureStatisticsList]  # by split
+    predictions: Predictions | None
+    missing: str = ""  # why there are no predictions
+
+
+def versions(place: Path) -> dict[int, manifest.Version]:
+    """Whole versions by number.
+
+    Args:
+      place: output folder of a run, folder of versions, or one version.
+
+    Raises:
+      ConfigError: there is no model.
+      ResourceError: none was pushed by a run.
+    """
+    place = place.expanduser()
+    bases = [place.absolute().parent] if (place / _SAVED_MODEL).is_file() else [place]
+    for base in (*bases, place / "model"):
+        found = {version.number: version for version in manifest.versions(base)}
+        if found:
+            return found
+        if manifest.version_numbers(base) or (place / _SAVED_MODEL).is_file():
+            raise ResourceError(
+                f"the versions in {base} have no readable {manifest.MANIFEST}: they were not "
+                "pushed by a run, or an older one, and nothing says what they were trained on. "
+                "Run `imgpipe run` and serve what it pushes."
+            )
+    raise ConfigError(
+        f"no model in {place}. Expected: the output folder of a run, its folder of versions, or "
+        "one version. Name it by --model."
+    )
+
+
+def choose(
+    found: Mapping[int, manifest.Version], asked: Iterable[int]
+) -> tuple[list[manifest.Version], list[int]]:
+    """The versions that were asked, newest first, and the numbers of those that are gone.
+
+    Raises:
+      ResourceError: none of them is there.
+    """
+    numbers = sorted(asked, reverse=True)
+    known = [found[number] for number in numbers if number in found]
+    if not known:
+        raise ResourceError(
+            f"the log has answers of version {', '.join(map(str, numbers))}; there are only "
+            f"versions {', '.join(map(str, sorted(found)))}. Name the folder of the model that was "
+            "asked by --model."
+        )
+    return known, [number for number in numbers if number not in found]
+
+
+def load(version: manifest.Version, run: Path | None = None) -> Blessed:
+    """Read what there is of a version.
+
+    Args:
+      version: of `versions`.
+      run: output folder of the run that made it; None for the folder above the versions.
+
+    Raises:
+      ResourceError: it has no statistics beside it.
+    """
+    from imgpipe.components.data_gate import component
+
+    beside = version.path / manifest.PROVENANCE
+    statistics = component.read_statistics(str(beside / "statistics"))
+    if not statistics or not (beside / "schema").is_dir():
+        raise ResourceError(
+            f"version {version.number} in {version.path.parent} has no statistics of its training "
+            f"data beside it (expected {beside / 'statistics'}): an older run pushed it, or the "
+            "folder was removed. Run `imgpipe run` and serve what it pushes."
+        )
+    schema = component.read_schema(str(beside / "schema"))
+    predictions, missing = _predictions(version, run or version.path.absolute().parent.parent)
+    return Blessed(version, schema, statistics, predictions, missing)
+
+
+def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
+    if not (out / METADATA).is_file():
+        return None, f"no run beside the model ({out / METADATA}); name its folder by --run"
+    for uri in _made_by(version, out):
+        labels: list[str] = []
+        confidence = []
+        for example in records.iterate(str(uri), names.VALIDATION):
+            labels.append(records.text(example, names.PREDICTED))
+            confidence.append(max(records.floats(example, names.PROBABILITIES), default=0.0))
+        if labels:
+            return Predictions(labels, np.array(confidence, np.float32)), ""
+    return None, f"{out} holds no predictions of this model any more"
+
+
+def _made_by(version: manifest.Version, out: Path) -> list[Path]:
+    """Folders of the predictions that this model made, the newest first."""
+    import ml_metadata as mlmd
+    from ml_metadata.proto import metadata_store_pb2 as proto
+
+    config = proto.ConnectionConfig()
+    config.sqlite.filename_uri = str(out / METADATA)
+    config.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
+    store = mlmd.MetadataStore(config)
+    models = [
+        artifact.id
+        for artifact in store.get_artifacts_by_type("Model")
+        if _is(_place(artifact.uri, out), version)
+    ]
+    read = _events(store.get_events_by_artifact_ids(models) if models else [], proto.Event.INPUT)
+    executions = {event.execution_id for event in read}
+    kinds = {kind.id: kind.name for kind in store.get_execution_types()}
+    asked = [
+        execution.id
+        for execution in store.get_executions_by_id(list(executions))
+        if kinds[execution.type_id].endswith(f".{_PREDICTOR}")
+    ]
+    events = store.get_events_by_execution_ids(asked) if asked else []
+    made = [event.artifact_id for event in _events(events, proto.Event.OUTPUT)]
+    found = store.get_artifacts_by_id(sorted(set(made), reverse=True)) if made else []
+    places = [_place(artifact.uri, out) for artifact in sorted(found, key=lambda a: -a.id)]
+    return [place for place in places if place.is_dir()]
+
+
+def _events(events: Iterable[Any], kind: int) -> list[Any]:
+    return [event for event in events if event.type == kind]
+
+
+def _place(uri: str, out: Path) -> Path:
+    """The artifact's folder, also where the output folder was moved since."""
+    path = Path(uri)
+    return path if path.is_dir() else out.joinpath("artifacts", *path.parts[-_ARTIFACT_PARTS:])
+
+
+def _is(model: Path, version: manifest.Version) -> bool:
+    """Whether a Model artifact is what the version serves."""
+    digest = model / "Format-Serving" / manifest.MODEL_DIGEST
+    return digest.is_file() and manifest.sha256(digest) == version.model_identity

@@ -1,0 +1,156 @@
+"""One reading of a log: what each version was asked and said, and the least certain pictures.
+
+In memory are a few bytes an answer and 16 bytes a different picture, never the pictures.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import heapq
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from imgpipe.models import feature_names as names
+from imgpipe.pipeline.request_drift.log import Answer, Place
+
+_DIGEST = 16  # bytes of SHA-256 that tell pictures apart
+
+
+@dataclass
+class Asked:
+    """What one version was asked and said."""
+
+    version: int
+    labels: collections.Counter[str] = field(default_factory=collections.Counter)
+    confidence: array[float] = field(default_factory=lambda: array("f"))  # the top probability
+    pictures: int = 0  # answers whose picture the log holds
+    places: list[Place] = field(default_factory=list)  # of its different pictures, where first met
+    first: int = 0  # seconds since 1970
+    last: int = 0
+
+    @property
+    def answers(self) -> int:
+        """Pictures asked about."""
+        return len(self.confidence)
+
+    @property
+    def unknown(self) -> float:
+        """Share of the answers, 0..1."""
+        return self.labels[names.UNKNOWN] / max(self.answers, 1)
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """A picture that the model knew little about."""
+
+    place: Place
+    version: int
+    time: int  # seconds since 1970
+    label: str  # most probable class, also where the answer was "unknown"
+    probability: float
+    second: str  # the next one, "" for a single class
+    second_probability: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The least certain has the smallest: top probability, then lead over the second."""
+        return self.probability, self.probability - self.second_probability
+
+
+@dataclass
+class Survey:
+    """What a log holds of one model."""
+
+    asked: dict[int, Asked] = field(default_factory=dict)  # by version
+    uncertain: list[Uncertain] = field(default_factory=list)  # the least certain first
+
+    @property
+    def answers(self) -> int:
+        """Of all versions."""
+        return sum(asked.answers for asked in self.asked.values())
+
+    @property
+    def pictures(self) -> int:
+        """Answers whose picture is in the log, of all versions."""
+        return sum(asked.pictures for asked in self.asked.values())
+
+
+def survey(answers: Iterable[Answer], most: int) -> Survey:
+    """Read all answers once.
+
+    Args:
+      answers: of `log.read`.
+      most: least certain pictures to find; the same bytes count once.
+    """
+    found = Survey()
+    least = _Least(most)
+    seen: dict[int, set[bytes]] = collections.defaultdict(set)
+    for answer in answers:
+        asked = found.asked.setdefault(answer.version, Asked(answer.version, first=answer.time))
+        probabilities = np.nan_to_num(answer.probabilities)
+        top = int(probabilities.argmax())
+        asked.labels[answer.label] += 1
+        asked.confidence.append(float(probabilities[top]))
+        asked.first, asked.last = min(asked.first, answer.time), max(asked.last, answer.time)
+        if answer.picture is None:
+            continue
+        asked.pictures += 1
+        digest = hashlib.sha256(answer.picture).digest()[:_DIGEST]
+        if digest not in seen[answer.version]:
+            seen[answer.version].add(digest)
+            asked.places.append(answer.place)
+        least.offer(digest, answer, probabilities, top)
+    found.uncertain = least.found()
+    return found
+
+
+class _Least:
+    """The least certain pictures of a stream, a bounded number of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._heap: list[tuple[tuple[float, float], int, bytes, Uncertain]] = []
+        self._kept: set[bytes] = set()
+        self._count = 0
+
+    def offer(self, digest: bytes, answer: Answer, probabilities: np.ndarray, top: int) -> None:
+        """Keep the picture if it is less certain than one that is kept."""
+        if self._most <= 0 or digest in self._kept:
+            return
+        if len(self._heap) == self._most and float(probabilities[top]) > -self._heap[0][0][0]:
+            return
+        one = _described(answer, probabilities, top)
+        self._count += 1  # of equals, the first stays
+        entry = ((-one.rank[0], -one.rank[1]), -self._count, digest, one)
+        if len(self._heap) < self._most:
+            heapq.heappush(self._heap, entry)
+        elif entry > self._heap[0]:
+            _, _, gone, _ = heapq.heapreplace(self._heap, entry)
+            self._kept.discard(gone)
+        else:
+            return
+        self._kept.add(digest)
+
+    def found(self) -> list[Uncertain]:
+        """The least certain first."""
+        return [entry[3] for entry in sorted(self._heap, key=lambda e: e[:2], reverse=True)]
+
+
+def _described(answer: Answer, probabilities: np.ndarray, top: int) -> Uncertain:
+    others = probabilities.copy()
+    others[top] = -1.0
+    second = int(others.argmax())
+    lone = second == top
+    return Uncertain(
+        answer.place,
+        answer.version,
+        answer.time,
+        answer.classes[top],
+        float(probabilities[top]),
+        "" if lone else answer.classes[second],
+        0.0 if lone else float(probabilities[second]),
+    )

@@ -1,0 +1,107 @@
+"""The least certain pictures in a folder of their own, to be labelled by people."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imgpipe.components.image_file.header import probe
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.request_drift.images import fetch
+from imgpipe.pipeline.request_drift.log import Answer, Model
+from imgpipe.pipeline.request_drift.survey import Uncertain
+
+INDEX = "index.csv"
+COLUMNS = (
+    *("file", "label", "probability", "second", "second_probability"),
+    *("answer", "version", "time"),
+)
+_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp"}
+_LABEL_LENGTH = 60  # characters of a label in a file's name
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder that is there already.
+
+    Raises:
+      ConfigError: nothing is ever overwritten.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise ConfigError(f"--pictures {folder} is there already; name a new folder.")
+    if not folder.absolute().parent.is_dir():
+        raise ConfigError(f"--pictures {folder}: its folder does not exist.")
+
+
+@contextlib.contextmanager
+def folder_for(target: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `target` when all is written, or vanishes.
+
+    Raises:
+      ResourceError: it cannot be written.
+    """
+    beside = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        beside.mkdir()
+        yield beside
+        check_new(target)
+        beside.rename(target)
+    except OSError as error:
+        raise ResourceError(f"cannot write --pictures {target}: {error.strerror}.") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def file_name(rank: int, found: Uncertain, picture: bytes) -> str:
+    """``007-rock-0.413.jpg``: place in the ranking, guessed label, its probability."""
+    label = re.sub(r"[^\w.-]", "_", found.label)[:_LABEL_LENGTH]
+    suffix = _SUFFIXES.get(probe(picture, 0).format, ".bin")
+    return f"{rank:03d}-{label}-{found.probability:.3f}{suffix}"
+
+
+def save(
+    target: Path,
+    files: Sequence[Path],
+    model: Model,
+    ranking: Sequence[Uncertain],
+) -> int:
+    """Write the pictures and their index into a new folder; returns how many there are.
+
+    Args:
+      target: the folder; must not be there yet.
+      files: of the log.
+      model: whose answers these are.
+      ranking: the least certain first. Those the server removed since are left out.
+    """
+    ranks = {found.place: rank for rank, found in enumerate(ranking)}
+    written: dict[int, tuple[str, Answer]] = {}
+    with folder_for(target) as folder:
+        for answer in fetch(files, model, ranks):
+            rank = ranks[answer.place]
+            picture = answer.picture or b""
+            name = file_name(rank, ranking[rank], picture)
+            (folder / name).write_bytes(picture)
+            written[rank] = (name, dataclasses.replace(answer, picture=None))
+        _write_index(folder, ranking, written)
+    return len(written)
+
+
+def _write_index(
+    folder: Path, ranking: Sequence[Uncertain], pictures: Mapping[int, tuple[str, Answer]]
+) -> None:
+    with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        out.writerow(COLUMNS)
+        for rank, found in enumerate(ranking):
+            if rank not in pictures:
+                continue
+            name, answer = pictures[rank]
+            when = datetime.fromtimestamp(found.time, UTC).isoformat()
+            figures = (f"{found.probability:.4f}", found.second, f"{found.second_probability:.4f}")
+            out.writerow((name, found.label, *figures, answer.label, found.version, when))

@@ -1,0 +1,180 @@
+"""A sample of the requests as PredictionLog records, to be replayed, compared or labelled later.
+
+Off unless a model's ``logging_config`` (or the flags) name a path. One TFRecord file after the
+other, ``<prefix>-<time>-<number>.tfrecord``; the oldest go when all together reach the bound.
+The same records serve as warm-up requests and as input of a drift report.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from imgpipe.serving import tensors
+from imgpipe.serving.server.config import RequestLogConfig
+from imgpipe.serving.server.limits import IMAGE_INPUT
+
+_log = logging.getLogger(__name__)
+_FILES = 8
+"""The bound is kept by so many files: an eighth is lost when the oldest goes."""
+_UINT8, _SIDES = 4, 3
+"""DataType of pixels, and dimensions from which such a tensor is a picture."""
+
+
+@dataclass(frozen=True)
+class RequestLogOptions:
+    """The same for all models."""
+
+    max_bytes: int = 256 << 20
+    """Of all files of one prefix together."""
+    images: bool = False
+    """Keep pictures too; without, they are left out of the record: encoded ones, those inside
+    tf.Examples, and pixels."""
+    image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
+
+
+class RequestLogs:
+    """One writer a path prefix."""
+
+    def __init__(self, options: RequestLogOptions | None = None) -> None:
+        self._options = options or RequestLogOptions()
+        self._writers: dict[str, _Writer] = {}
+        self._lock = threading.Lock()
+
+    def record(
+        self,
+        config: RequestLogConfig,
+        kind: str,
+        request: Any,
+        response: Any,
+        model: str,
+        version: int,
+    ) -> None:
+        """Keep this request, or not, as the sampling rate has it. Never raises.
+
+        Args:
+            config: where and how many.
+            kind: field of PredictionLog, such as ``predict_log``.
+            request: the message that came.
+            response: the answer.
+            model: name of the model that answered.
+            version: its version.
+        """
+        if random.random() >= config.sampling_rate:
+            return
+        log = prediction_log_pb2.PredictionLog()
+        body = getattr(log, kind)
+        body.request.CopyFrom(request)
+        body.response.CopyFrom(response)
+        if not self._options.images:
+            _drop_pictures(body.request, kind, self._options.image_inputs)
+        log.log_metadata.model_spec.name = model
+        log.log_metadata.model_spec.version.value = version
+        log.log_metadata.sampling_config.sampling_rate = config.sampling_rate
+        log.log_metadata.timestamp_secs = int(time.time())
+        try:
+            self._writer(config.path_prefix).write(log.SerializeToString())
+        except (OSError, tf.errors.OpError) as error:
+            _log.warning("request log %s: %s", config.path_prefix, error)
+
+    def _writer(self, prefix: str) -> _Writer:
+        with self._lock:
+            if prefix not in self._writers:
+                self._writers[prefix] = _Writer(prefix, self._options.max_bytes)
+            return self._writers[prefix]
+
+    def close(self) -> None:
+        """End all files."""
+        with self._lock:
+            for writer in self._writers.values():
+                writer.close()
+            self._writers.clear()
+
+
+def _drop_pictures(request: Any, kind: str, names: frozenset[str]) -> None:
+    """Take the pictures out of a request, in whichever form they came.
+
+    Args:
+        request: a message of ``kind``; changed in place.
+        kind: field of PredictionLog.
+        names: inputs, and features of tf.Examples, that hold encoded pictures.
+    """
+    if kind != "predict_log":
+        examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")
+        for example in (*examples.examples, getattr(examples, "context", None)):
+            for name in names if example is not None else ():
+                example.features.feature.pop(name, None)
+        return
+    for name, tensor in list(request.inputs.items()):
+        pixels = tensor.dtype == _UINT8 and len(tensor.tensor_shape.dim) >= _SIDES
+        if name in names or pixels:
+            del request.inputs[name]
+        elif tensor.dtype == tensors.STRING:
+            kept = [_bare(item, names) for item in tensor.string_val]
+            tensor.string_val[:] = kept
+
+
+def _bare(item: bytes, names: frozenset[str]) -> bytes:
+    """A serialized tf.Example without its pictures; any other string as it is."""
+    if not any(name.encode() in item for name in names):
+        return item
+    try:
+        example = example_pb2.Example.FromString(item)
+    except DecodeError:
+        return item
+    for name in names:
+        example.features.feature.pop(name, None)
+    return bytes(example.SerializeToString())
+
+
+class _Writer:
+    """TFRecord files of one prefix; each record is on disk when ``write`` returns."""
+
+    def __init__(self, prefix: str, max_bytes: int) -> None:
+        self._prefix = prefix
+        self._file_bytes = max(max_bytes // _FILES, 1)
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._file: Any = None
+        self._written = 0
+        folder = Path(prefix).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = folder.glob(f"{Path(prefix).name}-*.tfrecord")
+        self._files = deque(sorted(earlier, key=lambda path: path.stat().st_mtime_ns))
+
+    def write(self, record: bytes) -> None:
+        with self._lock:
+            if self._file is None or self._written + len(record) > self._file_bytes:
+                self._next()
+            self._file.write(record)
+            self._file.flush()
+            self._written += len(record)
+
+    def _next(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        while len(self._files) >= _FILES:
+            self._files.popleft().unlink(missing_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        name = f"{self._prefix}-{stamp}-{os.getpid()}-{next(self._numbers)}.tfrecord"
+        self._file, self._written = tf.io.TFRecordWriter(name), 0
+        self._files.append(Path(name))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None

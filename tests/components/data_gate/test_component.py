@@ -1,0 +1,112 @@
+"""The data half of the graph through TFX's local runner: pass, new photographs, refusal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import imgpipe.components
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.models.errors import DataRefused
+
+# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def tfx():
+    from tfx import v1
+
+    return v1
+
+
+@pytest.fixture
+def run(tmp_path, tfx):
+    """A function (folder, …) that runs ingest to gate; `run.schema` is the accepted schema."""
+    schema = tmp_path / "schema/schema.pbtxt"
+
+    def make(folder, **gate):
+        scan = open_source(str(folder)).scan()
+        names = json.dumps(list(scan.vocabulary))
+        read = components.ImageExampleGen(
+            source=str(folder), fingerprint=scan.fingerprint, vocabulary=names
+        )
+        judged = components.ImageFilter(ingested=read.outputs["examples"], vocabulary=names)
+        statistics = tfx.components.StatisticsGen(examples=judged.outputs["metadata"])
+        known = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"])
+        if schema.exists():
+            known = tfx.components.ImportSchemaGen(schema_file=str(schema))
+        anomalies = tfx.components.ExampleValidator(
+            statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
+        )
+        gate_node = components.DataGate(
+            statistics=statistics.outputs["statistics"],
+            schema=known.outputs["schema"],
+            anomalies=anomalies.outputs["anomalies"],
+            quarantine=judged.outputs["quarantine"],
+            vocabulary=names,
+            accept_schema_to=str(schema),
+            decision_to=str(tmp_path / "decision.json"),
+            **gate,
+        )
+        connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(tmp_path / "metadata.db")
+        )
+        pipeline = tfx.dsl.Pipeline(
+            "data",
+            str(tmp_path / "artifacts"),
+            components=[read, judged, statistics, known, anomalies, gate_node],
+            metadata_connection_config=connection,
+            # The image flag is ignored by this runner; without it TFX packs itself up each time.
+            beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
+            enable_cache=True,
+        )
+        tfx.orchestration.LocalDagRunner().run(pipeline)
+
+    make.schema = schema
+    make.decision = tmp_path / "decision.json"
+    make.blessings = lambda: sorted(tmp_path.glob("artifacts/DataGate/blessing/*/BLESSED"))
+    return make
+
+
+def test_pass_freezes_the_schema_and_later_data_is_judged_by_it(photos, encode, run):
+    folder = photos({"cat": 40, "dog": 40, "dog/empty.jpg": b""})
+    minimum = json.dumps({"train": 10, "validation": 1})
+    run(folder, min_images_per_class=minimum)
+    assert len(run.blessings()) == 1
+    assert json.loads(run.decision.read_text())["accepted_schema"] == str(run.schema)
+    accepted = run.schema.read_text()
+    assert "min_domain_mass: 0.5" in accepted
+
+    # Another size and a first PNG are photographs like others; a new class is not.
+    for seed in range(900, 920):
+        (folder / f"cat/{seed}.png").write_bytes(encode("PNG", size=(500, 99), seed=seed))
+    (folder / "owl").mkdir()
+    for seed in range(40):
+        (folder / f"owl/{seed}.jpg").write_bytes(encode(seed=1000 + seed))
+    with pytest.raises(DataRefused, match=r"anomaly 'label' in train: .*owl.*schema accept"):
+        run(folder, min_images_per_class=minimum)
+    decision = json.loads(run.decision.read_text())
+    assert not decision["blessed"]
+    assert {reason["subject"] for reason in decision["reasons"]} == {"label"}
+    assert len(run.blessings()) == 1 and run.schema.read_text() == accepted
+
+
+@pytest.mark.slow
+def test_too_few_images_and_too_many_rejects_are_refused_with_an_empty_test_split(photos, run):
+    folder = photos(
+        {
+            "train/cat": 12,
+            "train/dog": 3,
+            "validation/cat": 4,
+            "validation/dog": 4,
+            "train/dog/empty.jpg": b"",
+        }
+    )
+    with pytest.raises(DataRefused) as refused:
+        run(folder, min_images_per_class=json.dumps({"train": 5}), max_rejected_share=0.01)
+    text = str(refused.value)
+    assert "too few 'dog' in train: expected at least 5, seen 3" in text
+    assert "rejected share: expected at most 1.0% of the images, seen 4.2% (1 of 24" in text
+    assert "anomaly" not in text and not run.schema.exists()

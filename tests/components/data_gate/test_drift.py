@@ -1,0 +1,120 @@
+"""Which changes of a distribution are named, and which are chance."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from imgpipe.components.data_gate import drift
+from imgpipe.components.data_gate.schema import accepted, revised
+
+# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def tfdv():
+    importlib.import_module("tfx.components")  # before TFDV
+    return importlib.import_module("tensorflow_data_validation")
+
+
+@pytest.fixture(scope="module")
+def measure(tfdv):
+    """A function (images, brightness, share of cats, seed) → statistics of a split."""
+    import pandas as pd
+
+    def make(images=1000, brightness=0.5, cats=0.5, seed=0):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame(
+            {
+                "brightness": rng.normal(brightness, 0.1, images).astype(np.float32),
+                "label": np.where(rng.random(images) < cats, "cat", "dog"),
+            }
+        )
+        return tfdv.generate_statistics_from_dataframe(frame)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def schema(tfdv, measure):
+    return accepted(tfdv.infer_schema(measure()), ("cat", "dog"))
+
+
+def features(found):
+    return [(difference.split, difference.feature) for difference in found]
+
+
+def test_the_accepted_schema_holds_the_limits(schema):
+    limits = {feature.name: feature for feature in schema.feature}
+    assert limits["label"].drift_comparator.infinity_norm.threshold == 0.2
+    brightness = limits["brightness"].skew_comparator.jensen_shannon_divergence
+    assert brightness.threshold == 0.3
+
+
+def test_darker_photographs_are_a_drift_with_both_distributions(measure, schema):
+    now, before = {"train": measure(brightness=0.2)}, {"train": measure(seed=1)}
+    (found,) = drift.drift(now, before, schema)
+    sentence = found.reason().sentence()
+    assert sentence.startswith(
+        "drift 'brightness' in train: expected as in the last blessed run: 0.49 ± 0.10, seen 0.20"
+    )
+    assert "divergence 0.7" in sentence and "at most 0.31" in sentence
+    assert sentence.endswith("imgpipe schema accept, with the same arguments as the run")
+
+
+def test_other_shares_of_the_classes_are_a_drift(measure, schema):
+    now, before = {"train": measure(cats=0.9)}, {"train": measure(seed=1)}
+    (found,) = drift.drift(now, before, schema)
+    assert found.feature == "label" and found.seen.startswith("cat 0.9")
+
+
+@pytest.mark.parametrize("images", [100, 1000])
+def test_chance_is_no_drift(measure, schema, images):
+    for seed in range(1, 8):
+        now, before = {"train": measure(images, seed=seed)}, {"train": measure(seed=9)}
+        assert drift.drift(now, before, schema) == []
+
+
+def test_few_images_and_no_baseline_say_nothing(measure, schema):
+    few = {"train": measure(90, brightness=0.9)}
+    assert drift.drift(few, {"train": measure()}, schema) == []
+    assert drift.drift({"train": measure()}, {}, schema) == []
+
+
+def test_splits_that_differ_are_a_skew(measure, schema):
+    now = {"train": measure(), "validation": measure(200, brightness=0.9), "test": measure(seed=3)}
+    (found,) = drift.skew(now, schema)
+    assert (found.kind, found.split, found.feature) == ("skew", "validation", "brightness")
+    assert found.expected.startswith("as in train: 0.50")
+
+
+def test_limits_in_the_schema_are_kept(measure, schema):
+    wide = schema_pb2.Schema()
+    wide.CopyFrom(schema)
+    for feature in wide.feature:
+        if feature.name == "brightness":
+            feature.drift_comparator.jensen_shannon_divergence.threshold = 1.0
+    now, before = {"train": measure(brightness=0.2)}, {"train": measure()}
+    assert drift.drift(now, before, wide) == []
+
+
+def test_a_revised_schema_takes_what_was_refused_and_nothing_else(tfdv, schema):
+    import pandas as pd
+
+    edited = schema_pb2.Schema()
+    edited.CopyFrom(schema)
+    for feature in edited.feature:
+        feature.drift_comparator.infinity_norm.threshold = 0.77
+    frame = pd.DataFrame({"label": ["cat", "dog", "owl"], "brightness": ["a", "b", "c"]})
+    other = tfdv.infer_schema(tfdv.generate_statistics_from_dataframe(frame))
+    out = revised(edited, other, {"label"}, ("cat", "dog", "owl"))
+    kinds = {feature.name: feature.type for feature in out.feature}
+    assert kinds["brightness"] == schema_pb2.FLOAT
+    (domain,) = [d for d in out.string_domain if d.name == "label"]
+    assert list(domain.value) == ["cat", "dog", "owl"]
+    (label,) = [feature for feature in out.feature if feature.name == "label"]
+    assert label.drift_comparator.infinity_norm.threshold == 0.77

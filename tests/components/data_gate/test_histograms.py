@@ -1,0 +1,66 @@
+"""A distribution far finer than the other's buckets is compared in those buckets."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from imgpipe.components.data_gate import drift
+
+# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SQUARE = [1.0] * 100
+MIXED = [1.0] * 50 + [0.75] * 25 + [1.33] * 25
+
+
+@pytest.fixture(scope="module")
+def divergence():
+    """A function (values, values) → Jensen-Shannon divergence of the two."""
+    importlib.import_module("tfx.components")  # before TFDV
+    tfdv = importlib.import_module("tensorflow_data_validation")
+    import pandas as pd
+
+    schema = schema_pb2.Schema()
+    schema.feature.add(name="aspect_ratio", type=schema_pb2.FLOAT)
+    schema = drift.with_comparators(schema)
+
+    def make(*both):
+        frames = [pd.DataFrame({"aspect_ratio": np.array(v, np.float32)}) for v in both]
+        seen, reference = (tfdv.generate_statistics_from_dataframe(frame) for frame in frames)
+        before = seen.SerializeToString()
+        (found,) = drift.measured("drift", seen, reference, schema)
+        assert seen.SerializeToString() == before, "the statistics are only read"
+        return found.distance
+
+    return make
+
+
+def test_one_picture_that_is_not_square_among_many_is_no_drift(divergence):
+    # TFDV alone says 1, as of distributions that have nothing in common.
+    assert divergence([*SQUARE, 1.3], SQUARE) < 0.01
+    assert divergence(SQUARE, [*SQUARE, 1.3]) < 0.01
+    assert divergence([*SQUARE, 1.001], [*SQUARE, 1.3]) < 0.01
+
+
+def test_all_square_where_half_were_is_a_difference_of_one_half(divergence):
+    # Half of one distribution is the other: 0.311 bits.
+    assert divergence(SQUARE, MIXED) == pytest.approx(0.311, abs=0.001)
+    assert divergence(MIXED, SQUARE) == pytest.approx(0.311, abs=0.001)
+
+
+def test_another_constant_is_as_different_as_can_be(divergence):
+    assert divergence(SQUARE, [2.0] * 100) == pytest.approx(1)
+    assert divergence([1.5] * 100, MIXED) == pytest.approx(1)
+    assert divergence(SQUARE, SQUARE) == pytest.approx(0)
+
+
+def test_distributions_of_one_width_are_measured_as_they_are(divergence):
+    random = np.random.default_rng(0)
+    one, other = random.normal(1, 0.1, 1000), random.normal(1.3, 0.1, 1000)
+    assert divergence(one, other) > 0.6
+    assert divergence(one, random.normal(1, 0.1, 1000)) < 0.02
+    assert 0.4 < divergence(random.normal(1, 0.004, 1000), one) < 0.8

@@ -1,0 +1,132 @@
+"""Reasons against the data, and the schema that is accepted."""
+
+from __future__ import annotations
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+
+from imgpipe.components.data_gate import rules
+from imgpipe.components.data_gate.schema import MIN_KNOWN_SHARE, accepted
+
+SETTINGS = rules.GateSettings(("cat", "dog"), {"train": 10, "validation": 2})
+
+
+def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=None):
+    rows = {"train": train, "validation": validation, "test": test}
+    by_split = {split: dict(zip(("cat", "dog"), row, strict=True)) for split, row in rows.items()}
+    kept = sum(sum(row) for row in rows.values())
+    return {
+        "in": kept + rejected,
+        "kept": kept,
+        "rejected": rejected,
+        "by_reason": reasons or {},
+        "by_split": by_split,
+    }
+
+
+def decide(found, settings=SETTINGS, anomalies=None):
+    counts = {split: sum(labels.values()) for split, labels in found["by_split"].items()}
+    return rules.judge(found, anomalies or {}, counts, settings)
+
+
+def anomaly(feature, description):
+    found = anomalies_pb2.Anomalies()
+    found.anomaly_info[feature].description = description
+    return found
+
+
+def test_good_data_passes():
+    assert decide(summary()) == []
+
+
+def test_a_class_with_too_few_images_is_named_with_its_split():
+    (reason,) = decide(summary(validation=(5, 1)))
+    assert reason.sentence() == (
+        "too few 'dog' in validation: expected at least 2, seen 1; "
+        "add images of dog, or lower gate.min_validation"
+    )
+
+
+def test_a_class_without_images_is_one_reason_and_a_setting():
+    found = summary(train=(20, 0), validation=(5, 0))
+    (reason,) = decide(found)
+    assert (reason.kind, reason.subject) == ("missing_class", "dog")
+    assert "gate.allow_missing_classes" in reason.advice
+    allowed = rules.GateSettings(("cat", "dog"), {"train": 10}, allow_missing_classes=True)
+    assert decide(found, allowed) == []
+
+
+def test_rejected_leaks_have_a_way_out():
+    (reason,) = decide(summary(rejected=20, reasons={"near_duplicate_across_splits": 20}))
+    assert "data.group_pattern keeps near-duplicates in one split" in reason.advice
+
+
+def test_share_of_rejects():
+    assert decide(summary(rejected=5, reasons={"truncated": 5})) == []
+    (reason,) = decide(summary(rejected=10, reasons={"truncated": 10}))
+    assert reason.expected == "at most 10.0% of the images"
+    assert reason.seen == "16.7% (10 of 60: 10 truncated)"
+
+
+def test_no_good_image_at_all():
+    empty = summary((0, 0), (0, 0), rejected=3, reasons={"zero_byte": 3})
+    (reason,) = decide(empty)
+    assert reason.sentence().startswith("no images: expected at least one good image, seen 3 in")
+
+
+def test_anomalies_name_feature_expectation_and_what_to_do():
+    found = {"train": anomaly("label", "Examples contain values missing from the schema: owl. ")}
+    (reason,) = decide(summary(), anomalies=found)
+    assert reason.sentence() == (
+        "anomaly 'label' in train: expected what the schema allows, seen Examples contain values "
+        "missing from the schema: owl; if this is right: imgpipe schema accept, with the same "
+        "arguments as the run"
+    )
+
+
+def test_an_empty_split_has_no_anomalies_of_its_own():
+    assert decide(summary(), anomalies={"test": anomaly("label", "Column dropped")}) == []
+
+
+def test_statistics_of_other_data_are_noticed():
+    reasons = rules.judge(summary(), {}, {"train": 39, "validation": 10, "test": 0}, SETTINGS)
+    assert [(r.kind, r.split, r.seen) for r in reasons] == [("lost", "train", "39")]
+
+
+def test_refusal_names_every_reason():
+    names = tuple(f"c{n}" for n in range(30))
+    empty = {split: dict.fromkeys(names, 0) for split in ("train", "validation", "test")}
+    empty["train"]["c0"] = 50
+    found = {"in": 50, "kept": 50, "rejected": 0, "by_reason": {}, "by_split": empty}
+    text = rules.refusal(decide(found, rules.GateSettings(names)))
+    assert text.startswith("the data was refused for 29 reasons:")
+    assert all(name in text for name in names[1:]) and text.count("\n") == 6
+
+
+def test_a_refusal_of_thousands_of_classes_is_a_few_lines():
+    names = tuple(f"c{n:04}" for n in range(5000))
+    by_split = {split: dict.fromkeys(names, 1) for split in ("train", "validation", "test")}
+    found = {"in": 15_000, "kept": 15_000, "rejected": 0, "by_reason": {}, "by_split": by_split}
+    reasons = decide(found, rules.GateSettings(names, {"train": 10, "validation": 3}))
+    text = rules.refusal(reasons)
+    assert text.startswith("the data was refused for 10,000 reasons:\n- too few 'c0000' in train")
+    assert text.endswith("and 9,970 more") and "c0005 in train" in text
+    assert text.count("\n") == 6 and len(text) < 1500
+
+
+def test_accepted_schema_is_exact_on_classes_and_lenient_on_formats():
+    inferred = schema_pb2.Schema()
+    inferred.string_domain.add(name="label", value=["cat"])
+    inferred.string_domain.add(name="format", value=["JPEG"])
+    inferred.feature.add(name="label", domain="label")
+    inferred.feature.add(name="format", domain="format")
+    inferred.feature.add(name="width").int_domain.max = 640
+    schema = accepted(inferred, ("cat", "dog"))
+    label, kind, width = schema.feature
+    assert {d.name: list(d.value) for d in schema.string_domain} == {
+        "label": ["cat", "dog"],
+        "format": ["JPEG"],
+    }
+    assert kind.distribution_constraints.min_domain_mass == MIN_KNOWN_SHARE
+    assert not label.HasField("distribution_constraints")
+    assert width.WhichOneof("domain_info") is None and width.presence.min_fraction == 1.0
+    assert inferred.feature[2].int_domain.max == 640

@@ -1,0 +1,311 @@
+"""Archives: the same items as the unpacked tree, and everything dangerous refused by name."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import gzip
+import hashlib
+import io
+import os
+import random
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources.archive import MEMBER_LIMIT
+from imgpipe.components.example_gen.sources.seekable_gzip import _BLOCK, SeekableGzip
+from imgpipe.models.errors import ConfigError
+
+FILES = {"cat/a.jpg": b"a" * 9, "cat/deep/b.jpg": b"b", "dog/c.jpg": b"", "dog/é ü.jpg": b"d" * 999}
+KINDS = ("zip", "tar", "tar.gz")
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """A function (kind, files) → path of an archive of them."""
+
+    def make(kind, files, name="photos"):
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                for member, content in files.items():
+                    archive.writestr(member, content)
+            return path
+        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as archive:
+            for member, content in files.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        return path
+
+    return make
+
+
+def notes(scan):
+    return {(note.kind, note.path) for note in scan.notes if note.kind != "non_ascii_name"}
+
+
+def contents(path):
+    source = open_source(str(path))
+    return {item.path: source.read(item) for item in source.listing().items}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_is_the_folder_tree_it_holds(pack, tmp_path, kind):
+    folder = tmp_path / "unpacked"
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    packed = pack(kind, FILES)
+    unpacked = open_source(str(folder)).scan()
+    scan = open_source(str(packed)).scan()
+    assert scan.fingerprint == unpacked.fingerprint and scan.vocabulary == ("cat", "dog")
+    assert contents(packed) == FILES
+    assert open_source(f"archive:{packed}").listing().counts() == {"cat": 2, "dog": 2}
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"photos.{kind}", "unpacked"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_splits_wrapping_folder_hidden_and_loose_members(pack, kind):
+    names = [f"set/{s}/{c}/1.jpg" for s in ("Train", "val") for c in "ab"]
+    more = ["set/readme.txt", "__MACOSX/set/train/a/1.jpg", "set/train/.DS_Store", "licence"]
+    scan = open_source(str(pack(kind, dict.fromkeys(names + more, b"x")))).listing()
+    assert scan.given_splits == ("train", "validation")
+    assert [(i.path, i.label, i.split) for i in scan.items] == [
+        ("licence", None, None),
+        ("set/Train/a/1.jpg", "a", "train"),
+        ("set/Train/b/1.jpg", "b", "train"),
+        ("set/readme.txt", None, None),
+        ("set/val/a/1.jpg", "a", "validation"),
+        ("set/val/b/1.jpg", "b", "validation"),
+    ]
+    assert notes(scan) == {("hidden", "__MACOSX"), ("hidden", "set/train/.DS_Store")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_paths_that_lead_out_are_refused_by_name(pack, kind, tmp_path):
+    bad = ["../out.jpg", "cat/../../out.jpg", "/etc/out.jpg", "C:\\out.jpg", "cat\\..\\..\\o.jpg"]
+    path = pack(kind, {**FILES, **dict.fromkeys(bad, b"x"), "./dog//e.jpg": b"e"})
+    scan = open_source(str(path)).listing()
+    assert {item.path for item in scan.items} == {*FILES, "dog/e.jpg"}
+    assert notes(scan) == {("unsafe_name", name) for name in bad}
+
+
+def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
+    path = pack("tar", FILES)
+    with tarfile.open(path, "a") as archive:
+        for name, kind in {
+            "cat/soft": tarfile.SYMTYPE,
+            "cat/hard": tarfile.LNKTYPE,
+            "cat/char": tarfile.CHRTYPE,
+            "cat/block": tarfile.BLKTYPE,
+            "cat/pipe": tarfile.FIFOTYPE,
+        }.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+    scan = open_source(str(path)).listing()
+    assert {item.path for item in scan.items} == set(FILES)
+    assert notes(scan) == {
+        *(("link", f"cat/{name}") for name in ("soft", "hard")),
+        *(("special_file", f"cat/{name}") for name in ("char", "block", "pipe")),
+    }
+
+
+def test_links_and_devices_of_a_zip_are_refused_by_name(tmp_path, pack):
+    path = pack("zip", FILES)
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, mode in {"cat/soft": 0o120777, "cat/pipe": 0o010644}.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            archive.writestr(info, "/etc/passwd")
+    assert notes(open_source(str(path)).listing()) == {
+        ("link", "cat/soft"),
+        ("special_file", "cat/pipe"),
+    }
+
+
+def unreadable(path):
+    """Path of each item that cannot be read → why."""
+    scan = open_source(str(path)).scan()
+    return {note.path: note.detail for note in scan.notes if note.kind == "unreadable_file"}
+
+
+def test_encrypted_members_are_items_that_cannot_be_read(pack):
+    path = pack("zip", FILES)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\1\2")  # central directory: flags at 8
+    data[place + 8] |= 1
+    path.write_bytes(data)
+    assert list(unreadable(path)) == ["cat/a.jpg"]
+    assert "encrypted; unpack" in unreadable(path)["cat/a.jpg"]
+
+
+def test_a_damaged_member_is_unreadable_and_the_others_are_not(pack):
+    path = pack("zip", {"cat/a.jpg": os.urandom(500), "dog/b.jpg": b"fine"})
+    data = bytearray(path.read_bytes())
+    data[100] ^= 255
+    path.write_bytes(data)
+    assert set(unreadable(path)) == {"cat/a.jpg"}
+    assert contents_of(path, "dog/b.jpg") == b"fine"
+
+
+def contents_of(path, name):
+    source = open_source(str(path))
+    return source.read(next(i for i in source.listing().items if i.path == name))
+
+
+def test_a_member_over_the_limit_is_not_unpacked(pack, tmp_path):
+    path = pack("zip", FILES)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("cat/big.jpg", "w") as member,
+    ):
+        for _ in range((MEMBER_LIMIT >> 20) + 1):
+            member.write(bytes(1 << 20))
+    assert "larger than 256 MiB" in unreadable(path)["cat/big.jpg"]
+
+
+def test_members_that_share_data_are_refused(tmp_path):
+    """The bomb without nesting: many directory entries over one piece of data."""
+    path = tmp_path / "overlap.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/a.jpg", bytes(1 << 20))
+        archive.writestr("dog/b.jpg", b"fine")
+        copy = zipfile.ZipInfo("cat/z.jpg")
+        real = archive.getinfo("cat/a.jpg")
+        for name in ("header_offset", "compress_size", "file_size", "CRC", "compress_type"):
+            setattr(copy, name, getattr(real, name))
+        archive.filelist.append(copy)
+        archive.NameToInfo[copy.filename] = copy
+    assert {name: why.split(" of")[0] for name, why in unreadable(path).items()} == {
+        "cat/z.jpg": "lies over the data"
+    }
+
+
+def test_bombs_are_refused_whole(tmp_path):
+    lying = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(lying, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/a.jpg", b"x")
+        for number in range(20):
+            archive.writestr(f"dog/{number}.jpg", b"x")
+            archive.filelist[-1].file_size = 200 << 20
+    with pytest.raises(ConfigError, match="unpacks to more than 200 times its size: 4000 MiB"):
+        open_source(str(lying)).listing()
+    bomb = tmp_path / "bomb.tar.gz"
+    info = tarfile.TarInfo("cat/a.jpg")
+    info.size = 3 << 30
+    with gzip.open(bomb, "wb", compresslevel=1) as file:
+        file.write(info.tobuf())
+    zeros = gzip.compress(bytes(64 << 20))
+    with bomb.open("ab") as file:
+        for _ in range(48):
+            file.write(zeros)
+    with pytest.raises(ConfigError, match="unpacks to more than 200 times its size: 1024 MiB"):
+        open_source(str(bomb)).listing()
+
+
+def test_a_tar_with_an_endless_name_is_refused(tmp_path):
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
+    path = tmp_path / "name.tar"
+    path.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(ConfigError, match="header of 8,589,93"):
+        open_source(str(path)).listing()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cut_off_archives_are_refused(pack, kind):
+    path = pack(kind, {"cat/a.jpg": os.urandom(40_000), "dog/b.jpg": os.urandom(40_000)})
+    path.write_bytes(path.read_bytes()[:60_000])
+    with pytest.raises(ConfigError, match="cut off"):
+        open_source(str(path)).listing()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.zip", b"no zip at all", "is no archive that can be read"),
+        ("a.tar.xz", b"\xfd7zXZ\x00", "compressed with xz, which cannot be read in place"),
+        ("a.tar.bz2", b"BZh91AY", "compressed with bzip2"),
+        ("a.tgz", gzip.compress(b"no tar" * 500), "cut off or broken"),
+        ("a.tar", bytes(10240), "found no file in it"),
+        ("a.7z", b"7z\xbc\xaf'\x1c", "no archive that can be read; expected a .zip, .tar or"),
+        ("gone.zip", None, "does not exist"),
+    ],
+)
+def test_what_is_no_archive_says_so(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        open_source(str(tmp_path / name)).listing()
+
+
+def test_one_class_or_none_is_refused(pack):
+    with pytest.raises(ConfigError, match=r"one class only \(cat\) in 1 images"):
+        open_source(str(pack("zip", {"cat/a.jpg": b"x"}))).listing()
+    with pytest.raises(ConfigError, match="no class in 1 images"):
+        open_source(str(pack("tar", {"a.jpg": b"x"}))).listing()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_members_with_one_name_the_last_counts(pack, kind, tmp_path):
+    path = pack("tar" if kind == "tar.gz" else kind, FILES)
+    if kind == "zip":
+        with (
+            zipfile.ZipFile(path, "a") as archive,
+            pytest.warns(UserWarning, match="Duplicate name"),
+        ):
+            archive.writestr("cat/a.jpg", b"new")
+    else:
+        info = tarfile.TarInfo("cat/a.jpg")
+        info.size = 3
+        with tarfile.open(path, "a") as archive:
+            archive.addfile(info, io.BytesIO(b"new"))
+    if kind == "tar.gz":
+        path.with_suffix(".tar.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path = path.with_suffix(".tar.gz")
+    assert contents(path)["cat/a.jpg"] == b"new"
+    assert notes(open_source(str(path)).listing()) == {("repeated_name", "cat/a.jpg")}
+
+
+def test_empty_class_folders_are_noted(pack, tmp_path):
+    path = pack("zip", {**FILES, "bird/": b""})
+    scan = open_source(str(path)).listing()
+    assert scan.counts()["bird"] == 0 and ("empty_class", "bird") in notes(scan)
+
+
+def test_any_range_of_a_gzip_in_any_order_from_many_threads(tmp_path):
+    content = random.Random(0).randbytes(6 * _BLOCK) + bytes(20 * _BLOCK)
+    content += random.Random(1).randbytes(5 * _BLOCK + 77)
+    path = tmp_path / "x.gz"
+    halves = content[: 9 * _BLOCK + 5], content[9 * _BLOCK + 5 :]
+    path.write_bytes(b"".join(map(gzip.compress, halves)) + bytes(64))  # two members, padding
+    stream = SeekableGzip(str(path))
+    draw = random.Random(2)
+    ranges = [(draw.randrange(len(content)), draw.randrange(3 * _BLOCK)) for _ in range(150)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for (start, size), data in zip(
+            ranges, pool.map(lambda r: stream.pread(r[1], r[0]), ranges), strict=True
+        ):
+            assert (
+                hashlib.sha256(data).digest()
+                == hashlib.sha256(content[start : start + size]).digest()
+            )
+    assert stream.pread(10, len(content)) == b""
+
+
+def test_states_of_a_long_gzip_stay_few(tmp_path, monkeypatch):
+    from imgpipe.components.example_gen.sources import seekable_gzip
+
+    monkeypatch.setattr(seekable_gzip, "_STATES", 4)
+    content = np.arange(100 * _BLOCK // 4, dtype="<u4").tobytes()
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(content, 1))
+    stream = SeekableGzip(str(path))
+    for start in (len(content) - 9, 5, len(content) // 2, 17 * _BLOCK):
+        assert stream.pread(9, start) == content[start : start + 9]
+    assert len(stream._states) <= 4

@@ -1,0 +1,187 @@
+"""Folder sources: layouts, splits, links, fingerprints, and errors that say what was found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.models.errors import ConfigError
+
+
+def fill(root, *paths):
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path.encode())
+    return str(root)
+
+
+def notes(scan):
+    return {(note.kind, note.path) for note in scan.notes}
+
+
+def test_labels_come_from_folder_names_in_sorted_order(tmp_path):
+    scan = open_source(fill(tmp_path, "dog/a.jpg", "cat/b.JPeG", "cat/deep/er/c")).scan()
+    assert scan.vocabulary == ("cat", "dog")
+    assert [(i.path, i.label, i.split) for i in scan.items] == [
+        ("cat/b.JPeG", "cat", None),
+        ("cat/deep/er/c", "cat", None),
+        ("dog/a.jpg", "dog", None),
+    ]
+    assert scan.given_splits == () and scan.counts() == {"cat": 2, "dog": 1}
+
+
+def test_split_folders_are_taken_as_given(tmp_path):
+    fill(tmp_path, "Train/a/1.jpg", "Train/b/2.jpg", "val/a/3.jpg", "test/b/4.jpg", "val/loose.jpg")
+    scan = open_source(f"folder:{tmp_path}").listing()
+    assert {(i.path, i.label, i.split) for i in scan.items} == {
+        ("Train/a/1.jpg", "a", "train"),
+        ("Train/b/2.jpg", "b", "train"),
+        ("val/a/3.jpg", "a", "validation"),
+        ("val/loose.jpg", None, "validation"),
+        ("test/b/4.jpg", "b", "test"),
+    }
+    assert scan.given_splits == ("train", "validation", "test")
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path):
+    scan = open_source(fill(tmp_path, "test/1.jpg", "other/2.jpg")).listing()
+    assert scan.vocabulary == ("other", "test") and scan.given_splits == ()
+
+
+def test_loose_files_beside_classes_are_items_without_label(tmp_path):
+    scan = open_source(fill(tmp_path, "a/1.jpg", "b/2.jpg", "loose.jpg")).listing()
+    assert [i.path for i in scan.items if i.label is None] == ["loose.jpg"]
+
+
+def test_fingerprint_follows_content_alone(tmp_path):
+    source = open_source(fill(tmp_path, "a/1.jpg", "b/2.jpg"))
+    before = source.scan().fingerprint
+    os.utime(tmp_path / "a/1.jpg", (1, 1))
+    assert source.scan().fingerprint == before
+    fill(tmp_path, "b/3.jpg")
+    added = source.scan().fingerprint
+    (tmp_path / "b/3.jpg").write_bytes(b"changed")
+    assert len({before, added, source.scan().fingerprint}) == 3
+    (tmp_path / "b/3.jpg").rename(tmp_path / "a/3.jpg")
+    assert source.scan().fingerprint not in {before, added}
+
+
+def test_hidden_links_cycles_and_special_files_are_named(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg", "a/.DS_Store", ".git/x", "__MACOSX/a/1.jpg")
+    (tmp_path / "b/link.jpg").symlink_to(tmp_path / "a/1.jpg")
+    (tmp_path / "b/up").symlink_to(tmp_path)
+    (tmp_path / "b/dead.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    os.mkfifo(tmp_path / "a/pipe")
+    scan = open_source(str(tmp_path)).scan()
+    assert {
+        ("hidden", "a/.DS_Store"),
+        ("hidden", ".git"),
+        ("hidden", "__MACOSX"),
+        ("symlink", "b/link.jpg"),
+        ("cycle", "b/up"),
+        ("unreadable_file", "b/dead.jpg"),
+        ("special_file", "a/pipe"),
+        ("symlink", "c"),
+    } <= notes(scan)
+    by_path = {i.path: i for i in scan.items}
+    assert set(by_path) == {"a/1.jpg", "b/2.jpg", "b/dead.jpg", "b/link.jpg", "c/1.jpg"}
+    assert by_path["c/1.jpg"].symlink and not by_path["a/1.jpg"].symlink
+    assert by_path["b/dead.jpg"].sha256 == ""
+
+
+def test_unreadable_folder_is_named():
+    with tempfile.TemporaryDirectory() as name:  # not below pytest's own folder, which is private
+        folder = Path(name)
+        folder.chmod(0o755)
+        fill(folder, "a/1.jpg", "b/2.jpg", "b/shut/3.jpg")
+        (folder / "b/shut").chmod(0)
+        mine = os.geteuid()
+        try:
+            if mine == 0:
+                os.seteuid(65534)  # root reads everything
+            scan = open_source(name).listing()
+        finally:
+            os.seteuid(mine)
+            (folder / "b/shut").chmod(0o755)
+    assert ("unreadable_folder", "b/shut") in notes(scan)
+    assert [item.path for item in scan.items] == ["a/1.jpg", "b/2.jpg"]
+
+
+def test_empty_class_stays_in_the_vocabulary(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "c").mkdir()
+    scan = open_source(str(tmp_path)).listing()
+    assert scan.counts()["c"] == 0 and ("empty_class", "c") in notes(scan)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ((), "found nothing"),
+        (("1.jpg", "2.jpg"), "found 2 files directly in it .*no folder"),
+        (("cat/1.jpg",), "one class only .cat."),
+        (("photos/cat/1.jpg", "photos/dog/2.jpg"), "one level too deep; give .*photos instead"),
+        (("train/a/1", "test/a/1", "notes/x"), "mixes split folders .test, train. with others"),
+        (("val/a/1", "test/b/1"), "holds test, val but no train"),
+        (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "names one split twice"),
+    ],
+)
+def test_wrong_folder_says_what_was_found(tmp_path, paths, message):
+    with pytest.raises(ConfigError, match=message):
+        open_source(fill(tmp_path, *paths)).listing()
+
+
+def test_missing_folder_file_bucket_and_unknown_kind(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist; expected a folder with one sub-folder"):
+        open_source(str(tmp_path / "no")).listing()
+    fill(tmp_path, "photos.txt")
+    with pytest.raises(ConfigError, match="is a file"):
+        open_source(str(tmp_path / "photos.txt")).listing()
+    with pytest.raises(ConfigError, match="unknown kind 'gs'"):
+        open_source("gs://bucket/photos")
+    with pytest.raises(ConfigError, match="no data source given"):
+        open_source(" ")
+
+
+def test_class_folders_without_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ConfigError, match=r"2 class folders \(a, b\) without a single file"):
+        open_source(str(tmp_path)).listing()
+
+
+def test_scanning_imports_neither_tensorflow_nor_tfx(tmp_path):
+    fill(tmp_path, "a/1.jpg", "b/2.jpg")
+    code = (
+        "import sys; from imgpipe.components.example_gen.sources import open_source; "
+        f"open_source({str(tmp_path)!r}).scan(); "
+        "print([m for m in ('tensorflow', 'tfx', 'apache_beam') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_film_among_the_photographs_is_not_read(photos):
+    folder = photos({"cat": 2, "dog": 2})
+    with (folder / "cat" / "film.mp4").open("wb") as film:
+        film.truncate((1 << 28) + 1)  # a hole, no bytes on disk
+    source = open_source(str(folder))
+    scan = source.listing()
+    film = next(item for item in scan.items if item.path == "cat/film.mp4")
+    with pytest.raises(OSError, match="over the limit of 256 MiB"):
+        source.read(film)
+
+
+def test_other_words_for_splits_are_splits(photos):
+    folder = photos({"training/a": 2, "training/b": 2, "testing/a": 1, "testing/b": 1})
+    scan = open_source(str(folder)).listing()
+    assert scan.vocabulary == ("a", "b")
+    assert {item.split for item in scan.items} == {"train", "test"}

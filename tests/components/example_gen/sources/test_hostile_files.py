@@ -1,0 +1,231 @@
+"""Files made to hang, exhaust or escape their reader: each is refused, and named."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import struct
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import google_crc32c
+import pytest
+
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.records import make, serialise
+from imgpipe.models.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def little_memory():
+    """A reader that takes what the file claims fails at once, and not with the machine."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def problems(spec, options=None):
+    """Path of each item of a source → why it cannot be read, "" where it can."""
+    source = open_source(str(spec), options or SourceOptions())
+    scan = source.scan()
+    found = {}
+    for item in scan.items:
+        try:
+            source.read(item)
+            found[item.path] = ""
+        except OSError as error:
+            found[item.path] = error.strerror or str(error)
+        assert bool(item.sha256) == (found[item.path] == "")
+    return found
+
+
+def sheet(folder, *paths):
+    file = folder / "list.csv"
+    rows = [f"{path},{'ab'[n % 2]}" for n, path in enumerate(paths)]
+    file.write_text("\n".join(["path,label", *rows]))
+    return file
+
+
+def zip_of(path, method, content=bytes(1 << 26), claimed=1000):
+    """Two members that claim to be smaller than they are."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name in ("a/1.jpg", "b/2.jpg"):
+            archive.writestr(name, content)
+        for info in archive.infolist():
+            info.file_size, info.CRC = claimed, zlib.crc32(content[:claimed])
+    return path
+
+
+def test_a_zip_member_is_unpacked_no_further_than_it_claims(tmp_path):
+    found = problems(zip_of(tmp_path / "x.zip", zipfile.ZIP_DEFLATED))
+    assert set(found.values()) == {"unpacks to more than the 1,000 bytes that the archive says"}
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(zipfile.ZIP_LZMA, "lzma"), (zipfile.ZIP_BZIP2, "bzip2")]
+)
+def test_zip_members_whose_decoder_cannot_be_bounded_are_refused(tmp_path, method, name):
+    found = problems(zip_of(tmp_path / "x.zip", method, bytes(9), 9))
+    assert all(f"packed by {name}; expected deflate or none" in why for why in found.values())
+
+
+def test_a_zip_whose_checksum_is_wrong_is_refused(tmp_path):
+    file = zip_of(tmp_path / "x.zip", zipfile.ZIP_STORED, b"12345678", 8)
+    file.write_bytes(file.read_bytes().replace(b"12345678", b"12345679", 1))
+    assert problems(file) == {
+        "a/1.jpg": "cannot be unpacked: its checksum is wrong",
+        "b/2.jpg": "",
+    }
+
+
+def test_a_tar_of_endless_long_names_is_refused(tmp_path):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 0
+    (tmp_path / "x.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) * 3000)
+    with pytest.raises(ConfigError, match=r"tar is cut off or broken after 0 files.*recursion"):
+        open_source(str(tmp_path / "x.tar")).listing()
+
+
+def masked(data):
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_record_that_claims_a_tebibyte_is_refused(tmp_path, packed):
+    record = serialise(make({"image": b"x", "label": "a"}))
+    parts = []
+    for length in (len(record), 1 << 40):
+        head = struct.pack("<Q", length)
+        parts.append(head + masked(head) + record + masked(record))
+    whole = b"".join(parts)
+    if packed:
+        packer = zlib.compressobj(wbits=31)
+        whole = packer.compress(whole) + packer.flush()
+    (tmp_path / "x.tfrecord").write_bytes(whole)
+    with pytest.raises(ConfigError, match=r"record 1 at byte \d+ .*claims 1,099,511,627,776 bytes"):
+        open_source(str(tmp_path / "x.tfrecord")).listing()
+
+
+def test_a_list_cannot_name_pipes_devices_or_sparse_giants(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with (tmp_path / "hole.jpg").open("wb") as file:
+        file.truncate(8 << 40)
+    (tmp_path / "fine.jpg").write_bytes(b"x")
+    found = problems(
+        sheet(tmp_path, "pipe.jpg", "zero.jpg", "hole.jpg", "fine.jpg"),
+        SourceOptions(follow_links=True),
+    )
+    assert found == {
+        "pipe.jpg": "is not a regular file (a pipe, a socket or a device)",
+        "zero.jpg": "is not a regular file (a pipe, a socket or a device)",
+        "hole.jpg": "8,388,608 MiB are over the limit of 256 MiB",
+        "fine.jpg": "",
+    }
+
+
+def test_a_folder_with_a_sparse_giant_is_scanned(tmp_path):
+    for name in ("a/1.jpg", "b/2.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    with (tmp_path / "a/hole.jpg").open("wb") as file:
+        file.truncate(8 << 40)
+    assert problems(tmp_path)["a/hole.jpg"] == "8,388,608 MiB are over the limit of 256 MiB"
+
+
+def test_links_that_leave_the_folder_are_read_only_where_allowed(tmp_path):
+    (tmp_path / "secret").write_bytes(b"private")
+    root = tmp_path / "photos"
+    for name in ("a/1.jpg", "b/2.jpg"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(b"x")
+    (root / "a/out.jpg").symlink_to(tmp_path / "secret")
+    (root / "a/in.jpg").symlink_to("../b/2.jpg")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/3.jpg").write_bytes(b"y")
+    (root / "b/more").symlink_to(tmp_path / "more")
+    allowed = SourceOptions(follow_links=True)
+    listed = sheet(root, "a/1.jpg", "b/2.jpg", "a/out.jpg", "a/in.jpg")
+    for spec in (root, listed):
+        found = problems(spec)
+        assert found.pop("a/out.jpg") == (
+            f"is a link to '{tmp_path}/secret', outside of the data source; set "
+            "data.follow_links = true to read it"
+        )
+        assert set(found.values()) == {""}
+        assert problems(spec, allowed)["a/out.jpg"] == ""
+    (note,) = [n for n in open_source(str(root)).scan().notes if n.kind == "outside_link"]
+    assert note.path == "b/more" and "data.follow_links" in note.detail
+    assert "b/more/3.jpg" in problems(root, allowed)
+    (root / "c").symlink_to(tmp_path / "more")
+    with pytest.raises(ConfigError, match=r"folder 'c' is a link .*set data\.follow_links = true"):
+        open_source(str(root)).listing()
+    assert "c/3.jpg" in problems(root, allowed)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tfrecord"])
+def test_table_and_record_files_of_a_folder_are_regular_and_inside(tmp_path, name):
+    (tmp_path / "elsewhere").write_bytes(b"a,1\n")
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=f"'{name}' is a link to .*outside of the data source"):
+        open_source(str(folder)).listing()
+
+
+def test_a_pipe_among_pixel_tables_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(ConfigError, match=r"'x\.csv' is not a regular file"):
+        open_source(str(tmp_path)).listing()
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "manifest:x.csv", "csv:x.csv"])
+def test_a_file_without_line_ends_is_refused(tmp_path, name):
+    kind, _, file = name.rpartition(":")
+    with (tmp_path / file).open("wb") as stream:
+        stream.write(b"path,label\n" if kind == "manifest" else b"")
+        stream.truncate(6 << 30)  # a hole, no bytes on disk
+    with pytest.raises(ConfigError, match=r"(row|line) \d.* longer than \d+ MiB"):
+        open_source(f"{kind}:{tmp_path / file}" if kind else str(tmp_path / file)).listing()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 200_000, r"row 1: no JSON \(maximum recursion"),
+        ('{"path": 1' + "0" * 9999 + "}", r"row 1: no JSON \(Exceeds the limit"),
+        (
+            json.dumps({"path": "a\ud800.jpg", "label": "a"}),
+            r"the path 'a\\ud800.jpg' is not valid",
+        ),
+        (json.dumps({"path": "a.jpg", "label": "\udcff"}), r"the label '\\udcff' is not valid"),
+    ],
+)
+def test_odd_lines_of_json_are_refused_by_row(tmp_path, line, message):
+    (tmp_path / "x.jsonl").write_text(line)
+    with pytest.raises(ConfigError, match=message):
+        open_source(str(tmp_path / "x.jsonl")).listing()
+
+
+def test_a_list_may_name_files_that_are_not_utf8(tmp_path):
+    for name in (b"\xff.jpg", b"b.jpg"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    rows = [{"path": os.fsdecode(b"\xff.jpg"), "label": "a"}, {"path": "b.jpg", "label": "b"}]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert set(problems(tmp_path / "x.jsonl").values()) == {""}
+
+
+def test_a_table_of_contents_larger_than_any_is_refused(tmp_path):
+    size, count = 300 << 20, 7
+    with (tmp_path / "x.zip").open("wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, 0, 0))
+    with pytest.raises(ConfigError, match="the archive has a header of 314,572,800 bytes"):
+        open_source(str(tmp_path / "x.zip")).listing()

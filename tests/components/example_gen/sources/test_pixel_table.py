@@ -1,0 +1,134 @@
+"""CSV of pixels: header or not, any square size, label by name or place, bad rows by line."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.models.errors import ConfigError
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A function (rows of label and pixels, header, …) → path of a CSV."""
+
+    def make(rows, header=False, name="t.csv", label_at=0, quote=""):
+        lines = []
+        for label, pixels in rows:
+            cells = [f"{quote}{value}{quote}" for value in np.ravel(pixels)]
+            cells.insert(label_at, str(label))
+            lines.append(",".join(cells))
+        if header:
+            titles = [f"pixel{n + 1}" for n in range(np.size(rows[0][1]))]
+            titles.insert(label_at, "label")
+            lines.insert(0, ",".join(titles))
+        (tmp_path / name).write_text("\r\n".join(lines) + "\r\n")
+        return str(tmp_path / name)
+
+    return make
+
+
+def draw(count, *shape):
+    values = np.random.default_rng(0).integers(0, 256, (count, *shape))
+    return [(n % 3, values[n]) for n in range(count)]
+
+
+def decoded(spec, options=None):
+    source = open_source(spec, options)
+    return {
+        i.path: (i.label, np.asarray(Image.open(io.BytesIO(source.read(i)))))
+        for i in source.listing().items
+    }
+
+
+@pytest.mark.parametrize("header", [False, True])
+@pytest.mark.parametrize("shape", [(28, 28), (5, 5), (8, 8, 3)])
+def test_rows_become_pictures(table, header, shape):
+    rows = draw(6, *shape)
+    found = decoded(table(rows, header))
+    assert list(found) == [f"t/{n:07d}.png" for n in range(1 + header, 7 + header)]
+    for (label, pixels), (name, picture) in zip(rows, found.values(), strict=True):
+        assert name == str(label) and (picture == pixels).all() and picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize("column", ["3", "label"])
+def test_the_label_column_by_place_or_name(table, column):
+    rows = draw(4, 4, 4)
+    spec = table(rows, header=True, label_at=3, quote='"')
+    found = decoded(spec, SourceOptions(label_column=column))
+    assert [name for name, _ in found.values()] == ["0", "1", "2", "0"]
+    assert all((p == r[1]).all() for (_, p), r in zip(found.values(), rows, strict=True))
+
+
+def test_label_words_without_header(table):
+    found = decoded(table([("a", np.eye(4)), ("b", np.eye(4))]))
+    assert {name for name, _ in found.values()} == {"a", "b"}
+
+
+def test_bad_rows_are_unreadable_by_line(table, tmp_path):
+    spec = table(draw(4, 4, 4))
+    with Path(spec).open("a") as file:
+        file.write("\n1,2,3\n")
+        file.write("1," + ",".join(["256"] * 16) + "\n")
+        file.write("1," + ",".join(["0.5"] * 16) + "\n")
+        file.write("1," + ",".join(["7.0"] * 16) + "\n")
+        file.write("," + ",".join(["7"] * 16) + "\n")
+    scan = open_source(spec).scan()
+    assert {n.path: n.detail for n in scan.notes} == {
+        "t/0000006.png": "3 columns, expected 17",
+        "t/0000007.png": "pixel '256'; expected a whole number from 0 to 255",
+        "t/0000008.png": "pixel '0.5'; expected a whole number from 0 to 255",
+    }
+    assert [i.path for i in scan.items if i.label is None] == ["t/0000010.png"]
+
+
+def test_a_folder_of_csvs_names_the_splits(table, tmp_path):
+    table(draw(6, 4, 4), name="sign_mnist_train.csv")
+    table(draw(3, 4, 4), name="sign_mnist_test.csv", header=True)
+    scan = open_source(str(tmp_path)).scan()
+    assert scan.given_splits == ("train", "test") and len(scan.items) == 9
+    assert {i.split for i in scan.items if i.path.startswith("sign_mnist_test/")} == {"test"}
+    again = open_source(f"csv:{tmp_path / 'sign_mnist_test.csv'}").listing()
+    assert again.given_splits == () and len(again.items) == 3
+
+
+def test_pixels_in_one_column_with_usage(tmp_path):
+    rows = ["emotion,pixels,Usage"]
+    for label, usage in ((0, "Training"), (3, "Training"), (3, "PublicTest"), (0, "PrivateTest")):
+        rows.append(f"{label},{' '.join(str(n) for n in range(16))},{usage}")
+    (tmp_path / "fer.csv").write_text("\n".join(rows))
+    scan = open_source(str(tmp_path / "fer.csv")).scan()
+    assert [i.split for i in scan.items] == ["train", "train", "validation", "test"]
+    (_, picture) = decoded(str(tmp_path / "fer.csv"))["fer/0000002.png"]
+    assert (picture == np.arange(16).reshape(4, 4)).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "found no row"),
+        ("1,2,3,4\n", "found 4 columns, 3 of them pixels, which is neither a square nor three"),
+        ("a,1,2,3,4\na,1,2,3,4\n", r"one class only \(a\) in 2 images"),
+    ],
+)
+def test_what_holds_no_pictures_says_so(tmp_path, text, message):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        open_source(str(tmp_path / "x.csv")).listing()
+    with pytest.raises(ConfigError, match=r"does not exist; expected a \.csv with a label"):
+        open_source(str(tmp_path / "gone.csv")).listing()
+
+
+def test_real_sign_language_rows(shared_data):
+    folder = shared_data / "sign_mnist_sample"
+    scan = open_source(str(folder)).scan()
+    assert (len(scan.items), scan.given_splits) == (199, ("train", "test"))
+    assert not [n for n in scan.notes if n.kind == "unreadable_file"]
+    found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))
+    name, picture = found["sign_mnist_test_11rows_noheader/0000001.png"]
+    assert name == "11" and picture.shape == (28, 28) and list(picture[0, :3]) == [169, 170, 173]

@@ -1,0 +1,50 @@
+"""Which source a spec names, and where its path starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpipe.components.example_gen.sources import SourceOptions, absolute, split_spec
+from imgpipe.models.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        ("photos", "folder"),
+        ("photos.ZIP", "archive"),
+        ("photos.tar.gz", "archive"),
+        ("list.jsonl", "manifest"),
+        ("list.csv", "manifest"),
+        ("pixels.csv", "csv"),
+        ("tables", "csv"),
+        ("x/train.tfrecord-00000-of-00002", "tfrecord"),
+        ("x/*.tfrecord*", "tfrecord"),
+        ("records", "tfrecord"),
+        ("tfds:cats_vs_dogs:train[:10%]", "tfds"),
+        ("Manifest:pixels.csv", "manifest"),
+        ("folder:photos.zip", "folder"),
+    ],
+)
+def test_kinds_of_specs(tmp_path, monkeypatch, spec, kind):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/a", "tables", "records"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "list.csv").write_text("label;Path\n")
+    (tmp_path / "pixels.csv").write_text("label,p0\n")
+    (tmp_path / "tables/train.csv").write_text("1,2")
+    (tmp_path / "records/x.tfrecord").write_bytes(b"")
+    assert split_spec(spec, SourceOptions())[0] == kind
+
+
+def test_unknown_kinds_name_the_known_ones():
+    with pytest.raises(ConfigError, match="one of archive:…, csv:…, folder:…, manifest:…, tfds:…"):
+        split_spec("gs://bucket", SourceOptions())
+
+
+def test_paths_start_at_a_folder_and_names_stay(tmp_path):
+    assert absolute("a/../b.zip", tmp_path) == f"{tmp_path}/b.zip"
+    assert absolute("csv:b.csv", tmp_path) == f"csv:{tmp_path}/b.csv"
+    assert absolute("tfds:x:train", tmp_path) == "tfds:x:train"
+    assert absolute("gs://bucket/x", tmp_path) == "gs://bucket/x"
+    assert not absolute("~/photos", tmp_path).startswith(str(tmp_path))

@@ -1,0 +1,184 @@
+"""TensorFlow Datasets: builders defined here, prepared for real on disk, and what is not there."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources.tfds import load
+from imgpipe.models.errors import ConfigError, ResourceError
+
+# TFDS asks protobuf for a field's label before it asks whether the field is repeated.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*label\(\) is deprecated")
+
+tfds = load()
+NAMES = ["stone", "cloth", "blade"]  # not in sorted order
+
+
+class _Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Pictures of one colour each."""
+
+    VERSION = tfds.core.Version("1.2.3")
+    SPLITS: ClassVar = {"train": 12, "test": 6, "extra": 3}
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+            "image/filename": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=NAMES),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split, n) for split, n in self.SPLITS.items()}
+
+    def _generate_examples(self, split, count):
+        for number in range(count):
+            yield (
+                number,
+                {
+                    "image": np.full((9, 8, 3), number, np.uint8),
+                    "image/filename": f"{split}/{number}.png",
+                    "label": NAMES[number % 3],
+                },
+            )
+
+
+class TinyShapes(_Tiny):
+    """Found by name, with its code."""
+
+
+class FarShapes(_Tiny):
+    """To be fetched from where nobody answers."""
+
+    @property
+    def url_infos(self):
+        info = tfds.core.download.checksums.UrlInfo(
+            size=tfds.core.utils.Size(2048), checksum="0" * 64, filename="far.zip"
+        )
+        return {"http://127.0.0.1:9/far.zip": info}
+
+
+class BrokenShapes(_Tiny):
+    """Whose own code fails."""
+
+    def _split_generators(self, dl_manager):
+        raise AssertionError("put far.zip into the manual folder")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    TinyShapes(data_dir=folder).download_and_prepare()
+    return folder
+
+
+@pytest.fixture
+def options(prepared):
+    return SourceOptions(tfds_dir=str(prepared))
+
+
+def colour(data):
+    from io import BytesIO
+
+    from PIL import Image
+
+    return np.asarray(Image.open(BytesIO(data)))[0, 0, 0]
+
+
+def test_prepared_set_with_its_splits_and_names(options):
+    source = open_source("tfds:tiny_shapes", options)
+    scan = source.scan()
+    assert scan.vocabulary == ("blade", "cloth", "stone") and len(scan.items) == 18
+    assert scan.given_splits == ("train", "test")
+    assert [(n.kind, n.path) for n in scan.notes] == [("unused_split", "extra")]
+    for item in scan.items:
+        number = int(item.path.rsplit("/")[-1].split(".")[0])
+        assert item.label == NAMES[number % 3]
+        assert item.path.startswith(f"{item.split}/0000")
+        assert colour(source.read(item)) == number
+    assert open_source("tfds:tiny_shapes:1.2.3", options).scan().fingerprint == scan.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("split", "count"), [("train", 12), ("extra", 3), ("train[:50%]", 6), ("train+test[3:]", 15)]
+)
+def test_one_split_or_slice_is_drawn_anew(options, split, count):
+    scan = open_source(f"tfds:tiny_shapes:{split}", options).listing()
+    assert len(scan.items) == count and scan.given_splits == ()
+    assert len({item.path for item in scan.items}) == count
+
+
+def test_prepared_without_code_and_in_array_records(tmp_path):
+    class NoCode(_Tiny, skip_registration=True):
+        SPLITS: ClassVar = {"train": 7}
+
+    NoCode(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    source = open_source("tfds:no_code", SourceOptions(tfds_dir=str(tmp_path)))
+    scan = source.scan()
+    assert scan.given_splits == () and scan.counts() == {"blade": 2, "cloth": 2, "stone": 3}
+    assert sorted(colour(source.read(item)) for item in scan.items) == list(range(7))
+
+
+def test_ingest_reads_every_record(options, tmp_path, beam_pipeline):
+    scan = open_source("tfds:tiny_shapes", options).scan()
+    settings = IngestSettings(
+        "tfds:tiny_shapes",
+        scan.vocabulary,
+        fingerprint=scan.fingerprint,
+        shard_size=7,
+        options=options,
+    )
+    summary = ingest(beam_pipeline(), str(tmp_path / "examples"), settings)
+    assert summary["images"] == 18 and summary["splits"]["test"] == 6
+
+
+def test_groups_by_the_file_names_of_the_set(prepared):
+    options = SourceOptions(tfds_dir=str(prepared), group_pattern=r"(\d)\.png$")
+    assert open_source("tfds:tiny_shapes", options).listing().groups() == 10
+
+
+def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(ResourceError) as caught:
+        open_source("tfds:far_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
+    text = str(caught.value)
+    assert f"is not prepared in {tmp_path}/far_shapes/1.2.3 and cannot be fetched" in text
+    assert (
+        "no connection to 127.0.0.1. It is made from http://127.0.0.1:9/far.zip (2.00 KiB)" in text
+    )
+    assert "run `tfds build far_shapes`" in text and f"to {tmp_path}/far_shapes/1.2.3" in text
+    assert caught.value.exit_code == 5 and time.monotonic() - began < 20
+    assert not (tmp_path / "far_shapes").exists()
+
+
+def test_a_builder_that_fails_says_why(tmp_path):
+    with pytest.raises(ResourceError, match=r"put far\.zip into the manual folder"):
+        open_source("tfds:broken_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("tfds:no_such_set_at_all", "no_such_set_at_all"),
+        ("tfds:", "expected tfds:NAME or tfds:NAME:SPLIT"),
+        ("tfds:tiny_shapes:tost", "no split 'tost'; the set has extra, test, train"),
+    ],
+)
+def test_unknown_names_are_config_errors(options, spec, message):
+    with pytest.raises(ConfigError, match=message):
+        open_source(spec, options).listing()
+
+
+def test_features_that_are_not_there(prepared):
+    with pytest.raises(ConfigError, match="features are image, image/filename, label; name them"):
+        open_source(
+            "tfds:tiny_shapes", SourceOptions(tfds_dir=str(prepared), label_column="nope")
+        ).listing()

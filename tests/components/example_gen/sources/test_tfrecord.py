@@ -1,0 +1,106 @@
+"""TFRecord files: names of features and files, gzip, our own Examples, damage refused by record."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.records import make, serialise
+from imgpipe.models.errors import ConfigError
+
+
+def write(file, records, packed=""):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions(packed)) as writer:
+        for record in records:
+            writer.write(serialise(make(record)))
+    return str(file)
+
+
+def records(encode, count=6, image="image/encoded", label="image/class/text"):
+    return [{image: encode(seed=n), label: "ab"[n % 2]} for n in range(count)]
+
+
+@pytest.mark.parametrize("packed", ["", "GZIP"])
+def test_records_become_items(tmp_path, encode, packed):
+    spec = write(tmp_path / "x.tfrecord", records(encode), packed)
+    source = open_source(spec)
+    scan = source.scan()
+    assert scan.counts() == {"a": 3, "b": 3} and not scan.notes
+    assert [i.path for i in scan.items] == [f"x.tfrecord/{n:08d}" for n in range(6)]
+    assert [source.read(item) for item in scan.items] == [encode(seed=n) for n in range(6)]
+
+
+def test_splits_come_from_the_names_of_shards(tmp_path, encode):
+    for name in ("rps-train.tfrecord-00000-of-00002", "rps-train.tfrecord-00001-of-00002"):
+        write(tmp_path / name, records(encode, 4))
+    write(tmp_path / "rps-test.tfrecord", records(encode, 2))
+    for spec in (str(tmp_path), f"tfrecord:{tmp_path}", f"{tmp_path}/*.tfrecord*"):
+        scan = open_source(spec).listing()
+        assert scan.given_splits == ("train", "test")
+        assert [i.split for i in scan.items] == ["test"] * 2 + ["train"] * 8
+    assert open_source(f"{tmp_path}/rps-test*.tfrecord").listing().counts() == {"a": 1, "b": 1}
+
+
+def test_our_own_examples_are_a_source(tmp_path, encode):
+    for split in ("train", "validation"):
+        write(
+            tmp_path / f"Split-{split}/data_tfrecord-00000-of-00001",
+            [
+                {
+                    "image_bytes": encode(seed=n),
+                    "label": "ab"[n % 2],
+                    "split": split,
+                    "path": f"cat/{n}.jpg",
+                    "group": "g" if n else "",
+                }
+                for n in range(3)
+            ],
+        )
+    scan = open_source(f"tfrecord:{tmp_path}").listing()
+    first, second = scan.items[:2]
+    assert first.path == "Split-train/data_tfrecord-00000-of-00001/00000000/cat/0.jpg"
+    assert (first.split, first.group, second.group) == ("train", None, "g")
+    assert scan.given_splits == ("train", "validation")
+
+
+def test_named_features_and_whole_numbers_as_labels(tmp_path, encode):
+    rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x"} for n in range(3)]
+    spec = write(tmp_path / "x.tfrecord", rows)
+    with pytest.raises(ConfigError, match=r"no feature 'for the image'; found kind \(int64_list\)"):
+        open_source(spec).listing()
+    options = SourceOptions(image_column="pic", label_column="kind")
+    assert open_source(spec, options).listing().counts() == {"0": 2, "1": 1}
+    with pytest.raises(ConfigError, match="no feature 'nope'"):
+        open_source(spec, SourceOptions(image_column="nope")).listing()
+
+
+def test_records_without_image_or_label(tmp_path, encode):
+    rows = [*records(encode, 4), {"image/class/text": "a"}, {"image/encoded": encode()}]
+    scan = open_source(write(tmp_path / "x.tfrecord", rows)).scan()
+    assert {n.path: n.detail for n in scan.notes} == {
+        "x.tfrecord/00000004": "the record has 0 values of 'image/encoded', expected one"
+    }
+    assert scan.items[5].label is None
+
+
+@pytest.mark.parametrize("spoil", [lambda d: d[:-40], lambda d: d[:900] + b"!" + d[901:]])
+def test_damage_is_refused_by_record(tmp_path, encode, spoil):
+    file = tmp_path / "x.tfrecord"
+    write(file, records(encode))
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(ConfigError, match=r"damaged or no TFRecord file: record \d at byte"):
+        open_source(str(file)).listing()
+
+
+def test_what_is_no_record_file_says_so(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+        writer.write(b"\xff\xff no example")
+    with pytest.raises(ConfigError, match=r"record 0 is no tf\.Example"):
+        open_source(str(tmp_path / "x.tfrecord")).listing()
+    with pytest.raises(ConfigError, match="does not exist; expected TFRecord"):
+        open_source(str(tmp_path / "gone.tfrecord")).listing()
+    with pytest.raises(ConfigError, match="holds no record file"):
+        (tmp_path / "empty").mkdir()
+        open_source(f"tfrecord:{tmp_path / 'empty'}").listing()

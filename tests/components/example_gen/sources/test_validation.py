@@ -1,0 +1,117 @@
+"""Groups, allowed classes and odd names: the same rules for every source."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+
+from imgpipe.components.example_gen.sources import Item, Scan, SourceOptions, open_source
+from imgpipe.components.example_gen.sources.validation import vet
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.models.errors import ConfigError
+
+
+def scan(*items):
+    labels = sorted({item.label for item in items if item.label})
+    return Scan("here", tuple(items), tuple(labels))
+
+
+def kinds(found):
+    return collections.Counter(note.kind for note in found.notes)
+
+
+def test_a_pattern_names_the_groups_and_what_it_misses(tmp_path):
+    items = [Item(f"a/{n}.rf.{k}.jpg", "a") for n in "xy" for k in range(3)]
+    found = vet(scan(*items, Item("b/z.jpg", "b")), SourceOptions(group_pattern=r"([^/]+)\.rf\."))
+    assert [item.group for item in found.items] == ["x"] * 3 + ["y"] * 3 + [None]
+    assert found.groups() == 2
+    assert [(n.kind, n.path) for n in found.notes] == [("no_group", "b/z.jpg")]
+
+
+def test_a_group_that_the_source_names_stays():
+    found = vet(scan(Item("a/x.jpg", "a", group="given")), SourceOptions(group_pattern="(x)"))
+    assert found.items[0].group == "given"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("(", "no regular expression"), ("x", "round brackets"), ("(q)", "matches none of the 1 pa")],
+)
+def test_a_useless_pattern_is_refused(pattern, message):
+    with pytest.raises(ConfigError, match=message):
+        vet(scan(Item("a/x.jpg", "a")), SourceOptions(group_pattern=pattern))
+
+
+def test_labels_outside_the_classes_are_named_and_missing_ones_noted():
+    found = vet(scan(Item("a/1", "a"), Item("q/2", "q")), SourceOptions(classes=("b", "a")))
+    assert found.vocabulary == ("a", "b")
+    assert found.items[0].problem == ""
+    assert found.items[1].problem == ("outside_classes: label 'q' is not in data.classes (a, b)")
+    assert [(n.kind, n.path) for n in found.notes] == [("empty_class", "b")]
+
+
+def test_a_group_given_to_two_splits_keeps_its_evaluation_part():
+    found = vet(
+        scan(
+            Item("1", "a", "train", group="g"),
+            Item("2", "a", "validation", group="g"),
+            Item("3", "a", None, group="g"),
+            Item("4", "a", "train", group="h"),
+            Item("5", "a", "train"),
+        ),
+        SourceOptions(),
+    )
+    assert [item.split for item in found.items] == [
+        *("train", "validation", "validation", "train", "train")
+    ]
+    assert found.items[0].problem.startswith("group_across_splits: group 'g' is in validation too")
+    assert not any(item.problem for item in found.items[1:])
+
+
+def test_odd_names_are_noted_by_name():
+    paths = ("a/IMG.jpg", "a/img.JPG", "a/caf\u00e9.jpg", "a/cafe\u0301.jpg", "a/" + "x" * 300)
+    found = vet(scan(*(Item(path, "a") for path in paths)), SourceOptions())
+    assert kinds(found) == {"case_collision": 2, "non_ascii_name": 2, "long_name": 1}
+    many = vet(scan(*(Item(f"ä/{n}", "ä") for n in range(250))), SourceOptions())
+    assert kinds(many) == {"non_ascii_name": 101}
+    assert "and 150 more" in {note.detail for note in many.notes}
+
+
+def test_groups_are_drawn_whole_and_follow_the_seed():
+    one, two = SplitRule(validation=0.3), SplitRule(seed=1, validation=0.3)
+    places = {g: {one.assign(f"{g}{n}", None, g) for n in range(9)} for g in map(str, range(200))}
+    assert all(len(splits) == 1 for splits in places.values())
+    assert {"train", "validation", "test"} == set.union(*places.values())
+    assert sum(one.assign("", None, g) != two.assign("", None, g) for g in places) > 40
+    carve = SplitRule(validation=0.5, given=("train", "test"))
+    assert {carve.assign(str(n), "train", "g") for n in range(99)} < {"train", "validation"}
+
+
+def test_fingerprint_follows_labels_splits_and_groups(tmp_path):
+    for path in ("a/1.x.jpg", "b/2.y.jpg"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_bytes(path.encode())
+    plain = open_source(str(tmp_path)).scan().fingerprint
+    grouped = SourceOptions(group_pattern=r"\.(.)\.")
+    assert open_source(str(tmp_path), grouped).scan().fingerprint != plain
+
+
+def test_options_travel_as_json():
+    options = SourceOptions(classes=("a", "b"), group_pattern="(é)")
+    assert SourceOptions.from_json(options.to_json()) == options
+    assert SourceOptions().to_json() == "{}"
+    assert SourceOptions.from_json("") == SourceOptions()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups"),
+    [
+        (r"/[a-z]+\.(.+)\.rf\.", 791),  # frames
+        (r"/[a-z]+\.(.+?)(?:_(?:mp4|MOV|mov|gif)-\d+)?(?:_[a-zA-Z]+)?\.rf\.", 516),  # sources
+    ],
+)
+def test_names_group_real_photographs(shared_data, pattern, groups):
+    folder = str(shared_data / "rps_photos/training")
+    found = open_source(folder, SourceOptions(group_pattern=pattern)).listing()
+    assert (len(found.items), found.groups(), kinds(found)) == (1877, groups, {})

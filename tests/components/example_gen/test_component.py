@@ -1,0 +1,130 @@
+"""Ingest on real Beam: every file a record, splits by content, the source as it was planned."""
+
+from __future__ import annotations
+
+import collections
+import os
+
+import pytest
+
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.records import first, read_examples, shard_files, text
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError, ResourceError
+
+
+@pytest.fixture
+def read(tmp_path, beam_pipeline):
+    """A function (folder, …) → {path: example}, from the files that ingest wrote."""
+
+    def make(folder, name="examples", **options):
+        scan = open_source(str(folder), options.get("options")).scan()
+        settings = {"vocabulary": scan.vocabulary, "fingerprint": scan.fingerprint} | options
+        uri = str(tmp_path / name)
+        make.summary = ingest(beam_pipeline(), uri, IngestSettings(str(folder), **settings))
+        found = {}
+        for split in names.SPLITS:
+            for path in shard_files(uri, split):
+                for example in read_examples(path):
+                    assert text(example, names.SPLIT) == split
+                    found[text(example, names.PATH)] = example
+        return found
+
+    return make
+
+
+def splits(found):
+    return {path: text(example, names.SPLIT) for path, example in found.items()}
+
+
+def test_one_record_a_file_in_every_split(photos, read):
+    found = read(photos({"cat": 30, "dog": 30}), shard_size=7)
+    assert len(found) == 60 and read.summary["images"] == 60
+    assert {first(e, names.LABEL_INDEX) for e in found.values()} == {0, 1}
+    assert set(splits(found).values()) == set(names.SPLITS)
+    assert sum(read.summary["splits"].values()) == 60
+
+
+def test_adding_files_moves_nothing_and_copies_stay_together(photos, read):
+    folder = photos({"cat": 30, "dog": 30})
+    before = splits(read(folder))
+    (folder / "dog/copy.jpg").write_bytes((folder / "dog/001.jpg").read_bytes())
+    os.utime(folder / "dog/002.jpg", (1, 1))
+    after = splits(read(folder, "again"))
+    assert {path: split for path, split in after.items() if path in before} == before
+    assert after["dog/copy.jpg"] == after["dog/001.jpg"]
+
+
+def test_all_split_files_are_there_without_a_test_split(photos, read, tmp_path):
+    found = read(photos({"cat": 5, "dog": 5}), rule=SplitRule(validation=0.3, test=0.0))
+    assert "test" not in splits(found).values()
+    assert len(shard_files(str(tmp_path / "examples"), "test")) == 1
+
+
+def test_missing_validation_is_carved_out_of_train(photos, read):
+    folder = photos({"train/cat": 40, "train/dog": 40, "test/cat": 5, "test/dog": 5})
+    found = splits(read(folder))
+    assert {found[path] for path in found if path.startswith("test/")} == {"test"}
+    assert {found[path] for path in found if path.startswith("train/")} == {"train", "validation"}
+
+
+def test_odd_names_survive(photos, read, encode):
+    odd = "cat/" + "é" * 100 + " (1).jpg"
+    folder = photos({"cat": 2, "dog": 2, odd: encode(seed=900)})
+    (folder / os.fsdecode(b"dog/\xff.jpg")).write_bytes(encode(seed=901))
+    found = read(folder)
+    assert odd in found and os.fsdecode(b"dog/\xff.jpg") in found
+
+
+def test_a_source_that_changed_since_planning_is_refused(photos, read, encode):
+    folder = photos({"cat": 3, "dog": 3})
+    planned = open_source(str(folder)).scan().fingerprint
+    (folder / "cat/new.jpg").write_bytes(encode(seed=900))
+    with pytest.raises(ResourceError, match="changed while the run was reading them"):
+        read(folder, fingerprint=planned)
+
+
+def test_wrong_folder_is_a_config_error(tmp_path, beam_pipeline):
+    with pytest.raises(ConfigError, match="does not exist"):
+        ingest(beam_pipeline(), str(tmp_path / "out"), IngestSettings(str(tmp_path / "no"), ()))
+
+
+def test_progress_counts_every_image(photos, read):
+    from imgpipe.models import progress
+
+    class Display:
+        done = expected = 0
+
+        def advance(self, count, unit):
+            self.done += count * (unit == "images")
+
+        def total(self, count, unit):
+            self.expected += count * (unit == "images")
+
+    display = Display()
+    progress.attach(display)
+    try:
+        read(photos({"cat": 3, "dog": 3}))
+    finally:
+        progress.attach(None)
+    assert (display.done, display.expected) == (6, 6)
+
+
+def test_groups_never_straddle_splits_and_reach_the_records(photos, read, encode):
+    files = {
+        f"{label}/{person}.{n}.jpg": encode(seed=100 * person + n)
+        for label in ("cat", "dog")
+        for person in range(20)
+        for n in range(3)
+    }
+    found = read(
+        photos(files), options=SourceOptions(group_pattern=r"/(\d+)\."), rule=SplitRule(0, 0.3, 0.3)
+    )
+    places = collections.defaultdict(set)
+    for path, example in found.items():
+        assert text(example, names.GROUP) == path.split("/")[1].split(".")[0]
+        places[text(example, names.GROUP)].add(text(example, names.SPLIT))
+    assert all(len(splits) == 1 for splits in places.values())
+    assert set.union(*places.values()) == set(names.SPLITS)

@@ -1,0 +1,131 @@
+"""Every kind of source through ingest and filter on Beam: same records, in = kept + rejected."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.quarantine import MANIFEST
+from imgpipe.components.records import iterate, make, raw, text
+from imgpipe.models import feature_names as names
+
+COUNT = 12
+
+
+@pytest.fixture
+def pictures(encode):
+    """{path: bytes} of a small set of two classes."""
+    return {f"{'ab'[n % 2]}/{n:02d}.png": encode("PNG", seed=n) for n in range(COUNT)}
+
+
+def _folder(root, pictures):
+    for path, data in pictures.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    return root
+
+
+def _zip(root, pictures):
+    with zipfile.ZipFile(root / "x.zip", "w") as archive:
+        for path, data in pictures.items():
+            archive.writestr(path, data)
+    return root / "x.zip"
+
+
+def _tar(root, pictures):
+    with tarfile.open(root / "x.tar.gz", "w:gz") as archive:
+        for path, data in pictures.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return root / "x.tar.gz"
+
+
+def _manifest(root, pictures):
+    _folder(root / "files", pictures)
+    rows = [{"path": f"files/{path}", "label": path[0]} for path in pictures]
+    (root / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return root / "x.jsonl"
+
+
+def _tfrecord(root, pictures):
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(root / "x.tfrecord")) as writer:
+        for path, data in pictures.items():
+            record = {"image/encoded": data, "image/class/text": path[0]}
+            writer.write(make(record).SerializeToString())
+    return root / "x.tfrecord"
+
+
+def run(beam_pipeline, root, spec, options=None):
+    """({image hash: (label, bytes)}, reasons by path) of what is kept and rejected."""
+    scan = open_source(spec, options).scan()
+    settings = IngestSettings(
+        spec,
+        scan.vocabulary,
+        fingerprint=scan.fingerprint,
+        shard_size=5,
+        options=options or SourceOptions(),
+    )
+    uris = {name: str(root / name) for name in ("in", "kept", "metadata", "quarantine")}
+    ingested = ingest(beam_pipeline(), uris["in"], settings)
+    summary = filter_examples(
+        beam_pipeline(), Places(*uris.values()), Settings(min_side=4), scan.vocabulary
+    )
+    assert ingested["images"] == len(scan.items) == summary["kept"] + summary["rejected"]
+    kept = {
+        text(example, names.IMAGE_HASH): (text(example, names.LABEL), raw(example, "image_bytes"))
+        for split in names.SPLITS
+        for example in iterate(uris["kept"], split)
+    }
+    lines = (root / "quarantine" / MANIFEST).read_text().splitlines()
+    return kept, {row["path"]: row["reason"] for row in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize("write", [_folder, _zip, _tar, _manifest, _tfrecord])
+def test_the_same_pictures_from_every_source(tmp_path, pictures, beam_pipeline, write):
+    (tmp_path / "data").mkdir()
+    kept, rejected = run(beam_pipeline, tmp_path, str(write(tmp_path / "data", pictures)))
+    assert rejected == {}
+    assert sorted(kept.values()) == sorted((path[0], data) for path, data in pictures.items())
+
+
+def test_rows_of_pixels(tmp_path, beam_pipeline):
+    values = np.random.default_rng(0).integers(0, 256, (COUNT, 64))
+    with (tmp_path / "x.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([n % 2, *row] for n, row in enumerate(values))
+    with (tmp_path / "x.csv").open("a") as file:
+        file.write("1,2,3\n")
+    kept, rejected = run(beam_pipeline, tmp_path, str(tmp_path / "x.csv"))
+    assert rejected == {f"x/{COUNT + 1:07d}.png": "unreadable"} and len(kept) == COUNT
+
+
+def test_what_the_source_contradicts_is_rejected_by_name(tmp_path, pictures, beam_pipeline, encode):
+    _folder(tmp_path, pictures)
+    rows = [f"{path},{path[0]}," for path in pictures]
+    rows += ["a/00.png,b,", "../out.png,a,", "gone.png,a,", "b/01.png,q,", "a/02.png,,"]
+    (tmp_path / "x.csv").write_text("\n".join(["path,label,split", *rows]))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/99.png").write_bytes(encode("PNG", seed=99))
+    with (tmp_path / "x.csv").open("a") as file:
+        file.write("\nc/99.png,c,")
+    options = SourceOptions(classes=("a", "b"))
+    _, rejected = run(beam_pipeline, tmp_path, str(tmp_path / "x.csv"), options)
+    assert rejected == {
+        "a/00.png": "two_labels",
+        "b/01.png": "two_labels",
+        f"row-{COUNT + 3:06d}/out.png": "unreadable",
+        "gone.png": "unreadable",
+        "c/99.png": "outside_classes",
+    }

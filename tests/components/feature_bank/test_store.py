@@ -1,0 +1,122 @@
+"""The feature store: what is put comes back, what is damaged does not."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.components import blob_store
+from imgpipe.components.feature_bank.store import FeatureStore, record_key
+from imgpipe.models.errors import ResourceError
+
+DIM = 8
+
+
+def _vectors(count: int, seed: int = 0) -> dict[bytes, np.ndarray]:
+    numbers = np.random.default_rng(seed)
+    return {
+        record_key(f"image{seed}-{i}", "view"): numbers.normal(size=DIM).astype(np.float16)
+        for i in range(count)
+    }
+
+
+def test_vectors_survive_reopening(tmp_path: Path):
+    vectors = _vectors(1200)
+    store = FeatureStore(tmp_path)
+    store.put(vectors)
+    store.close()
+    again = FeatureStore(tmp_path)
+    found = again.get([*vectors, b"\0" * 32], DIM)
+    again.close()
+    assert found.keys() == vectors.keys()
+    for key, vector in vectors.items():
+        np.testing.assert_array_equal(found[key], vector)
+
+
+def test_the_key_tells_image_and_computation_apart():
+    keys = {record_key(image, view) for image in ("a", "b") for view in ("0", "1")}
+    assert len(keys) == 4
+    assert record_key("a", "0") == record_key("a", "0")
+
+
+def test_a_damaged_record_counts_as_absent(tmp_path: Path):
+    vectors = _vectors(3)
+    store = FeatureStore(tmp_path)
+    store.put(vectors)
+    store.close()
+    victim, *others = vectors
+    with sqlite3.connect(tmp_path / "features.sqlite") as db:
+        [(value,)] = db.execute("SELECT value FROM features WHERE key = ?", (victim,)).fetchall()
+        flipped = value[:-1] + bytes([value[-1] ^ 1])
+        db.execute("UPDATE features SET value = ? WHERE key = ?", (flipped, victim))
+    db.close()
+    store = FeatureStore(tmp_path)
+    assert set(store.get(list(vectors), DIM)) == set(others)
+    store.close()
+    store = FeatureStore(tmp_path)
+    assert store.get(list(vectors), DIM + 1) == {}, (
+        "vectors of another length are not these features"
+    )
+    store.close()
+
+
+def test_a_damaged_file_is_set_aside(tmp_path: Path):
+    (tmp_path / "features.sqlite").write_bytes(b"this is not a database" * 500)
+    store = FeatureStore(tmp_path)
+    vectors = _vectors(2)
+    store.put(vectors)
+    assert store.get(list(vectors), DIM).keys() == vectors.keys()
+    store.close()
+    assert (tmp_path / "features.broken").exists()
+
+
+def test_several_writers_lose_nothing(tmp_path: Path):
+    def write(seed: int) -> None:
+        store = FeatureStore(tmp_path)
+        for part in range(5):
+            store.put(_vectors(20, seed=seed * 10 + part))
+        store.close()
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = FeatureStore(tmp_path)
+    wanted = {key for i in range(4) for part in range(5) for key in _vectors(20, i * 10 + part)}
+    assert set(store.get(list(wanted), DIM)) == wanted
+    store.close()
+
+
+def test_damage_inside_the_file_costs_the_work_again_and_nothing_else(tmp_path: Path):
+    store = FeatureStore(tmp_path)
+    vectors = _vectors(3000)
+    store.put(vectors)
+    store.close()
+    file = tmp_path / "features.sqlite"
+    content = bytearray(file.read_bytes())
+    content[8192 : len(content) - 4096] = b"\xa5" * (len(content) - 12288)
+    file.write_bytes(content)
+    store = FeatureStore(tmp_path)
+    store.get(list(vectors), DIM)
+    store.put(vectors)
+    assert store.get(list(vectors), DIM).keys() == vectors.keys()
+    store.close()
+
+
+def test_a_locked_file_is_busy_and_stays_where_it_is(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(blob_store, "_BUSY_SECONDS", 0.2)
+    store = FeatureStore(tmp_path)
+    vectors = _vectors(3)
+    store.put(vectors)
+    other = sqlite3.connect(tmp_path / "features.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ResourceError, match="cannot be used: database is locked"):
+        store.put(_vectors(3, seed=1))
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.get(list(vectors), DIM).keys() == vectors.keys()
+    store.close()
+    assert not list(tmp_path.glob("*.broken*"))

@@ -1,0 +1,108 @@
+"""The header probe: sizes before decoding, whatever the bytes are."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from imgpipe.components.image_file.header import probe, sniff
+
+LIMIT = 100_000_000
+
+
+def png_bomb(width, height):
+    """A PNG of a few bytes that says it is huge."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_size_format_and_mode(encode, kind):
+    header = probe(encode(kind), LIMIT)
+    assert (header.width, header.height, header.format) == (40, 32, kind)
+    assert header.error == "" and header.frames == 1 and header.channels == 3
+    assert sniff(encode(kind)) == kind
+
+
+def test_exif_orientation(encode):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert probe(encode(exif=exif), LIMIT).orientation == 6
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the pixels", "after them"])
+def test_exif_orientation_of_a_png(encode, after):
+    block = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0"
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    data = encode("PNG")
+    place = data.index(b"IEND" if after else b"IDAT") - 4
+    assert probe(data, LIMIT).orientation == 1
+    assert probe(data[:place] + chunk + data[place:], LIMIT).orientation == 8
+    broken = chunk.replace(b"MM", b"??")
+    assert probe(data[:place] + broken + data[place:], LIMIT).orientation == 1
+    assert probe(data[:place] + chunk[:9], LIMIT).orientation == 1
+
+
+def test_frames_of_an_animation(encode):
+    import io
+
+    from PIL import Image
+
+    frames = [Image.open(io.BytesIO(encode(seed=n))) for n in range(3)]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+    assert probe(out.getvalue(), LIMIT).frames == 3
+
+
+def test_pixel_bombs_are_measured_and_not_decoded(encode):
+    assert probe(png_bomb(60_000, 60_000), LIMIT).pixels == 3_600_000_000
+    header = b"RIFF\x1e\0\0\0WEBPVP8X\n\0\0\0\0\0\0\0" + b"\xfe\x3f\0" * 2
+    assert probe(header, LIMIT).width == 16383
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"BM", b"GIF89a", b"\x89PNG\r\n"])
+def test_garbage_has_an_error_and_no_exception(data):
+    assert probe(data, LIMIT).error
+
+
+def test_postscript_is_not_interpreted():
+    header = probe(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", LIMIT)
+    assert header.format == "" and header.error
+
+
+def test_pillows_own_limit_is_restored(encode):
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    probe(encode(), LIMIT)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_an_icon_is_not_opened():
+    """Pillow's reader of icons decodes the picture inside before its size is known."""
+    inside = io.BytesIO()
+    Image.new("RGB", (300, 300)).save(inside, "PNG")
+    entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inside.getvalue()), 22)
+    icon = struct.pack("<HHH", 0, 1, 1) + entry + inside.getvalue()
+    assert probe(icon, 1000).error == "no image format that Pillow knows"
+
+
+def test_a_jpeg_that_only_the_serving_op_reads_tells_its_size(encode):
+    data = encode(size=(40, 32))
+    hidden = data[:2] + b"\xff\x01" + data[2:]
+    header = probe(hidden, 1000)
+    assert (header.width, header.height) == (40, 32)
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5, 21, 100, 160])
+def test_a_jpeg_cut_in_its_header_has_no_size_and_no_exception(encode, cut):
+    header = probe(encode(size=(40, 32))[:cut], 1000)
+    assert (header.width, header.height) in {(0, 0), (40, 32)}

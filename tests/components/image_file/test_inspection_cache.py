@@ -1,0 +1,104 @@
+"""What is known by content is not looked at again; what changed is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.image_file import inspection, inspection_cache
+from imgpipe.components.image_file.inspection_cache import Verdicts
+
+LIMIT = 1_000_000
+
+
+class Memory:
+    """A source of bytes by path."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def read(self, item):
+        return self.files[item.path]
+
+
+@pytest.fixture
+def look(tmp_path, monkeypatch):
+    """A function {path: bytes} → (records, how many files were decoded and how many probed)."""
+    done = []
+    measure, probe, hashes = inspection.measure, inspection.probe, inspection.picture_hashes
+    monkeypatch.setattr(inspection, "measure", lambda *a: done.append("measured") or measure(*a))
+    monkeypatch.setattr(
+        inspection, "picture_hashes", lambda *a: done.append("hashed") or hashes(*a)
+    )
+    monkeypatch.setattr(inspection, "probe", lambda *a: done.append("probed") or probe(*a))
+
+    def make(files, limit=LIMIT, store=str(tmp_path / "judge")):
+        done.clear()
+        items = [Item(path, "a") for path in files]
+        records = list(inspection.read_files(Memory(files), items, limit, store))
+        assert done.count("hashed") == done.count("measured")
+        return records, (done.count("measured"), done.count("probed"))
+
+    return make
+
+
+def test_a_second_look_finds_the_same_and_decodes_nothing(look, encode):
+    files = {
+        "a.jpg": encode(),
+        "b.png": encode("PNG", mode="RGBA"),
+        "cut.jpg": encode(seed=1)[:300],
+        "words.jpg": b"no picture",
+        "empty.jpg": b"",
+        "big.png": encode("PNG", size=(1200, 900), mode="L"),
+    }
+    first, work = look(files)
+    assert work[0] == 2 and work[1] >= len(files)
+    again, work = look(files)
+    assert work == (0, 0)
+    assert again == first and sum(bool(record.likeness) for record in again) == 2
+    assert {r.item.path for r in again if r.decode_error} == {
+        "cut.jpg",
+        "words.jpg",
+        "empty.jpg",
+        "big.png",
+    }
+
+
+def test_only_what_changed_is_looked_at_whatever_its_name(look, encode):
+    look({"a.jpg": encode(seed=1), "b.jpg": encode(seed=2)})
+    records, work = look({"moved/a.jpg": encode(seed=1), "b.jpg": encode(seed=3)})
+    assert work == (1, 1)
+    assert [r.item.path for r in records] == ["moved/a.jpg", "b.jpg"]
+
+
+def test_another_limit_is_another_question(look, encode):
+    files = {"a.jpg": encode()}
+    assert look(files)[0][0].size == (40, 32)
+    assert "over the limit" in look(files, limit=100)[0][0].decode_error
+
+
+def test_no_folder_keeps_nothing(look, encode):
+    files = {"a.jpg": encode()}
+    assert look(files, store="")[1] == look(files, store="")[1] == (1, 1)
+
+
+def test_changed_code_or_decoder_knows_nothing(tmp_path, monkeypatch):
+    with Verdicts(str(tmp_path), LIMIT) as kept:
+        kept.put("00", {"size": None})
+    with Verdicts(str(tmp_path), LIMIT) as kept:
+        assert kept.get("00") == {"size": None} and kept.get("01") is None
+    monkeypatch.setattr(inspection_cache, "_code", lambda: "another")
+    with Verdicts(str(tmp_path), LIMIT) as kept:
+        assert kept.get("00") is None
+
+
+def test_a_damaged_store_costs_the_work_again(look, tmp_path, encode):
+    files = {"a.jpg": encode()}
+    first, _ = look(files)
+    for file in (tmp_path / "judge").iterdir():
+        file.write_bytes(b"not a database")
+    again, work = look(files)
+    assert work == (1, 1)
+    assert [dataclasses.asdict(r) for r in again] == [dataclasses.asdict(r) for r in first]

@@ -1,0 +1,146 @@
+"""What is measured, against hand-made pictures and a plain reading of the published formulas."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageStat
+
+from imgpipe.components.image_file import measurements
+from imgpipe.components.image_file.measurements import Measurements, measure, on_white
+from imgpipe.models import feature_names as names
+
+
+def published(image):
+    """CleanVision's scores of an opened image, written down from their description.
+
+    dark: 99th percentile of sqrt(.241 R² + .691 G² + .068 B²) / 255; light: 1 − the 5th; entropy
+    as Pillow's; blurry: shrunk to 64 pixels at most, grey, edges, 1 − exp(−.01 spread), and the
+    histogram's spread likewise where that is over .18.
+    """
+    red, green, blue = np.moveaxis(np.asarray(image).astype(int), -1, 0)
+    light = np.sqrt(0.241 * red**2 + 0.691 * green**2 + 0.068 * blue**2) / 255
+    ratio = max(image.size) / 64
+    small = image
+    if ratio > 1:
+        small = image.resize(tuple(max(int(side // ratio), 1) for side in image.size))
+    grey = small.convert("L")
+    edges = math.sqrt(ImageStat.Stat(grey.filter(ImageFilter.FIND_EDGES)).var[0])
+    tones = 1 - math.exp(-0.01 * float(np.std(grey.histogram())))
+    return {
+        names.BRIGHTNESS_P99: np.percentile(light, 99),
+        names.BRIGHTNESS_P5: np.percentile(light, 5),
+        names.ENTROPY: image.entropy(),
+        names.SHARPNESS: min(1 - math.exp(-0.01 * edges) + (tones if tones > 0.18 else 0), 1),
+    }
+
+
+def pixels(image):
+    return np.asarray(image.convert("RGB"))
+
+
+def solid(colour, size=(80, 60)):
+    return np.full((size[1], size[0], 3), colour, np.uint8)
+
+
+#: Feature → from its value to what a check compares, and the usual threshold.
+COMPARED = {
+    names.BRIGHTNESS_P99: (lambda value: value, measurements.DARK),
+    names.BRIGHTNESS_P5: (lambda value: 1 - value, measurements.LIGHT),
+    names.ENTROPY: (lambda value: 0.1 * value, measurements.LOW_INFORMATION),
+    names.SHARPNESS: (lambda value: value, measurements.BLURRY),
+}
+
+
+def agree(found, image, about):
+    """Verdicts as published, figures nearly so; and exactly so close to the threshold."""
+    for name, value in published(image).items():
+        score, limit = COMPARED[name]
+        mine, theirs = score(found[name]), score(value)
+        assert (mine < limit) == (theirs < limit), (about, name)
+        if name == names.SHARPNESS and theirs > 0.4:
+            continue  # the histogram's part counts whole or not at all: sharp either way
+        close = abs(theirs - limit) < 0.02
+        assert mine == pytest.approx(theirs, abs=1e-6 if close else 0.04), (about, name)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (63, 65), (500, 333)])
+@pytest.mark.parametrize("top", [5, 40, 82, 256])
+def test_measured_as_published(size, top):
+    drawn = np.random.default_rng(7).integers(0, top, (size[1], size[0], 3), dtype=np.uint8)
+    agree(measure(drawn).features(), Image.fromarray(drawn), size)
+
+
+def test_photographs_measure_as_published(shared_data):
+    """On real photographs too, decoded by the same decoder so that only the formulas differ."""
+    photographs = sorted((shared_data / "cats_dogs").rglob("*.jpg"))[::40][:40]
+    if not photographs:
+        pytest.skip("needs ../shared/data/cats_dogs")
+    for path in photographs:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+        for change in (0, 0.4, 1.6):  # darker and lighter ones come near the thresholds
+            changed = ImageEnhance.Brightness(picture).enhance(change) if change else picture
+            agree(measure(np.asarray(changed)).features(), changed, path.name)
+        blurred = picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 40))
+        agree(measure(np.asarray(blurred)).features(), blurred, path.name)
+
+
+def test_large_pictures_are_sampled_and_measure_nearly_the_same(encode):
+    noise = np.random.default_rng(0).integers(0, 200, (75, 100, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((4000, 3000), Image.Resampling.BICUBIC)
+    found = measure(np.asarray(image)).features()
+    for name, value in published(image).items():
+        assert found[name] == pytest.approx(value, abs=0.02), name
+
+
+def test_plain_colours():
+    black, white, red = (measure(solid(c)) for c in ((0, 0, 0), (255, 255, 255), (255, 0, 0)))
+    assert (black.brightness, black.brightness_p99, black.entropy) == (0, 0, 0)
+    assert white.brightness == pytest.approx(1) and white.brightness_p5 == pytest.approx(1)
+    assert (
+        black.contrast == 0
+        and white.contrast == pytest.approx(0, abs=1e-6)
+        and black.colour == white.colour == 0
+    )
+    assert red.entropy == pytest.approx(np.log2(3)), "three channels, as Pillow counts them"
+    assert red.colour == 1 and red.brightness == pytest.approx(math.sqrt(0.241))
+
+
+def test_grey_is_measured_like_one_channel_however_it_is_stored():
+    grey = Image.fromarray(np.random.default_rng(1).integers(0, 8, (60, 80), dtype=np.uint8))
+    assert measure(pixels(grey)).entropy == pytest.approx(grey.entropy())
+
+
+def test_half_black_half_white_has_the_greatest_contrast():
+    picture = solid(0)
+    picture[:30] = 255
+    assert measure(picture).contrast == pytest.approx(0.5)
+
+
+def test_transparency_is_the_share_that_is_not_opaque():
+    alpha = np.full((60, 80), 255, np.uint8)
+    assert measure(solid(9), alpha).transparency == 0
+    alpha[:15] = 254
+    assert measure(solid(9), alpha).transparency == pytest.approx(0.25)
+    assert measure(solid(9), np.zeros(0, np.uint8)).transparency == 0
+
+
+def test_on_white_shows_the_page_through_the_picture():
+    image = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    image.putpixel((1, 0), (0, 0, 0, 0))
+    shown = Image.open(io.BytesIO(on_white(image)))
+    assert (shown.mode, shown.getpixel((0, 0)), shown.getpixel((1, 0))) == (
+        "RGB",
+        (255, 0, 0),
+        (255, 255, 255),
+    )
+
+
+def test_features_are_the_measurements_by_name():
+    figures = Measurements(*range(len(names.MEASURED)))
+    assert list(figures.features()) == list(names.MEASURED)
+    assert figures.features()[names.SHARPNESS] == figures.sharpness

@@ -1,0 +1,105 @@
+"""What moves the perceptual hash, and what does not."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from imgpipe.components.image_file.inspection import look_at
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, distance, parse
+
+
+def scene(seed=0, size=(320, 256)):
+    """Smooth shapes of many sizes, as photographs have them."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        np.asarray(
+            Image.fromarray(rng.random((n, n), np.float32)).resize(size, Image.Resampling.BICUBIC)
+        )
+        for n in (4, 8, 16, 32)
+    ]
+    return Image.fromarray((np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
+
+
+def saved(image, kind="JPEG", **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def hashed(image, kind="JPEG", **options):
+    found = look_at(saved(image, kind, **options)).likeness
+    assert len(found) == ALL_BYTES
+    return parse(found)
+
+
+ORIGINAL = hashed(scene(), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("copy", "bits"),
+    [
+        (hashed(scene(), quality=40), 8),
+        (hashed(scene().resize((160, 128))), 8),
+        (hashed(ImageEnhance.Brightness(scene()).enhance(1.2)), 8),
+        (hashed(ImageOps.grayscale(scene()), "PNG"), 8),
+        (hashed(scene().crop((8, 6, 312, 250))), 48),
+    ],
+    ids=["saved again", "half the size", "brighter", "grey", "cropped by 5 %"],
+)
+def test_a_copy_stays_near(copy, bits):
+    assert distance(copy.upright, ORIGINAL.upright) <= bits
+
+
+def test_another_picture_is_far_away():
+    others = [hashed(scene(seed)) for seed in range(1, 20)]
+    assert min(distance(o.upright, ORIGINAL.upright) for o in others) > 60
+    assert min(distance(o.mirrored, ORIGINAL.upright) for o in others) > 60
+
+
+def test_the_mirrored_hash_is_that_of_the_mirrored_picture():
+    mirrored = hashed(ImageOps.mirror(scene()), "PNG")
+    assert distance(mirrored.upright, ORIGINAL.mirrored) <= 2
+    assert distance(mirrored.upright, ORIGINAL.upright) > 60
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (16, 0), (5, 11), (16, 13), (9, 3)])
+@pytest.mark.parametrize("both", [True, False])
+def test_a_crop_of_a_twentieth_is_near_one_of_the_hashes_of_crops(left, top, both):
+    width, height = (304, 243) if both else (304, 256)
+    top = top if both else 0
+    crop = hashed(scene().crop((left, top, left + width, top + height)))
+    crops = [ORIGINAL.crops[n : n + BYTES] for n in range(0, len(ORIGINAL.crops), BYTES)]
+    assert min(distance(crop.upright, one) for one in crops) <= 30
+
+
+@pytest.mark.parametrize("data", [b"", b"words", saved(scene())[:400]])
+def test_what_is_not_decoded_has_no_hash(data):
+    assert look_at(data).likeness is None
+
+
+def test_a_plain_picture_cannot_be_told_from_others():
+    assert look_at(saved(Image.new("RGB", (64, 64), (200, 10, 10)))).likeness == b""
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])
+def test_every_size_has_a_hash_or_is_plain(size):
+    assert len(look_at(saved(scene(size=size), "PNG")).likeness) in (0, ALL_BYTES)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "I;16", "1"])
+def test_every_mode_has_a_hash(mode):
+    kind = "JPEG" if mode == "CMYK" else "PNG"
+    picture = scene().convert("L")
+    if mode == "I;16":
+        deep = np.asarray(picture).astype(np.uint16) * 257
+        picture = Image.fromarray(deep)
+    else:
+        picture = (scene() if mode in ("RGBA", "P", "CMYK") else picture).convert(mode)
+    found = hashed(picture, kind)
+    assert len(found.upright) == len(found.mirrored) == BYTES
+    limit = 60 if mode == "1" else 8
+    assert distance(found.upright, ORIGINAL.upright) <= limit

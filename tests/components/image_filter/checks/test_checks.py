@@ -1,0 +1,172 @@
+"""Each check alone, and the order in which they are asked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import pytest
+from PIL import Image
+
+from imgpipe.components.image_file.header import probe
+from imgpipe.components.image_file.inspection import look_at
+from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, judge, validate
+from imgpipe.components.image_filter.checks.base import Record
+from imgpipe.models.errors import ConfigError
+
+
+def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
+    """The record that ingest makes of a file."""
+    header = probe(data, Settings().pixel_limit)
+    look = look_at(data)
+    size, error = look.size, look.error
+    width, height = size or (header.width, header.height)
+    return Record(
+        path=path,
+        label=label,
+        label_index=label_index,
+        split="train",
+        image_hash=hashlib.sha256(data).hexdigest(),
+        width=width,
+        height=height,
+        format=header.format,
+        mode=header.mode,
+        byte_size=len(data),
+        frames=header.frames,
+        read_error=read_error,
+        decode_error=error,
+        data=data,
+    )
+
+
+def animation(kind, count=3):
+    frames = [Image.new("RGB", (40, 32), (80 * n, 0, 0)) for n in range(count)]
+    out = io.BytesIO()
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:])
+    return out.getvalue()
+
+
+def reason(data, settings=None, **about):
+    found = judge(record(data, **about), settings or Settings())
+    return found.reject.reason if found.reject else ""
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_good_pictures_pass_without_a_word(encode, kind):
+    found = judge(record(encode(kind), path=f"a/x.{kind.lower()}"), Settings())
+    assert found.reject is None and found.repair is None and found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16")],
+)
+def test_odd_but_servable_modes_pass(encode, kind, mode):
+    if mode == "I;16":
+        out = io.BytesIO()
+        Image.new("I;16", (40, 32), 300).save(out, "PNG")
+        data = out.getvalue()
+    else:
+        data = encode(kind, mode=mode)
+    assert reason(data) == ""
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_truncated_files_are_called_truncated(encode, kind, share):
+    data = encode(kind, size=(80, 80))
+    assert reason(data[: int(len(data) * share)]) == "truncated"
+
+
+def test_what_is_no_image(encode):
+    assert reason(b"hello, I am text") == "not_an_image"
+    assert reason(b"") == "zero_byte"
+    assert reason(b"", read_error="Permission denied") == "unreadable"
+    found = judge(record(b"hello"), Settings()).reject
+    assert found.detail == "no image format known; it begins with 'hello'"
+
+
+def test_damaged_but_complete_file_is_undecodable(encode):
+    data = bytearray(encode("PNG"))
+    data[60:120] = bytes(60)
+    assert reason(bytes(data)) == "undecodable"
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
+def test_what_only_pillow_reads_becomes_png(encode, kind):
+    found = judge(record(encode(kind)), Settings())
+    assert found.reject is None and found.repair.reason == "transcoded"
+    look = look_at(found.repair.data)
+    size, error = look.size, look.error
+    assert (size, error) == ((40, 32), "") and kind in found.repair.detail
+
+
+def test_transcoding_keeps_pixels_and_sixteen_bits(encode):
+    source = Image.open(io.BytesIO(encode("TIFF")))
+    again = Image.open(io.BytesIO(decodable.transcode(encode("TIFF"))[0]))
+    assert source.tobytes() == again.tobytes()
+    out = io.BytesIO()
+    Image.new("I;16", (40, 32), 0x80FF).save(out, "TIFF")
+    assert Image.open(io.BytesIO(decodable.transcode(out.getvalue())[0])).getpixel((0, 0))[0] == 128
+
+
+def test_size_limits(encode):
+    assert reason(encode(size=(28, 28))) == ""  # sets of 28 × 28 are real
+    assert reason(encode(size=(15, 200))) == "too_small"
+    assert reason(encode(size=(15, 200)), Settings(min_side=8)) == ""
+    assert reason(encode(), Settings(pixel_limit=1000)) == "pixel_limit"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_animations(kind):
+    assert reason(animation(kind)) == "animated"
+    assert reason(animation(kind), Settings(severity={"animated": "ignore"})) == ""
+    assert reason(animation(kind, count=1)) == ""
+
+
+def test_camera_files_with_a_preview_are_no_animation():
+    data = animation("MPO", 2)
+    assert record(data).format == "JPEG" and reason(data) == ""
+
+
+def test_labels(encode):
+    assert reason(encode(), label="", label_index=-1) == "no_label"
+    found = judge(record(encode(), label="q", label_index=-1), Settings()).reject
+    assert "'q' is not in the vocabulary" in found.detail
+    assert reason(b"text", label="", label_index=-1) == "not_an_image"  # says more
+
+
+def test_misnamed_suffix_is_a_warning(encode):
+    found = judge(record(encode("PNG"), path="a/x.JPG"), Settings())
+    assert found.reject is None and [w.detail for w in found.warnings] == [".jpg holds PNG"]
+    assert judge(record(encode("PNG"), path="a/x"), Settings()).warnings == ()
+
+
+def test_every_reject_says_what_to_do():
+    assert all(check.override for check in CHECKS)
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+def test_only_checks_of_taste_can_be_ignored():
+    validate(Settings(severity={"animated": "ignore", "too_small": "ignore"}))
+    with pytest.raises(ConfigError, match="decodable = 'ignore'; expected any of too_small"):
+        validate(Settings(severity={"decodable": "ignore"}))
+
+
+def test_broken_images_are_judged_as_the_serving_op_does(shared_data, broken_images):
+    """Nothing that the op decodes is called broken; nothing else gets through as it is."""
+    repaired = readable = 0
+    for path, entry in broken_images.items():
+        found = judge(record((shared_data.parent / "data" / path).read_bytes()), Settings(1))
+        serves = entry["tf"].startswith("OK")
+        name = found.reject.reason if found.reject else ""
+        if serves:
+            assert name in ("", "animated") and found.repair is None, (path, name)
+        else:
+            assert name or found.repair is not None, path
+            readable += entry["pil"] == "OK" and name != "animated"
+        if found.repair is not None:
+            repaired += 1
+            assert entry["pil"] == "OK", path
+            assert look_at(found.repair.data).error == "", path
+    assert repaired == readable > 40

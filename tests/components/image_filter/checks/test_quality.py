@@ -1,0 +1,252 @@
+"""The checks of what a picture looks like: hand-made pictures, thresholds, severities."""
+
+from __future__ import annotations
+
+import collections
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from imgpipe.components.image_filter import checks
+from imgpipe.components.image_filter.checks import Settings, judge, validate
+from imgpipe.components.image_filter.checks.base import Record
+from imgpipe.components.image_filter.checks.quality import odd_size
+from imgpipe.models.errors import ConfigError
+
+QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
+
+
+def encoded(image, kind="PNG", **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def scene(size=(160, 120), light=1.0, seed=0):
+    """Coloured blocks over a gradient: nothing is wrong with it."""
+    random = np.random.default_rng(seed)
+    blocks = random.integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    image = Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
+    grain = random.integers(-20, 20, (size[1], size[0], 3))
+    return Image.fromarray(((np.asarray(image) * 0.9 + grain).clip(0, 255) * light).astype("uint8"))
+
+
+def warned(record, settings=None):
+    found = judge(record, settings or Settings())
+    assert found.reject is None
+    return {warning.reason for warning in found.warnings}
+
+
+@pytest.fixture
+def look(records):
+    """A function (image or bytes, suffix) → the record of it."""
+
+    def make(picture, suffix="png"):
+        data = picture if isinstance(picture, bytes) else encoded(picture)
+        (record,) = records({f"a/x.{suffix}": data}).values()
+        return record
+
+    return make
+
+
+def test_a_good_picture_is_not_warned_of(look):
+    assert warned(look(scene())) == set()
+    assert warned(look(encoded(scene(), "JPEG"), "jpg")) == set()
+
+
+@pytest.mark.parametrize(
+    ("reason", "picture"),
+    [
+        ("dark", scene(light=0.25)),
+        ("light", Image.fromarray(255 - (np.asarray(scene()) // 40))),
+        ("low_information", Image.new("RGB", (160, 120), (90, 160, 30))),
+        ("blurry", scene((640, 480), seed=3).filter(ImageFilter.GaussianBlur(40))),
+        ("odd_aspect_ratio", scene((300, 100))),
+        ("greyscale", scene().convert("L")),
+        ("greyscale", scene().convert("L").convert("RGB")),
+    ],
+)
+def test_each_fault_is_named_and_kept(look, reason, picture):
+    assert reason in warned(look(picture))
+
+
+def test_grey_jpeg_with_three_channels_is_grey_and_a_faded_one_is_not(look):
+    grey = encoded(scene().convert("L").convert("RGB"), "JPEG", quality=60)
+    assert "greyscale" in warned(look(grey, "jpg"))
+    faded = Image.blend(scene().convert("L").convert("RGB"), scene(), 0.15)
+    assert "greyscale" not in warned(look(faded))
+
+
+def test_thresholds_decide_and_are_exact_at_the_edge(look):
+    record = look(scene())
+    for check in checks.CHECKS:
+        if check.name in ("dark", "low_information", "blurry"):
+            loud = Settings(threshold={check.name: 10.0})
+            assert check.name in warned(record, loud), check.name
+            silent = Settings(threshold={check.name: 0.0})
+            assert check.name not in warned(record, silent), check.name
+    wide = look(scene((200, 70)))  # exactly 0.35
+    assert "odd_aspect_ratio" not in warned(wide)
+    assert "odd_aspect_ratio" in warned(look(scene((200, 69))))
+
+
+def test_quality_is_a_matter_of_severity(look):
+    record = look(Image.new("RGB", (160, 120)))
+    assert {"dark", "low_information"} <= warned(record)
+    rejected = judge(record, Settings(severity={"dark": "reject"}))
+    assert rejected.reject.reason == "dark" and "quarantine accept" in rejected.override
+    ignored = Settings(severity=dict.fromkeys(QUALITY, "ignore"))
+    assert warned(record, ignored) == set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            Settings(severity={"zero_byte": "warn"}),
+            r"zero_byte = 'warn'; expected any of too_small",
+        ),
+        (Settings(severity={"dark": "repair"}), "dark = 'repair'; expected one of warn, reject"),
+        (Settings(severity={"drak": "warn"}), "drak = 'warn'; expected any of"),
+        (Settings(threshold={"alpha": 1.0}), r"judge\.threshold: alpha; expected any of dark"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(settings)
+
+
+def test_every_choice_is_described_for_the_config():
+    assert all(choice.about for choice in checks.CHOICES.values())
+    assert all(choice.usual in choice.may_be for choice in checks.CHOICES.values())
+
+
+def test_what_was_not_measured_is_not_judged():
+    found = judge(Record("a/x.png", "a", 0, "train", "00", 40, 40, "PNG", "RGB", 9), Settings())
+    assert found.reject is None and found.warnings == ()
+
+
+# --- the size against the whole set -------------------------------------------------------------
+def published_odd(sizes, factor=3.0):
+    """Which of the (width, height) CleanVision calls odd, from the description of its score."""
+    sides = np.array([np.sqrt(w) * np.sqrt(h) for w, h in sizes])
+    q1, q3 = np.percentile(sides, [25, 75])
+    least, greatest = q1 - factor * (q3 - q1), q3 + factor * (q3 - q1)
+    middle, gap = (least + greatest) / 2, greatest - least
+    score = 1 - np.clip(np.abs(sides - middle) / (gap or middle), 0, 1)
+    return (score < (0.5 if gap else 1.0)).tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_odd_sizes_are_those_of_the_published_formula(seed):
+    random = np.random.default_rng(seed)
+    count = int(random.integers(1, 60))
+    sizes = [(int(w), int(h)) for w, h in random.integers(200, 260, (count, 2))]
+    sizes += [(20, 20), (900, 700)][: seed % 3]
+    usual = odd_size.limits(collections.Counter(w * h for w, h in sizes), 3.0)
+    settings = Settings(sizes=usual)
+    found = [
+        odd_size.CHECK.judge(Record("a/x", "a", 0, "train", "0", w, h), settings) is not None
+        for w, h in sizes
+    ]
+    assert found == published_odd(sizes)
+
+
+def test_where_all_are_the_same_any_other_size_is_odd():
+    usual = odd_size.limits({100 * 100: 50, 100 * 101: 1}, 3.0)
+    odd = [
+        odd_size.CHECK.judge(Record("a/x", "a", 0, "train", "0", *size), Settings(sizes=usual))
+        for size in ((100, 100), (100, 101))
+    ]
+    assert odd[0] is None and "usual are 100 to 100" in odd[1].detail
+    assert odd_size.limits({}, 3.0) is None
+
+
+# --- how the file holds its pixels ----------------------------------------------------------------
+def test_transparent_pixels_are_named_and_put_on_white(look):
+    picture = scene().convert("RGBA")
+    assert "alpha" not in warned(look(picture))  # a channel that hides nothing
+    alpha = Image.new("L", picture.size, 255)
+    alpha.paste(0, (0, 0, 80, 120))
+    picture.putalpha(alpha)
+    record = look(picture)
+    found = judge(record, Settings())
+    assert [w.detail for w in found.warnings] == ["50.0% of the pixels are not opaque"]
+    repaired = judge(record, Settings(severity={"alpha": "repair"}))
+    data, done, failed = checks.mended(record, repaired)
+    shown = Image.open(io.BytesIO(data))
+    assert ([r.reason for r in done], failed) == (["alpha"], ())
+    assert shown.getpixel((10, 10)) == (255, 255, 255)
+    assert shown.getpixel((150, 10)) == picture.getpixel((150, 10))[:3]
+
+
+def test_a_palette_with_a_transparent_colour_counts(look):
+    picture = Image.new("P", (40, 40), 1)
+    picture.putpalette([255, 0, 0, 0, 255, 0])
+    picture.paste(0, (0, 0, 40, 10))
+    assert look(encoded(picture, transparency=0)).measured.transparency == pytest.approx(0.25)
+    assert look(encoded(picture)).measured.transparency == 0
+
+
+def test_ink_colours_and_sixteen_bits_are_named(look):
+    cmyk = look(encoded(scene().convert("CMYK"), "JPEG"), "jpg")
+    assert warned(cmyk) == {"cmyk"}
+    deep = look(encoded(Image.fromarray(np.arange(4800, dtype=np.uint16).reshape(60, 80) * 13)))
+    assert "sixteen_bit" in warned(deep)
+    colour = sixteen_bit_rgb()
+    assert "sixteen_bit" in warned(look(colour)), "Pillow calls it RGB; the header tells"
+
+
+def sixteen_bit_rgb():
+    import tensorflow as tf
+
+    values = np.random.default_rng(0).integers(0, 65536, (32, 40, 3), dtype=np.uint16)
+    return tf.io.encode_png(values).numpy()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_turned_pictures_are_named_and_turned_as_a_viewer_does(look, orientation, kind):
+    from PIL import ExifTags, ImageOps
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encoded(scene((48, 32)), kind, exif=exif, quality=95)
+    record = look(data, {"JPEG": "jpg"}.get(kind, kind.lower()))
+    assert ("orientation" in warned(record)) == (orientation > 1)
+    repaired = judge(record, Settings(severity={"orientation": "repair"}))
+    mended, done, _ = checks.mended(record, repaired)
+    if orientation == 1:
+        assert mended == data and not done
+        return
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(mended))), expected)
+    assert Image.open(io.BytesIO(mended)).format == "PNG"
+
+
+def test_a_turned_tiff_is_turned_once(look):
+    """Pillow turns it while it reads; the repair would turn it again."""
+    from PIL import ExifTags
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    record = look(encoded(scene((48, 32)), "TIFF", exif=exif), "tif")
+    repaired = judge(record, Settings(severity={"orientation": "repair"}))
+    data, done, _ = checks.mended(record, repaired)
+    assert [r.reason for r in done] == ["transcoded"]
+    assert Image.open(io.BytesIO(data)).size == (32, 48)
+    refused = judge(record, Settings(severity={"transcoded": "reject"}))
+    assert refused.reject.reason == "undecodable"
+
+
+def test_a_repair_that_fails_is_said_and_loses_nothing():
+    def fail(record, data):
+        raise OSError("no such codec")
+
+    repair = checks.Verdict("alpha", "half of it", "repair", mend=fail)
+    record = Record("a/x.png", "a", 0, "train", "00", data=b"bytes")
+    data, done, failed = checks.mended(record, checks.Judgement(repairs=(repair,)))
+    assert (data, done) == (b"bytes", ())
+    assert failed[0].detail == "half of it; not mended: no such codec"

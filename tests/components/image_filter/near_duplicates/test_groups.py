@@ -1,0 +1,115 @@
+"""What becomes of near-duplicates, by split and label."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+
+from imgpipe.components.image_file.perceptual_hash import PictureHash
+from imgpipe.components.image_filter.near_duplicates.groups import Member, resolve
+
+BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
+
+
+def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
+    """A picture `flips` bits from the base; the bits flipped are the first, so bits add up."""
+    bits = BASE.copy().reshape(-1)
+    bits[:flips] ^= 1
+    bits = bits.reshape(16, 16)
+    upright, turned = np.packbits(bits).tobytes(), np.packbits(1 - bits[:, ::-1]).tobytes()
+    picture = PictureHash(turned, upright) if mirrored else PictureHash(upright, turned)
+    return Member(path, split, label, f"hash of {path}", picture, group)
+
+
+def outcome(*members, radius=48, **severities):
+    rulings = resolve(members, radius, severities)
+    return {r.path: (r.reason, r.severity, r.other) for r in rulings}
+
+
+def test_one_picture_is_no_duplicate():
+    assert outcome(member("1")) == {}
+
+
+def test_copies_within_a_split_stay_with_a_warning():
+    found = outcome(member("1"), member("2", flips=3), member("3", flips=5))
+    assert found == {
+        "2": ("near_duplicate", "warn", "1"),
+        "3": ("near_duplicate", "warn", "2"),
+    }
+
+
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_the_training_copy_goes(held_out):
+    copies = (member("1", flips=3), member("2", held_out), member("3", flips=9))
+    assert outcome(*copies) == {
+        "1": ("near_duplicate_across_splits", "reject", "2"),
+        "3": ("near_duplicate_across_splits", "reject", "2"),
+    }
+    (ruling, _) = resolve(copies, 48)
+    assert ruling.detail == (
+        f"like 2: 3 of 256 bits differ; that one is in {held_out}, this one in train"
+    )
+
+
+def test_a_chain_alone_sends_nobody_away():
+    found = outcome(member("1", flips=60), member("2", flips=30), member("3", "test"))
+    assert found == {"2": ("near_duplicate_across_splits", "reject", "3")}
+
+
+def test_validation_near_test_stays_with_a_warning():
+    found = outcome(member("1", "validation"), member("2", "test", flips=1))
+    assert found == {"1": ("near_duplicate_across_splits", "warn", "2")}
+
+
+def test_labels_that_clash_are_named_on_both():
+    copies = (member("1"), member("2", label="b", flips=4))
+    assert outcome(*copies) == {
+        "1": ("near_duplicate_label_conflict", "warn", "2"),
+        "2": ("near_duplicate_label_conflict", "warn", "1"),
+    }
+    assert resolve(copies, 48)[0].detail == "like 2 (b; this one is a): 4 of 256 bits differ"
+    rejecting = outcome(*copies, near_duplicate_label_conflict="reject")
+    assert [severity for _, severity, _ in rejecting.values()] == ["reject", "reject"]
+
+
+def test_a_mirrored_copy_is_called_so():
+    (ruling,) = resolve([member("1"), member("2", mirrored=True)], 48)
+    assert ruling.detail == "like 1: mirrored, 0 of 256 bits differ"
+
+
+def test_what_the_source_groups_is_alike_by_nature():
+    assert outcome(member("1", group="film"), member("2", group="film")) == {}
+    assert len(outcome(member("1", group="film"), member("2", group="other"))) == 1
+
+
+def test_severities_are_settings():
+    copies = (member("1"), member("2"), member("3", "test"))
+    warned = outcome(*copies, near_duplicate_across_splits="warn")
+    assert {severity for _, severity, _ in warned.values()} == {"warn"}
+    ignored = outcome(*copies, near_duplicate_across_splits="ignore", near_duplicate="reject")
+    assert ignored == {"2": ("near_duplicate", "reject", "1")}
+
+
+def test_order_changes_nothing():
+    splits = ("train", "validation", "test")
+    copies = [member(f"{n:02d}", splits[n % 3], "ab"[n % 2], flips=n) for n in range(30)]
+    expected = resolve(copies, 12)
+    for seed in range(5):
+        assert resolve(random.Random(seed).sample(copies, len(copies)), 12) == expected
+
+
+def test_a_crop_is_called_so_on_either_side():
+    rng = np.random.default_rng(3)
+    crop = member("crop")
+    drawn = rng.integers(0, 256, 2 * 32, np.uint8).tobytes()
+    other = PictureHash(drawn[:32], drawn[32:], drawn[:32] + crop.picture.upright)
+    alone = dataclasses.replace(crop.picture, crops=drawn[32:] * 2)
+    whole = dataclasses.replace(member("whole"), picture=other)
+    first = dataclasses.replace(crop, picture=alone)
+    (ruling,) = resolve([first, whole], 40)
+    assert ruling.detail == "like crop: it is a crop of this, 0 of 256 bits differ"
+    (ruling,) = resolve([dataclasses.replace(first, path="z"), whole], 40)
+    assert ruling.detail == "like whole: a crop of it, 0 of 256 bits differ"

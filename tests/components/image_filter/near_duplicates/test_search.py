@@ -1,0 +1,174 @@
+"""Groups within a radius: all of them found, none made up, whatever the order."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from imgpipe.components.image_file.inspection import look_at
+from imgpipe.components.image_file.perceptual_hash import BYTES, PictureHash, distance
+from imgpipe.components.image_filter.near_duplicates import search
+from imgpipe.components.image_filter.near_duplicates.search import RADIUS
+
+
+def table(pictures):
+    """As `search` takes them."""
+    rows = [picture.upright + picture.mirrored + picture.crops for picture in pictures]
+    flat = np.frombuffer(b"".join(rows), np.uint8)
+    return search.Hashes.of(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
+
+
+def groups(pictures, radius):
+    return search.groups(table(pictures), radius)
+
+
+def fitting_radius(pictures, **limit):
+    return search.fitting_radius(table(pictures), **limit)
+
+
+def drawn(count, seed=0):
+    """Random hashes; a mirror image has the other bit at the mirrored place."""
+    bits = np.random.default_rng(seed).integers(0, 2, (count, 16, 16), np.uint8)
+    return [from_bits(picture) for picture in bits]
+
+
+def from_bits(bits):
+    upright, mirrored = np.packbits(bits), np.packbits(1 - bits[:, ::-1])
+    return PictureHash(upright.tobytes(), mirrored.tobytes())
+
+
+def changed(picture, flips, rng):
+    bits = np.unpackbits(np.frombuffer(picture.upright, np.uint8))
+    bits[rng.choice(256, flips, replace=False)] ^= 1
+    return from_bits(bits.reshape(16, 16))
+
+
+def together(found, one, other):
+    return found[one] == found[other]
+
+
+def test_nothing_and_one_are_no_group():
+    assert groups([], RADIUS).tolist() == []
+    assert groups(drawn(1), RADIUS).tolist() == [0]
+
+
+def test_unlike_pictures_stay_alone():
+    assert groups(drawn(3000), RADIUS).tolist() == list(range(3000))
+
+
+@pytest.mark.parametrize(("flips", "recall"), [(0, 1.0), (20, 0.99), (40, 0.95)])
+def test_recall_of_pairs_among_20_000(flips, recall):
+    originals = drawn(19_500)
+    rng = np.random.default_rng(1)
+    copies = [changed(picture, flips, rng) for picture in originals[:500]]
+    found = groups([*originals, *copies], RADIUS)
+    hits = [together(found, n, 19_500 + n) for n in range(500)]
+    assert np.mean(hits) >= recall
+
+
+def test_mirrored_copies_are_found():
+    originals = drawn(200)
+    turned = PictureHash(originals[7].mirrored, originals[7].upright)
+    found = groups([*originals, turned], 0)
+    assert together(found, 7, 200) and len(set(found.tolist())) == 200
+
+
+@pytest.mark.parametrize("count", [300, 3000], ids=["all pairs", "sorted"])
+@pytest.mark.parametrize("flips", [5, 30])
+def test_a_part_of_another_picture_is_found(count, flips):
+    rng = np.random.default_rng(4)
+    originals = drawn(count)
+    crops = [picture.upright for picture in drawn(3 * count, seed=5)]
+    whole = [
+        dataclasses.replace(picture, crops=b"".join(crops[3 * n : 3 * n + 3]))
+        for n, picture in enumerate(originals)
+    ]
+    parts = []
+    for n in range(50):
+        part = changed(PictureHash(crops[3 * n + n % 3], b""), flips, rng)
+        parts.append(dataclasses.replace(part, crops=b"\0" * 3 * BYTES))
+    found = groups([*whole, *parts], RADIUS)
+    assert np.mean([together(found, n, count + n) for n in range(50)]) >= 0.9
+    assert len(set(found.tolist())) >= count, "nothing else is near"
+
+
+def test_the_negative_of_a_picture_is_another():
+    (one,) = drawn(1)
+    negative = PictureHash(one.mirrored, one.upright)
+    turned = [bytes(255 - byte for byte in part) for part in (one.upright, one.mirrored)]
+    assert groups([one, PictureHash(*turned)], RADIUS).tolist() == [0, 1]
+    assert groups([one, negative], RADIUS).tolist() == [0, 0]
+
+
+def test_a_chain_is_one_group_named_by_its_first():
+    rng = np.random.default_rng(2)
+    (one,) = drawn(1)
+    two = changed(one, 30, rng)
+    three = changed(two, 30, rng)
+    assert distance(one.upright, three.upright) > 40
+    assert groups([one, two, three], 40).tolist() == [0, 0, 0]
+
+
+def test_many_copies_of_one_picture_are_one_group():
+    assert set(groups(drawn(1) * 5000, RADIUS).tolist()) == {0}
+
+
+def test_the_radius_shrinks_where_pictures_are_alike_by_nature():
+    photographs = drawn(500)
+    assert fitting_radius(photographs) == RADIUS
+    rng = np.random.default_rng(3)
+    one_wall = [changed(photographs[0], int(rng.integers(30, 60)), rng) for _ in range(500)]
+    assert 8 <= fitting_radius(one_wall) < RADIUS - 5
+    assert fitting_radius(one_wall[:20]) == RADIUS, "too few to say"
+    assert fitting_radius(photographs, limit=0) == 0
+
+
+def test_copies_do_not_shrink_the_radius():
+    photographs = drawn(100)
+    assert fitting_radius(photographs * 3) == RADIUS
+
+
+def test_the_comparisons_of_a_picture_do_not_grow_with_their_number(monkeypatch):
+    compared = 0
+    differing = search._differing
+
+    def counted(one, other):
+        nonlocal compared
+        found = differing(one, other)
+        compared += found.size
+        return found
+
+    monkeypatch.setattr(search, "_differing", counted)
+    each = []
+    for count in (2_000, 20_000):
+        compared = 0
+        groups(drawn(count), RADIUS)
+        each.append(compared / count)
+    assert each[1] == pytest.approx(each[0], rel=0.01)
+    assert each[1] <= 2 * search.ORDERS * search.WINDOW
+
+
+def _hashes(*folders):
+    paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
+    rows = [look_at(path.read_bytes()).likeness for path in paths]
+    return paths, search.Hashes.of(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
+
+
+@pytest.mark.slow
+def test_every_reencoded_photograph_is_found_and_no_other(shared_data):
+    folders = (shared_data / "cats_dogs", shared_data / "cats_dogs_reencoded")
+    paths, hashes = _hashes(*folders)
+    found = search.groups(hashes, search.fitting_radius(hashes))
+    members = {}
+    for path, group in zip(paths, found.tolist(), strict=True):
+        members.setdefault(group, []).append(path)
+    several = [group for group in members.values() if len(group) > 1]
+    reencoded = {path for group in several for path in group if path.is_relative_to(folders[1])}
+    assert len(reencoded) == 62 == len(list(folders[1].rglob("*.jpg")))
+    wrong = [g for g in several if len({path.name for path in g}) > 1]
+    # The two that are not in cats_dogs are one photograph twice.
+    assert [[path.name for path in group] for group in wrong] == [
+        ["dog.10401.jpg", "dog.10797.jpg"]
+    ]

@@ -1,0 +1,306 @@
+"""The filter on real Beam: kept, metadata, quarantine; nothing lost; the same on other engines."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.near_duplicates import beam_steps
+from imgpipe.components.records import read_examples, shard_files, text
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+
+
+def near_warnings(done):
+    """Warnings of near-duplicates; what else the drawn pictures are warned of is not meant."""
+    return [found for found in done.summary["warnings"] if found["reason"].startswith("near")]
+
+
+class Run:
+    """Ingest and filter of one folder."""
+
+    def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
+        scan = open_source(str(photos)).scan()
+        plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
+        ingest(beam_pipeline(), f"{root}/examples", plan)
+        places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+        self.root = root
+        self.summary = filter_examples(
+            beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary
+        )
+        assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
+        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
+        self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
+
+    def records(self, kind):
+        found = []
+        for split in names.SPLITS:
+            for path in shard_files(f"{self.root}/{kind}", split):
+                found += read_examples(path)
+        return found
+
+    def paths(self):
+        return [text(example, names.PATH) for example in self.records("kept")]
+
+
+@pytest.fixture
+def run(tmp_path, beam_pipeline):
+    def make(photos, name="run", **options):
+        return Run(tmp_path / name, photos, beam_pipeline, **options)
+
+    return make
+
+
+@pytest.fixture
+def faulty(photos, encode):
+    """A folder with one of each fault; good pictures around them."""
+    same, conflicting = encode(seed=901), encode(seed=902)
+    return photos(
+        {
+            "cat": 12,
+            "dog": 12,
+            "cat/zero.jpg": b"",
+            "cat/cut.jpg": encode(seed=900)[:400],
+            "cat/words.jpg": b"not a picture",
+            "cat/icon.png": encode("PNG", size=(8, 8)),
+            "cat/png.jpg": encode("PNG", seed=903),
+            "cat/scan.tif": encode("TIFF", seed=904),
+            "cat/one.jpg": same,
+            "cat/two.jpg": same,
+            "cat/owl.jpg": conflicting,
+            "dog/owl.jpg": conflicting,
+            "loose.jpg": encode(seed=905),
+            ".hidden.jpg": encode(seed=906),
+        }
+    )
+
+
+def test_every_fault_is_named_and_every_image_accounted_for(faulty, run):
+    done = run(faulty)
+    assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
+        "cat/zero.jpg": "zero_byte",
+        "cat/cut.jpg": "truncated",
+        "cat/words.jpg": "not_an_image",
+        "cat/icon.png": "too_small",
+        "cat/two.jpg": "duplicate",
+        "cat/owl.jpg": "label_conflict",
+        "dog/owl.jpg": "label_conflict",
+        "loose.jpg": "no_label",
+    }
+    summary = done.summary
+    assert (summary["in"], summary["kept"], summary["rejected"]) == (35, 27, 8)
+    assert summary["repaired"] == 1 and summary["by_reason"]["label_conflict"] == 2
+    assert sum(row["cat"] for row in summary["by_split"].values()) == 15
+    assert summary["warnings"][0]["details"] == {".jpg holds PNG": 1}
+    assert {note["kind"] for note in summary["notes"]} == {"hidden"}
+    assert done.rejects["cat/two.jpg"]["kept_copy"] == "cat/one.jpg"
+    assert all(reject["override"] for reject in done.rejects.values())
+
+
+def test_quarantine_keeps_the_original_bytes(faulty, run):
+    done = run(faulty)
+    for path, reject in done.rejects.items():
+        stored = done.root / "q" / reject["stored"]
+        assert stored.parent.name == reject["reason"]
+        assert stored.read_bytes() == (faulty / path).read_bytes()
+
+
+def test_kept_and_metadata_hold_the_same_records(faulty, run):
+    done = run(faulty)
+    kept, metadata = done.records("kept"), done.records("metadata")
+    assert len(kept) == len(metadata) == 27 == len(set(done.paths()))
+    expected = {*names.METADATA, names.SPLIT}
+    assert all(set(example.features.feature) == expected for example in metadata)
+    (scan,) = [e for e in kept if text(e, names.PATH) == "cat/scan.tif"]
+    data = scan.features.feature[names.IMAGE_BYTES].bytes_list.value[0]
+    assert data.startswith(b"\x89PNG") and text(scan, names.DECODE_ERROR) == ""
+
+
+def test_evaluation_copy_stays_of_duplicates_across_given_splits(photos, encode, run):
+    same = encode(seed=900)
+    folder = photos(
+        {
+            **{f"{split}/{label}": 3 for split in ("train", "test") for label in "ab"},
+            "train/a/copy.jpg": same,
+            "test/a/copy.jpg": same,
+        }
+    )
+    (reject,) = run(folder).rejects.values()
+    assert reject["path"] == "train/a/copy.jpg" and reject["kept_copy"] == "test/a/copy.jpg"
+    assert reject["reason"] == "duplicate_across_splits"
+
+
+def test_same_records_whatever_the_engine_and_the_shards(faulty, run):
+    one = run(faulty)
+    other = run(
+        faulty,
+        name="other",
+        shard_size=4,
+        flags=("--direct_running_mode=multi_threading", "--direct_num_workers=2"),
+    )
+    assert sorted(one.paths()) == sorted(other.paths())
+    assert one.summary == other.summary and one.rejects == other.rejects
+    again = run(faulty, name="again")
+    for split in names.SPLITS:
+        for kind in ("kept", "metadata"):
+            for first, second in zip(
+                shard_files(f"{one.root}/{kind}", split),
+                shard_files(f"{again.root}/{kind}", split),
+                strict=True,
+            ):
+                assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_an_ignored_check_lets_the_picture_in(faulty, run):
+    assert (
+        "cat/icon.png" in run(faulty, settings=Settings(severity={"too_small": "ignore"})).paths()
+    )
+
+
+def test_a_check_without_a_choice_is_refused_before_any_work(tmp_path, beam_pipeline):
+    places = Places(*([str(tmp_path)] * 4))
+    with pytest.raises(ConfigError, match=r"judge\.severity: decodable = 'ignore'"):
+        filter_examples(
+            beam_pipeline(), places, Settings(severity={"decodable": "ignore"}), ("a", "b")
+        )
+
+
+def test_a_lost_image_is_a_defect(tmp_path):
+    summary = {"in": 10, "kept": 8, "rejected": 1}
+    with pytest.raises(RuntimeError, match=r"10 read, 8 kept \+ 1 rejected; this is a defect"):
+        quarantine.check_conservation(summary, 10)
+    with pytest.raises(RuntimeError, match="11 ingested, 9 read"):
+        quarantine.check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
+
+
+def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_images, tmp_path, run):
+    folder = tmp_path / "photos"
+    for index, path in enumerate(sorted(broken_images)):
+        place = folder / "ab"[index % 2] / path.rpartition("/")[2]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shared_data.parent / "data" / path, place)
+    threshold = {"near_duplicate": 0}  # the judgement of each file alone
+    settings = Settings(min_side=1, severity={"animated": "ignore"}, threshold=threshold)
+    done = run(folder, settings=settings)
+    serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
+    repairs = (done.root / "q" / quarantine.REPAIRED).read_text().splitlines()
+    repaired = {json.loads(line)["path"][2:] for line in repairs}
+    copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
+    assert {path[2:] for path in done.paths()} | copies == serves | repaired
+    assert done.summary["in"] == len(broken_images) and not repaired & serves
+
+
+def test_names_that_are_not_utf8_go_all_the_way(photos, encode, run):
+    folder = photos({"a": 2, "b": 2})
+    for name, content in ((b"\xff1", encode(seed=9)), (b"\xff2", encode(seed=9)), (b"\xfe", b"")):
+        (folder / os.fsdecode(b"a/" + name + b".jpg")).write_bytes(content)
+    done = run(folder)
+    assert done.rejects["a/\udcff2.jpg"]["kept_copy"] == "a/\udcff1.jpg"
+    assert done.rejects["a/\udcfe.jpg"]["reason"] == "zero_byte"
+    assert "a/\udcff1.jpg" in done.paths()
+
+
+def test_a_dead_link_is_rejected_by_name(photos, run):
+    folder = photos({"a": 2, "b": 2})
+    (folder / "a/gone.jpg").symlink_to("nowhere")
+    (reject,) = run(folder).rejects.values()
+    assert (reject["path"], reject["reason"], reject["stored"]) == ("a/gone.jpg", "unreadable", "")
+    assert reject["detail"] == "No such file or directory"
+
+
+@pytest.fixture
+def scene():
+    """A function (seed, quality, size) → JPEG of smooth shapes; every seed another picture."""
+
+    def make(seed, quality=90, size=(96, 80)):
+        rng = np.random.default_rng(seed)
+        layers = [
+            np.asarray(
+                Image.fromarray(rng.random((n, n), np.float32)).resize(
+                    size, Image.Resampling.BICUBIC
+                )
+            )
+            for n in (4, 8, 16)
+        ]
+        out = io.BytesIO()
+        pixels = (np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)
+        Image.fromarray(pixels).convert("RGB").save(out, "JPEG", quality=quality)
+        return out.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def leaking(photos, scene):
+    """Given splits with a training picture saved again in test, and more near copies."""
+    return photos(
+        {
+            **{
+                f"{split}/{label}": 3 for split in ("train", "validation", "test") for label in "ab"
+            },
+            "train/a/leak.jpg": scene(1),
+            "test/a/shown.jpg": scene(1, quality=60),
+            "train/a/one.jpg": scene(2),
+            "train/a/two.jpg": scene(2, quality=60),
+            "train/a/owl.jpg": scene(3),
+            "train/b/owl.jpg": scene(3, quality=60),
+            "train/b/half.jpg": scene(4),
+            "train/b/whole.jpg": scene(4, size=(192, 160)),
+            "train/b/same.jpg": scene(4),
+        }
+    )
+
+
+def test_training_copies_of_held_out_pictures_go_and_other_copies_are_named(leaking, run):
+    done = run(leaking)
+    assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
+        "train/a/leak.jpg": "near_duplicate_across_splits",
+        "train/b/same.jpg": "duplicate",
+    }
+    leak = done.rejects["train/a/leak.jpg"]
+    assert leak["kept_copy"] == "test/a/shown.jpg" and "that one is in test" in leak["detail"]
+    assert "data.group_pattern" in leak["override"]
+    assert (done.root / "q" / leak["stored"]).read_bytes() == (
+        leaking / "train/a/leak.jpg"
+    ).read_bytes()
+    warnings = {found["reason"]: found["paths"] for found in near_warnings(done)}
+    assert warnings == {
+        "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
+        "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
+    }
+    lines = (done.root / "q" / beam_steps.FILE).read_text().splitlines()
+    listed = [[m["path"] for m in json.loads(line)["members"]] for line in lines]
+    assert listed == [
+        ["test/a/shown.jpg", "train/a/leak.jpg"],
+        ["train/a/one.jpg", "train/a/two.jpg"],
+        ["train/a/owl.jpg", "train/b/owl.jpg"],
+        ["train/b/half.jpg", "train/b/whole.jpg"],
+    ]
+
+
+def test_near_duplicates_are_the_same_whatever_the_engine_and_the_shards(leaking, run):
+    one = run(leaking)
+    flags = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
+    other = run(leaking, name="other", shard_size=2, flags=flags)
+    assert one.summary == other.summary and one.rejects == other.rejects
+    assert (one.root / "q" / beam_steps.FILE).read_text() == (
+        other.root / "q" / beam_steps.FILE
+    ).read_text()
+
+
+def test_a_radius_of_none_looks_for_none(leaking, run):
+    done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
+    assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
+    assert (done.root / "q" / beam_steps.FILE).read_text() == ""

@@ -1,0 +1,192 @@
+"""Severities, repairs, thresholds against the whole set, and overrides, on real Beam."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from imgpipe.components import records
+from imgpipe.components.image_filter import overrides, quarantine
+from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.overrides import Override
+from imgpipe.models import feature_names as names
+from tests.components.image_filter.test_component import Run
+
+
+@pytest.fixture
+def run(tmp_path, beam_pipeline):
+    def make(photos, name="run", **options):
+        return Run(tmp_path / name, photos, beam_pipeline, **options)
+
+    return make
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def lines(done, name):
+    return [json.loads(line) for line in (done.root / "q" / name).read_text().splitlines()]
+
+
+def kept(done, path):
+    (found,) = [e for e in done.records("kept") if records.text(e, names.PATH) == path]
+    return found
+
+
+def warned(done):
+    return {found["reason"]: found["paths"] for found in done.summary["warnings"]}
+
+
+def black(size=(60, 40)):
+    out = io.BytesIO()
+    Image.new("RGB", size).save(out, "PNG")
+    return out.getvalue()
+
+
+def turned(orientation=6):
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    random = np.random.default_rng(5)
+    pixels = random.integers(0, 255, (30, 45, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, "JPEG", exif=exif)
+    return out.getvalue()
+
+
+def test_measurements_reach_examples_and_metadata(photos, run):
+    done = run(photos({"a": 3, "b": 3, "a/black.png": black()}))
+    example = kept(done, "a/black.png")
+    assert records.floats(example, names.BRIGHTNESS) == [0.0]
+    for example in (*done.records("kept"), *done.records("metadata")):
+        assert all(len(records.floats(example, name)) == 1 for name in names.MEASURED)
+    assert warned(done)["dark"] == ["a/black.png"]
+    (found,) = [f for f in lines(done, quarantine.WARNINGS) if f["reason"] == "dark"]
+    assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, under 0.32"
+
+
+def test_severity_turns_a_warning_into_a_reject_and_back(photos, run):
+    folder = photos({"a": 3, "b": 3, "a/black.png": black(), "a/icon.png": black((9, 9))})
+    done = run(folder, settings=Settings(severity={"dark": "reject", "too_small": "ignore"}))
+    assert {path: r["reason"] for path, r in done.rejects.items()} == {
+        "a/black.png": "dark",
+        "a/icon.png": "dark",
+    }
+    spared = run(folder, name="spared", settings=Settings(severity={"too_small": "warn"}))
+    assert not spared.rejects and warned(spared)["too_small"] == ["a/icon.png"]
+
+
+def test_one_size_among_many_is_odd(photos, encode, run):
+    folder = photos({"a": 8, "b": 8, "a/huge.jpg": encode(size=(400, 320), seed=800)})
+    assert warned(run(folder))["odd_size"] == ["a/huge.jpg"]
+    done = run(folder, name="rejected", settings=Settings(severity={"odd_size": "reject"}))
+    assert done.rejects["a/huge.jpg"]["detail"].endswith("usual are 36 to 36")
+
+
+def test_turned_photographs_are_named_or_mended(photos, run):
+    folder = photos({"a": 3, "b": 3, "a/side.jpg": turned()})
+    assert warned(run(folder))["orientation"] == ["a/side.jpg"]
+    done = run(folder, name="mended", settings=Settings(severity={"orientation": "repair"}))
+    example = kept(done, "a/side.jpg")
+    data = records.raw(example, names.IMAGE_BYTES)
+    assert Image.open(io.BytesIO(data)).size == (30, 45)
+    assert records.integer(example, names.WIDTH) == 30
+    assert records.integer(example, names.ORIENTATION) == 1
+    assert records.floats(example, names.ASPECT_RATIO) == [pytest.approx(30 / 45)]
+    assert records.text(example, names.REPAIRS) == "orientation"
+    assert records.text(example, names.IMAGE_HASH) == digest(turned()), "of the file as found"
+    assert records.content_hash(example) == digest(data), "features are of what is looked at"
+    assert records.content_hash(kept(done, "a/000.jpg")) == records.text(
+        kept(done, "a/000.jpg"), names.IMAGE_HASH
+    )
+    assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"orientation": 1}
+    assert "orientation" not in warned(done)
+
+
+def test_overrides_accept_reject_relabel_and_are_accounted_for(photos, encode, run):
+    icon, cut, twice = black((9, 9)), encode(seed=700)[:300], encode(seed=701)
+    good, wrong = encode(seed=702), encode(seed=703)
+    folder = photos(
+        {
+            "a": 3,
+            "b": 3,
+            "a/icon.png": icon,
+            "a/cut.jpg": cut,
+            "a/owl.jpg": twice,
+            "b/owl.jpg": twice,
+            "a/bad.jpg": good,
+            "a/b.jpg": wrong,
+            "loose.jpg": encode(seed=704),
+        }
+    )
+    decided = [
+        Override(digest(icon), "accept"),
+        Override(digest(cut), "accept"),
+        Override(digest(twice), "relabel", "b"),
+        Override(digest(good), "reject"),
+        Override(digest(wrong)[:12], "relabel", "b"),
+        Override(digest(encode(seed=704)), "relabel", "a"),
+        Override("f" * 64, "accept"),
+    ]
+    settings = Settings(overrides=overrides.resolve(decided, ("a", "b")))
+    done = run(folder, settings=settings)
+    assert {path: r["reason"] for path, r in done.rejects.items()} == {
+        "a/cut.jpg": "truncated",
+        "a/bad.jpg": "reviewed",
+        "b/owl.jpg": "duplicate",  # the conflict is settled, one copy is enough
+    }
+    assert {p: records.text(kept(done, p), names.LABEL) for p in ("a/b.jpg", "loose.jpg")} == {
+        "a/b.jpg": "b",
+        "loose.jpg": "a",
+    }
+    assert records.integer(kept(done, "a/owl.jpg"), names.LABEL_INDEX) == 1
+    said = {
+        line["path"]: (line["reason"], line["detail"]) for line in lines(done, "reviewed.jsonl")
+    }
+    assert said["a/icon.png"] == ("accept", "") and said["a/b.jpg"] == ("relabel", "a → b")
+    assert said["a/cut.jpg"][1].startswith("stays rejected: truncated")
+    assert said["loose.jpg"] == ("relabel", "no label → a")
+    assert done.summary["overrides"]["unknown"] == ["f" * 64]
+    assert done.summary["overrides"]["applied"] == {"accept": 2, "reject": 1, "relabel": 4}
+    assert sum(done.summary["overrides"]["relabelled"].values()) == 3
+    assert done.summary["in"] == done.summary["kept"] + done.summary["rejected"] == 13
+
+
+def test_labels_of_test_are_never_overridden(photos, run, encode):
+    splits = {f"{split}/{label}": 3 for split in names.SPLITS for label in "ab"}
+    files = {split: encode(seed=720 + n) for n, split in enumerate(names.SPLITS)}
+    folder = photos({**splits, **{f"{split}/a/b.jpg": data for split, data in files.items()}})
+    decided = [Override(digest(data), "relabel", "b") for data in files.values()]
+    done = run(folder, settings=Settings(overrides=overrides.resolve(decided, ("a", "b"))))
+    labels = {split: records.text(kept(done, f"{split}/a/b.jpg"), names.LABEL) for split in files}
+    assert labels == {"train": "b", "validation": "b", "test": "a"}
+    told = done.summary["overrides"]
+    assert told["relabelled"] == {"train": 1, "validation": 1, "test": 0}
+    assert told["applied"] == {"relabel": 2, "kept_test_label": 1}
+    (test,) = [line for line in lines(done, "reviewed.jsonl") if line["path"].startswith("test/")]
+    assert test["detail"] == "keeps a: overrides never change a label of test"
+
+
+def test_what_is_transcoded_is_judged_by_its_pixels_too(photos, run):
+    """WebP with an alpha channel: refused by the serving op, read by Pillow."""
+    out = io.BytesIO()
+    picture = Image.new("RGBA", (60, 40), (255, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 60, 10))
+    picture.save(out, "WEBP", lossless=True, exact=True)
+    folder = photos({"a": 3, "b": 3, "a/cut-out.webp": out.getvalue()})
+    done = run(folder)
+    assert done.summary["repaired_by"] == {"transcoded": 1}
+    assert warned(done)["alpha"] == warned(done)["low_information"] == ["a/cut-out.webp"]
+    white = run(folder, name="white", settings=Settings(severity={"alpha": "repair"}))
+    assert white.summary["repaired_by"] == {"alpha": 1, "transcoded": 1}
+    example = kept(white, "a/cut-out.webp")
+    shown = Image.open(io.BytesIO(records.raw(example, names.IMAGE_BYTES)))
+    assert (shown.getpixel((5, 5)), shown.getpixel((5, 30))) == ((255, 255, 255), (255, 0, 0))
+    rejected = run(
+        folder, name="rejected", settings=Settings(severity={"low_information": "reject"})
+    )
+    assert rejected.rejects["a/cut-out.webp"]["reason"] == "low_information"

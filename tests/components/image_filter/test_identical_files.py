@@ -1,0 +1,45 @@
+"""Which copy of a group stays."""
+
+from __future__ import annotations
+
+import random
+
+from imgpipe.components.image_filter.identical_files import Copy, resolve
+
+
+def outcome(*copies):
+    drops = resolve([Copy(*copy) for copy in copies])
+    return {drop.path: (drop.reason, drop.kept_copy) for drop in drops}
+
+
+def test_one_file_is_no_duplicate():
+    assert outcome(("a/1", "train", "a")) == {}
+
+
+def test_first_path_stays_within_a_split():
+    copies = [("a/3", "train", "a"), ("a/1", "train", "a"), ("a/2", "train", "a")]
+    assert outcome(*copies) == {"a/2": ("duplicate", "a/1"), "a/3": ("duplicate", "a/1")}
+
+
+def test_evaluation_copy_stays_across_splits():
+    copies = [("a/1", "train", "a"), ("a/2", "validation", "a"), ("a/3", "test", "a")]
+    assert outcome(*copies) == {
+        "a/1": ("duplicate_across_splits", "a/3"),
+        "a/2": ("duplicate_across_splits", "a/3"),
+    }
+    assert outcome(*copies[:2]) == {"a/1": ("duplicate_across_splits", "a/2")}
+
+
+def test_nobody_knows_which_of_two_labels_is_right():
+    copies = [("a/1", "train", "a"), ("b/1", "test", "b"), ("a/2", "train", "a")]
+    assert outcome(*copies) == dict.fromkeys(("a/1", "a/2", "b/1"), ("label_conflict", ""))
+    detail = resolve([Copy(*copy) for copy in copies])[0].detail
+    assert detail == "labelled a, but the same bytes are a/2 (a), b/1 (b)"
+
+
+def test_order_of_the_group_changes_nothing():
+    copies = [Copy(f"a/{n}", ("train", "test")[n % 2], "a") for n in range(20)]
+    expected = resolve(copies)
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(copies, len(copies))
+        assert resolve(shuffled) == expected

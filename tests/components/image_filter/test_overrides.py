@@ -1,0 +1,131 @@
+"""The file of decisions: what it takes, what it refuses, how it is added to."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.overrides import Override
+from imgpipe.models.errors import ConfigError
+
+A, B = "a" * 64, "b" * 64
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content):
+        path = tmp_path / "overrides.toml"
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    return write
+
+
+def entry(image_hash=A, verdict="accept", **more):
+    values = {"image_hash": image_hash, "verdict": verdict, **more}
+    return "[[override]]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items())
+
+
+def test_entries_are_read_in_order(file):
+    found = overrides.load(
+        file(
+            entry(note="kept on purpose", path="cat/owl.jpg")
+            + entry(f"sha256:{B[:12].upper()}", "relabel", label="dög")
+        )
+    )
+    assert found == (
+        Override(A, "accept", path="cat/owl.jpg", note="kept on purpose"),
+        Override(B[:12], "relabel", "dög"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = [", "is not valid TOML"),
+        ("[accept]\nx = 1", r"holds accept; expected \[\[override\]\] tables alone"),
+        ("[override]\nx = 1", "an override that is no list"),
+        (entry("xyz"), "entry 1: image_hash takes the SHA-256 .* Received: 'xyz'"),
+        (entry(A[:11]), "at least 12 hex digits"),
+        (entry(verdict="keep"), "verdict takes accept, reject, relabel. Received: 'keep'"),
+        (entry(verdict="relabel"), "a label belongs to relabel"),
+        (entry(label="dog"), "a label belongs to relabel"),
+        (entry(hash="1"), "entry 1: unknown key hash; expected any of image_hash, verdict"),
+        (
+            entry() + "[[override]]\nimage_hash = 3\n",
+            "entry 2: image_hash takes a text. Received: 3",
+        ),
+        (entry(confirmed="false"), "entry 1: confirmed takes true or false. Received: 'false'"),
+        ("override = [1]", "entry 1: expected a table. Received: 1"),
+        (entry() + entry(verdict="reject"), "says both accept and reject of aaaaaaaaaaaa…"),
+        (entry() + entry(A[:20], "reject"), "says both reject and accept"),
+        (
+            entry(verdict="relabel", label="x") + entry(verdict="relabel", label="y"),
+            "both relabel x and relabel y",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(file, content, message):
+    with pytest.raises(ConfigError, match=message):
+        overrides.load(file(content))
+
+
+def test_a_proposal_changes_nothing_and_contradicts_nothing(file):
+    proposal = Override(A, "relabel", "dog", confirmed=False)
+    found = overrides.load(file(overrides.to_toml([proposal, Override(A, "accept")])))
+    assert found == (proposal, Override(A, "accept"))
+    assert overrides.to_json([proposal]) == "[]"
+    assert overrides.resolve([Override(A, "relabel", "cow", confirmed=False)], ["cat"]) == {}
+    assert overrides.confirmed(found) == (Override(A, "accept"),)
+
+
+def test_a_decision_is_added_beside_its_proposal(tmp_path):
+    path = tmp_path / "suspects.toml"
+    decision = Override(A, "relabel", "dog")
+    path.write_text(overrides.to_toml([Override(A, "relabel", "dog", confirmed=False)]))
+    assert overrides.add(path, [decision]) == 1
+    assert overrides.confirmed(overrides.load(path)) == (decision,)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
+        overrides.load(tmp_path / "none.toml")
+
+
+def test_the_same_decision_twice_is_no_contradiction(file):
+    assert len(overrides.load(file(entry() + entry() + entry(A[:12])))) == 3
+
+
+def test_labels_are_looked_up_in_the_vocabulary():
+    found = overrides.resolve([Override(A, "relabel", "dog")], ["cat", "dog"])
+    assert found[A].label_index == 1
+    with pytest.raises(ConfigError, match=r"relabelled to 'cow', which is no class; .* cat, dog"):
+        overrides.resolve([Override(A, "relabel", "cow")], ["cat", "dog"])
+
+
+def test_a_picture_is_found_by_its_hash_or_by_the_first_digits():
+    known = overrides.resolve([Override(A[:12], "accept"), Override(B, "reject")], [])
+    assert overrides.find(known, A).verdict == "accept"
+    assert overrides.find(known, B).verdict == "reject"
+    assert overrides.find(known, "c" * 64) is None and overrides.find(known, "") is None
+
+
+def test_notes_and_paths_and_order_change_no_parameter():
+    one = [Override(A, "accept", note="x"), Override(B, "relabel", "dog", path="p")]
+    other = [Override(B, "relabel", "dog"), Override(A, "accept")]
+    assert overrides.to_json(one) == overrides.to_json(other)
+    assert set(overrides.from_json(overrides.to_json(one))) == set(other)
+
+
+def test_adding_keeps_comments_and_says_nothing_twice(tmp_path):
+    path = tmp_path / "new/overrides.toml"
+    odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
+    assert overrides.add(path, [odd]) == 1
+    path.write_text(path.read_text() + "# mine\n", encoding="utf-8")
+    assert overrides.add(path, [odd, Override(B, "accept")]) == 1
+    assert overrides.load(path) == (odd, Override(B, "accept"))
+    text = path.read_text()
+    assert text.startswith("# Decisions about single pictures") and "# mine\n" in text
+    with pytest.raises(ConfigError, match="says both accept and reject"):
+        overrides.add(path, [Override(B, "reject")])
+    assert path.read_text() == text

@@ -1,0 +1,114 @@
+"""LiteRT files in a pushed version: beside the model, told from it, and taken back with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.model_pusher import component, manifest
+from imgpipe.pipeline.commands import rollback
+
+YES = {"model": True, "serving": True}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def model(tmp_path: Path):
+    """A function (weights) → an export with its digest; its graph is new every time."""
+    made = iter(range(100))
+
+    def make(weights: str) -> Path:
+        folder = tmp_path / f"export{next(made)}"
+        (folder / "assets.extra").mkdir(parents=True)
+        (folder / "saved_model.pb").write_text(folder.name)
+        (folder / manifest.MODEL_DIGEST).write_text(weights)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def lite(tmp_path: Path):
+    """A function (kinds) → a folder of blessed files; their bytes are new every time."""
+    made = iter(range(100))
+
+    def make(*kinds: str) -> Path:
+        folder = tmp_path / f"lite{next(made)}" / "blessed"
+        (folder / "assets.extra").mkdir(parents=True)
+        for kind in kinds:
+            (folder / f"{kind}.tflite").write_text(f"{folder}")
+        (folder / manifest.LITE_DIGEST).write_text(json.dumps(sorted(kinds)))
+        return folder
+
+    return make
+
+
+def _push(base: Path, model: Path, lite: Path | None = None, **gates: bool) -> str:
+    return component.push(base, model, {}, YES | gates, {}, 9, lite)["status"]
+
+
+def test_files_lie_beside_the_saved_model_and_in_the_manifest(base, model, lite):
+    assert _push(base, model("m"), lite("model", "model_float16")) == "pushed"
+    version = manifest.latest(base)
+    assert version.manifest["files"] == manifest.describe(version.path)
+    assert set(version.manifest["files"]) == {
+        *("saved_model.pb", "model.tflite", "model_float16.tflite"),
+        *(manifest.MODEL_DIGEST, manifest.LITE_DIGEST),
+    }
+
+
+def test_a_folder_that_is_not_there_is_a_model_without_files(base, model, tmp_path):
+    assert _push(base, model("m"), tmp_path / "none") == "pushed"
+    assert not list((base / "1").glob("*.tflite"))
+    assert _push(base, model("m")) == "unchanged"
+
+
+def test_a_model_with_files_that_it_had_not_is_pushed(base, model, lite):
+    assert _push(base, model("m")) == "pushed"
+    assert _push(base, model("m"), lite("model")) == "pushed"
+    assert _push(base, model("m"), lite("model")) == "unchanged", "made alike, other bytes"
+    assert _push(base, model("m"), lite("model", "model_float16")) == "pushed"
+    assert _push(base, model("m")) == "pushed"
+    assert manifest.version_numbers(base) == [1, 2, 3, 4]
+
+
+def test_folds_can_refuse(base, model):
+    outcome = component.push(base, model("m"), {}, YES | {"cross_validation": False}, {}, 9)
+    assert (outcome["status"], outcome["refused_by"]) == ("refused", ["cross_validation"])
+    assert manifest.latest(base) is None
+
+
+def test_a_model_taken_back_stays_away_whatever_is_beside_it(base, model, lite):
+    _push(base, model("good"))
+    _push(base, model("bad"), lite("model"))
+    assert rollback.run(base, None) == 0
+    assert _push(base, model("bad"), lite("model")) == "refused"
+    assert _push(base, model("bad")) == "refused"
+    assert _push(base, model("bad"), lite("model_float16")) == "refused"
+    assert _push(base, model("good")) == "unchanged"
+    assert _push(base, model("good"), lite("model")) == "pushed"
+
+
+def test_files_taken_back_do_not_take_the_model_with_them(base, model, lite):
+    _push(base, model("m"))
+    _push(base, model("m"), lite("model"))
+    assert rollback.run(base, None) == 0
+    assert not (base / "3" / "model.tflite").exists()
+    assert _push(base, model("m")) == "unchanged"
+    assert _push(base, model("m"), lite("model")) == "refused"
+    assert manifest.baseline_for(base, "another run").number == 3
+
+
+def test_a_model_that_lost_its_files_is_taken_back_to_them(base, model, lite):
+    _push(base, model("m"), lite("model"))
+    _push(base, model("m"))
+    assert rollback.run(base, None) == 0
+    assert (base / "3" / "model.tflite").exists()
+    assert _push(base, model("m"), lite("model")) == "unchanged"
+    assert _push(base, model("m")) == "refused"

@@ -1,0 +1,221 @@
+"""Versions and manifests: whole or not at all, numbers that only grow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.model_pusher import component, manifest, versions
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.commands import rollback
+
+
+@pytest.fixture
+def saved_model(tmp_path: Path) -> Path:
+    folder = tmp_path / "export"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables" / "variables.data").write_bytes(b"weights" * 1000)
+    return folder
+
+
+def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    version = versions.publish(base, {"": saved_model}, {"run_key": "k", "vocabulary": ["a"]})
+    assert version.number == 1
+    found = manifest.latest(base)
+    assert found is not None
+    assert found.run_key == "k"
+    assert found.manifest["files"]["saved_model.pb"]["bytes"] == 5
+    assert found.manifest["files"]["saved_model.pb"]["sha256"] == manifest.sha256(
+        base / "1" / "saved_model.pb"
+    )
+    assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
+
+
+def test_numbers_grow_also_over_removed_versions(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    numbers = [versions.publish(base, {"": saved_model}, {}).number for _ in range(3)]
+    assert numbers == [1, 2, 3]
+    versions.publish(base, {"": saved_model}, {}, keep=1)
+    assert manifest.version_numbers(base) == [4]
+    (base / "4").rename(tmp_path / "away")
+    assert versions.publish(base, {"": saved_model}, {}).number == 5
+
+
+def test_a_version_that_lacks_a_file_is_not_whole(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    versions.publish(base, {"": saved_model}, {"run_key": "one"})
+    versions.publish(base, {"": saved_model}, {"run_key": "two"})
+    (base / "2" / "saved_model.pb").unlink()
+    assert manifest.latest(base).number == 1
+    (base / "1" / "saved_model.pb").write_bytes(b"other size")
+    assert manifest.latest(base) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"files": 3}', '{"files": {"a": 1}}'])
+def test_a_broken_manifest_is_no_version(tmp_path: Path, text: str):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / manifest.MANIFEST).write_text(text)
+    assert manifest.latest(tmp_path) is None
+
+
+def test_the_baseline_of_a_repeated_run_is_not_itself(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    for key in ("old", "new", "new"):
+        versions.publish(base, {"": saved_model}, {"run_key": key})
+    assert manifest.baseline_for(base, "new").number == 1
+    assert manifest.baseline_for(base, "new").number == 1
+    assert manifest.baseline_for(base, "other").number == 3
+    assert manifest.baseline_for(base, "old").number == 3
+
+
+def test_what_a_killed_publisher_left_is_removed(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    (base / ".tmp-dead" / "variables").mkdir(parents=True)
+    versions.publish(base, {"": saved_model}, {})
+    assert not (base / ".tmp-dead").exists()
+
+
+def test_kill_while_publishing_leaves_no_half_version(tmp_path: Path):
+    """Killed at many moments of a publication, the base path never shows a broken version."""
+    export = tmp_path / "export"
+    export.mkdir()
+    for i in range(40):
+        (export / f"file{i}").write_bytes(os.urandom(200_000))
+    base = tmp_path / "model"
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom components import versions\n"
+        "print('go', flush=True)\n"
+        "while True: versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
+    )
+    for delay in (0.0, 0.02, 0.05, 0.11, 0.3, 1.0):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(base), str(export)], stdout=subprocess.PIPE
+        )
+        process.stdout.readline()
+        try:
+            process.wait(timeout=delay)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+        for number in manifest.version_numbers(base):
+            described = json.loads((base / str(number) / manifest.MANIFEST).read_text())
+            assert described["files"] == manifest.describe(base / str(number))
+    number = versions.publish(base, {"": export}, {}).number
+    assert manifest.latest(base).number == number
+    assert not list(base.glob(".tmp-*"))
+
+
+def test_a_full_disk_changes_nothing_and_says_so(tmp_path: Path, saved_model: Path):
+    """The file size limit of the process stands in for the disk's: a write fails half-way."""
+    base = tmp_path / "model"
+    versions.publish(base, {"": saved_model}, {"run_key": "before"})
+    (saved_model / "variables" / "variables.data").write_bytes(os.urandom(3_000_000))
+    program = (
+        "import resource, signal, sys\nfrom pathlib import Path\n"
+        "from components import versions\nfrom imgpipe.models.errors import ResourceError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+        "try: versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
+        "except ResourceError as error: print(error); sys.exit(error.exit_code)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(base), str(saved_model)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == ResourceError.exit_code, result.stderr
+    assert "could not publish a version" in result.stdout
+    assert "the disk is full" in result.stdout
+    assert "Nothing was changed" in result.stdout
+    assert manifest.version_numbers(base) == [1]
+    assert manifest.latest(base).run_key == "before"
+    assert not list(base.glob(".tmp-*"))
+
+
+def test_publishers_of_one_folder_take_turns(tmp_path: Path, saved_model: Path):
+    """Two processes, five publications each: ten versions, none lost, none hollow."""
+    base = tmp_path / "model"
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom components import versions\n"
+        "for _ in range(5): versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
+    )
+    command = [sys.executable, "-c", program, str(base), str(saved_model)]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert manifest.version_numbers(base) == list(range(1, 11))
+    assert len(list(manifest.versions(base))) == 10
+
+
+def test_folders_that_only_look_like_versions_are_left_alone(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    (base / "007").mkdir(parents=True)
+    (base / "notes").mkdir()
+    versions.publish(base, {"": saved_model}, {}, keep=1)
+    versions.publish(base, {"": saved_model}, {}, keep=1)
+    assert manifest.version_numbers(base) == [2]
+    assert (base / "007").is_dir()
+
+
+class TestRollback:
+    """An earlier model again under a new number; what came after it stays away."""
+
+    @pytest.fixture
+    def base(self, tmp_path: Path, saved_model: Path) -> Path:
+        """Version 1 of run "good", version 2 of run "bad" with another graph."""
+        base = tmp_path / "model"
+        versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
+        (saved_model / "saved_model.pb").write_bytes(b"worse")
+        versions.publish(base, {"": saved_model}, {"run_key": "bad"})
+        assert rollback.run(base, None) == 0
+        return base
+
+    def test_publishes_the_earlier_model(self, base: Path):
+        newest = manifest.latest(base)
+        assert newest.number == 3
+        assert newest.run_key == "good"
+        assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
+        assert newest.manifest["rolled_back_to"] == 1
+
+    def test_the_baseline_follows(self, base: Path):
+        assert manifest.baseline_for(base, "bad").number == 3
+        assert manifest.baseline_for(base, "good") is None, "version 2 was withdrawn"
+
+    def test_the_withdrawn_model_is_not_pushed_again(self, base: Path, saved_model: Path):
+        gates = {"model": True, "serving": True}
+        outcome = component.push(base, saved_model, {}, gates, {"run_key": "bad"}, keep=5)
+        assert outcome["status"] == "refused"
+        assert outcome["refused_by"] == ["rollback"]
+        assert manifest.version_numbers(base) == [1, 2, 3]
+
+    def test_another_model_is_pushed_and_the_withdrawn_one_stays_away(
+        self, base: Path, saved_model: Path
+    ):
+        gates = {"model": True, "serving": True}
+        withdrawn = (saved_model / "saved_model.pb").read_bytes()
+        (saved_model / "saved_model.pb").write_bytes(b"better")
+        assert component.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "pushed"
+        assert component.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "unchanged"
+        (saved_model / "saved_model.pb").write_bytes(withdrawn)
+        assert component.push(base, saved_model, {}, gates, {}, keep=5)["status"] == "refused"
+
+    def test_named_explicitly_it_comes_back(self, base: Path):
+        assert rollback.run(base, 2) == 0
+        newest = manifest.latest(base)
+        assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
+        assert newest.identity not in newest.withdrawn
+
+    def test_nothing_else_to_roll_back_to_is_said(self, tmp_path: Path, saved_model: Path):
+        base = tmp_path / "other"
+        versions.publish(base, {"": saved_model}, {})
+        with pytest.raises(ConfigError, match="no other content"):
+            rollback.run(base, None)
+        with pytest.raises(ConfigError, match="no whole version 9"):
+            rollback.run(base, 9)

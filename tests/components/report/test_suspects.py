@@ -1,0 +1,140 @@
+"""Flipped labels come first; the review file relabels them."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+
+import numpy as np
+import pytest
+
+from imgpipe.components import records
+from imgpipe.components.report import suspects
+from imgpipe.models import feature_names as names
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def clouds(count=300, dim=24, seed=0):
+    """Features of three classes that overlap a little, and their true labels."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, 1.2, (len(CLASSES), dim))
+    labels = rng.integers(0, len(CLASSES), count)
+    return rng.normal(0, 1, (count, dim)) + centres[labels], labels
+
+
+def flipped(labels, share, seed=1):
+    rng = np.random.default_rng(seed)
+    wrong = rng.choice(len(labels), round(share * len(labels)), replace=False)
+    out = labels.copy()
+    out[wrong] = (out[wrong] + rng.integers(1, len(CLASSES), len(wrong))) % len(CLASSES)
+    return out, set(wrong.tolist())
+
+
+@pytest.fixture
+def bank(tmp_path):
+    """A function (features, labels) → URI of a bank with an augmented view of each as well."""
+
+    def make(features, labels):
+        uri = str(tmp_path / "bank")
+        paths = {s: records.shard_path(uri, s, 0, 1) for s in names.SPLITS}
+        with records.ShardWriter(paths) as writer:
+            for i, (row, label) in enumerate(zip(features, labels, strict=True)):
+                split = names.SPLITS[i % len(names.SPLITS)]
+                for view in (0, 1) if split == names.TRAIN else (0,):
+                    values = np.zeros_like(row) if view else row
+                    example = records.make(
+                        {
+                            names.SPLIT: split,
+                            names.VIEW: view,
+                            names.IMAGE_HASH: hashlib.sha256(str(i).encode()).hexdigest(),
+                            names.PATH: f"{label}/{i}.jpg",
+                            names.LABEL_INDEX: int(label),
+                            names.FEATURES: values.astype("<f2").tobytes(),
+                        }
+                    )
+                    writer.write(split, example)
+        records.write_json(f"{uri}/bank.json", {"dim": features.shape[1]})
+        return uri
+
+    return make
+
+
+def test_flipped_labels_lead_the_ranking(bank):
+    features, truth = clouds()
+    labels, wrong = flipped(truth, 0.03)
+    found = suspects.rank(bank(features, labels), CLASSES)
+    assert found["images"] == 300 and found["disagree"] >= len(wrong)
+    first = [int(row["path"].split("/")[1][:-4]) for row in found["rows"][:15]]
+    assert wrong <= set(first)
+    for row in found["rows"][:9]:
+        place = int(row["path"].split("/")[1][:-4])
+        assert row["looks_like"] == CLASSES[truth[place]]
+        assert row["split"] == names.SPLITS[place % 3]
+    margins = [row["margin"] for row in found["rows"]]
+    assert margins == sorted(margins, reverse=True) and margins[-1] > 0
+    assert suspects.rank(bank(features, labels), CLASSES) == found
+
+
+def test_clean_labels_leave_next_to_nothing(bank):
+    found = suspects.rank(bank(*clouds()), CLASSES)
+    assert found["disagree"] <= 6
+
+
+def test_too_little_to_say(bank):
+    features, labels = clouds(12)
+    assert suspects.rank(bank(features, labels), CLASSES) is None
+    features, labels = clouds(40)
+    assert suspects.rank(bank(features, labels * 0), CLASSES) is None
+
+
+def test_a_picture_is_judged_by_a_head_that_never_saw_it():
+    """Noise fits nothing out of fold, however many features there are."""
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(400, 500)), rng.integers(0, 2, 400)
+    scores = suspects.out_of_fold(features, labels, rng.integers(0, 5, 400), 2)
+    assert 0.4 < np.mean(scores.argmax(axis=1) == labels) < 0.6
+
+
+def test_the_review_file_proposes_and_decides_nothing(bank, tmp_path):
+    from imgpipe.components.image_filter import overrides
+
+    features, truth = clouds()
+    labels, _ = flipped(truth, 0.03)
+    found = suspects.rank(bank(features, labels), CLASSES, limit=10)
+    path = tmp_path / "suspects.toml"
+    path.write_text(suspects.review_file(found))
+    loaded = overrides.load(path)
+    offered = [row for row in found["rows"] if row["split"] != "test"]
+    assert 0 < len(offered) < len(found["rows"])
+    assert [o.image_hash for o in loaded] == [row["image_hash"] for row in offered]
+    assert overrides.confirmed(loaded) == () and overrides.resolve(loaded, CLASSES) == {}
+    assert {o.verdict for o in loaded} == {"relabel"}
+    assert loaded[0].label == offered[0]["looks_like"]
+    entry = tomllib.loads(path.read_text())["override"][0]
+    assert entry["note"].startswith(f"labelled {offered[0]['label']}; out of fold")
+
+
+def test_flattened_maps_are_judged_by_a_sketch_of_them(bank):
+    """40,000 numbers a picture, as Flatten gives: sums over all of them would take 13 GB."""
+    features, labels = clouds(dim=40_000)
+    noisy, wrong = flipped(labels, 0.05)
+    found = suspects.rank(bank(features, noisy), CLASSES)
+    first = {int(row["path"].split("/")[1].split(".")[0]) for row in found["rows"][: len(wrong)]}
+    assert len(first & wrong) >= 0.9 * len(wrong)
+
+
+def test_a_sketch_keeps_products_of_rows():
+    rng = np.random.default_rng(2)
+    rows = rng.normal(0, 1, (8, 37_632)).astype(np.float16)
+    rows[1] = rows[0]
+    short = np.stack([suspects.sketch(row) for row in rows]).astype(np.float64)
+    short /= np.linalg.norm(short, axis=1, keepdims=True)
+    assert np.dot(short[0], short[1]) == pytest.approx(1, abs=1e-3)
+    assert np.abs(short[2:] @ short[0]).max() < 0.15
+    np.testing.assert_array_equal(suspects.sketch(rows[0][:2048]), rows[0][:2048])
+
+
+def test_a_bank_without_features_doubts_nothing(bank):
+    uri = bank(np.zeros((40, 0)), np.arange(40) % 3)
+    assert suspects.rank(uri, CLASSES) is None

@@ -1,0 +1,19 @@
+"""One pushed version for all tests here; who changes it takes a copy."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from tests.pipeline.request_drift import drawn
+
+
+@pytest.fixture(scope="session")
+def pushed(tmp_path_factory):
+    """Output folder of a run that pushed a version and predicted its validation split."""
+    importlib.import_module("tfx.components")  # before TFDV
+    out = tmp_path_factory.mktemp("pushed") / "out"
+    drawn.push(out)
+    drawn.predict(out, drawn.probabilities(200, seed=7))
+    return out

@@ -1,0 +1,150 @@
+"""A pushed version with what it was blessed with, and request logs as the server writes them.
+
+Pictures are noise of a chosen brightness; the answers are made up, the records, the statistics, the
+manifest and the ML Metadata store are real.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tensorflow_serving.apis import predict_pb2
+
+from imgpipe.components import records
+from imgpipe.components.data_gate import schema as schemas
+from imgpipe.components.model_pusher import manifest, versions
+from imgpipe.models import feature_names as names
+from imgpipe.pipeline.request_drift import images as measuring
+from imgpipe.serving import tensors
+from imgpipe.serving.server.config import RequestLogConfig
+from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
+
+CLASSES = ("cat", "dog", "owl")
+_SIZE = (24, 32)  # height, width
+
+
+def picture(seed: int, brightness: float = 0.5) -> bytes:
+    """A PNG of noise."""
+    random = np.random.default_rng(seed)
+    pixels = random.normal(255 * brightness, 30, (*_SIZE, 3)).clip(0, 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def probabilities(count: int, seed: int = 0, sharpness: float = 4.0) -> np.ndarray:
+    """Made-up answers, float32 [N, C]."""
+    scores = np.random.default_rng(seed).normal(size=(count, len(CLASSES))) * sharpness
+    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def write_log(
+    prefix,
+    answers,
+    pictures=(),
+    *,
+    version=1,
+    classes=CLASSES,
+    labels=None,
+    batch=1,
+    outputs=("label", "classes", "probabilities"),
+    max_bytes=256 << 20,
+):
+    """Requests in batches, through the server's own writer; its files, oldest first."""
+    logs = RequestLogs(RequestLogOptions(max_bytes, images=bool(len(pictures))))
+    labels = labels or [classes[top] for top in answers.argmax(axis=1)]
+    for start in range(0, len(answers), batch):
+        rows = slice(start, start + batch)
+        said = {
+            "label": np.array([label.encode() for label in labels[rows]], object),
+            "classes": np.array([[c.encode() for c in classes]] * len(answers[rows]), object),
+            "probabilities": answers[rows],
+        }
+        request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+        sent = list(pictures[rows]) or [b"left out"]
+        tensors.fill_compact(request.inputs[names.IMAGE_BYTES], np.array(sent, object))
+        for name in outputs:
+            tensors.fill_typed(response.outputs[name], said[name])
+        config = RequestLogConfig(str(prefix), 1.0)
+        logs.record(config, "predict_log", request, response, "m", version)
+    logs.close()
+    return sorted(Path(prefix).parent.glob(f"{Path(prefix).name}-*.tfrecord"))
+
+
+def statistics_of(rows):
+    """TFDV's statistics of measured pictures or of any columns."""
+    import pandas as pd
+    import tensorflow_data_validation as tfdv
+
+    return tfdv.generate_statistics_from_dataframe(pd.DataFrame(rows))
+
+
+def push(out: Path, images: int = 150) -> manifest.Version:
+    """A version below `out`/model, trained on pictures of middle brightness."""
+    import tensorflow_data_validation as tfdv
+
+    measured = measuring.Measured()
+    measuring.measure(((f"{i}.png", picture(9000 + i)) for i in range(images)), measured)
+    for row, label in zip(measured.rows, np.resize(CLASSES, images), strict=True):
+        row[names.LABEL] = str(label)
+    statistics = statistics_of(measured.rows)
+    made = out / "made"
+    for split in (names.TRAIN, names.VALIDATION):
+        folder = made / "statistics" / f"Split-{split}"
+        folder.mkdir(parents=True)
+        (folder / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
+    inferred = tfdv.infer_schema(statistics)
+    schemas.write(schemas.accepted(inferred, CLASSES), str(made / "schema" / "schema.pbtxt"))
+    model = out / "artifacts/ImageTrainer/model/9/Format-Serving"
+    (model / "assets.extra").mkdir(parents=True)
+    (model / "saved_model.pb").write_bytes(b"a graph")
+    (model / manifest.MODEL_DIGEST).write_text(json.dumps({"seed": 1}))
+    provenance = manifest.PROVENANCE
+    sources = {"": model, **{f"{provenance}/{n}": made / n for n in ("statistics", "schema")}}
+    version = versions.publish(out / "model", sources, {"vocabulary": list(CLASSES)})
+    assert version is not None
+    return version
+
+
+def predict(out: Path, answers: np.ndarray, labels=None) -> None:
+    """Predictions of that model on validation, and the store that says so."""
+    import ml_metadata as mlmd
+    from ml_metadata.proto import metadata_store_pb2 as proto
+
+    uri = out / "artifacts/Predictor/predictions/11"
+    split = f"{uri}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
+    with records.ShardWriter({"all": split}) as writer:
+        for number, row in enumerate(answers):
+            label = labels[number] if labels else CLASSES[int(row.argmax())]
+            values = {names.PREDICTED: label, names.PROBABILITIES: [float(p) for p in row]}
+            writer.write("all", records.make(values))
+    config = proto.ConnectionConfig()
+    config.sqlite.filename_uri = str(out / "metadata.sqlite")
+    config.sqlite.connection_mode = 3
+    store = mlmd.MetadataStore(config)
+    kinds = [
+        store.put_artifact_type(proto.ArtifactType(name=name)) for name in ("Model", "Examples")
+    ]
+    ran = store.put_execution_type(
+        proto.ExecutionType(name="imgpipe.components.predictor.component.Predictor")
+    )
+    places = (out / "artifacts/ImageTrainer/model/9", uri)
+    artifacts = store.put_artifacts(
+        [
+            proto.Artifact(type_id=kind, uri=str(place))
+            for kind, place in zip(kinds, places, strict=True)
+        ]
+    )
+    (execution,) = store.put_executions([proto.Execution(type_id=ran)])
+    ways = (proto.Event.INPUT, proto.Event.OUTPUT)
+    store.put_events(
+        [
+            proto.Event(artifact_id=artifact, execution_id=execution, type=way)
+            for artifact, way in zip(artifacts, ways, strict=True)
+        ]
+    )

@@ -1,0 +1,123 @@
+"""What is drift and what is chance, in pictures and in predictions."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from array import array
+
+import numpy as np
+import pytest
+
+from imgpipe.pipeline.request_drift import comparison as comparing
+from imgpipe.pipeline.request_drift import images as pictures
+from imgpipe.pipeline.request_drift import reference as blessed
+from imgpipe.pipeline.request_drift.log import Place
+from imgpipe.pipeline.request_drift.survey import Asked
+from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities
+
+# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def reference(pushed):
+    return blessed.load(blessed.versions(pushed)[1])
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """A function (pictures, brightness) → what they measure; every picture once."""
+    known = {}
+
+    def make(count, brightness=0.5):
+        if (count, brightness) not in known:
+            found = pictures.Measured()
+            pictures.measure(((str(i), picture(i, brightness)) for i in range(count)), found)
+            known[count, brightness] = found.rows
+        return known[count, brightness]
+
+    return make
+
+
+def asked(answers, images=0, labels=None):
+    labels = labels or [CLASSES[top] for top in answers.argmax(axis=1)]
+    confidence = array("f", answers.max(axis=1).tolist())
+    places = [Place(0, number, 0) for number in range(images)]
+    return Asked(1, collections.Counter(labels), confidence, images, places, 1, 2)
+
+
+def features(found):
+    return {comparison.feature for comparison in found.over}
+
+
+@pytest.mark.parametrize("count", [50, 400])
+def test_the_same_kind_of_requests_is_no_drift(reference, measured, count):
+    for seed in range(3):
+        said = probabilities(count, seed=seed)
+        found = comparing.compare(asked(said, count), measured(count), reference)
+        assert features(found) == set() and found.judged
+    drift, verdict = comparing.verdict([found], pictures=True)
+    assert drift is False
+    assert verdict.startswith(f"no drift: {count} answers of version 1, none of ")
+
+
+def test_darker_pictures_are_drift_with_both_distributions(reference, measured):
+    said = probabilities(100, seed=1)
+    found = comparing.compare(asked(said, 100), measured(100, 0.2), reference)
+    assert "brightness" in features(found) and "label" not in features(found)
+    (dark,) = [one for one in found.over if one.feature == "brightness"]
+    assert (dark.subject, dark.reference) == ("pictures", "training data")
+    assert dark.was.startswith("0.5") and dark.now.startswith("0.2") and dark.distance > 0.9
+    drift, verdict = comparing.verdict([found], pictures=True)
+    assert drift is True and verdict.startswith("drift: version 1 is asked what it was not trained")
+    assert "brightness (0.5" in verdict
+
+
+def test_sizes_are_shown_and_never_over(reference, measured):
+    found = comparing.compare(asked(probabilities(60), 60), measured(60), reference)
+    shown = {c.feature for c in found.comparisons if c.limit is None}
+    assert shown == {"width", "height", "byte_size"}
+
+
+def test_other_labels_and_less_confidence_are_drift_without_any_picture(reference):
+    one_sided = probabilities(300, seed=2)[:, [2, 2, 2]] * 0 + np.float32([0.9, 0.06, 0.04])
+    found = comparing.compare(asked(one_sided), [], reference)
+    assert features(found) == {"label", "confidence"}
+    unsure = probabilities(300, seed=2, sharpness=0.3)
+    found = comparing.compare(asked(unsure), [], reference)
+    assert features(found) == {"confidence"}
+    assert "the log holds no pictures of it" in found.notes[0]
+    assert comparing.verdict([found], pictures=False)[0] is True
+
+
+def test_unknown_counts_as_a_label_and_is_told_apart(reference):
+    said = probabilities(200, seed=5)
+    labels = ["unknown"] * 150 + ["cat"] * 50
+    found = comparing.compare(asked(said, labels=labels), [], reference)
+    assert "label" in features(found)
+    assert found.asked.unknown == 0.75 and found.unknown_was == 0.0
+
+
+def test_too_few_are_not_judged(reference, measured):
+    found = comparing.compare(asked(probabilities(49), 49), measured(49, 0.1), reference)
+    assert not found.comparisons and not found.judged
+    assert found.notes[0] == "49 answers are too few to judge: 50 are needed"
+    assert comparing.verdict([found], pictures=True) == (
+        None,
+        "not judged: 49 answers in the log, 50 of a version are needed",
+    )
+
+
+def test_few_different_pictures_leave_the_predictions_judged(reference, measured):
+    found = comparing.compare(asked(probabilities(80), 10), measured(10), reference)
+    assert {c.subject for c in found.comparisons} == {"predictions"}
+    assert "10 different pictures are too few to judge: 50 are needed" in found.notes
+
+
+def test_without_predictions_labels_are_compared_with_those_of_the_data(reference):
+    alone = dataclasses.replace(reference, predictions=None, missing="no run beside the model")
+    found = comparing.compare(asked(probabilities(100)), [], alone)
+    (label,) = found.comparisons
+    assert (label.feature, label.reference) == ("label", "labels of validation")
+    assert "no run beside the model: confidence was not compared" in found.notes

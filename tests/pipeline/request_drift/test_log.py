@@ -1,0 +1,145 @@
+"""The request log as the server writes it: found, read, and read as far as it is whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from imgpipe.components import records
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.request_drift import log
+from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities, write_log
+
+MODEL = log.Model({1: CLASSES})
+
+
+def read(files, model=MODEL):
+    account = log.Account()
+    return list(log.read(files, model, account)), account
+
+
+def test_a_log_is_found_by_file_folder_and_prefix(tmp_path):
+    (file,) = write_log(tmp_path / "logs" / "r", probabilities(2))
+    (other,) = write_log(tmp_path / "logs" / "other", probabilities(2))
+    assert log.find(file) == log.find(tmp_path / "logs" / "r") == [file]
+    assert set(log.find(tmp_path / "logs")) == {file, other}
+
+
+def test_the_oldest_file_of_a_log_comes_first(tmp_path):
+    files = write_log(tmp_path / "r", probabilities(12), max_bytes=4000)
+    assert len(files) > 1
+    by_number = sorted(files, key=lambda path: int(path.stem.rsplit("-", 1)[1]))
+    assert log.find(tmp_path) == by_number
+
+
+def test_no_log_is_said_with_what_was_expected(tmp_path):
+    with pytest.raises(ConfigError, match=r"no request log at .*nothing.*--request-log PREFIX"):
+        log.find(tmp_path / "nothing")
+
+
+def test_answers_come_with_their_pictures_row_by_row(tmp_path):
+    said = probabilities(5)
+    sent = [picture(i) for i in range(5)]
+    files = write_log(tmp_path / "r", said, sent, batch=3, version=1)
+    answers, account = read(files)
+    assert account.records == 2 and not account.skipped and not account.broken
+    assert [answer.picture for answer in answers] == sent
+    np.testing.assert_array_equal([answer.probabilities for answer in answers], said)
+    assert [answer.label for answer in answers] == [CLASSES[top] for top in said.argmax(axis=1)]
+    assert [(a.place.record, a.place.row) for a in answers][-2:] == [(1, 0), (1, 1)]
+    assert {answer.version for answer in answers} == {1} and answers[0].time > 1_700_000_000
+
+
+def test_without_pictures_there_are_none(tmp_path):
+    answers, _ = read(write_log(tmp_path / "r", probabilities(2)))
+    assert [answer.picture for answer in answers] == [None, None]
+
+
+def test_a_label_that_was_not_asked_for_is_the_most_probable(tmp_path):
+    said = np.array([[0.1, 0.2, 0.7]], np.float32)
+    (answer,), _ = read(write_log(tmp_path / "r", said, outputs=("probabilities",)))
+    assert answer.label == "owl"
+
+
+def test_pictures_inside_examples_are_found(tmp_path):
+    (file,) = write_log(tmp_path / "r", probabilities(1), [picture(0)])
+    (content,) = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    entry = prediction_log_pb2.PredictionLog.FromString(content)
+    example = records.serialise(records.make({"image_bytes": picture(4)}))
+    inputs = entry.predict_log.request.inputs
+    inputs["examples"].CopyFrom(tf.make_tensor_proto([example]))
+    del inputs["image_bytes"]
+    with tf.io.TFRecordWriter(str(file)) as out:
+        out.write(entry.SerializeToString())
+    (answer,), _ = read([file])
+    assert answer.picture == picture(4)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_what_precedes_a_break_counts_and_the_break_has_a_place(tmp_path, damage):
+    (file,) = write_log(tmp_path / "r", probabilities(10))
+    (later,) = write_log(tmp_path / "s", probabilities(3))
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        content = content[:-5]
+    else:
+        content[len(content) * 95 // 100] ^= 0xFF
+    file.write_bytes(content)
+    answers, account = read([file, later])
+    assert len(answers) == 9 + 3
+    (broken,) = account.broken
+    assert broken.sentence().startswith(f"{file} breaks off after 9 records: ")
+
+
+def test_a_file_that_vanished_is_named(tmp_path):
+    (file,) = write_log(tmp_path / "r", probabilities(2))
+    answers, account = read([tmp_path / "gone.tfrecord", file])
+    assert len(answers) == 2 and "gone.tfrecord breaks off after 0" in account.broken[0].sentence()
+
+
+def test_another_models_log_is_refused_with_both_vocabularies(tmp_path):
+    files = write_log(tmp_path / "r", probabilities(2), classes=("ant", "bee", "fly"))
+    answers, account = read(files)
+    assert answers == [] and account.skipped == {log.OTHER_CLASSES: 2}
+    error = log.refusal(account, tmp_path, MODEL)
+    assert isinstance(error, ConfigError)
+    assert "it knows ant, bee, fly, this one cat, dog, owl" in str(error)
+
+
+def test_versions_may_differ_in_their_classes(tmp_path):
+    model = log.Model({1: ("ant", "bee", "fly"), 2: CLASSES})
+    files = write_log(tmp_path / "r", probabilities(2), classes=("ant", "bee", "fly"), version=1)
+    files += write_log(tmp_path / "s", probabilities(2), version=2)
+    answers, account = read(files, model)
+    assert [answer.classes[0] for answer in answers] == ["ant", "ant", "cat", "cat"]
+    assert not account.skipped
+
+
+def test_an_empty_log_says_what_to_do(tmp_path):
+    file = tmp_path / "r-1.tfrecord"
+    file.write_bytes(b"")
+    answers, account = read([file])
+    error = log.refusal(account, file, MODEL)
+    assert answers == [] and isinstance(error, ResourceError)
+    assert "is empty" in str(error) and "--log-share" in str(error)
+
+
+def test_other_records_are_counted_by_what_they_are(tmp_path):
+    file = tmp_path / "r-1.tfrecord"
+    bare = prediction_log_pb2.PredictionLog()
+    bare.predict_log.response.outputs["y"].CopyFrom(tf.make_tensor_proto([1.0]))
+    ragged = prediction_log_pb2.PredictionLog()
+    ragged.predict_log.response.outputs["probabilities"].CopyFrom(tf.make_tensor_proto([1.0]))
+    with tf.io.TFRecordWriter(str(file)) as out:
+        for content in (b"\xff\xff", b"", bare, ragged):
+            out.write(content if isinstance(content, bytes) else content.SerializeToString())
+    answers, account = read([file])
+    assert answers == [] and account.skipped == {
+        log.NO_LOG: 2,
+        log.NO_ANSWER: 1,
+        log.UNREADABLE: 1,
+    }
+    error = log.refusal(account, file, MODEL)
+    assert "no answers of an image classifier: 2 × no PredictionLog" in str(error)

@@ -1,0 +1,100 @@
+"""What a version was blessed with is found beside it and, for predictions, in its run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from imgpipe.components.model_pusher import manifest, versions
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.commands import rollback
+from imgpipe.pipeline.request_drift import reference
+from tests.pipeline.request_drift import drawn
+from tests.pipeline.request_drift.drawn import probabilities
+
+# TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def out(pushed, tmp_path):
+    """A copy that a test may change."""
+    shutil.copytree(pushed, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_versions_are_found_from_a_run_a_base_or_a_version(pushed):
+    for place in (pushed, pushed / "model", pushed / "model" / "1"):
+        assert list(reference.versions(place)) == [1]
+
+
+def test_statistics_schema_and_predictions_belong_together(pushed):
+    found = reference.load(reference.versions(pushed)[1])
+    assert set(found.statistics) == {"train", "validation"} and found.schema.feature
+    expected = probabilities(200, seed=7)
+    np.testing.assert_allclose(found.predictions.confidence, expected.max(axis=1))
+    assert found.predictions.labels[0] == ("cat", "dog", "owl")[expected[0].argmax()]
+
+
+def test_predictions_are_found_where_the_folder_was_moved_to(tmp_path):
+    drawn.push(tmp_path / "before", images=20)
+    drawn.predict(tmp_path / "before", probabilities(5))
+    (tmp_path / "before").rename(tmp_path / "after")
+    found = reference.load(reference.versions(tmp_path / "after")[1])
+    assert len(found.predictions.labels) == 5
+
+
+def test_predictions_are_found_after_a_rollback(out):
+    (out / "other").mkdir()
+    (out / "other" / "saved_model.pb").write_bytes(b"another graph")
+    versions.publish(out / "model", {"": out / "other"}, {"vocabulary": ["a"]})
+    assert rollback.run(out / "model", 1) == 0
+    assert reference.load(reference.versions(out)[3]).predictions is not None
+
+
+def test_another_models_predictions_are_not_taken(out):
+    path = out / "model/1" / manifest.MODEL_DIGEST
+    path.write_text(json.dumps({"seed": 2}))
+    about = json.loads((out / "model/1/manifest.json").read_text())
+    about["files"] = manifest.describe(out / "model/1")
+    (out / "model/1/manifest.json").write_text(json.dumps(about))
+    found = reference.load(reference.versions(out)[1])
+    assert found.predictions is None and "no predictions of this model any more" in found.missing
+
+
+def test_a_model_that_left_its_run_says_so_and_takes_another_place(out, tmp_path):
+    shutil.move(out / "model", tmp_path / "elsewhere")
+    version = reference.versions(tmp_path / "elsewhere")[1]
+    assert "name its folder by --run" in reference.load(version).missing
+    assert reference.load(version, out).predictions is not None
+
+
+def test_a_version_without_statistics_is_refused(out):
+    version = reference.versions(out)[1]
+    shutil.rmtree(version.path / "provenance")
+    with pytest.raises(ResourceError, match=r"version 1 in .* has no statistics of its training"):
+        reference.load(version)
+
+
+def test_a_foreign_model_is_refused(tmp_path):
+    (tmp_path / "foreign" / "1").mkdir(parents=True)
+    (tmp_path / "foreign" / "1" / "saved_model.pb").write_bytes(b"a graph")
+    for place in (tmp_path / "foreign", tmp_path / "foreign" / "1"):
+        with pytest.raises(ResourceError, match="were not pushed by a run"):
+            reference.versions(place)
+
+
+def test_no_model_is_said(tmp_path):
+    with pytest.raises(ConfigError, match=r"no model in .*Name it by --model"):
+        reference.versions(tmp_path)
+
+
+def test_answers_of_versions_that_are_gone_are_told_apart(pushed):
+    found = reference.versions(pushed)
+    known, gone = reference.choose(found, [1, 5])
+    assert [version.number for version in known] == [1] and gone == [5]
+    with pytest.raises(ResourceError, match="answers of version 5; there are only versions 1"):
+        reference.choose(found, [5])

@@ -1,0 +1,77 @@
+"""The folder of the least certain pictures: new, whole, indexed."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.request_drift import log, uncertain
+from imgpipe.pipeline.request_drift.survey import survey
+from tests.pipeline.request_drift.drawn import picture, write_log
+
+CLASSES = ("a/b", "cat", "ü")
+MODEL = log.Model({1: CLASSES})
+SAID = np.float32([[0.9, 0.06, 0.04], [0.4, 0.35, 0.25], [0.1, 0.2, 0.7], [0.4, 0.35, 0.25]])
+
+
+def written(tmp_path, encode=lambda data: data, most=3):
+    sent = [encode(picture(number)) for number in (0, 1, 2, 1)]
+    files = write_log(tmp_path / "r", SAID, sent, classes=CLASSES, labels=["unknown"] * 4)
+    found = survey(log.read(files, MODEL, log.Account()), most)
+    target = tmp_path / "pictures"
+    return target, uncertain.save(target, files, MODEL, found.uncertain)
+
+
+def test_files_are_named_by_rank_guess_and_probability_and_hold_the_bytes(tmp_path):
+    target, count = written(tmp_path)
+    assert count == 3
+    names = ["000-a_b-0.400.png", "001-ü-0.700.png", "002-a_b-0.900.png", "index.csv"]
+    assert sorted(path.name for path in target.iterdir()) == names
+    assert (target / names[0]).read_bytes() == picture(1)
+    assert list(tmp_path.glob(".tmp-*")) == []
+
+
+def test_the_index_says_what_was_guessed_by_whom_and_when(tmp_path):
+    target, _ = written(tmp_path, most=1)
+    with (target / uncertain.INDEX).open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row.pop("time").startswith("20")
+    assert row == {
+        "file": "000-a_b-0.400.png",
+        "label": "a/b",
+        "probability": "0.4000",
+        "second": "cat",
+        "second_probability": "0.3500",
+        "answer": "unknown",
+        "version": "1",
+    }
+
+
+def test_bytes_of_no_known_format_are_written_too(tmp_path):
+    target, _ = written(tmp_path, encode=lambda data: b"?" + data)
+    assert {path.suffix for path in target.iterdir()} == {".bin", ".csv"}
+
+
+def test_a_folder_that_is_there_is_never_touched(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="is there already; name a new folder"):
+        uncertain.check_new(tmp_path / "pictures")
+    with pytest.raises(ConfigError, match="is there already"):
+        written(tmp_path)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["mine.jpg"]
+    with pytest.raises(ConfigError, match="its folder does not exist"):
+        uncertain.check_new(tmp_path / "none" / "pictures")
+
+
+def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(uncertain, "_write_index", full)
+    with pytest.raises(ResourceError, match=r"cannot write --pictures .*No space left"):
+        written(tmp_path)
+    assert not (tmp_path / "pictures").exists() and list(tmp_path.glob(".tmp-*")) == []
