@@ -101,7 +101,7 @@ class Side:
 
     def judge(self, folder: Path, *arguments: str) -> dict[str, Any]:
         """Judge a folder; the result holds "error" when it fell."""
-        environment = {**os.environ, "PYTHONPATH": self.path, "PYTHONSAFEPATH": "1"}
+        environment = {**os.environ, "PYTHONPATH": self.path}
         done = subprocess.run(
             [*self.command, str(folder), *arguments],
             capture_output=True,

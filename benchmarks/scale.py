@@ -71,7 +71,7 @@ def draw_up_to(folder: Path, drawn: int, count: int) -> None:
 def check(folder: Path, work: Path, count: int) -> Cost:
     """Of one `imgpipe check`."""
     report = work / "check.json"
-    command = [sys.executable, "-P", "-m", "imgpipe.pipeline.cli", "check", str(folder)]
+    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "check", str(folder)]
     started = time.perf_counter()
     process = psutil.Popen([*command, "--json", str(report)], stdout=subprocess.DEVNULL)
     peak, used = 0, 0.0

@@ -33,7 +33,7 @@ CONCURRENCY = (1, 8, 32)
 BATCHES = (1, 8, 32)
 _START_LIMIT_S = 120.0
 _PART_LIMIT_S = 900.0
-_ENVIRONMENT = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONSAFEPATH": "1"}
+_ENVIRONMENT = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def main() -> None:

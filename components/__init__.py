@@ -1,8 +1,7 @@
-"""The pipeline's components, one a file, pure logic beside each.
+"""The components of the pipeline: a folder for each, with the logic it needs beside it.
 
-Names are resolved on first use (PEP 562): the judge and the command line import this package
-without importing TFX. The artifact types must be reachable as ``components.<Type>`` because the
-Kubeflow compiler writes their class path into the pipeline.
+Names are imported on first use (PEP 562), so that `imgpipe check` and the command line can import
+this package without importing TFX.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ __all__ = sorted(_WHERE)
 def __getattr__(name: str) -> Any:
     """Import the module that holds `name` the first time it is asked for."""
     if name not in _WHERE:
-        raise AttributeError(f"module 'components' has no attribute {name!r}")
+        raise AttributeError(f"module 'imgpipe.components' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)
 
 

@@ -16,22 +16,22 @@ BLESSED_LITE = "blessed"
 class Quarantine(Artifact):
     """Rejected files with their bytes, ``manifest.jsonl`` and ``summary.json``."""
 
-    TYPE_NAME = "imgpipe.components.Quarantine"
+    TYPE_NAME = "imgpipe.Quarantine"
 
 
 class DataBlessing(Artifact):
     """DataGate's decision: file ``BLESSED`` or ``NOT_BLESSED`` and ``gate.json``."""
 
-    TYPE_NAME = "imgpipe.components.DataBlessing"
+    TYPE_NAME = "imgpipe.DataBlessing"
 
 
 class LiteModels(Artifact):
     """LiteRT files, blessed ones below ``blessed/``, others below ``refused/``; ``lite.json``."""
 
-    TYPE_NAME = "imgpipe.components.LiteModels"
+    TYPE_NAME = "imgpipe.LiteModels"
 
 
 class RunReport(Artifact):
     """``report.html``, self-contained, and ``facts.json`` it was drawn from."""
 
-    TYPE_NAME = "imgpipe.components.RunReport"
+    TYPE_NAME = "imgpipe.RunReport"

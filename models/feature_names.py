@@ -32,7 +32,7 @@ GROUP: Final = "group"  # bytes: what must not straddle splits, "" when the imag
 PROBLEM: Final = "problem"  # bytes: "<reason>: <detail>" when the source speaks against it, or ""
 SYMLINK: Final = "symlink"  # int64, 1 when the file was reached through a symbolic link
 
-# --- what its pixels measure (`imgpipe.components.image_file.measurements`); absent when not decoded ------
+# --- what its pixels measure (`components/image_file/measurements.py`); absent when not decoded ---
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
 BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
 BRIGHTNESS_P99: Final = "brightness_p99"  # float 0..1, luminance that 1 % of the pixels exceed
@@ -43,7 +43,7 @@ ENTROPY: Final = (
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
-LIKENESS: Final = "likeness"  # bytes: perceptual hashes (`components.sources.perceptual`), or empty
+LIKENESS: Final = "likeness"  # bytes: perceptual hashes (`components/image_file`), or empty
 REPAIRS: Final = "repairs"  # bytes: what was done to the bytes, comma-separated; absent for nothing
 
 # --- the feature bank -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`run_fn`: from the feature bank and the image examples to an exported model.
 
-TFX's GenericExecutor finds it by its path, ``imgpipe.models.training.run_fn``. A head trains on stored
-features alone; then images are read only for the warm-up requests and the parity record.
+TFX's GenericExecutor finds it by its path, ``imgpipe.models.training.run_fn``. A head trains on
+stored features alone; then images are read only for the warm-up requests and the parity record.
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ for _module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
 
 def main() -> None:
     """Entry point of the console script: people get a sentence, not a traceback."""
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # a user's models.py must not shadow ours
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:
         app(standalone_mode=True)

@@ -1,7 +1,7 @@
 """The one typed configuration: TOML in, validated pydantic models out.
 
-The settings themselves stand in ``imgpipe.pipeline.config_schema``. Unknown keys are refused with the nearest
-right name, so that a typing error never silently becomes a default.
+The settings themselves are declared in `config_schema.py`. Unknown keys are refused with the
+nearest right name, so that a typing error never silently becomes a default.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ class Gate(Section):
 
 
 def _fields(*kinds: type) -> dict[str, Any]:
-    """Fields of a section from dataclasses that state their own limits (`imgpipe.models.bounds`)."""
+    """Fields of a section from dataclasses that state their own limits (`models/bounds.py`)."""
     return {
         one.name: (
             Literal[one.metadata["of"]] if "of" in one.metadata else type(one.default),

@@ -32,19 +32,18 @@ _PLACES = {"judge": {"overrides", "store"}}
 
 #: What decides about data: own code, and the packages whose decoders and readers it calls.
 _DATA_CODE = (
-    "components/example_gen/sources",
-    "components/image_filter/checks",
+    "components/example_gen",
+    "components/image_file",
+    "components/image_filter",
+    "components/data_gate",
     "components/records.py",
-    "components/example_gen/component.py",
-    "components/image_filter/component.py",
-    "components/data_gate/component.py",
     "models/preprocess.py",
     "models/feature_names.py",
 )
 #: What decides the content of the feature bank, beside `FeatureExtractor.key`.
 _BANK_CODE = (
-    "components/feature_bank/component.py",
-    "components/feature_bank/store.py",
+    "components/feature_bank",
+    "components/blob_store.py",
     "models/extractor.py",
     "models/classifier.py",
     "models/cuts.py",
@@ -54,8 +53,8 @@ _MODEL_PACKAGES = ("tensorflow", "keras")
 #: What decides about LiteRT files and about folds, beside `models`.
 _GATE_CODE = (
     "models",
-    "components/lite_exporter/component.py",
-    "components/cross_validator/component.py",
+    "components/lite_exporter",
+    "components/cross_validator",
 )
 _GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
 
@@ -195,7 +194,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         data_code=data_code,
         bank_code=source_hash(*_BANK_CODE),
         model_code=model_code,
-        serving_code=source_hash("serving", "components/serving_validator/component.py"),
+        serving_code=source_hash("serving", "components/serving_validator"),
         gate_code=source_hash(*_GATE_CODE, packages=_GATE_PACKAGES),
         run_key=run_key,
         split_key=_address(config.split.model_dump(), how, sorted(scan.given_splits)),

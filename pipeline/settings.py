@@ -15,7 +15,7 @@ from imgpipe.pipeline import config as configs
 
 def presets() -> list[str]:
     """Names of the presets that come with the product."""
-    folder = resources.files("pipeline") / "presets"
+    folder = resources.files("imgpipe.pipeline") / "presets"
     return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
@@ -50,7 +50,7 @@ def configuration(
             f"no config file and no preset named {source!r}; {hint}Presets (imgpipe presets says "
             f"more): {', '.join(known)}."
         )
-    preset = resources.files("pipeline") / "presets" / f"{source}.toml"
+    preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"
     with resources.as_file(preset) as file:
         return configs.load(file, extra)
 

@@ -1,7 +1,7 @@
 """Whether the data of a run may be trained on: reasons against it, each with what to do.
 
-Pure functions over the quarantine's summary and TFDV's anomalies. `imgpipe.components.data_gate.component` is the
-component; `imgpipe check` uses the part that needs no statistics, `counted`.
+These are pure functions over the quarantine's summary and TFDV's anomalies; the component that
+calls them is `DataGate`.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ def FeatureBank(
       examples: kept images, splits train, validation and test.
       metadata: the same without their bytes, to be counted.
       data_blessing: of DataGate; without it nothing is computed.
-      features: bank records, ``activations/`` and ``bank.json`` (see `imgpipe.models.bank.BankFacts`).
+      features: bank records, ``activations/`` and ``bank.json`` (see `BankFacts`).
       network: as `imgpipe.models.extractor.describe` writes it.
       weights_key: address of weights and preprocessing; changes invalidate the cached output.
       store: folder of the content-addressed store.

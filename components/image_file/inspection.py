@@ -265,7 +265,7 @@ def _why_not_decoded(data: bytes, facts: _Facts, pixel_limit: int) -> str:
 
 
 def to_example(record: FileRecord, split: str, vocabulary: Sequence[str]) -> tf.train.Example:
-    """The tf.Example of one file: all features of `imgpipe.models.feature_names` that ingest can know."""
+    """The tf.Example of one file: all the features that ingestion knows."""
     item, header = record.item, record.header
     width, height = record.size or (header["width"], header["height"])
     label = item.label or ""

@@ -18,7 +18,7 @@ from PIL import Image, ImageChops, ImageFilter
 from imgpipe.components.image_file.reduction import Small, shrink
 from imgpipe.models import feature_names as names
 
-#: The usual thresholds of the checks, which are CleanVision's: see `imgpipe.components.image_filter.checks.quality`.
+#: The default thresholds of the quality checks, which are CleanVision's.
 DARK = 0.32  # luminance that the brightest 1 % exceed
 LIGHT = 0.05  # darkness that the darkest 5 % exceed
 LOW_INFORMATION = 0.3  # a tenth of the entropy in bits

@@ -11,10 +11,8 @@ from pathlib import Path
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-#: What each container runs; `PYTHONSAFEPATH` keeps a user's models.py from shadowing ours.
+#: What each container runs.
 COMMAND = (
-    "env",
-    "PYTHONSAFEPATH=1",
     "python",
     "-m",
     "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor",
@@ -25,7 +23,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) 
     """Write the PipelineSpec.
 
     Args:
-      pipeline: of `imgpipe.pipeline.graph.create_pipeline`, rooted at a URI that Kubeflow can reach.
+      pipeline: of `create_pipeline`, rooted at a URI that Kubeflow can reach.
       image: container image with this package installed.
       output: file to write; ``.yaml`` is appended when it is missing.
 

@@ -1,0 +1,26 @@
+"""From a folder of photographs to a blessed, served image classifier.
+
+The subpackages are `imgpipe.pipeline`, `imgpipe.components`, `imgpipe.models` and
+`imgpipe.serving`. Importing `imgpipe` itself imports none of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Return an artifact type or a component by its name, importing it on first use.
+
+    TFX's Kubeflow entry point looks up a custom artifact type as ``<top-level package>.<Name>``.
+    """
+    if name.startswith("_"):
+        raise AttributeError(f"module 'imgpipe' has no attribute {name!r}")
+    import importlib
+
+    try:
+        return getattr(importlib.import_module("imgpipe.components"), name)
+    except AttributeError:
+        raise AttributeError(f"module 'imgpipe' has no attribute {name!r}") from None

@@ -50,7 +50,7 @@ def drawn(brightness: float) -> list[bytes]:
 
 
 def imgpipe(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "imgpipe.pipeline.cli", *arguments]
+    return [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments]
 
 
 def ask(case: Case, prefix: Path, pictures: list[bytes], *flags: str) -> None:

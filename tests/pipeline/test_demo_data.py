@@ -246,6 +246,9 @@ def test_unknown_gesture_is_named() -> None:
 
 
 def test_drawing_does_not_import_tensorflow() -> None:
-    code = "import sys, imgpipe.pipeline.demo as d; d.draw_hand('rock'); print('tensorflow' in sys.modules)"
+    code = (
+        "import sys, imgpipe.pipeline.demo as d; d.draw_hand('rock')\n"
+        "print('tensorflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -379,7 +379,7 @@ def test_the_loss_is_the_courses_in_value(classes):
 @pytest.mark.parametrize("name", commands.presets())
 def test_a_preset_reads_like_a_recipe(name):
     """Its head: what it is, the command, what to expect, how long; [expect] says it to the run."""
-    text = (resources.files("pipeline") / "presets" / f"{name}.toml").read_text()
+    text = (resources.files("imgpipe.pipeline") / "presets" / f"{name}.toml").read_text()
     head = text.split("\n\n")[0].splitlines()
     assert all(line.startswith("#") for line in head)
     words = "\n".join(head)
@@ -414,7 +414,8 @@ def test_what_is_expected_decides_nothing():
 def test_the_sets_that_tfds_has_are_named():
     sets = {"cats_vs_dogs": 5, "horses_or_humans": 2, "rock_paper_scissors": 1}
     texts = [
-        (resources.files("pipeline") / "presets" / f"{name}.toml").read_text() for name in TABLE
+        (resources.files("imgpipe.pipeline") / "presets" / f"{name}.toml").read_text()
+        for name in TABLE
     ]
     for name, times in sets.items():
         assert sum(f"--data tfds:{name}" in text for text in texts) == times

@@ -140,7 +140,6 @@ def test_a_whole_run_in_worker_processes(photos, tmp_path):
     (tmp_path / "config.toml").write_text(configs.to_toml(configs.build(tree)))
     command = [
         sys.executable,
-        "-P",
         "-m",
         "imgpipe.pipeline.cli",
         "run",

@@ -1,7 +1,7 @@
 """What every check takes and gives: one record in, at most one verdict out.
 
-A check is a small module with a function `judge` and a `CHECK` that names it; `imgpipe.components.image_filter.checks`
-holds the table. Checks need neither Beam nor TFX.
+A check is a small module with a function `judge` and a `CHECK` that names it; the table stands in
+the package itself. Checks need neither Beam nor TFX.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What the source itself says against a file: two labels for it, a label outside `data.classes`,
-its group given to several splits. The source names the reason, `imgpipe.components.example_gen.sources` the details.
+its group given to several splits. The source names the reason and the details.
 """
 
 from __future__ import annotations

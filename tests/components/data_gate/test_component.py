@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-import imgpipe.components
+from imgpipe import components
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import DataRefused
 
