@@ -47,7 +47,7 @@ _OURS = (
     + """
 import tensorflow
 from components import judge
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 def work():
     severity = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
     judged = judge.judge(judge.Plan(sys.argv[1], Settings(severity=severity)))

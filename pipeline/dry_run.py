@@ -19,7 +19,7 @@ from imgpipe.components.feature_bank.store import FeatureStore, record_key
 from imgpipe.components.image_file.inspection_cache import Verdicts
 from imgpipe.components.image_file.measurements import Measurements
 from imgpipe.components.image_filter import checks
-from imgpipe.components.image_filter.checks.base import Record, Settings
+from imgpipe.components.image_filter.check import Record, Settings
 from imgpipe.models import feature_names as names
 from imgpipe.models.extractor import FeatureExtractor, from_description
 from imgpipe.models.extractor import describe as describe_bank

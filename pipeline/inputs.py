@@ -17,7 +17,7 @@ from pathlib import Path
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.sources import Scan, SourceOptions
 from imgpipe.components.image_filter import overrides as reviews
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.atomic_write import atomic_write

@@ -25,7 +25,7 @@ from imgpipe.components.image_filter import (
     identical_files,
     quarantine,
 )
-from imgpipe.components.image_filter.checks.base import Record, Settings
+from imgpipe.components.image_filter.check import Record, Settings
 from imgpipe.components.image_filter.decisions import Account, judge, to_record
 from imgpipe.components.image_filter.first_pass import Part, PartWriter
 from imgpipe.components.image_filter.near_duplicates import beam_steps, groups

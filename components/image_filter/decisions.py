@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.image_file.inspection import look_at
 from imgpipe.components.image_file.measurements import Measurements
 from imgpipe.components.image_filter import checks, identical_files, quarantine
-from imgpipe.components.image_filter.checks.base import Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Record, Settings, Verdict
 from imgpipe.components.image_filter.near_duplicates import groups, matching
 from imgpipe.components.image_filter.near_duplicates.search import RADIUS
 from imgpipe.components.records import first, text

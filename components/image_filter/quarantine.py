@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from imgpipe.components.image_filter.checks.base import Record, Verdict
+from imgpipe.components.image_filter.check import Record, Verdict
 from imgpipe.components.records import read_json, write_text
 
 MANIFEST = "manifest.jsonl"

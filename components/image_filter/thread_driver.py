@@ -25,7 +25,7 @@ from imgpipe.components.example_gen.sources import Item, Scan, SourceOptions, op
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.inspection import read_files, to_example
 from imgpipe.components.image_filter import checks, decisions, identical_files, quarantine
-from imgpipe.components.image_filter.checks.base import Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Record, Settings, Verdict
 from imgpipe.components.image_filter.decisions import Account
 from imgpipe.components.image_filter.near_duplicates import groups, matching
 from imgpipe.components.image_filter.near_duplicates.matching import Contents

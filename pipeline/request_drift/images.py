@@ -9,7 +9,7 @@ from typing import Any
 
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.image_file.inspection import read_files, to_example
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.records import first
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress

@@ -20,7 +20,7 @@ from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine, thread_driver
 from imgpipe.components.image_filter.beam_driver import Places, filter_examples
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.models.errors import ConfigError

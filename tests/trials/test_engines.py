@@ -20,7 +20,7 @@ _PROGRAM = """
 import json, sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.beam_driver import Places, filter_examples
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest

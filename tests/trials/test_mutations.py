@@ -15,7 +15,7 @@ import pytest
 
 from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_filter import thread_driver
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.pipeline.demo import draw_hand
 
 _PIXELS = 2_000_000  # limit of the trial: larger ones would only cost memory

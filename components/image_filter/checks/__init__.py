@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from imgpipe.components.image_filter.check import Check, Record, Settings, Severity, Verdict
 from imgpipe.components.image_filter.checks import (
     alpha,
     animated,
@@ -25,7 +26,6 @@ from imgpipe.components.image_filter.checks import (
     unreadable,
     zero_byte,
 )
-from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Severity, Verdict
 from imgpipe.components.image_filter.checks.quality import (
     blurry,
     dark,

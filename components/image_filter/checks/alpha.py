@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.measurements import on_white
-from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
 
 
 def judge(record: Record, settings: Settings) -> Verdict | None:

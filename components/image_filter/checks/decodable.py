@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imgpipe.components.image_file.header import pillow, sniff
-from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"

@@ -11,7 +11,7 @@ import io
 from PIL import Image
 
 from imgpipe.components.image_file.header import pillow
-from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
 
 #: Exif's orientation → what makes the picture upright, and how people say it.
 _TURNS = {

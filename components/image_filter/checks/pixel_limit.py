@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
 
 
 def judge(record: Record, settings: Settings) -> Verdict | None:

@@ -5,7 +5,7 @@ its group given to several splits. The source names the reason and the details.
 from __future__ import annotations
 
 from imgpipe.components.example_gen.sources.validation import GROUP_ACROSS_SPLITS
-from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
 
 
 def judge(record: Record, settings: Settings) -> Verdict | None:

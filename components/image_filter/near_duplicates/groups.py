@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imgpipe.components.image_file.perceptual_hash import BITS, PictureHash
-from imgpipe.components.image_filter.checks.base import Severity
+from imgpipe.components.image_filter.check import Severity
 from imgpipe.components.image_filter.near_duplicates.search import Places, distances, words
 from imgpipe.models import feature_names as names
 

@@ -14,7 +14,7 @@ import pytest
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.image_filter.beam_driver import Places, filter_examples
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.records import iterate, make, raw, text
 from imgpipe.models import feature_names as names

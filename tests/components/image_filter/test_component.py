@@ -16,7 +16,7 @@ from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.beam_driver import Places, filter_examples
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates import beam_steps
 from imgpipe.components.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from imgpipe.components import records
 from imgpipe.components.image_filter import overrides, quarantine
-from imgpipe.components.image_filter.checks.base import Settings
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models import feature_names as names
 from tests.components.image_filter.test_component import Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imgpipe.components.image_file.measurements import Measurements
-from imgpipe.components.image_filter.checks.base import Check, Record, Settings, Severity, Verdict
+from imgpipe.components.image_filter.check import Check, Record, Settings, Severity, Verdict
 
 #: No measurement of these makes a file unusable, so none of them rejects unless it is told to.
 MAY_BE: tuple[Severity, ...] = ("warn", "reject", "ignore")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.checks.base import Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Record, Settings, Verdict
 from imgpipe.components.image_filter.checks.quality.base import make
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from imgpipe.components.image_filter.checks.base import Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Record, Settings, Verdict
 from imgpipe.components.image_filter.checks.quality.base import make
 
 

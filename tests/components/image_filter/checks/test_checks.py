@@ -10,8 +10,8 @@ from PIL import Image
 
 from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_file.inspection import look_at
+from imgpipe.components.image_filter.check import Record
 from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, judge, validate
-from imgpipe.components.image_filter.checks.base import Record
 from imgpipe.models.errors import ConfigError
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from imgpipe.components.image_filter import checks
+from imgpipe.components.image_filter.check import Record
 from imgpipe.components.image_filter.checks import Settings, judge, validate
-from imgpipe.components.image_filter.checks.base import Record
 from imgpipe.components.image_filter.checks.quality import odd_size
 from imgpipe.models.errors import ConfigError
 
