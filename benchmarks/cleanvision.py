@@ -46,7 +46,7 @@ _OURS = (
     _AROUND
     + """
 import tensorflow
-from components import judge
+from imgpipe.components.image_filter import thread_driver as judge
 from imgpipe.components.image_filter.check import Settings
 def work():
     severity = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}

@@ -91,7 +91,7 @@ def test_another_training_is_not_gone_on_with(bank, tmp_path) -> None:
 _PROGRAM = """
 import sys
 from pathlib import Path
-from models import feature_names as names
+from imgpipe.models import feature_names as names
 from imgpipe.models.bank import read_split
 from imgpipe.models.checkpoints import Checkpoint
 from imgpipe.models.training_loop import fit_head

@@ -25,13 +25,13 @@ import sys
 import numpy as np
 strategy, bank, result = sys.argv[1:]
 import tensorflow as tf
-from models import distribution
+from imgpipe.models import distribution
 if strategy == "mirrored":
     cpu = tf.config.list_physical_devices("CPU")[0]
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, two)
 distribution.prepare(strategy)
-from models import feature_names as names
+from imgpipe.models import feature_names as names
 from imgpipe.models.bank import read_split
 from imgpipe.models.training_loop import fit_head
 from imgpipe.models.settings import ModelSettings

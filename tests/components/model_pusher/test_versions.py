@@ -88,7 +88,8 @@ def test_kill_while_publishing_leaves_no_half_version(tmp_path: Path):
         (export / f"file{i}").write_bytes(os.urandom(200_000))
     base = tmp_path / "model"
     program = (
-        "import sys\nfrom pathlib import Path\nfrom components import versions\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from imgpipe.components.model_pusher import versions\n"
         "print('go', flush=True)\n"
         "while True: versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
     )
@@ -118,7 +119,8 @@ def test_a_full_disk_changes_nothing_and_says_so(tmp_path: Path, saved_model: Pa
     (saved_model / "variables" / "variables.data").write_bytes(os.urandom(3_000_000))
     program = (
         "import resource, signal, sys\nfrom pathlib import Path\n"
-        "from components import versions\nfrom imgpipe.models.errors import ResourceError\n"
+        "from imgpipe.components.model_pusher import versions\n"
+        "from imgpipe.models.errors import ResourceError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
         "try: versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
@@ -144,7 +146,8 @@ def test_publishers_of_one_folder_take_turns(tmp_path: Path, saved_model: Path):
     """Two processes, five publications each: ten versions, none lost, none hollow."""
     base = tmp_path / "model"
     program = (
-        "import sys\nfrom pathlib import Path\nfrom components import versions\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from imgpipe.components.model_pusher import versions\n"
         "for _ in range(5): versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
     )
     command = [sys.executable, "-c", program, str(base), str(saved_model)]

@@ -202,7 +202,7 @@ def test_the_policy_makes_layers_but_not_normalisation() -> None:
 
 def test_asking_for_keys_imports_no_tensorflow() -> None:
     code = (
-        "import sys; from models import backbones; "
+        "import sys; from imgpipe.models import backbones; "
         "[backbones.get(name, weights='none').key() for name in backbones.names()]; "
         "from imgpipe.models.extractor import FeatureExtractor; "
         "FeatureExtractor(precision='float32').key(1); "
