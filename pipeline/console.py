@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -27,9 +27,33 @@ if TYPE_CHECKING:
 _WIDTH_PLAIN = 100  # columns when the output is no terminal
 
 
+class _Terminal(Console):
+    """A console that asks its own file for the size of the terminal.
+
+    Rich asks standard input, output and error. Here the last two are the log, and standard input
+    need not be a terminal, so the width would be a guess and wrapped rows would be miscounted.
+    """
+
+    @property  # type: ignore[misc]  # Rich has a setter too, which nothing here uses
+    def size(self) -> ConsoleDimensions:
+        if self._width is None and self.is_terminal:
+            try:
+                columns, lines = os.get_terminal_size(self.file.fileno())
+            except OSError:
+                return super().size
+            return ConsoleDimensions(columns or _WIDTH_PLAIN, lines or 25)
+        return super().size
+
+
 @contextlib.contextmanager
-def quiet(log: Path) -> Iterator[Console]:
-    """Send file descriptors 1 and 2 to `log`; yield a console on the old standard output."""
+def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
+    """Send file descriptors 1 and 2 to `log` and yield a console for people.
+
+    Args:
+      log: file that everything the libraries say is appended to.
+      to_stderr: whether the console writes to the old standard error, because standard output
+        carries the JSON of ``--json -``, instead of to the old standard output.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -37,10 +61,11 @@ def quiet(log: Path) -> Iterator[Console]:
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    terminal = os.fdopen(os.dup(saved_out), "w", encoding="utf-8", errors="replace")
+    shown = saved_err if to_stderr else saved_out
+    terminal = os.fdopen(os.dup(shown), "w", encoding="utf-8", errors="replace")
     try:
         width = None if terminal.isatty() else _WIDTH_PLAIN
-        yield Console(file=terminal, width=width, highlight=False)
+        yield _Terminal(file=terminal, width=width, highlight=False)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -86,7 +111,11 @@ class Display:
     def __enter__(self) -> Display:
         if self._console.is_terminal:
             self._live = Live(
-                get_renderable=self._table, console=self._console, refresh_per_second=5
+                get_renderable=self._table,
+                console=self._console,
+                refresh_per_second=5,
+                redirect_stdout=False,  # what libraries print stays in the log
+                redirect_stderr=False,
             )
             self._live.start()
         return self
@@ -164,7 +193,8 @@ class Display:
         table = Table.grid()
         with self._lock:
             for step in self._steps:
-                table.add_row(Text.assemble(*self._cells(step)))
+                row = Text.assemble(*self._cells(step), no_wrap=True, overflow="ellipsis")
+                table.add_row(row)
         return table
 
 

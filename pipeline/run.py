@@ -97,12 +97,13 @@ def _source(config: Config) -> Source:
     return open_source(config.data.source, run_inputs.source_options(config))
 
 
-def execute(config: Config, start: str | None = None) -> Outcome:
+def execute(config: Config, start: str | None = None, to_stderr: bool = False) -> Outcome:
     """Run the pipeline.
 
     Args:
       config: the validated configuration.
       start: component from which on cached outputs are not used, None to use all.
+      to_stderr: whether progress goes to standard error instead of standard output.
 
     Raises:
       ImgpipeError: before anything ran: bad source, locked output, missing permission.
@@ -114,7 +115,10 @@ def execute(config: Config, start: str | None = None) -> Outcome:
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
         directory = _fresh_directory(out / "runs" / run_id)
         atomic_write(directory / "config.toml", to_toml(config))
-        with screen.quiet(directory / LOG) as console, screen.Display(console) as display:
+        with (
+            screen.quiet(directory / LOG, to_stderr) as console,
+            screen.Display(console) as display,
+        ):
             return _Run(config, directory, console, display, began).go(start)
 
 

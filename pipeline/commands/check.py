@@ -74,7 +74,9 @@ def run(
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
     plan = plan_of(config)
-    judged, pictures = _judge(plan, html_file is not None, to_stderr=json_file == "-")
+    judged, pictures = _judge(
+        plan, html_file is not None, to_stderr=json_file == json_files.STANDARD_OUTPUT
+    )
     refused = reasons(judged, config)
     console = json_files.console_beside(json_file)
     verdict = sentence(judged, refused)
@@ -112,16 +114,14 @@ def plan_of(config: Config) -> Plan:
 
 def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
     """The judgement and the pictures for the page, with a display of how far it is."""
-    from rich.console import Console
-
     from imgpipe.components.image_filter import thread_driver
     from imgpipe.models import progress
     from imgpipe.pipeline import console as screen
 
     found: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
-        shown = Console(quiet=True) if to_stderr else console
-        with screen.Display(shown) as display:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with screen.quiet(log, to_stderr) as console, screen.Display(console) as display:
             progress.attach(display)
             try:
                 with display.step("loading TensorFlow"):

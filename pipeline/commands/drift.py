@@ -74,8 +74,6 @@ def execute(
     json_file: str | None,
 ) -> int:
     """Read, compare, print, write; returns the exit code."""
-    from rich.console import Console
-
     from imgpipe.models import progress
     from imgpipe.pipeline import console as screen
     from imgpipe.pipeline import json_file as json_files
@@ -88,9 +86,9 @@ def execute(
     find(log)
     versions = reference.versions(model)
     written = None
-    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
-        shown = Console(quiet=True) if json_file == "-" else console
-        with screen.Display(shown) as display:
+    with tempfile.TemporaryDirectory() as folder:
+        said, to_stderr = Path(folder) / "log", json_file == json_files.STANDARD_OUTPUT
+        with screen.quiet(said, to_stderr) as console, screen.Display(console) as display:
             progress.attach(display)
             try:
                 with display.step("loading TensorFlow, TFX"):

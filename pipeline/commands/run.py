@@ -72,7 +72,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     from imgpipe.pipeline.run import execute
 
     json_files.check_folder("--json", json_file)
-    outcome = execute(config, start)
+    outcome = execute(config, start, to_stderr=json_file == json_files.STANDARD_OUTPUT)
     console = json_files.console_beside(json_file)
     colour = _COLOURS.get(outcome.exit_code, "red")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict)}[/]")

@@ -1,0 +1,81 @@
+"""The progress display, on a real (pseudo) terminal and beside ``--json -``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+from PIL import Image
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: A display with long rows, and a library that writes to standard error while it is live.
+_PROGRAM = """
+import sys, time
+from pathlib import Path
+from imgpipe.pipeline import console as screen
+with screen.quiet(Path(sys.argv[1])) as console, screen.Display(console) as display:
+    with display.step("loading TensorFlow, TFX"):
+        print("WARNING: said by a library", file=sys.stderr)
+        for _ in range(30):
+            display.advance(123_456, "files of a unit with a long name")
+            display.advance(123_456, "another unit with a long name")
+            time.sleep(0.03)
+"""
+
+
+def on_terminal(program: list[str], columns: int) -> str:
+    """What a terminal of `columns` receives from a program; its standard input is none."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    environment["TERM"] = "xterm"
+    process = subprocess.Popen(
+        program, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    received = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            received += chunk
+    except OSError:  # the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0, received.decode()
+    return received.decode()
+
+
+def test_rows_fit_a_narrow_terminal_and_libraries_stay_in_the_log(tmp_path: Path):
+    received = on_terminal([sys.executable, "-c", _PROGRAM, str(tmp_path / "log")], columns=60)
+    lines = re.split(r"[\r\n]+", _ESCAPES.sub("", received))
+    assert any("loading TensorFlow, TFX" in line for line in lines)
+    assert max(map(len, lines)) <= 60, "a longer line wraps, and the next frame repeats it"
+    assert "WARNING" not in received
+    assert "said by a library" in (tmp_path / "log").read_text()
+
+
+def test_a_run_that_writes_json_to_standard_output_writes_nothing_else_there(tmp_path: Path):
+    for label in ("cat", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / label / "0.png")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "imgpipe.pipeline.cli", "run", "--json", "-"),
+            *("--data", tmp_path / "photos", "--out", tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert json.loads(done.stdout)["push"]["status"] == "refused"
+    assert "loading TensorFlow, TFX" in done.stderr
+    assert "ImageExampleGen" in done.stderr
