@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from imgpipe.components.image_filter.thread_driver import Judged
-from imgpipe.components.report.page import RunState, draw
+from imgpipe.components.report.page import draw
+from imgpipe.components.report.section import Absent, Context, RunState, Section
 from imgpipe.components.report.sections import data, near
-from imgpipe.components.report.sections.base import Absent, Context, Section
 from imgpipe.components.report.sections.rejects import common_override, shown
 
 #: Rows on the page for each fate; every reason gets a fair share of them.
@@ -72,7 +72,7 @@ def _cells(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
 
 
 _SECTIONS = (
-    Section("verdict", "Verdict", _verdict, "check_verdict"),
+    Section("verdict", "Verdict", _verdict, template="check_verdict"),
     Section("findings", "Findings", _findings),
     near.SECTION,
     dataclasses.replace(data.SECTION, build=_data),

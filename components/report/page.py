@@ -11,12 +11,12 @@ import functools
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.report import text
-from imgpipe.components.report.sections import SECTIONS, Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, RunState, Section
+from imgpipe.components.report.sections import SECTIONS
 from imgpipe.components.report.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -38,17 +38,6 @@ STATUS = {
     "clean": ("Clean", "✓"),
     "usable": ("Usable", "✓"),
 }
-
-
-@dataclass(frozen=True)
-class RunState:
-    """How the run ended."""
-
-    status: str  # a key of `STATUS`
-    verdict: str  # the sentence a person reads
-    error: str = ""  # why the run stopped, "" when it did not
-    log: str = ""  # path of the run's log
-    failed: str = ""  # the component that stopped it
 
 
 def render(

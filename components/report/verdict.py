@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.metrics import most_confused
-from imgpipe.components.report.page import RunState
+from imgpipe.components.report.section import RunState
 from imgpipe.components.report.text import overridden
 
 

@@ -271,7 +271,7 @@ def _write_page(
     refused: Sequence[str],
 ) -> None:
     from imgpipe.components.report.check_page import render
-    from imgpipe.components.report.page import RunState
+    from imgpipe.components.report.section import RunState
 
     status = "refused" if refused else verdict.split(":", 1)[0]
     settings = {

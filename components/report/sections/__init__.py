@@ -1,49 +1,26 @@
-"""The sections of the page, in the order of the page: one small module and template each.
+"""The sections of the report, one module and one template each.
 
-The next section is a module with a SECTION, a template of the same name, and a line here.
+A module in this folder that defines ``SECTION`` is a section of the page; its `Section.order`
+states its place.
 """
 
 from __future__ import annotations
 
-from imgpipe.components.report.sections import (
-    bank,
-    confusion,
-    data,
-    figures,
-    folds,
-    lite,
-    mistakes,
-    model,
-    near,
-    per_class,
-    rejects,
-    serving,
-    suspects,
-    timings,
-    training,
-    verdict,
-    views,
-)
-from imgpipe.components.report.sections.base import Absent, Context, Section
+import importlib
+import pkgutil
 
-__all__ = ["SECTIONS", "Absent", "Context", "Section"]
+from imgpipe.components.report.section import Section
 
-SECTIONS: tuple[Section, ...] = (
-    verdict.SECTION,
-    model.SECTION,
-    figures.SECTION,
-    folds.SECTION,
-    confusion.SECTION,
-    per_class.SECTION,
-    mistakes.SECTION,
-    suspects.SECTION,
-    training.SECTION,
-    data.SECTION,
-    rejects.SECTION,
-    near.SECTION,
-    views.SECTION,
-    bank.SECTION,
-    serving.SECTION,
-    lite.SECTION,
-    timings.SECTION,
-)
+__all__ = ["SECTIONS"]
+
+
+def _found() -> tuple[Section, ...]:
+    """Every `SECTION` of the modules in this folder, in the order of the page."""
+    modules = (
+        importlib.import_module(f"{__name__}.{module.name}")
+        for module in pkgutil.iter_modules(__path__)
+    )
+    return tuple(sorted((module.SECTION for module in modules), key=lambda section: section.order))
+
+
+SECTIONS = _found()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 COMPONENT = "FeatureBank"
 
@@ -27,4 +27,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     }
 
 
-SECTION = Section("bank", "Feature bank", build)
+SECTION = Section("bank", "Feature bank", build, order=140)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.sections.base import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
 _TABLE = 20  # classes; a wider table is read by nobody
 _PAIRS = 12  # most confused pairs named beside a picture
@@ -58,4 +58,4 @@ def _pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict
     return sorted(found, key=lambda pair: -pair["count"])[:_PAIRS]
 
 
-SECTION = Section("confusion", "Confusion", build)
+SECTION = Section("confusion", "Confusion", build, order=50)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 from imgpipe.components.report.text import capped, overridden
 from imgpipe.models import feature_names as names
 
@@ -76,4 +76,4 @@ def _finding(found: Any, context: Context) -> dict[str, Any]:
     }
 
 
-SECTION = Section("data", "Data", build)
+SECTION = Section("data", "Data", build, order=100)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.metrics import wilson
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 from imgpipe.models import feature_names as names
 
 _ROLES = {
@@ -32,4 +32,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {"rows": rows}
 
 
-SECTION = Section("figures", "Accuracy and calibration", build)
+SECTION = Section("figures", "Accuracy and calibration", build, order=30)

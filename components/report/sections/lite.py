@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 _MB = 1e6
 
@@ -31,4 +31,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     }
 
 
-SECTION = Section("lite", "LiteRT files", build)
+SECTION = Section("lite", "LiteRT files", build, order=160)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -27,4 +27,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {"splits": splits}
 
 
-SECTION = Section("mistakes", "Confident mistakes", build)
+SECTION = Section("mistakes", "Confident mistakes", build, order=70)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 _PORT = 8500  # TensorFlow Serving's own for gRPC
 _GATES = {
@@ -48,4 +48,4 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
     ]
 
 
-SECTION = Section("model", "Model", build)
+SECTION = Section("model", "Model", build, order=20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 #: Groups on the page, and pictures of each; all are in the quarantine's file.
 GROUPS, MEMBERS = 24, 4
@@ -58,4 +58,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {"found": found, "rows": rows}
 
 
-SECTION = Section("near", "Near-duplicates", build)
+SECTION = Section("near", "Near-duplicates", build, order=120)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import MEASURED, Absent, Context, Section
+from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 from imgpipe.components.report.text import capped
 
 _SORTED_ABOVE = 30  # classes; more are listed weakest first
@@ -38,4 +38,4 @@ def _f1(figures: Mapping[str, Any]) -> float:
     return figures.get("f1") or 0.0 if figures.get("count") else 2.0
 
 
-SECTION = Section("per_class", "Classes", build)
+SECTION = Section("per_class", "Classes", build, order=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 #: Rows on the page; every reason gets a fair share of them. All are in quarantine's manifest.
 LIMIT = 200
@@ -74,4 +74,4 @@ def _row(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
     return {**texts, "picture": context.thumbnails.uri(row.get("image_hash"))}
 
 
-SECTION = Section("rejects", "Rejected files", build)
+SECTION = Section("rejects", "Rejected files", build, order=110)

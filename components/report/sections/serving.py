@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -16,4 +16,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {"checks": checks, "passed": sum(bool(check.get("passed")) for check in checks)}
 
 
-SECTION = Section("serving", "Serving checks", build)
+SECTION = Section("serving", "Serving checks", build, order=150)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 #: Pictures on the page; the file for review holds more.
 SHOWN = 48
@@ -25,4 +25,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {"found": found, "rows": rows, "file": REVIEW_FILE}
 
 
-SECTION = Section("suspects", "Doubtful labels", build)
+SECTION = Section("suspects", "Doubtful labels", build, order=80)

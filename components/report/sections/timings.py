@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -37,4 +37,4 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     }
 
 
-SECTION = Section("timings", "Timings", build)
+SECTION = Section("timings", "Timings", build, order=170)

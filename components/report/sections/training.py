@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.report import plots
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
@@ -70,4 +70,4 @@ def _of(epochs: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
     return [epoch.get(key) for epoch in epochs]
 
 
-SECTION = Section("training", "Training", build)
+SECTION = Section("training", "Training", build, order=90)

@@ -7,8 +7,8 @@ from typing import Any
 
 from imgpipe.components.report import expectation
 from imgpipe.components.report.hints import warnings
+from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import bank
-from imgpipe.components.report.sections.base import Context, Section
 from imgpipe.components.report.text import NONE, count, seconds, share
 
 _STEP = 0.05  # of the gauge's left end
@@ -94,4 +94,4 @@ def _forward_passes(context: Context) -> int | None:
     return 0 if context.cached(bank.COMPONENT) else context.part("bank").get("forward_passes")
 
 
-SECTION = Section("verdict", "Verdict", build)
+SECTION = Section("verdict", "Verdict", build, order=10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.sections.base import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, Section
 
 _COLUMNS = 8  # augmented views shown of each image
 _COUNT = "count"  # the one setting that says how many views there are, and not how they look
@@ -54,4 +54,4 @@ def _changes(settings: Mapping[str, Any]) -> list[str]:
     ]
 
 
-SECTION = Section("views", "Augmented views", build)
+SECTION = Section("views", "Augmented views", build, order=130)

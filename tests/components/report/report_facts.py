@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.report.metrics import Row, Table, wilson
-from imgpipe.components.report.page import RunState
+from imgpipe.components.report.section import RunState
 
 BLESSED = RunState(
     "blessed", "blessed: validation accuracy 0.950 reaches 0.9", "", "/out/runs/1/run.log", ""

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from imgpipe.components.report import page
-from imgpipe.components.report.page import RunState, render
-from imgpipe.components.report.sections import SECTIONS, base, rejects
+from imgpipe.components.report.page import render
+from imgpipe.components.report.section import RunState, Section
+from imgpipe.components.report.sections import SECTIONS, rejects
 from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -284,7 +285,7 @@ def test_a_section_that_breaks_costs_only_itself(monkeypatch):
     def broken(_):
         raise ValueError("a figure is missing")
 
-    section = base.Section("model", "Model", broken)
+    section = Section("model", "Model", broken)
     monkeypatch.setattr(page, "SECTIONS", (SECTIONS[0], section, *SECTIONS[2:]))
     text = render(facts(), None, {}, BLESSED)
     assert "Could not be drawn (ValueError: a figure is missing)." in text

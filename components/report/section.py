@@ -10,11 +10,21 @@ from imgpipe.components.data_gate import rules
 from imgpipe.models import feature_names as names
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.page import RunState
     from imgpipe.components.report.thumbnails import Thumbnails
 
 #: Splits the trained model is measured on.
 MEASURED = (names.VALIDATION, names.TEST)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How the run ended."""
+
+    status: str  # a key of `page.STATUS`
+    verdict: str  # the sentence a person reads
+    error: str = ""  # why the run stopped, "" when it did not
+    log: str = ""  # path of the run's log
+    failed: str = ""  # the component that stopped it
 
 
 @dataclass(frozen=True)
@@ -61,9 +71,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page."""
+    """One section of the page.
+
+    Attributes:
+      order: Sections appear on the page in ascending order.
+    """
 
     id: str  # anchor, and name of the template
     title: str
     build: Callable[[Context], Mapping[str, Any] | Absent]  # values for the template
+    order: int = 0
     template: str = ""  # its name, where that is not the id
