@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -24,7 +23,8 @@ _MAX_CONFIG: Final = 64 << 20  # bytes; NASNetLarge has 1 MB
 _MAX_WEIGHTS: Final = 4 << 30
 _MAX_RATIO: Final = 20  # unpacked to packed; trained weights hardly shrink, their JSON tenfold
 
-_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, EOFError)
+#: Their decoders give no more than they are asked for; those of LZMA and bzip2 do.
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 #: Classes whose configuration holds, or leads to, code.
 _CODE: Final = frozenset(
@@ -46,10 +46,24 @@ def weights(content: bytes, path: Path) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check_members(archive, path)
-            _check_config(json.loads(archive.read(_CONFIG)), path)
-            return archive.read(_WEIGHTS)
-    except _DAMAGE as error:
-        raise UnsafeWeightsError(f"{path}: damaged .keras archive ({error})") from error
+            _check_config(json.loads(_member(archive, _CONFIG)), path)
+            return _member(archive, _WEIGHTS)
+    except UnsafeWeightsError:
+        raise
+    except Exception as error:  # zipfile, zlib and json raise errors of many kinds
+        raise UnsafeWeightsError(
+            f"{path}: damaged .keras archive ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of a member, unpacked no further than it claims."""
+    info = archive.getinfo(name)
+    with archive.open(info) as file:
+        content = file.read(info.file_size)
+    if len(content) != info.file_size:
+        raise zipfile.BadZipFile(f"{name} holds {len(content)} of {info.file_size} bytes")
+    return content
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
@@ -64,6 +78,11 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
                 f"member {member.filename!r}{' twice' if member.filename in seen else ''}"
             )
         seen.add(member.filename)
+        if member.compress_type not in _METHODS:
+            raise UnsafeWeightsError(
+                f"{path}: {member.filename}: expected a member that is stored or deflated. "
+                f"Received: compression method {member.compress_type}"
+            )
         most = _MAX_WEIGHTS if member.filename == _WEIGHTS else _MAX_CONFIG
         if member.file_size > min(most, _MAX_RATIO * max(member.compress_size, 1 << 16)):
             raise UnsafeWeightsError(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.backbones import cuts
+from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
 
 if TYPE_CHECKING:
     import keras
@@ -120,6 +121,10 @@ def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     mean, variance = (
         np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance)
     )
+    if not (variance + norm.epsilon > 0).all():
+        raise UnsafeWeightsError(
+            f"weights file: the variance of {norm.name} is negative or NaN, which no training gives"
+        )
     scale = 1 / np.sqrt(variance + norm.epsilon)
     if norm.scale:
         scale = scale * np.asarray(norm.gamma, np.float64)

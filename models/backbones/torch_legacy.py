@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import struct
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.regular_files import read_bytes
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _PROTOCOL: Final = 1001
+_PICKLES: Final = 5  # magic number, protocol, machine, tensors, names of the storages
 _COUNT_BYTES: Final = 8  # each storage opens with an int64 element count
 _MAX_DIMENSIONS: Final = 8
+_MAX_BYTES: Final = 4 << 30  # the same as of other files of weights
 #: Storage classes a weights file may name, and what their elements are (little-endian).
 _STORAGES: Final[Mapping[str, str]] = {
     "FloatStorage": "<f4",
@@ -111,6 +115,11 @@ class _Tensor:
         return np.ascontiguousarray(view).reshape(self.shape)
 
 
+def _tensor(*arguments: Any) -> _Tensor:
+    """A function in place of the class, of which a pickle could make objects without values."""
+    return _Tensor(*arguments)
+
+
 class _SafeUnpickler(pickle.Unpickler):
     """Admits OrderedDict, the tensor constructor and storage names; refuses all else."""
 
@@ -122,7 +131,7 @@ class _SafeUnpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Tensor
+            return _tensor
         if module == "torch" and name in _STORAGES:
             return name
         raise UnsafeWeightsError(
@@ -152,7 +161,7 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
             is cut short, or goes on after the last storage.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, _MAX_BYTES)
     except OSError as error:
         raise ResourceError(f"cannot read the weights file {path}: {error}") from error
     return parse(data)
@@ -163,8 +172,9 @@ def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
     file = io.BytesIO(data)
     storages: dict[str, _Storage] = {}
     try:
+        _check_memo(data)
         magic, protocol, machine, state, keys = (
-            _SafeUnpickler(file, storages).load() for _ in range(5)
+            _SafeUnpickler(file, storages).load() for _ in range(_PICKLES)
         )
     except UnsafeWeightsError:
         raise
@@ -177,12 +187,26 @@ def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
             f"weights file: expected magic {_MAGIC:#x} and protocol {_PROTOCOL}. "
             f"Received: {magic!r}, {protocol!r}"
         )
-    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+    # Of an OrderedDict a pickle can replace the methods, hence those of the type are called.
+    if not isinstance(machine, dict) or dict.get(machine, "little_endian") is not True:
         raise UnsafeWeightsError("weights file: expected little-endian values")
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise UnsafeWeightsError("weights file: expected a list of the storages' names")
+    if sorted(keys) != sorted(storages):
         raise UnsafeWeightsError("weights file: the list of storages does not match the tensors")
     _fill(data, file.tell(), [storages[key] for key in keys])
     return _tensors(state)
+
+
+def _check_memo(data: bytes) -> None:
+    """Refuse pickles that note a value under a number beyond any: each one takes 8 bytes."""
+    file = io.BytesIO(data)
+    for _ in range(_PICKLES):
+        for operation, argument, place in pickletools.genops(file):
+            if "PUT" in operation.name and isinstance(argument, int) and argument > (place or 0):
+                raise UnsafeWeightsError(
+                    f"weights file: notes a value under the number {argument} at byte {place}"
+                )
 
 
 def _fill(data: bytes, position: int, storages: Sequence[_Storage]) -> None:
@@ -211,8 +235,10 @@ def _tensors(state: object) -> dict[str, npt.NDArray[Any]]:
     if not isinstance(state, dict):
         raise UnsafeWeightsError(f"weights file: expected a state dictionary, got {type(state)}")
     tensors = {}
-    for name, tensor in state.items():
+    for name, tensor in dict.items(state):
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            raise UnsafeWeightsError(f"weights file: {name!r} is no tensor")
+            raise UnsafeWeightsError(f"weights file: {name!r:.80} is no tensor")
         tensors[name] = tensor.read(name)
+        if not np.isfinite(tensors[name]).all():
+            raise UnsafeWeightsError(f"weights file: {name} holds NaN or infinite values")
     return tensors

@@ -25,6 +25,7 @@ from imgpipe.models.backbones import keras_archive
 from imgpipe.models.backbones.rebuild import snake
 from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.regular_files import read_bytes
 
 if TYPE_CHECKING:
     import h5py
@@ -78,8 +79,14 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
         with h5py.File(io.BytesIO(content), "r") as file:
             _check(file, path)
             values = _match(model, file, path)
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise UnsafeWeightsError(f"{path}: damaged file of weights ({error})") from error
+    except UnsafeWeightsError:
+        raise
+    except ResourceError:
+        raise
+    except Exception as error:  # h5py raises errors of many kinds for damaged files
+        raise UnsafeWeightsError(
+            f"{path}: damaged file of weights ({type(error).__name__}: {error})"
+        ) from error
     for layer, arrays in values:
         layer.set_weights(arrays)
         if hasattr(layer, "finalize_state"):  # Normalization computes with what it loaded
@@ -89,9 +96,7 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
 def _read(path: Path, sha256: str) -> bytes:
     """The whole file: what was checked is what is used, whatever happens to it meanwhile."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UnsafeWeightsError(f"{path}: expected at most {MAX_BYTES >> 30} GiB of weights")
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise ResourceError(
             f"model.weights: cannot read {path}: {error.strerror or error}"
@@ -197,9 +202,22 @@ def _match(
             )
         )
     return [
-        (layer, [np.asarray(array[()]) for array in found[name].arrays])
+        (layer, [_finite(array, path) for array in found[name].arrays])
         for name, layer in wanted.items()
     ]
+
+
+def _finite(array: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
+    """The values of an array; UnsafeWeightsError when float32 cannot hold one of them."""
+    values = np.asarray(array[()])
+    with np.errstate(over="ignore"):
+        wrong = values.size - np.count_nonzero(np.isfinite(values.astype(np.float32)))
+    if wrong:
+        raise UnsafeWeightsError(
+            f"{path}: {array.name}: expected finite numbers. Received: {wrong} of {values.size} "
+            "are NaN or infinite; training that made this file had diverged, or it is damaged"
+        )
+    return values
 
 
 def _keras3_names(model: keras.Model) -> Iterator[str]:
@@ -217,18 +235,31 @@ def _keras3_layers(file: h5py.File) -> Iterator[Layer]:
 
     layers = file.get("layers")
     for name in layers if isinstance(layers, h5py.Group) else ():
-        values = layers[name].get("vars")
+        layer = layers[name]
+        values = layer.get("vars") if isinstance(layer, h5py.Group) else None
         if isinstance(values, h5py.Group) and len(values):
             numbers = sorted(values, key=lambda text: (len(text), text))
-            yield Layer(name, tuple(values[number] for number in numbers))
+            yield Layer(name, tuple(_array(values, number) for number in numbers))
 
 
 def _legacy_layers(file: h5py.File) -> Iterator[Layer]:
     for name in _strings(file, "layer_names"):
         group = file[name]
-        arrays = tuple(group[weight] for weight in _strings(group, "weight_names"))
+        arrays = tuple(_array(group, weight) for weight in _strings(group, "weight_names"))
         if arrays:
             yield Layer(name, arrays)
+
+
+def _array(group: h5py.Group, name: str) -> h5py.Dataset:
+    import h5py
+
+    member = group[name]
+    if not isinstance(member, h5py.Dataset):
+        raise UnsafeWeightsError(
+            f"{group.file.filename}: {member.name}: expected an array. Received: a "
+            f"{type(member).__name__}"
+        )
+    return member
 
 
 def _strings(group: h5py.Group, name: str) -> list[str]:

@@ -29,6 +29,7 @@ from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order,
 from imgpipe.components.example_gen.sources.tree import check_classes
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.regular_files import open_regular
 
 #: Problems of an item that its list makes.
 TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
@@ -67,7 +68,7 @@ def takes(place: str, options: SourceOptions) -> bool:
 
 def _text_file(path: Path, errors: str = "strict") -> TextIOWrapper:
     """A regular file as UTF-8 text, with or without a byte order mark."""
-    stream = local_files.open_regular(path)
+    stream = open_regular(path)
     return TextIOWrapper(stream, encoding="utf-8-sig", errors=errors, newline="")
 
 

@@ -22,6 +22,7 @@ from imgpipe.components.example_gen.sources.file_list import column_place
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.regular_files import open_regular
 
 _SUFFIX = ".csv"
 _LABELS = ("label", "class", "target", "emotion", "y")
@@ -63,7 +64,7 @@ class _Layout:
 @functools.lru_cache(maxsize=64)
 def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
     """Look at the first two rows; ConfigError when they hold no square picture."""
-    with local_files.open_regular(Path(path)) as file:
+    with open_regular(Path(path)) as file:
         lines = local_files.lines(file, _LINE_LIMIT, lambda line: _too_long(path, line))
         first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
     delimiter = max((b",", b";", b"\t"), key=first.count)
@@ -150,7 +151,7 @@ class PixelSource:
         offset, length, name = item.place.split(":", 2)
         file = self._folder() / name
         layout = self._layout(file)
-        with local_files.open_regular(file) as stream:
+        with open_regular(file) as stream:
             line = os.pread(stream.fileno(), int(length), int(offset))
         return _png(_values(line, layout), layout)
 
@@ -179,7 +180,7 @@ class PixelSource:
         """An item a row; its path tells the line of the file."""
         layout = self._layout(file)
         offset = 0
-        with local_files.open_regular(file) as stream:
+        with open_regular(file) as stream:
             lines = local_files.lines(stream, _LINE_LIMIT, lambda line: _too_long(str(file), line))
             for number, line in enumerate(lines, 1):
                 start, offset = offset, offset + len(line)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import SourceOptions
 from imgpipe.components.example_gen.sources.layout import some
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.seekable_gzip import shared
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.regular_files import open_regular
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -199,7 +199,7 @@ def _check_lengths(path: str, packed: bool) -> None:
     a right checksum ends the process.
     """
     offset = number = 0
-    with local_files.open_regular(Path(path)) as file:
+    with open_regular(Path(path)) as file:
         size = None if packed else os.fstat(file.fileno()).st_size
         while len(head := _part(path, file, packed, offset)) == _HEADER:
             (length,) = struct.unpack("<Q", head[:8])

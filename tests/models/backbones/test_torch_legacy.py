@@ -175,6 +175,38 @@ def test_refuses_what_is_no_tensor() -> None:
         parse(_file(OrderedDict(a="text")))
 
 
+def test_refuses_values_that_are_no_numbers() -> None:
+    values = {"0": np.array([1, np.nan], np.float32)}
+    with pytest.raises(UnsafeWeightsError, match="a holds NaN or infinite values"):
+        parse(_file(OrderedDict(a=_tensor("0", 2, 0, (2,), (1,))), values))
+
+
+def test_refuses_names_of_storages_that_are_no_text() -> None:
+    state = OrderedDict(a=_tensor("0", 12, 0, (12,), (1,)))
+    with pytest.raises(UnsafeWeightsError, match="expected a list of the storages' names"):
+        parse(_file(state, _VALUES, keys=[0]))
+
+
+def test_a_replaced_method_of_the_dictionary_is_not_called() -> None:
+    state = OrderedDict(a=_tensor("0", 12, 0, (12,), (1,)))
+    pickled, attribute = _pickled(state), b"}X\x05\x00\x00\x00itemsX\x04\x00\x00\x00textsb."
+    whole = _file(state, _VALUES)
+    assert list(parse(whole.replace(pickled, pickled[:-1] + attribute))) == ["a"]
+
+
+def test_refuses_a_tensor_made_without_its_values() -> None:
+    empty = b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n)\x81s."
+    head = [_pickled(part) for part in (0x1950A86A20F9469CFC6C, 1001, _MACHINE)]
+    with pytest.raises(UnsafeWeightsError, match="not readable as torch's legacy format"):
+        parse(b"".join([*head, empty, _pickled([])]))
+
+
+def test_refuses_a_pickle_that_would_fill_the_memory() -> None:
+    bomb = b"\x80\x02Nr\xff\xff\xff\x7f."  # notes None under the number 2^31 - 1
+    with pytest.raises(UnsafeWeightsError, match="notes a value under the number 2147483647"):
+        parse(bomb)
+
+
 def test_a_missing_file_is_a_missing_resource(tmp_path) -> None:
     with pytest.raises(ResourceError, match="cannot read the weights file"):
         torch_legacy.read(tmp_path / "none.pth")

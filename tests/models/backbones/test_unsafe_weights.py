@@ -20,6 +20,7 @@ import pytest
 
 from imgpipe.models import backbones
 from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
+from imgpipe.models.errors import ResourceError
 
 # Keras' own saving hands TensorFlow variables to NumPy 2 as NumPy 1 wanted them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
@@ -205,6 +206,28 @@ def _text(file: h5py.File, other: Path) -> None:
     file["layers/conv2d/vars"].create_dataset("0", data="cos\nsystem", dtype=h5py.string_dtype())
 
 
+def _group(file: h5py.File, other: Path) -> None:
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars"].create_group("0")
+
+
+def _not_a_number(file: h5py.File, other: Path) -> None:
+    file["layers/conv2d/vars/0"][0, 0, 0, 0] = np.nan
+
+
+def _too_large(file: h5py.File, other: Path) -> None:
+    """Finite as float64, and not as the float32 that the layer holds."""
+    values = file["layers/conv2d/vars/0"][()].astype(np.float64)
+    values.flat[:2] = 1e300
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars"].create_dataset("0", data=values)
+
+
+def _empty(file: h5py.File, other: Path) -> None:
+    del file["layers/conv2d/vars/0"]
+    file["layers/conv2d/vars"].create_dataset("0", data=h5py.Empty("f4"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -216,6 +239,10 @@ def _text(file: h5py.File, other: Path) -> None:
         (_packed_bomb, "Received: compressed data"),
         (_loop, "refuses a tree with loops"),
         (_text, "Received: values of type object"),
+        (_group, "conv2d/vars/0: expected an array. Received: a Group"),
+        (_not_a_number, r"conv2d/vars/0: .*Received: 1 of \d+ are NaN or infinite"),
+        (_too_large, r"conv2d/vars/0: .*Received: 2 of \d+ are NaN or infinite"),
+        (_empty, r"damaged file of weights"),
     ],
 )
 @pytest.mark.parametrize("archived", [False, True])
@@ -263,6 +290,45 @@ def test_a_configuration_nested_without_end(tmp_path, canary) -> None:
     _refused(path, canary, r"damaged \.keras archive")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_whose_decoder_cannot_be_bounded(tmp_path, canary, method: int) -> None:
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", b"")
+    _refused(path, canary, rf"config.json: .*Received: compression method {method}")
+
+
+def test_an_archive_is_unpacked_no_further_than_it_claims(tmp_path, canary) -> None:
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", bytes(1 << 26))
+        archive.getinfo("model.weights.h5").file_size = 1000
+    _refused(path, canary, r"damaged \.keras archive")
+
+
+def test_an_array_in_place_of_a_layer_is_a_layer_missing(tmp_path) -> None:
+    import keras
+
+    path = _weights(tmp_path / "a.weights.h5")
+    with h5py.File(path, "r+") as file:
+        del file["layers/conv2d"]
+        file["layers"].create_dataset("conv2d", data=np.zeros(3))
+    backbone = backbones.get(_NAME, weights=str(path))
+    with pytest.raises(ResourceError, match="Layers that the file lacks: conv1"):
+        backbone.build(keras.Input((28, 28, 3)))
+
+
+def test_a_pipe_is_no_weights_file(tmp_path) -> None:
+    import keras
+
+    os.mkfifo(tmp_path / "a.h5")
+    backbone = backbones.get(_NAME, weights=str(tmp_path / "a.h5"))
+    with pytest.raises(ResourceError, match=r"cannot read .*a\.h5: is not a regular file"):
+        backbone.build(keras.Input((28, 28, 3)))
+
+
 def test_a_pickle_is_no_weights_file(tmp_path, canary) -> None:
     import pickle
 
@@ -275,11 +341,38 @@ def test_a_pickle_is_no_weights_file(tmp_path, canary) -> None:
     _refused(path, canary, "expected a file of Keras weights")
 
 
+@pytest.mark.parametrize("compressed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_archive_gives_an_error_or_numbers(tmp_path, canary, compressed: int) -> None:
+    """Never another kind of error: 60 archives with damage where their tables stand."""
+    import keras
+
+    good = _archive(tmp_path / "a.keras").read_bytes()
+    whole = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as source, zipfile.ZipFile(whole, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name), compressed)
+    random = np.random.default_rng(1)
+    path = tmp_path / "b.keras"
+    refused = 0
+    for trial in range(60):
+        damaged = bytearray(whole.getvalue())
+        if trial % 3 == 0:
+            del damaged[random.integers(len(damaged)) :]
+        else:
+            for place in random.integers(0, 400, 4):
+                damaged[place if trial % 3 == 1 else -place - 1] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        try:
+            backbones.get(_NAME, weights=str(path)).build(keras.Input((28, 28, 3)))
+        except ResourceError:
+            refused += 1
+    assert refused > 20
+    assert not canary.exists()
+
+
 def test_a_file_cut_short_or_altered_gives_an_error_or_numbers(tmp_path, canary) -> None:
     """Never a crash, never another kind of error; 60 damaged files."""
     import keras
-
-    from imgpipe.models.errors import ResourceError
 
     content = _weights(tmp_path / "a.weights.h5").read_bytes()
     random = np.random.default_rng(0)
