@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.serving.server.limits import IMAGE_INPUT
-from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES
+from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_BODY_VALUES
 
 DEFAULT_PORT = 8500
 DEFAULT_DRAIN_SECONDS = 30.0
@@ -179,7 +179,18 @@ _RUN = (
 )
 _LIMITS = (
     _Flag("max_message_bytes", number, 0, "of one request; 0 for gRPC's own 2 GiB"),
-    _Flag("rest_api_max_body_bytes", number, DEFAULT_MAX_BODY_BYTES, "of one REST request"),
+    _Flag(
+        "rest_api_max_body_bytes",
+        number,
+        DEFAULT_MAX_BODY_BYTES,
+        "of one REST request, decompressed",
+    ),
+    _Flag(
+        "rest_api_max_body_values",
+        number,
+        DEFAULT_MAX_BODY_VALUES,
+        "numbers, strings, lists and objects in the JSON of one REST request",
+    ),
     _Flag("max_image_pixels", number, 50_000_000, "of one encoded picture, told by its header"),
     _Flag("image_inputs", str, IMAGE_INPUT, "comma-separated inputs that hold encoded pictures"),
     _Flag("max_tensor_bytes", number, 0, "of one input; 0 for any"),
@@ -266,8 +277,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--enable_grpc_healthcheck_service cannot be false: health is always there")
     if not flags.model_base_path and not flags.model_config_file:
         parser.error("--model_base_path or --model_config_file says what to serve")
-    if flags.rest_api_timeout_in_ms == 0 or flags.rest_api_max_body_bytes == 0:
-        parser.error("--rest_api_timeout_in_ms and --rest_api_max_body_bytes are more than 0")
+    for name in ("timeout_in_ms", "max_body_bytes", "max_body_values"):
+        if getattr(flags, f"rest_api_{name}") == 0:
+            parser.error(f"--rest_api_{name} is 1 or more. Received: 0.")
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file needs --enable_batching")
     return flags

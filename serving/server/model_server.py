@@ -137,6 +137,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
             flags.rest_api_timeout_in_ms / 1000,
             flags.rest_api_enable_cors_support,
             flags.rest_api_max_body_bytes,
+            flags.rest_api_max_body_values,
         )
         if flags.rest_api_port
         else None,

@@ -31,7 +31,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
         self.max_waiting = max_waiting
         self._shedders = futures.ThreadPoolExecutor(_SHEDDERS, thread_name_prefix="refuse")
         self._lock = threading.Lock()
-        self._workers = max_workers
+        self.workers = max_workers
         self._free, self._waiting = max_workers, 0
         self._draining = False
 
@@ -48,7 +48,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         with self._lock:
-            return not self._waiting and self._free == self._workers
+            return not self._waiting and self._free == self.workers
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
         """As usual, or refused where the queue is full (see ``refuse_if_shed``)."""

@@ -225,7 +225,7 @@ class ModelServer:
         from imgpipe.serving.server.rest.api import Api
         from imgpipe.serving.server.rest.app import Endpoint, make_app
 
-        api = Api(self.core, self.calls, self.request_logs, options.max_body_bytes)
+        api = Api(self.core, self.calls, self.request_logs, options, self._pool.workers)
         endpoint = Endpoint(api, self._pool, options)
         if self._rest:
             self._rest.start(make_app(endpoint, options, self.core.ready, self._page), endpoint)

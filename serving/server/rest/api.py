@@ -29,6 +29,7 @@ from imgpipe.serving.server.rest.body import TooLarge, decoded
 from imgpipe.serving.server.rest.json_examples import fill_examples, read_signature
 from imgpipe.serving.server.rest.json_tensors import read_predict
 from imgpipe.serving.server.rest.json_text import read
+from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.rest.paths import Target
 from imgpipe.serving.server.services import (
     SIGNATURE_DEF,
@@ -88,12 +89,17 @@ class Answer:
 class Api:
     """The REST twin of the gRPC services."""
 
-    def __init__(self, core: Core, calls: Calls, logs: RequestLogs, max_body_bytes: int) -> None:
+    def __init__(
+        self, core: Core, calls: Calls, logs: RequestLogs, options: RestOptions, workers: int
+    ) -> None:
+        """``workers`` is the number of threads that call ``answer``."""
         self._core, self._calls, self._logs = core, calls, logs
         self._quiet = Calls()
         self._service = PredictionService(core, logs, ServiceOptions())
-        self._max_body_bytes = max_body_bytes
+        self._options = options
         self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        # Those that wait hold a thread each; the other threads are for all other requests.
+        self._large_here = threading.BoundedSemaphore(max(workers // 2, _LARGE_AT_ONCE))
 
     def answer(self, asked: Asked) -> Answer:
         """What the request comes to. Never raises."""
@@ -134,7 +140,8 @@ class Api:
             with self._core.acquire(target.spec) as handle:
                 return _metadata(metadata_response(handle))
         with self._gate(asked, call):
-            document = read(decoded(asked.body, asked.encoding, self._max_body_bytes))
+            body = decoded(asked.body, asked.encoding, self._options.max_body_bytes)
+            document = read(body, self._options.max_body_values)
             signature_name = read_signature(document)
             if target.action == "predict":
                 return self._predict(document, signature_name, target.spec, call)
@@ -149,13 +156,24 @@ class Api:
         if len(asked.body) < _LARGE and not asked.encoding:
             yield
             return
-        left = call.left()
-        if not self._large.acquire(timeout=-1 if left is None else max(left, 0.0)):
-            raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")
+        if not self._large_here.acquire(blocking=False):
+            raise StatusError(
+                Code.RESOURCE_EXHAUSTED,
+                "The server is overloaded: too many large requests at once. Try again later, or "
+                "use gRPC.",
+            )
         try:
-            yield
+            left = call.left()
+            if not self._large.acquire(timeout=-1 if left is None else max(left, 0.0)):
+                raise StatusError(
+                    Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran."
+                )
+            try:
+                yield
+            finally:
+                self._large.release()
         finally:
-            self._large.release()
+            self._large_here.release()
 
     def _predict(
         self, document: dict[str, Any], signature_name: str, spec: Spec, call: Call

@@ -25,6 +25,18 @@ class TooLarge(StatusError):
         )
 
 
+class TooMany(TooLarge):
+    """A body of too many values: 413 as well."""
+
+    def __init__(self, most: int) -> None:
+        StatusError.__init__(
+            self,
+            Code.RESOURCE_EXHAUSTED,
+            f"The body of the request holds more than {most:,} values (numbers, strings, lists and "
+            "objects). Send fewer rows at once, send pictures as encoded bytes, or use gRPC.",
+        )
+
+
 class Gone(Exception):
     """The client has left before its request was whole."""
 

@@ -326,7 +326,6 @@ def _count(value: Any, level: int, shape: list[int], row: DType) -> int:
 
 
 def _check_leaf(value: Any, row: DType) -> None:
-    wrong = complaint(value, f"Type: {kind(value)} is not of expected type: {row.name}")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if row.number == tensors.STRING:
         if isinstance(value, dict):
@@ -334,22 +333,26 @@ def _check_leaf(value: Any, row: DType) -> None:
         elif isinstance(value, str):
             encoded_text(value)
         else:
-            raise wrong
+            raise _wrong_type(value, row)
     elif row.name in _SIGNIFICAND:
         if not number:
-            raise wrong
+            raise _wrong_type(value, row)
         check_number(value)
         if not _is_lossless(value, row):
             raise lossy(value, row.name)
     elif row.numpy.kind == "b":
         if not isinstance(value, bool):
-            raise wrong
+            raise _wrong_type(value, row)
     elif not number or isinstance(value, float):
-        raise wrong
+        raise _wrong_type(value, row)
     else:
         bounds = np.iinfo(row.numpy)
         if not bounds.min <= value <= bounds.max:
-            raise wrong
+            raise _wrong_type(value, row)
+
+
+def _wrong_type(value: Any, row: DType) -> StatusError:
+    return complaint(value, f"Type: {kind(value)} is not of expected type: {row.name}")
 
 
 def check_number(value: float) -> None:

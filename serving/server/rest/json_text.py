@@ -1,8 +1,8 @@
 """Bytes to JSON, within bounds, and TensorFlow Serving's words for what is wrong with them.
 
-Python's own parser, since it takes NaN and Infinity as rapidjson does there. Around it: nesting is
-counted before anything is parsed (upstream dies of a stack overflow: CVE-2025-0649), the first of
-equal keys counts as upstream's lookup has it, and what follows the document is ignored.
+Python's own parser, since it takes NaN and Infinity as rapidjson does there. Around it: a document
+is measured before it is parsed (see ``json_bounds``), the first of equal keys counts as upstream's
+lookup has it, and what follows the document is ignored.
 """
 
 from __future__ import annotations
@@ -10,21 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-
+from imgpipe.serving.server.rest import json_bounds
+from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_VALUES
 from imgpipe.serving.server.status import StatusError, invalid
 
-MAX_DEPTH: Final = 500
-"""Levels of lists and objects; a tensor has 64 dimensions at most."""
 _SHOWN_BYTES = 256
 """Of a value in a message, as upstream."""
-_CHUNK = 1 << 20
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
-_STEPS = np.zeros(256, np.int8)
-_STEPS[[ord("["), ord("{")]] = 1
-_STEPS[[ord("]"), ord("}")]] = -1
+_LARGE = 1 << 16
+"""Bytes from which other threads may run between two numbers, for a third more time."""
 _NEAR = 1 << 16
 """How far the bracket around an error is looked for, characters."""
 
@@ -43,17 +39,29 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=Constant)
+# Numbers are read by functions of Python, and only these let go of the interpreter lock.
+_LARGE_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_constant=Constant,
+    parse_float=lambda text: float(text),
+    parse_int=lambda text: int(text),
+)
 
 
-def read(body: bytes) -> dict[str, Any]:
+def read(body: bytes, max_values: int = DEFAULT_MAX_BODY_VALUES) -> dict[str, Any]:
     """The object that ``body`` begins with.
 
+    Args:
+        body: JSON text in UTF-8.
+        max_values: numbers, strings, lists and objects that it may hold together.
+
     Raises:
+        TooMany: it holds more values.
         StatusError: INVALID_ARGUMENT, it is none, or is nested too deeply.
     """
     if not body:
         raise _error("The document is empty")
-    check_depth(body)
+    json_bounds.check(body, max_values)
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -62,52 +70,17 @@ def read(body: bytes) -> dict[str, Any]:
     if start == len(text):
         raise _error("The document is empty.", len(body))
     try:
-        value, _ = _DECODER.raw_decode(text, start)
+        decoder = _DECODER if len(body) < _LARGE else _LARGE_DECODER
+        value, _ = decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
         raise _error(_words(error), len(text[: error.pos].encode())) from error
     except RecursionError as error:
-        raise _too_deep() from error
+        raise json_bounds.too_deep() from error
     except ValueError as error:  # an integer of more digits than Python converts
         raise _error("Number too big to be stored in double.") from error
     if not isinstance(value, dict):
         raise complaint(value, "Is not object")
     return value
-
-
-def check_depth(body: bytes) -> None:
-    """Refuse what is nested more than ``MAX_DEPTH`` times.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT.
-    """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return
-    chars = _without_escapes(body)
-    depth, inside = 0, False
-    for start in range(0, len(chars), _CHUNK):
-        steps, inside = _steps(chars[start : start + _CHUNK], inside)
-        depths = np.cumsum(steps, dtype=np.int32)
-        if depth + int(depths.max()) > MAX_DEPTH:
-            raise _too_deep()
-        depth += int(depths[-1])
-
-
-def _without_escapes(text: bytes) -> np.ndarray:
-    """Characters without those quotes that end no string."""
-    return np.frombuffer(text.replace(rb"\\", b"").replace(rb"\"", b""), np.uint8)
-
-
-def _steps(chars: np.ndarray, inside: bool) -> tuple[np.ndarray, bool]:
-    """1 for what opens a level, -1 for what closes one, and whether a string is open at the end.
-
-    Brackets in strings are none.
-    """
-    quotes = np.cumsum(chars == ord('"'), dtype=np.int32) + inside
-    return np.where(quotes & 1, 0, _STEPS[chars]), bool(quotes[-1] & 1)
-
-
-def _too_deep() -> StatusError:
-    return _error(f"Nesting too deep. Allowed are {MAX_DEPTH} levels of lists and objects.")
 
 
 def _error(words: str, offset: int | None = None) -> StatusError:
@@ -132,24 +105,11 @@ def _words(error: json.JSONDecodeError) -> str:
         if error.msg.startswith(ours):
             return theirs
     if error.msg.startswith("Expecting ','"):
-        if _inside_object(error.doc[: error.pos]):
+        before = error.doc[: error.pos]
+        if len(before) <= _NEAR and json_bounds.open_brackets(before.encode())[-1:] == b"{":
             return "Missing a comma or } after an object member."
         return "Missing a comma or ] after an array element."
     return f"{error.msg}."
-
-
-def _inside_object(text: str) -> bool:
-    if len(text) > _NEAR:
-        return False
-    chars = _without_escapes(text.encode("utf-8", "replace"))
-    steps, _ = _steps(chars, False)
-    opened: list[int] = []
-    for place in np.flatnonzero(steps):
-        if steps[place] > 0:
-            opened.append(int(chars[place]))
-        elif opened:
-            opened.pop()
-    return opened[-1:] == [ord("{")]
 
 
 def shown(value: Any) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT_TIMEOUT_S = 30.0
-DEFAULT_MAX_BODY_BYTES = 100 << 20
-"""TensorFlow Serving's bound of a decompressed body (net_http/compression/gzip_zlib.h)."""
+DEFAULT_MAX_BODY_BYTES = 32 << 20
+"""TensorFlow Serving takes 100 MiB when decompressed (net_http/compression/gzip_zlib.h)."""
+DEFAULT_MAX_BODY_VALUES = 1_000_000
+"""Parsing takes a tenth of a second and some 100 MB then. gRPC is the way for more numbers."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,5 @@ class RestOptions:
     """Pages of other sites may call it."""
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     """Of one request, as sent and when decompressed."""
+    max_body_values: int = DEFAULT_MAX_BODY_VALUES
+    """Numbers, strings, lists and objects in the JSON of one request, together."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import tracemalloc
 
 import pytest
 
-from imgpipe.serving.server.rest import json_text
+from imgpipe.serving.server.rest import json_bounds, json_text
+from imgpipe.serving.server.rest.body import TooMany
 from imgpipe.serving.server.rest.json_text import Repeated, read
 from imgpipe.serving.server.status import StatusError
 
@@ -69,7 +71,7 @@ def test_500_levels_are_taken_and_more_are_refused(opening):
         inner = levels - 1  # the document itself is one
         return b'{"x": ' + opening * inner + b"1" + closing * inner + b"}"
 
-    assert read(nested(json_text.MAX_DEPTH))
+    assert read(nested(json_bounds.MAX_DEPTH))
     for levels in (501, 999, 5_000, 50_000, 500_000):
         began = time.monotonic()
         assert "Nesting too deep" in refused(nested(levels))
@@ -125,3 +127,56 @@ def test_shown_values_are_cut_without_writing_them_out():
 )
 def test_names_of_types(value, name):
     assert json_text.kind(value) == name
+
+
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        (b'{"a": [1, 2, 3]}', 5),
+        (b'{"a": {"b": "x,y,[{", "c": null}}', 4),
+        (b'{"a": "' + b"," * 5000 + b'", "b": [[], {}]}', 7),
+        (b'{"a": "' + b'\\"[,' * 600 + b'\\\\"}', 2),
+        (b'{"a": [' + b"[1]," * 700 + b"1]}", 1403),
+    ],
+    ids=["numbers", "strings", "commas in a string", "escapes", "lists"],
+)
+def test_values_are_counted(body, values):
+    assert read(body, values)
+    words = rf"more than {values - 1:,} values .*Send fewer rows at once"
+    with pytest.raises(TooMany, match=words):
+        read(body, values - 1)
+
+
+def test_escapes_at_the_borders_of_chunks(monkeypatch):
+    body = b'{"a": "' + b"\\\\" * 40 + b'\\"[[[,,", "b": [1, 2]}'
+    for size in range(2, 40):
+        monkeypatch.setattr(json_bounds, "_CHUNK", size)
+        monkeypatch.setattr(json_bounds, "MAX_DEPTH", 2)
+        json_bounds.check(body, 5)
+        with pytest.raises(TooMany):
+            json_bounds.check(body, 4)
+        json_bounds.check(b"\\" * 101 + b"[" * 2, 5)
+        with pytest.raises(StatusError, match=r"Nesting too deep\. Allowed are 2 levels"):
+            json_bounds.check(b'{"a": [[1]]}', 5)
+
+
+def test_other_threads_run_while_numbers_are_parsed():
+    """One call of Python's parser would keep the interpreter lock for all of a body."""
+    body = b'{"a": [' + b"0.123456789," * 800_000 + b"1]}"
+    json_bounds.check(body, 1_000_000)
+    before, ticks, done = 0, 0, threading.Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not done.wait(0.001):
+            ticks += 1
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        before = ticks
+        assert len(read(body)["a"]) == 800_001
+        assert ticks - before > 5
+    finally:
+        done.set()
+        thread.join()

@@ -6,6 +6,7 @@ import base64
 import concurrent.futures
 import gzip
 import json
+import threading
 import time
 import zlib
 from collections import Counter
@@ -199,6 +200,44 @@ def test_bodies_beyond_the_bound(serve):
     assert len(bomb) < 10_000
     answer = server.predict(bomb, headers={"Content-Encoding": "gzip"})
     assert answer.status == 413
+
+
+def test_bodies_of_too_many_values(serve):
+    """Half a megabyte of gzip, 98 MiB of numbers: it once stopped every request for 15 s."""
+    server = serve()
+    bomb = gzip.compress(b'{"instances": [' + b"1," * (49 << 20) + b"1]}")
+    assert len(bomb) < 1 << 20
+    answer = server.predict(bomb, headers={"Content-Encoding": "gzip"})
+    assert answer.status == 413 and "larger than 32 MiB" in answer.error()
+    answer = server.predict(b'{"instances": [' + b"1," * 1_000_000 + b"1]}")
+    assert answer.status == 413 and "more than 1,000,000 values" in answer.error()
+    answer = server.predict(b'{"instances": [' + b"1," * 900_000 + b"1]}")
+    assert answer.status == 200 and len(answer.json()["predictions"]) == 900_001
+
+
+def test_the_bound_of_values_is_an_option(serve):
+    server = serve(RestOptions(0, max_body_values=10))
+    assert server.predict({"instances": [1.0] * 7}).status == 200
+    assert server.predict({"instances": [1.0] * 8}).status == 200
+    assert server.predict({"instances": [1.0] * 9}).status == 413
+
+
+def test_large_bodies_leave_threads_to_small_ones(serve):
+    server = serve(max_workers=4)
+    large = b'{"instances": [' + b"0.125," * 900_000 + b"1]}"
+    answers: list = []
+    asking = [
+        threading.Thread(target=lambda: answers.append(server.predict(large))) for _ in range(8)
+    ]
+    for thread in asking:
+        thread.start()
+    assert server.predict({"instances": [1]}).status == 200
+    for thread in asking:
+        thread.join()
+    codes = Counter(answer.status for answer in answers)
+    assert set(codes) == {200, 429} and codes[200] >= 2, codes
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert "too many large requests at once" in refused.error()
 
 
 def test_deep_json_is_refused_and_the_server_stays(rest):
