@@ -8,6 +8,8 @@ BLESSED = "BLESSED"
 NOT_BLESSED = "NOT_BLESSED"
 INFRA_BLESSED = "INFRA_BLESSED"
 INFRA_NOT_BLESSED = "INFRA_NOT_BLESSED"
+#: In an infra blessing: the files that were validated, as of `manifest.describe`.
+VALIDATED = "validated.json"
 #: Of every comparison with a limit: TFMA's accuracies are float32, where 9 of 10 comes out as
 #: 0.89999998, and must reach 0.9.
 SLACK = 1e-6

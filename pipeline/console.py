@@ -81,15 +81,21 @@ class _Step:
     """One line of the display."""
 
     name: str
-    state: str = "running"  # running, done, cached, failed
+    state: str = "running"  # a key of _MARKS
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
 
 
-_MARKS = {"running": "…", "done": "✓", "cached": "=", "failed": "✗"}
-_STYLES = {"running": "cyan", "done": "green", "cached": "dim", "failed": "bold red"}
+_MARKS = {"running": "…", "done": "✓", "cached": "=", "failed": "✗", "damaged": "!"}
+_STYLES = {
+    "running": "cyan",
+    "done": "green",
+    "cached": "dim",
+    "failed": "bold red",
+    "damaged": "yellow",
+}
 
 
 class Display:
@@ -134,9 +140,15 @@ class Display:
         """A component ended well."""
         self.timings[result.name] = round(result.seconds, 3)
         self.outputs[result.name] = result.outputs
+        self.cached = [name for name in self.cached if name != result.name]
         if result.cached:
             self.cached.append(result.name)
         self._end("cached" if result.cached else "done")
+
+    def damaged(self, name: str, what: str) -> None:
+        """A component met an artifact that is not what was written; it is made again."""
+        self._end("damaged")
+        self._console.print(f"   {what}. It is made again.", markup=False, soft_wrap=True)
 
     def failed(self, name: str, seconds: float) -> None:
         """A component raised."""

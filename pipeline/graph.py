@@ -32,6 +32,9 @@ _NO_PACKING = "--sdk_container_image=none"
 _WORKER = "--beam_plugins=imgpipe.components.beam_worker"
 _IN_PROCESS = ("--runner=FnApiRunner", _NO_PACKING)
 _LOCAL_ENGINES = ("FnApiRunner", "BundleBasedDirectRunner", "LOOPBACK")
+#: What they do depends on a folder that others change too: a cached push would say "pushed" of a
+#: version that somebody has removed since. Each runner turns their cache off.
+NEVER_CACHED = ("ModelPusher", "Report")
 #: Images of the validation split in the warm-up requests and in the parity check.
 WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
 
@@ -244,7 +247,6 @@ def _gate_nodes(
             },
             sort_keys=True,
         ),
-        state=inputs.push_state,
         **_optional_outputs(optional),
     )
     return {

@@ -98,7 +98,6 @@ class RunInputs:
       split_key: address of how images are divided.
       baseline_version: number of the version to compare with, 0 for none.
       baseline_digest: content address of that version.
-      push_state: content address of the newest version there is.
       accepted_schema: schema file to judge by, "" to infer one.
       accept_schema_to: where an inferred schema is kept once the data passes.
       overrides: what people decided about single pictures, as JSON for ImageFilter.
@@ -116,7 +115,6 @@ class RunInputs:
     split_key: str
     baseline_version: int
     baseline_digest: str
-    push_state: str
     accepted_schema: str
     accept_schema_to: str
     overrides: str = "[]"
@@ -187,7 +185,6 @@ def find(config: Config, scan: Scan) -> RunInputs:
     )
     base = config.push_directory
     baseline = manifest.baseline_for(base, run_key)
-    newest = manifest.latest(base)
     return RunInputs(
         fingerprint=scan.fingerprint,
         vocabulary=tuple(scan.vocabulary),
@@ -200,7 +197,6 @@ def find(config: Config, scan: Scan) -> RunInputs:
         split_key=_address(config.split.model_dump(), how, sorted(scan.given_splits)),
         baseline_version=baseline.number if baseline else 0,
         baseline_digest=baseline.digest if baseline else "",
-        push_state=newest.digest if newest else "",
         accepted_schema=_frozen_schema(config, scan.fingerprint, overrides),
         accept_schema_to=str(config.schema_file),
         overrides=overrides,

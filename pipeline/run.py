@@ -237,6 +237,7 @@ class _Run:
                     run_inputs.remember_schema_origin(outer.config, inputs)
 
             failed = staticmethod(self.display.failed)
+            damaged = staticmethod(self.display.damaged)
 
         return Observer()
 

@@ -5,6 +5,7 @@ pushes an unchanged model again under a new number.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ def ModelPusher(
     push_directory: Parameter[str],
     keep: Parameter[int],
     facts: Parameter[str],
-    state: Parameter[str],
     cross_validation: InputArtifact[ModelBlessing] = None,
     lite: InputArtifact[LiteModels] = None,
 ) -> None:
@@ -54,8 +54,6 @@ def ModelPusher(
       push_directory: serving base path.
       keep: versions that stay.
       facts: JSON for the manifest: run key, vocabulary and the like.
-      state: digest of the newest version there when the run began; a push made or undone by
-        others invalidates the cached outcome.
       cross_validation: of the CrossValidator, where the run has one.
       lite: of the LiteExporter, where the run has one; only its blessed files are published.
     """
@@ -73,6 +71,7 @@ def ModelPusher(
         json.loads(facts),
         keep,
         Path(lite.uri) / BLESSED_LITE if lite is not None else None,
+        records.read_json(f"{infra_blessing.uri}/{blessings.VALIDATED}"),
     )
     records.write_json(f"{pushed_model.uri}/{PUSH}", outcome)
     for name in ("status", "path"):
@@ -88,6 +87,7 @@ def push(
     facts: dict[str, Any],
     keep: int,
     lite: Path | None = None,
+    validated: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Publish `model` below `base` unless a gate refused it or it is there already.
 
@@ -99,23 +99,27 @@ def push(
       facts: what the manifest says of run and model.
       keep: versions that stay.
       lite: folder of blessed LiteRT files that go beside the SavedModel; it need not exist.
+      validated: files of the model that was validated, as of `manifest.describe`; None for any.
 
     Returns:
       ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``; a model that
       a rollback took back is refused by "rollback".
 
     Raises:
-      ResourceError: the directory cannot be written; nothing was changed.
+      ResourceError: the directory cannot be written, or the model is not the one that was
+        validated; nothing was changed.
     """
     refused = [name for name, passed in gates.items() if not passed]
     files = manifest.describe(model)
+    if validated is not None:
+        _require_validated(model, files, validated)
     sources = {"": model}
     if lite is not None and lite.is_dir():
         files |= manifest.describe(lite)
         sources["."] = lite  # into the version directory itself, over the SavedModel's folders
     identity = manifest.identity(files)
-    newest = manifest.latest(base)
-    if newest is not None and _withdrawn(identity, manifest.model_identity(files), newest):
+    back = manifest.withdrawn(base)
+    if _withdrawn(identity, manifest.model_identity(files), set(back), manifest.latest(base)):
         refused.append("rollback")
     if refused:
         return {"status": "refused", "version": None, "path": None, "refused_by": refused}
@@ -123,9 +127,10 @@ def push(
     published = versions.publish(
         base,
         sources,
-        {**facts, "withdrawn": newest.withdrawn if newest else []},
+        {**facts, "withdrawn": back},
         keep,
-        unless=lambda found: found is not None and found.identity == identity,
+        unless=lambda found: _is_there(base, found, identity),
+        expected=validated,
     )
     current = published or manifest.latest(base)
     return {
@@ -136,7 +141,25 @@ def push(
     }
 
 
-def _withdrawn(identity: str, model: str, newest: manifest.Version) -> bool:
+def _is_there(base: Path, newest: manifest.Version | None, identity: str) -> bool:
+    """Whether the newest version is this and no damaged one has a higher number.
+
+    TensorFlow Serving takes the highest number, whether it is whole or not.
+    """
+    highest = max(manifest.version_numbers(base), default=0)
+    return newest is not None and newest.identity == identity and newest.number == highest
+
+
+def _require_validated(
+    model: Path, files: Mapping[str, Any], validated: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse a model whose files are not those that were validated."""
+    other = sorted(n for n in {*files, *validated} if files.get(n) != validated.get(n))
+    if other:
+        raise versions.changed(model, other)
+
+
+def _withdrawn(identity: str, model: str, back: set[str], newest: manifest.Version | None) -> bool:
     """Whether a rollback took this back: just this, or the model with whatever was beside it."""
-    back = set(newest.withdrawn)
-    return identity in back or (model in back and newest.model_identity != model)
+    served = newest.model_identity if newest else ""
+    return identity in back or (model in back and served != model)

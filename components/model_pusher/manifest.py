@@ -115,20 +115,40 @@ def version_numbers(base: Path) -> list[int]:
     return sorted(int(name) for name in names if str(int(name)) == name)
 
 
+def damage(path: Path, *, complete: bool = False) -> str:
+    """Compare a version directory with its manifest.
+
+    Args:
+      path: the version directory.
+      complete: whether every file is read. Otherwise only those are that were changed after the
+        manifest, the last file of a publication, was written.
+
+    Returns:
+      What is wrong, as a sentence without its full stop; "" when the version is whole.
+    """
+    try:
+        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+        written = (path / MANIFEST).stat().st_ctime_ns
+        for name, facts in files.items():
+            stat = (path / name).stat()
+            if stat.st_size != facts["bytes"]:
+                return f"{name} has {stat.st_size} bytes, expected were {facts['bytes']}"
+            changed = complete or stat.st_ctime_ns > written
+            if changed and sha256(path / name) != facts["sha256"]:
+                return f"{name} holds other bytes than when it was pushed"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).relative_to(path)} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its {MANIFEST} cannot be compared ({type(error).__name__}: {error})"
+    return ""
+
+
 def versions(base: Path) -> Iterator[Version]:
-    """Versions with a readable manifest whose files are all there, newest first."""
+    """Versions whose files are those of their manifest (see `damage`), newest first."""
     for number in reversed(version_numbers(base)):
         path = base / str(number)
-        try:
+        if not damage(path):
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            files = manifest["files"]
-            whole = all(
-                (path / name).is_file() and (path / name).stat().st_size == facts["bytes"]
-                for name, facts in files.items()
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
-        if whole:
             yield Version(number, path, manifest)
 
 
@@ -137,13 +157,26 @@ def latest(base: Path) -> Version | None:
     return next(versions(base), None)
 
 
+def withdrawn(base: Path) -> list[str]:
+    """What rollbacks took back, as identities, from the newest manifest that can be read.
+
+    It is believed also where another file of its version is damaged: a rollback holds.
+    """
+    for number in reversed(version_numbers(base)):
+        try:
+            manifest = json.loads((base / str(number) / MANIFEST).read_text(encoding="utf-8"))
+            return Version(number, base / str(number), manifest).withdrawn
+        except (OSError, ValueError, TypeError, AttributeError):
+            continue
+    return []
+
+
 def baseline_for(base: Path, run_key: str) -> Version | None:
     """The version a run with `run_key` is compared with.
 
     It is the newest one that another run made and that was not withdrawn: a run repeated without
     changes then meets the same baseline as the first time, and its cached evaluation stays right.
     """
-    newest = latest(base)
-    withdrawn = set(newest.withdrawn) if newest else set()
-    others = (v for v in versions(base) if v.run_key != run_key and v.identity not in withdrawn)
+    back = set(withdrawn(base))
+    others = (v for v in versions(base) if v.run_key != run_key and v.identity not in back)
     return next(others, None)

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ def publish(
     facts: Mapping[str, Any],
     keep: int | None = None,
     unless: Callable[[manifest.Version | None], bool] = lambda newest: False,
+    expected: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> manifest.Version | None:
     """Publish a new version.
 
@@ -89,31 +90,47 @@ def publish(
       facts: what the manifest says beside number and files.
       keep: how many versions stay, the oldest go; None keeps all.
       unless: asked, with the newest version, when it is our turn; True publishes nothing.
+      expected: files that must be among the copied ones, as of `manifest.describe`; None for any.
 
     Returns:
       The version as a reader finds it; None when `unless` said so.
 
     Raises:
-      ResourceError: the disk is full or the directory cannot be written; nothing is left behind
-        and what was served before is untouched.
+      ResourceError: the disk is full, the directory cannot be written, or a file is not the
+        expected one; nothing is left behind and what was served before is untouched.
     """
     with turn(base):
         _remove_leftovers(base)
         if unless(manifest.latest(base)):
             return None
-        version = _publish(base, sources, facts)
+        version = _publish(base, sources, facts, expected or {})
         if keep is not None:
             _remove_old(base, keep)
         return version
 
 
-def _publish(base: Path, sources: Mapping[str, Path], facts: Mapping[str, Any]) -> manifest.Version:
+def changed(source: Path, names: Sequence[str]) -> ResourceError:
+    """The error for files that are not those that were validated."""
+    return ResourceError(
+        f"{', '.join(names[:3])} in {source} changed after the model was validated. Nothing was "
+        "published. Run again; --from ImageTrainer makes the model anew."
+    )
+
+
+def _publish(
+    base: Path,
+    sources: Mapping[str, Path],
+    facts: Mapping[str, Any],
+    expected: Mapping[str, Mapping[str, Any]],
+) -> manifest.Version:
     staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         staging.mkdir()
         _copy(sources, staging)
         number = next_number(base)
         files = manifest.describe(staging)
+        if other := sorted(name for name in expected if files.get(name) != expected[name]):
+            raise changed(base, other)
         described = {"schema": 1, "version": number, **facts, "files": files}
         text = json.dumps(described, indent=1, sort_keys=True)
         atomic_write(staging / manifest.MANIFEST, text)
@@ -121,8 +138,9 @@ def _publish(base: Path, sources: Mapping[str, Path], facts: Mapping[str, Any]) 
         staging.rename(base / str(number))
         sync(base)
     except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
         raise _failed(base, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)  # it has its number unless something failed
     return manifest.Version(number, base / str(number), described)
 
 

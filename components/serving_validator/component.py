@@ -21,6 +21,7 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
 from imgpipe.components import blessings, records
+from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.server import ModelServer
@@ -137,12 +138,15 @@ def ServingValidator(
     Args:
       model: the Trainer's export.
       model_run: holds the trained model's own answers.
-      blessing: INFRA_BLESSED or INFRA_NOT_BLESSED and ``validation.json``.
+      blessing: INFRA_BLESSED or INFRA_NOT_BLESSED, ``validation.json``, and ``validated.json``
+        with the digests of the files that were loaded, which ModelPusher compares.
       code: address of the serving code, for the cache alone.
     """
     images, expected = parity_samples(model_run.uri)
-    checks = validate(path_utils.serving_model_path(model.uri), images, expected)
-    report(blessing, checks)
+    directory = path_utils.serving_model_path(model.uri)
+    files = manifest.describe(Path(directory))  # first: what changes later is not what is pushed
+    report(blessing, validate(directory, images, expected))
+    records.write_json(f"{blessing.uri}/{blessings.VALIDATED}", files)
 
 
 def report(blessing: Any, checks: list[Check]) -> None:

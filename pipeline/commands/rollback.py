@@ -51,10 +51,12 @@ def run(model_dir: Path, to: int | None) -> int:
     facts["rolled_back_to"] = chosen.number
     later = [version for version in found if version.number > chosen.number]
     models = {version.model_identity for version in later} - {chosen.model_identity}
-    newer = {version.identity for version in later} | models | set(found[0].withdrawn)
+    newer = {version.identity for version in later} | models | set(manifest.withdrawn(model_dir))
     withdrawn = newer - {chosen.identity}
     facts["withdrawn"] = sorted(withdrawn)
-    published = versions.publish(model_dir, {"": chosen.path}, facts)
+    published = versions.publish(
+        model_dir, {"": chosen.path}, facts, expected=chosen.manifest["files"]
+    )
     if published is not None:
         gone = len({version.identity for version in later} & withdrawn)
         Console(highlight=False, soft_wrap=True).print(

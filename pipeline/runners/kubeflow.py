@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.pipeline.graph import NEVER_CACHED
 
 #: What each container runs.
 COMMAND = (
@@ -41,4 +45,8 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) 
         output_filename=target.name,
     )
     runner.run(pipeline, write_out=True)
+    spec = yaml.safe_load(target.read_text(encoding="utf-8"))
+    for name in NEVER_CACHED:  # TFX knows one setting for all components
+        spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
+    atomic_write(target, yaml.safe_dump(spec, sort_keys=False))
     return target

@@ -6,11 +6,13 @@ progress display, the summary and the report need; each node is launched exactly
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +25,12 @@ from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.graph import NEVER_CACHED
+from imgpipe.pipeline.runners import sealing
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Observer(Protocol):
 
     def failed(self, name: str, seconds: float) -> None: ...
 
+    def damaged(self, name: str, what: str) -> None: ...
+
 
 def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:
     """Connection to the sqlite ML Metadata store at `path`."""
@@ -53,25 +63,60 @@ def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:
 def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str] = ()) -> None:
     """Run all nodes in topological order; the first failure is raised as it is.
 
+    A damaged artifact is removed and made again, once for each component of a run: the nodes are
+    gone through again, and those before it are cached.
+
     Args:
       pipeline: of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
-      observer: told of starts, ends and failures.
+      observer: told of starts, ends, failures and damaged artifacts.
       fresh: nodes whose cached outputs are not to be used.
+
+    Raises:
+      ResourceError: an artifact that was made again in this run is damaged again.
     """
     ir = compiler.Compiler().compile(pipeline)
+    root = Path(pipeline.pipeline_info.pipeline_root)
+    sealing.forget_comparisons()
+    wanted, made_again, told = set(fresh), set[str](), set[str]()
+    while True:
+        try:
+            return _once(copy.deepcopy(ir), observer, wanted, told, root)
+        except sealing.Damaged as found:
+            if found.node in made_again:
+                raise ResourceError(
+                    f"{found.folder} was made again in this run and is damaged again: "
+                    f"{found.what}. Check the disk with its own tools, or choose --out DIR."
+                ) from found
+            made_again.add(found.node)
+            _log.warning("%s; %s makes it again", found, found.node)
+            shutil.rmtree(found.folder, ignore_errors=True)
+            names = [entry.pipeline_node.node_info.id for entry in ir.nodes]
+            told = set(names[: names.index(found.node)])
+
+
+def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], root: Path) -> None:
+    """Go through all nodes.
+
+    Args:
+      ir: the compiled pipeline, to be changed here.
+      observer: told of all nodes but those in `told`, which are cached and were told of before.
+      fresh: nodes whose cached outputs are not to be used; a node that has ended is taken out.
+      told: see `observer`.
+      root: folder of all artifacts.
+    """
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
     )
     deployment = runner_utils.extract_local_deployment_config(ir)
     connection = deployment.metadata_connection_config
     config = getattr(connection, connection.WhichOneof("connection_config"))
-    bury_the_dead(config, Path(pipeline.pipeline_info.pipeline_root))
-    fresh = set(fresh)
+    bury_the_dead(config, root)
     for node in (entry.pipeline_node for entry in ir.nodes):
         name = node.node_info.id
-        if name in fresh:
+        if name in fresh or name in NEVER_CACHED:
             node.execution_options.caching_options.enable_cache = False
-        observer.started(name)
+        if name not in told:
+            observer.started(name)
         start = time.monotonic()
         try:
             info = launcher.Launcher(
@@ -81,11 +126,20 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
                 pipeline_runtime_spec=ir.runtime_spec,
                 executor_spec=runner_utils.extract_executor_spec(deployment, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                custom_executor_operators=sealing.OPERATORS,
             ).launch()
+            result = _result(config, name, time.monotonic() - start, info)
+            if result.cached:
+                sealing.require_whole(result.outputs.values())
+        except sealing.Damaged as found:
+            observer.damaged(name, str(found))
+            raise
         except BaseException:
             observer.failed(name, time.monotonic() - start)
             raise
-        observer.finished(_result(config, name, time.monotonic() - start, info))
+        fresh.discard(name)
+        if name not in told:
+            observer.finished(result)
 
 
 def _result(config: Any, name: str, seconds: float, info: Any) -> NodeResult:

@@ -70,7 +70,7 @@ def test_the_files_answer_as_the_served_model_does(gated: tuple[Case, Any]):
 
     case, _ = gated
     runs = case.out / "artifacts" / "ImageTrainer" / "model_run"
-    newest = max(runs.iterdir(), key=lambda path: int(path.name))
+    newest = max(runs.glob("[0-9]*/"), key=lambda path: int(path.name))
     images, _ = parity_samples(str(newest))
     directory = case.out / "model" / "1"
     served = Served(str(directory)).run(image_bytes=images)["probabilities"]

@@ -20,12 +20,12 @@ COMPONENTS = {
     *("ServingValidator", "ModelPusher", "Report"),
 }
 #: Executed in every run: they look at the world outside the graph.
-NEVER_CACHED = {"Report"}
+NEVER_CACHED = {"ModelPusher", "Report"}
 
 
 def _artifact(case: Any, component: str, output: str) -> Path:
     """Newest artifact folder of an output."""
-    folders = (case.out / "artifacts" / component / output).iterdir()
+    folders = (case.out / "artifacts" / component / output).glob("[0-9]*/")
     return max(folders, key=lambda path: int(path.name))
 
 
@@ -128,13 +128,10 @@ def test_the_page_is_self_contained(first: Any):
 def test_again_without_changes_everything_is_cached(case: Any, first: Any):
     outcome = case.run()
     assert outcome.exit_code == 0
-    # The version that the first run pushed is new to the Pusher, and only to it.
-    assert set(outcome.summary["cached"]) == COMPONENTS - NEVER_CACHED - {"ModelPusher"}
+    assert set(outcome.summary["cached"]) == COMPONENTS - NEVER_CACHED
     assert outcome.summary["push"]["status"] == "unchanged"
     assert manifest.version_numbers(case.out / "model") == [1]
     assert outcome.summary["bank"]["forward_passes"] == 0
-    third = case.run()
-    assert set(third.summary["cached"]) == COMPONENTS - NEVER_CACHED
 
 
 def test_a_touched_file_changes_nothing(case: Any, first: Any):

@@ -85,3 +85,11 @@ def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
 
     with pytest.raises(ConfigError, match="does not exist"):
         kubeflow.compile_(None, str(tmp_path), tmp_path / "no" / "x.yaml", "i", "r", [])
+
+
+def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, Any]):
+    cached = {
+        name: task.get("cachingOptions", {}).get("enableCache", False)
+        for name, task in spec["root"]["dag"]["tasks"].items()
+    }
+    assert {name for name, enabled in cached.items() if not enabled} == {"ModelPusher", "Report"}

@@ -73,6 +73,77 @@ def test_the_baseline_of_a_repeated_run_is_not_itself(tmp_path: Path, saved_mode
     assert manifest.baseline_for(base, "old").number == 3
 
 
+GATES = {"model": True, "serving": True}
+
+
+def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
+    tmp_path: Path, saved_model: Path
+):
+    base = tmp_path / "model"
+    assert component.push(base, saved_model, {}, GATES, {}, keep=5)["version"] == "1"
+    assert component.push(base, saved_model, {}, GATES, {}, keep=5)["status"] == "unchanged"
+    damaged = base / "1" / "variables" / "variables.data"
+    damaged.write_bytes(b"Weights" * 1000)  # as many bytes
+    assert manifest.latest(base) is None
+    assert manifest.damage(base / "1") == (
+        "variables/variables.data holds other bytes than when it was pushed"
+    )
+    outcome = component.push(base, saved_model, {}, GATES, {}, keep=5)
+    assert (outcome["status"], outcome["version"]) == ("pushed", "2")
+    assert manifest.latest(base).number == 2
+
+
+def test_damage_that_changes_no_time_is_found_when_all_is_read(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    versions.publish(base, {"": saved_model}, {})
+    (base / "1" / "saved_model.pb").write_bytes(b"grapH")
+    described = (base / "1" / manifest.MANIFEST).read_text()
+    (base / "1" / manifest.MANIFEST).write_text(described)  # now it is the newest file
+    assert manifest.damage(base / "1") == ""
+    assert "saved_model.pb holds other bytes" in manifest.damage(base / "1", complete=True)
+
+
+def test_a_missing_version_is_pushed_again_under_a_new_number(tmp_path: Path, saved_model: Path):
+    base = tmp_path / "model"
+    component.push(base, saved_model, {}, GATES, {}, keep=5)
+    (base / "1").rename(tmp_path / "away")
+    assert component.push(base, saved_model, {}, GATES, {}, keep=5)["version"] == "2"
+
+
+def test_a_model_is_published_above_a_damaged_higher_number(tmp_path: Path, saved_model: Path):
+    """TensorFlow Serving serves the highest number, so the whole version must be above it."""
+    base = tmp_path / "model"
+    component.push(base, saved_model, {}, GATES, {}, keep=5)
+    original = (saved_model / "saved_model.pb").read_bytes()
+    (saved_model / "saved_model.pb").write_bytes(b"other")
+    component.push(base, saved_model, {}, GATES, {}, keep=5)
+    (base / "2" / "saved_model.pb").write_bytes(b"")
+    (saved_model / "saved_model.pb").write_bytes(original)
+    assert component.push(base, saved_model, {}, GATES, {}, keep=5)["version"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("variables/variables.data", b"Weights" * 1000), ("variables/added", b""), ("x.pb", b"")],
+)
+def test_what_changed_after_validation_is_not_pushed(
+    tmp_path: Path, saved_model: Path, name: str, content: bytes
+):
+    validated = manifest.describe(saved_model)
+    (saved_model / name).write_bytes(content)
+    with pytest.raises(ResourceError, match=f"^{name} in .* changed after the model was validated"):
+        component.push(tmp_path / "model", saved_model, {}, GATES, {}, 5, validated=validated)
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_changes_while_it_is_copied_is_not_published(tmp_path: Path, saved_model: Path):
+    expected = manifest.describe(saved_model)
+    (saved_model / "saved_model.pb").write_bytes(b"grapH")
+    with pytest.raises(ResourceError, match=r"saved_model\.pb in .* Nothing was published"):
+        versions.publish(tmp_path / "model", {"": saved_model}, {}, expected=expected)
+    assert [path.name for path in (tmp_path / "model").iterdir()] == [".lock"]
+
+
 def test_what_a_killed_publisher_left_is_removed(tmp_path: Path, saved_model: Path):
     base = tmp_path / "model"
     (base / ".tmp-dead" / "variables").mkdir(parents=True)
@@ -186,6 +257,16 @@ class TestRollback:
         assert newest.run_key == "good"
         assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
         assert newest.manifest["rolled_back_to"] == 1
+
+    def test_holds_when_its_version_is_damaged(self, base: Path, saved_model: Path):
+        (base / "3" / "saved_model.pb").write_bytes(b"broken")
+        outcome = component.push(base, saved_model, {}, GATES, {"run_key": "bad"}, keep=5)
+        assert outcome["refused_by"] == ["rollback"]
+
+    def test_publishes_no_damaged_version(self, base: Path):
+        (base / "1" / "saved_model.pb").write_bytes(b"grapH")
+        with pytest.raises(ConfigError, match="no whole version 1"):
+            rollback.run(base, 1)
 
     def test_the_baseline_follows(self, base: Path):
         assert manifest.baseline_for(base, "bad").number == 3

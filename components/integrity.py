@@ -1,0 +1,110 @@
+"""Seals: what the files of an artifact held when its component finished, and whether they still do.
+
+TFX believes an artifact as long as its folder exists. A shard that lost half of its records, or a
+file with flipped bytes, would be trained on and judged by. The seal lists every file with its
+size, its SHA-256 and, for TFRecord files, its number of records. It stands beside the folder and
+not in it, because some of TFX's components accept a folder with one file only.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.model_pusher.manifest import sha256
+from imgpipe.models.atomic_write import atomic_write, sync_tree
+
+_SCHEMA = 1
+_RECORDS = "data_tfrecord-"
+#: Length and its checksum before each record, and the record's checksum after it.
+_HEADER, _FOOTER = struct.Struct("<QI"), 4
+
+
+def seal_file(folder: Path) -> Path:
+    """The file that holds the seal of an artifact.
+
+    Args:
+      folder: the artifact's folder.
+    """
+    return folder.with_name(f".seal-{folder.name}.json")
+
+
+def seal(folder: Path) -> None:
+    """Force an artifact to disk and note what its files hold.
+
+    Args:
+      folder: the artifact's folder, completely written.
+
+    Raises:
+      OSError: the disk is full or fails.
+    """
+    sync_tree(folder)
+    files = {name: _describe(path) for name, path in _files(folder).items()}
+    text = json.dumps({"schema": _SCHEMA, "files": files}, indent=1, sort_keys=True)
+    atomic_write(seal_file(folder), text)
+
+
+def damage(folder: Path, *, complete: bool) -> str:
+    """Compare an artifact with its seal.
+
+    Args:
+      folder: the artifact's folder.
+      complete: whether every file is read and its digest compared. Otherwise only files whose
+        modification time is not the sealed one are read.
+
+    Returns:
+      What is wrong, as a sentence without its full stop; "" when the artifact is whole.
+    """
+    try:
+        sealed: dict[str, dict[str, Any]] = json.loads(seal_file(folder).read_text())["files"]
+        found = _files(folder)
+        for name, facts in sealed.items():
+            if name not in found:
+                return f"{name} is missing"
+            if wrong := _difference(found[name], facts, complete):
+                return f"{name} {wrong}"
+    except FileNotFoundError:
+        return "it has no seal, because the component that made it did not finish"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"it cannot be compared with its seal ({type(error).__name__}: {error})"
+    added = sorted(found.keys() - sealed.keys())
+    return f"{added[0]} was added after its component finished" if added else ""
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Every file below `folder` that is not hidden, by its relative path."""
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        place.as_posix(): path
+        for place, path in paths.items()
+        if not any(part.startswith(".") for part in place.parts)
+    }
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    stat = path.stat()
+    facts = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(path)}
+    return facts | ({"records": _count(path)} if path.name.startswith(_RECORDS) else {})
+
+
+def _difference(path: Path, facts: dict[str, Any], complete: bool) -> str:
+    stat = path.stat()
+    if stat.st_size != facts["bytes"]:
+        records = f" and {facts['records']} records" if "records" in facts else ""
+        return f"has {stat.st_size} bytes; expected were {facts['bytes']} bytes{records}"
+    if not complete and stat.st_mtime_ns == facts["mtime_ns"]:
+        return ""
+    return "" if sha256(path) == facts["sha256"] else "holds other bytes than when it was written"
+
+
+def _count(path: Path) -> int:
+    """Number of records of an uncompressed TFRecord file, from the lengths alone."""
+    found, size = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while file.tell() < size:
+            length, _ = _HEADER.unpack(file.read(_HEADER.size))
+            file.seek(length + _FOOTER, 1)
+            found += 1
+    return found

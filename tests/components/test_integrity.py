@@ -1,0 +1,87 @@
+"""A seal notices every difference between what was written and what is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from imgpipe.components import integrity
+
+SHARD = "Split-train/data_tfrecord-00000-of-00001"
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    """A sealed artifact with a shard of ten records and a file beside it."""
+    folder = tmp_path / "out[1]" / "ImageFilter" / "examples" / "7"
+    (folder / SHARD).parent.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / SHARD)) as writer:
+        for number in range(10):
+            writer.write(b"record %d" % number)
+    (folder / "facts.json").write_text("{}")
+    integrity.seal(folder)
+    return folder
+
+
+def test_an_artifact_that_nobody_changed_is_whole(artifact: Path):
+    assert integrity.damage(artifact, complete=False) == ""
+    assert integrity.damage(artifact, complete=True) == ""
+    assert sorted(path.name for path in artifact.parent.iterdir()) == [".seal-7.json", "7"]
+
+
+def test_a_shard_cut_at_a_record_boundary_is_noticed(artifact: Path):
+    content = (artifact / SHARD).read_bytes()
+    (artifact / SHARD).write_bytes(content[: len(content) // 2])
+    assert integrity.damage(artifact, complete=False) == (
+        f"{SHARD} has 120 bytes; expected were 240 bytes and 10 records"
+    )
+
+
+def test_flipped_bytes_are_noticed(artifact: Path):
+    content = bytearray((artifact / SHARD).read_bytes())
+    content[100] ^= 255
+    (artifact / SHARD).write_bytes(content)
+    wrong = f"{SHARD} holds other bytes than when it was written"
+    assert integrity.damage(artifact, complete=False) == wrong
+
+
+def test_flipped_bytes_below_the_file_system_are_noticed_when_all_is_read(artifact: Path):
+    """A disk that decays changes no modification time."""
+    path = artifact / SHARD
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[100] ^= 255
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert integrity.damage(artifact, complete=False) == ""
+    assert "holds other bytes" in integrity.damage(artifact, complete=True)
+
+
+def test_a_file_that_was_only_touched_is_whole(artifact: Path):
+    os.utime(artifact / SHARD)
+    assert integrity.damage(artifact, complete=False) == ""
+
+
+def test_missing_and_added_files_are_named(artifact: Path):
+    (artifact / ".hidden").write_text("")
+    assert integrity.damage(artifact, complete=True) == ""
+    (artifact / "Split-train" / "data_tfrecord-00001-of-00002").write_text("")
+    assert integrity.damage(artifact, complete=False) == (
+        "Split-train/data_tfrecord-00001-of-00002 was added after its component finished"
+    )
+    (artifact / "facts.json").unlink()
+    assert integrity.damage(artifact, complete=False) == "facts.json is missing"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {"facts.json": 3}}', "\x00"])
+def test_a_broken_seal_vouches_for_nothing(artifact: Path, text: str):
+    integrity.seal_file(artifact).write_text(text)
+    assert "cannot be compared with its seal" in integrity.damage(artifact, complete=False)
+
+
+def test_without_a_seal_nothing_is_vouched_for(artifact: Path):
+    integrity.seal_file(artifact).unlink()
+    assert "has no seal" in integrity.damage(artifact, complete=False)

@@ -1,0 +1,91 @@
+"""What was damaged since it was written is made again, or is not served."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgpipe.components import integrity
+from imgpipe.components.model_pusher import manifest
+
+
+@pytest.fixture(scope="module")
+def own(case: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """A case with an output folder of its own, run once, and the outcome; tests damage it."""
+    mine = type(case)(case.photos, tmp_path_factory.mktemp("damage") / "out")
+    return mine, mine.run()
+
+
+def _artifact(out: Path, node: str, key: str) -> Path:
+    """The newest artifact of a component."""
+    folders = [path for path in (out / "artifacts" / node / key).iterdir() if path.is_dir()]
+    return max(folders, key=lambda path: int(path.name))
+
+
+def test_a_cut_shard_of_kept_examples_is_made_again(own: tuple[Any, Any]):
+    mine, first = own
+    examples = _artifact(mine.out, "ImageFilter", "examples")
+    [shard] = (examples / "Split-validation").iterdir()
+    whole = shard.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    shard.write_bytes(whole[: 12 + length + 4])  # one record of all
+    outcome = mine.run(start="FeatureBank")
+    assert outcome.exit_code == 0, outcome.verdict
+    assert outcome.summary["data"]["splits"] == first.summary["data"]["splits"]
+    assert outcome.summary["gate"]["value"] == first.summary["gate"]["value"]
+    assert not examples.exists()
+    log = Path(outcome.summary["log"]).read_text(errors="replace")
+    assert f"{examples} is damaged: " in log
+    assert "ImageFilter makes it again" in log
+
+
+def test_bytes_flipped_in_a_cached_input_without_a_trace_are_noticed(own: tuple[Any, Any]):
+    """The modification time is as before, as with a decaying disk; the reader compares digests."""
+    mine, _ = own
+    export = _artifact(mine.out, "ImageTrainer", "model") / "Format-Serving"
+    data = export / "variables" / "variables.data-00000-of-00001"
+    before, content = data.stat(), bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 255
+    data.write_bytes(content)
+    os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    outcome = mine.run(start="ModelPusher")
+    assert outcome.exit_code == 0, outcome.verdict
+    for version in manifest.version_numbers(mine.out / "model"):
+        assert manifest.damage(mine.out / "model" / str(version), complete=True) == ""
+
+
+def test_a_removed_model_folder_is_filled_again(own: tuple[Any, Any]):
+    mine, _ = own
+    shutil.rmtree(mine.out / "model")
+    outcome = mine.run()
+    assert outcome.summary["push"]["status"] == "pushed"
+    assert manifest.latest(mine.out / "model") is not None
+
+
+def test_a_damaged_version_is_pushed_again_under_a_new_number(own: tuple[Any, Any]):
+    mine, _ = own
+    base = mine.out / "model"
+    number = manifest.latest(base).number
+    with (base / str(number) / "saved_model.pb").open("r+b") as file:
+        file.write(b"\x00\x00\x00")
+    outcome = mine.run()
+    assert outcome.summary["push"]["status"] == "pushed"
+    assert manifest.latest(base).number == number + 1
+
+
+def test_artifact_folders_of_a_forgotten_run_are_emptied(own: tuple[Any, Any]):
+    """Without the metadata numbers start again, and the folders of the earlier run are there."""
+    mine, first = own
+    (mine.out / "metadata.sqlite").unlink()
+    old = _artifact(mine.out, "ImageExampleGen", "examples")
+    (old / "Split-train" / "data_tfrecord-00007-of-00008").write_bytes(b"stale")
+    outcome = mine.run()
+    assert outcome.exit_code == 0, outcome.verdict
+    assert outcome.summary["data"]["in"] == first.summary["data"]["in"]
+    for node in (mine.out / "artifacts").iterdir():
+        for folder in node.glob("*/*/"):
+            assert integrity.damage(folder, complete=True) == "", folder
