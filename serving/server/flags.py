@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imgpipe.serving.server.limits import IMAGE_INPUT
+from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES, IMAGE_INPUT
 from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_BODY_VALUES
 
 DEFAULT_PORT = 8500
@@ -178,7 +178,12 @@ _RUN = (
     ),
 )
 _LIMITS = (
-    _Flag("max_message_bytes", number, 0, "of one request; 0 for gRPC's own 2 GiB"),
+    _Flag(
+        "max_message_bytes",
+        number,
+        DEFAULT_MAX_MESSAGE_BYTES,
+        "of one gRPC request, decompressed; 0 for gRPC's own 2 GiB",
+    ),
     _Flag(
         "rest_api_max_body_bytes",
         number,

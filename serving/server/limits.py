@@ -15,6 +15,9 @@ from imgpipe.serving.server.status import StatusError, invalid
 
 IMAGE_INPUT = "image_bytes"
 """Name of the input, and of the feature, that holds encoded pictures in the models of imgpipe."""
+DEFAULT_MAX_MESSAGE_BYTES = 128 << 20
+"""Of one gRPC request, decompressed. TensorFlow Serving has no bound below gRPC's own of 2 GiB: a
+request of 0.6 MB made it hold 1.45 GiB."""
 _MEGA = 1_000_000
 
 

@@ -21,6 +21,7 @@ from imgpipe.serving.server.calls import Calls
 from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import Core, CoreOptions
 from imgpipe.serving.server.errors import BadArgument, PortBusy, ServerError
+from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES
 from imgpipe.serving.server.loading import LoaderOptions, make_loader
 from imgpipe.serving.server.pool import SheddingPool
 from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
@@ -63,8 +64,8 @@ class ServerOptions:
     request that waits costs nothing)."""
     max_waiting: int = 1024
     """Requests in the queue; what comes beyond is refused. 0 for any number."""
-    max_message_bytes: int = -1
-    """Of one request; -1 for gRPC's own bound of 2 GiB."""
+    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    """Of one gRPC request, decompressed; -1 for gRPC's own bound of 2 GiB."""
     tls: SslConfig | None = None
     socket_path: str = ""
     """Listen on this Unix socket too."""

@@ -91,6 +91,17 @@ def test_messages_above_the_bound_are_refused(serve):
     assert outcome(stub, ask(x=np.zeros(5000, np.float32))) == "RESOURCE_EXHAUSTED"
 
 
+def test_a_message_is_measured_when_it_is_decompressed(serve):
+    """0.2 MB on the wire; without a bound the server would hold all that it unpacks to."""
+    server, stub = serve("half_plus_two")
+    with grpc.insecure_channel(server.target) as channel:
+        raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        with pytest.raises(grpc.RpcError, match="Decompressed message larger than max") as error:
+            raw(bytes(200 << 20), timeout=60, compression=grpc.Compression.Gzip)
+    assert error.value.code() is Code.RESOURCE_EXHAUSTED
+    assert outcome(stub, ask(x=np.zeros(5000, np.float32))) == "OK"
+
+
 def test_messages_of_many_megabytes_pass(serve):
     _, stub = serve("half_plus_two", services=ServiceOptions(as_tensor_content=True))
     request = ask(x=np.zeros(3 << 20, np.float32))  # 12 MiB; gRPC's own default is 4
