@@ -24,8 +24,9 @@ from imgpipe.serving.tensors import DType
 Form = Literal["row", "columnar"]
 _B64 = "b64"
 _MAX_RANK = 64
-_SIGNIFICAND = {"bfloat16": 8, "half": 11, "float": 24, "double": 53}
-"""Bits; whole numbers of more are refused, as upstream does."""
+_FLOATS = frozenset(["bfloat16", "half", "float", "double"])
+"""Numbers become the nearest value of these types without a word, as upstream converts them
+(api_rest.md, "Floating Point Precision"). What is larger than their largest value is refused."""
 
 
 def read_predict(
@@ -212,7 +213,7 @@ def _dense(value: Any, row: DType) -> np.ndarray | None:
 def _leaves(flat: list[Any], kinds: set[type], row: DType) -> np.ndarray | None:
     if row.number == tensors.STRING:
         return _strings(flat, kinds)
-    if row.name in _SIGNIFICAND:
+    if row.name in _FLOATS:
         return _floats(flat, kinds, row)
     if not kinds <= ({bool} if row.numpy.kind == "b" else {int}):
         return None
@@ -230,10 +231,6 @@ def _floats(flat: list[Any], kinds: set[type], row: DType) -> np.ndarray | None:
     except OverflowError:
         return None
     sizes = np.abs(wide)
-    if int in kinds and np.any(sizes >= 1 << _SIGNIFICAND[row.name]):
-        large = (item for item in flat if type(item) is int)
-        if not all(_is_lossless(item, row) for item in large):
-            return None
     infinite = np.isinf(sizes)
     if infinite.any() and any(type(flat[i]) is not Constant for i in np.flatnonzero(infinite)):
         return None
@@ -297,12 +294,6 @@ def _largest(row: DType) -> float:
     return float(np.finfo(row.numpy).max)
 
 
-def _is_lossless(value: float, row: DType) -> bool:
-    if isinstance(value, int):
-        return abs(value) < 1 << _SIGNIFICAND[row.name]
-    return not math.isfinite(value) or abs(value) <= _largest(row)
-
-
 # --- what is wrong -------------------------------------------------------------------------------
 def _count(value: Any, level: int, shape: list[int], row: DType) -> int:
     """How many values a tensor of ``shape`` holds; raises for what does not fit."""
@@ -334,11 +325,11 @@ def _check_leaf(value: Any, row: DType) -> None:
             encoded_text(value)
         else:
             raise _wrong_type(value, row)
-    elif row.name in _SIGNIFICAND:
+    elif row.name in _FLOATS:
         if not number:
             raise _wrong_type(value, row)
         check_number(value)
-        if not _is_lossless(value, row):
+        if math.isfinite(value) and abs(value) > _largest(row):
             raise lossy(value, row.name)
     elif row.numpy.kind == "b":
         if not isinstance(value, bool):

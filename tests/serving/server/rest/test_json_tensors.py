@@ -182,11 +182,27 @@ def test_what_does_not_fit(document, words):
 
 
 @pytest.mark.parametrize(
+    ("dtype", "text", "stored"),
+    [
+        ("float", "1435774380", 1435774336.0),  # FloatTensorWithPrecisionLoss of upstream
+        ("float", "1435774380.0", 1435774336.0),
+        ("float", "16777217", 16777216.0),
+        ("double", "9007199254740993", 9007199254740992.0),
+        ("half", "2049", 2048.0),
+        ("bfloat16", "257", 256.0),
+    ],
+)
+def test_numbers_become_the_nearest_value_of_their_type(dtype, text, stored):
+    for document in (f'{{"instances": [{text}]}}', f'{{"inputs": [1.5, {text}]}}'):
+        _, found = take(document, x=dtype)
+        assert float(found["x"][-1]) == stored
+
+
+@pytest.mark.parametrize(
     ("dtype", "text", "words"),
     [
         ("float", "1e39", "Cannot convert JSON value: 1e+39 to float without loss of precision."),
-        ("float", "16777216", "Cannot convert JSON value: 16777216 to float without loss"),
-        ("double", "9007199254740993", "to double without loss of precision."),
+        ("float", "1" + "0" * 39, "to float without loss of precision."),
         ("half", "65505.0", "to half without loss of precision."),
         ("float", "1e400", "Number too big to be stored in double."),
         ("double", "1" + "0" * 400, "Number too big to be stored in double."),
