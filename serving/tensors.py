@@ -10,6 +10,7 @@ table of types. Two encodings exist on the wire and both are read:
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,6 +162,14 @@ def _begin(proto: Any, array: np.ndarray, row: DType) -> None:
     proto.tensor_shape.SetInParent()
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
+
+
+def text_of(item: bytes) -> str:
+    """``item`` as text; bytes that are not UTF-8 as ``{"b64": "…"}``, the way REST writes them."""
+    try:
+        return item.decode()
+    except UnicodeDecodeError:
+        return f'{{"b64": "{base64.b64encode(item).decode()}"}}'
 
 
 def fill_typed(proto: Any, array: np.ndarray) -> None:

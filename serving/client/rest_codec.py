@@ -128,7 +128,8 @@ def inference_reply(method: Method, request: Any, metadata: Any, content: bytes)
             for pairs in body["results"]:
                 one = reply.result.classifications.add()
                 for label, score in pairs:
-                    one.classes.add(label=label, score=score)
+                    text = label if isinstance(label, str) else json.dumps(label)
+                    one.classes.add(label=text, score=score)
         else:
             for value in body["results"]:
                 reply.result.regressions.add(value=value)

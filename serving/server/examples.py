@@ -101,7 +101,7 @@ def infer(
         limits.check_examples(strings)
     names, inputs = sorted(fetches), sorted(feeds)  # signatures of TF2 have an input each
     began = time.monotonic()
-    values = [np.asarray(v) for v in run(runtime, inputs, [strings] * len(inputs), names, timeout)]
+    values = run(runtime, inputs, [strings] * len(inputs), names, timeout)
     found = dict(zip(names, values, strict=True))
     seconds = time.monotonic() - began
     answers = []
@@ -186,7 +186,7 @@ def _classification(signature: Any, found: dict[str, np.ndarray], count: int) ->
         into = result.classifications.add().classes
         for column in range(width):
             into.add(
-                label=b"" if classes is None else classes[row, column],
+                label="" if classes is None else tensors.text_of(classes[row, column]),
                 score=0.0 if scores is None else float(scores[row, column]),
             )
     return result

@@ -63,7 +63,7 @@ def predict(
     results = dict(zip(fetches, run(runtime, feeds, values, fetches, timeout), strict=True))
     return Prediction(
         signature_name=key,
-        outputs={a: np.asarray(results[n]) for a, n in zip(aliases, names, strict=True)},
+        outputs={a: results[n] for a, n in zip(aliases, names, strict=True)},
         run_seconds=time.monotonic() - began,
         rows=len(values[0]) if values and values[0].ndim else 1,
     )
@@ -76,7 +76,10 @@ def run(
     fetches: Sequence[str],
     timeout: float | None,
 ) -> list[np.ndarray]:
-    """``runtime.run`` with every failure as a status.
+    """``runtime.run`` with arrays as results and every failure as a status.
+
+    A session gives a string of shape [] as plain ``bytes``, which numpy alone would turn into a
+    type that TensorFlow does not have.
 
     Raises:
         StatusError: what the graph said.
@@ -84,9 +87,10 @@ def run(
     if timeout is not None and timeout <= 0:
         raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the model ran.")
     try:
-        return runtime.run(feeds, values, fetches, timeout)
+        found = runtime.run(feeds, values, fetches, timeout)
     except Exception as error:
         raise status.from_exception(error) from error
+    return [v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found]
 
 
 def _set(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from imgpipe.serving.server.rest.json_tensors import Form
 from imgpipe.serving.server.status import invalid
 
 _BYTES_SUFFIX = "_bytes"
+_B64_OBJECT = re.compile(r'\{"b64": "[A-Za-z0-9+/]*=*"\}')
 _FLOAT_TEXT = "U32"
 """numpy's own text of a float: the fewest digits that read back the same, never longer than
 this, and told from a whole number by a point or an exponent."""
@@ -69,11 +71,15 @@ def _one_or_named(texts: Mapping[str, str]) -> str:
 
 
 def write_classifications(result: Any) -> str:
-    """``{"results": [[[label, score], …], …]}``."""
+    """``{"results": [[[label, score], …], …]}``; labels that are not UTF-8 as ``{"b64": "…"}``."""
     rows = [row.classes for row in result.classifications]
     scores = iter(_floats(np.array([one.score for row in rows for one in row], np.float32)))
-    lists = (", ".join(f"[{_text(one.label)}, {next(scores)}]" for one in row) for row in rows)
+    lists = (", ".join(f"[{_label(one.label)}, {next(scores)}]" for one in row) for row in rows)
     return '{"results": [' + ", ".join(f"[{text}]" for text in lists) + "]}"
+
+
+def _label(label: str) -> str:
+    return label if _B64_OBJECT.fullmatch(label) else _text(label)
 
 
 def write_regressions(result: Any) -> str:

@@ -39,6 +39,9 @@ def write_model(directory) -> None:
     bodies = {
         "serving_default": lambda i: {"classes": classes(i), "scores": scores(i)},
         "labels": lambda i: {"classes": classes(i)},
+        "raw": lambda i: {
+            "classes": tf.tile(tf.constant([[b"\xff\x00", b"yes"]]), [tf.size(i), 1])
+        },
         "flat": lambda i: {"scores": x(i)},
         "short": lambda i: {"scores": scores(i)[:1]},
         "whole": lambda i: {"scores": tf.cast(scores(i), tf.int64)},
@@ -119,6 +122,12 @@ def test_classify(stubs):
     assert (spec.name, spec.signature_name, spec.version.value) == ("m", "serving_default", 5)
     labels = stubs[False].Classify(classify("labels", [1]), timeout=20)
     assert rows(labels) == [[("no", 0), ("yes", 0)]]
+
+
+def test_labels_that_are_not_utf8(stubs):
+    reply = stubs[False].Classify(classify("raw"), timeout=20)
+    (first, _) = reply.result.classifications
+    assert [one.label for one in first.classes] == ['{"b64": "/wA="}', "yes"]
 
 
 def test_a_context_joins_every_example(stubs):

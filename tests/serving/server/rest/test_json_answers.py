@@ -17,6 +17,7 @@ from imgpipe.serving.server.rest.json_answers import (
     write_regressions,
 )
 from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.tensors import text_of
 
 
 def strings(*items: bytes) -> np.ndarray:
@@ -125,6 +126,16 @@ def test_what_has_no_rows_or_no_json(outputs, words):
     with pytest.raises(StatusError) as error:
         write_predict(outputs, "row")
     assert error.value.message == words
+
+
+def test_labels_that_are_not_utf8_are_base64():
+    classified = classification_pb2.ClassificationResult()
+    row = classified.classifications.add()
+    for label in (text_of(b"\xff\x00"), '{"b64": "x"], ["y"}', "plain"):
+        row.classes.add(label=label, score=1)
+    assert json.loads(write_classifications(classified)) == {
+        "results": [[[{"b64": "/wA="}, 1.0], ['{"b64": "x"], ["y"}', 1.0], ["plain", 1.0]]]
+    }
 
 
 def test_results_of_examples():

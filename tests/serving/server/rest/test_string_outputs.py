@@ -1,0 +1,44 @@
+"""Outputs of strings, a single one among them, over both protocols."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.serving.client import Client
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    import tensorflow as tf
+
+    base = tmp_path_factory.mktemp("words")
+    module = tf.Module()
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+
+    @tf.function(input_signature=[spec])
+    def words(x):
+        return {"one": tf.constant(b"yes\x00"), "each": tf.strings.as_string(x, precision=1)}
+
+    tf.saved_model.save(module, str(base / "1"), signatures=words)
+    with ModelServer("m", base, options=ServerOptions(rest=RestOptions(0))) as running:
+        running.wait_until_available(60)
+        yield running
+
+
+@pytest.mark.parametrize("filtered", [(), ("one",)])
+def test_a_string_without_dimensions(server, filtered):
+    with Client(server.target, "m", timeout=20) as client:
+        outputs = client.predict({"x": np.float32([1, 2])}, output_filter=filtered).outputs
+    assert outputs["one"].shape == () and outputs["one"].item() == b"yes\x00"
+    if not filtered:
+        assert outputs["each"].tolist() == [b"1.0", b"2.0"]
+
+
+def test_the_same_over_rest(server):
+    with Client(server.rest_target, "m", timeout=20) as client:
+        outputs = client.predict({"x": [1.0]}).outputs
+    assert outputs["one"].item() in (b"yes\x00", "yes\x00")
