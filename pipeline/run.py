@@ -6,9 +6,7 @@ Everything heavy is imported inside, while the photographs are hashed in a threa
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 import threading
 import time
 import traceback
@@ -25,15 +23,14 @@ from imgpipe.models import progress
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline import console as screen
+from imgpipe.pipeline import failures, metadata_file, summary
 from imgpipe.pipeline import inputs as run_inputs
-from imgpipe.pipeline import summary
 from imgpipe.pipeline.config import Config, to_toml, tuned
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
 LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: Artifact name of the facts -> (component, output key).
 _FACTS = {
@@ -51,15 +48,6 @@ _FACTS = {
     "cross_validation": ("CrossValidator", "blessing"),
     "lite": ("LiteExporter", "lite"),
 }
-
-
-_INTERRUPTED = "interrupted; what is done is kept, and a new run takes it up"
-
-
-class Interrupted(ImgpipeError):
-    """Someone pressed Ctrl-C."""
-
-    exit_code = 130
 
 
 @dataclass(frozen=True)
@@ -108,10 +96,20 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
     Raises:
       ImgpipeError: before anything ran: bad source, locked output, missing permission.
     """
+    try:
+        return _execute(config, start, to_stderr)
+    except Exception as error:
+        if (known := failures.known(error, config.out)) is error:
+            raise
+        raise known from error
+
+
+def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
     _source(config).listing()  # a wrong folder is known at once, not after the imports
     out = config.out
     with _locked(out):
+        metadata_file.require_usable(out)
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
         directory = _fresh_directory(out / "runs" / run_id)
         atomic_write(directory / "config.toml", to_toml(config))
@@ -172,10 +170,10 @@ class _Run:
         try:
             self._pipeline(start)
         except KeyboardInterrupt:
-            error = Interrupted(_INTERRUPTED)
+            error = failures.Interrupted()
         except Exception as caught:
             traceback.print_exc()  # into the log
-            error = _known(caught)
+            error = failures.known(caught, self.config.out)
         finally:
             progress.attach(None)
         return self._account(error)
@@ -213,7 +211,7 @@ class _Run:
         self.config.decision_file.unlink(missing_ok=True)
         place = graph.Place(
             root=str(self.config.out / "artifacts"),
-            metadata=local.metadata_config(self.config.out / "metadata.sqlite"),
+            metadata=local.metadata_config(self.config.out / metadata_file.NAME),
             run_directory=str(self.directory),
         )
         local.prepare_workers(self.config.beam.args, self.directory)
@@ -274,7 +272,7 @@ class _Run:
         }
         uris |= self._refused_blessing() if error else {}
         failed = self.display.failed_step
-        cause = _cause(error)
+        cause = failures.cause(error)
         self._write_timings()
         page, log = self.directory / report.PAGE, str(self.directory / LOG)
         if error or not page.exists():
@@ -318,51 +316,6 @@ def _from(pipeline: Any, start: str | None) -> set[str]:
                 found.add(node.id)
                 todo.append(node)
     return found
-
-
-def _cause(error: BaseException | None) -> str:
-    """What went wrong, for people; "" when nothing did."""
-    if error is None:
-        return ""
-    if isinstance(error, ImgpipeError):
-        return str(error)
-    text = str(error).strip() or type(error).__name__
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
-
-
-def _known(error: Exception) -> Exception:
-    """The failure a person can act on inside `error`, or `error` itself.
-
-    Beam raises what a worker raised as another type, and a full disk comes as any of several.
-    """
-    causes = list(_chain(error))
-    for cause in causes:
-        if isinstance(cause, ImgpipeError):
-            return cause
-    if any("KeyboardInterrupt" in str(cause) for cause in causes):  # inside a Beam worker
-        return Interrupted(_INTERRUPTED)
-    if any(_is_full(cause) for cause in causes):
-        return ResourceError(
-            f"the disk is full ({_cause(causes[-1])}). Free space, or choose --out DIR; what is "
-            "done is kept, and a new run takes it up."
-        )
-    return error
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """`error` and what it came from, the outermost first."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    texts = [os.strerror(number) for number in _FULL]
-    return any(text in str(error) for text in texts)
 
 
 def _exit_code(error: BaseException | None, blessed: bool) -> int:
