@@ -17,6 +17,7 @@ import typer
 
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline import commands
+from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer(
     name="imgpipe",
@@ -37,11 +38,8 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except ImgpipeError as error:
-        from rich.console import Console
-        from rich.markup import escape
-
-        errors = Console(stderr=True, highlight=False, soft_wrap=True)
-        errors.print(f"[bold red]imgpipe:[/] {escape(str(error))}")
+        errors = new_console(stderr=True)
+        errors.print(f"[bold red]imgpipe:[/] {escape(str(error), lines=True)}")
         sys.exit(error.exit_code)
 
 

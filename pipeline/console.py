@@ -65,7 +65,7 @@ def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
     terminal = os.fdopen(os.dup(shown), "w", encoding="utf-8", errors="replace")
     try:
         width = None if terminal.isatty() else _WIDTH_PLAIN
-        yield _Terminal(file=terminal, width=width, highlight=False)
+        yield _Terminal(file=terminal, width=width, highlight=False, emoji=False)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

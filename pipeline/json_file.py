@@ -12,6 +12,7 @@ from rich.console import Console
 
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.terminal import new_console
 
 STANDARD_OUTPUT = "-"
 
@@ -33,7 +34,7 @@ def check_folder(option: str, target: str | Path | None) -> None:
 
 def console_beside(target: str | None) -> Console:
     """A console for people's text: standard error where standard output carries the JSON."""
-    return Console(highlight=False, soft_wrap=True, stderr=target == STANDARD_OUTPUT)
+    return new_console(stderr=target == STANDARD_OUTPUT)
 
 
 def write(content: Mapping[str, Any], target: str) -> None:

@@ -219,6 +219,7 @@ def filter_examples(
     """
     checks.validate(settings)
     ingested = quarantine.ingest_summary(places.examples)
+    quarantine.make_private(places.quarantine)
     progress.total(ingested.get("images", 0), "images")
     near_settings = decisions.near_settings(settings)
     parts_folder = f"{places.quarantine}/{_PARTS}"
@@ -257,6 +258,7 @@ def filter_examples(
             >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested, settings)
         )
     remove_folder(parts_folder)
+    quarantine.make_private(places.quarantine)
     summary = quarantine.read_summary(places.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
     return summary

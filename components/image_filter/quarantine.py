@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from imgpipe.components.image_filter.check import Record, Verdict
@@ -30,6 +31,7 @@ SUMMARY = "summary.json"
 #: Reason of an override that would have changed a label of the test split, and did not.
 NOT_RELABELLED = "kept_test_label"
 _EXAMPLES_SHOWN = 20  # paths and details listed for a kind of warning; all are in `WARNINGS`
+_OWNER_FOLDER, _OWNER_FILE = 0o700, 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 
 
@@ -91,6 +93,21 @@ def store(uri: str, record: Record, reason: str) -> str:
     with tf.io.gfile.GFile(f"{uri}/{stored}", "wb") as file:
         file.write(record.data)
     return stored
+
+
+def make_private(uri: str) -> None:
+    """Let nobody but its owner read the quarantine at `uri`; its folder is made where needed.
+
+    What is rejected may be what was never meant to be among the pictures, such as a scanned
+    passport. Object stores have access rules of their own, which are left alone.
+    """
+    if "://" in uri:
+        return
+    folder = Path(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(_OWNER_FOLDER)
+    for path in folder.rglob("*"):
+        path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
 
 
 def write(

@@ -18,6 +18,7 @@ import typer
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +64,6 @@ def run(
     html_file: Path | None,
 ) -> int:
     """Judge, print, write; returns the exit code."""
-    from rich.markup import escape
 
     from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter import overrides
@@ -192,7 +192,6 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
 def _print(
     console: Console, judged: Judged, verdict: str, refused: Sequence[str], proposals: int
 ) -> None:
-    from rich.markup import escape
 
     from imgpipe.models import feature_names as names
 
@@ -204,18 +203,18 @@ def _print(
         if any(counts.values()):
             classes = _short(", ".join(f"{name} {count:,}" for name, count in counts.items()))
             total = sum(counts.values())
-            console.print(f"  {split:<10} {total:,}: {escape(_printable(classes))}")
+            console.print(f"  {split:<10} {total:,}: {escape(classes)}")
     if proposals:
         console.print(f"  {proposals} overrides are not confirmed and changed nothing")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides of no file: {', '.join(key[:12] for key in unknown)}")
     console.print(f"\n[bold {colour}]{escape(verdict)}[/]")
     for reason in refused:
-        console.print(f"  {escape(_printable(reason))}")
+        console.print(f"  {escape(reason)}")
 
 
 def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) -> None:
-    from rich.markup import escape
+    from rich.markup import escape as escape_markup
 
     if not rows:
         return
@@ -223,10 +222,12 @@ def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) ->
     room = (console.width if console.is_terminal else _WIDTH_PLAIN) - widest - 21
     console.print(f"\n[dim]{'':<9} {'what':<{widest}} {'files':>8}  such as[/]")
     for fate, reason, count, example in rows[:_LINES]:
-        text = _printable(example)
+        text = printable(example)
         text = text if len(text) <= room else text[: max(room - 1, 0)] + "…"
-        name = escape(f"{reason:<{widest}}")
-        console.print(f"[{_STYLES[fate]}]{fate:<9}[/] {name} {count:>8,}  [dim]{escape(text)}[/]")
+        name = escape_markup(f"{reason:<{widest}}")
+        console.print(
+            f"[{_STYLES[fate]}]{fate:<9}[/] {name} {count:>8,}  [dim]{escape_markup(text)}[/]"
+        )
     if len(rows) > _LINES:
         console.print(f"… and {len(rows) - _LINES} more; --json has them all")
 
@@ -252,11 +253,6 @@ def _counted(fate: str, found: Iterable[Mapping[str, Any]]) -> list[tuple[str, s
         (fate, reason, len(rows), f"{rows[0]['path']}: {rows[0]['detail']}")
         for reason, rows in ordered
     ]
-
-
-def _printable(text: str) -> str:
-    """Names of files come from strangers: no control characters, no bytes that are no text."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _short(text: str, length: int = 400) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,6 @@ def demo(
 
 def run(out: Path, json_file: str | None) -> int:
     """Run the demo below `out`; returns the exit code."""
-    from rich.markup import escape
 
     from imgpipe.models import progress
     from imgpipe.pipeline import config as configs

@@ -12,6 +12,7 @@ import typer
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer()
 
@@ -76,8 +77,6 @@ def run(
     force: bool,
 ) -> int:
     """Write the files; returns the exit code."""
-    from rich.console import Console
-    from rich.markup import escape
 
     from imgpipe.pipeline.settings import configuration
     from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
@@ -102,7 +101,7 @@ def run(
     except DeployError as error:
         raise ConfigError(str(error)) from None
     _write(files, out, force)
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     for name in files:
         console.print(f"wrote {escape(str(out / name))}")
     if not built.push_directory.is_dir():

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer()
 
@@ -48,11 +49,9 @@ class Finding:
 
 def run(out: Path) -> int:
     """Print all findings; returns 0 when a run can work here, 5 when it cannot."""
-    from rich.console import Console
-    from rich.markup import escape
 
     findings = [look(out) for look in CHECKS]
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     for finding in findings:
         mark = (
             "[green]✓[/]" if finding.fit else "[bold red]✗[/]" if finding.fatal else "[yellow]![/]"

@@ -12,6 +12,7 @@ import typer
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -158,7 +159,6 @@ def _when(seconds: int) -> str:
 
 
 def _print(console: Console, read: Log, examined: Examined) -> None:
-    from rich.markup import escape
 
     colour = {True: "red", False: "green", None: "yellow"}[examined.drift]
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
@@ -170,7 +170,6 @@ def _print(console: Console, read: Log, examined: Examined) -> None:
 
 def _print_version(console: Console, one: Compared) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from imgpipe.components.report.text import plural
@@ -241,7 +240,6 @@ def _undecodable(examined: Examined) -> Iterable[str]:
 
 
 def _print_pictures(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
-    from rich.markup import escape
 
     from imgpipe.components.report.text import plural
 

@@ -18,6 +18,7 @@ import typer
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +126,6 @@ def find(place: Path) -> Path:
 
 def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
     """All pictures; returns the exit code."""
-    from rich.markup import escape
 
     from imgpipe.pipeline import pictures
     from imgpipe.pipeline.config import Config
@@ -164,7 +164,6 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
     """Files written for one picture, and what is said of it."""
     import numpy as np
     import tensorflow as tf
-    from rich.markup import escape
 
     from imgpipe.models import activation_images, activations, preprocess
 
@@ -222,7 +221,6 @@ def _write(path: Path, content: bytes) -> Path:
 def _print_table(console: Console, sizes: Sequence[LayerSize]) -> None:
     """Every layer with its sizes and their arithmetic."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

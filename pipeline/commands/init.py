@@ -12,6 +12,7 @@ import typer
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.example_gen.sources import Scan
@@ -38,8 +39,6 @@ def init(
 
 def run(photos: str, output: Path, force: bool) -> int:
     """Scan, propose, write; returns the exit code."""
-    from rich.console import Console
-    from rich.markup import escape
 
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.pipeline import config as configs
@@ -53,7 +52,7 @@ def run(photos: str, output: Path, force: bool) -> int:
         atomic_write(output, configs.to_toml(config, notes))
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}.") from None
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
     for note in notes.values():

@@ -11,6 +11,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer(
     name="kubeflow",
@@ -49,8 +50,6 @@ def compile_(
     settings: Sequence[str],
 ) -> int:
     """Write the PipelineSpec; returns the exit code."""
-    from rich.console import Console
-    from rich.markup import escape
 
     from imgpipe.pipeline import console
     from imgpipe.pipeline import inputs as run_inputs
@@ -67,7 +66,7 @@ def compile_(
 
         pipeline = graph.create_pipeline(config, inputs, graph.Place(root=root))
         written = kubeflow.compile_pipeline(pipeline, image, output)
-    Console(highlight=False, soft_wrap=True).print(
+    new_console().print(
         f"wrote {escape(str(written))}: {len(pipeline.components)} tasks, image {escape(image)}"
     )
     return 0

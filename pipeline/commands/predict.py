@@ -13,6 +13,7 @@ import typer
 
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -185,15 +186,13 @@ def _bar(count: int) -> Progress:
 
 
 def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
-    from rich.console import Console
-    from rich.markup import escape
 
     from imgpipe.serving.client import ServingError
 
     refused = [answer for _, answer in answers if isinstance(answer, ServingError)]
     if not refused:
         return 0
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = new_console(stderr=True)
     for error in refused:
         console.print(f"[red]{escape(_one_line(error))}[/]")
     console.print(f"{len(refused)} of {len(answers)} pictures could not be classified.")
@@ -225,12 +224,10 @@ def _row(path: Path, answer: Answer) -> dict[str, Any]:
 
 
 def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
 
     from imgpipe.serving.client import ServingError
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     width = max(len(str(path)) for path, _ in answers)
     for path, answer in answers:
         if isinstance(answer, ServingError):

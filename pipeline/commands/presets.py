@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer()
 
@@ -19,14 +20,12 @@ def presets() -> None:
 
 def run() -> int:
     """Print the list; returns the exit code."""
-    from rich.console import Console
-    from rich.markup import escape
 
     from imgpipe.components.report.expectation import figures
     from imgpipe.pipeline.settings import configuration
     from imgpipe.pipeline.settings import presets as names
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     rows = [("preset", "expected", "data")]
     for name in names():
         expect = configuration(name, None, None, []).expect

@@ -13,16 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer(
     name="quarantine",
@@ -69,21 +67,20 @@ def list_(
     """Show what was rejected, by reason."""
     folder = find(place)
     rows = select(read(folder, warnings), which or (), reason)
-    console = _console()
+    console = new_console()
     if as_json:
         for row in rows:
             typer.echo(json.dumps({key: value for key, value in vars(row).items() if value}))
         return
-    from rich.markup import escape
 
     for name, found in groupby(sorted(rows, key=lambda row: (row.reason, row.path)), _reason):
         group = list(found)
         console.print(f"[bold]{escape(name)}[/]  {len(group)}")
         for row in group:
             digits = row.image_hash[:_SHOWN]
-            console.print(f"  {digits:<{_SHOWN}}  {_text(row.path)}  [dim]{_text(row.detail)}[/]")
+            console.print(f"  {digits:<{_SHOWN}}  {escape(row.path)}  [dim]{escape(row.detail)}[/]")
     what = "files with a warning" if warnings else "rejected files"
-    console.print(f"{len(rows)} {what} in {_text(str(folder))}")
+    console.print(f"{len(rows)} {what} in {escape(str(folder))}")
 
 
 @app.command()
@@ -98,14 +95,14 @@ def restore(
 ) -> None:
     """Copy the original bytes of rejected files, under their own paths."""
     folder = find(place)
-    console = _console()
+    console = new_console()
     copied = 0
     for row in _some(folder, which, reason):
         if not row.stored:
-            console.print(f"[yellow]no bytes[/] {_text(row.path)}: {_text(row.detail)}")
+            console.print(f"[yellow]no bytes[/] {escape(row.path)}: {escape(row.detail)}")
             continue
-        copied += _copy(folder / row.stored, _inside(to, row.path), force)
-    console.print(f"{copied} files copied into {_text(str(to))}")
+        copied += _copy(_inside(folder, row.stored), _inside(to, row.path), force)
+    console.print(f"{copied} files copied into {escape(str(to))}")
 
 
 @app.command()
@@ -129,11 +126,11 @@ def accept(
     from imgpipe.components.image_filter import overrides
 
     folder = find(place)
-    console = _console()
+    console = new_console()
     decisions = []
     for row in _some(folder, which, reason, warnings):
         if why := _hopeless(row, bool(label)):
-            console.print(f"[yellow]not possible[/] {_text(row.path)}: {_text(why)}")
+            console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             continue
         verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
         words = f"{row.reason}; {note}" if note else row.reason
@@ -143,8 +140,8 @@ def accept(
         raise ConfigError("none of these files can be accepted; see above.")
     file = to or _named_by(place) or _OVERRIDES
     written = overrides.add(file, decisions)
-    console.print(f"{written} decisions added to {_text(str(file))}; review and commit it, then:")
-    console.print(f"  imgpipe run … --set judge.overrides={_text(str(file))}")
+    console.print(f"{written} decisions added to {escape(str(file))}; review and commit it, then:")
+    console.print(f"  imgpipe run … --set judge.overrides={escape(str(file))}")
 
 
 def find(place: Path) -> Path:
@@ -276,18 +273,6 @@ def _reason(row: Row) -> str:
     return row.reason
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
-
-
 def _plain(text: str) -> str:
     """Names that are not UTF-8, made printable."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _text(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(_plain(text))

@@ -13,6 +13,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.model_pusher import manifest
@@ -35,7 +36,6 @@ def rollback(
 
 def run(model_dir: Path, to: int | None) -> int:
     """Publish; returns the exit code."""
-    from rich.console import Console
 
     from imgpipe.components.model_pusher import manifest, versions
 
@@ -59,7 +59,7 @@ def run(model_dir: Path, to: int | None) -> int:
     )
     if published is not None:
         gone = len({version.identity for version in later} & withdrawn)
-        Console(highlight=False, soft_wrap=True).print(
+        new_console().print(
             f"version {published.number} now holds the model of version {chosen.number}; "
             f"{gone} newer one(s) will not be pushed again"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.config import Config
@@ -53,19 +54,15 @@ def run(
 
     config = configuration(source, data, out, settings)
     if dry_run:
-        from rich.console import Console
-        from rich.markup import escape
-
         from imgpipe.pipeline import dry_run as dry
 
-        Console(highlight=False, soft_wrap=True).print(escape(dry.describe(config)))
+        new_console().print(escape(dry.describe(config), lines=True))
         return 0
     return run_config(config, json_file, start)
 
 
 def run_config(config: Config, json_file: str | None, start: str | None = None) -> int:
     """Run a configuration, print how it ended, write the summary; returns the exit code."""
-    from rich.markup import escape
 
     from imgpipe.components.report import expectation
     from imgpipe.pipeline import json_file as json_files

@@ -17,6 +17,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.config import Config
@@ -55,8 +56,6 @@ def accept_command(
 
 def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
     """Print the accepted schema; returns the exit code."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from imgpipe.components.data_gate import schema as schemas
@@ -82,7 +81,7 @@ def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
             _limit(feature.drift_comparator),
             _limit(feature.skew_comparator),
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     console.print(table)
     console.print(f"{escape(str(path))}; limits may be edited there")
     accepted = inputs.accepted_data(path)
@@ -100,8 +99,6 @@ def _limit(comparator: Any) -> str:
 
 def accept(source: str | None, data: str | None, out: Path | None, settings: Sequence[str]) -> int:
     """Accept what the last run was refused for; returns the exit code."""
-    from rich.console import Console
-    from rich.markup import escape
 
     from imgpipe.pipeline import inputs
     from imgpipe.pipeline.settings import configuration
@@ -110,7 +107,7 @@ def accept(source: str | None, data: str | None, out: Path | None, settings: Seq
     decision = _decision(config)
     reasons = [r for r in decision["reasons"] if r["kind"] in _OF_SCHEMA | _OF_DISTRIBUTION]
     others = [r for r in decision["reasons"] if r not in reasons]
-    console = Console(highlight=False, soft_wrap=True)
+    console = new_console()
     if not reasons:
         console.print("nothing to accept: the last run had no anomaly, drift or skew against it")
     features = {r["subject"] for r in reasons if r["kind"] in _OF_SCHEMA and r["subject"]}

@@ -18,6 +18,7 @@ import typer
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,6 @@ def command(
 
 def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
     """Draw and write the sheet; returns the exit code."""
-    from rich.markup import escape
 
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline import console as screen

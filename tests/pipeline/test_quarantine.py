@@ -140,3 +140,27 @@ def test_the_file_of_the_run_is_added_to(out, tmp_path):
 def test_names_that_are_not_utf8_are_listed(tmp_path):
     place = write(tmp_path / "q", [("a/\udcff.jpg", "e" * 64, "blurry", "", b"x")])
     assert "a/\\udcff.jpg" in call("list", "--from", place)
+
+
+def test_names_reach_the_terminal_as_what_they_are(tmp_path):
+    name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg"
+    place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "\x1b[2J", b"x")])
+    shown = call("list", "--from", place)
+    assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg  \x1b[2J" in shown
+    assert "\x1b" not in shown and len(shown.splitlines()) == 3
+
+
+def test_the_longest_name_of_a_file_system_is_restored(tmp_path):
+    name = "a" * 250 + ".jpg"
+    place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "", b"x")])
+    assert "1 files copied" in call("restore", "--from", place, "--to", tmp_path / "back", "*")
+    assert (tmp_path / "back" / name).read_bytes() == b"x"
+
+
+def test_nothing_is_copied_from_outside_of_the_quarantine(tmp_path):
+    place = write(tmp_path / "q", [("a.jpg", "e" * 64, "blurry", "", b"x")])
+    (tmp_path / "secret").write_text("private")
+    row = {"path": "a.jpg", "image_hash": "", "reason": "x", "detail": "", "stored": "../secret"}
+    (place / "manifest.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ConfigError, match=r"\.\./secret leads out of"):
+        call("restore", "--from", place, "--to", tmp_path / "back", "*")

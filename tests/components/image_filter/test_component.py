@@ -212,6 +212,26 @@ def test_names_that_are_not_utf8_go_all_the_way(photos, encode, run):
     assert "a/\udcff1.jpg" in done.paths()
 
 
+def test_the_quarantine_is_private_to_its_owner(photos, run):
+    folder = photos({"a": 2, "b": 2})
+    (folder / "a/broken.jpg").write_bytes(b"my passport")
+    place = run(folder).root / "q"
+    modes = {path.stat().st_mode & 0o777 for path in place.rglob("*") if path.is_file()}
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert modes == {0o600}
+
+
+def test_the_content_of_a_link_out_of_the_source_is_not_kept(photos, run, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(b"private")
+    folder = photos({"a": 2, "b": 2})
+    (folder / "a/x.jpg").symlink_to(tmp_path / "secret.jpg")
+    done = run(folder)
+    (reject,) = done.rejects.values()
+    assert (reject["path"], reject["reason"], reject["stored"]) == ("a/x.jpg", "unreadable", "")
+    assert "outside of the data source; set data.follow_links = true" in reject["detail"]
+    assert not any(b"private" in f.read_bytes() for f in done.root.rglob("*") if f.is_file())
+
+
 def test_a_dead_link_is_rejected_by_name(photos, run):
     folder = photos({"a": 2, "b": 2})
     (folder / "a/gone.jpg").symlink_to("nowhere")
