@@ -19,6 +19,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
 from imgpipe.components.image_evaluator.component import eval_config
+from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models import feature_names as names
 from imgpipe.models.extractor import describe, from_description
 from imgpipe.pipeline.config import Config
@@ -298,7 +299,7 @@ def _optional_nodes(
 
 
 def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
-    """Inputs of Pusher and Report that come from nodes which only some runs have."""
+    """Inputs of the pusher that come from nodes which only some pipelines have."""
     found = {}
     if "cross_validator" in nodes:
         found["cross_validation"] = nodes["cross_validator"].outputs["blessing"]
@@ -309,19 +310,14 @@ def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
 
 def _report_node(config: Config, inputs: RunInputs, place: Place, nodes: dict[str, Any]) -> Any:
     """One page from the artifacts of all the others."""
+    by_id = {node.id: node for node in nodes.values()}
+    reported = {
+        name: by_id[row.component].outputs[row.output]
+        for name, row in REPORTED.items()
+        if row.component in by_id
+    }
     return parts.Report(
-        quarantine=nodes["judged"].outputs["quarantine"],
-        data_blessing=nodes["gate"].outputs["blessing"],
-        bank=nodes["bank"].outputs["features"],
-        model_run=nodes["trainer"].outputs["model_run"],
-        baseline=nodes["baseline"].outputs["model"],
-        evaluation=nodes["evaluator"].outputs["evaluation"],
-        model_blessing=nodes["evaluator"].outputs["blessing"],
-        predictions=nodes["predictor"].outputs["predictions"],
-        infra_blessing=nodes["validator"].outputs["blessing"],
-        pushed_model=nodes["pusher"].outputs["pushed_model"],
-        examples=nodes["judged"].outputs["examples"],
         settings=json.dumps(report_settings(config, inputs.vocabulary), sort_keys=True),
         run_directory=place.run_directory,
-        **_optional_outputs(nodes),
+        **reported,
     )

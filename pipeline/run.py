@@ -32,23 +32,6 @@ if TYPE_CHECKING:
 
 LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
 
-#: Artifact name of the facts -> (component, output key).
-_FACTS = {
-    "quarantine": ("ImageFilter", "quarantine"),
-    "data_blessing": ("DataGate", "blessing"),
-    "bank": ("FeatureBank", "features"),
-    "model_run": ("ImageTrainer", "model_run"),
-    "baseline": ("Baseline", "model"),
-    "evaluation": ("ImageEvaluator", "evaluation"),
-    "model_blessing": ("ImageEvaluator", "blessing"),
-    "predictions": ("Predictor", "predictions"),
-    "infra_blessing": ("ServingValidator", "blessing"),
-    "pushed_model": ("ModelPusher", "pushed_model"),
-    "examples": ("ImageFilter", "examples"),
-    "cross_validation": ("CrossValidator", "blessing"),
-    "lite": ("LiteExporter", "lite"),
-}
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -264,11 +247,12 @@ class _Run:
         """Summary, report and exit code, also of a run that was refused or failed."""
         from imgpipe.components.report import component as report
         from imgpipe.components.report import verdict
+        from imgpipe.components.report.inputs import REPORTED
 
         uris = {
-            name: self.display.outputs[node][key]
-            for name, (node, key) in _FACTS.items()
-            if key in self.display.outputs.get(node, {})
+            name: self.display.outputs[row.component][row.output]
+            for name, row in REPORTED.items()
+            if row.output in self.display.outputs.get(row.component, {})
         }
         uris |= self._refused_blessing() if error else {}
         failed = self.display.failed_step

@@ -9,23 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
-from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import (
-    Examples,
-    InfraBlessing,
-    Model,
-    ModelBlessing,
-    ModelEvaluation,
-    ModelRun,
-    PushedModel,
-)
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.artifact import Artifact
+from tfx.types.channel import Channel
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from imgpipe.components import records
-from imgpipe.components.artifacts import DataBlessing, LiteModels, Quarantine, RunReport
+from imgpipe.components import artifacts, records
 from imgpipe.components.report import augmented_views, page, verdict
 from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import suspects as label_suspects
+from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.sections import data, rejects, suspects
 
 TIMINGS = "timings.json"  # written by the local runner while it goes along
@@ -34,65 +30,60 @@ FACTS = "facts.json"
 _PICTURES = 200  # thumbnails on a page; beyond that a browser crawls
 
 
-@component
-def Report(
-    quarantine: InputArtifact[Quarantine],
-    data_blessing: InputArtifact[DataBlessing],
-    bank: InputArtifact[Examples],
-    model_run: InputArtifact[ModelRun],
-    baseline: InputArtifact[Model],
-    evaluation: InputArtifact[ModelEvaluation],
-    model_blessing: InputArtifact[ModelBlessing],
-    predictions: InputArtifact[Examples],
-    infra_blessing: InputArtifact[InfraBlessing],
-    pushed_model: InputArtifact[PushedModel],
-    examples: InputArtifact[Examples],
-    report: OutputArtifact[RunReport],
-    settings: Parameter[str],
-    run_directory: Parameter[str],
-    cross_validation: InputArtifact[ModelBlessing] = None,
-    lite: InputArtifact[LiteModels] = None,
-) -> None:
-    """Write ``report.html`` and ``facts.json``; and into the run's folder where there is one.
+def _artifact_type(name: str) -> type[Artifact]:
+    return getattr(artifacts, name, None) or getattr(standard_artifacts, name)
 
-    Args:
-      quarantine: of ImageFilter.
-      data_blessing: of DataGate.
-      bank: of FeatureBank.
-      model_run: history and parity samples of the Trainer.
-      baseline: of Baseline.
-      evaluation: of the Evaluator.
-      model_blessing: of the Evaluator.
-      predictions: of the Predictor.
-      infra_blessing: of the ServingValidator.
-      pushed_model: of the Pusher.
-      examples: kept images, for the pictures of mistakes.
-      report: the page.
-      settings: JSON: name, source, vocabulary, threshold, max_drop, cross_validate, lite,
-        max_loss, backbone, image_size, views, mixing, expect.
-      run_directory: folder of the run, "" where there is none (Kubeflow).
-      cross_validation: of the CrossValidator, where the run has one.
-      lite: of the LiteExporter, where the run has one.
-    """
-    uris = {
-        "quarantine": quarantine.uri,
-        "data_blessing": data_blessing.uri,
-        "bank": bank.uri,
-        "model_run": model_run.uri,
-        "baseline": baseline.uri,
-        "evaluation": evaluation.uri,
-        "model_blessing": model_blessing.uri,
-        "predictions": predictions.uri,
-        "infra_blessing": infra_blessing.uri,
-        "pushed_model": pushed_model.uri,
-        "examples": examples.uri,
+
+class ReportSpec(ComponentSpec):
+    """The inputs of `inputs.REPORTED`, the settings, and the page."""
+
+    INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
+        name: ChannelParameter(type=_artifact_type(row.type), optional=row.optional)
+        for name, row in REPORTED.items()
     }
-    if cross_validation is not None:
-        uris["cross_validation"] = cross_validation.uri
-    if lite is not None:
-        uris["lite"] = lite.uri
-    log = f"{run_directory}/run.log" if run_directory else ""
-    write(uris, json.loads(settings), [report.uri, run_directory], log=log)
+    OUTPUTS = {"report": ChannelParameter(type=artifacts.RunReport)}  # noqa: RUF012
+    PARAMETERS = {  # noqa: RUF012
+        "settings": ExecutionParameter(type=str),
+        "run_directory": ExecutionParameter(type=str),
+    }
+
+
+class Executor(BaseExecutor):
+    """Writes ``report.html`` and ``facts.json``, also into the run's folder where there is one."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Draw the page from the artifacts; see `write`."""
+        uris = {name: artifact_utils.get_single_uri(given) for name, given in input_dict.items()}
+        run_directory = exec_properties["run_directory"]
+        folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
+        log = f"{run_directory}/run.log" if run_directory else ""
+        write(uris, json.loads(exec_properties["settings"]), folders, log=log)
+
+
+class Report(BaseComponent):
+    """One page from the artifacts of a run."""
+
+    SPEC_CLASS = ReportSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+
+    def __init__(self, settings: str, run_directory: str, **reported: Channel) -> None:
+        """Wire the component.
+
+        Args:
+          settings: JSON object with name, source, vocabulary, threshold, max_drop,
+            cross_validate, lite, max_loss, backbone, image_size, views, mixing and expect.
+          run_directory: Folder of the run, "" where there is none (Kubeflow).
+          **reported: A channel for each row of `inputs.REPORTED` that the pipeline has.
+        """
+        report = Channel(type=artifacts.RunReport)
+        super().__init__(
+            ReportSpec(settings=settings, run_directory=run_directory, report=report, **reported)
+        )
 
 
 def write(

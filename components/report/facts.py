@@ -18,29 +18,12 @@ from imgpipe.components.report import augmented_views, metrics, suspects
 from imgpipe.components.report.sections import near
 from imgpipe.models import feature_names as names
 
-#: Artifacts by the name the facts use; each is a URI or absent.
-ARTIFACTS = (
-    "quarantine",
-    "data_blessing",
-    "bank",
-    "model_run",
-    "baseline",
-    "evaluation",
-    "model_blessing",
-    "predictions",
-    "infra_blessing",
-    "pushed_model",
-    "examples",
-    "cross_validation",
-    "lite",
-)
-
 
 def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of a run.
 
     Args:
-      uris: artifact URIs by name; see ARTIFACTS.
+      uris: artifact URIs by the names of `inputs.REPORTED`.
       settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size,
         views, mixing, expect.
 
