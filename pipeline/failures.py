@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imgpipe.models.errors import ImgpipeError, ResourceError
-from imgpipe.pipeline import metadata_file
+from imgpipe.pipeline import metadata_file, signals
 
 _KEPT = "What is done is kept, and a new run takes it up."
 _FULL = "the disk is full ({}). Free space, or choose --out DIR. " + _KEPT
@@ -34,16 +34,16 @@ _BY_TEXT = {
     "disk I/O error": _FAILING,
     **{os.strerror(number): sentence for number, sentence in _BY_NUMBER.items()},
 }
-_INTERRUPTED = "interrupted; what is done is kept, and a new run takes it up"
 
 
 class Interrupted(ImgpipeError):
-    """Someone pressed Ctrl-C."""
-
-    exit_code = 130
+    """A signal asked the run to end: Ctrl-C or SIGTERM."""
 
     def __init__(self) -> None:
-        super().__init__(_INTERRUPTED)
+        super().__init__(
+            f"{signals.sentence()}; what is done is kept, and a new run continues from there"
+        )
+        self.exit_code = signals.exit_code()
 
 
 def cause(error: BaseException | None) -> str:
@@ -60,7 +60,7 @@ def cause(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
 
 
-def known(error: Exception, out: Path) -> Exception:
+def known(error: BaseException, out: Path) -> BaseException:
     """The failure a person can act on inside an error.
 
     Args:
@@ -70,6 +70,8 @@ def known(error: Exception, out: Path) -> Exception:
     Returns:
         An error with a sentence and an exit code; `error` itself when it is a defect.
     """
+    if signals.received():  # whatever a library made of it
+        return Interrupted()
     causes = list(_chain(error))
     for one in causes:
         if isinstance(one, ImgpipeError):

@@ -19,11 +19,12 @@ import filelock
 from rich.console import Console
 
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
+from imgpipe.components.report import verdict
 from imgpipe.models import progress
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline import console as screen
-from imgpipe.pipeline import failures, metadata_file, summary
+from imgpipe.pipeline import failures, metadata_file, signals, summary, temporary
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config, to_toml, tuned
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
 LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
+
+
+_LOADING = "loading TensorFlow, TFX"
 
 
 @dataclass(frozen=True)
@@ -93,10 +97,12 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)
+        temporary.sweep(out / "runs")
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
         directory = _fresh_directory(out / "runs" / run_id)
         atomic_write(directory / "config.toml", to_toml(config))
         with (
+            temporary.below(directory),
             screen.quiet(directory / LOG, to_stderr) as console,
             screen.Display(console) as display,
         ):
@@ -152,7 +158,7 @@ class _Run:
         progress.attach(self.display)
         try:
             self._pipeline(start)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, signals.Stopped):
             error = failures.Interrupted()
         except Exception as caught:
             traceback.print_exc()  # into the log
@@ -170,10 +176,10 @@ class _Run:
             except BaseException as caught:
                 found["error"] = caught
 
-        hashing = threading.Thread(target=hash_photographs, name="scan")
+        hashing = threading.Thread(target=hash_photographs, name="scan", daemon=True)
         hashing.start()
         loading = time.monotonic()
-        with self.display.step("loading TensorFlow, TFX"):
+        with self.display.step(_LOADING):
             from imgpipe.models import distribution
 
             distribution.prepare(self.config.train.strategy)
@@ -207,6 +213,7 @@ class _Run:
 
         class Observer:
             def started(self, name: str) -> None:
+                signals.check()
                 if name == "Report":
                     outer._write_timings()
                 outer.display.started(name)
@@ -245,8 +252,59 @@ class _Run:
 
     def _account(self, error: BaseException | None) -> Outcome:
         """Summary, report and exit code, also of a run that was refused or failed."""
+        log = str(self.directory / LOG)
+        facts: dict[str, Any] = {
+            "settings": run_inputs.report_settings(self.config, self.vocabulary)
+        }
+        page, unwritten = None, ""
+        try:
+            self._write_timings()
+            if not (
+                isinstance(error, failures.Interrupted) and self.display.failed_step == _LOADING
+            ):
+                facts = self._facts(error)
+                page = self._page(error, facts)
+            self._keep_tuned((facts.get("training") or {}).get("tuned"))
+        except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
+            traceback.print_exc()  # into the log
+            unwritten = f"the report could not be written: {failures.cause(caught)}"
+            if error is None:
+                error = failures.known(caught, self.config.out)
+        state = verdict.state(
+            facts, error=failures.cause(error), failed=self.display.failed_step, log=log
+        )
+        blessed = state.status == "blessed"
+        whole = summary.build(facts, self._timings(), page, blessed, state.verdict, log)
+        if unwritten:
+            whole["warnings"].append(unwritten)
+        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+        atomic_write(self.directory / "summary.json", text)
+        return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
+
+    def _facts(self, error: BaseException | None) -> dict[str, Any]:
+        """What the Report component collected; collected here when the run did not get there."""
         from imgpipe.components.report import component as report
-        from imgpipe.components.report import verdict
+        from imgpipe.components.report import facts
+
+        file = self.directory / report.FACTS
+        if error is None and file.exists():
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+        settings = run_inputs.report_settings(self.config, self.vocabulary)
+        return facts.collect(self._uris(error), settings)
+
+    def _page(self, error: BaseException | None, facts: dict[str, Any]) -> str:
+        """Path of the report, which is drawn here when the run did not get there."""
+        from imgpipe.components.report import component as report
+
+        page = self.directory / report.PAGE
+        if error is not None or not page.exists():
+            failed, log = self.display.failed_step, str(self.directory / LOG)
+            folders = [str(self.directory)]
+            report.draw(facts, self._uris(error), folders, failures.cause(error), failed, log)
+        return str(page)
+
+    def _uris(self, error: BaseException | None) -> dict[str, str]:
+        """Artifacts of the components that finished, by the names that the report gives them."""
         from imgpipe.components.report.inputs import REPORTED
 
         uris = {
@@ -254,24 +312,7 @@ class _Run:
             for name, row in REPORTED.items()
             if row.output in self.display.outputs.get(row.component, {})
         }
-        uris |= self._refused_blessing() if error else {}
-        failed = self.display.failed_step
-        cause = failures.cause(error)
-        self._write_timings()
-        page, log = self.directory / report.PAGE, str(self.directory / LOG)
-        if error or not page.exists():
-            folders = [str(self.directory)]
-            settings = run_inputs.report_settings(self.config, self.vocabulary)
-            facts = report.write(uris, settings, folders, cause, failed, log)
-        else:
-            facts = json.loads((self.directory / report.FACTS).read_text())
-        self._keep_tuned((facts.get("training") or {}).get("tuned"))
-        state = verdict.state(facts, error=cause, failed=failed, log=log)
-        blessed = state.status == "blessed"
-        whole = summary.build(facts, self._timings(), str(page), blessed, state.verdict, log)
-        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-        atomic_write(self.directory / "summary.json", text)
-        return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
+        return uris | (self._refused_blessing() if error else {})
 
     def _keep_tuned(self, values: dict[str, Any] | None) -> None:
         """Write the configuration with the Tuner's best values, to run from now on."""

@@ -25,7 +25,7 @@ _EXPORT = (
 def build(
     facts: Mapping[str, Any],
     timings: Mapping[str, Any],
-    report: str,
+    report: str | None,
     blessed: bool,
     verdict: str,
     log: str,
@@ -35,7 +35,7 @@ def build(
     Args:
       facts: of `imgpipe.components.report.facts.collect`.
       timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``.
-      report: path of the page.
+      report: path of the page, None where none was written.
       blessed: whether the model passed its gates.
       verdict: the sentence.
       log: path of the run's log.

@@ -57,12 +57,13 @@ class Executor(BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Draw the page from the artifacts; see `write`."""
+        """Draw the page from the artifacts; see `draw`."""
         uris = {name: artifact_utils.get_single_uri(given) for name, given in input_dict.items()}
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/run.log" if run_directory else ""
-        write(uris, json.loads(exec_properties["settings"]), folders, log=log)
+        facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
+        draw(facts, uris, folders, log=log)
 
 
 class Report(BaseComponent):
@@ -86,28 +87,24 @@ class Report(BaseComponent):
         )
 
 
-def write(
+def draw(
+    facts: Mapping[str, Any],
     uris: Mapping[str, str],
-    settings: Mapping[str, Any],
     folders: list[str],
     error: str = "",
     failed: str = "",
     log: str = "",
-) -> dict[str, Any]:
-    """Collect facts, draw the page, write both into every folder that is not "".
+) -> None:
+    """Draw the page and write it, with the facts, into every folder that is not "".
 
     Args:
+      facts: of `imgpipe.components.report.facts.collect`.
       uris: artifact URIs by name; whatever is missing is said to be missing.
-      settings: see `Report`.
       folders: where to write; timings are read from the last.
       error: why the run stopped, "" when it did not.
       failed: the component that stopped it.
       log: path of the run's log.
-
-    Returns:
-      The facts.
     """
-    facts = run_facts.collect(uris, settings)
     state = verdict.state(facts, error=error, failed=failed, log=log)
     timings = None
     if folders[-1] and (Path(folders[-1]) / TIMINGS).is_file():
@@ -119,7 +116,6 @@ def write(
         if facts["suspects"]:
             review = label_suspects.review_file(facts["suspects"])
             records.write_text(f"{folder}/{suspects.REVIEW_FILE}", review)
-    return facts
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:

@@ -85,7 +85,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
         console.print(f"  {heading} {escape(text)}")
     for warning in outcome.summary["warnings"]:
         console.print(f"  note     {escape(warning)}")
-    console.print(f"  report   {escape(outcome.summary['report'])}")
+    if outcome.summary["report"]:
+        console.print(f"  report   {escape(outcome.summary['report'])}")
     console.print(f"  summary  {escape(str(outcome.directory / 'summary.json'))}")
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")

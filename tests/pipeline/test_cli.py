@@ -44,6 +44,7 @@ def test_help_imports_only_what_it_prints_with():
         "imgpipe.models.errors",
         "imgpipe.pipeline",
         "imgpipe.pipeline.options",
+        "imgpipe.pipeline.signals",
     }
     printing = {"annotated_doc", "attr", "click", "markdown_it", "mdurl", "pygments", "rich"}
     foreign = {name.split(".")[0] for name in modules} - OURS - sys.stdlib_module_names
@@ -168,6 +169,8 @@ def test_summary_has_every_documented_field():
         "by_reason": {},
         "warned": {},
         "splits": {},
+        "overrides": {},
+        "proposals": 0,
     }
     assert set(built["timings"]) == {"total_s", "import_s", "components"}
     assert set(built["bank"]) == {"forward_passes", "reused"}

@@ -1,0 +1,67 @@
+"""Ctrl-C and SIGTERM end a run with a sentence, a summary and no temporary files."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+_COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
+
+
+@pytest.mark.parametrize(
+    ("number", "after", "exit_code", "sentence"),
+    [
+        (signal.SIGINT, 0.7, 130, "interrupted by Ctrl-C"),
+        (signal.SIGTERM, 3.0, 143, "stopped by SIGTERM"),
+    ],
+)
+def test_a_signal_during_the_imports_of_a_run(
+    tmp_path: Path, number: signal.Signals, after: float, exit_code: int, sentence: str
+):
+    for label in ("cat", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / label / "0.png")
+    out, file = tmp_path / "out", tmp_path / "summary.json"
+    killed = out / "runs" / "of-a-killed-process" / "tmp"
+    killed.mkdir(parents=True)
+    (killed / "left").touch()
+    arguments = ("run", "--data", tmp_path / "photos", "--out", out, "--json", file)
+    process = subprocess.Popen(
+        [*_COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(out.glob("runs/2*/run.log")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    time.sleep(after)
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == exit_code, printed
+    assert f"{sentence}; what is done is kept" in printed
+    assert "Traceback" not in printed
+    summary = json.loads(file.read_text())
+    assert sentence in summary["verdict"] and summary["report"] is None
+    assert not list(out.glob("runs/*/tmp")), "also what a killed run left is removed"
+
+
+def test_a_signal_to_another_command(tmp_path: Path):
+    program = (
+        "import signal, sys, os, time\n"
+        "from imgpipe.pipeline import cli, signals\n"
+        "from imgpipe.pipeline.commands import presets\n"
+        "presets.run = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 143
+    assert done.stderr.strip() == "imgpipe: stopped by SIGTERM"
