@@ -87,9 +87,11 @@ class BlobStore:
             part = keys[start : start + _VARIABLES]
             marks = ",".join("?" * len(part))
             query = f"SELECT key, value FROM {self._table} WHERE key IN ({marks})"
-            rows = self._rows(query, part)
-            for key, value in rows:
-                if _checksum(value[_CHECKSUM:]) == value[:_CHECKSUM]:
+            asked = set(part)
+            for key, value in self._rows(query, part):
+                # A damaged page can give a key that was not asked for, and a value of any type.
+                whole = key in asked and isinstance(value, bytes) and len(value) >= _CHECKSUM
+                if whole and _checksum(value[_CHECKSUM:]) == value[:_CHECKSUM]:
                     found[key] = value[_CHECKSUM:]
         return found
 

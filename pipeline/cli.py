@@ -10,6 +10,7 @@ Ctrl-C, 143 stopped by SIGTERM.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import pkgutil
 import sys
@@ -37,6 +38,9 @@ def main() -> None:
     """Entry point of the console script: people get a sentence, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     signals.install()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # LANG=C shows ASCII alone
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except ImgpipeError as error:

@@ -251,10 +251,13 @@ def freeze_schema(config: Config, inputs: RunInputs) -> None:
     """Make the copy that `RunInputs.accepted_schema` names, whole or not at all.
 
     Raises:
-      ConfigError: the accepted schema changed since it was looked at.
+      ConfigError: the accepted schema is none, or it changed since it was looked at.
     """
+    from imgpipe.components.data_gate import schema
+
     if not inputs.accepted_schema:
         return
+    schema.read(config.schema_file)
     frozen = Path(inputs.accepted_schema)
     content = config.schema_file.read_bytes()
     if hashlib.sha256(content).hexdigest()[:16] != frozen.parent.name:

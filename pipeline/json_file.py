@@ -44,9 +44,10 @@ def write(content: Mapping[str, Any], target: str) -> None:
       ResourceError: the file cannot be written.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    encoding = sys.stdout.encoding if target == STANDARD_OUTPUT else "utf-8"
     try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8
+        text.encode(encoding)
+    except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal that shows less
         text = json.dumps(content, indent=1) + "\n"
     if target == STANDARD_OUTPUT:
         sys.stdout.write(text)

@@ -8,6 +8,7 @@ become exact, formats and modes a majority, and sizes stay free.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -15,6 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from imgpipe.components.data_gate.drift import with_comparators
 from imgpipe.components.records import write_text
 from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
 
 #: Share of the images whose format and mode must be known ones. The first PNG among JPEG files is
 #: no reason to stop a run; that most of the files changed kind is.
@@ -91,9 +93,22 @@ def _set_domain(
     schema.string_domain.add(name=feature.name, value=values)
 
 
-def parse(text: str) -> schema_pb2.Schema:
-    """The reverse of what `write` writes."""
-    return text_format.Parse(text, schema_pb2.Schema())
+def read(path: Path) -> schema_pb2.Schema:
+    """Read the accepted schema, a file that people may edit.
+
+    Args:
+        path: An existing file, as `write` writes it.
+
+    Raises:
+        ConfigError: It is not a schema in protobuf's text format.
+    """
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
+    except (UnicodeDecodeError, text_format.ParseError) as error:
+        raise ConfigError(
+            f"{path} is not a schema in protobuf's text format: {error}. Restore it from a copy, "
+            "or remove it: the next run whose data passes infers a new one."
+        ) from None
 
 
 def write(schema: schema_pb2.Schema, path: str) -> None:

@@ -68,7 +68,7 @@ def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
         raise ConfigError(
             f"no schema is accepted yet in {path}. The first run whose data passes writes it."
         )
-    schema = schemas.parse(path.read_text(encoding="utf-8"))
+    schema = schemas.read(path)
     domains = {domain.name: list(domain.value) for domain in schema.string_domain}
     table = Table("feature", "must be there", "values", "drift limit", "skew limit")
     for feature in schema.feature:
@@ -151,7 +151,7 @@ def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> 
 
         inferred = component.infer_schema(decision["statistics"])
     path = config.schema_file
-    current = schemas.parse(path.read_text(encoding="utf-8")) if path.is_file() else inferred
+    current = schemas.read(path) if path.is_file() else inferred
     schema = schemas.revised(current, inferred, features, decision["vocabulary"])
     schemas.write(schema, str(path))
 

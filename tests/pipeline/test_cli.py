@@ -1,6 +1,7 @@
 """The command line as its user meets it: exit codes, messages, and what is not imported."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -279,3 +280,19 @@ def test_init_keeps_the_versions_of_a_picture_together(tmp_path: Path):
     config, notes = propose(open_source(str(tmp_path)).scan(), str(tmp_path))
     assert config.data.group_pattern == r"([^/]+)\.rf\."
     assert "stay in one split" in notes["data"]
+
+
+def test_a_terminal_that_shows_ascii_alone_gets_every_message():
+    """Marks and file names that it cannot show are written as escapes."""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for arguments, code in ((["doctor"], {0, 5}), (["schema", "show", "--out", "\u00fc"], {2})):
+        result = subprocess.run(
+            [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments],
+            capture_output=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, **ascii_only},
+        )
+        assert result.returncode in code, result.stderr
+        assert (result.stdout + result.stderr).isascii()
+        assert b"Traceback" not in result.stderr

@@ -62,6 +62,39 @@ def test_a_damaged_record_counts_as_absent(tmp_path: Path):
     store.close()
 
 
+@pytest.mark.parametrize("value", [None, "text", 7, 0.5, b"", b"\x00"])
+def test_a_row_of_another_type_counts_as_absent(tmp_path: Path, value: object):
+    vectors = _vectors(3)
+    store = FeatureStore(tmp_path)
+    store.put(vectors)
+    victim, *others = vectors
+    with sqlite3.connect(tmp_path / "features.sqlite") as db:
+        db.execute("UPDATE features SET value = ? WHERE key = ?", (value, victim))
+    db.close()
+    assert set(store.get(list(vectors), DIM)) == set(others)
+    store.put({victim: vectors[victim]})
+    assert set(store.get(list(vectors), DIM)) == set(vectors)
+    store.close()
+
+
+def test_flipped_bytes_anywhere_in_the_file_never_give_another_vector(tmp_path: Path):
+    vectors = _vectors(400)
+    store = FeatureStore(tmp_path)
+    store.put(vectors)
+    store.close()
+    path, numbers = tmp_path / "features.sqlite", np.random.default_rng(7)
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(40):
+        flipped = content.copy()
+        flipped[numbers.integers(0, len(content), 30)] ^= 255
+        path.write_bytes(flipped.tobytes())
+        store = FeatureStore(tmp_path)
+        for key, vector in store.get(list(vectors), DIM).items():
+            np.testing.assert_array_equal(vector, vectors[key])
+        store.put(vectors)
+        store.close()
+
+
 def test_a_damaged_file_is_set_aside(tmp_path: Path):
     (tmp_path / "features.sqlite").write_bytes(b"this is not a database" * 500)
     store = FeatureStore(tmp_path)
