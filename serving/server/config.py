@@ -6,42 +6,18 @@ and their words are those of model_servers/server_core.cc.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.version_policy import VersionPolicy
 
 PLATFORM = "tensorflow"
 """The one platform there is, as in the open-source server."""
-
-
-@dataclass(frozen=True)
-class VersionPolicy:
-    """Which of the versions that are there should be served."""
-
-    kind: Literal["latest", "all", "specific"] = "latest"
-    num_versions: int = 1
-    """Of ``latest``; 0 means 1."""
-    versions: tuple[int, ...] = ()
-    """Of ``specific``."""
-
-    @property
-    def asks_for_nothing(self) -> bool:
-        """Whether no version at all is to be served: ``specific`` without numbers."""
-        return self.kind == "specific" and not self.versions
-
-    def choose(self, found: Iterable[int]) -> list[int]:
-        """The versions among ``found`` to serve, newest first."""
-        newest = sorted(found, reverse=True)
-        if self.kind == "latest":
-            return newest[: max(self.num_versions, 1)]
-        if self.kind == "specific":
-            return [number for number in newest if number in self.versions]
-        return newest
 
 
 @dataclass(frozen=True)
@@ -59,7 +35,7 @@ class ModelConfig:
 
     name: str
     base_path: Path
-    policy: VersionPolicy = VersionPolicy()
+    policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Version by label, such as ``stable``."""
     platform: str = PLATFORM

@@ -222,7 +222,7 @@ class Core:
             if model is None:
                 continue  # taken away by another change
             try:
-                model.wait_until_available(max(end - time.monotonic(), 0.0))
+                model.wait_until_available(max(end - time.monotonic(), 0.0), may_come_later=False)
             except LoadFailed as error:
                 line = error.line
                 cause = f"{code_name(line.code)}: {line.message}"

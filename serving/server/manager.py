@@ -19,7 +19,12 @@ from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.servable import Loader, LoadPolicy, Servable, State, released
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.storage import VersionDirectory, list_versions
+from imgpipe.serving.server.storage import (
+    Fingerprint,
+    LocalStore,
+    VersionDirectory,
+    VersionStore,
+)
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64
@@ -63,7 +68,7 @@ class ModelManager:
         self._trouble = ""
         self._settled: ModelConfig | None = None
         self._tried = False
-        self._fresh: dict[int, tuple[tuple[tuple[str, int, int], ...] | None, float]] = {}
+        self._fresh: dict[int, tuple[Fingerprint | None, float]] = {}
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._changed = threading.Condition()
@@ -117,17 +122,17 @@ class ModelManager:
     def poll(self) -> None:
         """Look at the base path once and do all that follows from it."""
         config = self.config
+        store = LocalStore(config.base_path, tflite=self._tflite)
         try:
-            found = list_versions(config.base_path, tflite=self._tflite)
+            names = store.names()
         except OSError as error:
             self._say(f"base path {config.base_path} cannot be read ({error.strerror})")
             self._settle(config)
             return  # nothing is unloaded: an outage of the disk is not a wish
-        found = {number: self._judged(entry) for number, entry in found.items()}
-        complete = {number: entry for number, entry in found.items() if not entry.missing}
-        self._fresh = {n: seen for n, seen in self._fresh.items() if n in found}
-        wanted = config.policy.choose(complete)
-        waiting = {n: found[n] for n in config.policy.choose(found) if found[n].missing}
+        self._fresh = {n: seen for n, seen in self._fresh.items() if n in names}
+        found = _Found(store, names, self._judged)
+        wanted = config.policy.choose(names, found.is_complete)
+        waiting = {n: e for n in config.policy.choose(names) if (e := found.incomplete(n))}
         # What is complete now waits until it is loaded.
         self._waiting = {**self._waiting, **waiting}
         nothing_asked = config.policy.asks_for_nothing
@@ -139,27 +144,54 @@ class ModelManager:
             return
         self._say("no version is asked for" if nothing_asked else "")
         self._forget_failures(found)
-        while not self._stop.is_set() and self._step(wanted, complete):
+        while not self._stop.is_set() and self._step(self._aspired(config, found), found):
             self._notify()
         if nothing_asked:
             self._retire_all()
         self._waiting = waiting
         self._settle(config)
 
-    def _judged(self, entry: VersionDirectory) -> VersionDirectory:
-        """``entry``, not yet complete while its files may still be coming; what serves is whole.
+    def _aspired(self, config: ModelConfig, found: _Found) -> list[int]:
+        """The versions to serve now: those that the policy asks for and, while one of them does
+        not load, the ones before it that do."""
+        wanted = config.policy.choose(found.names, found.is_complete)
+        if config.policy.kind != "latest" or not any(map(self._is_failing, wanted)):
+            return wanted
+        instead = config.policy.choose(
+            found.names, lambda n: found.is_complete(n) and not self._is_failing(n)
+        )
+        # Those between that failed too stay wanted, so that they are tried again in their time.
+        oldest = min(instead, default=min(found.names))
+        failing = [n for n in found.names if n >= oldest and self._is_failing(n)]
+        return sorted({*wanted, *instead, *failing}, reverse=True)
 
-        A manifest tells when all is there. Without one, files that look complete and are fresh
-        may be half copied: they are taken when nothing has changed for a while. At the first look
-        they are taken at once, and again when they change after all.
+    def _is_failing(self, version: int) -> bool:
+        servable = self._servables.get(version)
+        if servable is None or servable.may_retry:
+            return False
+        given_up = servable.error is not None and servable.error.code != Code.CANCELLED
+        return given_up or servable.retry_at is not None
+
+    def _judged(
+        self, version: int, look: Callable[[], VersionDirectory | None]
+    ) -> VersionDirectory | None:
+        """A version's directory, not complete while its files may still be coming.
+
+        A version that serves is complete, and its files are not looked at again: with a thousand
+        versions that took 11 % of a core. A manifest tells when all is there. Without one, files
+        that look complete and are fresh may be half copied: they are taken when nothing has changed
+        for a while. At the first look they are taken at once, and again when they change after all.
         """
-        servable = self._servables.get(entry.version)
+        servable = self._servables.get(version)
         if servable is not None and servable.state is State.AVAILABLE:
-            return replace(entry, missing="")
-        seen, since = self._fresh.get(entry.version, (None, 0.0))
+            return replace(servable.directory, missing="")
+        entry = look()
+        if entry is None:
+            return None
+        seen, since = self._fresh.get(version, (None, 0.0))
         now = time.monotonic()
         if seen != entry.fingerprint:
-            self._fresh[entry.version] = (entry.fingerprint, now)
+            self._fresh[version] = (entry.fingerprint, now)
             since = now
         if entry.missing or entry.vouched_for or self._settled is None or self._poll_seconds <= 0:
             return entry
@@ -188,15 +220,16 @@ class ModelManager:
         all_failed = bool(servables) and not self._waiting and all(s.error for s in servables)
         return all_failed or bool(self.available())
 
-    def _forget_failures(self, found: dict[int, VersionDirectory]) -> None:
+    def _forget_failures(self, found: _Found) -> None:
         """Failed versions get another chance when their files changed or they came back."""
         for version, servable in self._servables.items():
+            if servable.error is None and servable.retry_at is None:
+                continue
             entry = found.get(version)
-            same = entry is not None and entry.fingerprint == servable.directory.fingerprint
-            if not same and (servable.error is not None or servable.retry_at is not None):
+            if entry is None or entry.fingerprint != servable.directory.fingerprint:
                 servable.may_retry = True
 
-    def _step(self, aspired: list[int], complete: dict[int, VersionDirectory]) -> bool:
+    def _step(self, aspired: list[int], found: _Found) -> bool:
         """One action of the availability-preserving policy; False when there is none left."""
         for version, servable in self._servables.items():
             if version not in aspired:
@@ -207,7 +240,8 @@ class ModelManager:
             self._servables[leaving[0]].retire()
             return True
         for version in aspired:
-            next_one = self._to_load(version, complete[version])
+            directory = found.get(version)
+            next_one = self._to_load(version, directory) if directory else None
             if next_one is not None:
                 self._notify()
                 next_one.load(self._loader)
@@ -220,8 +254,7 @@ class ModelManager:
         if servable is not None and not servable.may_retry:
             if servable.retry_at is not None:
                 return servable if servable.retry_at <= time.monotonic() else None
-            given_up = servable.error is not None and servable.error.code != Code.CANCELLED
-            if servable.state is not State.END or given_up:
+            if servable.state is not State.END or self._is_failing(version):
                 return None
         made = Servable(self.config.name, directory, self._load)
         self._put(made)
@@ -270,7 +303,12 @@ class ModelManager:
 
     def states(self) -> list[VersionState]:
         """Every known version, newest first; START are directories that are not complete yet."""
-        lines = {n: VersionState(n, State.START) for n in self._waiting}
+        lines = {
+            n: VersionState(n, State.START, Code.UNAVAILABLE, entry.missing)
+            if entry.missing
+            else VersionState(n, State.START)
+            for n, entry in self._waiting.items()
+        }
         for number, servable in self._servables.items():
             error = servable.error
             lines[number] = VersionState(
@@ -281,8 +319,12 @@ class ModelManager:
             )
         return [lines[number] for number in sorted(lines, reverse=True)]
 
-    def wait_until_available(self, timeout: float) -> int:
+    def wait_until_available(self, timeout: float, *, may_come_later: bool = True) -> int:
         """The newest available version, once all that the config asks for has been tried.
+
+        Args:
+            timeout: seconds to wait.
+            may_come_later: wait also for a base path that does not exist yet or is empty.
 
         Raises:
             StatusError: every version failed to load, or none came within ``timeout`` seconds.
@@ -296,9 +338,11 @@ class ModelManager:
                 if available and settled and not coming:
                     return available[0]
                 states = self.states()
-                failed = [line for line in states if line.code]
+                failed = [line for line in states if line.code and line.state is State.END]
                 if settled and failed and len(failed) == len(states):
                     raise LoadFailed(self.config.name, failed[0])
+                if settled and self._trouble and not (available or states or may_come_later):
+                    raise StatusError(Code.NOT_FOUND, self._trouble)
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise StatusError(
@@ -307,6 +351,39 @@ class ModelManager:
                         f"{self._trouble or _describe(states)}.",
                     )
                 self._changed.wait(left)
+
+
+_Judge = Callable[[int, Callable[[], VersionDirectory | None]], VersionDirectory | None]
+
+
+class _Found:
+    """The versions of one poll; the files of each are looked at once, and only when needed."""
+
+    def __init__(self, store: VersionStore, names: dict[int, str], judge: _Judge) -> None:
+        self.names = names
+        self._store, self._judge = store, judge
+        self._entries: dict[int, VersionDirectory | None] = {}
+
+    def get(self, version: int) -> VersionDirectory | None:
+        """The directory of a version, None if there is none."""
+        name = self.names.get(version)
+        if name is None:
+            return None
+        if version not in self._entries:
+            self._entries[version] = self._judge(
+                version, lambda: self._store.inspect(version, name)
+            )
+        return self._entries[version]
+
+    def is_complete(self, version: int) -> bool:
+        """Whether it can be loaded."""
+        entry = self.get(version)
+        return entry is not None and not entry.missing
+
+    def incomplete(self, version: int) -> VersionDirectory | None:
+        """The directory of a version that cannot be loaded yet."""
+        entry = self.get(version)
+        return entry if entry is not None and entry.missing else None
 
 
 class LoadFailed(StatusError):

@@ -97,11 +97,10 @@ class Servable:
         began = time.monotonic()
         runtime: Runtime | None = None
         try:
-            storage.verify(self.directory.path)
-            runtime = loader(self.directory.path)
-            replayed = 0
-            if self._policy.warm:
-                replayed = self._warm_up(runtime)
+            path = self.directory.local()
+            storage.verify(path)
+            runtime = loader(path)
+            replayed = self._warm_up(runtime, path) if self._policy.warm else 0
         except Exception as error:  # a model is someone else's program: anything may come out
             _log.debug("load of %s version %d", self.model, self.version, exc_info=True)
             if runtime is not None:
@@ -118,9 +117,9 @@ class Servable:
             replayed,
         )
 
-    def _warm_up(self, runtime: Runtime) -> int:
+    def _warm_up(self, runtime: Runtime, path: Path) -> int:
         """How many requests were replayed."""
-        handle, path = Handle(self.model, self.version, runtime), self.directory.path
+        handle = Handle(self.model, self.version, runtime)
         began, code = time.monotonic(), int(Code.OK)
         try:
             return warmup.replay(handle, path, self._policy.warm_iterations)

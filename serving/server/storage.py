@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 from imgpipe.serving.server.status import Code, StatusError
 
 MANIFEST = "manifest.json"
-_VERSION = re.compile(r"-?\d{1,19}")
-_SHARD = re.compile(r"variables\.data-\d{5}-of-(\d{5})")
+TFLITE_MODEL = "model.tflite"
+_VERSION = re.compile(r"-?[0-9]{1,19}")
+_SHARD = re.compile(r"variables\.data-[0-9]{5}-of-([0-9]{5})")
 _INT64 = range(-(1 << 63), 1 << 63)
 _BLOCK = 1 << 20
+
+
+Fingerprint = tuple[tuple[str, int, int], ...]
+"""(name, bytes, mtime in ns) of every file: tells a repaired version from a broken one."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,17 @@ class VersionDirectory:
     path: Path
     missing: str
     """Why it cannot be loaded yet; empty when it is complete."""
-    fingerprint: tuple[tuple[str, int, int], ...]
-    """(name, bytes, mtime in ns) of every file: tells a repaired version from a broken one."""
+    fingerprint: Fingerprint
+    fetch: Callable[[], Path] | None = None
+    """Copies it to this machine, where it lies elsewhere."""
+
+    def local(self) -> Path:
+        """The directory on this machine.
+
+        Raises:
+            StatusError: it lies elsewhere and could not be copied.
+        """
+        return self.path if self.fetch is None else self.fetch()
 
     @property
     def vouched_for(self) -> bool:
@@ -45,45 +61,80 @@ class VersionDirectory:
         return max((mtime for _, _, mtime in self.fingerprint), default=0) / 1e9
 
 
-TFLITE_MODEL = "model.tflite"
+class VersionStore(Protocol):
+    """Where the versions of a model lie."""
+
+    def names(self) -> dict[int, str]:
+        """The folders that are versions, by number. Cheap: asked at every poll.
+
+        Raises:
+            OSError: the base path does not exist or cannot be read.
+        """
+
+    def inspect(self, version: int, name: str) -> VersionDirectory | None:
+        """One of them with all its files; None if it has gone meanwhile."""
 
 
-def list_versions(base_path: Path, *, tflite: bool = False) -> dict[int, VersionDirectory]:
-    """The version directories under ``base_path`` by number.
+class LocalStore:
+    """Version directories under a base path of this machine."""
 
-    With ``tflite``, one that holds ``model.tflite`` needs no SavedModel beside it.
+    def __init__(self, base_path: Path, *, tflite: bool = False) -> None:
+        """With ``tflite``, a version that holds ``model.tflite`` needs no SavedModel beside it."""
+        self._base_path, self._tflite = base_path, tflite
+
+    def names(self) -> dict[int, str]:
+        """The version directories by number; see ``numbered``.
+
+        Raises:
+            OSError: the base path does not exist or cannot be read.
+        """
+        with os.scandir(self._base_path) as entries:
+            return numbered(entry.name for entry in entries if entry.is_dir())
+
+    def inspect(self, version: int, name: str) -> VersionDirectory | None:
+        """The directory ``name`` as it is now; None if it has gone."""
+        path = self._base_path / name
+        files = []
+        try:
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    stat = file.stat()
+                    relative = file.relative_to(path).as_posix()
+                    files.append((relative, stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            return None
+        return VersionDirectory(version, path, self._missing(path, files), tuple(files))
+
+    def _missing(self, path: Path, files: list[tuple[str, int, int]]) -> str:
+        try:
+            manifest = (path / MANIFEST).read_bytes() if (path / MANIFEST).is_file() else None
+        except OSError as error:
+            return f"{MANIFEST} cannot be read ({error.strerror})"
+        return missing(files, manifest, tflite=self._tflite)
+
+
+def numbered(names: Iterable[str]) -> dict[int, str]:
+    """Those of ``names`` that are the number of a version, in ASCII digits.
 
     Two names of one number (``1`` and ``001``) count once, the last in sorted order, as in
     TensorFlow Serving.
-
-    Raises:
-        OSError: the base path is not there or cannot be read.
     """
-    found: dict[int, VersionDirectory] = {}
-    for child in sorted(base_path.iterdir()):
-        if not _VERSION.fullmatch(child.name) or int(child.name) not in _INT64:
-            continue
-        try:
-            if child.is_dir():
-                found[int(child.name)] = _inspect(int(child.name), child, tflite)
-        except OSError:
-            continue  # taken away while we looked: not there
-    return found
+    fitting = (name for name in sorted(names) if _VERSION.fullmatch(name))
+    return {int(name): name for name in fitting if int(name) in _INT64}
 
 
-def _inspect(version: int, path: Path, tflite: bool) -> VersionDirectory:
-    files = {}
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            stat = file.stat()
-            files[file.relative_to(path).as_posix()] = (stat.st_size, stat.st_mtime_ns)
-    sizes = {name: size for name, (size, _) in files.items()}
-    if MANIFEST in sizes:
-        missing = _missing_of_manifest(path, sizes, tflite)
-    else:
-        missing = "" if tflite and TFLITE_MODEL in sizes else _missing(sizes)
-    fingerprint = tuple((name, *stat) for name, stat in files.items())
-    return VersionDirectory(version, path, missing, fingerprint)
+def missing(files: Iterable[tuple[str, int, int]], manifest: bytes | None, *, tflite: bool) -> str:
+    """What a version with these files lacks; empty when it is complete.
+
+    Args:
+        files: as in a fingerprint.
+        manifest: the bytes of the manifest, None where there is none.
+        tflite: a ``model.tflite`` needs no SavedModel beside it.
+    """
+    sizes = {name: size for name, size, _ in files}
+    if manifest is not None:
+        return _missing_of_manifest(manifest, sizes, tflite)
+    return "" if tflite and TFLITE_MODEL in sizes else _missing(sizes)
 
 
 def _missing(sizes: dict[str, int]) -> str:
@@ -100,9 +151,9 @@ def _missing(sizes: dict[str, int]) -> str:
     return ""
 
 
-def _missing_of_manifest(path: Path, sizes: dict[str, int], tflite: bool) -> str:
+def _missing_of_manifest(manifest: bytes, sizes: dict[str, int], tflite: bool) -> str:
     try:
-        files = read_manifest(path)
+        files = parse_manifest(manifest)
     except StatusError as error:
         return error.message
     for name, entry in files.items():
@@ -115,24 +166,29 @@ def _missing_of_manifest(path: Path, sizes: dict[str, int], tflite: bool) -> str
     return "the manifest lists no saved_model.pb"
 
 
-def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
-    """The ``files`` of the manifest of version directory ``path``, checked for their form.
+def parse_manifest(text: bytes) -> dict[str, dict[str, Any]]:
+    """The ``files`` of a manifest, checked for their form.
 
     Raises:
         StatusError: DATA_LOSS, it is not a manifest; says what is wrong.
     """
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
+        files = json.loads(text)["files"]
         for name, entry in files.items():
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            if leads_out(name):
                 raise ValueError(f"{name} leads out of the directory")
             if not isinstance(entry["bytes"], int) or not isinstance(entry["sha256"], str):
                 raise ValueError(f"{name} has no bytes and sha256")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StatusError(
             Code.DATA_LOSS, f"{MANIFEST} is not a manifest ({type(error).__name__}: {error})"
         ) from error
     return files
+
+
+def leads_out(name: str) -> bool:
+    """Whether a relative name points out of the directory that it belongs to."""
+    return PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
 
 
 def verify(path: Path) -> None:
@@ -146,7 +202,7 @@ def verify(path: Path) -> None:
     """
     if not (path / MANIFEST).exists():
         return
-    for name, entry in read_manifest(path).items():
+    for name, entry in parse_manifest((path / MANIFEST).read_bytes()).items():
         digest = hashlib.sha256()
         with (path / name).open("rb") as file:
             while block := file.read(_BLOCK):

@@ -28,11 +28,12 @@ from imgpipe.serving.client import (
 )
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.calls import Call
-from imgpipe.serving.server.config import ModelConfig, VersionPolicy
+from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.textproto import SslConfig
+from imgpipe.serving.server.version_policy import VersionPolicy
 
 POLL_S = 0.05
 BYTES = b"\xff\x00"

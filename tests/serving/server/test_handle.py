@@ -11,11 +11,12 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from imgpipe.serving.server import runtime
 from imgpipe.serving.server.calls import Call, Calls
-from imgpipe.serving.server.config import ModelConfig, VersionPolicy
+from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import Core, CoreOptions
 from imgpipe.serving.server.handle import Spec
 from imgpipe.serving.server.loading import LoaderOptions, make_loader
 from imgpipe.serving.server.status import Code, StatusError, code_name
+from imgpipe.serving.server.version_policy import VersionPolicy
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,12 @@ import pytest
 
 from imgpipe.serving.client import Client, DeadlineExceeded, NotFound, ServingError, Unavailable
 from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.servable import LoadPolicy
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server.version_policy import VersionPolicy
 
 POLL_S = 0.05
 TWO = {"x": np.float32([2.0])}
@@ -137,12 +142,9 @@ def test_a_running_request_keeps_its_version(serve, push, base, eventually):
     eventually(lambda: states(client) == [(2, "AVAILABLE"), (1, "END")])
 
 
-@pytest.mark.parametrize("damage", ["graph", "weights", "manifest"])
-def test_a_bad_new_version_leaves_the_old_one_serving(serve, push, base, eventually, damage):
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    server.wait_until_available(30)
-    bad = base / ".tmp-2"
+def push_damaged(base, version, damage):
+    """Copy version 1 and damage the copy."""
+    bad = base / f".tmp-{version}"
     shutil.copytree(base / "1", bad)
     if damage == "graph":
         (bad / "saved_model.pb").write_bytes(b"\x08\xff no saved model")
@@ -153,7 +155,68 @@ def test_a_bad_new_version_leaves_the_old_one_serving(serve, push, base, eventua
         wrong = {"sha256": hashlib.sha256(b"other").hexdigest(), "bytes": len(data)}
         files = {"files": {"saved_model.pb": wrong}}
         (bad / "manifest.json").write_text(json.dumps(files))
-    bad.rename(base / "2")
+    bad.rename(base / str(version))
+
+
+@pytest.mark.parametrize("retries", [0, 5])
+@pytest.mark.parametrize("damage", ["graph", "weights", "checksum"])
+def test_at_the_start_the_newest_whole_version_serves(
+    serve, push, base, eventually, damage, retries
+):
+    push("half_plus_two", base, 1)
+    push_damaged(base, 2, damage)
+    push_damaged(base, 3, "checksum")
+    load = LoadPolicy(max_retries=retries)
+    server, client = serve(options=ServerOptions(core=CoreOptions(load=load)))
+    assert server.wait_until_available(30) == 1
+    assert client.predict(TWO).version == 1
+    failed = "LOADING" if retries else "END"
+    assert states(client) == [(3, failed), (2, failed), (1, "AVAILABLE")]
+    if not retries:
+        assert "is not the file that was pushed" in client.status(3)[0].error_message
+    push("half_plus_three", base, 4)
+    eventually(lambda: states(client)[0] == (4, "AVAILABLE"))
+    assert client.predict(TWO).version == 4
+
+
+def test_a_version_that_is_asked_for_by_number_has_no_other_in_its_place(push, base, tmp_path):
+    push("half_plus_two", base, 1)
+    push_damaged(base, 2, "checksum")
+    config = ModelConfig("m", base, policy=VersionPolicy("specific", versions=(2,)))
+    with ModelServer(models=[config], poll_seconds=POLL_S) as server:
+        with pytest.raises(StatusError, match="is not the file that was pushed"):
+            server.wait_until_available(30)
+        assert server.core.models["m"].available() == []
+
+
+def test_a_poll_looks_into_new_versions_only(serve, push, base, eventually):
+    for version in (1, 2, 3):
+        push("half_plus_two", base, version)
+    server, client = serve()
+    assert server.wait_until_available(30) == 3
+    looked: list[str] = []
+    watching = True
+
+    def hook(event, arguments):
+        if watching and event == "os.scandir" and str(arguments[0]).startswith(str(base)):
+            looked.append(str(arguments[0]))
+
+    sys.addaudithook(hook)
+    eventually(lambda: len(looked) >= 5)
+    assert set(looked) == {str(base)}, "its files are not looked at while it serves"
+    push("half_plus_three", base, 4)
+    eventually(lambda: states(client)[0] == (4, "AVAILABLE"))
+    watching = False
+    assert not any(f"{base}/{version}" in path for version in (1, 2, 3) for path in looked)
+    assert str(base / "4") in looked
+
+
+@pytest.mark.parametrize("damage", ["graph", "weights", "manifest"])
+def test_a_bad_new_version_leaves_the_old_one_serving(serve, push, base, eventually, damage):
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    server.wait_until_available(30)
+    push_damaged(base, 2, damage)
     eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
     line = client.status(2)[0]
     assert line.error_code != 0 and line.error_message and "\n" not in line.error_message
@@ -240,6 +303,8 @@ def test_an_incomplete_version_is_shown_as_start(serve, base, eventually):
     (base / "3").mkdir()
     server, client = serve()
     eventually(lambda: states(client) == [(3, "START")])
+    (line,) = client.status()
+    assert (line.error_code, line.error_message) == (14, "saved_model.pb is not there")
     with pytest.raises(StatusError, match=r"saved_model\.pb is not there"):
         server.wait_until_available(0.3)
 

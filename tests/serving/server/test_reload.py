@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import grpc
 import pytest
 from tensorflow_serving.apis import (
@@ -13,11 +15,12 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.config import ModelConfig, VersionPolicy
+from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.servable import LoadPolicy
 from imgpipe.serving.server.server import ServerOptions, StartRefused
 from imgpipe.serving.server.services import ServiceOptions
+from imgpipe.serving.server.version_policy import VersionPolicy
 
 Code = grpc.StatusCode
 POLL_S = 0.05
@@ -266,3 +269,15 @@ def test_the_config_file_is_followed_and_a_bad_one_changes_nothing(serve, bases,
     asked.server.wait_until_available(60)
     assert asked("three") == (1, 4.0)
     assert refusal(lambda: asked("two"))[0] is Code.NOT_FOUND
+
+
+def test_a_missing_base_path_fails_at_once(serve, bases):
+    asked = serve([ModelConfig("two", bases / "two")])
+    asked.server.wait_until_available(60)
+    (bases / "empty").mkdir()
+    began = time.monotonic()
+    for name, words in (("nope", "nope cannot be read (No such file"), ("empty", "no complete")):
+        code, message = refusal(lambda name=name: asked.reload((name, bases / name), timeout=60))
+        assert code is Code.UNKNOWN and words in message
+        assert message.startswith("1 model(s) did not become available: {{name: " + name)
+    assert time.monotonic() - began < 30, "it does not wait for the deadline"

@@ -139,7 +139,9 @@ def test_warm_up_is_timed_and_says_how_it_ended(models, tmp_path, warm_up):
         shutil.copytree(models / "half_plus_two", path)
         if inputs:
             warm_up(path, inputs)
-        servable = Servable("half", storage.list_versions(tmp_path)[version], policy)
+        servable = Servable(
+            "half", storage.LocalStore(tmp_path).inspect(version, str(version)), policy
+        )
         servable.load(make_loader(LoaderOptions()))
         servable.retire()
     found = values(metrics.page())
