@@ -6,7 +6,7 @@ stored features or activations fit the network that sees pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,14 +47,18 @@ class Classifier:
 
     def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """[N, C] of encoded images, computed by the Keras model in memory."""
+        rows = [np.empty((0, len(self.vocabulary)), np.float32)]
+        rows += [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
+        return np.concatenate(rows)
+
+    def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+        """What the Keras model in memory makes of encoded images, batch by batch."""
         import tensorflow as tf
 
-        rows = [np.empty((0, len(self.vocabulary)), np.float32)]
         for start in range(0, len(images), _IMAGES_AT_ONCE):
             batch = tf.constant(list(images[start : start + _IMAGES_AT_ONCE]))
             pixels = preprocess.batch_decode(batch, self.image_size)
-            rows.append(self.network(pixels, training=False)[PROBABILITIES].numpy())
-        return np.concatenate(rows)
+            yield self.network(pixels, training=False)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models import cuts, datasets, images
+from imgpipe.models import cuts, datasets, feature_distribution, images
 from imgpipe.models import feature_names as names
 from imgpipe.models.bank import BankFacts, BankRows, read_activations, read_facts, read_split
 from imgpipe.models.checkpoints import Checkpoint
 from imgpipe.models.classifier import build_parts, copy_weights
+from imgpipe.models.feature_distribution import FeatureDistribution
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import Diverged, Fit, fit, fit_head
 
@@ -84,12 +85,21 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome: layers with weights, and logits [n, C] of validation with their labels [n]."""
+    """The outcome of training.
+
+    Attributes:
+        layers: What was trained, with its weights.
+        logits: Of validation, [n, C].
+        labels: Of validation, [n].
+        history: For history.json.
+        distribution: Of the features that the network has; None where it is not known yet.
+    """
 
     layers: keras.Model
     logits: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     history: dict[str, Any]
+    distribution: FeatureDistribution | None = None
 
 
 def train(inputs: Inputs) -> Trained:
@@ -128,7 +138,7 @@ def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) 
 
 
 def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Trained:
-    """The head, on the bank's features."""
+    """The head, on the bank's features, which are those of the network that ships."""
     training, validation = rows[names.TRAIN], rows[names.VALIDATION]
     found = fit_head(
         training,
@@ -138,7 +148,10 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
         inputs.log_dir,
         inputs.checkpoint("head", facts.made_by, *_identities(rows)),
     )
-    return _judged(found, datasets.Vectors(validation.features, validation.labels), "head")
+    head = _judged(found, datasets.Vectors(validation.features, validation.labels), "head")
+    clean = training.clean()
+    distribution = feature_distribution.fit(clean.features, clean.labels, validation.features)
+    return replace(head, distribution=distribution)
 
 
 def _identities(rows: dict[str, BankRows]) -> list[Identified]:

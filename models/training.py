@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from imgpipe.models import feature_distribution, network_file, stages, tuning
 from imgpipe.models import feature_names as names
-from imgpipe.models import network_file, stages, tuning
 from imgpipe.models.calibration import calibrate
-from imgpipe.models.classifier import Classifier, build_classifier
+from imgpipe.models.classifier import FEATURES, PROBABILITIES, Classifier, build_classifier
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import export, write_digest
+from imgpipe.models.feature_distribution import FeatureDistribution
 from imgpipe.models.settings import ModelSettings
 
 HISTORY_FILE: Final = "history.json"
@@ -27,6 +30,8 @@ TENSORBOARD_FOLDER: Final = "tensorboard"
 
 #: Of how many images of a split the ones for warm-up and parity are picked.
 _IMAGES_LOOKED_AT: Final = 1000
+#: Training images whose features are computed for their distribution; half as many held out.
+_DESCRIBED: Final = 512
 
 
 @dataclass(frozen=True)
@@ -133,13 +138,45 @@ def run_fn(fn_args: Any) -> None:
         source=config.source_hash,
     )
     network_file.save(classifier, settings, fn_args.serving_model_dir)
+    distribution = trained.distribution or described(
+        classifier, fn_args.train_files, fn_args.eval_files
+    )
+    if distribution is not None:
+        distribution.save(fn_args.serving_model_dir)
 
 
-def some_images(patterns: Iterable[str], count: int) -> list[bytes]:
+def described(
+    classifier: Classifier, train_files: Iterable[str], eval_files: Iterable[str]
+) -> FeatureDistribution | None:
+    """The distribution of a network's features where the bank does not hold them.
+
+    A few hundred images go through the network once more, and count as the classes it sees in them.
+    """
+    train = _features(classifier, some_images(train_files, _DESCRIBED, looked_at=-1))
+    held_out = _features(classifier, some_images(eval_files, _DESCRIBED // 2, looked_at=-1))
+    seen = train[PROBABILITIES].argmax(axis=1)
+    return feature_distribution.fit(train[FEATURES], seen, held_out[FEATURES])
+
+
+def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]:
+    """Features [N, D] and probabilities [N, C] of encoded images."""
+    parts: dict[str, list[Any]] = {FEATURES: [], PROBABILITIES: []}
+    for outputs in classifier.outputs(images):
+        for name, rows in parts.items():
+            rows.append(outputs[name].numpy())
+    return {
+        name: np.concatenate(rows) if rows else np.empty((0, 1), np.float32)
+        for name, rows in parts.items()
+    }
+
+
+def some_images(
+    patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
+) -> list[bytes]:
     """At most `count` encoded images from files of image examples, the same ones every time.
 
-    They are those of the smallest content hash among the first thousand, so that the order in
-    which a source lists its classes does not matter.
+    They are those of the smallest content hash among the first `looked_at` (-1: among all), so
+    that the order in which a source lists its classes does not matter.
     """
     import tensorflow as tf
 
@@ -150,7 +187,7 @@ def some_images(patterns: Iterable[str], count: int) -> list[bytes]:
         names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),
         names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
     }
-    dataset = tf.data.TFRecordDataset(files).take(_IMAGES_LOOKED_AT)
+    dataset = tf.data.TFRecordDataset(files).take(looked_at)
     dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
     pairs = ((one[names.IMAGE_HASH], one[names.IMAGE_BYTES]) for one in dataset.as_numpy_iterator())
     return [image for _, image in heapq.nsmallest(count, pairs)]

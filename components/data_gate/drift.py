@@ -190,6 +190,15 @@ def images(statistics: Statistics) -> int:
     return int(sum(dataset.num_examples for dataset in statistics.datasets))
 
 
+def bounds(statistics: Statistics, name: str) -> tuple[float, float] | None:
+    """Smallest and largest value of a measurement; None where there is none."""
+    for dataset in statistics.datasets:
+        for feature in dataset.features:
+            if feature.path.step[:] == [name] and feature.HasField("num_stats"):
+                return feature.num_stats.min, feature.num_stats.max
+    return None
+
+
 def described(statistics: Statistics, name: str) -> str:
     """A distribution in a few words: the commonest values with their shares, or mean and spread."""
     for dataset in statistics.datasets:

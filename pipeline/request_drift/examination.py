@@ -11,6 +11,7 @@ from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import comparison, images, log, uncertain
 from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.survey import Asked, Survey, survey
+from imgpipe.pipeline.request_drift.unfamiliar import Unfamiliar
 
 #: Different pictures of a version that are measured, spread over the log: at so many, chance moves
 #: no figure by a hundredth, and each costs some milliseconds.
@@ -87,8 +88,10 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
         reference = blessed.load(version, run)
         asked = found.survey.asked[version.number]
         before = len(measured.rows)
-        images.measure(_pictures(found, asked), measured)
-        compared.append(comparison.compare(asked, measured.rows[before:], reference))
+        with Unfamiliar.of(reference) as unfamiliar:
+            images.measure(_pictures(found, asked), measured, unfamiliar.look_at)
+        rows = measured.rows[before:]
+        compared.append(comparison.compare(asked, rows, reference, unfamiliar.share))
     drift, verdict = comparison.verdict(compared, found.survey.pictures > 0)
     return Examined(tuple(compared), measured, tuple(gone), drift, verdict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,21 @@ def fetch(
             return
 
 
-def measure(pictures: Iterable[tuple[str, bytes]], into: Measured) -> None:
-    """Measure pictures, given with their names, as ImageExampleGen does."""
+def measure(
+    pictures: Iterable[tuple[str, bytes]],
+    into: Measured,
+    decodable: Callable[[list[bytes]], None] | None = None,
+) -> None:
+    """Measure images, given with their names, as ImageExampleGen does.
+
+    Args:
+      pictures: Names and encoded images.
+      into: What is found out is added to it.
+      decodable: Called with the images that the served model can decode, some at a time.
+    """
     for part in _parts(pictures):
         items = [Item(name) for name in part]
+        good = []
         for file in read_files(_Memory(part), items, Settings().pixel_limit):
             progress.advance(1, "pictures")
             if file.measured is None:
@@ -67,8 +78,11 @@ def measure(pictures: Iterable[tuple[str, bytes]], into: Measured) -> None:
                     error = file.decode_error or file.read_error
                     into.undecodable.append(Undecodable(file.item.path, error))
                 continue
+            good.append(part[file.item.path])
             example = to_example(file, "", ())  # by its way: figures as the statistics have them
             into.rows.append({name: _plain(first(example, name)) for name in FEATURES})
+        if decodable is not None and good:
+            decodable(good)
 
 
 def _plain(value: Any) -> Any:

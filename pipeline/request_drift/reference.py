@@ -17,8 +17,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from imgpipe.components import records
 from imgpipe.components.model_pusher import manifest
+from imgpipe.models import feature_distribution
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.feature_distribution import FeatureDistribution
 
 METADATA = "metadata.sqlite"  # of a run's output folder
 _ARTIFACT_PARTS = 3  # of an artifact's URI below the artifact root: component, output, number
@@ -43,6 +45,7 @@ class Blessed:
     statistics: Mapping[str, statistics_pb2.DatasetFeatureStatisticsList]  # by split
     predictions: Predictions | None
     missing: str = ""  # why there are no predictions
+    features: FeatureDistribution | None = None  # of the training images
 
 
 def versions(place: Path) -> dict[int, manifest.Version]:
@@ -114,7 +117,8 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
         )
     schema = component.read_schema(str(beside / "schema"))
     predictions, missing = _predictions(version, run or version.path.absolute().parent.parent)
-    return Blessed(version, schema, statistics, predictions, missing)
+    features = feature_distribution.load(str(version.path))
+    return Blessed(version, schema, statistics, predictions, missing, features)
 
 
 def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:

@@ -9,10 +9,12 @@ from array import array
 import numpy as np
 import pytest
 
+from imgpipe.models import feature_distribution
 from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift import images as pictures
 from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.log import Place
+from imgpipe.pipeline.request_drift.share import Share
 from imgpipe.pipeline.request_drift.survey import Asked
 from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities
 
@@ -86,7 +88,7 @@ def test_other_labels_and_less_confidence_are_drift_without_any_picture(referenc
     assert features(found) == {"label", "confidence"}
     unsure = probabilities(300, seed=2, sharpness=0.3)
     found = comparing.compare(asked(unsure), [], reference)
-    assert features(found) == {"confidence"}
+    assert "confidence" in features(found) and "label" not in features(found)
     assert "the log holds no pictures of it" in found.notes[0]
     assert comparing.verdict([found], pictures=False)[0] is True
 
@@ -121,3 +123,39 @@ def test_without_predictions_labels_are_compared_with_those_of_the_data(referenc
     (label,) = found.comparisons
     assert (label.feature, label.reference) == ("label", "labels of validation")
     assert "no run beside the model: confidence was not compared" in found.notes
+
+
+def test_some_images_of_another_kind_are_drift_by_their_features(reference, measured):
+    """The case of 181 hands among 1,969 images for a model of flowers, made smaller."""
+    rows = np.random.default_rng(0).normal(size=(400, 40))
+    known = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
+    beside = dataclasses.replace(reference, features=known)
+    answers = asked(probabilities(200), 200)
+    one = comparing.compare(answers, measured(200), beside, Share(3, 200))
+    assert features(one) == set()
+    one = comparing.compare(answers, measured(200), beside, Share(18, 200))
+    assert features(one) == {"features unlike the training data"}
+    (found,) = one.over
+    assert (found.was, found.now) == ("0.010 of 100", "0.090 of 200")
+    drift, verdict = comparing.verdict([one], pictures=True)
+    assert drift and "features unlike the training data (0.010 of 100 → 0.090 of 200)" in verdict
+
+
+def test_a_model_without_a_distribution_of_features_says_so(reference, measured):
+    one = comparing.compare(asked(probabilities(60), 60), measured(60), reference)
+    assert any("no distribution of its features" in note for note in one.notes)
+
+
+def test_some_images_outside_the_range_of_training_are_drift(reference, measured):
+    rows = [*measured(200)[:180], *measured(200, 0.2)[:20]]
+    one = comparing.compare(asked(probabilities(200), 200), rows, reference)
+    assert any(name.startswith("brightness outside 0.") for name in features(one))
+    assert {"brightness", "contrast"}.isdisjoint(features(one)), "the means hardly moved"
+
+
+def test_some_answers_of_low_confidence_are_drift(reference):
+    unsure = np.full((30, 3), 1 / 3, np.float32)
+    said = np.concatenate([probabilities(270, seed=1), unsure])
+    one = comparing.compare(asked(said), [], reference)
+    (low,) = [c for c in one.comparisons if c.feature.startswith("confidence under")]
+    assert low.over and low.subject == "predictions" and low.reference == "validation"

@@ -1,0 +1,72 @@
+"""The distribution of features: what is of the same kind, what is of another, and its file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_distribution
+
+
+def features(kind, count, seed):
+    """Features [count, 96] of three classes; each kind of images lies in directions of its own."""
+    directions = np.random.default_rng(kind).normal(size=(12, 96))
+    drawing = np.random.default_rng(seed)
+    labels = drawing.integers(0, 3, count)
+    inside = drawing.normal(size=(count, 12)) + 3 * np.eye(12)[labels]
+    return inside @ directions + drawing.normal(size=(count, 96)) + 4, labels
+
+
+@pytest.fixture(scope="module")
+def known():
+    rows, labels = features(1, 600, seed=0)
+    return feature_distribution.fit(rows.astype(np.float16), labels, features(1, 200, seed=1)[0])
+
+
+def test_images_of_the_same_kind_score_as_the_held_out_ones(known):
+    assert (known.held_out, known.held_out_above) == (200, 2)
+    for seed in range(2, 8):
+        assert known.above(features(1, 300, seed)[0]) <= 12
+
+
+def test_images_of_another_kind_are_above_the_threshold(known):
+    assert known.above(features(2, 300, seed=9)[0]) >= 295
+
+
+def test_length_of_a_feature_vector_does_not_count(known):
+    rows = features(1, 50, seed=3)[0]
+    np.testing.assert_allclose(known.scores(rows), known.scores(7 * rows), rtol=1e-3)
+
+
+def test_classes_without_images_and_images_alike_are_no_matter():
+    same = np.ones((80, 8))
+    found = feature_distribution.fit(same, np.arange(80) % 2 * 40, same)
+    assert found is not None and np.isfinite(found.scores(same)).all()
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "dim"), [(63, 60, 8), (100, 49, 8), (100, 60, 0), (100, 60, 4097)]
+)
+def test_too_few_images_or_features_too_long_have_none(train, held_out, dim):
+    rows, others = np.ones((train, dim)), np.ones((held_out, dim))
+    assert feature_distribution.fit(rows, np.zeros(train, int), others) is None
+
+
+def test_it_is_read_as_it_was_written(known, tmp_path):
+    known.save(str(tmp_path))
+    found = feature_distribution.load(str(tmp_path))
+    rows = features(2, 20, seed=4)[0]
+    np.testing.assert_array_equal(found.scores(rows), known.scores(rows))
+    assert found.held_out == 200 and found.threshold == known.threshold
+    content = (tmp_path / feature_distribution.FILE).read_bytes()
+    known.save(str(tmp_path))
+    assert (tmp_path / feature_distribution.FILE).read_bytes() == content
+
+
+@pytest.mark.parametrize("keep", [0, 10, 400])
+def test_a_damaged_file_counts_as_absent(known, tmp_path, keep):
+    assert feature_distribution.load(str(tmp_path)) is None
+    known.save(str(tmp_path))
+    path = tmp_path / feature_distribution.FILE
+    path.write_bytes(path.read_bytes()[:keep])
+    assert feature_distribution.load(str(tmp_path)) is None
