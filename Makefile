@@ -9,6 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 # The certificates of the system, as pip uses them: a package index may be behind a proxy.
 export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
+DIST := dist
 
 .PHONY: demo test test-all lint types bench requirements wheel clean
 
@@ -32,14 +33,14 @@ bench: .venv/.ready
 	$(RUN)/python -m benchmarks
 
 # The locked packages for pip, with their hashes: see "Without uv" in the README.
-requirements:
-	$(UV) export --quiet --frozen --no-dev --no-emit-project --no-annotate --no-header -o dist/requirements.txt
+requirements: $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
+	$(UV) export --quiet --frozen --no-dev --no-emit-project --no-annotate --no-header -o $(DIST)/requirements.txt
 
 # The distributions, and what a distributor asks for: a bill of materials and the licences.
 wheel: .venv/.ready requirements
-	$(UV) build
-	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export -o dist/imgpipe.cdx.json
-	$(RUN)/python packaging/licenses.py dist/requirements.txt dist/LICENSES.md
+	$(UV) build --out-dir $(DIST)
+	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export -o $(DIST)/imgpipe.cdx.json
+	$(RUN)/python packaging/licenses.py $(DIST)/requirements.txt $(DIST)/LICENSES.md
 
 .venv/.ready: pyproject.toml uv.lock $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
 	$(UV) sync --frozen --python $(PYTHON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
@@ -30,7 +31,7 @@ def command(
         typer.Option("--output", "-o", metavar="FILE", help="Where to write the PipelineSpec."),
     ] = Path("imgpipe-pipeline.yaml"),
     image: Annotated[
-        str, typer.Option("--image", help="Container image with imgpipe installed.")
+        str, typer.Option("--image", help="Container image with imgpipe and kfp installed.")
     ] = "imgpipe:latest",
     root: Annotated[
         str, typer.Option("--root", help="Artifact root, such as minio://bucket/imgpipe.")
@@ -49,7 +50,18 @@ def compile_(
     root: str,
     settings: Sequence[str],
 ) -> int:
-    """Write the PipelineSpec; returns the exit code."""
+    """Write the PipelineSpec; returns the exit code.
+
+    Raises:
+      ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
+      ConfigError: The folder for the output does not exist.
+    """
+    if importlib.util.find_spec("kfp") is None:
+        raise ResourceError(
+            "imgpipe kubeflow needs the package kfp, which is not installed. It comes with the "
+            "extra imgpipe[kubeflow]: run `uv sync --extra kubeflow`, or, for pip, "
+            "`pip install 'kfp>=2.6,<2.17'`."
+        )
 
     from imgpipe.pipeline import console
     from imgpipe.pipeline import inputs as run_inputs

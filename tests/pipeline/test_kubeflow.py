@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
+
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +97,15 @@ def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, An
         for name, task in spec["root"]["dag"]["tasks"].items()
     }
     assert {name for name, enabled in cached.items() if not enabled} == {"ModelPusher", "Report"}
+
+
+def test_without_kfp_it_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from imgpipe.models.errors import ResourceError
+    from imgpipe.pipeline.commands import kubeflow
+
+    monkeypatch.setitem(sys.modules, "kfp", None)  # as Python finds a package that is missing
+    with pytest.raises(ResourceError, match=r"imgpipe\[kubeflow\]") as raised:
+        kubeflow.compile_(None, str(tmp_path), tmp_path / "x.yaml", "i", "r", [])
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    (requirement,) = project["optional-dependencies"]["kubeflow"]
+    assert f"`pip install '{requirement}'`" in str(raised.value)

@@ -1,0 +1,90 @@
+"""The distributions as they are published, and virtual environments of other people."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
+
+
+def build(folder: Path, output: Path, *targets: str) -> Path:
+    """Builds the project in a folder without a network; returns its wheel."""
+    arguments = [part for target in targets for part in ("-t", target)]
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(output), *arguments]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return next(output.glob("*.whl"))
+
+
+def environment(folder: Path) -> Path:
+    """Creates a virtual environment with pip and nothing else; returns its Python."""
+    venv.create(folder, with_pip=True, symlinks=True)
+    python = folder / "bin" / "python"
+    run(python, "-m", "pip", "uninstall", "-q", "-y", "setuptools", cwd=folder)
+    return python
+
+
+def site_packages(python: Path) -> Path:
+    """The folder of an environment's packages."""
+    return next(python.parent.parent.glob("lib/python3*/site-packages"))
+
+
+def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
+    """Runs a program as a person would, without settings of these tests; returns its output."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_"))}
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=variables, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+def install(python: Path, *arguments: str | Path) -> str:
+    """Installs with an environment's pip and without a network; returns what pip says."""
+    command = (python, "-m", "pip", "install", "--no-index", *arguments)
+    return run(*command, cwd=python.parent.parent)
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the wheel and the source distribution of imgpipe."""
+    folder = tmp_path_factory.mktemp("dist")
+    build(REPOSITORY, folder, "sdist", "wheel")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(distributions: Path) -> Path:
+    """The wheel of imgpipe."""
+    return next(distributions.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """Python of an environment with the wheel beside the packages of the lock.
+
+    The packages are those of the environment that runs the tests. Files named ``.pth`` in there
+    are not read a second time, so the editable install of the repository is not found.
+    """
+    interpreter = environment(tmp_path_factory.mktemp("user") / "venv")
+    (site_packages(interpreter) / "locked.pth").write_text(f"{SITE_PACKAGES}\n")
+    run(
+        interpreter,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        wheel,
+        cwd=wheel.parent,
+    )
+    return interpreter
