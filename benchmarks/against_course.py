@@ -40,7 +40,7 @@ from benchmarks.common import Figure
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
-from imgpipe.models.backbones import efficientnet_lite0, keras_applications
+from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_applications
 from imgpipe.models.bank import BankRows
 from imgpipe.models.classifier import pooled
 from imgpipe.models.extractor import FeatureExtractor, build_features

@@ -25,7 +25,7 @@ from benchmarks.backbone import fastest, forward
 from benchmarks.common import Figure
 from imgpipe.models import backbones
 from imgpipe.models.augmentation import ViewSpec, augment
-from imgpipe.models.backbones import efficientnet_lite0
+from imgpipe.models.backbones.architectures import efficientnet_lite0
 from imgpipe.models.extractor import BATCH_VIEWS, resolve_precision
 
 _COURSE = ViewSpec()

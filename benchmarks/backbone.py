@@ -27,7 +27,7 @@ import tensorflow as tf
 from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.models import backbones
-from imgpipe.models.backbones import efficientnet_lite0
+from imgpipe.models.backbones.architectures import efficientnet_lite0
 from imgpipe.models.classifier import pooled
 from imgpipe.models.extractor import BATCH_VIEWS, build_features, resolve_precision
 

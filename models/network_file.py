@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.backbones import efficientnet_lite0
+from imgpipe.models.backbones import registry
 from imgpipe.models.classifier import Classifier, build_classifier
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.settings import ModelSettings, NetworkSettings
@@ -175,8 +175,8 @@ def _candidates(settings: ModelSettings) -> Iterator[ModelSettings]:
     if not spec.trained:
         yield settings
         return
-    packaged = spec.name == efficientnet_lite0.NAME and spec.weights == "imagenet"
-    if not packaged:
+    packaged = registry.architecture(spec.name).packaged_sha256 is not None
+    if not (packaged and spec.weights == "imagenet"):
         yield replace(settings, weights="none", weights_sha256="", freeze="all")
     if spec.local_file is None:
         yield settings

@@ -1,11 +1,11 @@
-"""The backbones there are, by name. Adding one is one new module and one line in the table."""
+"""Backbones by name. To add one, add a module to `architectures/`."""
 
 from __future__ import annotations
 
 import difflib
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.backbones import table
+from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.backbone import Backbone
 from imgpipe.models.errors import ConfigError
 
@@ -19,7 +19,7 @@ _FILES: Final = (".h5", ".keras")
 
 def names() -> tuple[str, ...]:
     """Names that `get` knows."""
-    return table.names()
+    return registry.names()
 
 
 def get(
@@ -35,7 +35,7 @@ def get(
     Raises:
       ConfigError: no such architecture, or it does not go with these values.
     """
-    architecture = table.architecture(name)
+    architecture = registry.architecture(name)
     if weights not in ("imagenet", "none") and not weights.endswith(_FILES):
         nearest = difflib.get_close_matches(weights, ("imagenet", "none"), 1)
         raise ConfigError(

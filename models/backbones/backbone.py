@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.backbones import efficientnet_lite0, table
+from imgpipe.models.backbones import registry
 from imgpipe.models.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Backbone:
     @property
     def image_size(self) -> int:
         """Side in pixels that the architecture is meant for; others work."""
-        return table.architecture(self.name).image_size
+        return registry.architecture(self.name).image_size
 
     @property
     def trained(self) -> bool:
@@ -86,14 +86,15 @@ class Backbone:
             return [file_sha256(file, self.weights_sha256), keras]
         if self.weights == "none":
             return ["none", str(self.seed), keras]
-        if self.name == efficientnet_lite0.NAME:
-            return [efficientnet_lite0.weights_sha256()]
+        packaged_sha256 = registry.architecture(self.name).packaged_sha256
+        if packaged_sha256 is not None:
+            return [packaged_sha256()]
         return ["imagenet", keras]
 
     def fetch(self, image_size: int) -> None:
         """Make sure of ImageNet weights, which Keras loads from its cache or the network.
 
-        Files on this machine are checked by `key`; the default's are in its package.
+        Files on this machine and installed weights are checked by `key`.
 
         Args:
           image_size: side in pixels; some architectures have weights for each size.
@@ -102,8 +103,9 @@ class Backbone:
           ConfigError: the architecture does not take images of that size.
           ResourceError: neither the cache nor the network has them.
         """
-        if self.weights == "imagenet" and self.name != efficientnet_lite0.NAME:
-            table.architecture(self.name).source(self, (image_size, image_size))
+        architecture = registry.architecture(self.name)
+        if self.weights == "imagenet" and architecture.packaged_sha256 is None:
+            architecture.source(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
         """Feature map [N, h, w, C] of `pixels`.
@@ -127,7 +129,7 @@ class Backbone:
 
         side = (pixels.shape[1], pixels.shape[2])
         with seeded(self.seed):
-            source = table.architecture(self.name).source(self, side)
+            source = registry.architecture(self.name).source(self, side)
             name_stably(source)
             if self.local_file is not None:
                 weights_file.load(source, self.local_file, self.weights_sha256)

@@ -326,11 +326,11 @@ def test_inception_below_the_cut_is_kerass():
     """8,975,264 parameters, as the course's `summary` counts them."""
     import keras
 
-    from imgpipe.models.backbones import table
+    from imgpipe.models.backbones import registry
     from imgpipe.models.backbones.cuts import feature_map
 
     spec = preset("cats_vs_dogs_inception", "model.weights=none").settings.backbone_spec()
-    source = table.architecture("inception_v3").source(spec, (150, 150))
+    source = registry.architecture("inception_v3").source(spec, (150, 150))
     assert keras.Model(source.input, feature_map(source, "mixed7")).count_params() == 8_975_264
 
 

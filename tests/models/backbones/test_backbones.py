@@ -41,7 +41,7 @@ def test_the_named_ones_are_there() -> None:
 def test_every_application_of_keras_is_in_the_table() -> None:
     import keras
 
-    from imgpipe.models.backbones.keras_applications import APPLICATIONS
+    from imgpipe.models.backbones.architectures.keras_applications import APPLICATIONS
 
     functions = {name for name in dir(keras.applications) if name[0].isupper()}
     assert {application.function for application in APPLICATIONS.values()} == functions

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.models import backbones
-from imgpipe.models.backbones import efficientnet_lite0 as lite0
+from imgpipe.models.backbones.architectures import efficientnet_lite0 as lite0
 from imgpipe.models.errors import ResourceError
 
 #: Highest logits of scikit-image's photographs, from an independent implementation.

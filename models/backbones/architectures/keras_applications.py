@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from imgpipe.models.backbones.architecture import Architecture, Choice
 from imgpipe.models.errors import ConfigError, ResourceError
 
 if TYPE_CHECKING:
     import keras
 
-    from imgpipe.models.backbones.backbone import Backbone
 
 Normalisation = Literal["tf", "torch", "caffe", "inside"]
 
@@ -87,7 +87,7 @@ APPLICATIONS: Final[dict[str, Application]] = {
 }
 
 
-def source(choice: Backbone, side: tuple[int, int]) -> keras.Model:
+def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     """Pixels [N, H, W, 3], 0..255, to the last feature map, with ImageNet or random weights.
 
     Raises:
@@ -142,7 +142,7 @@ def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTe
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="normalise")(pixels)
 
 
-def _explained(choice: Backbone, error: Exception, imagenet: bool) -> Exception | None:
+def _explained(choice: Choice, error: Exception, imagenet: bool) -> Exception | None:
     """What a person can do about it; None for what is a defect."""
     text = str(error)
     if imagenet and ("URL fetch failure" in text or isinstance(error, OSError)):
@@ -161,3 +161,9 @@ def _explained(choice: Backbone, error: Exception, imagenet: bool) -> Exception 
     if isinstance(error, ValueError):
         return ConfigError(f"backbone {choice.name}: {text}")
     return None
+
+
+ARCHITECTURES: Final = tuple(
+    Architecture(name, application.image_size, source, widths=application.widths)
+    for name, application in APPLICATIONS.items()
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from imgpipe.models.backbones.architecture import Architecture, Choice
 from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,13 +27,10 @@ DEFAULT_SIZE: Final = 150  # of others of their kind
 _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 
 
-def is_name(name: str) -> bool:
-    """Whether this is such a network, the course's or another of its kind."""
-    return _NAME.fullmatch(name) is not None
+def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
+    """Make the network from pixels [N, H, W, 3], 0..255, to the output of its last pooling.
 
-
-def source(name: str, side: tuple[int, int]) -> keras.Model:
-    """Pixels [N, H, W, 3], 0..255, to the last pooling's output, with random weights.
+    Its weights are random.
 
     Raises:
       ConfigError: nothing would be left of images of that size.
@@ -40,6 +38,7 @@ def source(name: str, side: tuple[int, int]) -> keras.Model:
     import keras
     from keras import layers
 
+    name = choice.name
     match = _NAME.fullmatch(name)
     if match is None:
         raise ConfigError(f"expected a name like conv_16_32_64. Received: {name!r}")
@@ -66,3 +65,15 @@ def smallest_side(stages: int) -> int:
     for _ in range(stages):
         side = 2 * side + 2
     return side
+
+
+def named(name: str) -> Architecture | None:
+    """Return the network that a name such as ``conv_16_32_64`` describes, None for other names."""
+    if _NAME.fullmatch(name) is None:
+        return None
+    return Architecture(name, IMAGE_SIZES.get(name, DEFAULT_SIZE), source, imagenet=False)
+
+
+ARCHITECTURES: Final = tuple(
+    Architecture(name, size, source, imagenet=False) for name, size in IMAGE_SIZES.items()
+)

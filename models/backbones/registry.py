@@ -1,0 +1,45 @@
+"""All architectures by name, found in the folder `architectures/`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from typing import Final
+
+from imgpipe.models.backbones import architectures
+from imgpipe.models.backbones.architecture import Architecture
+from imgpipe.models.errors import ConfigError
+
+_MODULES: Final = [
+    importlib.import_module(f"{architectures.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(architectures.__path__)
+]
+_ARCHITECTURES: Final[dict[str, Architecture]] = {
+    architecture.name: architecture for module in _MODULES for architecture in module.ARCHITECTURES
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of the architectures; `architecture` also knows names that follow a pattern."""
+    return tuple(_ARCHITECTURES)
+
+
+def architecture(name: str) -> Architecture:
+    """Return the architecture of that name.
+
+    Raises:
+      ConfigError: There is none.
+    """
+    if name in _ARCHITECTURES:
+        return _ARCHITECTURES[name]
+    for module in _MODULES:
+        named = getattr(module, "named", None)
+        found: Architecture | None = named(name) if named else None
+        if found:
+            return found
+    nearest = difflib.get_close_matches(name, _ARCHITECTURES, 1)
+    raise ConfigError(
+        f"unknown backbone. Expected one of: {', '.join(_ARCHITECTURES)}. Received: {name!r}"
+        + (f"; nearest: {nearest[0]}" if nearest else "")
+    )
