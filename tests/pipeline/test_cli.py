@@ -45,6 +45,7 @@ def test_help_imports_only_what_it_prints_with():
         "imgpipe.models.errors",
         "imgpipe.pipeline",
         "imgpipe.pipeline.options",
+        "imgpipe.pipeline.terminal",
         "imgpipe.pipeline.signals",
     }
     printing = {"annotated_doc", "attr", "click", "markdown_it", "mdurl", "pygments", "rich"}
@@ -148,7 +149,8 @@ def test_bad_crop_is_refused(photos: Path):
 def test_doctor_judges_this_machine(tmp_path: Path):
     result = imgpipe("doctor", "--out", str(tmp_path))
     assert result.returncode == 0, result.stdout
-    for name in ("Python", "packages", "backbone weights", "processor", "disk"):
+    names = ("Python", "packages", "backbone weights", "processor", "disk", "metadata", "artifacts")
+    for name in (*names, "served versions", "stores"):
         assert name in result.stdout
 
 

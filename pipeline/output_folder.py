@@ -1,0 +1,134 @@
+"""What `imgpipe doctor` finds in the output folder of earlier runs: every byte is compared.
+
+A run compares by size and time where it only takes something from the cache. Here everything is
+read, so that a disk that decays is noticed before its content is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from imgpipe.components import integrity
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import metadata_file
+from imgpipe.pipeline.machine import Finding
+
+#: Stores below the output folder, as (folder, file).
+_STORES = (("bank", "features.sqlite"), ("judge", "verdicts.sqlite"))
+_NAMED = 3  # damaged things that are named; the others are counted
+
+
+def metadata(out: Path) -> Finding:
+    """Whether a run can use the metadata database.
+
+    Args:
+      out: output folder of the runs.
+    """
+    wrong = metadata_file.fault(out)
+    there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
+    return Finding("metadata", not wrong, wrong or there, fatal=True)
+
+
+def served_versions(out: Path) -> Finding:
+    """Whether every pushed version holds what was pushed.
+
+    Args:
+      out: output folder of the runs.
+    """
+    base = out / "model"
+    numbers = manifest.version_numbers(base)
+    damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
+    lines = [f"version {number}: {what}" for number, what in damaged.items() if what]
+    return Finding(
+        "served versions",
+        not lines,
+        _summary(lines, f"{len(numbers)} whole"),
+        "Run again: the model is pushed again under a new number. Or: imgpipe rollback "
+        f"{base} --to VERSION.",
+        fatal=True,
+    )
+
+
+def artifacts(out: Path) -> Finding:
+    """Whether every sealed artifact holds what its component wrote.
+
+    Args:
+      out: output folder of the runs.
+    """
+    seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
+    folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
+    folders = [folder for folder in folders if folder.is_dir()]
+    damaged = {f: integrity.damage(f, complete=True) for f in folders}
+    lines = [f"{folder.relative_to(out)}: {what}" for folder, what in damaged.items() if what]
+    return Finding(
+        "artifacts",
+        not lines,
+        _summary(lines, f"{len(folders)} whole"),
+        "Run again: what is needed of them is made again.",
+    )
+
+
+def stores(out: Path) -> Finding:
+    """Whether the stores of features and verdicts can be read.
+
+    Args:
+      out: output folder of the runs.
+    """
+    paths = [out / folder / name for folder, name in _STORES]
+    lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
+    return Finding(
+        "stores",
+        not lines,
+        _summary(lines, "can be used"),
+        "Run again: a damaged store is set aside and filled anew.",
+    )
+
+
+CHECKS: tuple[Callable[[Path], Finding], ...] = (metadata, served_versions, artifacts, stores)
+
+
+def repair(out: Path) -> str:
+    """Set a damaged metadata database aside; see `metadata_file.repair`.
+
+    Args:
+      out: output folder of the runs.
+
+    Returns:
+      What was done, as a sentence.
+
+    Raises:
+      ResourceError: a run is working in the folder, or the file cannot be moved.
+    """
+    import filelock
+
+    from imgpipe.pipeline.run import LOCK
+
+    if not metadata_file.fault(out):
+        return f"{out / metadata_file.NAME} needs no repair."
+    if not out.is_dir():
+        raise ResourceError(metadata_file.fault(out))
+    try:
+        with filelock.FileLock(out / LOCK).acquire(timeout=0):
+            return metadata_file.repair(out)
+    except filelock.Timeout:
+        raise ResourceError(f"a run is working in {out}. Wait for it, then repair.") from None
+
+
+def _store_damage(path: Path) -> str:
+    if not path.exists():
+        return ""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            [answer] = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if answer == "ok" else str(answer)
+
+
+def _summary(lines: list[str], whole: str) -> str:
+    more = f", and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return "; ".join(lines[:_NAMED]) + more if lines else whole

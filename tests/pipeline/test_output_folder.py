@@ -1,0 +1,88 @@
+"""`imgpipe doctor` names each fault of an output folder and what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import pytest
+
+from imgpipe.components import blob_store, integrity
+from imgpipe.components.model_pusher import versions
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import metadata_file, output_folder
+from imgpipe.pipeline.commands import doctor
+from imgpipe.pipeline.run import LOCK
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An output folder with two versions, one artifact and a store."""
+    folder, export = tmp_path / "out", tmp_path / "export"
+    export.mkdir()
+    for content in (b"one", b"two"):
+        (export / "saved_model.pb").write_bytes(content)
+        versions.publish(folder / "model", {"": export}, {})
+    artifact = folder / "artifacts" / "DataGate" / "blessing" / "4"
+    artifact.mkdir(parents=True)
+    (artifact / "gate.json").write_text("{}")
+    integrity.seal(artifact)
+    store = blob_store.BlobStore(folder / "bank", "features")
+    store.put({bytes([number]) * 32: b"value" * 100 for number in range(100)})
+    store.close()
+    return folder
+
+
+def findings(out: Path) -> dict[str, tuple[bool, str]]:
+    found = [look(out) for look in output_folder.CHECKS]
+    return {finding.name: (finding.fit, finding.detail) for finding in found}
+
+
+def test_a_whole_folder_has_no_fault(out: Path):
+    assert findings(out) == {
+        "metadata": (True, "none yet"),
+        "served versions": (True, "2 whole"),
+        "artifacts": (True, "1 whole"),
+        "stores": (True, "can be used"),
+    }
+
+
+def test_a_folder_that_is_not_there_has_no_fault(tmp_path: Path):
+    assert all(fit for fit, _ in findings(tmp_path / "none").values())
+
+
+def test_every_fault_is_named(out: Path):
+    (out / "model" / "1" / "saved_model.pb").write_bytes(b"onE")
+    (out / "artifacts/DataGate/blessing/4/gate.json").write_text("[]")
+    (out / "bank" / "features.sqlite").write_bytes(b"garbage" * 1000)
+    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    found = findings(out)
+    assert not any(fit for fit, _ in found.values())
+    assert "version 1: saved_model.pb holds other bytes" in found["served versions"][1]
+    assert "artifacts/DataGate/blessing/4: gate.json holds other" in found["artifacts"][1]
+    assert "features.sqlite: file is not a database" in found["stores"][1]
+    assert f"imgpipe doctor {out} --repair" in found["metadata"][1]
+    assert doctor.run(out) == 5
+
+
+def test_repair_sets_the_database_aside_and_touches_nothing_else(out: Path):
+    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    before = {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")}
+    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "doctor", str(out), "--repair"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "was set aside as metadata.damaged-" in result.stdout
+    assert findings(out)["metadata"] == (True, "none yet")
+    assert {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")} == before
+    assert "needs no repair" in output_folder.repair(out)
+
+
+def test_nothing_is_repaired_under_a_run(out: Path):
+    (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    with (
+        filelock.FileLock(out / LOCK),
+        pytest.raises(ResourceError, match="a run is working in"),
+    ):
+        output_folder.repair(out)
+    assert (out / metadata_file.NAME).exists()
