@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.remote import BasePath, RemotePath, base_path_of, check_readable
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version_policy import VersionPolicy
 
@@ -34,7 +35,7 @@ class ModelConfig:
     """What to serve under one name."""
 
     name: str
-    base_path: Path
+    base_path: BasePath
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Version by label, such as ``stable``."""
@@ -55,7 +56,12 @@ def check(models: Sequence[ModelConfig]) -> None:
         seen.add(model.name)
         if not model.name:
             raise invalid("A model needs a name. Received an empty one.")
-        if not model.base_path.is_absolute():
+        if isinstance(model.base_path, RemotePath):
+            try:
+                check_readable(model.base_path)
+            except BadArgument as error:
+                raise invalid(f"Model {model.name}: {error}") from error
+        elif not model.base_path.is_absolute():
             raise invalid(
                 f"Expected model {model.name} to have an absolute path or URI; got "
                 f"base_path()={model.base_path}"
@@ -103,7 +109,7 @@ def _model(entry: Any) -> ModelConfig:
         raise invalid("Illegal setting neither model_type(deprecated) nor model_platform.")
     return ModelConfig(
         name=entry.name,
-        base_path=Path(entry.base_path.removeprefix("file://")),
+        base_path=base_path_of(entry.base_path),
         policy=_policy(entry.model_version_policy),
         labels=MappingProxyType(dict(entry.version_labels)),
         platform=entry.model_platform or (PLATFORM if entry.model_type == 1 else "other"),

@@ -86,7 +86,7 @@ _LISTEN = (
 )
 _MODELS = (
     _Flag("model_name", str, "default", "name that requests use"),
-    _Flag("model_base_path", str, "", "directory of the numbered versions"),
+    _Flag("model_base_path", str, "", "directory of the numbered versions, or gs://…"),
     _Flag("model_config_file", str, "", "text ModelServerConfig: several models, policies, labels"),
     _Flag(
         "model_config_file_poll_wait_seconds",

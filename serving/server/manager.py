@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server.remote import store_of
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.servable import Loader, LoadPolicy, Servable, State, released
 from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.storage import (
     Fingerprint,
-    LocalStore,
     VersionDirectory,
     VersionStore,
 )
@@ -122,7 +122,7 @@ class ModelManager:
     def poll(self) -> None:
         """Look at the base path once and do all that follows from it."""
         config = self.config
-        store = LocalStore(config.base_path, tflite=self._tflite)
+        store = store_of(config.base_path, tflite=self._tflite)
         try:
             names = store.names()
         except OSError as error:

@@ -196,6 +196,7 @@ def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
 
 def _models(flags: argparse.Namespace) -> list[Any]:
     from imgpipe.serving.server.config import ModelConfig, RequestLogConfig, read_models
+    from imgpipe.serving.server.remote import base_path_of
     from imgpipe.serving.server.status import StatusError
 
     if flags.model_config_file:
@@ -203,9 +204,11 @@ def _models(flags: argparse.Namespace) -> list[Any]:
             return read_models(Path(flags.model_config_file))
         except StatusError as error:
             raise BadArgument(f"{flags.model_config_file}: {error.message}") from error
-    base_path = Path(flags.model_base_path.removeprefix("file://")).absolute()
-    if base_path.exists() and not base_path.is_dir():
-        raise BadArgument(f"--model_base_path is a directory. Received a file: {base_path}.")
+    base_path = base_path_of(flags.model_base_path)
+    if isinstance(base_path, Path):
+        base_path = base_path.absolute()
+        if base_path.exists() and not base_path.is_dir():
+            raise BadArgument(f"--model_base_path is a directory. Received a file: {base_path}.")
     if not flags.model_name:
         raise BadArgument("A model needs a name. Received an empty one.")
     log = None

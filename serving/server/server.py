@@ -24,6 +24,7 @@ from imgpipe.serving.server.errors import BadArgument, PortBusy, ServerError
 from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES
 from imgpipe.serving.server.loading import LoaderOptions, make_loader
 from imgpipe.serving.server.pool import SheddingPool
+from imgpipe.serving.server.remote import base_path_of
 from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.runtime import available_cores
@@ -86,7 +87,8 @@ class ModelServer:
 
     Args:
         model_name: the name requests use.
-        base_path: directory of ``<version>/`` directories; may appear later.
+        base_path: directory of ``<version>/`` directories, or a remote one such as
+            ``gs://bucket/models/flowers``; may appear later.
         host: address to listen on; other machines reach it only when this says so.
         port: 0 for any free one, see the result of ``start``; -1 for none (a socket path alone).
         poll_seconds: time between looks at the base path; 0 looks once.
@@ -112,8 +114,8 @@ class ModelServer:
         if not models:
             if not model_name:
                 raise BadArgument("A model needs a name. Received an empty one.")
-            path = Path(base_path).absolute()
-            models = [ModelConfig(model_name, path)]
+            path = base_path_of(str(base_path))
+            models = [ModelConfig(model_name, path.absolute() if isinstance(path, Path) else path)]
         if not -1 <= port <= 65535:
             raise BadArgument(f"A port is a number from 0 to 65535. Received: {port}.")
         if core.poll_seconds < 0:
