@@ -61,18 +61,6 @@ VALIDATION: Final = "validation"
 TEST: Final = "test"
 SPLITS: Final = (TRAIN, VALIDATION, TEST)
 
-#: Measurements of the pixels, all floats.
-MEASURED: Final = (
-    BRIGHTNESS,
-    BRIGHTNESS_P5,
-    BRIGHTNESS_P99,
-    CONTRAST,
-    ENTROPY,
-    SHARPNESS,
-    COLOUR,
-    TRANSPARENCY,
-)
-
 #: Features small enough for statistics, schema and anomalies; a path or a hash has no distribution.
 METADATA: Final = (
     LABEL,
@@ -86,5 +74,4 @@ METADATA: Final = (
     FRAMES,
     ORIENTATION,
     ASPECT_RATIO,
-    *MEASURED,
 )

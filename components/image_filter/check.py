@@ -1,96 +1,148 @@
-"""What every check takes and gives: one record in, at most one verdict out.
+"""What every check is made of: one image record in, at most one finding out.
 
-A check is a small module with a function `judge` and a `CHECK` that names it; the table stands in
-the package itself. Checks need neither Beam nor TFX.
+A check is one file of `checks/` with a `CHECK`; `imgpipe.components.image_filter.checks` finds it
+there. Checks need neither Beam nor TFX.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from imgpipe.components.image_file.measurements import Measurement
+from imgpipe.components.image_record import ImageRecord
 
 if TYPE_CHECKING:
-    from imgpipe.components.image_file.measurements import Measurements
     from imgpipe.components.image_filter.overrides import Override
 
-#: reject: to quarantine · repair: kept, its bytes mended · warn: kept as it is, and named ·
-#: ignore: not asked.
+#: reject: moved to quarantine · repair: kept with repaired bytes · warn: kept as it is and
+#: reported · ignore: not checked.
 Severity = Literal["reject", "repair", "warn", "ignore"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-
-
-@dataclass(frozen=True)
-class Record:
-    """One file as ingest left it."""
-
-    path: str
-    label: str  # "" where the place says none
-    label_index: int  # -1 for a label that is not in the vocabulary
-    split: str
-    image_hash: str  # hex SHA-256 of the file as found, "" when it could not be read
-    width: int = 0  # pixels, decoded or by the header
-    height: int = 0
-    format: str = ""  # Pillow's name
-    mode: str = ""
-    byte_size: int = 0
-    frames: int = 1
-    orientation: int = 1  # Exif: 1 upright, 2–8 mirrored or turned
-    read_error: str = ""
-    decode_error: str = ""  # "" when the serving op decodes the file
-    group: str = ""  # what must not straddle splits, "" when the image is its own group
-    problem: str = ""  # "<reason>: <detail>" when the source itself speaks against the file
-    data: bytes = field(default=b"", repr=False)  # the encoded file
-    measured: Measurements | None = None  # None when its pixels were not measured
-    likeness: bytes | None = field(default=None, repr=False)  # perceptual hashes, None: not decoded
-
-    @property
-    def pixels(self) -> int:
-        """Width × height."""
-        return self.width * self.height
+#: What a check looks at: the header and the bytes, the decoded pixels, or the whole set of images.
+Needs = Literal["header", "pixels", "set"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the checks are measured by."""
+    """What the checks compare with."""
 
-    min_side: int = 16  # pixels; sets of 28 × 28 pictures are real
+    min_side: int = 16  # pixels; sets of 28 × 28 images are real
     pixel_limit: int = 100_000_000  # pixels; decoded they take 300 MB
     severity: Mapping[str, str] = field(default_factory=dict)  # check → other than its usual one
     threshold: Mapping[str, float] = field(default_factory=dict)  # check → other than its usual one
-    overrides: Mapping[str, Override] = field(default_factory=dict)  # hex SHA-256 → what people say
-    sizes: tuple[float, float] | None = None  # usual least and greatest size of the whole set
-
-
-#: From a record and its bytes, mended so far, to bytes that are right; raises what Pillow raises.
-Mend = Callable[[Record, bytes], bytes]
+    overrides: Mapping[str, Override] = field(default_factory=dict)  # hex SHA-256 → the decision
+    #: Check that needs the set → its limits, once all images are known.
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a check has to say about one record."""
+class Finding:
+    """What was found in one image, by a check or by the comparison with other images.
+
+    A check gives a reason, a detail and a score; the engine adds the rest.
+    """
 
     reason: str
     detail: str
     severity: Severity = "reject"
-    data: bytes | None = field(default=None, repr=False)  # the repaired file
-    mend: Mend | None = field(default=None, repr=False)  # makes the repaired file when it is wanted
     score: float = 0.0  # how bad, lower is worse; 0 where there are no degrees
+    remedy: str = ""  # what to do when the image is wanted after all
+    kept_copy: str = ""  # path of the image that stays, for duplicates
+    path: str = ""
+    label: str = ""
+    split: str = ""
+    image_hash: str = ""
+    stored: str = ""  # place below the quarantine; "" when there were no bytes to store
+    repaired: bytes | None = field(default=None, repr=False)  # the repaired file
+
+    def about(self, record: ImageRecord, **changes: Any) -> Finding:
+        """The finding with the image that it is about."""
+        return dataclasses.replace(
+            self,
+            path=record.path,
+            label=record.label,
+            split=record.split,
+            image_hash=record.image_hash,
+            **changes,
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The finding as a line of the quarantine's files and of ``imgpipe check --json``."""
+        row = {"path": self.path, "image_hash": self.image_hash}
+        if self.severity != "reject":
+            return {
+                **row,
+                "reason": self.reason,
+                "detail": self.detail,
+                "score": round(self.score, 6),
+            }
+        return {
+            "path": self.path,
+            "label": self.label,
+            "split": self.split,
+            "image_hash": self.image_hash,
+            "reason": self.reason,
+            "detail": self.detail,
+            "override": self.remedy,
+            "kept_copy": self.kept_copy,
+            "stored": self.stored,
+        }
+
+
+#: From a record and its bytes, repaired so far, to repaired bytes; raises what Pillow raises.
+Repair = Callable[[ImageRecord, bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the configuration may set for one kind of finding."""
+
+    usual: Severity
+    may_be: tuple[Severity, ...]
+    about: str  # for the configuration file
 
 
 @dataclass(frozen=True)
 class Check:
-    """One entry of the table."""
+    """One check.
+
+    Attributes:
+        name: Name in the configuration and usually the reason of its findings.
+        order: Place among the checks. The first rejection ends them, so what explains a file best
+            comes first.
+        needs: What it looks at.
+        judge: The finding, None when there is nothing to object to.
+        remedy: What to do when the image is wanted after all.
+        severity: What a finding leads to unless the configuration says otherwise.
+        may_be: Severities that the configuration may set.
+        finds: What it objects to, for the configuration file.
+        repair: What the severity "repair" does.
+        measurement: What it computes from the pixels of each image, stored in every Example.
+        threshold: Usual threshold of a check that compares a number.
+        about: What the threshold is compared with.
+        counted: For a check that needs the set: the number to count, of each image.
+        limits: For a check that needs the set: limits from the counts and the threshold.
+        choices: Further kinds of findings that the configuration may set.
+    """
 
     name: str
-    judge: Callable[[Record, Settings], Verdict | None]
-    override: str  # what to do when the picture is wanted after all
-    severity: Severity = "reject"  # the usual one
-    may_be: tuple[Severity, ...] = ("reject",)  # severities that the config may set
-    finds: str = ""  # what it objects to, for the config file
-    mend: Mend | None = None  # what "repair" does
-    threshold: float | None = None  # the usual one, of a check that compares a measurement
-    about: str = ""  # what the threshold is compared with
+    order: int
+    needs: Needs
+    judge: Callable[[ImageRecord, Settings], Finding | None]
+    remedy: str
+    severity: Severity = "reject"
+    may_be: tuple[Severity, ...] = ("reject",)
+    finds: str = ""
+    repair: Repair | None = None
+    measurement: Measurement | None = None
+    threshold: float | None = None
+    about: str = ""
+    counted: Callable[[ImageRecord], int] | None = None
+    limits: Callable[[Mapping[int, int], float], Any] | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
     @property
     def skippable(self) -> bool:
@@ -98,9 +150,9 @@ class Check:
         return "ignore" in self.may_be
 
     def severity_in(self, settings: Settings) -> str:
-        """What its verdict leads to in a run with these settings."""
+        """What its findings lead to with these settings."""
         return settings.severity.get(self.name, self.severity)
 
     def threshold_in(self, settings: Settings) -> float:
-        """What its measurement is compared with in a run with these settings."""
+        """The threshold with these settings."""
         return settings.threshold.get(self.name, self.threshold or 0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from imgpipe.components.image_filter.check import Finding
 from imgpipe.models import feature_names as names
 
 DUPLICATE = "duplicate"
@@ -17,7 +18,7 @@ ACROSS_SPLITS = "duplicate_across_splits"
 LABEL_CONFLICT = "label_conflict"
 
 #: What to do when a rejected copy is wanted after all, by reason.
-OVERRIDES = {
+REMEDIES = {
     DUPLICATE: "nothing is lost: its copy is in; delete the copy that is not wanted",
     ACROSS_SPLITS: "nothing is lost: its copy is in; delete the copy in the other split to move it",
     LABEL_CONFLICT: "keep the copy under the right class, delete the others, run again",
@@ -36,18 +37,12 @@ class Copy:
     group: str = ""  # what the source says belongs together; "" where it says nothing
 
 
-@dataclass(frozen=True)
-class Drop:
-    """A copy that goes, and the one that stays for it ("" when none does)."""
+def resolve(copies: Iterable[Copy]) -> list[Finding]:
+    """The copies of one group that are rejected, in path order.
 
-    path: str
-    reason: str
-    detail: str
-    kept_copy: str
-
-
-def resolve(copies: Iterable[Copy]) -> list[Drop]:
-    """What goes of one group, in path order; the same whatever the order of `copies`."""
+    Args:
+        copies: The images with the same content, in any order.
+    """
     group = sorted(copies)
     if len(group) < 2:
         return []
@@ -58,15 +53,19 @@ def resolve(copies: Iterable[Copy]) -> list[Drop]:
     return [_drop(copy, kept) for copy in group if copy != kept]
 
 
-def _conflict(copy: Copy, group: list[Copy]) -> Drop:
+def _conflict(copy: Copy, group: list[Copy]) -> Finding:
     others = [f"{c.path} ({c.label})" for c in group if c != copy]
     shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
     detail = f"labelled {copy.label}, but the same bytes are {shown}"
-    return Drop(copy.path, LABEL_CONFLICT, detail, "")
+    return _finding(copy, LABEL_CONFLICT, detail)
 
 
-def _drop(copy: Copy, kept: Copy) -> Drop:
+def _drop(copy: Copy, kept: Copy) -> Finding:
     if copy.split == kept.split:
-        return Drop(copy.path, DUPLICATE, f"same bytes as {kept.path}", kept.path)
+        return _finding(copy, DUPLICATE, f"same bytes as {kept.path}", kept.path)
     detail = f"same bytes as {kept.path}, which is in {kept.split}; this one is in {copy.split}"
-    return Drop(copy.path, ACROSS_SPLITS, detail, kept.path)
+    return _finding(copy, ACROSS_SPLITS, detail, kept.path)
+
+
+def _finding(copy: Copy, reason: str, detail: str, kept_copy: str = "") -> Finding:
+    return Finding(reason, detail, remedy=REMEDIES[reason], path=copy.path, kept_copy=kept_copy)

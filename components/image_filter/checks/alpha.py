@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
+from PIL import Image
+
 from imgpipe.components.image_file.header import pillow
-from imgpipe.components.image_file.measurements import on_white
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_file.measurements import Measurement
+from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
+from imgpipe.models import feature_names as names
+
+_OPAQUE = 255
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
-    """Name pictures with a pixel that is not opaque; an alpha channel without one is harmless."""
-    hidden = record.measured.transparency if record.measured else 0.0
+def transparency(pixels: Pixels) -> float:
+    """Share of the pixels that are not opaque, 0..1."""
+    return 0.0 if pixels.alpha is None else 1 - float(np.mean(pixels.alpha == _OPAQUE))
+
+
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
+    """Report images with a pixel that is not opaque; an alpha channel without one is harmless."""
+    hidden = record.figures.get(names.TRANSPARENCY, 0.0)
     if not hidden:
         return None
-    return Verdict(CHECK.name, f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
+    return Finding(CHECK.name, f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
 
 
-def share(record: Record) -> float:
-    """Share of the pixels that are not opaque, 0..1, of a file that only Pillow reads."""
-    if record.mode not in ("RGBA", "LA", "PA"):
-        return 0.0
-    with pillow(record.data) as image:
-        counts = image.convert("RGBA").getchannel("A").histogram()
-    return 1 - counts[-1] / sum(counts)
-
-
-def mend(record: Record, data: bytes) -> bytes:
-    """The picture on white, from the original: what was mended so far has no alpha left."""
-    with pillow(record.data) as image:
+def repair(record: ImageRecord, data: bytes) -> bytes:
+    """The image on white, from the original: bytes that were repaired before have no alpha left."""
+    with pillow(record.image_bytes) as image:
         return on_white(image)
+
+
+def on_white(image: Image.Image) -> bytes:
+    """The opened image as a browser shows it on a white page, as PNG."""
+    picture = image.convert("RGBA")
+    page = Image.new("RGBA", picture.size, "white")
+    page.alpha_composite(picture)
+    out = io.BytesIO()
+    page.convert("RGB").save(out, format="PNG", compress_level=1)
+    return out.getvalue()
 
 
 CHECK = Check(
     "alpha",
+    100,
+    "pixels",
     judge,
     'set judge.severity.alpha = "repair" to put such pictures on white',
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
     finds="Transparent pixels, served as what lies under them; repair: on white",
-    mend=mend,
+    repair=repair,
+    measurement=Measurement(names.TRANSPARENCY, transparency),
 )

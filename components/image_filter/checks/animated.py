@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject more than one frame or page."""
     if record.frames <= 1:
         return None
-    return Verdict(CHECK.name, f"{record.format} with {record.frames} frames, not one picture")
+    return Finding(CHECK.name, f"{record.format} with {record.frames} frames, not one picture")
 
 
 CHECK = Check(
     "animated",
+    60,
+    "header",
     judge,
     'save the wanted frame as JPEG or PNG, or set judge.severity.animated = "warn": the first '
     "frame is used then",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Name CMYK and its kin."""
     if record.mode not in ("CMYK", "YCCK"):
         return None
-    return Verdict(CHECK.name, f"{record.format} in {record.mode}; served colours may be off")
+    return Finding(CHECK.name, f"{record.format} in {record.mode}; served colours may be off")
 
 
 CHECK = Check(
     "cmyk",
+    110,
+    "header",
     judge,
     "convert the picture to sRGB; it is used as it is meanwhile",
     severity="warn",

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from imgpipe.components.image_file.header import pillow, sniff
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
@@ -22,27 +23,28 @@ TRANSCODED = "transcoded"
 _TAIL = 64  # bytes at the end that may hold padding after the end marker
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Pass what the serving op decodes; repair what only Pillow reads; reject the rest by name."""
     if not record.decode_error:
         return None
+    found = record.image_bytes
     try:
-        data, described = transcode(record.data)
+        data, described = transcode(found)
     except UnidentifiedImageError:
         problem = "no image format that Pillow knows"
     except Exception as error:  # Pillow's plugins raise anything on broken bytes
         problem = str(error) or type(error).__name__
     else:
         if settings.severity.get(TRANSCODED) == "reject":
-            return Verdict(UNDECODABLE, f"{described} read by Pillow alone; {record.decode_error}")
+            return Finding(UNDECODABLE, f"{described} read by Pillow alone; {record.decode_error}")
         detail = f"{described} read by Pillow alone, stored as PNG; {record.decode_error}"
-        return Verdict(TRANSCODED, detail, "repair", data)
+        return Finding(TRANSCODED, detail, "repair", repaired=data)
     detail = f"{record.decode_error} Pillow: {problem}."
-    if not sniff(record.data) and not record.format:
-        return Verdict(NOT_AN_IMAGE, f"no image format known; it begins with {_head(record.data)}")
-    if is_cut_short(record.data) or "truncated" in problem or "unexpected end" in problem.lower():
-        return Verdict(TRUNCATED, detail)
-    return Verdict(UNDECODABLE, detail)
+    if not sniff(found) and not record.format:
+        return Finding(NOT_AN_IMAGE, f"no image format known; it begins with {_head(found)}")
+    if is_cut_short(found) or "truncated" in problem or "unexpected end" in problem.lower():
+        return Finding(TRUNCATED, detail)
+    return Finding(UNDECODABLE, detail)
 
 
 def transcode(data: bytes) -> tuple[bytes, str]:
@@ -87,4 +89,15 @@ def _head(data: bytes) -> str:
     return repr(head.decode()) if head.isascii() and head.decode().isprintable() else head.hex(" ")
 
 
-CHECK = Check("decodable", judge, "save the picture again as JPEG or PNG, or fetch the original")
+CHECK = Check(
+    "decodable",
+    40,
+    "header",
+    judge,
+    "save the picture again as JPEG or PNG, or fetch the original",
+    choices={
+        TRANSCODED: Choice(
+            "repair", ("repair", "reject"), "Read by Pillow alone; repair: stored as PNG"
+        )
+    },
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 _SUFFIXES = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".jif"},
@@ -16,16 +17,18 @@ _SUFFIXES = {
 }
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Warn when the suffix belongs to another format; no suffix promises nothing."""
     suffix = pathlib.PurePosixPath(record.path).suffix.lower()
     if not suffix or suffix in _SUFFIXES.get(record.format, {suffix}):
         return None
-    return Verdict(CHECK.name, f"{suffix} holds {record.format}")
+    return Finding(CHECK.name, f"{suffix} holds {record.format}")
 
 
 CHECK = Check(
     "misnamed",
+    90,
+    "header",
     judge,
     "rename the file; nothing has to be done",
     severity="warn",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject what cannot be learned from for want of a label."""
     if record.label_index >= 0:
         return None
     if record.label:
-        return Verdict(CHECK.name, f"label {record.label!r} is not in the vocabulary of the run")
-    return Verdict(CHECK.name, "the file lies in no class folder")
+        return Finding(CHECK.name, f"label {record.label!r} is not in the vocabulary of the run")
+    return Finding(CHECK.name, "the file lies in no class folder")
 
 
-CHECK = Check("no_label", judge, "move the file into the folder of its class, run again")
+CHECK = Check(
+    "no_label", 80, "header", judge, "move the file into the folder of its class, run again"
+)

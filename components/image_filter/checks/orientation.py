@@ -11,7 +11,8 @@ import io
 from PIL import Image
 
 from imgpipe.components.image_file.header import pillow
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 #: Exif's orientation → what makes the picture upright, and how people say it.
 _TURNS = {
@@ -25,7 +26,7 @@ _TURNS = {
 }
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Name pictures that are stored otherwise than they are to be shown.
 
     TIFF is never served as it is, and Pillow turns it upright while it is transcoded.
@@ -33,10 +34,10 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
     if record.orientation not in _TURNS or record.format == "TIFF":
         return None
     how = _TURNS[record.orientation][1]
-    return Verdict(CHECK.name, f"stored {how} (Exif orientation {record.orientation})")
+    return Finding(CHECK.name, f"stored {how} (Exif orientation {record.orientation})")
 
 
-def mend(record: Record, data: bytes) -> bytes:
+def repair(record: ImageRecord, data: bytes) -> bytes:
     """`data` turned upright, as PNG (RGB, 8 bits): no pixel of it changes but its place."""
     with pillow(data) as image:
         image.load()
@@ -48,11 +49,13 @@ def mend(record: Record, data: bytes) -> bytes:
 
 CHECK = Check(
     "orientation",
+    130,
+    "header",
     judge,
     'set judge.severity.orientation = "repair" to turn such pictures; turn them before asking the '
     "server too",
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
     finds="Turned by Exif, served as it is stored; repair: turned, as PNG",
-    mend=mend,
+    repair=repair,
 )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject images over the pixel limit."""
     if record.pixels <= settings.pixel_limit:
         return None
-    return Verdict(
+    return Finding(
         CHECK.name,
         f"{record.width} x {record.height} = {record.pixels:,} pixels by the header, over the "
         f"limit of {settings.pixel_limit:,}",
     )
 
 
-CHECK = Check("pixel_limit", judge, "raise judge.pixel_limit, or store the picture smaller")
+CHECK = Check(
+    "pixel_limit", 30, "header", judge, "raise judge.pixel_limit, or store the picture smaller"
+)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of every PNG file
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Name 16-bit PNG and what else Pillow opens with more than 8 bits."""
-    head = record.data[: _PNG_DEPTH + 1]
+    head = record.image_bytes[: _PNG_DEPTH + 1]
     png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
     if not png and not record.mode.startswith(("I", "F")):
         return None
-    return Verdict(CHECK.name, f"{record.format} with more than 8 bits a channel; 8 are used")
+    return Finding(CHECK.name, f"{record.format} with more than 8 bits a channel; 8 are used")
 
 
 CHECK = Check(
     "sixteen_bit",
+    120,
+    "header",
     judge,
     "store the picture with 8 bits a channel, stretched to the range that shows something",
     severity="warn",

@@ -5,15 +5,16 @@ its group given to several splits. The source names the reason and the details.
 from __future__ import annotations
 
 from imgpipe.components.example_gen.sources.validation import GROUP_ACROSS_SPLITS
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject what its own source contradicts, under the source's reason."""
     if not record.problem:
         return None
     reason, _, detail = record.problem.partition(": ")
-    return Verdict(reason, detail)
+    return Finding(reason, detail)
 
 
 def is_about_label(problem: str) -> bool:
@@ -22,5 +23,9 @@ def is_about_label(problem: str) -> bool:
 
 
 CHECK = Check(
-    "source_problem", judge, "correct the source (manifest, folders) or [data] in the config"
+    "source_problem",
+    70,
+    "header",
+    judge,
+    "correct the source (manifest, folders) or [data] in the config",
 )

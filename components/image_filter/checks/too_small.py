@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject below the smallest side."""
     if min(record.width, record.height) >= settings.min_side:
         return None
-    return Verdict(
+    return Finding(
         CHECK.name,
         f"{record.width} x {record.height} pixels, the shorter side is under {settings.min_side}",
     )
@@ -17,6 +18,8 @@ def judge(record: Record, settings: Settings) -> Verdict | None:
 
 CHECK = Check(
     "too_small",
+    50,
+    "header",
     judge,
     "lower judge.min_side",
     may_be=("reject", "warn", "ignore"),

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject what could not be read."""
     if not record.read_error:
         return None
-    return Verdict(CHECK.name, record.read_error)
+    return Finding(CHECK.name, record.read_error)
 
 
-CHECK = Check("unreadable", judge, "make the file readable (permissions, link target), run again")
+CHECK = Check(
+    "unreadable",
+    10,
+    "header",
+    judge,
+    "make the file readable (permissions, link target), run again",
+)

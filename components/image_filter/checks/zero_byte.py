@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from imgpipe.components.image_filter.check import Check, Record, Settings, Verdict
+from imgpipe.components.image_filter.check import Check, Finding, Settings
+from imgpipe.components.image_record import ImageRecord
 
 
-def judge(record: Record, settings: Settings) -> Verdict | None:
+def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject empty files."""
-    return None if record.byte_size else Verdict(CHECK.name, "the file is empty (0 bytes)")
+    return None if record.byte_size else Finding(CHECK.name, "the file is empty (0 bytes)")
 
 
-CHECK = Check("zero_byte", judge, "put the real photograph in its place, run again")
+CHECK = Check("zero_byte", 20, "header", judge, "put the real photograph in its place, run again")

@@ -10,37 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from imgpipe.components.image_file.perceptual_hash import BITS, PictureHash
-from imgpipe.components.image_filter.check import Severity
+from imgpipe.components.image_filter.check import Finding, Severity
+from imgpipe.components.image_filter.checks.near_duplicate import (
+    ACROSS_SPLITS,
+    LABEL_CONFLICT,
+    NEAR,
+    REMEDIES,
+    SEVERITIES,
+)
 from imgpipe.components.image_filter.near_duplicates.search import Places, distances, words
 from imgpipe.models import feature_names as names
 
-NEAR = "near_duplicate"
-ACROSS_SPLITS = "near_duplicate_across_splits"
-LABEL_CONFLICT = "near_duplicate_label_conflict"
-
-SEVERITIES: Mapping[str, Severity] = {
-    ACROSS_SPLITS: "reject",
-    LABEL_CONFLICT: "warn",
-    NEAR: "warn",
-}
-#: For the config file, by reason.
-ABOUT = {
-    ACROSS_SPLITS: "A training picture that is nearly one of another split",
-    LABEL_CONFLICT: "Nearly the same picture under two labels",
-    NEAR: "Nearly the same picture again in its split",
-}
-
-#: What to do when a rejected copy is wanted after all, by reason.
-OVERRIDES = {
-    NEAR: 'set judge.severity.near_duplicate to "warn", or delete the copy that is not wanted',
-    ACROSS_SPLITS: "put both copies into one split (data.group_pattern keeps copies together), or "
-    'set judge.severity.near_duplicate_across_splits to "warn" and measure on what was trained on',
-    LABEL_CONFLICT: "give both copies the right label, or delete the wrong one, and run again",
-}
 #: Pictures of one group that each of its pictures is compared with inside a split; groups beyond
 #: that are films, and their frames have neighbours enough among the first.
 _COMPARED = 2000
@@ -58,24 +43,13 @@ class Member:
     group: str = ""  # what the source says belongs together; "" where it says nothing
 
 
-@dataclass(frozen=True)
-class Ruling:
-    """What is said of one picture; `other` is the one that it is like."""
-
-    path: str
-    reason: str
-    severity: str  # "reject" or "warn"
-    detail: str
-    other: str
-
-
 def resolve(
     members: Iterable[Member], radius: int, severities: Mapping[str, str] | None = None
-) -> list[Ruling]:
+) -> list[Finding]:
     """At most one ruling a picture, in path order; the same whatever the order of `members`."""
     levels = {**SEVERITIES, **(severities or {})}
     near = _Near(sorted(members, key=lambda member: member.path), radius)
-    rulings: dict[str, Ruling] = {}
+    rulings: dict[str, Finding] = {}
     gone: set[str] = set()
     for rule in (_leak, _conflict, _copy):
         # Of two with clashing labels neither is taken for gone; of copies the first one stays.
@@ -143,7 +117,7 @@ class _Near:
 
 def _leak(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
-) -> Ruling | None:
+) -> Finding | None:
     """Training pictures near one of validation or test; of validation near test, a warning."""
     member = near.members[place]
     over = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
@@ -157,12 +131,12 @@ def _leak(
     severity = levels[ACROSS_SPLITS]
     if member.split != names.TRAIN and severity == "reject":
         severity = "warn"  # nothing was trained on it
-    return Ruling(member.path, ACROSS_SPLITS, severity, detail, other.path)
+    return _finding(member, ACROSS_SPLITS, severity, detail, other)
 
 
 def _conflict(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
-) -> Ruling | None:
+) -> Finding | None:
     """Another label on a picture like this one."""
     member = near.members[place]
     others = [
@@ -173,14 +147,12 @@ def _conflict(
         return None
     other = near.members[found.place]
     severity = levels[LABEL_CONFLICT]
-    return Ruling(
-        member.path, LABEL_CONFLICT, severity, _likeness(member, other, found), other.path
-    )
+    return _finding(member, LABEL_CONFLICT, severity, _likeness(member, other, found), other)
 
 
 def _copy(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
-) -> Ruling | None:
+) -> Finding | None:
     """A picture like an earlier one of the same split; what the source groups is expected."""
     member = near.members[place]
     others = [
@@ -195,7 +167,18 @@ def _copy(
     if found is None:
         return None
     other = near.members[found.place]
-    return Ruling(member.path, NEAR, levels[NEAR], _likeness(member, other, found), other.path)
+    return _finding(member, NEAR, levels[NEAR], _likeness(member, other, found), other)
+
+
+def _finding(member: Member, reason: str, severity: str, detail: str, other: Member) -> Finding:
+    return Finding(
+        reason,
+        detail,
+        cast(Severity, severity),
+        remedy=REMEDIES[reason],
+        kept_copy=other.path,
+        path=member.path,
+    )
 
 
 def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, PictureHash, parse
+from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search
 
@@ -134,7 +135,7 @@ def _member(copy: Copy, image_hash: str, picture: PictureHash) -> groups.Member:
 
 def resolve_group(
     group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: NearSettings
-) -> Iterator[tuple[list[groups.Ruling], dict[str, Any]]]:
+) -> Iterator[tuple[list[Finding], dict[str, Any]]]:
     """Rulings of one group, and its line in the report."""
     entries = sorted(group[1], key=lambda entry: entry[1].path)
     members = [member for _, member in entries]
@@ -146,9 +147,7 @@ def resolve_group(
         yield rulings, _line(members, entries[0][0], rulings)
 
 
-def _heard(
-    ruling: groups.Ruling, members: Sequence[groups.Member], settings: NearSettings
-) -> groups.Ruling:
+def _heard(ruling: Finding, members: Sequence[groups.Member], settings: NearSettings) -> Finding:
     """A picture that people accepted stays, with a word."""
     if ruling.severity != "reject" or not settings.accepted:
         return ruling
@@ -159,7 +158,7 @@ def _heard(
 
 
 def _line(
-    members: Sequence[groups.Member], radius: int, rulings: Sequence[groups.Ruling]
+    members: Sequence[groups.Member], radius: int, rulings: Sequence[Finding]
 ) -> dict[str, Any]:
     said = {ruling.path: ruling for ruling in rulings}
     rows = []

@@ -1,0 +1,16 @@
+"""Too dark: even the brightest hundredth of the pixels shows little."""
+
+from __future__ import annotations
+
+from imgpipe.components.image_filter.checks.quality import below
+from imgpipe.models import feature_names as names
+
+CHECK = below(
+    "dark",
+    order=140,
+    feature=names.BRIGHTNESS_P99,
+    measure=lambda pixels: pixels.tones.percentile(0.99),
+    threshold=0.32,
+    about="luminance that the brightest 1 % exceed",
+    finds="Too dark to show much",
+)
