@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components.image_filter import thread_driver
-from imgpipe.components.image_filter.quarantine import Finding, Reject
+from imgpipe.components.image_filter.check import Finding
 
 _HELD_OUT = 6  # one photograph in so many is in test or validation
 _EACH = 60  # planted files of a kind
@@ -172,7 +172,7 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
 def reported(judged: thread_driver.Judged) -> dict[str, set[str]]:
     """Reason → paths, of rejects and warnings alike."""
     found: dict[str, set[str]] = {}
-    rows: tuple[Reject | Finding, ...] = (*judged.rejects, *judged.warnings)
+    rows: tuple[Finding, ...] = (*judged.rejects, *judged.warnings)
     for row in rows:
         found.setdefault(row.reason, set()).add(row.path)
     return found

@@ -18,8 +18,10 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from benchmarks import common
 from benchmarks.common import Figure
-from imgpipe.components.image_file.inspection import look_at
+from imgpipe.components.image_file.content import Content, decode
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, distance, parse
+from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.near_duplicates import search
 
 SIZES = (1_000, 10_000, 100_000)
@@ -65,7 +67,8 @@ def main() -> None:
 
 
 def _hashes(data: bytes) -> bytes:
-    found = look_at(data).likeness
+    pixels, _ = decode(data)
+    found = b"" if pixels is None else Content.of(Pixels(pixels), MEASUREMENTS).perceptual_hash
     if not found:
         raise SystemExit("a photograph has no hash")
     return found

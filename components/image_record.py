@@ -7,9 +7,12 @@ imported only where an Example is made.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from imgpipe.components.records import first, make, text
 from imgpipe.models import feature_names as names
@@ -58,8 +61,13 @@ class ImageRecord:
 
     @property
     def aspect_ratio(self) -> float:
-        """Width / height, 0 while the size is unknown."""
-        return self.width / self.height if self.height else 0.0
+        """Width / height, rounded as an Example stores it; 0 while the size is unknown."""
+        return float(np.float32(self.width / self.height)) if self.height else 0.0
+
+    @property
+    def content_hash(self) -> str:
+        """Hex SHA-256 of the bytes that are decoded: those of the file, unless it was repaired."""
+        return hashlib.sha256(self.image_bytes).hexdigest() if self.repairs else self.image_hash
 
     def without_pixels(self) -> ImageRecord:
         """The record without its bytes and what was measured, to be kept in large numbers."""

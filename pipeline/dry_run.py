@@ -8,18 +8,15 @@ another, it is not known yet.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from imgpipe.components.example_gen.sources import Item, Scan, Source, open_source
+from imgpipe.components.example_gen.inspection import Inspection
+from imgpipe.components.example_gen.inspection_cache import InspectionCache
+from imgpipe.components.example_gen.sources import Item, Scan, open_source
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.feature_bank.store import FeatureStore, record_key
-from imgpipe.components.image_file.inspection_cache import Verdicts
-from imgpipe.components.image_file.measurements import Measurements
-from imgpipe.components.image_filter import checks
-from imgpipe.components.image_filter.check import Record, Settings
+from imgpipe.components.image_filter.decision import decide
 from imgpipe.models import feature_names as names
 from imgpipe.models.extractor import FeatureExtractor, from_description
 from imgpipe.models.extractor import describe as describe_bank
@@ -132,47 +129,18 @@ def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes
 
 def _contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
     """Usable files with the hex SHA-256 of the bytes that a run would decode, where it is known."""
-    source = open_source(config.data.source, run_inputs.source_options(config))
     settings = run_inputs.judge_settings(config, found.vocabulary)
     store = config.judge_store
-    known = Verdicts(
-        str(store) if (store / "verdicts.sqlite").exists() else "", settings.pixel_limit
-    )
-    with known as verdicts:
-        for item in found.items:
-            if not _usable(item):
-                continue
-            kept = verdicts.get(item.sha256)
-            content = _mended(source, item, kept, settings) if kept else item.sha256
-            if content:
-                yield item, content
-
-
-def _mended(source: Source, item: Item, kept: Mapping[str, Any], settings: Settings) -> str:
-    """The content hash after repairs; "" for a file that a check rejects by itself."""
-    header = kept["header"]
-    width, height = kept["size"] or (header["width"], header["height"])
-    data = source.read(item)
-    record = Record(
-        path=item.path,
-        label=item.label or "",
-        label_index=0,  # it has a label
-        split="",
-        image_hash=item.sha256,
-        width=width,
-        height=height,
-        format=header["format"],
-        mode=header["mode"],
-        byte_size=len(data),
-        frames=header["frames"],
-        orientation=header["orientation"],
-        decode_error=kept["error"],
-        measured=Measurements(*kept["measured"]) if kept["measured"] else None,
-        data=data,
-    )
-    judgement = checks.judge(record, settings)
-    if judgement.reject is not None:
-        return ""
-    if not judgement.repairs:
-        return item.sha256
-    return hashlib.sha256(checks.mended(record, judgement)[0]).hexdigest()
+    known = store if (store / "verdicts.sqlite").exists() else ""
+    source = open_source(config.data.source, run_inputs.source_options(config))
+    with InspectionCache(str(known), settings.pixel_limit) as cache:
+        inspection = Inspection(
+            source, settings.pixel_limit, cache, _rule(config, found), found.vocabulary
+        )
+        for item in filter(_usable, found.items):
+            record = inspection.known(item)
+            decision = decide(record, settings) if record is not None else None
+            if decision is None:
+                yield item, item.sha256
+            elif decision.rejection is None:
+                yield item, decision.kept.content_hash

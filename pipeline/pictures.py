@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources.local_files import read_bytes
+from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.header import probe
-from imgpipe.components.image_file.inspection import look_at
 
 
 def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes, str]]:
@@ -27,4 +27,4 @@ def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes,
         if header.pixels > pixel_limit:
             yield path, b"", f"{header.width} x {header.height} pixels are over judge.pixel_limit"
         else:
-            yield path, data, look_at(data).error
+            yield path, data, decode(data)[1]

@@ -12,7 +12,8 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from imgpipe.components.image_filter.near_duplicates import groups as near
+from imgpipe.components.image_filter.checks import METADATA
+from imgpipe.components.image_filter.checks import near_duplicate as near
 from imgpipe.models import feature_names as names
 
 _WHOLE = 5  # reasons of one kind that a message gives as whole sentences
@@ -120,7 +121,7 @@ def _ours_and_new(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
     """Whether an older version of the product, not other data, left a feature out of the schema."""
     new = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
     types = {reason.type for reason in info.reason}
-    return feature in names.METADATA and types == {new}
+    return feature in METADATA and types == {new}
 
 
 def _words(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:

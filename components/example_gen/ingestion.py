@@ -14,10 +14,10 @@ from typing import Any
 
 import apache_beam as beam
 
+from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item, SourceOptions, fingerprint
 from imgpipe.components.example_gen.splits import SplitRule
-from imgpipe.components.image_file.inspection import read_files, to_example
 from imgpipe.components.records import ShardWriter, read_json, shard_path, write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -63,11 +63,16 @@ class _WriteShard(beam.DoFn):
         paths = {s: shard_path(self._uri, s, shard.number, shard.of) for s in names.SPLITS}
         with ShardWriter(paths) as writer:
             source = open_source(settings.source, settings.options)
-            for record in read_files(source, shard.items, settings.pixel_limit, settings.store):
-                item = record.item
-                content = record.image_hash or item.path
-                split = settings.rule.assign(content, item.split, item.group)
-                writer.write(split, to_example(record, split, settings.vocabulary))
+            records = inspect(
+                source,
+                shard.items,
+                settings.pixel_limit,
+                settings.store,
+                settings.rule,
+                settings.vocabulary,
+            )
+            for item, record in zip(shard.items, records, strict=True):
+                writer.write(record.split, record.to_example())
                 keys.append(item.key(record.image_hash))
                 progress.advance(1, "images")
         yield {"keys": keys, "splits": writer.written}

@@ -1,53 +1,41 @@
-"""The judgement of a whole Examples artifact on any Beam engine: kept, metadata, quarantine.
+"""The engine on Beam: an Examples artifact judged, with kept images, metadata and quarantine.
 
-Two passes over the shard files. The first asks the checks and leaves (hash, path, split, label) of
-what passes in small files; the contents that are there twice, or near another, are grouped; the
-second pass asks again (nearly free) and writes. Neither image bytes nor anything else of every
-picture travels between stages, so memory does not grow with the number of images.
+Neither image bytes nor anything else of every image travels between stages, so memory does not
+grow with the number of images.
 """
 
 from __future__ import annotations
 
-import collections
-import dataclasses
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import apache_beam as beam
 
-from imgpipe.components.image_file.inspection import look_at
-from imgpipe.components.image_filter import (
-    checks,
-    decisions,
-    first_pass,
-    identical_files,
-    quarantine,
-)
-from imgpipe.components.image_filter.check import Record, Settings
-from imgpipe.components.image_filter.decisions import Account, judge, to_record
-from imgpipe.components.image_filter.first_pass import Part, PartWriter
-from imgpipe.components.image_filter.near_duplicates import beam_steps, groups
+from imgpipe.components.image_filter import engine, quarantine
+from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks import METADATA, validate
+from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.engine import Part
+from imgpipe.components.image_filter.near_duplicates import beam_steps
+from imgpipe.components.image_filter.outcomes import Outcomes, totals
+from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.records import (
     ShardWriter,
-    first,
     make,
-    raw,
     read_examples,
     remove_folder,
     shard_files,
     shard_path,
+    text,
 )
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 _KEPT, _METADATA = "kept", "metadata"
-_PARTS = ".parts"  # folder in the quarantine, while the filter works
-_STATISTICS_FEATURES = (*names.METADATA, names.SPLIT)
+_PARTS = ".parts"  # folder of what is not finished, while the filter works
+_STATISTICS_FEATURES = (*METADATA, names.SPLIT)
 
 
 @dataclass(frozen=True)
@@ -59,205 +47,221 @@ class Places:
     metadata: str
     quarantine: str
 
+    def folders(self) -> dict[str, str]:
+        """Kind of output → its URI."""
+        return {_KEPT: self.kept, _METADATA: self.metadata}
+
+    def remove_parts(self) -> None:
+        """Remove what was there while the filter worked."""
+        for uri in (self.quarantine, self.kept, self.metadata):
+            remove_folder(f"{uri}/{_PARTS}")
+
 
 @dataclass(frozen=True)
-class _File:
+class _Shard:
+    """One file of the Examples artifact."""
+
     path: str
     split: str
     number: int
     of: int
 
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.number}"
 
-class _Candidates(beam.DoFn):
-    """First pass: the part of each file, of the records that no check rejects.
+    def part(self, places: Places) -> Part:
+        return Part(f"{places.quarantine}/{_PARTS}/{self.name}")
 
-    On the tag ``sizes``, how many of them have each number of pixels.
+
+@dataclass
+class _Output:
+    """The output of one shard: candidates in the first pass, published in the second.
+
+    The candidates are whole files that are renamed when the comparison with other images rejects
+    none of them; otherwise they are copied without those that it rejects.
     """
 
-    SIZES = "sizes"
+    shard: _Shard
+    places: Places
+    _writer: ShardWriter | None = field(default=None, init=False)
 
-    def __init__(self, settings: Settings, near: bool, folder: str) -> None:
-        self._settings = settings
-        self._near = near
-        self._folder = folder
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Ready for `write`."""
+        with ShardWriter(self._candidates()) as self._writer:
+            yield
+        self._writer = None
 
-    def process(self, file: _File) -> Iterator[Any]:
-        sizes: collections.Counter[int] = collections.Counter()
-        part = Part.below(self._folder, f"{file.split}-{file.number}")
-        with PartWriter(part) as writer:
-            for example in read_examples(file.path):
-                record = checks.reviewed(to_record(example), self._settings)
-                judgement = judge(record, self._settings)
-                if judgement.reject is not None:
-                    continue
-                copy = identical_files.Copy(record.path, record.split, record.label, record.group)
-                row = decisions.row(record, judgement) if self._near else b""
-                writer.write(record.image_hash, copy, row)
-                sizes[record.pixels] += 1
-        yield part
-        yield beam.pvalue.TaggedOutput(self.SIZES, sizes)
+    def write(self, decision: Decision) -> str:
+        """See `Output.write`."""
+        if decision.rejection is not None:
+            reason = decision.rejection.reason
+            return quarantine.store(self.places.quarantine, decision.record, reason)
+        if self._writer is None:
+            raise RuntimeError("a shard is written before it is opened; this is a defect")
+        _write(self._writer, decision.kept)
+        return ""
+
+    def publish(self, removed: Sequence[Decision]) -> Mapping[str, str]:
+        """See `Output.publish`; published again, after a failure of the worker, it is the same."""
+        import tensorflow as tf
+
+        candidates, published = self._candidates(), self._published()
+        stored = {
+            decision.record.path: quarantine.move(self.places.quarantine, decision.rejection)
+            for decision in removed
+            if decision.rejection is not None and decision.rejection.stored
+        }
+        gone = {d.record.path: d for d in removed if d.record.path not in stored}
+        if not gone:
+            for kind, path in candidates.items():
+                if tf.io.gfile.exists(path):
+                    tf.io.gfile.rename(path, published[kind], overwrite=True)
+            return stored
+        with ShardWriter(published) as writer:
+            for example in read_examples(candidates[_KEPT]):
+                decision = gone.get(text(example, names.PATH))
+                if decision is None:
+                    _write(writer, ImageRecord.from_example(example))
+                elif not decision.repairs:
+                    stored |= self._store(decision, ImageRecord.from_example(example))
+        return stored | self._store_originals({p: d for p, d in gone.items() if d.repairs})
+
+    def _store_originals(self, repaired: Mapping[str, Decision]) -> dict[str, str]:
+        """Store images as they were found that were written with repaired bytes."""
+        stored: dict[str, str] = {}
+        for example in read_examples(self.shard.path) if repaired else ():
+            if decision := repaired.get(text(example, names.PATH)):
+                stored |= self._store(decision, ImageRecord.from_example(example))
+        return stored
+
+    def _store(self, decision: Decision, record: ImageRecord) -> dict[str, str]:
+        reason = decision.rejection.reason if decision.rejection is not None else ""
+        return {record.path: quarantine.store(self.places.quarantine, record, reason)}
+
+    def _candidates(self) -> dict[str, str]:
+        folders = self.places.folders().items()
+        return {kind: f"{uri}/{_PARTS}/{self.shard.name}" for kind, uri in folders}
+
+    def _published(self) -> dict[str, str]:
+        shard = self.shard
+        folders = self.places.folders().items()
+        return {k: shard_path(uri, shard.split, shard.number, shard.of) for k, uri in folders}
 
 
-def _add_sizes(sizes: Iterable[collections.Counter[int]]) -> collections.Counter[int]:
-    total: collections.Counter[int] = collections.Counter()
-    for counter in sizes:
-        total.update(counter)
-    return total
+def _write(writer: ShardWriter, record: ImageRecord) -> None:
+    """Write the Example of an image, and the features that statistics and schema look at."""
+    features = record.features()
+    writer.write(_KEPT, make(features))
+    described = {k: v for k, v in features.items() if k in _STATISTICS_FEATURES}
+    writer.write(_METADATA, make(described))
 
 
-def _drops(
-    group: tuple[str, Iterable[identical_files.Copy]],
-) -> list[tuple[bytes, identical_files.Drop]]:
-    """Keyed by path as bytes: Beam's coders refuse names that are not UTF-8."""
-    return [(os.fsencode(drop.path), drop) for drop in identical_files.resolve(group[1])]
-
-
-class _Write(beam.DoFn):
-    """Second pass: each record goes to the kept and metadata files or to quarantine."""
+class _Examine(beam.DoFn):
+    """The first pass; gives what the checks of the whole set count."""
 
     def __init__(self, settings: Settings, places: Places) -> None:
-        self._settings = settings
-        self._places = places
+        self._settings, self._places = settings, places
+
+    def process(self, shard: _Shard) -> Iterator[Any]:
+        output = _Output(shard, self._places)
+        part = shard.part(self._places)
+        records = map(ImageRecord.from_example, read_examples(shard.path))
+        with output.opened():
+            counts = engine.examine(records, self._settings, part, output)
+        yield part
+        yield beam.pvalue.TaggedOutput("counts", counts)
+
+
+class _Settle(beam.DoFn):
+    """The second pass; gives the outcomes of each shard."""
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        self._settings, self._places = settings, places
 
     def process(
-        self,
-        file: _File,
-        drops: Mapping[bytes, identical_files.Drop],
-        near: Mapping[bytes, groups.Ruling],
-        sizes: Mapping[int, int],
-    ) -> Iterator[Account]:
-        account = Account()
-        self._settings = decisions.with_sizes(self._settings, sizes)
-        paths = {
-            key: shard_path(uri, file.split, file.number, file.of)
-            for key, uri in ((_KEPT, self._places.kept), (_METADATA, self._places.metadata))
-        }
-        with ShardWriter(paths) as writer:
-            for example in read_examples(file.path):
-                account.read += 1
-                path = raw(example, names.PATH)
-                self._one(example, drops.get(path), near.get(path), writer, account)
-                progress.advance(1, "images")
-        yield account
-
-    def _one(
-        self,
-        example: tf.train.Example,
-        drop: identical_files.Drop | None,
-        near: groups.Ruling | None,
-        writer: ShardWriter,
-        account: Account,
-    ) -> None:
-        found = to_record(example)
-        record = checks.reviewed(found, self._settings)
-        judgement = judge(record, self._settings)
-        reject = decisions.reject_of(record, judgement, drop, near)
-        account.review(found.label, record, reject, self._settings)
-        if reject is not None:
-            stored = quarantine.store(self._places.quarantine, record, reject.reason)
-            account.rejects.append(dataclasses.replace(reject, stored=stored))
-            return
-        if record.label != found.label:
-            _set(example, {names.LABEL: record.label, names.LABEL_INDEX: record.label_index})
-        _repair(example, record, judgement, account)
-        account.keep(record, judgement, near)
-        writer.write(_KEPT, example)
-        writer.write(_METADATA, metadata_of(example))
+        self, shard: _Shard, findings: Mapping[bytes, Finding], counts: engine.Counts
+    ) -> Iterator[Outcomes]:
+        settings = engine.with_limits(self._settings, counts)
+        output = _Output(shard, self._places)
+        yield engine.settle(shard.part(self._places), settings, findings, output)
 
 
-def _repair(
-    example: tf.train.Example, record: Record, judgement: checks.Judgement, account: Account
-) -> None:
-    """Put the mended bytes into the example, and what they measure; what failed is a warning."""
-    if not judgement.repairs:
-        return
-    data, done, failed = checks.mended(record, judgement)
-    account.mend(record, done, failed)
-    look = look_at(data)
-    if not done or look.size is None or look.measured is None:
-        return
-    width, height = look.size
-    values: dict[str, str | bytes | int | float] = {
-        names.IMAGE_BYTES: data,
-        names.DECODE_ERROR: "",
-        names.REPAIRS: ",".join(repair.reason for repair in done),
-        names.WIDTH: width,
-        names.HEIGHT: height,
-        names.ASPECT_RATIO: width / height,
-        **look.measured.features(),
-    }
-    if any(repair.reason == checks.orientation.CHECK.name for repair in done):
-        values[names.ORIENTATION] = 1
-    _set(example, values)
-
-
-def _set(example: tf.train.Example, values: Mapping[str, str | bytes | int | float]) -> None:
-    for name, feature in make(values).features.feature.items():
-        example.features.feature[name].CopyFrom(feature)
-
-
-def metadata_of(example: tf.train.Example) -> tf.train.Example:
-    """The features that have a distribution: what statistics, schema and anomalies look at."""
-    values = {name: first(example, name) for name in _STATISTICS_FEATURES}
-    return make({name: value for name, value in values.items() if value is not None})
-
-
-def _files(uri: str) -> list[_File]:
+def _shards(uri: str) -> list[_Shard]:
     found = []
     for split in names.SPLITS:
         paths = shard_files(uri, split)
-        found += [_File(path, split, number, len(paths)) for number, path in enumerate(paths)]
+        found += [_Shard(path, split, number, len(paths)) for number, path in enumerate(paths)]
     return found
+
+
+def _make_folders(places: Places) -> None:
+    import tensorflow as tf
+
+    for uri in (*places.folders().values(), places.quarantine):
+        tf.io.gfile.makedirs(f"{uri}/{_PARTS}")
+    for uri in places.folders().values():
+        for split in names.SPLITS:
+            tf.io.gfile.makedirs(f"{uri}/Split-{split}")
 
 
 def filter_examples(
     pipeline: beam.Pipeline, places: Places, settings: Settings, vocabulary: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Judge every record of `places.examples`; returns the quarantine's summary.
+    """Judge every record of an Examples artifact.
 
-    Raises RuntimeError when records in are not records kept plus rejected: a defect, never data.
+    Args:
+        pipeline: A Beam pipeline on any engine.
+        places: Where to read and write.
+        settings: What the checks compare with.
+        vocabulary: Class names in sorted order.
+
+    Returns:
+        The summary of the quarantine.
+
+    Raises:
+        ConfigError: The settings name something that is no check.
+        RuntimeError: Records in are not records kept plus rejected: a defect, never data.
     """
-    checks.validate(settings)
+    validate(settings)
     ingested = quarantine.ingest_summary(places.examples)
     quarantine.make_private(places.quarantine)
     progress.total(ingested.get("images", 0), "images")
-    near_settings = decisions.near_settings(settings)
-    parts_folder = f"{places.quarantine}/{_PARTS}"
+    _make_folders(places)
     with pipeline as root:
-        files = root | "Shards" >> beam.Create(_files(places.examples), reshuffle=True)
-        candidates = _Candidates(settings, near_settings.radius > 0, parts_folder)
-        judged = files | "Judge" >> beam.ParDo(candidates).with_outputs(
-            _Candidates.SIZES, main="parts"
-        )
+        shards = root | "Shards" >> beam.Create(_shards(places.examples), reshuffle=True)
+        examine = beam.ParDo(_Examine(settings, places)).with_outputs("counts", main="parts")
+        examined = shards | "Examine" >> examine
         found = (
-            judged.parts
+            examined.parts
             | "All parts" >> beam.combiners.ToList()
-            | "Search" >> beam.FlatMap(first_pass.search, near_settings.radius)
+            | "Search" >> beam.FlatMap(engine.search, settings)
         )
         by_content = (
-            judged.parts
-            | "Copies" >> beam.FlatMap(first_pass.copies, wanted=beam.pvalue.AsDict(found))
+            examined.parts
+            | "Copies" >> beam.FlatMap(Part.copies, wanted=beam.pvalue.AsDict(found))
             | "By content" >> beam.GroupByKey()
         )
-        drops = by_content | "Resolve" >> beam.FlatMap(_drops)
+        identical = by_content | "Identical" >> beam.FlatMap(engine.resolve_identical)
         near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(
-            places.quarantine, near_settings
+            places.quarantine, settings
         )
-        sizes = judged[_Candidates.SIZES] | "Sizes" >> beam.CombineGlobally(_add_sizes)
+        findings = (identical, near) | "Findings" >> beam.Flatten()
+        counts = examined.counts | "Counts" >> beam.CombineGlobally(engine.add_counts)
         (
-            files
-            | "Write"
+            shards
+            | "Settle"
             >> beam.ParDo(
-                _Write(settings, places),
-                drops=beam.pvalue.AsDict(drops),
-                near=beam.pvalue.AsDict(near),
-                sizes=beam.pvalue.AsSingleton(sizes),
+                _Settle(settings, places),
+                findings=beam.pvalue.AsDict(findings),
+                counts=beam.pvalue.AsSingleton(counts),
             )
             | "Gather" >> beam.combiners.ToList()
             | "Quarantine"
             >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested, settings)
         )
-    remove_folder(parts_folder)
+    places.remove_parts()
     quarantine.make_private(places.quarantine)
     summary = quarantine.read_summary(places.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
@@ -265,11 +269,11 @@ def filter_examples(
 
 
 def _write_quarantine(
-    accounts: list[Account],
+    outcomes: list[Outcomes],
     uri: str,
     vocabulary: tuple[str, ...],
     ingested: dict[str, Any],
     settings: Settings,
 ) -> None:
     notes = ingested.get("notes", [])
-    quarantine.write(uri, **decisions.totals(accounts, vocabulary, notes, settings))
+    quarantine.write(uri, **totals(outcomes, vocabulary, notes, settings))

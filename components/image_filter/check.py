@@ -66,6 +66,7 @@ class Finding:
             label=record.label,
             split=record.split,
             image_hash=record.image_hash,
+            score=round(self.score, 6),
             **changes,
         )
 
@@ -77,7 +78,7 @@ class Finding:
                 **row,
                 "reason": self.reason,
                 "detail": self.detail,
-                "score": round(self.score, 6),
+                "score": self.score,
             }
         return {
             "path": self.path,

@@ -11,6 +11,7 @@ import numpy as np
 from imgpipe.components.image_file.content import Content, decode
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
 from imgpipe.components.image_filter.checks import (
     CHECKS,
     MEASUREMENTS,
@@ -18,7 +19,6 @@ from imgpipe.components.image_filter.checks import (
     orientation,
     source_problem,
 )
-from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
 from imgpipe.components.image_filter.overrides import Override, find
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
@@ -57,6 +57,14 @@ class Decision:
     def kept(self) -> ImageRecord:
         """The record as it is written when the image is kept."""
         return self.repaired or self.record
+
+    def stored_at(self, place: str) -> Decision:
+        """The decision to reject, with the place of the bytes below the quarantine."""
+        if self.rejection is None:
+            return self
+        return dataclasses.replace(
+            self, rejection=dataclasses.replace(self.rejection, stored=place)
+        )
 
     def without_pixels(self) -> Decision:
         """The decision without bytes, to wait for the comparison with other images."""
@@ -152,12 +160,10 @@ def _asked(checks: Sequence[Check], override: Override | None, settings: Setting
 
 
 def _rejected(decision: Decision, finding: Finding, check: Check) -> Decision:
-    rejection = dataclasses.replace(finding, severity="reject", remedy=check.remedy)
-    return Decision(
-        decision.record,
-        decision.source_label,
-        rejection=rejection.about(decision.record),
-        order=check.order,
+    stored = decision.rejection.stored if decision.rejection is not None else ""
+    rejection = dataclasses.replace(finding, severity="reject", remedy=check.remedy, stored=stored)
+    return dataclasses.replace(
+        decision, rejection=rejection.about(decision.record), order=check.order
     )
 
 

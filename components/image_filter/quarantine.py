@@ -2,10 +2,10 @@
 
 Layout below the artifact's URI:
 
-    manifest.jsonl   one line a rejected file (`Reject`)
-    repaired.jsonl   one line a repaired file (`Finding`)
-    warnings.jsonl   one line a warning about a file that is kept (`Finding`)
-    reviewed.jsonl   one line a file that an override was met for (`Finding`)
+    manifest.jsonl   one line for each rejected file (`Finding.row`)
+    repaired.jsonl   one line for each repair
+    warnings.jsonl   one line for each warning about a file that is kept
+    reviewed.jsonl   one line for each file that an override names
     summary.json     counts (`write`)
     <reason>/…       the original bytes, named by content hash and file name
 """
@@ -16,11 +16,11 @@ import collections
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.image_filter.check import Record, Verdict
+from imgpipe.components.image_filter.check import Finding
+from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.records import read_json, write_text
 
 MANIFEST = "manifest.jsonl"
@@ -35,53 +35,7 @@ _OWNER_FOLDER, _OWNER_FILE = 0o700, 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 
 
-@dataclass(frozen=True)
-class Reject:
-    """One line of the manifest."""
-
-    path: str
-    label: str
-    split: str
-    image_hash: str
-    reason: str
-    detail: str
-    override: str  # what to do when the picture is wanted after all
-    kept_copy: str = ""  # path of the copy that stays, for duplicates
-    stored: str = ""  # below the quarantine; "" when there were no bytes to read
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A repair or a warning about a file that is kept, or an override that was met."""
-
-    path: str
-    image_hash: str
-    reason: str
-    detail: str
-    score: float = 0.0  # how bad, lower is worse; 0 where there are no degrees
-
-
-def reject(record: Record, reason: str, detail: str, override: str, kept_copy: str = "") -> Reject:
-    """The manifest line of a record; its bytes are stored apart."""
-    return Reject(
-        record.path,
-        record.label,
-        record.split,
-        record.image_hash,
-        reason,
-        detail,
-        override,
-        kept_copy,
-    )
-
-
-def finding(record: Record, verdict: Verdict) -> Finding:
-    """What a check said of a record that stays."""
-    score = round(verdict.score, 6)
-    return Finding(record.path, record.image_hash, verdict.reason, verdict.detail, score)
-
-
-def store(uri: str, record: Record, reason: str) -> str:
+def store(uri: str, record: ImageRecord, reason: str) -> str:
     """Keep the original bytes; returns their place below `uri`, "" when there are none to keep."""
     import tensorflow as tf
 
@@ -91,7 +45,7 @@ def store(uri: str, record: Record, reason: str) -> str:
     stored = f"{reason}/{record.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
     tf.io.gfile.makedirs(f"{uri}/{reason}")
     with tf.io.gfile.GFile(f"{uri}/{stored}", "wb") as file:
-        file.write(record.data)
+        file.write(record.image_bytes)
     return stored
 
 
@@ -110,12 +64,23 @@ def make_private(uri: str) -> None:
         path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
 
 
+def move(uri: str, rejection: Finding) -> str:
+    """Move stored bytes to the folder of the reason; returns their place below `uri`."""
+    import tensorflow as tf
+
+    place = f"{rejection.reason}/{rejection.stored.rpartition('/')[2]}"
+    tf.io.gfile.makedirs(f"{uri}/{rejection.reason}")
+    if tf.io.gfile.exists(f"{uri}/{rejection.stored}"):
+        tf.io.gfile.rename(f"{uri}/{rejection.stored}", f"{uri}/{place}", overwrite=True)
+    return place
+
+
 def write(
     uri: str,
     *,
     images: int,
     kept: Mapping[str, Mapping[str, int]],
-    rejects: Sequence[Reject],
+    rejects: Sequence[Finding],
     repairs: Sequence[Finding],
     warnings: Sequence[Finding],
     notes: Sequence[Mapping[str, str]],
@@ -149,7 +114,7 @@ def summarise(
     *,
     images: int,
     kept: Mapping[str, Mapping[str, int]],
-    rejects: Sequence[Reject],
+    rejects: Sequence[Finding],
     repairs: Sequence[Finding],
     warnings: Sequence[Finding],
     notes: Sequence[Mapping[str, str]],
@@ -176,9 +141,9 @@ def summarise(
     }
 
 
-def _lines(rows: Iterable[Reject | Finding]) -> str:
+def _lines(rows: Iterable[Finding]) -> str:
     ordered = sorted(rows, key=lambda row: (row.path, row.reason))
-    return "".join(json.dumps(asdict(row)) + "\n" for row in ordered)
+    return "".join(json.dumps(row.row()) + "\n" for row in ordered)
 
 
 def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -83,9 +83,9 @@ def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
     """All findings by fate, the worst of each reason first."""
     warnings = sorted(judged.warnings, key=lambda found: (found.score, found.path))
     return {
-        "rejected": [dataclasses.asdict(row) for row in judged.rejects],
-        "repaired": [dataclasses.asdict(row) for row in judged.repairs],
-        "warned": [dataclasses.asdict(row) for row in warnings],
+        "rejected": [row.row() for row in judged.rejects],
+        "repaired": [row.row() for row in judged.repairs],
+        "warned": [row.row() for row in warnings],
     }
 
 

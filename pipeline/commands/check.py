@@ -183,7 +183,7 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
         "reasons": [reason.sentence() for reason in refused],
         "thin": [r.sentence() for r in refused if r.kind not in _OF_REJECTS],
         **judged.summary,
-        "files": {**findings(judged), "reviewed": [dataclasses.asdict(f) for f in judged.reviews]},
+        "files": {**findings(judged), "reviewed": [f.row() for f in judged.reviews]},
         "near_duplicates": None if judged.near is None else list(judged.near),
         "seconds": round(judged.seconds, 3),
     }

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item, Scan
-from imgpipe.components.image_file.inspection import read_files, to_example
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.records import first
+from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import log
@@ -18,7 +18,7 @@ from imgpipe.pipeline.request_drift import log
 _TOGETHER = 128  # pictures in memory at a time, or
 _BYTES = 64 << 20  # their bytes
 #: What the statistics of training data hold, but for what a request does not: a label.
-FEATURES = tuple(n for n in names.METADATA if n not in (names.LABEL, names.LABEL_INDEX))
+FEATURES = tuple(n for n in METADATA if n not in (names.LABEL, names.LABEL_INDEX))
 _NAMED = 100  # pictures that do not decode, named; beyond it they are counted
 
 
@@ -70,23 +70,19 @@ def measure(
     for part in _parts(pictures):
         items = [Item(name) for name in part]
         good = []
-        for file in read_files(_Memory(part), items, Settings().pixel_limit):
+        for record in inspect(_Memory(part), items, Settings().pixel_limit):
             progress.advance(1, "pictures")
-            if file.measured is None:
+            if not record.figures:
                 into.failed += 1
                 if len(into.undecodable) < _NAMED:
-                    error = file.decode_error or file.read_error
-                    into.undecodable.append(Undecodable(file.item.path, error))
+                    error = record.decode_error or record.read_error
+                    into.undecodable.append(Undecodable(record.path, error))
                 continue
-            good.append(part[file.item.path])
-            example = to_example(file, "", ())  # by its way: figures as the statistics have them
-            into.rows.append({name: _plain(first(example, name)) for name in FEATURES})
+            good.append(part[record.path])
+            features = record.features()
+            into.rows.append({name: features[name] for name in FEATURES})
         if decodable is not None and good:
             decodable(good)
-
-
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 def _parts(pictures: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_file.inspection import read_files
 from imgpipe.components.image_filter.checks.decodable import transcode
 from imgpipe.pipeline import dry_run
 from imgpipe.pipeline.config import build
@@ -34,7 +34,7 @@ def test_dry_run_knows_the_bytes_of_what_an_earlier_run_repaired(tmp_path: Path)
     before = contents(config, found)
     assert before == hashes, "nobody has looked yet"
     source = open_source(str(folder))
-    list(read_files(source, found.items, config.judge.pixel_limit, str(config.judge_store)))
+    list(inspect(source, found.items, config.judge.pixel_limit, str(config.judge_store)))
     after = contents(config, found)
     mended = hashlib.sha256(transcode((folder / "a/scan.tif").read_bytes())[0]).hexdigest()
     assert after["a/scan.tif"] == mended and "b/cut.jpg" not in after

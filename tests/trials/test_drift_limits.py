@@ -17,8 +17,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from imgpipe.components.data_gate import drift
 from imgpipe.components.data_gate.schema import accepted
+from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.image_file.inspection import read_files, to_example
 from imgpipe.components.records import first, text
 
 pytestmark = [
@@ -62,9 +62,9 @@ def statistics(tfdv):
                 data[str(file)] = out.getvalue()
         items = [Item(str(file), file.parent.name) for file in files]
         rows = []
-        for record in read_files(Memory(data), items, 100_000_000):
-            example = to_example(record, "train", ())
-            if record.measured is not None:
+        for record in inspect(Memory(data), items, 100_000_000):
+            example = record.to_example()
+            if record.figures:
                 named = {name: text(example, name) for name in drift.NAMED}
                 figures = {name: np.float32(first(example, name)) for name in drift.MEASURED}
                 rows.append(named | figures)

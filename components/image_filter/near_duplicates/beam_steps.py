@@ -1,12 +1,13 @@
-"""Rulings about near-duplicates as Beam steps between the filter's two passes."""
+"""Near-duplicates as Beam steps between the two passes of the filter."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import apache_beam as beam
 
+from imgpipe.components.image_filter import engine
+from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
 from imgpipe.components.records import write_text
@@ -17,21 +18,25 @@ def _write(lines: list[dict[str, Any]], uri: str) -> None:
 
 
 class NearDuplicates(beam.PTransform):
-    """From copies by content and what is near each to (path as bytes, ruling)."""
+    """From images by content and what is near each to (path as bytes, finding).
 
-    def __init__(self, uri: str, settings: matching.NearSettings) -> None:
-        """`uri`: of the quarantine, where the groups are listed."""
+    Args:
+        uri: URI of the quarantine, where the groups are listed.
+        settings: What the checks compare with.
+    """
+
+    def __init__(self, uri: str, settings: Settings) -> None:
         super().__init__()
         self._uri, self._settings = uri, settings
 
     def expand(self, inputs: tuple[Any, Any]) -> Any:
-        """`inputs`: (content hash, its copies), grouped; and (content hash, what is near it)."""
+        """`inputs`: (content hash, its images), grouped; and (content hash, what is near it)."""
         by_content, found = inputs
         resolved = (
             by_content
             | "Members" >> beam.FlatMap(matching.members, found=beam.pvalue.AsDict(found))
             | "By group" >> beam.GroupByKey()
-            | "Resolve" >> beam.FlatMap(matching.resolve_group, self._settings)
+            | "Resolve" >> beam.FlatMap(engine.resolve_near, self._settings)
         )
         _ = (
             resolved
@@ -39,6 +44,4 @@ class NearDuplicates(beam.PTransform):
             | "All groups" >> beam.combiners.ToList()
             | "Write" >> beam.Map(_write, self._uri)
         )
-        return resolved | "Rulings" >> beam.FlatMap(
-            lambda outcome: [(os.fsencode(ruling.path), ruling) for ruling in outcome[0]]
-        )
+        return resolved | "Findings" >> beam.FlatMap(lambda outcome: outcome[0])

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, PictureHash, parse
-from imgpipe.components.image_filter.check import Finding
+from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks import near_duplicate
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search
 
@@ -38,6 +39,13 @@ class NearSettings:
     radius: int = search.RADIUS  # bits, 0..256; 0 looks for none
     severity: Mapping[str, str] = dataclasses.field(default_factory=dict)  # reason → other level
     accepted: tuple[str, ...] = ()  # first digits of content hashes that people accepted
+
+
+def near_settings(settings: Settings) -> NearSettings:
+    """What decides about near-duplicates, of the settings of all checks."""
+    accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
+    radius = int(near_duplicate.CHECK.threshold_in(settings))
+    return NearSettings(radius, dict(settings.severity), tuple(accepted))
 
 
 @dataclass(frozen=True)
@@ -96,9 +104,8 @@ def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, 
         yield data[:HASH_BYTES].hex(), Found(number, radius, parse(data[HASH_BYTES:]))
 
 
-def contents(image_hashes: Iterable[str]) -> Contents:
-    """Content hashes in 32 bytes each."""
-    table = b"".join(bytes.fromhex(image_hash) for image_hash in image_hashes)
+def contents(table: bytes) -> Contents:
+    """Content hashes of 32 bytes each as an array."""
     return np.frombuffer(table, f"V{HASH_BYTES}")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.image_file.inspection import read_files, to_example
-from imgpipe.components.image_filter.beam_driver import to_record
+from imgpipe.components.example_gen.splits import SplitRule
 
 
 class Memory:
@@ -24,8 +24,9 @@ def records():
     """A function {path: bytes} → {path: record}, all labelled "a" of the classes a and b."""
 
     def make(files, store=""):
-        items = [Item(path, "a") for path in files]
-        read = read_files(Memory(files), items, 100_000_000, store)
-        return {r.item.path: to_record(to_example(r, "train", ("a", "b"))) for r in read}
+        items = [Item(path, "a", "train") for path in files]
+        rule = SplitRule(given=("train", "validation"))
+        read = inspect(Memory(files), items, 100_000_000, store, rule, ("a", "b"))
+        return {record.path: record for record in read}
 
     return make

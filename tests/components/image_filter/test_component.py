@@ -17,6 +17,7 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.beam_driver import Places, filter_examples
 from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_filter.near_duplicates import beam_steps
 from imgpipe.components.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
@@ -121,7 +122,7 @@ def test_kept_and_metadata_hold_the_same_records(faulty, run):
     done = run(faulty)
     kept, metadata = done.records("kept"), done.records("metadata")
     assert len(kept) == len(metadata) == 27 == len(set(done.paths()))
-    expected = {*names.METADATA, names.SPLIT}
+    expected = {*METADATA, names.SPLIT}
     assert all(set(example.features.feature) == expected for example in metadata)
     (scan,) = [e for e in kept if text(e, names.PATH) == "cat/scan.tif"]
     data = scan.features.feature[names.IMAGE_BYTES].bytes_list.value[0]

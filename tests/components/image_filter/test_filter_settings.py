@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from imgpipe.components import records
 from imgpipe.components.image_filter import overrides, quarantine
 from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models import feature_names as names
 from tests.components.image_filter.test_component import Run
@@ -63,7 +64,9 @@ def test_measurements_reach_examples_and_metadata(photos, run):
     example = kept(done, "a/black.png")
     assert records.floats(example, names.BRIGHTNESS) == [0.0]
     for example in (*done.records("kept"), *done.records("metadata")):
-        assert all(len(records.floats(example, name)) == 1 for name in names.MEASURED)
+        assert all(
+            len(records.floats(example, name)) == 1 for name in (one.name for one in MEASUREMENTS)
+        )
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [f for f in lines(done, quarantine.WARNINGS) if f["reason"] == "dark"]
     assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, under 0.32"

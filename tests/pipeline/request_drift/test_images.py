@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_file.inspection import read_files, to_example
 from imgpipe.components.records import first
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images, log
@@ -17,8 +17,8 @@ def test_the_figures_are_those_of_ingestion(tmp_path):
     source = open_source(str(tmp_path / "photos"))
     items = source.listing().items
     expected = []
-    for file in read_files(source, items, 1_000_000):
-        example = to_example(file, "train", ("cat", "dog"))
+    for record in inspect(source, items, 1_000_000):
+        example = record.to_example()
         expected.append({name: first(example, name) for name in images.FEATURES})
     found = images.Measured()
     images.measure([(item.path, source.read(item)) for item in items], found)

@@ -8,20 +8,20 @@ import io
 import pytest
 from PIL import Image
 
+from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.header import probe
-from imgpipe.components.image_file.inspection import look_at
-from imgpipe.components.image_filter.check import Record
-from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, judge, validate
+from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, validate
+from imgpipe.components.image_filter.decision import decide
+from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
-    """The record that ingest makes of a file."""
+    """The record that inspection makes of a file."""
     header = probe(data, Settings().pixel_limit)
-    look = look_at(data)
-    size, error = look.size, look.error
-    width, height = size or (header.width, header.height)
-    return Record(
+    pixels, error = decode(data)
+    height, width = (header.height, header.width) if pixels is None else pixels.shape[:2]
+    return ImageRecord(
         path=path,
         label=label,
         label_index=label_index,
@@ -35,7 +35,7 @@ def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
         frames=header.frames,
         read_error=read_error,
         decode_error=error,
-        data=data,
+        image_bytes=data,
     )
 
 
@@ -47,14 +47,14 @@ def animation(kind, count=3):
 
 
 def reason(data, settings=None, **about):
-    found = judge(record(data, **about), settings or Settings())
-    return found.reject.reason if found.reject else ""
+    found = decide(record(data, **about), settings or Settings())
+    return found.rejection.reason if found.rejection else ""
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_good_pictures_pass_without_a_word(encode, kind):
-    found = judge(record(encode(kind), path=f"a/x.{kind.lower()}"), Settings())
-    assert found.reject is None and found.repair is None and found.warnings == ()
+    found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), Settings())
+    assert found.rejection is None and found.repairs == () and found.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_is_no_image(encode):
     assert reason(b"hello, I am text") == "not_an_image"
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
-    found = judge(record(b"hello"), Settings()).reject
+    found = decide(record(b"hello"), Settings()).rejection
     assert found.detail == "no image format known; it begins with 'hello'"
 
 
@@ -94,11 +94,10 @@ def test_damaged_but_complete_file_is_undecodable(encode):
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
 def test_what_only_pillow_reads_becomes_png(encode, kind):
-    found = judge(record(encode(kind)), Settings())
-    assert found.reject is None and found.repair.reason == "transcoded"
-    look = look_at(found.repair.data)
-    size, error = look.size, look.error
-    assert (size, error) == ((40, 32), "") and kind in found.repair.detail
+    found = decide(record(encode(kind)), Settings())
+    assert found.rejection is None and found.repairs[0].reason == "transcoded"
+    pixels, error = decode(found.kept.image_bytes)
+    assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.repairs[0].detail
 
 
 def test_transcoding_keeps_pixels_and_sixteen_bits(encode):
@@ -131,19 +130,19 @@ def test_camera_files_with_a_preview_are_no_animation():
 
 def test_labels(encode):
     assert reason(encode(), label="", label_index=-1) == "no_label"
-    found = judge(record(encode(), label="q", label_index=-1), Settings()).reject
+    found = decide(record(encode(), label="q", label_index=-1), Settings()).rejection
     assert "'q' is not in the vocabulary" in found.detail
     assert reason(b"text", label="", label_index=-1) == "not_an_image"  # says more
 
 
 def test_misnamed_suffix_is_a_warning(encode):
-    found = judge(record(encode("PNG"), path="a/x.JPG"), Settings())
-    assert found.reject is None and [w.detail for w in found.warnings] == [".jpg holds PNG"]
-    assert judge(record(encode("PNG"), path="a/x"), Settings()).warnings == ()
+    found = decide(record(encode("PNG"), path="a/x.JPG"), Settings())
+    assert found.rejection is None and [w.detail for w in found.warnings] == [".jpg holds PNG"]
+    assert decide(record(encode("PNG"), path="a/x"), Settings()).warnings == ()
 
 
 def test_every_reject_says_what_to_do():
-    assert all(check.override for check in CHECKS)
+    assert all(check.remedy for check in CHECKS)
     assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
@@ -157,16 +156,16 @@ def test_broken_images_are_judged_as_the_serving_op_does(shared_data, broken_ima
     """Nothing that the op decodes is called broken; nothing else gets through as it is."""
     repaired = readable = 0
     for path, entry in broken_images.items():
-        found = judge(record((shared_data.parent / "data" / path).read_bytes()), Settings(1))
+        found = decide(record((shared_data.parent / "data" / path).read_bytes()), Settings(1))
         serves = entry["tf"].startswith("OK")
-        name = found.reject.reason if found.reject else ""
+        name = found.rejection.reason if found.rejection else ""
         if serves:
-            assert name in ("", "animated") and found.repair is None, (path, name)
+            assert name in ("", "animated") and found.repairs == (), (path, name)
         else:
-            assert name or found.repair is not None, path
+            assert name or found.repairs, path
             readable += entry["pil"] == "OK" and name != "animated"
-        if found.repair is not None:
+        if found.repairs:
             repaired += 1
             assert entry["pil"] == "OK", path
-            assert look_at(found.repair.data).error == "", path
+            assert decode(found.kept.image_bytes)[1] == "", path
     assert repaired == readable > 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import io
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from imgpipe.components.image_filter import checks
-from imgpipe.components.image_filter.check import Record
-from imgpipe.components.image_filter.checks import Settings, judge, validate
-from imgpipe.components.image_filter.checks.quality import odd_size
+from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.checks import odd_size, validate
+from imgpipe.components.image_filter.decision import decide
+from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
 
 QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
@@ -34,8 +36,8 @@ def scene(size=(160, 120), light=1.0, seed=0):
 
 
 def warned(record, settings=None):
-    found = judge(record, settings or Settings())
-    assert found.reject is None
+    found = decide(record, settings or Settings())
+    assert found.rejection is None
     return {warning.reason for warning in found.warnings}
 
 
@@ -95,8 +97,8 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
 def test_quality_is_a_matter_of_severity(look):
     record = look(Image.new("RGB", (160, 120)))
     assert {"dark", "low_information"} <= warned(record)
-    rejected = judge(record, Settings(severity={"dark": "reject"}))
-    assert rejected.reject.reason == "dark" and "quarantine accept" in rejected.override
+    rejected = decide(record, Settings(severity={"dark": "reject"}))
+    assert rejected.rejection.reason == "dark" and "quarantine accept" in rejected.rejection.remedy
     ignored = Settings(severity=dict.fromkeys(QUALITY, "ignore"))
     assert warned(record, ignored) == set()
 
@@ -124,8 +126,10 @@ def test_every_choice_is_described_for_the_config():
 
 
 def test_what_was_not_measured_is_not_judged():
-    found = judge(Record("a/x.png", "a", 0, "train", "00", 40, 40, "PNG", "RGB", 9), Settings())
-    assert found.reject is None and found.warnings == ()
+    found = decide(
+        ImageRecord("a/x.png", "a", 0, "train", "00", 40, 40, "PNG", "RGB", 9), Settings()
+    )
+    assert found.rejection is None and found.warnings == ()
 
 
 # --- the size against the whole set -------------------------------------------------------------
@@ -146,9 +150,9 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     sizes = [(int(w), int(h)) for w, h in random.integers(200, 260, (count, 2))]
     sizes += [(20, 20), (900, 700)][: seed % 3]
     usual = odd_size.limits(collections.Counter(w * h for w, h in sizes), 3.0)
-    settings = Settings(sizes=usual)
+    settings = Settings(limits={"odd_size": usual})
     found = [
-        odd_size.CHECK.judge(Record("a/x", "a", 0, "train", "0", w, h), settings) is not None
+        odd_size.CHECK.judge(ImageRecord("a/x", "a", 0, "train", "0", w, h), settings) is not None
         for w, h in sizes
     ]
     assert found == published_odd(sizes)
@@ -156,10 +160,9 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
 
 def test_where_all_are_the_same_any_other_size_is_odd():
     usual = odd_size.limits({100 * 100: 50, 100 * 101: 1}, 3.0)
-    odd = [
-        odd_size.CHECK.judge(Record("a/x", "a", 0, "train", "0", *size), Settings(sizes=usual))
-        for size in ((100, 100), (100, 101))
-    ]
+    settings = Settings(limits={"odd_size": usual})
+    images = [ImageRecord("a/x", width=100, height=height) for height in (100, 101)]
+    odd = [odd_size.CHECK.judge(image, settings) for image in images]
     assert odd[0] is None and "usual are 100 to 100" in odd[1].detail
     assert odd_size.limits({}, 3.0) is None
 
@@ -172,12 +175,11 @@ def test_transparent_pixels_are_named_and_put_on_white(look):
     alpha.paste(0, (0, 0, 80, 120))
     picture.putalpha(alpha)
     record = look(picture)
-    found = judge(record, Settings())
+    found = decide(record, Settings())
     assert [w.detail for w in found.warnings] == ["50.0% of the pixels are not opaque"]
-    repaired = judge(record, Settings(severity={"alpha": "repair"}))
-    data, done, failed = checks.mended(record, repaired)
-    shown = Image.open(io.BytesIO(data))
-    assert ([r.reason for r in done], failed) == (["alpha"], ())
+    repaired = decide(record, Settings(severity={"alpha": "repair"}))
+    shown = Image.open(io.BytesIO(repaired.kept.image_bytes))
+    assert ([r.reason for r in repaired.repairs], repaired.warnings) == (["alpha"], ())
     assert shown.getpixel((10, 10)) == (255, 255, 255)
     assert shown.getpixel((150, 10)) == picture.getpixel((150, 10))[:3]
 
@@ -186,8 +188,8 @@ def test_a_palette_with_a_transparent_colour_counts(look):
     picture = Image.new("P", (40, 40), 1)
     picture.putpalette([255, 0, 0, 0, 255, 0])
     picture.paste(0, (0, 0, 40, 10))
-    assert look(encoded(picture, transparency=0)).measured.transparency == pytest.approx(0.25)
-    assert look(encoded(picture)).measured.transparency == 0
+    assert look(encoded(picture, transparency=0)).figures["transparency"] == pytest.approx(0.25)
+    assert look(encoded(picture)).figures["transparency"] == 0
 
 
 def test_ink_colours_and_sixteen_bits_are_named(look):
@@ -216,14 +218,14 @@ def test_turned_pictures_are_named_and_turned_as_a_viewer_does(look, orientation
     data = encoded(scene((48, 32)), kind, exif=exif, quality=95)
     record = look(data, {"JPEG": "jpg"}.get(kind, kind.lower()))
     assert ("orientation" in warned(record)) == (orientation > 1)
-    repaired = judge(record, Settings(severity={"orientation": "repair"}))
-    mended, done, _ = checks.mended(record, repaired)
+    repaired = decide(record, Settings(severity={"orientation": "repair"}))
+    turned = repaired.kept.image_bytes
     if orientation == 1:
-        assert mended == data and not done
+        assert turned == data and not repaired.repairs
         return
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(mended))), expected)
-    assert Image.open(io.BytesIO(mended)).format == "PNG"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(turned))), expected)
+    assert Image.open(io.BytesIO(turned)).format == "PNG"
 
 
 def test_a_turned_tiff_is_turned_once(look):
@@ -233,20 +235,17 @@ def test_a_turned_tiff_is_turned_once(look):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     record = look(encoded(scene((48, 32)), "TIFF", exif=exif), "tif")
-    repaired = judge(record, Settings(severity={"orientation": "repair"}))
-    data, done, _ = checks.mended(record, repaired)
-    assert [r.reason for r in done] == ["transcoded"]
-    assert Image.open(io.BytesIO(data)).size == (32, 48)
-    refused = judge(record, Settings(severity={"transcoded": "reject"}))
-    assert refused.reject.reason == "undecodable"
+    repaired = decide(record, Settings(severity={"orientation": "repair"}))
+    assert [r.reason for r in repaired.repairs] == ["transcoded"]
+    assert Image.open(io.BytesIO(repaired.kept.image_bytes)).size == (32, 48)
+    refused = decide(record, Settings(severity={"transcoded": "reject"}))
+    assert refused.rejection.reason == "undecodable"
 
 
-def test_a_repair_that_fails_is_said_and_loses_nothing():
-    def fail(record, data):
-        raise OSError("no such codec")
-
-    repair = checks.Verdict("alpha", "half of it", "repair", mend=fail)
-    record = Record("a/x.png", "a", 0, "train", "00", data=b"bytes")
-    data, done, failed = checks.mended(record, checks.Judgement(repairs=(repair,)))
-    assert (data, done) == (b"bytes", ())
-    assert failed[0].detail == "half of it; not mended: no such codec"
+def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
+    """The record says that the file was decoded, but Pillow cannot read its bytes."""
+    turned = dataclasses.replace(look(scene()), orientation=6, image_bytes=b"bytes")
+    found = decide(turned, Settings(severity={"orientation": "repair"}))
+    assert found.kept is found.record and found.repairs == ()
+    (warning,) = [warning for warning in found.warnings if warning.reason == "orientation"]
+    assert "stored on its side (Exif orientation 6); not mended: cannot identify" in warning.detail

@@ -26,7 +26,7 @@ def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
 
 def outcome(*members, radius=48, **severities):
     rulings = resolve(members, radius, severities)
-    return {r.path: (r.reason, r.severity, r.other) for r in rulings}
+    return {r.path: (r.reason, r.severity, r.kept_copy) for r in rulings}
 
 
 def test_one_picture_is_no_duplicate():

@@ -7,8 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from imgpipe.components.image_file.inspection import look_at
-from imgpipe.components.image_file.perceptual_hash import BYTES, PictureHash, distance
+from imgpipe.components.image_file.content import decode
+from imgpipe.components.image_file.perceptual_hash import (
+    BYTES,
+    PictureHash,
+    distance,
+    picture_hashes,
+)
+from imgpipe.components.image_file.reduction import shrink
 from imgpipe.components.image_filter.near_duplicates import search
 from imgpipe.components.image_filter.near_duplicates.search import RADIUS
 
@@ -152,7 +158,7 @@ def test_the_comparisons_of_a_picture_do_not_grow_with_their_number(monkeypatch)
 
 def _hashes(*folders):
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    rows = [look_at(path.read_bytes()).likeness for path in paths]
+    rows = [picture_hashes(shrink(decode(path.read_bytes())[0])) for path in paths]
     return paths, search.Hashes.of(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
 
 

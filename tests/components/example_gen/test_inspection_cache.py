@@ -6,9 +6,11 @@ import dataclasses
 
 import pytest
 
+from imgpipe.components.example_gen import inspection, inspection_cache
+from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.image_file import inspection, inspection_cache
-from imgpipe.components.image_file.inspection_cache import Verdicts
+from imgpipe.components.image_file import content
+from imgpipe.components.image_record import ImageRecord
 
 LIMIT = 1_000_000
 
@@ -27,17 +29,15 @@ class Memory:
 def look(tmp_path, monkeypatch):
     """A function {path: bytes} → (records, how many files were decoded and how many probed)."""
     done = []
-    measure, probe, hashes = inspection.measure, inspection.probe, inspection.picture_hashes
-    monkeypatch.setattr(inspection, "measure", lambda *a: done.append("measured") or measure(*a))
-    monkeypatch.setattr(
-        inspection, "picture_hashes", lambda *a: done.append("hashed") or hashes(*a)
-    )
+    measure, probe, hashes = content.measure, inspection.probe, content.picture_hashes
+    monkeypatch.setattr(content, "measure", lambda *a: done.append("measured") or measure(*a))
+    monkeypatch.setattr(content, "picture_hashes", lambda *a: done.append("hashed") or hashes(*a))
     monkeypatch.setattr(inspection, "probe", lambda *a: done.append("probed") or probe(*a))
 
     def make(files, limit=LIMIT, store=str(tmp_path / "judge")):
         done.clear()
         items = [Item(path, "a") for path in files]
-        records = list(inspection.read_files(Memory(files), items, limit, store))
+        records = list(inspection.inspect(Memory(files), items, limit, store))
         assert done.count("hashed") == done.count("measured")
         return records, (done.count("measured"), done.count("probed"))
 
@@ -57,8 +57,8 @@ def test_a_second_look_finds_the_same_and_decodes_nothing(look, encode):
     assert work[0] == 2 and work[1] >= len(files)
     again, work = look(files)
     assert work == (0, 0)
-    assert again == first and sum(bool(record.likeness) for record in again) == 2
-    assert {r.item.path for r in again if r.decode_error} == {
+    assert again == first and sum(bool(record.perceptual_hash) for record in again) == 2
+    assert {r.path for r in again if r.decode_error} == {
         "cut.jpg",
         "words.jpg",
         "empty.jpg",
@@ -70,12 +70,12 @@ def test_only_what_changed_is_looked_at_whatever_its_name(look, encode):
     look({"a.jpg": encode(seed=1), "b.jpg": encode(seed=2)})
     records, work = look({"moved/a.jpg": encode(seed=1), "b.jpg": encode(seed=3)})
     assert work == (1, 1)
-    assert [r.item.path for r in records] == ["moved/a.jpg", "b.jpg"]
+    assert [r.path for r in records] == ["moved/a.jpg", "b.jpg"]
 
 
 def test_another_limit_is_another_question(look, encode):
     files = {"a.jpg": encode()}
-    assert look(files)[0][0].size == (40, 32)
+    assert look(files)[0][0].figures
     assert "over the limit" in look(files, limit=100)[0][0].decode_error
 
 
@@ -85,13 +85,16 @@ def test_no_folder_keeps_nothing(look, encode):
 
 
 def test_changed_code_or_decoder_knows_nothing(tmp_path, monkeypatch):
-    with Verdicts(str(tmp_path), LIMIT) as kept:
-        kept.put("00", {"size": None})
-    with Verdicts(str(tmp_path), LIMIT) as kept:
-        assert kept.get("00") == {"size": None} and kept.get("01") is None
+    record = ImageRecord("a.jpg", image_hash="00", width=3)
+    bare = ImageRecord("b.jpg", image_hash="00")
+    with InspectionCache(str(tmp_path), LIMIT) as kept:
+        kept.put(record)
+    with InspectionCache(str(tmp_path), LIMIT) as kept:
+        assert kept.complete(bare) == ImageRecord("b.jpg", image_hash="00", width=3)
+        assert kept.complete(ImageRecord("b.jpg", image_hash="01")) is None
     monkeypatch.setattr(inspection_cache, "_code", lambda: "another")
-    with Verdicts(str(tmp_path), LIMIT) as kept:
-        assert kept.get("00") is None
+    with InspectionCache(str(tmp_path), LIMIT) as kept:
+        assert kept.complete(bare) is None
 
 
 def test_a_damaged_store_costs_the_work_again(look, tmp_path, encode):

@@ -1,0 +1,235 @@
+"""Items of a source inspected: read, hashed, decoded by the serving op and measured.
+
+Every item gives exactly one record. The files go through one tf.data pipeline; one that the op
+refuses is missing from what the pipeline yields, and is decoded once more for the words of the
+error. Each file is read once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imgpipe.components.example_gen.inspection_cache import InspectionCache
+from imgpipe.components.example_gen.sources.base import Item, Source
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.image_file.content import Content, alpha_channel, decode
+from imgpipe.components.image_file.header import probe
+from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_filter.checks import MEASUREMENTS
+from imgpipe.components.image_record import ImageRecord
+from imgpipe.models import preprocess
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_AT_ONCE = 8  # files handed to tf.data together: each handing over takes a tenth of a millisecond
+#: Bytes of files kept until they come out of the pipeline; beyond that a file that the op refuses
+#: is read again, so that a folder full of large broken files does not fill the memory.
+_HELD = 64 << 20
+
+
+@dataclass
+class Inspection:
+    """How the items of one source become records.
+
+    Attributes:
+        source: Where the items are read from.
+        pixel_limit: Pixels by the header above which a file is not decoded.
+        cache: Results of earlier runs.
+        rule: Assigns the split.
+        vocabulary: Class names in sorted order.
+    """
+
+    source: Source
+    pixel_limit: int
+    cache: InspectionCache
+    rule: SplitRule = field(default_factory=SplitRule)
+    vocabulary: Sequence[str] = ()
+
+    def records(self, items: Sequence[Item]) -> Iterator[ImageRecord]:
+        """One record for each item, in their order; a few files are in memory at a time."""
+        expected = 0
+        read: dict[int, _File] = {}
+        with self.cache:
+            for index, pixels in self._decoded(items, read):
+                for refused in range(expected, index):
+                    yield self._refused(items[refused], read.pop(refused))
+                expected = index + 1
+                yield self._finished(read.pop(index), pixels)
+            for refused in range(expected, len(items)):
+                yield self._refused(items[refused], read.pop(refused))
+
+    def known(self, item: Item) -> ImageRecord | None:
+        """The record of an item whose content an earlier run has inspected; None otherwise.
+
+        The item comes from a scan, so its hash is known and other files are not read.
+        """
+        record = self.cache.complete(self._described(item, item.sha256, b""))
+        if record is None:
+            return None
+        data = self.source.read(item)
+        return dataclasses.replace(record, image_bytes=data, byte_size=len(data))
+
+    def _read(self, item: Item) -> _File:
+        """One file, not decoded."""
+        try:
+            data = self.source.read(item)
+        except OSError as error:
+            return _File(self._described(item, "", b"", error.strerror or str(error)))
+        record = self._described(item, hashlib.sha256(data).hexdigest(), data)
+        known = self.cache.complete(record)
+        if known is not None:
+            return _File(known, known=True)
+        header = probe(data, self.pixel_limit)
+        names = ("width", "height", "channels", "format", "mode", "frames", "orientation")
+        values = {name: getattr(header, name) for name in names}
+        return _File(dataclasses.replace(record, **values))
+
+    def _described(
+        self, item: Item, image_hash: str, data: bytes, read_error: str = ""
+    ) -> ImageRecord:
+        label = item.label or ""
+        return ImageRecord(
+            path=item.path,
+            label=label,
+            label_index=self.vocabulary.index(label) if label in self.vocabulary else -1,
+            split=self.rule.assign(image_hash or item.path, item.split, item.group),
+            image_hash=image_hash,
+            byte_size=len(data),
+            read_error=read_error,
+            symlink=int(item.symlink),
+            group=item.group or "",
+            problem=item.problem,
+            image_bytes=data,
+        )
+
+    def _decoded(
+        self, items: Sequence[Item], read: dict[int, _File]
+    ) -> Iterator[tuple[int, Pixels | None]]:
+        """Number and pixels of the files that the op does not refuse; `read` is filled."""
+        import tensorflow as tf
+
+        def parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            for start in range(0, len(items), _AT_ONCE):
+                numbers = range(start, min(start + _AT_ONCE, len(items)))
+                files = [self._read(items[number]) for number in numbers]
+                contents = [file.record.image_bytes for file in files]
+                held = sum(len(file.record.image_bytes) for file in list(read.values()))
+                for number, file in zip(numbers, files, strict=True):
+                    held += file.record.byte_size
+                    read[number] = file if held <= _HELD else file.without_bytes()
+                wanted = np.array([file.is_decoded(self.pixel_limit) for file in files])
+                yield np.array(numbers), np.array(contents, object), wanted
+
+        with tf.device("cpu"):
+            for number, data, values in _dataset(parts).as_numpy_iterator():
+                index = int(number)
+                record = dataclasses.replace(read[index].record, image_bytes=data)
+                read[index] = dataclasses.replace(read[index], record=record)
+                if not values.size:
+                    yield index, None
+                    continue
+                yield index, Pixels(values, alpha_channel(data, record.format, record.mode))
+
+    def _refused(self, item: Item, file: _File) -> ImageRecord:
+        """Decode a file that the op refused once more, this time for the error's text."""
+        record = file.record
+        if record.byte_size and not record.image_bytes:
+            record = self._read(item).record
+        values, error = decode(record.image_bytes)
+        if values is not None:  # it was refused for want of memory, say
+            return self._finished(_File(record), Pixels(values))
+        return self._remembered(dataclasses.replace(record, decode_error=error))
+
+    def _finished(self, file: _File, pixels: Pixels | None) -> ImageRecord:
+        record = file.record
+        if file.known:
+            return record
+        if pixels is None:
+            error = _why_not_decoded(record, self.pixel_limit)
+            return self._remembered(dataclasses.replace(record, decode_error=error))
+        content = Content.of(pixels, MEASUREMENTS)
+        values = {name: getattr(content, name) for name in ("width", "height", "figures")}
+        hashes = content.perceptual_hash
+        return self._remembered(dataclasses.replace(record, perceptual_hash=hashes, **values))
+
+    def _remembered(self, record: ImageRecord) -> ImageRecord:
+        self.cache.put(record)
+        return record
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that was read."""
+
+    record: ImageRecord
+    known: bool = False  # whether an earlier run has inspected its content
+
+    def is_decoded(self, pixel_limit: int) -> bool:
+        """Whether the file is handed to the decoder at all."""
+        return bool(self.record.byte_size) and self.record.pixels <= pixel_limit and not self.known
+
+    def without_bytes(self) -> _File:
+        return dataclasses.replace(self, record=dataclasses.replace(self.record, image_bytes=b""))
+
+
+def inspect(
+    source: Source,
+    items: Sequence[Item],
+    pixel_limit: int,
+    store: str = "",
+    rule: SplitRule | None = None,
+    vocabulary: Sequence[str] = (),
+) -> Iterator[ImageRecord]:
+    """Inspect items of a source.
+
+    Args:
+        source: Where the items are read from.
+        items: Items of its listing.
+        pixel_limit: Pixels by the header above which a file is not decoded.
+        store: Folder of results of earlier runs, "" to inspect every file anew.
+        rule: Assigns the split. Default: `SplitRule()`.
+        vocabulary: Class names in sorted order.
+
+    Returns:
+        One record for each item, in the order of `items`.
+    """
+    cache = InspectionCache(store, pixel_limit)
+    return Inspection(source, pixel_limit, cache, rule or SplitRule(), vocabulary).records(items)
+
+
+def _dataset(parts: object) -> tf.data.Dataset:
+    """(number, encoded file, pixels) of the files that the op does not refuse."""
+    import tensorflow as tf
+
+    def decoded(index: tf.Tensor, data: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        empty = tf.zeros([0, 0, 3], tf.uint8)
+        return index, data, tf.cond(wanted, lambda: preprocess.decode(data), lambda: empty)
+
+    options = tf.data.Options()
+    options.deterministic = True
+    kinds = tuple(tf.TensorSpec([None], kind) for kind in (tf.int64, tf.string, tf.bool))
+    with tf.device("cpu"):
+        return (
+            tf.data.Dataset.from_generator(parts, output_signature=kinds)
+            .unbatch()
+            .map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
+            .ignore_errors()
+            .with_options(options)
+        )
+
+
+def _why_not_decoded(record: ImageRecord, pixel_limit: int) -> str:
+    """Why a file was not handed to the decoder."""
+    if record.read_error:
+        return "the file could not be read"
+    if not record.byte_size:
+        return "the file is empty"
+    size = f"{record.width} x {record.height}"
+    return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"

@@ -1,0 +1,97 @@
+"""What inspection found out about the content of a file, kept by content across runs.
+
+Hash and bytes are read anew each time; header, decoding, measurements and perceptual hashes are
+looked up. The key holds everything that decides them, the code too, so that changed code is never
+answered with an old result.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components import image_file
+from imgpipe.components.blob_store import BlobStore
+from imgpipe.components.image_filter import checks
+from imgpipe.components.image_record import ImageRecord
+from imgpipe.models import preprocess
+
+_LIBRARIES = ("tensorflow", "pillow", "numpy")
+_WRITE_AT_ONCE = 256  # results a transaction
+#: Fields of a record that depend on the content of the file alone.
+_CONTENT = (
+    *("width", "height", "channels", "format", "mode", "frames", "orientation"),
+    *("decode_error", "figures"),
+)
+
+
+@functools.cache
+def _code() -> str:
+    """Address of what decides: our source code and the versions of the decoders."""
+    digest = hashlib.sha256()
+    folders = [Path(path) for package in (image_file, checks) for path in package.__path__]
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    for file in (*files, Path(str(preprocess.__file__))):
+        digest.update(file.read_bytes())
+    for library in _LIBRARIES:
+        digest.update(importlib.metadata.version(library).encode())
+    return digest.hexdigest()
+
+
+class InspectionCache:
+    """Results by content, in ``<directory>/verdicts.sqlite``; keeps nothing when directory is "".
+
+    Used in a `with` block: what is new is written when the block ends, or before.
+    """
+
+    def __init__(self, directory: str, pixel_limit: int) -> None:
+        self._blobs = BlobStore(Path(directory), "verdicts") if directory else None
+        self._about = f"{_code()}:{pixel_limit}"
+        self._fresh: dict[bytes, bytes] = {}
+
+    def _key(self, image_hash: str) -> bytes:
+        return hashlib.sha256(f"{image_hash}:{self._about}".encode()).digest()
+
+    def complete(self, record: ImageRecord) -> ImageRecord | None:
+        """The record with what is known of its content; None when nothing is."""
+        if self._blobs is None or not record.image_hash:
+            return None
+        key = self._key(record.image_hash)
+        value = self._blobs.get([key]).get(key)
+        if value is None:
+            return None
+        known: dict[str, Any] = json.loads(value)
+        hashes = known.pop("perceptual_hash")
+        known["perceptual_hash"] = None if hashes is None else base64.b64decode(hashes)
+        return dataclasses.replace(record, **known)
+
+    def put(self, record: ImageRecord) -> None:
+        """Keep what the record says of its content."""
+        if self._blobs is None or not record.image_hash:
+            return
+        values = {name: getattr(record, name) for name in _CONTENT}
+        hashes = record.perceptual_hash
+        values["perceptual_hash"] = None if hashes is None else base64.b64encode(hashes).decode()
+        key = self._key(record.image_hash)
+        self._fresh[key] = json.dumps(values, sort_keys=True).encode()
+        if len(self._fresh) >= _WRITE_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._blobs is not None and self._fresh:
+            self._blobs.put(self._fresh)
+            self._fresh = {}
+
+    def __enter__(self) -> InspectionCache:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._flush()
+        if self._blobs is not None:
+            self._blobs.close()

@@ -1,0 +1,113 @@
+"""One record a file, equal to what the serving op says, on real broken files too."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.example_gen.sources.folder import FolderSource
+from imgpipe.components.image_filter.checks import METADATA
+from imgpipe.components.image_record import ImageRecord
+from imgpipe.components.records import first, text
+from imgpipe.models import feature_names as names
+
+LIMIT = 100_000_000
+
+
+def read(folder, limit=LIMIT, vocabulary=("a", "b")):
+    source = FolderSource(str(folder))
+    return {
+        record.path: record
+        for record in inspect(source, source.listing().items, limit, vocabulary=vocabulary)
+    }
+
+
+def test_good_and_bad_files_each_give_a_record_in_order(photos, encode):
+    folder = photos(
+        {
+            "a": 3,
+            "b/cut.jpg": encode()[:300],
+            "b/empty.jpg": b"",
+            "b/good.png": encode("PNG"),
+            "b/words.jpg": b"no picture",
+        }
+    )
+    (folder / "a/gone.jpg").symlink_to("nowhere")
+    records = read(folder)
+    assert list(records) == sorted(records) and len(records) == 8
+    assert (records["b/good.png"].width, records["b/good.png"].height) == (40, 32) and not records[
+        "b/good.png"
+    ].decode_error
+    assert "JPEG" in records["b/cut.jpg"].decode_error
+    assert "Op:" not in records["b/cut.jpg"].decode_error
+    assert records["b/empty.jpg"].decode_error == "the file is empty"
+    assert "Unknown image file format" in records["b/words.jpg"].decode_error
+    assert records["a/gone.jpg"].read_error == "No such file or directory"
+    assert records["a/gone.jpg"].image_hash == ""
+
+
+def test_over_the_limit_is_not_decoded(photos, encode):
+    record = read(photos({"a/x.jpg": encode(), "b/y.jpg": encode(size=(20, 20))}), limit=500)
+    assert record["a/x.jpg"].figures == {}
+    assert "40 x 32 pixels are over the limit of 500" in record["a/x.jpg"].decode_error
+    assert (record["b/y.jpg"].width, record["b/y.jpg"].height) == (20, 20)
+
+
+def test_example_holds_every_feature(photos, encode):
+    folder = photos({"a/x.jpg": encode(), "b/y.jpg": encode(seed=1)})
+    example = read(folder)["b/y.jpg"].to_example()
+    assert first(example, names.IMAGE_BYTES) == encode(seed=1)
+    assert (text(example, names.LABEL), first(example, names.LABEL_INDEX)) == ("b", 1)
+    assert first(example, names.ASPECT_RATIO) == pytest.approx(40 / 32)
+    assert set(METADATA) <= set(example.features.feature)
+    assert read(folder, vocabulary=("a",))["b/y.jpg"].label_index == -1
+
+
+def test_every_broken_image_is_what_the_serving_op_says(shared_data, broken_images):
+    items = [Item(path) for path in sorted(broken_images)]
+    for record in inspect(FolderSource(str(shared_data)), items, LIMIT):
+        said = broken_images[record.path]["tf"]
+        assert (record.decode_error == "") == said.startswith("OK"), record.path
+        if said.startswith("OK"):
+            height, width = said[4:-1].split(",")[:2]
+            assert (record.width, record.height) == (int(width), int(height)), record.path
+
+
+def test_record_and_example_are_the_same(photos, encode):
+    """One mapping: a record that went through an Example is equal to itself."""
+    files = {
+        "a/x.jpg": encode(),
+        "b/y.png": encode("PNG", mode="RGBA"),
+        "b/cut.jpg": encode()[:300],
+    }
+    for record in read(photos(files)).values():
+        assert ImageRecord.from_example(record.to_example()) == record
+
+
+class Counting:
+    """A source of bytes by path that lists what was read."""
+
+    def __init__(self, files):
+        self.files, self.paths = files, []
+
+    def read(self, item):
+        self.paths.append(item.path)
+        return self.files[item.path]
+
+
+def test_each_file_is_read_once_also_when_the_op_refuses_it(encode):
+    files = {"a/x.jpg": encode(), "a/cut.jpg": encode()[:300], "a/y.jpg": encode(seed=1)}
+    source = Counting(files)
+    records = list(inspect(source, [Item(path, "a") for path in files], LIMIT))
+    assert [bool(record.decode_error) for record in records] == [False, True, False]
+    assert source.paths == list(files)
+
+
+def test_large_files_that_the_op_refuses_do_not_fill_the_memory(encode, monkeypatch):
+    """Above a limit their bytes are not kept, but read again, and the answer is the same."""
+    monkeypatch.setattr("imgpipe.components.example_gen.inspection._HELD", 0)
+    files = {f"a/{n}.jpg": encode(seed=n)[: 300 if n % 2 else None] for n in range(6)}
+    records = list(inspect(Counting(files), [Item(path, "a") for path in files], LIMIT))
+    assert [record.image_bytes for record in records] == list(files.values())
+    assert ["JPEG" in record.decode_error for record in records] == [False, True] * 3

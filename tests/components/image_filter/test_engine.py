@@ -1,0 +1,154 @@
+"""What waits in files between the two passes, and which contents the search brings back."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.image_filter import engine
+from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.engine import Part
+from imgpipe.components.image_filter.identical_files import Copy
+from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_record import ImageRecord
+
+NO_NEAR = Settings(threshold={"near_duplicate": 0})
+
+
+def content(number):
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def write(folder, name, images):
+    """`images`: (number of the content, path, perceptual hashes)."""
+    part = Part(f"{folder}/{name}")
+    decisions, rows = [], []
+    for number, path, hashes in images:
+        record = ImageRecord(path, "a", 0, "train", content(number), group="g")
+        decisions.append(Decision(record, "a"))
+        rows.append(matching.row(content(number), hashes))
+    part.write(decisions, rows)
+    return part
+
+
+def drawn(count):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, ALL_BYTES, np.uint8).tobytes() for _ in range(count)]
+
+
+def test_what_was_written_comes_back_odd_names_too(tmp_path):
+    (hashes,) = drawn(1)
+    names = ["a/ü.jpg", "a/line\nbreak.jpg", "a/\udcff.jpg"]
+    part = write(tmp_path, "train-0", [(n, name, hashes) for n, name in enumerate(names)])
+    expected = [(content(n), Copy(name, "train", "a", "g")) for n, name in enumerate(names)]
+    assert list(part.copies(dict.fromkeys(map(content, range(3))))) == expected
+    assert [one.record.path for one in part.decisions()] == names
+    assert len(part.rows()) == 3 * (ALL_BYTES + matching.HASH_BYTES)
+
+
+def test_a_part_without_images_is_there(tmp_path):
+    part = write(tmp_path, "test-0", [])
+    assert (list(part.copies({})), part.rows()) == ([], b"")
+    assert list(engine.search([part], Settings())) == []
+    assert list(engine.search([], Settings())) == []
+
+
+def test_only_contents_that_are_there_twice_or_near_another_matter(tmp_path):
+    one, two, three, four = drawn(4)
+    parts = [
+        write(tmp_path, "train-0", [(1, "a/1.jpg", one), (2, "a/2.jpg", two)]),
+        write(tmp_path, "train-1", [(3, "a/3.jpg", one), (2, "a/again.jpg", two)]),
+        write(tmp_path, "train-2", [(4, "a/4.jpg", three), (5, "a/5.jpg", four)]),
+        write(tmp_path, "train-3", [(6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")]),
+    ]
+    wanted = dict(engine.search(parts, Settings()))
+    assert set(wanted) == {content(1), content(2), content(3), content(6)}
+    assert wanted[content(1)].group == wanted[content(3)].group
+    assert wanted[content(2)] is None and wanted[content(6)] is None
+    kept = [copy.path for part in parts for _, copy in part.copies(wanted)]
+    assert kept == [
+        *("a/1.jpg", "a/2.jpg", "a/3.jpg", "a/again.jpg"),
+        *("a/plain.jpg", "a/plain again.jpg"),
+    ]
+
+
+def test_without_a_radius_only_same_bytes_matter(tmp_path):
+    (one,) = drawn(1)
+    images = [(1, "a/1.jpg", one), (2, "a/2.jpg", one), (1, "a/3.jpg", one)]
+    part = write(tmp_path, "train-0", images)
+    assert dict(engine.search([part], NO_NEAR)) == {content(1): None}
+
+
+class Output:
+    """Remembers what was written and taken out."""
+
+    def __init__(self):
+        self.written, self.removed = [], []
+
+    def write(self, decision):
+        self.written.append((decision.record.path, decision.rejection is None))
+        return "dark/x.png" if decision.rejection else ""
+
+    def publish(self, removed):
+        self.removed = [(d.record.path, d.rejection.reason) for d in removed]
+        return {path: f"{reason}/x.png" for path, reason in self.removed}
+
+
+@pytest.fixture
+def settled(tmp_path):
+    """A function (records, settings) → (outcomes, output) of a set of one shard."""
+
+    def make(records, settings):
+        part, output = Part(str(tmp_path / "part")), Output()
+        counts = engine.examine(records, settings, part, output)
+        found = dict(engine.search([part], settings))
+        copies = {}
+        for image_hash, copy in part.copies(found):
+            copies.setdefault(image_hash, []).append(copy)
+        findings = dict(
+            pair for group in copies.items() for pair in engine.resolve_identical(group)
+        )
+        settings = engine.with_limits(settings, engine.add_counts([counts]))
+        return engine.settle(part, settings, findings, output), output
+
+    return make
+
+
+def image(path, number=0, **changes):
+    figures = {"brightness_p99": 0.9, "colour": 0.5}
+    values = {"width": 100, "height": 100, "byte_size": 9, "mode": "RGB", "figures": figures}
+    values |= {"format": "PNG", **changes}
+    return ImageRecord(path, "a", 0, "train", content(number), **values)
+
+
+def test_the_second_pass_takes_out_what_the_comparison_rejects(settled):
+    records = [image("a/1.png", 1), image("a/2.png", 1), image("a/3.png", 3)]
+    outcomes, output = settled(records, NO_NEAR)
+    assert output.written == [("a/1.png", True), ("a/2.png", True), ("a/3.png", True)]
+    assert output.removed == [("a/2.png", "duplicate")]
+    (reject,) = outcomes.rejects
+    assert (reject.stored, reject.kept_copy) == ("duplicate/x.png", "a/1.png")
+    assert outcomes.kept == {"train": {"a": 2}} and outcomes.read == 3
+
+
+def test_a_check_of_the_set_goes_before_a_later_check_that_rejected(settled):
+    """Its limits are known in the second pass only, but its place among the checks counts."""
+    severity = {"odd_size": "reject", "greyscale": "reject", "dark": "reject"}
+    settings = Settings(severity=severity, threshold={"near_duplicate": 0})
+    records = [image(f"a/{n}.png", n) for n in range(9)]
+    huge = {"width": 900, "height": 900}
+    records += [
+        image("b/grey.png", 10, figures={"brightness_p99": 0.9, "colour": 0.0}, **huge),
+        image("b/dark.png", 11, figures={"brightness_p99": 0.1, "colour": 0.5}, **huge),
+    ]
+    outcomes, output = settled(records, settings)
+    reasons = {reject.path: (reject.reason, reject.stored) for reject in outcomes.rejects}
+    assert reasons == {
+        "b/grey.png": ("odd_size", "odd_size/x.png"),
+        "b/dark.png": ("dark", "dark/x.png"),
+    }
+    assert output.removed == [("b/grey.png", "odd_size")]
