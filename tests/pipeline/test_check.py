@@ -80,12 +80,12 @@ def assert_same(root, photos, settings, overrides=()):
     """`imgpipe check` and ImageFilter say the same of every file; returns what check says."""
     judged = thread_driver.judge(thread_driver.Plan(str(photos), settings, overrides=overrides))
     summary, rejects, *findings, near = filtered(root, photos, settings, overrides)
-    found = [dataclasses.asdict(row) | {"stored": ""} for row in judged.rejects]
+    found = [row.row() | {"stored": ""} for row in judged.rejects]
     assert found == [row | {"stored": ""} for row in rejects]
     for ours, theirs in zip(
         (judged.repairs, judged.warnings, judged.reviews), findings, strict=True
     ):
-        assert [dataclasses.asdict(row) for row in ours] == theirs
+        assert [row.row() for row in ours] == theirs
     assert list(judged.near or ()) == near
     assert judged.summary == summary
     return judged
