@@ -36,6 +36,7 @@ _DATA_CODE = (
     "components/image_file",
     "components/image_filter",
     "components/data_gate",
+    "components/image_record.py",
     "components/records.py",
     "models/preprocess.py",
     "models/feature_names.py",
