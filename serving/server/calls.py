@@ -96,6 +96,11 @@ class Calls:
                 self._running -= 1
             self._tell(call)
 
+    def refuse(self, call: Call, error: StatusError) -> None:
+        """Tell the observers of a request that is refused before it runs."""
+        call.code, call.message = error.code, error.message
+        self._tell(call)
+
     @staticmethod
     def _check_wanted(call: Call) -> None:
         # It may have waited in the queue until nobody listened any more.

@@ -1,26 +1,25 @@
 """The threads of the requests, with a queue that ends: beyond it requests are refused at once.
 
-A queue without end turns an overload into minutes of waiting for everybody, and into memory. What
-comes when the queue is full is answered by two threads of their own, that do nothing else, with
-RESOURCE_EXHAUSTED; a client may try elsewhere or later.
+A queue without end turns an overload into minutes of waiting for everybody, and into memory. A
+client that is refused may try elsewhere or later.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent import futures
-from typing import Any
+from typing import Any, TypeVar
 
 from imgpipe.serving.server.status import Code, StatusError
 
-_SHEDDERS = 2
-_FULL = (
-    Code.RESOURCE_EXHAUSTED,
-    "The server is overloaded: its queue is full. Try again later, or elsewhere.",
-)
-_DRAINING = (Code.UNAVAILABLE, "The server is shutting down. Try elsewhere.")
-_local = threading.local()
+T = TypeVar("T")
+
+
+class Refused(StatusError):
+    """A request that is not worked on."""
 
 
 class SheddingPool(futures.ThreadPoolExecutor):
@@ -29,7 +28,6 @@ class SheddingPool(futures.ThreadPoolExecutor):
     def __init__(self, max_workers: int, max_waiting: int) -> None:
         super().__init__(max_workers, thread_name_prefix="request")
         self.max_waiting = max_waiting
-        self._shedders = futures.ThreadPoolExecutor(_SHEDDERS, thread_name_prefix="refuse")
         self._lock = threading.Lock()
         self.workers = max_workers
         self._free, self._waiting = max_workers, 0
@@ -50,16 +48,47 @@ class SheddingPool(futures.ThreadPoolExecutor):
         with self._lock:
             return not self._waiting and self._free == self.workers
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
-        """As usual, or refused where the queue is full (see ``refuse_if_shed``)."""
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> futures.Future[T]:
+        """As usual.
+
+        Raises:
+            Refused: RESOURCE_EXHAUSTED, the queue is full, or UNAVAILABLE, the server stops.
+        """
         with self._lock:
-            refusal = _DRAINING if self._draining else None
+            if self._draining:
+                raise Refused(Code.UNAVAILABLE, "The server is shutting down. Try another one.")
             if self.max_waiting and self._waiting - self._free >= self.max_waiting:
-                refusal = refusal or _FULL
-            self._waiting += refusal is None
-        if refusal is not None:
-            return self._shedders.submit(_shed, refusal, fn, *args, **kwargs)
+                raise Refused(
+                    Code.RESOURCE_EXHAUSTED,
+                    "The server is overloaded: its queue is full. Try again later, or elsewhere.",
+                )
+            self._waiting += 1
         return super().submit(self._take, fn, *args, **kwargs)
+
+    async def run(self, fn: Callable[[], T]) -> T:
+        """``fn()`` in a thread, from an event loop. It goes on when the caller is cancelled.
+
+        Raises:
+            Refused: as ``submit``.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def settle(done: futures.Future[T]) -> None:
+            if answer.done():
+                return
+            error = done.exception()
+            if error is None:
+                answer.set_result(done.result())
+            else:
+                answer.set_exception(error)
+
+        def tell(done: futures.Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                loop.call_soon_threadsafe(settle, done)
+
+        self.submit(fn).add_done_callback(tell)
+        return await answer
 
     def _take(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         with self._lock:
@@ -70,28 +99,3 @@ class SheddingPool(futures.ThreadPoolExecutor):
         finally:
             with self._lock:
                 self._free += 1
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End both pools."""
-        self._shedders.shutdown(wait, cancel_futures=cancel_futures)
-        super().shutdown(wait, cancel_futures=cancel_futures)
-
-
-def _shed(refusal: tuple[Code, str], fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    _local.refusal = refusal
-    try:
-        return fn(*args, **kwargs)
-    finally:
-        _local.refusal = None
-
-
-def refuse_if_shed() -> None:
-    """To be called first by whatever runs in the pool.
-
-    Raises:
-        StatusError: RESOURCE_EXHAUSTED, the queue was full when this request came, or
-            UNAVAILABLE, the server was already stopping.
-    """
-    refusal = getattr(_local, "refusal", None)
-    if refusal is not None:
-        raise StatusError(*refusal)

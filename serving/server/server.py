@@ -6,14 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from concurrent import futures
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from typing import TYPE_CHECKING
 
 from imgpipe.serving.server import config as configs
 from imgpipe.serving.server.access_log import AccessLog
@@ -21,6 +17,8 @@ from imgpipe.serving.server.calls import Calls
 from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import Core, CoreOptions
 from imgpipe.serving.server.errors import BadArgument, PortBusy, ServerError
+from imgpipe.serving.server.grpc_port import GrpcPort
+from imgpipe.serving.server.health import Health
 from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES
 from imgpipe.serving.server.loading import LoaderOptions, make_loader
 from imgpipe.serving.server.pool import SheddingPool
@@ -38,18 +36,10 @@ if TYPE_CHECKING:
     from imgpipe.serving.server.rest.listener import Listener
 
 _log = logging.getLogger(__name__)
-HEALTH_SERVICES = (
-    "",
-    "PredictionService",
-    "ModelService",
-    "tensorflow.serving.PredictionService",
-    "tensorflow.serving.ModelService",
-)
-"""Names under which health is asked: the whole server, TensorFlow Serving's, the full ones."""
-_HEALTH_POOL = futures.ThreadPoolExecutor(2, thread_name_prefix="health")
-"""Questions of health do not queue behind requests."""
 _WORKERS_A_CORE = 16
 _DRAIN_LOOK_S = 0.01
+_ANSWERS_S = 1.0
+"""For answers that are on their way when the last request has ended."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +118,7 @@ class ModelServer:
         self._access_log = AccessLog(options.access_log) if options.access_log else None
         if self._access_log:
             self.calls.observers.append(self._access_log)
-        self._health = _Health()
+        self._health = Health()
         self._draining = False
         self._up: bool | None = None
         self._page: Page | None = None
@@ -161,28 +151,16 @@ class ModelServer:
         loader = metrics.counted(make_loader(options.loader, metrics.batch))
         return loader, replace(core, load=replace(core.load, on_warm_up=metrics.warmed_up))
 
-    def _make_grpc(self) -> Any:
+    def _make_grpc(self) -> GrpcPort:
         options = self._options
         workers = options.max_workers or _WORKERS_A_CORE * available_cores()
         self._pool = SheddingPool(workers, options.max_waiting)
-        # Beyond this gRPC itself refuses, before it reads: what is refused costs memory too.
-        hard = workers + 4 * options.max_waiting + 64 if options.max_waiting else None
-        server = grpc.server(
-            self._pool,
-            options=[
-                ("grpc.max_receive_message_length", options.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
-                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients ping every 30 s
-                *options.channel_arguments,
-            ],
-            maximum_concurrent_rpcs=hard,
+        services = handlers(self.core, self.calls, self.request_logs, self._services, self._pool)
+        arguments = (
+            ("grpc.max_receive_message_length", options.max_message_bytes),
+            *options.channel_arguments,
         )
-        server.add_generic_rpc_handlers(
-            handlers(self.core, self.calls, self.request_logs, self._services)
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        return server
+        return GrpcPort(services, self._health, arguments)
 
     @property
     def target(self) -> str:
@@ -196,17 +174,16 @@ class ModelServer:
             PortBusy: the address cannot be listened on.
             BadArgument: the models or the TLS files are not what they should be.
         """
-        if self.port >= 0:
-            self.port = self._listen(self.target)
-        if self._options.socket_path:
-            self._listen(f"unix:{self._options.socket_path}", local=True)
-        if self._options.rest:
-            self._listen_rest(self._options.rest)
+        self._grpc.open()
         try:
+            self._listen()
             self.core.reload(self._wanted)
-        except StatusError as error:
+        except (PortBusy, StatusError) as error:
+            self._grpc.stop(0)
             if self._rest:
                 self._rest.stop(0)
+            if isinstance(error, PortBusy):
+                raise
             raise StartRefused(f"Failed to start server. Error: {error.message}") from error
         if self._options.rest:
             self._start_rest(self._options.rest)
@@ -217,6 +194,14 @@ class ModelServer:
         if self._rest:
             _log.info("REST interface on %s", self.rest_target)
         return self.port
+
+    def _listen(self) -> None:
+        if self.port >= 0:
+            self.port = self._grpc.listen(self.target, self._options.tls)
+        if self._options.socket_path:
+            self._grpc.listen(f"unix:{self._options.socket_path}")
+        if self._options.rest:
+            self._listen_rest(self._options.rest)
 
     def _listen_rest(self, options: RestOptions) -> None:
         from imgpipe.serving.server.rest.listener import Listener
@@ -237,25 +222,6 @@ class ModelServer:
     def rest_target(self) -> str:
         """``http://host:port`` of the REST interface, for a client on this machine."""
         return f"http{'s' * bool(self._options.tls)}://{self.host}:{self.rest_port}"
-
-    def _listen(self, target: str, local: bool = False) -> int:
-        tls = self._options.tls
-        try:
-            if tls is None or local:
-                return int(self._grpc.add_insecure_port(target))
-            credentials = grpc.ssl_server_credentials(
-                [(tls.server_key.encode(), tls.server_cert.encode())],
-                tls.custom_ca.encode() or None,
-                tls.client_verify,
-            )
-            return int(self._grpc.add_secure_port(target, credentials))
-        except RuntimeError as error:
-            why = "the port is taken, or the address is not one of this machine"
-            if tls is not None and not local:
-                why += ", or key and certificate do not belong together"
-            raise PortBusy(
-                f"Cannot listen on {target}: {why}. Stop the other server, or choose another port."
-            ) from error
 
     def _follow_config(self) -> None:
         """Read the config file again and again; a bad one changes nothing."""
@@ -287,9 +253,7 @@ class ModelServer:
         if up is self._up:
             return  # watchers hear of changes alone
         self._up = up
-        status = health_pb2.HealthCheckResponse
-        for name in HEALTH_SERVICES:
-            self._health.set(name, status.SERVING if up else status.NOT_SERVING)
+        self._health.set(up)
 
     def stop(self, grace: float = 30.0) -> bool:
         """Turn unhealthy, refuse new requests, let those that run finish within ``grace`` s.
@@ -307,8 +271,8 @@ class ModelServer:
         end = time.monotonic() + grace
         while not self._pool.idle() and time.monotonic() < end:
             time.sleep(_DRAIN_LOOK_S)
-        left = max(end - time.monotonic(), 0.0)
-        self._grpc.stop(left).wait()  # comes back after the grace, whatever still runs
+        # Nothing runs any more, unless the grace is over; streams without a request may be open.
+        self._grpc.stop(min(max(end - time.monotonic(), 0.0), _ANSWERS_S))
         if self._rest:
             self._rest.stop(max(end - time.monotonic(), 0.0))
         finished = not self.core.busy()
@@ -331,32 +295,6 @@ class ModelServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-class _Health(health.HealthServicer):
-    """The official servicer, with threads of its own for both methods."""
-
-    def __init__(self) -> None:
-        super().__init__(experimental_thread_pool=_HEALTH_POOL)
-        check = super().Check
-
-        def in_own_pool(request: Any, context: Any) -> Any:
-            return check(request, context)
-
-        in_own_pool.experimental_thread_pool = _HEALTH_POOL  # type: ignore[attr-defined]
-        self.Check = in_own_pool
-
-    def end(self) -> None:
-        """NOT_SERVING for good; whoever watches hears it, and that nothing more will come.
-
-        An open stream would hold up the drain for all of its grace.
-        """
-        self.enter_graceful_shutdown()
-        with self._lock:
-            streams = [send for found in self._send_response_callbacks.values() for send in found]
-            self._send_response_callbacks.clear()
-        for send in streams:
-            send(None)
 
 
 class StartRefused(BadArgument):

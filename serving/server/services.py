@@ -6,7 +6,7 @@ What a request means and does is in ``handle`` and ``core``; here it is only unp
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,12 @@ from tensorflow_serving.apis import (
 
 from imgpipe.serving import tensors
 from imgpipe.serving.server import config as configs
-from imgpipe.serving.server import pool, status
+from imgpipe.serving.server import status
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
 from imgpipe.serving.server.handle import Handle, Spec
+from imgpipe.serving.server.pool import Refused, SheddingPool
 from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
 from imgpipe.serving.server.request_log import RequestLogs
 from imgpipe.serving.server.status import Code, StatusError, invalid
@@ -242,6 +243,7 @@ def status_response(core: Core, name: str, version: int | None) -> Any:
 
 
 Work = Callable[[Any, Call], Any]
+Behaviour = Callable[[bytes, Any], Awaitable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -254,8 +256,10 @@ class _Method:
     """Inference is counted and logged; questions about the models are not."""
 
 
-def handlers(core: Core, calls: Calls, logs: RequestLogs, options: ServiceOptions) -> list[Any]:
-    """gRPC handlers of both services."""
+def handlers(
+    core: Core, calls: Calls, logs: RequestLogs, options: ServiceOptions, pool: SheddingPool
+) -> list[Any]:
+    """gRPC handlers of both services, as coroutines; the work is done in ``pool``."""
     prediction = PredictionService(core, logs, options)
     models = ModelService(core, options)
     methods = [
@@ -281,14 +285,12 @@ def handlers(core: Core, calls: Calls, logs: RequestLogs, options: ServiceOption
     quiet = Calls()
     by_service: dict[str, dict[str, Any]] = {}
     for method in methods:
-        behaviour = _behaviour(method, calls if method.observed else quiet)
-        # No deserializer: bytes that are no message are the sender's INVALID_ARGUMENT, where the
+        behaviour = _behaviour(method, calls if method.observed else quiet, pool)
+        # Bytes in and out: those that are no message are the sender's INVALID_ARGUMENT, where the
         # stubs' own registration makes them INTERNAL and a stack trace in the log; and a large
-        # message is parsed by the thread of its request, not by the one that reads all sockets.
+        # message is parsed and written by the thread of its request, not by the event loop.
         by_service.setdefault(method.service, {})[method.name] = (
-            grpc.unary_unary_rpc_method_handler(
-                behaviour, response_serializer=lambda reply: reply.SerializeToString()
-            )
+            grpc.unary_unary_rpc_method_handler(behaviour)
         )
     return [
         grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", found)
@@ -296,8 +298,9 @@ def handlers(core: Core, calls: Calls, logs: RequestLogs, options: ServiceOption
     ]
 
 
-def _behaviour(method: _Method, calls: Calls) -> Callable[[bytes, Any], Any]:
-    def answer(data: bytes, context: Any) -> Any:
+def _behaviour(method: _Method, calls: Calls, pool: SheddingPool) -> Behaviour:
+    async def answer(data: bytes, context: Any) -> bytes:
+        waiting = True
         left = context.time_remaining()
         call = Call(
             method.name,
@@ -305,21 +308,25 @@ def _behaviour(method: _Method, calls: Calls) -> Callable[[bytes, Any], Any]:
             context.peer(),
             len(data),
             None if left is None else time.monotonic() + left,
-            context.is_active,
+            lambda: waiting,
         )
         try:
-            return calls.run(call, lambda call: _work(method, data, call))
+            return await pool.run(lambda: calls.run(call, lambda call: _work(method, data, call)))
         except StatusError as failure:
+            if isinstance(failure, Refused):
+                calls.refuse(call, failure)
             code = _GRPC_CODES.get(failure.code, grpc.StatusCode.UNKNOWN)
-            return context.abort(code, status.truncate(failure.message))
+            await context.abort(code, status.truncate(failure.message))
+            raise
+        finally:
+            waiting = False
 
     return answer
 
 
-def _work(method: _Method, data: bytes, call: Call) -> Any:
-    pool.refuse_if_shed()
+def _work(method: _Method, data: bytes, call: Call) -> bytes:
     try:
         request = method.message.FromString(data)
     except DecodeError as error:
         raise invalid(f"The request is not the message of this method: {error}") from error
-    return method.work(request, call)
+    return bytes(method.work(request, call).SerializeToString())

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
 )
 
 from imgpipe.serving import tensors
-from imgpipe.serving.server import pool, status
+from imgpipe.serving.server import status
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.handle import Spec
@@ -132,7 +132,6 @@ class Api:
             return failure(error)
 
     def _work(self, asked: Asked, target: Target, call: Call) -> str:
-        pool.refuse_if_shed()
         if target.action == "status":
             # A label is ignored here, as in TensorFlow Serving.
             return _json(status_response(self._core, target.spec.name, target.spec.version))

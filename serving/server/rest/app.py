@@ -14,7 +14,6 @@ import contextlib
 import gzip
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from imgpipe.serving.server.pool import Refused, SheddingPool
 from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.api import Answer, Api, Asked, failure
@@ -53,7 +53,7 @@ class Page:
 class Endpoint:
     """Everything under ``/v1/``, and 404 for the rest."""
 
-    def __init__(self, api: Api, pool: Executor, options: RestOptions) -> None:
+    def __init__(self, api: Api, pool: SheddingPool, options: RestOptions) -> None:
         self._api, self._pool, self._options = api, pool, options
         self._budget = bodies.Budget(_BODIES_AT_ONCE * options.max_body_bytes)
         self.draining = False
@@ -122,12 +122,12 @@ class Endpoint:
         packed = "gzip" in request.headers.get("accept-encoding", "").lower()
         asked = replace(asked, is_active=lambda: waiting)
         watcher = asyncio.create_task(watch())
-        # Shielded: the pool counts what it has been given, so it must see all of it.
-        work = asyncio.wrap_future(self._pool.submit(self._work, asked, packed))
         try:
             left = asked.deadline - time.monotonic() if asked.deadline else None
             async with asyncio.timeout(None if left is None else left + _LATE_S):
-                return await asyncio.shield(work)
+                return await self._pool.run(lambda: self._work(asked, packed))
+        except Refused as refusal:
+            return _response(self._api.refuse(asked, refusal), packed)
         except TimeoutError:
             waiting = False
             late = StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the answer.")

@@ -7,7 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.server import HEALTH_SERVICES
+from imgpipe.serving.server.health import HEALTH_SERVICES
 
 SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse.SERVING,

@@ -1,0 +1,128 @@
+"""The gRPC port: gRPC's asyncio server, in a thread with an event loop of its own.
+
+A thread of the pool works on a request only once all of the request is here. With gRPC's threaded
+server a client that opened streams and sent nothing on them locked everybody else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+
+from imgpipe.serving.server.errors import PortBusy
+from imgpipe.serving.server.health import Health
+from imgpipe.serving.server.textproto import SslConfig
+
+MAX_STREAMS = 1024
+"""Requests under way on one connection; a client keeps further ones back until some have ended."""
+_ANSWER_S = 10.0
+"""For what the event loop does at once."""
+_CLEANING_S = 5.0
+"""For the end of the port beyond its grace."""
+T = TypeVar("T")
+Arguments = Sequence[tuple[str, int | str]]
+
+
+class GrpcPort:
+    """A gRPC server that is used from threads.
+
+    Args:
+        handlers: generic handlers whose behaviours are coroutines.
+        health: the health service.
+        arguments: channel arguments, after those that are set here.
+    """
+
+    def __init__(self, handlers: Sequence[Any], health: Health, arguments: Arguments) -> None:
+        self._handlers, self._health = handlers, health
+        self._arguments = [
+            ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients ping every 30 s
+            *arguments,
+        ]
+        self._server: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+        self._opened = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Start the thread. Nothing is listened on before ``listen``."""
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(self._main(),), name="grpc", daemon=True
+        )
+        self._thread.start()
+        if not self._opened.wait(_ANSWER_S):
+            raise RuntimeError(f"The gRPC server did not start within {_ANSWER_S:g} s.")
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_report)
+        self._closing = asyncio.Event()
+        self._server = grpc.aio.server(handlers=self._handlers, options=self._arguments)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._opened.set()
+        await self._closing.wait()
+        self._server = None  # freed while its loop runs
+
+    def _run(self, work: Coroutine[Any, Any, T], seconds: float = _ANSWER_S) -> T:
+        if self._loop is None:
+            raise RuntimeError("The gRPC port is not open.")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    def listen(self, target: str, tls: SslConfig | None = None) -> int:
+        """Listen on an address; returns the port.
+
+        Raises:
+            PortBusy: the address cannot be listened on, or key and certificate do not fit.
+        """
+
+        async def add() -> int:
+            if tls is None:
+                return int(self._server.add_insecure_port(target))
+            return int(self._server.add_secure_port(target, _credentials(tls)))
+
+        try:
+            return self._run(add())
+        except RuntimeError as error:
+            why = "the port is taken, or the address is not one of this machine"
+            if tls is not None:
+                why += ", or key and certificate do not belong together"
+            raise PortBusy(
+                f"Cannot listen on {target}: {why}. Stop the other server, or choose another port."
+            ) from error
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._run(self._server.start())
+
+    def stop(self, grace: float) -> None:
+        """End: nothing new is taken, and what still runs after ``grace`` seconds is cancelled."""
+        if self._thread is None or self._loop is None or self._closing is None:
+            return
+        if self._thread.is_alive():
+            self._run(self._server.stop(grace), grace + _CLEANING_S)
+            self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join(_CLEANING_S)
+        self._thread = None
+
+
+def _credentials(tls: SslConfig) -> Any:
+    return grpc.ssl_server_credentials(
+        [(tls.server_key.encode(), tls.server_cert.encode())],
+        tls.custom_ca.encode() or None,
+        tls.client_verify,
+    )
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # All event loops of a process that use gRPC are woken for each event, and one of them gets it
+    # (https://github.com/grpc/grpc/issues/25364).
+    if not isinstance(context.get("exception"), BlockingIOError):
+        loop.default_exception_handler(context)

@@ -1,0 +1,80 @@
+"""Connections of the gRPC port: streams without a request, and the end of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.grpc_port import MAX_STREAMS
+from imgpipe.serving.server.server import ServerOptions
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+@pytest.fixture
+def server(push, tmp_path):
+    push("half_plus_two", tmp_path / "m", 3)
+    options = ServerOptions(max_workers=2, max_waiting=4)
+    server = ModelServer("m", tmp_path / "m", options=options)
+    server.start()
+    server.wait_until_available(60)
+    yield server
+    server.stop(5)
+
+
+@asynccontextmanager
+async def half_open(target: str, count: int):
+    """Streams on one connection whose heads are sent and whose requests never come."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
+        calls = [channel.stream_unary(PREDICT)() for _ in range(count)]
+        await channel.channel_ready()
+        await asyncio.sleep(0.5)
+        yield calls
+        for call in calls:
+            call.cancel()
+
+
+def predict(target: str) -> list[float]:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([1, 2])))
+    with grpc.insecure_channel(target) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        return list(stub.Predict(request, timeout=20).outputs["y"].float_val)
+
+
+def health(target: str) -> int:
+    with grpc.insecure_channel(target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status
+
+
+def test_streams_without_a_request_lock_nobody_out(server):
+    async def scenario() -> tuple[list[float], int]:
+        async with half_open(server.target, MAX_STREAMS + 300) as calls:
+            found = await asyncio.to_thread(predict, server.target)
+            up = await asyncio.to_thread(health, server.target)
+            assert not any(call.done() for call in calls)
+            return found, up
+
+    assert asyncio.run(scenario()) == ([2.5, 3.0], 1)
+
+
+def test_streams_without_a_request_do_not_hold_up_the_end(server):
+    async def scenario() -> float:
+        async with half_open(server.target, 100):
+            began = time.monotonic()
+            assert await asyncio.to_thread(server.stop, 60) is True
+            return time.monotonic() - began
+
+    assert asyncio.run(scenario()) < 30
