@@ -39,6 +39,7 @@ requirements: $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
 # The distributions, and what a distributor asks for: a bill of materials and the licences.
 wheel: .venv/.ready requirements
 	$(UV) build --out-dir $(DIST)
+	$(UV) build --wheel --out-dir $(DIST) packaging/client
 	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export -o $(DIST)/imgpipe.cdx.json
 	$(RUN)/python packaging/licenses.py $(DIST)/requirements.txt $(DIST)/LICENSES.md
 

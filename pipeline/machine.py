@@ -57,6 +57,24 @@ def _packages(out: Path) -> Finding:
     return Finding("packages", not missing, text, "Install with: uv sync --frozen", fatal=True)
 
 
+def _imgpipe(out: Path) -> Finding:
+    """imgpipe and imgpipe-client own the same files, so their versions must be the same."""
+    import importlib.metadata
+
+    found = {
+        name: importlib.metadata.version(name)
+        for name in ("imgpipe", "imgpipe-client")
+        if any(importlib.metadata.distributions(name=name))
+    }
+    return Finding(
+        "imgpipe",
+        len(set(found.values())) == 1,
+        ", ".join(f"{name} {version}" for name, version in found.items()) or "not installed",
+        "Expected one version. Run: pip uninstall imgpipe-client, then install imgpipe again.",
+        fatal=True,
+    )
+
+
 def _weights(out: Path) -> Finding:
     import importlib.metadata
 
@@ -123,6 +141,7 @@ def _port(out: Path) -> Finding:
 
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
     _python,
+    _imgpipe,
     _packages,
     _weights,
     _bytecode,

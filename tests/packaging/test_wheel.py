@@ -41,6 +41,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
     assert {name.split("/")[0] for name in names} == {"imgpipe", f"imgpipe-{__version__}.dist-info"}
     assert {name.split("/")[1] for name in names if name.startswith("imgpipe/")} == {
         "__init__.py",
+        "py.typed",
         "components",
         "models",
         "pipeline",

@@ -1,0 +1,128 @@
+"""The distribution imgpipe-client: it works with its own requirements and beside imgpipe."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from PIL import Image
+
+from tests.conftest import REPOSITORY
+from tests.serving.conftest import write_image_model
+
+from .conftest import SITE_PACKAGES, build, environment, install, run, site_packages
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+
+
+@pytest.fixture(scope="module")
+def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of imgpipe-client."""
+    return build(REPOSITORY / "packaging" / "client", tmp_path_factory.mktemp("client"), "wheel")
+
+
+@pytest.fixture(scope="module")
+def client(client_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the programs of an environment with the client and what it requires.
+
+    The packages are taken from the environment of the tests, so that no network is needed, and pip
+    is told to check that they are all that the client asks for.
+    """
+    python = environment(tmp_path_factory.mktemp("alone") / "venv")
+    with zipfile.ZipFile(client_wheel) as archive:
+        metadata = next(name for name in archive.namelist() if name.endswith("METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+    required = [line.split(": ", 1)[1] for line in lines if line.startswith("Requires-Dist: ")]
+    for name in sorted(_with_dependencies(required)):
+        _link(importlib.metadata.distribution(name), site_packages(python))
+    install(python, client_wheel)
+    return python.parent
+
+
+def _with_dependencies(requirements: list[str]) -> set[str]:
+    """Names of the packages that requirements ask for, directly or not, without extras."""
+    found: set[str] = set()
+    waiting = list(requirements)
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if wanted and requirement.name not in found:
+            found.add(requirement.name)
+            waiting += importlib.metadata.requires(requirement.name) or []
+    return found
+
+
+def _link(package: importlib.metadata.Distribution, folder: Path) -> None:
+    for file in package.files or ():
+        source = SITE_PACKAGES / file
+        if ".." not in file.parts and source.is_file():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).symlink_to(source)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server with a small classifier as version 7."""
+    from imgpipe.serving.server import ModelServer
+
+    base = tmp_path_factory.mktemp("server")
+    write_image_model(base / "7")
+    running = ModelServer("imgpipe", base)
+    running.start()
+    try:
+        running.wait_until_available(60)
+        yield running.target
+    finally:
+        running.stop(5)
+
+
+def test_predict_asks_a_server_without_tensorflow(client: Path, server: str, tmp_path: Path):
+    photo = tmp_path / "a.jpg"
+    Image.effect_noise((40, 30), 50).save(photo)
+    command = (client / "imgpipe", "predict", photo, "--server", server)
+    said = run(*command, "--json", cwd=tmp_path)
+    (answer,) = json.loads(said)
+    assert answer["label"] in {"paper", "rock", "scissors"}
+    assert answer["version"] == 7
+
+    assert "version 7" in run(*command, "--crop", "0,0,0.5,0.5", cwd=tmp_path)
+
+
+def test_every_module_imports_and_the_help_lists_what_is_there(client: Path, tmp_path: Path):
+    program = (
+        "import importlib, pkgutil, imgpipe\n"
+        "for module in pkgutil.walk_packages(imgpipe.__path__, 'imgpipe.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "import sys; print(sorted({'tensorflow', 'tfx', 'ml_dtypes'} & set(sys.modules)))"
+    )
+    assert run(client / "python", "-c", program, cwd=tmp_path).strip() == "[]"
+    listed = run(client / "imgpipe", "--help", cwd=tmp_path)
+    assert "predict" in listed
+    assert "serve" not in listed.split()
+
+
+def test_its_files_are_those_of_imgpipe(client_wheel: Path, wheel: Path):
+    with zipfile.ZipFile(client_wheel) as part, zipfile.ZipFile(wheel) as whole:
+        for name in part.namelist():
+            if ".dist-info/" not in name:
+                assert part.read(name) == whole.read(name), name
+
+
+def test_both_may_be_installed_and_doctor_names_versions_that_differ(
+    client_wheel: Path, python: Path, tmp_path: Path
+):
+    install(python, "--no-deps", client_wheel)
+    imgpipe = python.parent / "imgpipe"
+    assert "--crop" in run(imgpipe, "predict", "--help", cwd=tmp_path)
+    assert "pip uninstall" not in run(imgpipe, "doctor", cwd=tmp_path)
+
+    (metadata,) = site_packages(python).glob("imgpipe_client-*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace("\nVersion: ", "\nVersion: 9"))
+    said = run(imgpipe, "doctor", cwd=tmp_path, status=5)
+    assert "imgpipe-client 9" in said
+    assert "pip uninstall imgpipe-client" in said
