@@ -28,6 +28,7 @@ from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
 from imgpipe.serving.server.runtime import available_cores
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.storage import TFLITE_MODEL
+from imgpipe.serving.server.tflite_signatures import runners as runners_of
 
 VOCABULARY = "assets/vocabulary.txt"
 PIXELS_SIGNATURE = "serving_pixels"
@@ -49,7 +50,7 @@ class TfliteRuntime:
         content = (directory / TFLITE_MODEL).read_bytes()
         self._pool: queue.LifoQueue[dict[str, Any]] = queue.LifoQueue()
         for _ in range(interpreters or available_cores()):
-            self._pool.put(_runners(Interpreter(model_content=content, num_threads=1)))
+            self._pool.put(runners_of(content, Interpreter(model_content=content, num_threads=1)))
         runners = self._borrow(None)
         self._give_back(runners)
         self.signatures = {key: _describe(key, runner) for key, runner in runners.items()}
@@ -150,43 +151,6 @@ class TfliteRuntime:
         """Free the interpreters."""
         while not self._pool.empty():
             self._pool.get_nowait()
-
-
-def _runners(interpreter: Interpreter) -> dict[str, Any]:
-    """What the file can be asked, by signature key."""
-    keys = interpreter.get_signature_list()
-    if keys:
-        return {key: interpreter.get_signature_runner(key) for key in keys}
-    return {DEFAULT_SIGNATURE: _Nameless(interpreter)}
-
-
-class _Nameless:
-    """Looks like a signature runner, for a file without signatures: its tensors' own names."""
-
-    def __init__(self, interpreter: Interpreter) -> None:
-        self._interpreter = interpreter
-        interpreter.allocate_tensors()
-
-    def get_input_details(self) -> dict[str, Any]:
-        return {_alias(t): t for t in self._interpreter.get_input_details()}
-
-    def get_output_details(self) -> dict[str, Any]:
-        return {_alias(t): t for t in self._interpreter.get_output_details()}
-
-    def __call__(self, **values: np.ndarray) -> dict[str, np.ndarray]:
-        for alias, tensor in self.get_input_details().items():
-            if tuple(tensor["shape"]) != values[alias].shape:
-                self._interpreter.resize_tensor_input(tensor["index"], values[alias].shape)
-        self._interpreter.allocate_tensors()
-        for alias, tensor in self.get_input_details().items():
-            self._interpreter.set_tensor(tensor["index"], values[alias])
-        self._interpreter.invoke()
-        outputs = self.get_output_details().items()
-        return {alias: self._interpreter.get_tensor(tensor["index"]) for alias, tensor in outputs}
-
-
-def _alias(tensor: Any) -> str:
-    return str(tensor["name"]).partition(":")[0]
 
 
 def _describe(key: str, runner: Any) -> Any:
