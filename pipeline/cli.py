@@ -10,7 +10,6 @@ Ctrl-C, 143 stopped by SIGTERM.
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import pkgutil
 import sys
@@ -18,7 +17,7 @@ import sys
 import typer
 
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline import commands, signals
+from imgpipe.pipeline import commands, signals, standard_streams
 from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer(
@@ -38,9 +37,7 @@ def main() -> None:
     """Entry point of the console script: people get a sentence, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     signals.install()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # LANG=C shows ASCII alone
-            stream.reconfigure(errors="backslashreplace")
+    standard_streams.prepare()
     try:
         app(standalone_mode=True)
     except ImgpipeError as error:

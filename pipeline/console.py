@@ -21,6 +21,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from imgpipe.pipeline import standard_streams
+
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
@@ -62,7 +64,8 @@ def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     shown = saved_err if to_stderr else saved_out
-    terminal = os.fdopen(os.dup(shown), "w", encoding="utf-8", errors="replace")
+    encoding = getattr(sys.stderr if to_stderr else sys.stdout, "encoding", None)
+    terminal = standard_streams.open_text(os.dup(shown), encoding, close=True)
     try:
         width = None if terminal.isatty() else _WIDTH_PLAIN
         yield _Terminal(file=terminal, width=width, highlight=False, emoji=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import standard_streams
 from imgpipe.pipeline.terminal import new_console
 
 STANDARD_OUTPUT = "-"
@@ -41,16 +43,22 @@ def write(content: Mapping[str, Any], target: str) -> None:
     """Write `content` to a file, or to standard output for ``-``.
 
     Raises:
-      ResourceError: the file cannot be written.
+      ResourceError: it cannot be written. A reader of standard output that went away is no error.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    encoding = sys.stdout.encoding if target == STANDARD_OUTPUT else "utf-8"
+    plain = target == STANDARD_OUTPUT and sys.stdout.encoding.lower() != "utf-8"
     try:
-        text.encode(encoding)
-    except UnicodeEncodeError:  # a file name that is not UTF-8, or a terminal that shows less
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        plain = True
+    if plain:  # JSON is UTF-8; ASCII is part of it whatever the terminal's encoding
         text = json.dumps(content, indent=1) + "\n"
     if target == STANDARD_OUTPUT:
         sys.stdout.write(text)
+        sys.stdout.flush()
+        error = standard_streams.failure(sys.stdout)
+        if error is not None and error.errno != errno.EPIPE:
+            raise ResourceError(f"cannot write to standard output: {error.strerror}.")
         return
     try:
         atomic_write(Path(target), text)

@@ -28,6 +28,11 @@ def configuration(
       ConfigError: no such file or preset, or bad settings.
     """
     extra = list(settings)
+    if data is not None and not data.strip():
+        raise ConfigError(
+            "--data is empty; expected a folder of photographs or another source of images. "
+            "For the working directory, write a dot: --data ."
+        )
     if data is not None:
         extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
     if out is not None:

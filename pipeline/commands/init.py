@@ -45,6 +45,8 @@ def run(photos: str, output: Path, force: bool) -> int:
 
     if output.exists() and not force:
         raise ConfigError(f"{output} exists already. Choose another with -o, or use --force.")
+    if not photos.strip():
+        raise ConfigError("SRC is empty; expected a folder of photographs or another source.")
     photos = absolute(photos, Path.cwd())
     scan = open_source(photos).scan()
     config, notes = propose(scan, photos)
@@ -55,7 +57,7 @@ def run(photos: str, output: Path, force: bool) -> int:
     console = new_console()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
-    for note in notes.values():
+    for note in "\n".join(notes.values()).splitlines():
         console.print(f"[dim]{escape(note)}[/]")
     console.print(f"wrote {escape(str(output))}; next: imgpipe run {escape(str(output))}")
     return 0

@@ -47,6 +47,7 @@ def test_help_imports_only_what_it_prints_with():
         "imgpipe.pipeline.options",
         "imgpipe.pipeline.terminal",
         "imgpipe.pipeline.signals",
+        "imgpipe.pipeline.standard_streams",
     }
     printing = {"annotated_doc", "attr", "click", "markdown_it", "mdurl", "pygments", "rich"}
     foreign = {name.split(".")[0] for name in modules} - OURS - sys.stdlib_module_names
@@ -115,6 +116,9 @@ def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path
     ("arguments", "expected"),
     [
         (("run",), "no photographs"),
+        (("run", "--data", ""), "--data is empty"),
+        (("check", " "), "--data is empty"),
+        (("init", ""), "SRC is empty"),
         (("run", "no_such_preset"), "no config file and no preset named 'no_such_preset'"),
         (("run", "missing.toml"), "cannot read config"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),

@@ -6,6 +6,7 @@ A source only finds its images; `VettedSource` around it reports and settles the
 from __future__ import annotations
 
 import collections
+import contextlib
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -43,17 +44,31 @@ class VettedSource:
 
     def listing(self) -> Scan:
         """See `Source.listing`; ConfigError when the options do not fit what is there."""
-        return vet(self.inner.listing(), self.options)
+        with _readable():
+            return vet(self.inner.listing(), self.options)
 
     def scan(self) -> Scan:
         """See `Source.scan`."""
-        found = vet(self.inner.scan(), self.options)
+        with _readable():
+            found = vet(self.inner.scan(), self.options)
         keys = (item.key(item.sha256) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
 
     def read(self, item: Item) -> bytes:
         """See `Source.read`."""
         return self.inner.read(item)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Name a file or folder of the source that this user may not read."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ConfigError(
+            f"data source: {error.filename!r} cannot be read by this user ({error.strerror}); "
+            "expected a source with read permission"
+        ) from None
 
 
 def vet(scan: Scan, options: SourceOptions) -> Scan:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 import tensorflow as tf
 
@@ -104,3 +108,25 @@ def test_what_is_no_record_file_says_so(tmp_path):
     with pytest.raises(ConfigError, match="holds no record file"):
         (tmp_path / "empty").mkdir()
         open_source(f"tfrecord:{tmp_path / 'empty'}").listing()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
+def test_a_file_that_this_user_may_not_read_is_named(tmp_path):
+    (tmp_path / "a.tfrecord").write_bytes(b"x")
+    (tmp_path / "a.tfrecord").chmod(0)
+    program = (
+        "import sys; from imgpipe.components.example_gen import sources;"
+        "sources.open_source(sys.argv[1]).scan()"
+    )
+    done = subprocess.run(
+        [
+            *("setpriv", "--bounding-set=-dac_override,-dac_read_search"),
+            *(sys.executable, "-c", program, str(tmp_path / "a.tfrecord")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "ConfigError: data source: " in done.stderr
+    assert "cannot be read by this user (Permission denied)" in done.stderr

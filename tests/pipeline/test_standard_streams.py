@@ -1,0 +1,80 @@
+"""What happens to standard output does not change the outcome of a command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+_COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of one picture each, too few for a run: a check leaves with 4."""
+    for label in ("cät", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / label / "0.png")
+    return tmp_path / "photos"
+
+
+def shell(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command inside a script of bash, which has it as ``"$@"``."""
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {script}", "bash", *_COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("script", ['"$@" >&-', '"$@" >&- 2>&-', '"$@" | true', '"$@" >/dev/full'])
+def test_an_output_that_nobody_reads_leaves_the_exit_code(script: str, photos: Path):
+    done = shell(script, "check", photos)
+    assert done.returncode == 4, done.stderr
+    assert "Error" not in done.stderr
+
+
+def test_an_output_in_latin_1_gets_escapes_and_json_as_ascii(photos: Path):
+    done = shell('"$@"', "check", photos, PYTHONIOENCODING="latin-1")
+    assert done.returncode == 4, done.stderr
+    done = shell('"$@"', "check", photos, "--json", "-", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 4, done.stderr
+    assert done.stdout.isascii() and '"c\\u00e4t"' in done.stdout
+
+
+def test_json_that_cannot_be_written_is_an_error(photos: Path):
+    done = shell('"$@" >/dev/full', "check", photos, "--json", "-")
+    assert done.returncode == 5
+    assert "cannot write to standard output: No space left on device." in done.stderr
+
+
+def test_a_report_that_fails_does_not_hide_the_outcome(photos: Path, tmp_path: Path):
+    program = (
+        "import sys\n"
+        "from imgpipe.components.report import page\n"
+        "from imgpipe.pipeline import cli\n"
+        "def broken(*arguments): raise ZeroDivisionError('in a drawing')\n"
+        "page.render = broken\n"
+        "sys.argv = ['imgpipe', *sys.argv[1:]]\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "--data", photos, "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert "failed in" not in done.stdout, "the reason is the data's, not the report's"
+    assert "the report could not be written: ZeroDivisionError: in a drawing" in done.stdout
+    assert len(list((tmp_path / "out").glob("runs/*/summary.json"))) == 1
+    assert "Traceback" not in done.stdout + done.stderr
