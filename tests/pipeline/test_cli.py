@@ -46,7 +46,6 @@ def test_help_imports_only_what_it_prints_with():
         "imgpipe.pipeline",
         "imgpipe.pipeline.options",
         "imgpipe.pipeline.terminal",
-        "imgpipe.pipeline.terminal",
         "imgpipe.pipeline.signals",
         "imgpipe.pipeline.standard_streams",
     }
