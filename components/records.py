@@ -22,7 +22,7 @@ from imgpipe.models.atomic_write import TEMPORARY, atomic_write
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Value = bytes | str | int | float | list[float]
+Value = bytes | str | int | float | list[float] | list[int]
 
 _SHARD = re.compile(r"data_tfrecord-\d{5}-of-\d{5}$")
 #: The Examples artifacts' `split_names` property.
@@ -103,8 +103,14 @@ def floats(example: tf.train.Example, name: str) -> list[float]:
     return list(example.features.feature[name].float_list.value)
 
 
+def integers(example: tf.train.Example, name: str) -> list[int]:
+    """An int64 list feature, empty when absent."""
+    feature = example.features.feature.get(name)
+    return [] if feature is None else list(feature.int64_list.value)
+
+
 def make(features: Mapping[str, Value]) -> tf.train.Example:
-    """A tf.Example from values by name; text becomes bytes, lists become float lists."""
+    """A tf.Example from values by name; text becomes bytes, lists of numbers stay lists."""
     import tensorflow as tf
 
     example = tf.train.Example()
@@ -116,6 +122,8 @@ def make(features: Mapping[str, Value]) -> tf.train.Example:
             feature.bytes_list.value.append(value)
         elif isinstance(value, int):
             feature.int64_list.value.append(value)
+        elif isinstance(value, list) and value and isinstance(value[0], int):
+            feature.int64_list.value.extend(value)
         elif isinstance(value, list):
             feature.float_list.value.extend(value)
         else:

@@ -99,14 +99,18 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
 def calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS) -> float:
     """Mean gap between confidence and accuracy over bins of the highest probability, 0..1."""
-    top = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
+    return confidence_error(probabilities.max(axis=1), right, bins)
+
+
+def confidence_error(top: Floats, right: npt.NDArray[np.bool_], bins: int = BINS) -> float:
+    """The same of the highest probabilities [N], and of whether each answer was right [N]."""
     places = np.minimum((top * bins).astype(int), bins - 1)
     gaps = [
         abs(float(right[places == one].sum()) - float(top[places == one].sum()))
         for one in range(bins)
     ]
-    return float(sum(gaps) / len(labels))
+    return float(sum(gaps) / len(top))
 
 
 def threshold(top: Floats, rate: float) -> float:

@@ -53,6 +53,8 @@ VIEW: Final = "view"  # int64: 0 is the clean view, 1..K the augmented ones
 
 # --- predictions ------------------------------------------------------------------------------
 PROBABILITIES: Final = "probabilities"  # float list [C]
+#: int64 list: classes of the probabilities, in records that do not hold those of all classes.
+PROBABILITY_CLASSES: Final = "probability_classes"
 PREDICTED: Final = "predicted"  # bytes: label name with the highest probability
 UNKNOWN: Final = "unknown"  # the label served where no class is probable enough
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from imgpipe.models.signatures import SERVING_DEFAULT
@@ -13,9 +14,15 @@ class Served:
     Args:
         directory: Of the SavedModel.
         signature: Its name.
+        outputs: Names of the outputs that are wanted; all of them by default.
     """
 
-    def __init__(self, directory: str, signature: str = SERVING_DEFAULT) -> None:
+    def __init__(
+        self,
+        directory: str,
+        signature: str = SERVING_DEFAULT,
+        outputs: Collection[str] | None = None,
+    ) -> None:
         import tensorflow as tf
 
         self._graph = tf.Graph()
@@ -24,7 +31,11 @@ class Served:
             meta = tf.compat.v1.saved_model.load(self._session, ["serve"], directory)
         definition = meta.signature_def[signature]
         self._inputs = {key: info.name for key, info in definition.inputs.items()}
-        self._outputs = {key: info.name for key, info in definition.outputs.items()}
+        self._outputs = {
+            key: info.name
+            for key, info in definition.outputs.items()
+            if outputs is None or key in outputs
+        }
 
     def run(self, **inputs: Any) -> dict[str, Any]:
         """Outputs by name, as numpy arrays."""

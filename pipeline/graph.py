@@ -217,7 +217,9 @@ def _gate_nodes(
         examples=examples,
         model=exported,
         baseline_model=data["baseline"].outputs["model"],
-        config=eval_config(_validation_threshold(config), config.evaluate.max_drop),
+        config=eval_config(
+            _validation_threshold(config), config.evaluate.max_drop, len(inputs.vocabulary)
+        ),
         splits=[names.VALIDATION, names.TEST],
     )
     predictor = parts.Predictor(examples=examples, model=exported)

@@ -27,10 +27,15 @@ from imgpipe.models import feature_names as names
 ACCURACY = "sparse_categorical_accuracy"
 LOSS = "sparse_categorical_crossentropy"
 IMAGES_A_BATCH = 32
+_FEW_CLASSES = 100  # up to which TFMA computes what grows with the square of the classes
 
 
-def eval_config(threshold: float, max_drop: float) -> dict[str, Any]:
+def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, Any]:
     """TFMA's EvalConfig as JSON: metrics by split and class, thresholds on validation.
+
+    Confusion matrix and calibration of every class grow with the square of the number of classes.
+    Above 100 classes TFMA computes the figures of the gate alone; the report has the others from
+    the predictions, however many classes there are.
 
     Labels are the integer `label_index`; string labels make SparseCategoricalAccuracy fail. The
     signature is fed `image_bytes` because its input carries that feature's name.
@@ -38,6 +43,7 @@ def eval_config(threshold: float, max_drop: float) -> dict[str, Any]:
     Args:
       threshold: validation accuracy the model must reach.
       max_drop: validation accuracy it may lose against the baseline.
+      classes: number of classes.
     """
     on_validation = {"featureValues": {names.SPLIT: names.VALIDATION}}
     gate = {
@@ -47,6 +53,11 @@ def eval_config(threshold: float, max_drop: float) -> dict[str, Any]:
             "changeThreshold": {"direction": "HIGHER_IS_BETTER", "absolute": -max_drop - SLACK},
         },
     }
+    calibration = {
+        "metrics": [{"className": "CalibrationPlot", "config": '"num_buckets": 15'}],
+        "binarize": {"topKList": {"values": [1]}},
+    }
+    few = classes <= _FEW_CLASSES
     return {
         "modelSpecs": [
             {
@@ -58,7 +69,7 @@ def eval_config(threshold: float, max_drop: float) -> dict[str, Any]:
         "slicingSpecs": [
             {},
             {"featureKeys": [names.SPLIT]},
-            {"featureKeys": [names.SPLIT, names.LABEL]},
+            *([{"featureKeys": [names.SPLIT, names.LABEL]}] if few else []),
         ],
         "metricsSpecs": [
             {
@@ -66,13 +77,10 @@ def eval_config(threshold: float, max_drop: float) -> dict[str, Any]:
                     {"className": "ExampleCount"},
                     {"className": "SparseCategoricalAccuracy", "perSliceThresholds": [gate]},
                     {"className": "SparseCategoricalCrossentropy"},
-                    {"className": "MultiClassConfusionMatrixPlot"},
+                    *([{"className": "MultiClassConfusionMatrixPlot"}] if few else []),
                 ]
             },
-            {
-                "metrics": [{"className": "CalibrationPlot", "config": '"num_buckets": 15'}],
-                "binarize": {"topKList": {"values": [1]}},
-            },
+            *([calibration] if few else []),
         ],
     }
 

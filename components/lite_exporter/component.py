@@ -25,6 +25,7 @@ from imgpipe.components import records
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
 from imgpipe.components.blessings import SLACK
 from imgpipe.components.model_pusher import manifest
+from imgpipe.components.predictor import prediction
 from imgpipe.models import feature_names as names
 from imgpipe.models import litert, preprocess, progress
 
@@ -153,9 +154,7 @@ def convert(
 def model_answers(predictions_uri: str) -> dict[bytes, int]:
     """Label index that the model in float gives each validation image, by content hash."""
     return {
-        records.raw(example, names.IMAGE_HASH): int(
-            np.argmax(records.floats(example, names.PROBABILITIES))
-        )
+        records.raw(example, names.IMAGE_HASH): prediction.read(example).predicted
         for example in records.iterate(predictions_uri, names.VALIDATION)
     }
 

@@ -18,6 +18,7 @@ from tfx.types.standard_artifacts import Examples, Model
 from tfx.utils import path_utils
 
 from imgpipe.components import beam_io, records
+from imgpipe.components.predictor import prediction
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.served_model import Served
@@ -35,7 +36,8 @@ class Predict(beam.DoFn):
 
     def setup(self) -> None:
         """Load the model on the worker."""
-        self._served = Served(self._directory)
+        # The names of all classes with every image are left out: they come from the vocabulary.
+        self._served = Served(self._directory, outputs=(names.LABEL, names.PROBABILITIES))
 
     def teardown(self) -> None:
         """Free the session."""
@@ -50,9 +52,10 @@ class Predict(beam.DoFn):
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             values: dict[str, records.Value] = {n: records.raw(example, n) for n in _KEPT}
-            values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
-            values[names.PROBABILITIES] = [float(p) for p in out["probabilities"][i]]
-            values[names.PREDICTED] = bytes(out["label"][i])
+            label = records.integer(example, names.LABEL_INDEX, -1)
+            values[names.LABEL_INDEX] = label
+            values |= prediction.features(out[names.PROBABILITIES][i], label)
+            values[names.PREDICTED] = bytes(out[names.LABEL][i])
             split = records.text(example, names.SPLIT)
             yield split, records.serialise(records.make(values))
 
@@ -69,7 +72,8 @@ def Predictor(
     Args:
       examples: kept images.
       model: the Trainer's export.
-      predictions: tf.Examples with path, split, label, probabilities and predicted label.
+      predictions: tf.Examples with path, split, label, probabilities (of some classes, where there
+        are more than 1,000) and predicted label.
       beam_pipeline: given by TFX.
     """
     beam_io.mark_examples(predictions)

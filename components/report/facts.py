@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from imgpipe.components import blessings, records
 from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
+from imgpipe.components.predictor import prediction
 from imgpipe.components.report import augmented_views, metrics, suspects
 from imgpipe.components.report.sections import near
 from imgpipe.models import feature_names as names
@@ -105,7 +106,7 @@ def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Tab
                 path=records.text(example, names.PATH),
                 image_hash=records.text(example, names.IMAGE_HASH),
                 label_index=records.integer(example, names.LABEL_INDEX, -1),
-                probabilities=tuple(records.floats(example, names.PROBABILITIES)),
+                prediction=prediction.read(example),
             )
             for example in records.iterate(uri, split)
             if records.integer(example, names.LABEL_INDEX, -1) >= 0

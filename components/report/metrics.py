@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from imgpipe.models.calibration import calibration_error
+from imgpipe.components.predictor.prediction import Prediction
+from imgpipe.models.calibration import confidence_error
+
+#: (label, predicted, count), the classes by their places in the vocabulary.
+Cell = tuple[int, int, int]
 
 _TINY = 1e-7  # keeps the log finite
 _MISTAKES = 24  # shown on the page
@@ -29,12 +32,12 @@ def wilson(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Row:
-    """One prediction."""
+    """One labelled image and what the model said of it."""
 
     path: str
     image_hash: str
     label_index: int
-    probabilities: tuple[float, ...]
+    prediction: Prediction
 
 
 class Table:
@@ -43,31 +46,31 @@ class Table:
     def __init__(self, vocabulary: Sequence[str], rows: Sequence[Row]) -> None:
         self._vocabulary = list(vocabulary)
         self._rows = list(rows)
-        self._probabilities = np.asarray([row.probabilities for row in rows], np.float64)
+        said = [row.prediction for row in rows]
         self._labels = np.asarray([row.label_index for row in rows], np.int64)
-        self._predicted = self._probabilities.argmax(axis=1)
+        self._predicted = np.asarray([one.predicted for one in said], np.int64)
+        self._confidence = np.asarray([one.confidence for one in said], np.float64)
+        self._of_label = np.asarray([one.of_label for one in said], np.float64)
 
-    @functools.cached_property
-    def _confusion(self) -> np.ndarray:
-        size = len(self._vocabulary)
-        matrix = np.zeros((size, size), np.int64)
-        np.add.at(matrix, (self._labels, self._predicted), 1)
-        return matrix
-
-    def confusion(self) -> list[list[int]]:
-        """Counts ``[label][predicted]``."""
-        return self._confusion.tolist()
+    def confusion(self) -> list[Cell]:
+        """The cells of the confusion matrix that are not 0, as (label, predicted, count)."""
+        pairs = np.stack([self._labels, self._predicted], axis=1)
+        cells, counts = np.unique(pairs, axis=0, return_counts=True)
+        found = zip(cells.tolist(), counts.tolist(), strict=True)
+        return [(label, predicted, count) for (label, predicted), count in found]
 
     def ece(self) -> float:
         """Expected calibration error of the top class over equal-width bins (Guo et al. 2017)."""
-        return calibration_error(self._probabilities, self._labels)
+        return confidence_error(self._confidence, self._predicted == self._labels)
 
     def summary(self) -> dict[str, Any]:
         """Accuracy, log loss, calibration error and the per-class table."""
-        matrix = self._confusion
-        right = np.diag(matrix)
-        of_label, of_guess = matrix.sum(axis=1), matrix.sum(axis=0)
-        chosen = self._probabilities[np.arange(len(self._labels)), self._labels]
+        size = len(self._vocabulary)
+        correct = self._labels[self._predicted == self._labels]
+        right, of_label, of_guess = (
+            np.bincount(places, minlength=size)
+            for places in (correct, self._labels, self._predicted)
+        )
         per_class = {}
         for i, name in enumerate(self._vocabulary):
             recall = right[i] / of_label[i] if of_label[i] else None
@@ -83,7 +86,7 @@ class Table:
             "count": len(self._rows),
             "correct": int(right.sum()),
             "accuracy": float(right.sum() / len(self._rows)),
-            "loss": float(-np.log(np.maximum(chosen, _TINY)).mean()),
+            "loss": float(-np.log(np.maximum(self._of_label, _TINY)).mean()),
             "ece": self.ece(),
             "per_class": per_class,
         }
@@ -94,27 +97,26 @@ class Table:
 
     def mistakes(self) -> list[dict[str, Any]]:
         """Wrong predictions, the most confident first."""
-        wrong = [i for i in range(len(self._rows)) if self._predicted[i] != self._labels[i]]
-        wrong.sort(key=lambda i: (-self._probabilities[i].max(), self._rows[i].path))
+        wrong = np.flatnonzero(self._predicted != self._labels).tolist()
+        wrong.sort(key=lambda i: (-self._confidence[i], self._rows[i].path))
         return [
             {
                 "path": self._rows[i].path,
                 "image_hash": self._rows[i].image_hash,
                 "label": self._vocabulary[self._labels[i]],
                 "predicted": self._vocabulary[self._predicted[i]],
-                "probability": float(self._probabilities[i].max()),
+                "probability": float(self._confidence[i]),
             }
             for i in wrong[:_MISTAKES]
         ]
 
 
 def most_confused(
-    vocabulary: Sequence[str], confusion: Sequence[Sequence[int]]
+    vocabulary: Sequence[str], confusion: Iterable[Cell]
 ) -> tuple[str, str, int] | None:
     """(label, taken for, count) of the largest off-diagonal count; None without mistakes."""
-    matrix = np.asarray(confusion).copy()
-    np.fill_diagonal(matrix, 0)
-    if not matrix.any():
+    wrong = [cell for cell in confusion if cell[0] != cell[1]]
+    if not wrong:
         return None
-    i, j = np.unravel_index(int(matrix.argmax()), matrix.shape)
-    return vocabulary[int(i)], vocabulary[int(j)], int(matrix[i, j])
+    label, predicted, count = max(wrong, key=lambda cell: cell[2])
+    return vocabulary[label], vocabulary[predicted], count

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _COLOURS = {
     "validation": "#0a0b05",
 }
 _ACCENT = (0.15, 0.39, 0.92)  # of the matrix; a transparent colour lies well on light and dark
+_MOST_ROWS = 500  # of a picture of a matrix; more are finer than a screen shows
 _FONT = 8.5  # points at a width of about 300
 
 
@@ -68,22 +69,32 @@ def curves(
     return _svg(figure, name)
 
 
-def matrix(counts: Sequence[Sequence[int]], name: str) -> markupsafe.Markup:
-    """A confusion matrix of many classes, each row as shares of its label; classes by number."""
-    return _svg(matrix_figure(counts), name)
+def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:
+    """A confusion matrix of many classes, each row as shares of its label; classes by number.
+
+    Args:
+      cells: (label, predicted, count) of the cells that are not 0.
+      classes: Number of classes. Neighbours share a row above 500 of them.
+      name: of the plot, unique on the page.
+    """
+    return _svg(matrix_figure(cells, classes), name)
 
 
-def matrix_figure(counts: Sequence[Sequence[int]]) -> Figure:
+def matrix_figure(cells: Iterable[tuple[int, int, int]], classes: int) -> Figure:
     """The figure of `matrix`: label 1 at the top, predicted 1 at the left."""
     import numpy as np
 
-    values = np.asarray(counts, np.float64)
+    together = -(-classes // _MOST_ROWS)
+    side = -(-classes // together)
+    values = np.zeros((side, side))
+    for label, predicted, count in cells:
+        values[label // together, predicted // together] += count
     share = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     colours = np.zeros((*share.shape, 4))
     colours[..., :3] = _ACCENT
     colours[..., 3] = np.sqrt(share)  # one mistake in a hundred must still be seen
     figure, axes = _figure(4.2, 4.2)
-    end = len(share) + 0.5
+    end = len(share) * together + 0.5
     axes.imshow(colours, interpolation="nearest", extent=(0.5, end, end, 0.5))
     axes.set_xlabel("predicted, class number", color=_COLOURS["muted"], fontsize=_FONT)
     axes.set_ylabel("label, class number", color=_COLOURS["muted"], fontsize=_FONT)

@@ -179,7 +179,9 @@ def _sums(
             part = places[start : start + _ROWS]
             rows = _prepared(features[part])
             gram[number] += rows.T @ rows
-            moments[number] += rows.T @ (np.eye(classes)[labels[part]] - 1 / classes)
+            known = np.full((len(part), classes), -1 / classes)
+            known[np.arange(len(part)), labels[part]] += 1
+            moments[number] += rows.T @ known
     return gram, moments
 
 

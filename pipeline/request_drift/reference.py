@@ -17,6 +17,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from imgpipe.components import records
 from imgpipe.components.model_pusher import manifest
+from imgpipe.components.predictor import prediction
 from imgpipe.models import feature_distribution
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -129,7 +130,7 @@ def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | No
         confidence = []
         for example in records.iterate(str(uri), names.VALIDATION):
             labels.append(records.text(example, names.PREDICTED))
-            confidence.append(max(records.floats(example, names.PROBABILITIES), default=0.0))
+            confidence.append(prediction.read(example).confidence)
         if labels:
             return Predictions(labels, np.array(confidence, np.float32)), ""
     return None, f"{out} holds no predictions of this model any more"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.report import plots
+from imgpipe.components.report.metrics import Cell
 from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
 _TABLE = 20  # classes; a wider table is read by nobody
@@ -18,18 +20,19 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     classes = context.vocabulary
     splits = []
     for split in MEASURED:
-        counts = context.part("confusion").get(split)
-        if not counts:
+        cells = context.part("confusion").get(split)
+        if not cells:
             continue
-        classes = classes or [str(number) for number in range(1, len(counts) + 1)]
-        small = len(counts) <= _TABLE
+        most = max(max(label, predicted) for label, predicted, _ in cells)
+        classes = classes or [str(number) for number in range(1, most + 2)]
+        small = len(classes) <= _TABLE
         splits.append(
             {
                 "split": split,
-                "rows": _rows(counts, classes) if small else [],
-                "picture": "" if small else plots.matrix(counts, f"confusion-{split}"),
-                "pairs": [] if small else _pairs(counts, classes),
-                "count": sum(map(sum, counts)),
+                "rows": _rows(cells, classes) if small else [],
+                "picture": "" if small else plots.matrix(cells, len(classes), f"confusion-{split}"),
+                "pairs": [] if small else _pairs(cells, classes),
+                "count": sum(count for _, _, count in cells),
             }
         )
     if not splits:
@@ -37,23 +40,28 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {"splits": splits, "classes": classes}
 
 
-def _rows(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(cells: Sequence[Cell], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Rows with (count, opacity, right or wrong) a cell; roots, so that one mistake is seen."""
+    counts = [[0] * len(classes) for _ in classes]
+    for label, predicted, count in cells:
+        counts[label][predicted] = count
     rows = []
     for i, row in enumerate(counts):
         total = sum(row)
-        cells = [(n, 0.6 * math.sqrt(n / total) if total else 0, i == j) for j, n in enumerate(row)]
-        rows.append({"label": classes[i], "cells": cells, "total": total})
+        shown = [(n, 0.6 * math.sqrt(n / total) if total else 0, i == j) for j, n in enumerate(row)]
+        rows.append({"label": classes[i], "cells": shown, "total": total})
     return rows
 
 
-def _pairs(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:
+def _pairs(cells: Sequence[Cell], classes: Sequence[str]) -> list[dict[str, Any]]:
     """The most frequent confusions, the largest first."""
+    totals: collections.Counter[int] = collections.Counter()
+    for label, _, count in cells:
+        totals[label] += count
     found: list[dict[str, Any]] = [
-        {"label": classes[i], "predicted": classes[j], "count": n, "of": sum(row)}
-        for i, row in enumerate(counts)
-        for j, n in enumerate(row)
-        if i != j and n
+        {"label": classes[i], "predicted": classes[j], "count": n, "of": totals[i]}
+        for i, j, n in cells
+        if i != j
     ]
     return sorted(found, key=lambda pair: -pair["count"])[:_PAIRS]
 

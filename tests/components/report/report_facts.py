@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
+from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.components.report.metrics import Row, Table, wilson
 from imgpipe.components.report.section import RunState
 
@@ -28,9 +29,9 @@ def measured(classes, count, accuracy, seed):
     for i in range(count):
         label = i % len(classes)
         guess = label if random.random() < accuracy else (label + 1) % len(classes)
-        probabilities = np.full(len(classes), 0.2 / len(classes))
-        probabilities[guess] += 0.8
-        rows.append(Row(f"{classes[label]}/{i}.jpg", f"{i:064x}", label, tuple(probabilities)))
+        share = 0.2 / len(classes)
+        found = Prediction(guess, 0.8 + share, 0.8 + share if guess == label else share)
+        rows.append(Row(f"{classes[label]}/{i}.jpg", f"{i:064x}", label, found))
     return Table(classes, rows)
 
 

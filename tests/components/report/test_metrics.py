@@ -2,16 +2,29 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from imgpipe.components import records
+from imgpipe.components.predictor import prediction
 from imgpipe.components.report.metrics import Row, Table, most_confused, wilson
+from imgpipe.models import feature_names as names
+
+
+def said(label, probabilities):
+    """A prediction as it is read back from its record."""
+    values = {names.LABEL_INDEX: label, **prediction.features(np.array(probabilities), label)}
+    return prediction.read(records.make(values))
 
 
 def table(vocabulary, *rows):
     """Rows as (label index, probabilities)."""
     return Table(
         vocabulary,
-        [Row(f"{i}.jpg", f"{i:064x}", label, tuple(p)) for i, (label, p) in enumerate(rows)],
+        [
+            Row(f"{i}.jpg", f"{i:064x}", label, said(label, probabilities))
+            for i, (label, probabilities) in enumerate(rows)
+        ],
     )
 
 
@@ -54,13 +67,13 @@ def test_wilson_is_symmetric_and_stays_within_bounds(count):
 
 
 def test_confusion_is_label_by_prediction(three):
-    assert three.confusion() == [[2, 0, 0], [1, 0, 1], [0, 0, 1]]
+    assert three.confusion() == [(0, 0, 2), (1, 0, 1), (1, 2, 1), (2, 2, 1)]
 
 
 def test_most_confused_names_label_then_what_it_was_taken_for(three):
     assert three.most_confused() == ("b", "a", 1)
-    assert most_confused(["a", "b"], [[5, 0], [3, 2]]) == ("b", "a", 3)
-    assert most_confused(["a", "b"], [[5, 0], [0, 5]]) is None
+    assert most_confused(["a", "b"], [(0, 0, 5), (1, 0, 3), (1, 1, 2)]) == ("b", "a", 3)
+    assert most_confused(["a", "b"], [(0, 0, 5), (1, 1, 5)]) is None
 
 
 def test_per_class_figures_by_hand(three):
@@ -109,3 +122,13 @@ def test_mistakes_come_most_confident_first(three):
     ]
     assert found[0]["probability"] == pytest.approx(0.7)
     assert found[0]["image_hash"] == f"{2:064x}"
+
+
+def test_many_classes_take_no_matrix():
+    """A matrix of 200,000 × 200,000 counts would take 320 GB."""
+    vocabulary = [f"class {n}" for n in range(200_000)]
+    row = Row("x.jpg", "0" * 64, 7, prediction.Prediction(199_999, 0.5, 0.25))
+    found = Table(vocabulary, [row])
+    assert found.confusion() == [(7, 199_999, 1)]
+    assert found.summary()["loss"] == pytest.approx(math.log(4))
+    assert found.most_confused() == ("class 7", "class 199999", 1)

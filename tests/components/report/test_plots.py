@@ -12,9 +12,8 @@ from imgpipe.components.report import plots
 
 
 def test_the_matrix_has_its_first_class_at_the_top_left():
-    counts = np.zeros((30, 30), int)
-    counts[0, :3] = 5  # the first label only, taken for the first three
-    figure = plots.matrix_figure(counts.tolist())
+    cells = [(0, predicted, 5) for predicted in range(3)]  # the first label only
+    figure = plots.matrix_figure(cells, classes=30)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True, dpi=100)
     with Image.open(buffer) as image:
@@ -24,6 +23,14 @@ def test_the_matrix_has_its_first_class_at_the_top_left():
     height, width = blue.shape
     assert rows.max() < height * 0.1
     assert columns.max() < width * 0.3
+
+
+def test_a_matrix_of_thousands_of_classes_is_a_picture_of_five_hundred_rows():
+    figure = plots.matrix_figure([(0, 0, 1), (4999, 4999, 1)], classes=5000)
+    (axes,) = figure.axes
+    (image,) = axes.images
+    assert image.get_array().shape == (500, 500, 4)
+    assert tuple(image.get_extent()) == (0.5, 5000.5, 5000.5, 0.5)
 
 
 def test_a_plot_takes_the_colours_of_the_page_and_no_size_of_its_own():
