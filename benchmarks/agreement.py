@@ -1,5 +1,6 @@
-"""What the judge and CleanVision say of the same pictures, check by check; part of
-`benchmarks.cleanvision`.
+"""What the judge and CleanVision say of the same images, check by check.
+
+Part of `benchmarks.cleanvision`.
 
 Photographs and four changed versions of each: darkened, lightened, blurred, shrunk. How much is
 drawn anew for each, so that the versions lie on both sides of the thresholds. Every tenth is there

@@ -304,7 +304,7 @@ def build_features(
 
 @functools.cache
 def resolve_precision(precision: str) -> str:
-    """ "float32" or "bfloat16"; "auto" looks at the machine.
+    """Returns "float32" or "bfloat16"; "auto" chooses by the processor of this machine.
 
     Raises:
         ConfigError: It is none of `PRECISIONS`.

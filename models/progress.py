@@ -10,11 +10,13 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """What a display implements; both calls come from any thread."""
+    """What a display implements. Both methods are called from any thread."""
 
-    def advance(self, count: int, unit: str) -> None: ...
+    def advance(self, count: int, unit: str) -> None:
+        """Adds `count` to the work that is done."""
 
-    def total(self, count: int, unit: str) -> None: ...
+    def total(self, count: int, unit: str) -> None:
+        """Sets how much work there is in all."""
 
 
 _listener: Listener | None = None

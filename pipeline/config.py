@@ -277,10 +277,11 @@ def _toml_value(value: Any) -> str:
 
 
 def to_toml(config: Config, notes: Mapping[str, str] | None = None) -> str:
-    """A commented TOML text that loads back to `config`.
+    """Returns a commented TOML text that loads back to `config`.
 
     Args:
-      notes: extra comment lines by section name, written under the section's heading.
+      config: The configuration to write.
+      notes: Extra comment lines by section name, written under the section's heading.
     """
     blocks = [_block(name, getattr(config, name), notes or {}) for name in Config.model_fields]
     return "\n\n".join(blocks) + "\n"

@@ -21,7 +21,7 @@ def new_console(stderr: bool = False) -> Console:
 
 
 def printable(text: str, lines: bool = False) -> str:
-    """The text with every character that does not print spelled as in Python, such as ``\\x1b``.
+    r"""Returns the text with characters that do not print escaped as in Python, such as ``\x1b``.
 
     Args:
       text: any text, also one with lone surrogates, which stand for bytes that are not UTF-8.

@@ -92,7 +92,7 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
 def changes(
     statistics_uri: str, baseline_uri: str, schema: schema_pb2.Schema
 ) -> dict[str, list[rules.Reason]]:
-    """ "drift" and "skew" → what changed since the last blessed run, and between the splits."""
+    """Returns what changed since the last blessed run ("drift") and between the splits ("skew")."""
     now = read_statistics(statistics_uri)
     before = read_statistics(baseline_uri) if baseline_uri else {}
     return {

@@ -185,8 +185,10 @@ def _describe(image: Image.Image, declared: tuple[int, int], data: bytes) -> Hea
 
 
 def _png_exif(data: bytes) -> bytes:
-    """The eXIf chunk of a PNG (PNG 3rd edition, 11.3.3), b"" for none; it may follow the pixels,
-    which Pillow would decode on the way."""
+    """Returns the eXIf chunk of a PNG (PNG 3rd edition, 11.3.3), or b"" when it has none.
+
+    The chunk may follow the pixels, which Pillow would decode to reach it.
+    """
     at = len(_PNG)
     while at + 8 <= len(data):
         length, name = struct.unpack(">I4s", data[at : at + 8])

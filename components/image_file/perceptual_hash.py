@@ -1,11 +1,11 @@
-"""Perceptual hashes: 256 bits of where a picture gets brighter from left to right, and those of
-the picture cropped.
+"""Perceptual hashes of an image and of crops of it, 256 bits each.
 
-A difference hash of 16 x 16 bits: shrink to 17 x 16 grey, compare each pixel with its right
-neighbour. Saving again, shrinking and brightening leave it within a few bits; another photograph
-is some 128 bits away. Cutting off a twentieth moves every bit a little, so the hashes of what such
-crops would leave are made too: that of the cropped copy is near one of them. All come from one
-small grey picture by one matrix product, so no library is taken in for them.
+A difference hash of 16 x 16 bits: the image is shrunk to 17 x 16 grey pixels, and each bit says
+whether a pixel is darker than its right neighbour. Saving again, shrinking and brightening change
+only a few bits; the hash of an unrelated photograph differs in some 128. Cutting off a twentieth of
+the image changes more bits, so the hashes of such crops are computed too, and the hash of a cropped
+copy is close to one of them. All hashes come from one small grey image by one matrix product, so no
+library is needed for them.
 """
 
 from __future__ import annotations

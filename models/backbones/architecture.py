@@ -19,7 +19,7 @@ class Choice(Protocol):
 
     @property
     def weights(self) -> str:
-        """ "imagenet", "none" (random ones) or the path of a local file of weights."""
+        """Source of the weights: "imagenet", "none" (random ones) or the path of a local file."""
 
     @property
     def width(self) -> float:

@@ -64,7 +64,6 @@ def run(
     html_file: Path | None,
 ) -> int:
     """Judge, print, write; returns the exit code."""
-
     from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter import overrides
     from imgpipe.pipeline import json_file as json_files

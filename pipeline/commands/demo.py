@@ -40,7 +40,6 @@ def demo(
 
 def run(out: Path, json_file: str | None) -> int:
     """Run the demo below `out`; returns the exit code."""
-
     from imgpipe.models import progress
     from imgpipe.pipeline import config as configs
     from imgpipe.pipeline import console as screen

@@ -77,7 +77,6 @@ def run(
     force: bool,
 ) -> int:
     """Write the files; returns the exit code."""
-
     from imgpipe.pipeline.settings import configuration
     from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
     from imgpipe.serving.deploy.settings import IMAGE

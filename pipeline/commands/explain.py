@@ -126,7 +126,6 @@ def find(place: Path) -> Path:
 
 def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
     """All pictures; returns the exit code."""
-
     from imgpipe.pipeline import pictures
     from imgpipe.pipeline.config import Config
 

@@ -39,7 +39,6 @@ def init(
 
 def run(photos: str, output: Path, force: bool) -> int:
     """Scan, propose, write; returns the exit code."""
-
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.pipeline import config as configs
 

@@ -20,7 +20,6 @@ def presets() -> None:
 
 def run() -> int:
     """Print the list; returns the exit code."""
-
     from imgpipe.components.report.expectation import figures
     from imgpipe.pipeline.settings import configuration
     from imgpipe.pipeline.settings import presets as names

@@ -36,7 +36,6 @@ def rollback(
 
 def run(model_dir: Path, to: int | None) -> int:
     """Publish; returns the exit code."""
-
     from imgpipe.components.model_pusher import manifest, versions
 
     found = list(manifest.versions(model_dir))

@@ -63,7 +63,6 @@ def run(
 
 def run_config(config: Config, json_file: str | None, start: str | None = None) -> int:
     """Run a configuration, print how it ended, write the summary; returns the exit code."""
-
     from imgpipe.components.report import expectation
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.run import execute

@@ -99,7 +99,6 @@ def _limit(comparator: Any) -> str:
 
 def accept(source: str | None, data: str | None, out: Path | None, settings: Sequence[str]) -> int:
     """Accept what the last run was refused for; returns the exit code."""
-
     from imgpipe.pipeline import inputs
     from imgpipe.pipeline.settings import configuration
 

@@ -51,7 +51,6 @@ def command(
 
 def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
     """Draw and write the sheet; returns the exit code."""
-
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline import console as screen
     from imgpipe.pipeline.settings import configuration

@@ -46,13 +46,17 @@ class NodeResult:
 class Observer(Protocol):
     """Told what the runner does, as it does it."""
 
-    def started(self, name: str) -> None: ...
+    def started(self, name: str) -> None:
+        """A node is about to run, or to be taken from the cache."""
 
-    def finished(self, result: NodeResult) -> None: ...
+    def finished(self, result: NodeResult) -> None:
+        """A node has run, or was taken from the cache."""
 
-    def failed(self, name: str, seconds: float) -> None: ...
+    def failed(self, name: str, seconds: float) -> None:
+        """A node raised an error after this many seconds."""
 
-    def damaged(self, name: str, what: str) -> None: ...
+    def damaged(self, name: str, what: str) -> None:
+        """The cached outputs of a node are damaged, so it runs again; `what` names the damage."""
 
 
 def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:

@@ -25,7 +25,7 @@ from imgpipe.serving.client.steps import Call, Operation, Pause, Step, Together,
 T = TypeVar("T")
 
 
-class AsyncClient(ClientBase):
+class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
     __doc__ = f"{ClientBase.__doc__}\n    It belongs to the event loop of its first call.\n    "
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

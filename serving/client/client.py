@@ -26,7 +26,7 @@ from imgpipe.serving.client.transport import transport_to
 T = TypeVar("T")
 
 
-class Client(ClientBase):
+class Client(ClientBase):  # noqa: D101 (made from that of the base)
     __doc__ = f"{ClientBase.__doc__}\n    Threads may share it.\n    "
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -156,14 +156,19 @@ def run(
     plan: Plan | None = None,
     progress: Callable[[Level], None] | None = None,
 ) -> list[Level]:
-    """Measure every level of the plan; ``progress`` hears of each as it ends.
+    """Measures every level of the plan.
 
     Args:
-        way: see ``connection``.
-        calls: what to send, in turn.
+        way: The server; see ``connection``.
+        calls: Requests to send, one after the other, from the start again at the end.
+        plan: Levels of concurrency and length of the windows; a plan with defaults when None.
+        progress: Called with each level as it ends.
+
+    Returns:
+        One measurement per level, in the order of the plan.
 
     Raises:
-        ServingError: the very first call fails: then there is nothing to measure.
+        ServingError: The very first call fails, so there is nothing to measure.
     """
     return asyncio.run(_run(way, calls, plan or Plan(), progress))
 

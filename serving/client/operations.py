@@ -130,6 +130,7 @@ class Operations:
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Operation[Prediction]:
+        """Sends one Predict request; see `Client.predict`."""
         request = messages.predict_request(self.servable, inputs, signature_name, output_filter)
         return messages.prediction((yield self._call(protos.PREDICT, request, timeout)))
 
@@ -140,6 +141,7 @@ class Operations:
         context: Example | None,
         timeout: float | None,
     ) -> Operation[Rankings]:
+        """Sends one Classify request; see `Client.classify_examples`."""
         request = messages.classification_request(self.servable, examples, signature_name, context)
         return messages.rankings((yield self._call(protos.CLASSIFY, request, timeout)))
 
@@ -150,6 +152,7 @@ class Operations:
         context: Example | None,
         timeout: float | None,
     ) -> Operation[Regressions]:
+        """Sends one Regress request; see `Client.regress_examples`."""
         request = messages.regression_request(self.servable, examples, signature_name, context)
         return messages.regressions((yield self._call(protos.REGRESS, request, timeout)))
 
@@ -160,6 +163,7 @@ class Operations:
         context: Example | None,
         timeout: float | None,
     ) -> Operation[dict[str, Rankings | Regressions]]:
+        """Sends one MultiInference request; see `Client.multi_inference`."""
         request = messages.multi_inference_request(self.servable, tasks, examples, context)
         return messages.inferences((yield self._call(protos.MULTI_INFERENCE, request, timeout)))
 
@@ -167,6 +171,7 @@ class Operations:
     def classify(
         self, images: Sequence[Image], options: Classifying
     ) -> Operation[list[Classification]]:
+        """Classifies images and raises what the first bad one raises; see `Client.classify`."""
         answers: list[Classification] = []
         for answer in (yield from self.classify_each(images, options, None, strict=True)):
             if isinstance(answer, InvalidArgument):
@@ -181,6 +186,7 @@ class Operations:
         progress: Callable[[int, Sequence[Answer]], None] | None,
         strict: bool = False,
     ) -> Operation[list[Answer]]:
+        """Classifies images in chunks that travel at the same time; see `Client.classify_each`."""
         question = _Question.of(options)
         operations = [
             self._chunk(start, chunk, question, progress, strict)
@@ -238,17 +244,21 @@ class Operations:
 
     # --- models ----------------------------------------------------------------------------------
     def status(self, version: int | None, timeout: float | None) -> Operation[list[VersionStatus]]:
+        """Asks for the states of the model's versions; see `Client.status`."""
         request = messages.status_request(Servable(self.servable.name, version))
         return messages.statuses((yield self._call(protos.STATUS, request, timeout)))
 
     def metadata(self, timeout: float | None) -> Operation[Metadata]:
+        """Asks for the signatures of the model; see `Client.metadata`."""
         request = messages.metadata_request(self.servable)
         return messages.metadata((yield self._call(protos.METADATA, request, timeout)))
 
     def reload(self, config: str, timeout: float | None) -> Operation[None]:
+        """Sends a new model configuration to the server; see `Client.reload`."""
         yield self._call(protos.RELOAD, messages.reload_request(config), timeout)
 
     def wait_until_available(self, timeout: float, version: int | None) -> Operation[int]:
+        """Asks for the state until a version is available; see `Client.wait_until_available`."""
         version = self.servable.version if version is None else version
         request = messages.status_request(Servable(self.servable.name, version))
         deadline = time.monotonic() + timeout

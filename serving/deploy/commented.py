@@ -63,8 +63,10 @@ def plain(value: Any) -> Any:
 
 
 def _numbered(value: Any, notes: list[str]) -> Any:
-    """With each remark in ``notes``, and its number as the key: long keys would get a form of
-    their own."""
+    """Moves each remark into ``notes`` and puts its number in its place as the key.
+
+    YAML writes long keys in another form, so the remarks themselves cannot be keys.
+    """
     if isinstance(value, Mapping):
         result = {}
         for key, item in value.items():

@@ -152,8 +152,11 @@ class ModelManager:
         self._settle(config)
 
     def _aspired(self, config: ModelConfig, found: _Found) -> list[int]:
-        """The versions to serve now: those that the policy asks for and, while one of them does
-        not load, the ones before it that do."""
+        """Returns the versions to serve now.
+
+        These are the ones that the policy asks for and, while one of them does not load, the ones
+        before it that do.
+        """
         wanted = config.policy.choose(found.names, found.is_complete)
         if config.policy.kind != "latest" or not any(map(self._is_failing, wanted)):
             return wanted

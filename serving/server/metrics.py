@@ -36,8 +36,12 @@ class Metrics:
     """Observer of ``calls.Calls`` and of loads; ``page`` is what Prometheus reads."""
 
     def __init__(self, is_model: Callable[[str], bool]) -> None:
-        """``is_model`` says whether a name is served: names that clients make up share one line,
-        or each would cost memory for ever."""
+        """Creates the counters.
+
+        Args:
+            is_model: Says whether a name is served. Names that clients make up share one line, or
+                each of them would cost memory for ever.
+        """
         self._is_model = is_model
         self._registry = CollectorRegistry(auto_describe=False)
         self._named: dict[str, Any] = {}

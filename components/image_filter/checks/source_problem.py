@@ -1,5 +1,7 @@
-"""What the source itself says against a file: two labels for it, a label outside `data.classes`,
-its group given to several splits. The source names the reason and the details.
+"""Problems that the source itself reports of a file.
+
+These are two labels for one file, a label that is not in `data.classes`, and a group whose files
+the source puts into several splits. The source names the reason and the details.
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ class Columns:
                 file.write(table[:, number].tobytes())
 
     def __call__(self, number: int) -> Column:
+        """Reads one column, of shape [rows, HASH_BYTES]."""
         return np.fromfile(self._folder / str(number), np.uint8).reshape(-1, HASH_BYTES)
 
 

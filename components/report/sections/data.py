@@ -46,7 +46,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
 
 
 def _counts(by_kind: Any) -> str:
-    """ "2 transcoded, 1 orientation" of a mapping from kind to number; "" for none."""
+    """Returns text such as "2 transcoded, 1 orientation" for the numbers by kind; "" for none."""
     kinds = by_kind.items() if isinstance(by_kind, Mapping) else ()
     return ", ".join(f"{count} {str(kind).replace('_', ' ')}" for kind, count in kinds)
 
