@@ -135,13 +135,21 @@ def _publish(
         text = json.dumps(described, indent=1, sort_keys=True)
         atomic_write(staging / manifest.MANIFEST, text)
         atomic_write(base / _LAST, str(number))
-        staging.rename(base / str(number))
-        sync(base)
+        _show(staging, base / str(number))
     except OSError as error:
         raise _failed(base, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)  # it has its number unless something failed
     return manifest.Version(number, base / str(number), described)
+
+
+def _show(staging: Path, target: Path) -> None:
+    """Give a finished version its number; servers may load it from now on."""
+    staging.rename(target)
+    try:
+        sync(target.parent)
+    except OSError as error:  # a power loss could take the number away; the next run pushes again
+        _log.warning("could not force the name of %s to disk: %s", target, error)
 
 
 def _failed(base: Path, error: OSError) -> ResourceError:
