@@ -4,7 +4,8 @@ For one machine, tests and the serving gate; traffic belongs on tensorflow/servi
 Nothing here imports TensorFlow before a server is made.
 
 Bottom up: ``storage``, ``remote`` (version directories) - ``allowed_ops``, ``graph_check``,
-``runtime``, ``tflite_signatures``, ``tflite``, ``batching``, ``loading`` (one loaded model) -
+``saved_model_config``, ``runtime``, ``tflite_signatures``, ``tflite``, ``batching``, ``loading``
+(one loaded model) -
 ``predict``, ``examples``, ``limits`` (one request on it) - ``handle`` (the API of every entry
 point: start reading there) - ``warmup`` - ``servable`` (life of one version) - ``manager`` (the
 versions of one model) - ``config``, ``core`` (all models) - ``calls`` (around a request), with

@@ -22,7 +22,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
-from imgpipe.serving.server import graph_check
+from imgpipe.serving.server import graph_check, saved_model_config
 
 _MAX_CALLABLES = 64
 """Sets of (inputs, outputs) kept ready; clients choose them by output_filter, so it is bounded."""
@@ -96,8 +96,10 @@ class SessionRuntime:
         options = options or SessionOptions()
         if not options.any_op:
             graph_check.check(directory, options.tags)
+        config = _session_config(options)
+        saved_model_config.apply(directory, config)
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph, config=_session_config(options))
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             # The loader is deprecated in favour of the one that must not be used here.
             with graph.as_default(), deprecation.silence():

@@ -1,8 +1,8 @@
 """The server's text files: batching, monitoring and SSL, and how any of them is read.
 
-tensorflow-serving-api has no messages for these three, so they are described here, field for
-field as in TensorFlow Serving (session_bundle_config.proto, monitoring_config.proto,
-ssl_config.proto), in a pool of their own.
+tensorflow-serving-api has no messages for these, nor for the settings of a SavedModel, so they are
+described here, field for field as in TensorFlow Serving (session_bundle_config.proto,
+monitoring_config.proto, ssl_config.proto, saved_model_config.proto), in a pool of their own.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _SCALARS = {
     "int64": _Field.TYPE_INT64,
     "string": _Field.TYPE_STRING,
     "bool": _Field.TYPE_BOOL,
+    "bytes": _Field.TYPE_BYTES,
 }
 _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
     "BatchingParameters": (
@@ -48,6 +49,17 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
         (2, "server_cert", "string"),
         (3, "custom_ca", "string"),
         (4, "client_verify", "bool"),
+    ),
+    # Messages within these two that nothing here can follow are kept as bytes.
+    "SessionOverrides": (
+        (1, "remote_op_remap_config", "bytes"),
+        (2, "batch_op_rewriter_config", "bytes"),
+        (3, "disable_meta_optimizer", "bool"),
+    ),
+    "SavedModelConfig": (
+        (1, "session_overrides", "SessionOverrides"),
+        (2, "tfrt_runtime_config", "bytes"),
+        (3, "critical", "bool"),
     ),
 }
 
@@ -79,6 +91,11 @@ def _classes() -> dict[str, Any]:
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
         for name in _MESSAGES
     }
+
+
+def make_message(name: str) -> Any:
+    """A new message of one of the types described above."""
+    return _classes()[name]()
 
 
 def parse(file: Path, message: Any) -> Any:
