@@ -2,7 +2,8 @@
 
 TFX puts a stand-in for `tfx_bsl.arrow.sql_util` (SQL slicing, whose native part its wheels lack)
 into place when it is imported. A worker unpickles TensorFlow Data Validation before that, and
-StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam_worker`` loads this module first.
+StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam_worker`` loads this module first. Here
+Beam's file patterns are made to take folders by their names, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+
+from imgpipe.components import literal_folders
 
 MODULE = "tfx_bsl.arrow.sql_util"
 
@@ -37,3 +40,4 @@ def _absent(name: str) -> object:
 
 
 install()
+literal_folders.install()

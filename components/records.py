@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.atomic_write import TEMPORARY, atomic_write
+from imgpipe.models.file_patterns import matching
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,10 +37,8 @@ def shard_path(uri: str, split: str, shard: int, shards: int) -> str:
 
 def shard_files(uri: str, split: str) -> list[str]:
     """The shard files of a split, in order."""
-    import tensorflow as tf
-
-    found = tf.io.gfile.glob(f"{uri}/Split-{split}/data_tfrecord-*")
-    return sorted(path for path in found if _SHARD.search(path))
+    found = matching(f"{uri}/Split-{split}/data_tfrecord-*")
+    return [path for path in found if _SHARD.search(path)]
 
 
 def read_examples(path: str) -> Iterator[tf.train.Example]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from imgpipe.models import feature_names as names
 from imgpipe.models.columns import columns
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
+from imgpipe.models.file_patterns import matching
 from imgpipe.models.scratch_array import room
 
 BANK_FILE: Final = "bank.json"
@@ -168,9 +169,8 @@ def read_activations(
 
 def _parsed(uri: str, split: str, vector: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Batches of the split's records as columns, with the feature `vector`."""
-    import tensorflow as tf
 
-    files = sorted(tf.io.gfile.glob(f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*"))
+    files = matching(f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*")
     return columns(files, vector, names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH)
 
 

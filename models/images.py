@@ -19,6 +19,7 @@ from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.columns import columns
 from imgpipe.models.datasets import Images
 from imgpipe.models.errors import DataRefused
+from imgpipe.models.file_patterns import matching
 from imgpipe.models.scratch_array import room
 
 
@@ -37,9 +38,8 @@ def decoded(
     Raises:
         DataRefused: A label lies outside the vocabulary.
     """
-    import tensorflow as tf
 
-    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    files = sorted(path for pattern in patterns for path in matching(pattern))
     hashes, labels = _described(files)
     if labels.size and labels.max() >= classes:
         raise DataRefused(

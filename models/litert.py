@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from imgpipe.models.classifier import PROBABILITIES
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.file_patterns import plain_name
 from imgpipe.models.signatures import SERVING_DEFAULT, SERVING_PIXELS
 
 FLOAT16: Final = "float16"
@@ -65,7 +66,8 @@ def load_network(directory: str) -> Network:
         convert_variables_to_constants_v2,
     )
 
-    loaded = tf.saved_model.load(directory)
+    with plain_name(directory) as place:
+        loaded = tf.saved_model.load(place)
     if SERVING_PIXELS not in loaded.signatures:
         raise ConfigError(
             f"LiteRT export: expected a signature {SERVING_PIXELS} in {directory}. "

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from imgpipe.models.backbones import registry
 from imgpipe.models.classifier import Classifier, build_classifier
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.file_patterns import plain_name
 from imgpipe.models.settings import ModelSettings, NetworkSettings
 
 if TYPE_CHECKING:
@@ -232,8 +233,9 @@ def _variables(directory: str) -> dict[str, Array]:
     import tensorflow as tf
 
     try:
-        reader = tf.train.load_checkpoint(f"{directory.rstrip('/')}/variables/variables")
-        values = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map()]
+        with plain_name(directory.rstrip("/")) as place:
+            reader = tf.train.load_checkpoint(f"{place}/variables/variables")
+            values = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map()]
     except (tf.errors.OpError, RuntimeError) as error:
         raise OSError(str(error)) from error
     return {_sha256(value): value for value in values if isinstance(value, np.ndarray)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from imgpipe.models.file_patterns import plain_name
 from imgpipe.models.signatures import SERVING_DEFAULT
 
 
@@ -26,9 +27,9 @@ class Served:
         import tensorflow as tf
 
         self._graph = tf.Graph()
-        with self._graph.as_default():
+        with self._graph.as_default(), plain_name(directory) as place:
             self._session = tf.compat.v1.Session(graph=self._graph)
-            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], directory)
+            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], place)
         definition = meta.signature_def[signature]
         self._inputs = {key: info.name for key, info in definition.inputs.items()}
         self._outputs = {

@@ -22,6 +22,7 @@ from imgpipe.models.classifier import FEATURES, PROBABILITIES, Classifier, build
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import export, write_digest
 from imgpipe.models.feature_distribution import FeatureDistribution
+from imgpipe.models.file_patterns import matching
 from imgpipe.models.settings import ModelSettings
 
 HISTORY_FILE: Final = "history.json"
@@ -180,7 +181,7 @@ def some_images(
     """
     import tensorflow as tf
 
-    files = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+    files = sorted(path for pattern in patterns for path in matching(pattern))
     if not files or count < 1:
         return []
     spec = {

@@ -29,6 +29,7 @@ from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.components.records import write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import DataRefused, ResourceError
+from imgpipe.models.file_patterns import matching
 
 GATE_FILE = "gate.json"
 _ANOMALIES_FILE = "SchemaDiff.pb"  # as TFX's ExampleValidator names it
@@ -70,7 +71,7 @@ def read_counts(uri: str) -> dict[str, int]:
 
 def read_schema(uri: str) -> schema_pb2.Schema:
     """The one schema (text proto) of a Schema artifact."""
-    (path,) = tf.io.gfile.glob(f"{uri}/*.pbtxt")
+    (path,) = matching(f"{uri}/*.pbtxt")
     return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
 
 

@@ -35,6 +35,10 @@ PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI"),
 )
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
+_TGA_END = b"TRUEVISION-XFILE.\0"
+#: Length of the name, palette or none, kind, palette (start, entries, bits), size, bits a pixel.
+_TGA_HEADER = struct.Struct("<BBBHHB4xHHBx")
 _OS2_HEADER = struct.pack("<I", 12)  # length of the old BMP header, whose sizes have 16 bits
 _WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats where asking for Exif decodes nothing
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
@@ -136,6 +140,37 @@ def _plugins() -> tuple[str, ...]:
     return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN)
 
 
+def other_format(data: bytes) -> str:
+    """A format whose mark the file bears and that is not accepted, such as ``ICO``; "" for none.
+
+    Nothing is opened: Pillow's plugins are asked about the first bytes alone.
+    """
+    Image.init()
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return "HEIC"
+    if _is_tga(data):
+        return "TGA"  # which begins as CUR does
+    for name, (_, accepts) in Image.OPEN.items():
+        if name not in PILLOW_FORMATS and accepts and accepts(data[:16]) is True:
+            return name
+    return ""
+
+
+def _is_tga(data: bytes) -> bool:
+    """Whether the file ends as TGA 2.0 does, or has the header and the length of an older TGA."""
+    if data.endswith(_TGA_END):
+        return True
+    if len(data) < _TGA_HEADER.size:
+        return False
+    skipped, table, kind, _, entries, entry_bits, width, height, depth = _TGA_HEADER.unpack_from(
+        data
+    )
+    palette = (entries * entry_bits + 7) // 8 if table == 1 else 0
+    length = _TGA_HEADER.size + skipped + palette + width * height * depth // 8
+    plain = kind in (1, 2, 3) and table == (kind == 1) and depth in (8, 16, 24, 32)
+    return plain and width * height > 0 and len(data) == length
+
+
 @contextlib.contextmanager
 def pillow(data: bytes) -> Iterator[Image.Image]:
     """The opened image, without Pillow's own bomb check and warnings: the caller checks sizes."""
@@ -163,7 +198,8 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         with pillow(data) as image:
             return _describe(image, declared, data)
     except UnidentifiedImageError:
-        error = "no image format that Pillow knows"
+        other = other_format(data)
+        error = f"{other}, a format that is not accepted" if other else "no image format known"
     except Exception as problem:  # plugins raise anything from SyntaxError to struct.error
         error = f"{type(problem).__name__}: {problem}"
     return Header(width=declared[0], height=declared[1], format=kind, error=error)

@@ -26,6 +26,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
+from imgpipe.components.literal_folders import literal_folders
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.runners import sealing
@@ -84,7 +85,8 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     wanted, made_again, told = set(fresh), set[str](), set[str]()
     while True:
         try:
-            return _once(copy.deepcopy(ir), observer, wanted, told, root)
+            with literal_folders(root):
+                return _once(copy.deepcopy(ir), observer, wanted, told, root)
         except sealing.Damaged as found:
             if found.node in made_again:
                 raise ResourceError(

@@ -8,10 +8,12 @@ times the throughput of TF2 signatures at 16 clients.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +29,21 @@ from imgpipe.serving.server import graph_check, saved_model_config
 _MAX_CALLABLES = 64
 """Sets of (inputs, outputs) kept ready; clients choose them by output_filter, so it is bounded."""
 _MAX_TIMEOUT_MS = (1 << 31) - 1
+
+
+@contextlib.contextmanager
+def _plain_name(directory: Path) -> Iterator[Path]:
+    """A name for the folder without ``*``, ``?`` and ``[``.
+
+    TensorFlow's reader takes the place of the variables for a file pattern.
+    """
+    if set("*?[").isdisjoint(str(directory)):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
+        link = Path(folder) / "model"
+        link.symlink_to(directory.absolute(), target_is_directory=True)
+        yield link
 
 
 class Runtime(Protocol):
@@ -102,9 +119,13 @@ class SessionRuntime:
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
             # The loader is deprecated in favour of the one that must not be used here.
-            with graph.as_default(), deprecation.silence():
+            with (
+                graph.as_default(),
+                deprecation.silence(),
+                _plain_name(Path(directory)) as place,
+            ):
                 meta_graph = tf.compat.v1.saved_model.load(
-                    self._session, list(options.tags), str(directory)
+                    self._session, list(options.tags), str(place)
                 )
         except BaseException:
             self._session.close()

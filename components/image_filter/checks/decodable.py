@@ -12,7 +12,7 @@ import struct
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imgpipe.components.image_file.header import pillow, sniff
+from imgpipe.components.image_file.header import other_format, pillow, sniff
 from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
 from imgpipe.components.image_record import ImageRecord
 
@@ -31,7 +31,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     try:
         data, described = transcode(found)
     except UnidentifiedImageError:
-        problem = "no image format that Pillow knows"
+        problem = "no image format known"
     except Exception as error:  # Pillow's plugins raise anything on broken bytes
         problem = str(error) or type(error).__name__
     else:
@@ -41,6 +41,8 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
         return Finding(TRANSCODED, detail, "repair", repaired=data)
     detail = f"{record.decode_error} Pillow: {problem}."
     if not sniff(found) and not record.format:
+        if other := other_format(found):
+            return Finding(UNDECODABLE, f"{other}, a format that is not accepted")
         return Finding(NOT_AN_IMAGE, f"no image format known; it begins with {_head(found)}")
     if is_cut_short(found) or "truncated" in problem or "unexpected end" in problem.lower():
         return Finding(TRUNCATED, detail)

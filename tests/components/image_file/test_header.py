@@ -92,7 +92,7 @@ def test_an_icon_is_not_opened():
     Image.new("RGB", (300, 300)).save(inside, "PNG")
     entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inside.getvalue()), 22)
     icon = struct.pack("<HHH", 0, 1, 1) + entry + inside.getvalue()
-    assert probe(icon, 1000).error == "no image format that Pillow knows"
+    assert probe(icon, 1000).error == "ICO, a format that is not accepted"
 
 
 def test_a_jpeg_that_only_the_serving_op_reads_tells_its_size(encode):

@@ -96,6 +96,21 @@ def test_a_plain_picture_cannot_be_told_from_others():
     assert hashes(saved(Image.new("RGB", (64, 64), (200, 10, 10)))) == b""
 
 
+def ramp(turned=False):
+    light = np.tile(np.linspace(0, 255, 96), (80, 1)).astype(np.uint8)
+    return Image.fromarray(light[:, ::-1] if turned else light)
+
+
+def vignette():
+    across, down = np.meshgrid(np.linspace(-1, 1, 96), np.linspace(-1, 1, 80))
+    return Image.fromarray((255 - 120 * np.hypot(across, down)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("picture", [ramp(), ramp(turned=True), vignette()])
+def test_a_picture_without_texture_cannot_be_told_from_others(picture):
+    assert look_at(saved(picture.convert("RGB"), "PNG")).likeness == b""
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])
 def test_every_size_has_a_hash_or_is_plain(size):
     assert len(hashes(saved(scene(size=size), "PNG"))) in (0, ALL_BYTES)

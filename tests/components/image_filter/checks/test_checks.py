@@ -86,6 +86,23 @@ def test_what_is_no_image(encode):
     assert found.detail == "no image format known; it begins with 'hello'"
 
 
+@pytest.mark.parametrize("kind", ["ICO", "ICNS", "TGA", "DDS", "PSD", "HEIC"])
+def test_a_format_that_is_not_accepted_is_named(encode, kind):
+    if kind == "PSD":
+        data = b"8BPS\0\1" + bytes(6) + b"\0\3" + bytes(60)
+    elif kind == "HEIC":
+        data = b"\0\0\0\x18ftypheic" + bytes(60)
+    else:
+        out = io.BytesIO()
+        Image.new("RGB", (64, 64), (9, 200, 9)).save(out, kind)
+        data = out.getvalue()
+    found = judge(record(data), Settings()).reject
+    assert (found.reason, found.detail) == (
+        "undecodable",
+        f"{kind}, a format that is not accepted",
+    )
+
+
 def test_damaged_but_complete_file_is_undecodable(encode):
     data = bytearray(encode("PNG"))
     data[60:120] = bytes(60)
