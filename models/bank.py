@@ -169,7 +169,6 @@ def read_activations(
 
 def _parsed(uri: str, split: str, vector: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
     """Batches of the split's records as columns, with the feature `vector`."""
-
     files = matching(f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*")
     return columns(files, vector, names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH)
 

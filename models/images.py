@@ -38,7 +38,6 @@ def decoded(
     Raises:
         DataRefused: A label lies outside the vocabulary.
     """
-
     files = sorted(path for pattern in patterns for path in matching(pattern))
     hashes, labels = _described(files)
     if labels.size and labels.max() >= classes:

@@ -108,7 +108,7 @@ def vignette():
 
 @pytest.mark.parametrize("picture", [ramp(), ramp(turned=True), vignette()])
 def test_a_picture_without_texture_cannot_be_told_from_others(picture):
-    assert look_at(saved(picture.convert("RGB"), "PNG")).likeness == b""
+    assert hashes(saved(picture.convert("RGB"), "PNG")) == b""
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])

@@ -96,7 +96,7 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
         out = io.BytesIO()
         Image.new("RGB", (64, 64), (9, 200, 9)).save(out, kind)
         data = out.getvalue()
-    found = judge(record(data), Settings()).reject
+    found = decide(record(data), Settings()).rejection
     assert (found.reason, found.detail) == (
         "undecodable",
         f"{kind}, a format that is not accepted",
