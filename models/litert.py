@@ -66,8 +66,8 @@ def load_network(directory: str) -> Network:
         convert_variables_to_constants_v2,
     )
 
-    with plain_name(directory) as place:
-        loaded = tf.saved_model.load(place)
+    with plain_name(directory) as folder:
+        loaded = tf.saved_model.load(folder)
     if SERVING_PIXELS not in loaded.signatures:
         raise ConfigError(
             f"LiteRT export: expected a signature {SERVING_PIXELS} in {directory}. "
