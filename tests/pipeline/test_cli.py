@@ -236,12 +236,13 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
 
 def test_summary_counts_the_judges_warnings_by_reason():
     from imgpipe.components.image_filter import quarantine
+    from imgpipe.components.image_filter.check import Finding
     from imgpipe.pipeline import summary
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
     found = [
-        quarantine.Finding(f"a/{number}.jpg", "", reason, "")
+        Finding(reason, "", severity="warn", path=f"a/{number}.jpg")
         for number, reason in enumerate(("dark", "blurry", "dark"))
     ]
     data = quarantine.summarise(
