@@ -80,7 +80,7 @@ def known(error: BaseException, out: Path) -> BaseException:
         return Interrupted()
     for one in causes:
         if sentence := _of_the_system(one):
-            return ResourceError(sentence.format(cause(one)))
+            return ResourceError(sentence)
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)
     for one in causes:
@@ -102,12 +102,17 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_the_system(error: BaseException) -> str:
-    """What the operating system refused, as a sentence with a gap; "" for another error."""
+    """What the operating system refused, for people; "" for another error.
+
+    The message of another library is not shown: ML Metadata's is a SQL statement.
+    """
     if isinstance(error, MemoryError):
-        return _MEMORY
+        return _MEMORY.format(type(error).__name__)
     if isinstance(error, OSError) and error.errno in _BY_NUMBER:
-        return _BY_NUMBER[error.errno]
-    return next((sentence for text, sentence in _BY_TEXT.items() if text in str(error)), "")
+        place = f": {error.filename}" if error.filename else ""
+        return _BY_NUMBER[error.errno].format(f"{error.strerror}{place}")
+    texts = (text for text in _BY_TEXT if text in str(error))
+    return next((_BY_TEXT[text].format(text) for text in texts), "")
 
 
 def _is_of_metadata(error: BaseException) -> bool:

@@ -48,6 +48,13 @@ def test_a_defect_is_told_in_one_line():
     assert failures.cause(None) == ""
 
 
+def test_sql_of_a_full_disk_is_not_shown():
+    error = RuntimeError("database or disk is full query: INSERT INTO `Artifact`")
+    assert str(failures.known(error, OUT)).startswith(
+        "the disk is full (database or disk is full). Free space, or choose --out DIR."
+    )
+
+
 def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
     mlmd = pytest.importorskip("ml_metadata")
     from ml_metadata.proto import metadata_store_pb2
