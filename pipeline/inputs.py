@@ -21,9 +21,9 @@ from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.atomic_write import atomic_write
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.extractor import resolve_precision
-from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.config import WEIGHT_FILES, Config
 
 _ROOT = Path(__file__).resolve().parent.parent
 #: Settings that say where something lies, and decide nothing.
@@ -309,6 +309,20 @@ def remember_schema_origin(config: Config, inputs: RunInputs) -> None:
         "data_key": _data_key(config, inputs.fingerprint, inputs.overrides),
     }
     atomic_write(_origin(accepted), json.dumps(origin, indent=1, sort_keys=True))
+
+
+def check_files(config: Config) -> None:
+    """Look for the files that the configuration names, before anything heavy is imported.
+
+    Raises:
+      ConfigError: the overrides are missing or are not what they should be.
+      ResourceError: the weights are missing.
+    """
+    if config.overrides_file is not None:
+        reviews.load(config.overrides_file)
+    weights = config.settings.weights
+    if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
+        raise ResourceError(f"model.weights: there is no file {weights}.")
 
 
 def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, object]:

@@ -23,8 +23,8 @@ from imgpipe.components.report import verdict
 from imgpipe.models import progress
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.pipeline import component_names, failures, metadata_file, signals, summary, temporary
 from imgpipe.pipeline import console as screen
-from imgpipe.pipeline import failures, metadata_file, signals, summary, temporary
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config, to_toml, tuned
 
@@ -93,6 +93,8 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
 
 def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
+    start = start and component_names.find(start, config)
+    run_inputs.check_files(config)
     _source(config).listing()  # a wrong folder is known at once, not after the imports
     out = config.out
     with _locked(out):
@@ -332,8 +334,8 @@ def _from(pipeline: Any, start: str | None) -> set[str]:
     if start is None:
         return set()
     nodes = {node.id: node for node in pipeline.components}
-    if start not in nodes:
-        raise ConfigError(f"--from: no component {start!r}. Components: {', '.join(nodes)}.")
+    if start in component_names.SCHEMAS:
+        [start] = nodes.keys() & set(component_names.SCHEMAS)
     found, todo = {start}, [nodes[start]]
     while todo:
         for node in todo.pop().downstream_nodes:

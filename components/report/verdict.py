@@ -31,7 +31,7 @@ def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str 
 
 
 def is_blessed(facts: Mapping[str, Any]) -> bool:
-    """Both gates said yes: the Evaluator's on accuracy, the ServingValidator's on serving."""
+    """Both gates said yes: ImageEvaluator's on accuracy, the ServingValidator's on serving."""
     gate = facts.get("gate") or {}
     checks = facts.get("serving") or []
     serves = bool(checks) and all(check["passed"] for check in checks)
@@ -69,7 +69,7 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     if reasons:
         text += " " + " and ".join(reasons)
     if "evaluator" in gate["failed"]:
-        text += "; the Evaluator did not bless it"
+        text += "; ImageEvaluator did not bless it"
     if broken:
         text += f"; it does not serve: {broken[0]['name']}: {broken[0]['detail']}"
     return text + _confusion(facts)

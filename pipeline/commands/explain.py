@@ -85,6 +85,8 @@ def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool,
 
     if not images and not table:
         raise ConfigError("explain: expected a picture, or --layers for the network's sizes.")
+    if images and not any(path.exists() for path in images):
+        raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = find(model)
     with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
         from imgpipe.models import activations, layer_sizes, network_file

@@ -113,6 +113,61 @@ def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("evaluator", "did you mean 'ImageEvaluator'?"),
+        ("Pusherr", "did you mean 'ModelPusher'?"),
+        ("LiteExporter", "Components: Baseline, ImageExampleGen"),
+    ],
+)
+def test_an_unknown_component_is_refused_before_the_imports(photos: Path, start: str, expected):
+    out = photos.parent / "out"
+    result = imgpipe("run", "--data", str(photos), "--out", str(out), "--from", start)
+    assert result.returncode == 2
+    assert f"--from {start}: this pipeline has no such component" in result.stderr
+    assert expected in result.stderr
+    assert not out.exists(), "no run was begun"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("check", "nowhere"), 2, "nowhere"),
+        (("explain", "a.png", "b.png"), 2, "there is no file a.png, b.png"),
+        (("--set", "judge.overrides='gone.toml'"), 2, "cannot read"),
+        (("--set", "model.weights='gone.keras'"), 5, "model.weights: there is no file"),
+    ],
+)
+def test_missing_files_are_found_before_the_imports(
+    photos: Path, tmp_path: Path, arguments, code: int, expected: str
+):
+    if arguments[0] == "--set":
+        arguments = ("run", "--data", str(photos), *arguments)
+    result = imgpipe(*arguments, cwd=tmp_path)
+    assert result.returncode == code, result.stderr
+    assert expected in result.stderr
+    assert "loading" not in result.stdout
+
+
+def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
+    from imgpipe.components.example_gen.sources import Item, Scan
+    from imgpipe.pipeline import component_names, graph, inputs
+    from imgpipe.pipeline import config as configs
+
+    found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
+    for settings in (
+        ("tune.trials=2", "export.lite=['int8']"),
+        ("evaluate.cross_validate=3",),
+        ("model.freeze='none'", "model.weights='none'"),
+    ):
+        config = configs.build({"run": {"out": str(tmp_path)}}, settings)
+        pipeline = graph.create_pipeline(config, inputs.find(config, found), graph.Place("root"))
+        built = {node.id for node in pipeline.components}
+        assert built == set(component_names.names(config)) - {"ImportSchemaGen"}
+        assert component_names.find("imageEVALUATOR", config) == "ImageEvaluator"
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (("run",), "no photographs"),
