@@ -29,6 +29,7 @@ from imgpipe.components.example_gen.sources.layout import (
 )
 from imgpipe.models.errors import ConfigError
 
+_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")  # endings of files that may list the classes
 _Identity = tuple[int, int]  # (device, inode)
 _NOWHERE: _Identity = (-1, -1)  # of what is no folder
 
@@ -157,7 +158,7 @@ class FolderSource:
             classes = self._collect_classes(walk, folders, None)
         for entry in files:
             walk.add(entry, None, None, linked=False)
-        self._check_classes(root, folders, classes, walk, bool(given))
+        self._check_classes(root, folders, classes, walk, bool(given), files)
         walk.items.sort(key=lambda item: item.path)
         return Scan(
             source=self.directory,
@@ -249,7 +250,13 @@ class FolderSource:
         return ConfigError(f"data source {self.directory!r}: found {found}; {EXPECTED_TREE}")
 
     def _check_classes(
-        self, root: Path, folders: list[_Entry], classes: set[str], walk: _Walk, split: bool
+        self,
+        root: Path,
+        folders: list[_Entry],
+        classes: set[str],
+        walk: _Walk,
+        split: bool,
+        loose: list[_Entry],
     ) -> None:
         """Fewer than two classes, or no file at all, is not data to learn from."""
         if len(classes) < 2:
@@ -260,6 +267,16 @@ class FolderSource:
                     f"data source {self.directory!r}: found a single folder {only.name!r} that "
                     f"holds {len(inner)} folders ({some(inner)}): one level too deep; give "
                     f"{Path(self.directory) / only.name!s} instead"
+                )
+            lists = [entry.name for entry in loose if Path(entry.name).suffix.lower() in _LISTS]
+            if split and not classes and lists:
+                raise ConfigError(
+                    f"data source {self.directory!r}: found {len(walk.items) - len(loose):,} files "
+                    f"directly in {some([f'{f.name}/' for f in folders])}, so that no folder says "
+                    f"their classes, and {some(lists)} beside. Where that lists the classes, give "
+                    f"{Path(self.directory) / lists[0]} in place of the folder, and name its "
+                    "columns by data.path_column and data.label_column and the folder of the "
+                    f"files by data.root; else {EXPECTED_TREE}"
                 )
             found = f"one class only ({some(sorted(classes))})" if classes else "no class folder"
             raise ConfigError(

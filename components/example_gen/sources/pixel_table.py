@@ -19,7 +19,7 @@ from pathlib import Path
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions, hashed
 from imgpipe.components.example_gen.sources.file_list import column_place
-from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden
+from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.regular_files import open_regular
@@ -27,6 +27,7 @@ from imgpipe.models.regular_files import open_regular
 _SUFFIX = ".csv"
 _LABELS = ("label", "class", "target", "emotion", "y")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
+_FEWEST_PIXELS = 4  # two by two
 _LINE_LIMIT = 1 << 26  # bytes; a row of 2048 x 2048 RGB pixels has 50 MB
 _BOM = b"\xef\xbb\xbf"
 _QUOTES = b' "\r\n'
@@ -81,6 +82,13 @@ def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
     spaced = values[0] if len(values) == 1 and b" " in sample[values[0]] else -1
     count = len(sample[spaced].split()) if spaced >= 0 else len(values)
     side, channels = _square(count)
+    numbers = sum(_is_number(sample[place]) for place in values)
+    if titles and spaced < 0 and (numbers < len(values) or numbers < _FEWEST_PIXELS):
+        raise ConfigError(
+            f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
+            "image files, name its columns by data.path_column and data.label_column, and the "
+            f"folder of the files by data.root; for pixels {_EXPECTED}"
+        )
     if not side:
         found = f"{len(sample)} columns, {count} of them pixels" if sample[0] else "no row"
         raise ConfigError(

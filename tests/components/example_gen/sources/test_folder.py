@@ -139,6 +139,20 @@ def test_wrong_folder_says_what_was_found(tmp_path, paths, message):
         open_source(fill(tmp_path, *paths)).listing()
 
 
+def test_flat_split_folders_beside_a_list_name_the_list(tmp_path):
+    fill(tmp_path, "train/1.jpg", "train/2.jpg", "test/3.jpg", "labels.csv")
+    message = (
+        r"found 3 files directly in test/, train/, so that no folder says their classes, and "
+        r"labels\.csv beside\. .* give .*labels\.csv in place of the folder, and name its columns "
+        r"by data\.path_column and data\.label_column"
+    )
+    with pytest.raises(ConfigError, match=message):
+        open_source(str(tmp_path)).listing()
+    (tmp_path / "labels.csv").unlink()
+    with pytest.raises(ConfigError, match="found no class folder, at least two are needed"):
+        open_source(str(tmp_path)).listing()
+
+
 def test_missing_folder_file_bucket_and_unknown_kind(tmp_path):
     with pytest.raises(ConfigError, match="does not exist; expected a folder with one sub-folder"):
         open_source(str(tmp_path / "no")).listing()

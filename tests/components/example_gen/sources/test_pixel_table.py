@@ -132,3 +132,20 @@ def test_real_sign_language_rows(shared_data):
     found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))
     name, picture = found["sign_mnist_test_11rows_noheader/0000001.png"]
     assert name == "11" and picture.shape == (28, 28) and list(picture[0, :3]) == [169, 170, 173]
+
+
+@pytest.mark.parametrize(
+    "text", ["id,label\n1,cat\n2,dog\n", "id,a,b,c,breed\n0c,x,y,z,boxer\n", "id,breed\n0c,boxer\n"]
+)
+def test_a_list_of_files_is_not_taken_for_pixels(tmp_path, text):
+    (tmp_path / "train.csv").write_text(text)
+    with pytest.raises(
+        ConfigError, match=r"found the columns id, .* name its columns by data\.path_"
+    ):
+        open_source(str(tmp_path / "train.csv")).listing()
+    (tmp_path / "train.csv").write_text("id,breed\na.jpg,boxer\nb.jpg,pug\n")
+    options = SourceOptions(path_column="id", label_column="breed")
+    assert open_source(str(tmp_path / "train.csv"), options).listing().vocabulary == (
+        "boxer",
+        "pug",
+    )
