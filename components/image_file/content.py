@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.measurements import Measurement, measure
 from imgpipe.components.image_file.perceptual_hash import picture_hashes
 from imgpipe.components.image_file.pixels import Pixels
@@ -30,6 +31,38 @@ class Content:
         """Measure decoded pixels."""
         height, width = pixels.values.shape[:2]
         return cls(width, height, measure(pixels, measurements), picture_hashes(pixels.small))
+
+    @classmethod
+    def decoded(
+        cls, data: bytes, measurements: Iterable[Measurement]
+    ) -> tuple[Content | None, str]:
+        """Decode and measure an encoded image; (None, error) where the serving op refuses it."""
+        values, error = decode(data)
+        return (None, error) if values is None else (cls.of(Pixels(values), measurements), "")
+
+
+def transcoded(
+    data: bytes, original: bytes, mode: str, measurements: Iterable[Measurement]
+) -> tuple[Content | None, str]:
+    """Decode and measure a transcoded image.
+
+    Args:
+        data: The image as the serving op decodes it, without an alpha channel.
+        original: The file that it was made from, whose alpha channel counts.
+        mode: Pillow's mode of the original.
+        measurements: What is measured.
+
+    Returns:
+        The content, or None and the error of the op.
+    """
+    values, error = decode(data)
+    if values is None:
+        return None, error
+    alpha = None
+    if mode in _WITH_ALPHA:
+        with pillow(original) as image:
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return Content.of(Pixels(values, alpha), measurements), ""
 
 
 def decode(data: bytes) -> tuple[np.ndarray | None, str]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from imgpipe.components.image_filter import engine, quarantine
+from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
 from imgpipe.components.image_filter.decision import Decision
-from imgpipe.components.image_filter.engine import Part
 from imgpipe.components.image_filter.near_duplicates import beam_steps
 from imgpipe.components.image_filter.outcomes import Outcomes, totals
+from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.records import (
     ShardWriter,
@@ -236,14 +236,14 @@ def filter_examples(
         found = (
             examined.parts
             | "All parts" >> beam.combiners.ToList()
-            | "Search" >> beam.FlatMap(engine.search, settings)
+            | "Search" >> beam.FlatMap(comparison.search, settings)
         )
         by_content = (
             examined.parts
             | "Copies" >> beam.FlatMap(Part.copies, wanted=beam.pvalue.AsDict(found))
             | "By content" >> beam.GroupByKey()
         )
-        identical = by_content | "Identical" >> beam.FlatMap(engine.resolve_identical)
+        identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
         near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(
             places.quarantine, settings
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_record import ImageRecord
@@ -150,9 +150,9 @@ class Check:
         """Whether it may be left out altogether."""
         return "ignore" in self.may_be
 
-    def severity_in(self, settings: Settings) -> str:
+    def severity_in(self, settings: Settings) -> Severity:
         """What its findings lead to with these settings."""
-        return settings.severity.get(self.name, self.severity)
+        return cast(Severity, settings.severity.get(self.name, self.severity))
 
     def threshold_in(self, settings: Settings) -> float:
         """The threshold with these settings."""

@@ -6,11 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from imgpipe.components.image_file.content import Content, decode
-from imgpipe.components.image_file.header import pillow
-from imgpipe.components.image_file.pixels import Pixels
+from imgpipe.components.image_file.content import Content, transcoded
 from imgpipe.components.image_filter.check import Check, Finding, Repair, Settings
 from imgpipe.components.image_filter.checks import (
     CHECKS,
@@ -26,7 +22,6 @@ from imgpipe.models import feature_names as names
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the file that judge.overrides names"
 _LAST = 1 << 30  # order of a rejection by an override: every check goes before it
-_WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
 
 @dataclass(frozen=True)
@@ -36,6 +31,7 @@ class Decision:
     Attributes:
         record: The record as inspected, with the label that people gave it.
         source_label: The label that the source gave it.
+        override: What people decided about it, None when they did not.
         rejection: Why the image is rejected, None when it is kept.
         order: Order of the check that rejected.
         repairs: The repairs that were made.
@@ -46,6 +42,7 @@ class Decision:
 
     record: ImageRecord
     source_label: str
+    override: Override | None = None
     rejection: Finding | None = None
     order: int = _LAST
     repairs: tuple[Finding, ...] = ()
@@ -67,23 +64,20 @@ class Decision:
         )
 
     def without_pixels(self) -> Decision:
-        """The decision without bytes, to wait for the comparison with other images."""
-        record = self.record.without_pixels()
-        return dataclasses.replace(self, record=record, repaired=None, perceptual_hash=b"")
+        """The decision without the bytes of the image."""
+        return dataclasses.replace(self, record=self.record.without_pixels(), repaired=None)
+
+    def without_hash(self) -> Decision:
+        """The decision without its perceptual hashes, which the search has."""
+        return dataclasses.replace(self, perceptual_hash=b"")
 
 
-def override_of(record: ImageRecord, settings: Settings) -> Override | None:
-    """What people decided about this image, None when they did not."""
-    return find(settings.overrides, record.image_hash)
-
-
-def relabelled(record: ImageRecord, settings: Settings) -> ImageRecord:
+def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
     """The record with the label that people gave it, without problems that concern the old label.
 
     A label of the test split never changes: an override there would move the figure that is there
     to check all other choices.
     """
-    override = override_of(record, settings)
     if override is None or override.verdict != "relabel" or record.split == names.TEST:
         return record
     return dataclasses.replace(
@@ -101,70 +95,76 @@ def decide(found: ImageRecord, settings: Settings) -> Decision:
     that cannot be used stays rejected whatever anybody decided. A file that only Pillow reads is
     transcoded first, and the checks of pixels look at the result.
     """
-    record = relabelled(found, settings)
+    override = find(settings.overrides, found.image_hash)
+    record = relabelled(found, override)
     seen = record  # with the measurements of the transcoded file
-    override = override_of(record, settings)
-    decision = Decision(record, found.label, perceptual_hash=record.perceptual_hash or b"")
+    hashes = record.perceptual_hash or b""
+    decision = Decision(record, found.label, override, perceptual_hash=hashes)
     repairs: list[tuple[Finding, Repair | None]] = []
     warnings: list[Finding] = []
-    for check in _asked(CHECKS, override, settings):
-        finding = check.judge(seen, settings)
+    for check in CHECKS:
+        finding = _ask(check, seen, override, settings)
         if finding is None:
             continue
-        severity = check.severity_in(settings)
         if finding.repaired is not None:
-            content, error = _inspected(finding.repaired, record)
+            content, error = transcoded(
+                finding.repaired, record.image_bytes, record.mode, MEASUREMENTS
+            )
             if content is None:
-                finding = Finding(decodable.UNDECODABLE, f"even as PNG: {error}")
-                return _rejected(decision, finding, check)
+                detail = f"even as PNG: {error}"
+                finding = Finding(decodable.UNDECODABLE, detail, remedy=check.remedy)
+                return _rejected(decision, finding, check.order)
             seen = dataclasses.replace(record, figures=content.figures)
             hashes = record.perceptual_hash or content.perceptual_hash
             decision = dataclasses.replace(decision, perceptual_hash=hashes)
             repairs.append((finding, None))
-        elif severity == "reject":
-            return _rejected(decision, finding, check)
-        elif severity == "repair":
-            repairs.append((dataclasses.replace(finding, severity="repair"), check.repair))
+        elif finding.severity == "reject":
+            return _rejected(decision, finding, check.order)
+        elif finding.severity == "repair":
+            repairs.append((finding, check.repair))
         else:
-            warnings.append(dataclasses.replace(finding, severity="warn"))
+            warnings.append(finding)
     if override is not None and override.verdict == "reject":
         finding = Finding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY)
-        return dataclasses.replace(decision, rejection=finding.about(record))
+        return _rejected(decision, finding, _LAST)
     return _repaired(dataclasses.replace(decision, warnings=tuple(warnings)), repairs)
 
 
 def decide_in_set(decision: Decision, settings: Settings) -> Decision:
     """Add what the checks say that need the limits of the whole set, `Settings.limits`."""
-    override = override_of(decision.record, settings)
-    checks = [check for check in CHECKS if check.needs == "set"]
-    for check in _asked(checks, override, settings):
-        finding = check.judge(decision.record, settings)
+    record = decision.record
+    for check in CHECKS:
+        if check.needs != "set":
+            continue
+        finding = _ask(check, record, decision.override, settings)
         if finding is None:
             continue
-        if check.severity_in(settings) != "reject":
-            warning = dataclasses.replace(finding, severity="warn").about(decision.record)
-            decision = dataclasses.replace(decision, warnings=(*decision.warnings, warning))
+        if finding.severity != "reject":
+            warnings = (*decision.warnings, finding.about(record))
+            decision = dataclasses.replace(decision, warnings=warnings)
         elif decision.rejection is None or check.order < decision.order:
-            return _rejected(decision, finding, check)
+            return _rejected(decision, finding, check.order)
     return decision
 
 
-def _asked(checks: Sequence[Check], override: Override | None, settings: Settings) -> list[Check]:
-    """The checks that are neither ignored nor overruled."""
+def _ask(
+    check: Check, record: ImageRecord, override: Override | None, settings: Settings
+) -> Finding | None:
+    """What a check finds, with its severity; None when it is ignored or overruled."""
+    severity = check.severity_in(settings)
     accepted = override is not None and override.verdict == "accept"
-    return [
-        check
-        for check in checks
-        if check.severity_in(settings) != "ignore" and not (accepted and check.skippable)
-    ]
+    if severity == "ignore" or (accepted and check.skippable):
+        return None
+    finding = check.judge(record, settings)
+    if finding is None or finding.repaired is not None:
+        return finding
+    return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
 
 
-def _rejected(decision: Decision, finding: Finding, check: Check) -> Decision:
+def _rejected(decision: Decision, finding: Finding, order: int) -> Decision:
     stored = decision.rejection.stored if decision.rejection is not None else ""
-    rejection = dataclasses.replace(finding, severity="reject", remedy=check.remedy, stored=stored)
-    return dataclasses.replace(
-        decision, rejection=rejection.about(decision.record), order=check.order
-    )
+    rejection = finding.about(decision.record, stored=stored)
+    return dataclasses.replace(decision, rejection=rejection, order=order)
 
 
 def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None]]) -> Decision:
@@ -192,10 +192,9 @@ def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None
 
 def _written(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> ImageRecord | None:
     """The record with its repaired bytes, and what they measure."""
-    values, _ = decode(data)
-    if values is None:
+    content, _ = Content.decoded(data, MEASUREMENTS)
+    if content is None:
         return None
-    content = Content.of(Pixels(values), MEASUREMENTS)
     reasons = [repair.reason for repair in done]
     return dataclasses.replace(
         record,
@@ -207,19 +206,3 @@ def _written(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> Image
         figures=content.figures,
         orientation=1 if orientation.CHECK.name in reasons else record.orientation,
     )
-
-
-def _inspected(data: bytes, record: ImageRecord) -> tuple[Content | None, str]:
-    """What a transcoded file shows, and how much of the original was transparent."""
-    values, error = decode(data)
-    if values is None:
-        return None, error
-    return Content.of(Pixels(values, _alpha(record)), MEASUREMENTS), ""
-
-
-def _alpha(record: ImageRecord) -> np.ndarray | None:
-    """The alpha channel of a file that only Pillow reads, uint8 [H, W]."""
-    if record.mode not in _WITH_ALPHA:
-        return None
-    with pillow(record.image_bytes) as image:
-        return np.asarray(image.convert("RGBA").getchannel("A"))

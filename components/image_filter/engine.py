@@ -4,8 +4,8 @@ Two drivers run it, Beam for ImageFilter and a thread pool for ``imgpipe check``
 the same answers. A set is cut into shards. The first pass decides about each image of a shard by
 itself (`examine`) and leaves what the comparison needs in files, so that memory does not grow with
 the number of images. When all shards are examined, the images with the same or nearly the same
-content are found (`search`) and resolved in groups (`resolve_identical`, `resolve_near`). The
-second pass combines both (`settle`). Each image is read, decided about and written in the first
+content are found and resolved in groups (`imgpipe.components.image_filter.comparison`). The second
+pass combines both (`settle`). Each image is read, decided about and written in the first
 pass; the second one only takes out what the comparison rejected.
 """
 
@@ -14,22 +14,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-import pickle
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
-from imgpipe.components.image_filter import identical_files
 from imgpipe.components.image_filter.check import Finding, Settings
-from imgpipe.components.image_filter.checks import CHECKS, near_duplicate
+from imgpipe.components.image_filter.checks import CHECKS
 from imgpipe.components.image_filter.decision import Decision, decide, decide_in_set
-from imgpipe.components.image_filter.identical_files import Copy
-from imgpipe.components.image_filter.near_duplicates import matching
-from imgpipe.components.image_filter.near_duplicates.groups import Member
-from imgpipe.components.image_filter.near_duplicates.matching import Found
 from imgpipe.components.image_filter.outcomes import Outcomes
+from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import progress
 
@@ -60,59 +52,6 @@ class Output(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Part:
-    """What the first pass leaves of a shard, in three files.
-
-    Attributes:
-        place: Path or URI of the files, without their suffix.
-    """
-
-    place: str
-
-    def write(self, decisions: Sequence[Decision], rows: Sequence[bytes]) -> None:
-        """Write the files; a second attempt writes the same."""
-        kept = [one.record.image_hash for one in decisions if one.rejection is None]
-        self._write("decisions", pickle.dumps(decisions, pickle.HIGHEST_PROTOCOL))
-        self._write("contents", bytes.fromhex("".join(kept)))
-        self._write("rows", b"".join(rows))
-
-    def decisions(self) -> list[Decision]:
-        """The decisions of the first pass, in the order of the shard."""
-        found: list[Decision] = pickle.loads(self._read("decisions"))  # written by this pipeline
-        return found
-
-    def contents(self) -> matching.Contents:
-        """Content hashes of the images that passed the checks."""
-        return matching.contents(self._read("contents"))
-
-    def rows(self) -> bytes:
-        """What the search for near-duplicates needs; 150 kB for a shard of 256 images."""
-        return self._read("rows")
-
-    def copies(self, wanted: Mapping[str, Found | None]) -> Iterator[tuple[str, Copy]]:
-        """(content hash, image) of the images that passed the checks and have a wanted content."""
-        if not any(content.tobytes().hex() in wanted for content in self.contents()):
-            return
-        for one in self.decisions():
-            record = one.record
-            if one.rejection is None and record.image_hash in wanted:
-                copy = Copy(record.path, record.split, record.label, record.group)
-                yield record.image_hash, copy
-
-    def _write(self, suffix: str, data: bytes) -> None:
-        import tensorflow as tf
-
-        with tf.io.gfile.GFile(f"{self.place}.{suffix}", "wb") as file:
-            file.write(data)
-
-    def _read(self, suffix: str) -> bytes:
-        import tensorflow as tf
-
-        with tf.io.gfile.GFile(f"{self.place}.{suffix}", "rb") as file:
-            return bytes(file.read())
-
-
 def examine(
     records: Iterable[ImageRecord], settings: Settings, part: Part, output: Output
 ) -> Counts:
@@ -127,9 +66,7 @@ def examine(
     Returns:
         What the checks of the whole set count in the images that passed.
     """
-    near = radius(settings) > 0
     decisions: list[Decision] = []
-    rows: list[bytes] = []
     counts: Counts = {c.name: collections.Counter() for c in CHECKS if c.counted is not None}
     for record in records:
         decision = decide(record, settings)
@@ -137,14 +74,12 @@ def examine(
         if decision.rejection is not None:
             decision = decision.stored_at(stored)
         else:
-            if near:
-                rows.append(matching.row(record.image_hash, decision.perceptual_hash))
             for check in CHECKS:
                 if check.counted is not None:
                     counts[check.name][check.counted(decision.record)] += 1
         decisions.append(decision.without_pixels())
         progress.advance(1, "images")
-    part.write(decisions, rows)
+    part.write(decisions)
     return counts
 
 
@@ -165,47 +100,6 @@ def with_limits(settings: Settings, counts: Counts) -> Settings:
         if check.limits is not None
     }
     return dataclasses.replace(settings, limits=limits)
-
-
-def radius(settings: Settings) -> int:
-    """Bits within which images are near-duplicates; 0 when none are looked for."""
-    return int(near_duplicate.CHECK.threshold_in(settings))
-
-
-def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Found | None]]:
-    """Find the contents that occur twice or are near another.
-
-    Returns:
-        Their hashes, each with the near-duplicates that it belongs to, None when it has none.
-    """
-    limit = radius(settings)
-    with tempfile.TemporaryDirectory(prefix="imgpipe-rows-") as folder:
-        rows = matching.Columns(Path(folder) / "rows")
-        for part in parts:
-            rows.append([part.rows()])
-        found = dict(matching.find_in(rows, limit)) if limit > 0 else {}
-    yield from found.items()
-    for content in matching.repeated([part.contents() for part in parts]):
-        if content.hex() not in found:
-            yield content.hex(), None
-
-
-def resolve_identical(group: tuple[str, Iterable[Copy]]) -> list[tuple[bytes, Finding]]:
-    """(path, finding) of the images with one content that are rejected."""
-    return _by_path(identical_files.resolve(group[1]))
-
-
-def resolve_near(
-    group: tuple[int, Iterable[tuple[int, Member]]], settings: Settings
-) -> Iterator[tuple[list[tuple[bytes, Finding]], dict[str, Any]]]:
-    """(path, finding) of a group of near-duplicates, and its line in the quarantine."""
-    for findings, line in matching.resolve_group(group, matching.near_settings(settings)):
-        yield _by_path(findings), line
-
-
-def _by_path(findings: Iterable[Finding]) -> list[tuple[bytes, Finding]]:
-    """Keyed by path as bytes: Beam's coders refuse names that are not UTF-8."""
-    return [(os.fsencode(finding.path), finding) for finding in findings]
 
 
 def settle(
@@ -230,7 +124,7 @@ def settle(
     for decision in decisions:
         if place := stored.get(decision.record.path):
             decision = decision.stored_at(place)
-        outcomes.add(decision, settings)
+        outcomes.add(decision)
     return outcomes
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
-from imgpipe.components.image_filter.decision import Decision, override_of
+from imgpipe.components.image_filter.decision import Decision
 from imgpipe.models import feature_names as names
 
 
@@ -25,10 +25,10 @@ class Outcomes:
     relabelled: dict[str, int] = field(default_factory=dict)  # split → kept images with a new label
     overrides: set[str] = field(default_factory=set)  # hashes of these overrides, as in the file
 
-    def add(self, decision: Decision, settings: Settings) -> None:
+    def add(self, decision: Decision) -> None:
         """Count an image, and collect what was found in it."""
         self.read += 1
-        self._review(decision, settings)
+        self._review(decision)
         if decision.rejection is not None:
             self.rejects.append(decision.rejection)
             return
@@ -38,10 +38,10 @@ class Outcomes:
         labels = self.kept.setdefault(record.split, {})
         labels[record.label] = labels.get(record.label, 0) + 1
 
-    def _review(self, decision: Decision, settings: Settings) -> None:
+    def _review(self, decision: Decision) -> None:
         """Collect what people decided about an image."""
         record, found, reject = decision.record, decision.source_label, decision.rejection
-        override = override_of(record, settings)
+        override = decision.override
         if override is None:
             return
         self.overrides.add(override.image_hash)

@@ -6,7 +6,6 @@ of images; the few images that are to be shown are read again.
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import dataclasses
 import os
@@ -17,19 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.sources import Scan, SourceOptions, open_source
+from imgpipe.components.example_gen.sources import Scan, Source, SourceOptions, open_source
 from imgpipe.components.example_gen.splits import SplitRule
-from imgpipe.components.image_filter import engine, quarantine
+from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
 from imgpipe.components.image_filter.decision import Decision
-from imgpipe.components.image_filter.engine import Part
-from imgpipe.components.image_filter.identical_files import Copy
-from imgpipe.components.image_filter.near_duplicates import matching
-from imgpipe.components.image_filter.near_duplicates.groups import Member
-from imgpipe.components.image_filter.near_duplicates.matching import Found
 from imgpipe.components.image_filter.outcomes import totals
 from imgpipe.components.image_filter.overrides import Override, resolve
+from imgpipe.components.image_filter.part import Part
 from imgpipe.models import progress
 
 _SHARD = 1024  # files a tf.data pipeline: enough to make nothing of its start (~50 ms)
@@ -46,6 +41,10 @@ class Plan:
     rule: SplitRule = field(default_factory=SplitRule)
     overrides: tuple[Override, ...] = ()
     store: str = ""  # folder of results of earlier runs, "" for none
+
+    def opened(self) -> Source:
+        """The source; each thread opens its own."""
+        return open_source(self.source, self.options)
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,14 @@ def judge(plan: Plan) -> Judged:
     """
     validate(plan.settings)
     began = time.monotonic()
-    scan = open_source(plan.source, plan.options).listing()
+    scan = plan.opened().listing()
     overrides = resolve(plan.overrides, scan.vocabulary)
     settings = dataclasses.replace(plan.settings, overrides=overrides)
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
     plan = dataclasses.replace(plan, settings=settings, rule=rule)
     with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
         parts, counts = _examine(plan, scan, folder)
-        findings, lines = _compare(parts, settings)
+        findings, lines = comparison.compare(parts, settings)
         settings = engine.with_limits(settings, counts)
         outcomes = [engine.settle(part, settings, findings, _NoOutput()) for part in parts]
     notes = [dataclasses.asdict(note) for note in scan.notes]
@@ -101,7 +100,7 @@ def judge(plan: Plan) -> Judged:
         scan=scan,
         summary=summary,
         **{name: _sorted(found[name]) for name in ("rejects", "repairs", "warnings", "reviews")},
-        near=lines if engine.radius(settings) > 0 else None,
+        near=lines if comparison.radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
     )
 
@@ -121,7 +120,7 @@ def _examine(plan: Plan, scan: Scan, folder: str) -> tuple[list[Part], engine.Co
     def examine(start: int) -> tuple[Part, engine.Counts]:
         part = Part(f"{folder}/{start}")
         records = inspect(
-            open_source(plan.source, plan.options),
+            plan.opened(),
             scan.items[start : start + size],
             plan.settings.pixel_limit,
             plan.store,
@@ -138,41 +137,10 @@ def _examine(plan: Plan, scan: Scan, folder: str) -> tuple[list[Part], engine.Co
     return [part for part, _ in examined], engine.add_counts(counts for _, counts in examined)
 
 
-def _compare(
-    parts: Sequence[Part], settings: Settings
-) -> tuple[dict[bytes, Finding], tuple[Mapping[str, Any], ...]]:
-    """What the comparison of all images found, by path, and the groups as they are listed."""
-    found = dict(engine.search(parts, settings))
-    copies: dict[str, list[Copy]] = collections.defaultdict(list)
-    for part in parts:
-        for image_hash, copy in part.copies(found):
-            copies[image_hash].append(copy)
-    findings: dict[bytes, Finding] = {}
-    for content in copies.items():
-        findings.update(engine.resolve_identical(content))
-    lines = []
-    for group in _groups(copies, found).items():
-        for near, line in engine.resolve_near(group, settings):
-            findings.update(near)
-            lines.append(line)
-    return findings, tuple(sorted(lines, key=lambda line: str(line["members"][0]["path"])))
-
-
-def _groups(
-    copies: Mapping[str, list[Copy]], found: Mapping[str, Found | None]
-) -> dict[int, list[tuple[int, Member]]]:
-    """The images of each group of near-duplicates."""
-    groups: dict[int, list[tuple[int, Member]]] = collections.defaultdict(list)
-    for content in copies.items():
-        for number, member in matching.members(content, found):
-            groups[number].append(member)
-    return groups
-
-
 def pictures(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:
     """The bytes of some files by path, read again; those that cannot be read are left out."""
     wanted = set(paths)
-    source = open_source(plan.source, plan.options)
+    source = plan.opened()
     found = {}
     for item in judged.scan.items:
         if item.path in wanted:

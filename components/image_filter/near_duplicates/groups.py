@@ -8,6 +8,7 @@ count, not those that a chain of others leads to.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -44,9 +45,23 @@ class Member:
 
 
 def resolve(
-    members: Iterable[Member], radius: int, severities: Mapping[str, str] | None = None
+    members: Iterable[Member],
+    radius: int,
+    severities: Mapping[str, str] | None = None,
+    accepted: Collection[str] = (),
 ) -> list[Finding]:
-    """At most one ruling a picture, in path order; the same whatever the order of `members`."""
+    """What is found in the images of one group.
+
+    Args:
+        members: The images, in any order.
+        radius: Bits within which images are near-duplicates.
+        severities: Reason → severity, where it is not the usual one.
+        accepted: First digits of the content hashes of images that people accepted; a rejection
+            of these becomes a warning.
+
+    Returns:
+        At most one finding for each image, in the order of their paths.
+    """
     levels = {**SEVERITIES, **(severities or {})}
     near = _Near(sorted(members, key=lambda member: member.path), radius)
     rulings: dict[str, Finding] = {}
@@ -60,9 +75,11 @@ def resolve(
             ruling = rule(near, place, levels, away)
             if ruling is None or ruling.severity == "ignore":
                 continue
-            rulings[member.path] = ruling
             if ruling.severity == "reject":
                 gone.add(member.path)
+                if member.image_hash.startswith(tuple(accepted)):
+                    ruling = dataclasses.replace(ruling, severity="warn")
+            rulings[member.path] = ruling
     return [rulings[path] for path in sorted(rulings)]
 
 

@@ -1,12 +1,11 @@
-"""From hashes and paths to rulings, for the pictures of a whole set: the steps, without an engine.
+"""Near-duplicates of a whole set, from perceptual hashes to findings, in steps that an engine runs.
 
-What they pass on is small: 576 bytes a picture to the search, and the paths of those that are near
-another.
+What the steps pass on is small: 576 bytes an image to the search, and the paths of the images that
+are near another.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, PictureHash, parse
 from imgpipe.components.image_filter.check import Finding, Settings
-from imgpipe.components.image_filter.checks import near_duplicate
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search
 
@@ -30,22 +28,6 @@ _COLUMNS = 1 + ALL_BYTES // BYTES
 
 Column = npt.NDArray[np.uint8]  # [n, 32]
 Contents = npt.NDArray[np.void]
-
-
-@dataclass(frozen=True)
-class NearSettings:
-    """What decides."""
-
-    radius: int = search.RADIUS  # bits, 0..256; 0 looks for none
-    severity: Mapping[str, str] = dataclasses.field(default_factory=dict)  # reason → other level
-    accepted: tuple[str, ...] = ()  # first digits of content hashes that people accepted
-
-
-def near_settings(settings: Settings) -> NearSettings:
-    """What decides about near-duplicates, of the settings of all checks."""
-    accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
-    radius = int(near_duplicate.CHECK.threshold_in(settings))
-    return NearSettings(radius, dict(settings.severity), tuple(accepted))
 
 
 @dataclass(frozen=True)
@@ -142,45 +124,32 @@ def _member(copy: Copy, image_hash: str, picture: PictureHash) -> groups.Member:
 
 
 def resolve_group(
-    group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: NearSettings
+    group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: Settings
 ) -> Iterator[tuple[list[Finding], dict[str, Any]]]:
-    """Rulings of one group, and its line in the report."""
+    """What is found in one group, and its line in the report."""
     entries = sorted(group[1], key=lambda entry: entry[1].path)
-    members = [member for _, member in entries]
-    rulings = [
-        _heard(ruling, members, settings)
-        for ruling in groups.resolve(members, entries[0][0], settings.severity)
-    ]
-    if rulings:
-        yield rulings, _line(members, entries[0][0], rulings)
-
-
-def _heard(ruling: Finding, members: Sequence[groups.Member], settings: NearSettings) -> Finding:
-    """A picture that people accepted stays, with a word."""
-    if ruling.severity != "reject" or not settings.accepted:
-        return ruling
-    (image_hash,) = [member.image_hash for member in members if member.path == ruling.path]
-    if not image_hash.startswith(settings.accepted):
-        return ruling
-    return dataclasses.replace(ruling, severity="warn")
+    members, radius = [member for _, member in entries], entries[0][0]
+    accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
+    if findings := groups.resolve(members, radius, settings.severity, accepted):
+        yield findings, _line(members, radius, findings)
 
 
 def _line(
-    members: Sequence[groups.Member], radius: int, rulings: Sequence[Finding]
+    members: Sequence[groups.Member], radius: int, findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    said = {ruling.path: ruling for ruling in rulings}
+    found = {finding.path: finding for finding in findings}
     rows = []
     for member in members:
-        ruling = said.get(member.path)
+        finding = found.get(member.path)
         rows.append(
             {
                 "path": member.path,
                 "split": member.split,
                 "label": member.label,
                 "image_hash": member.image_hash,
-                "stays": ruling is None or ruling.severity != "reject",
-                "reason": ruling.reason if ruling else "",
-                "detail": ruling.detail if ruling else "",
+                "stays": finding is None or finding.severity != "reject",
+                "reason": finding.reason if finding else "",
+                "detail": finding.detail if finding else "",
             }
         )
     return {"radius": radius, "members": rows}

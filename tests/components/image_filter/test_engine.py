@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
-from imgpipe.components.image_filter import engine
+from imgpipe.components.image_filter import comparison, engine
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.decision import Decision
-from imgpipe.components.image_filter.engine import Part
 from imgpipe.components.image_filter.identical_files import Copy
 from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_record import ImageRecord
 
 NO_NEAR = Settings(threshold={"near_duplicate": 0})
@@ -26,12 +26,11 @@ def content(number):
 def write(folder, name, images):
     """`images`: (number of the content, path, perceptual hashes)."""
     part = Part(f"{folder}/{name}")
-    decisions, rows = [], []
+    decisions = []
     for number, path, hashes in images:
         record = ImageRecord(path, "a", 0, "train", content(number), group="g")
-        decisions.append(Decision(record, "a"))
-        rows.append(matching.row(content(number), hashes))
-    part.write(decisions, rows)
+        decisions.append(Decision(record, "a", perceptual_hash=hashes))
+    part.write(decisions)
     return part
 
 
@@ -53,8 +52,8 @@ def test_what_was_written_comes_back_odd_names_too(tmp_path):
 def test_a_part_without_images_is_there(tmp_path):
     part = write(tmp_path, "test-0", [])
     assert (list(part.copies({})), part.rows()) == ([], b"")
-    assert list(engine.search([part], Settings())) == []
-    assert list(engine.search([], Settings())) == []
+    assert list(comparison.search([part], Settings())) == []
+    assert list(comparison.search([], Settings())) == []
 
 
 def test_only_contents_that_are_there_twice_or_near_another_matter(tmp_path):
@@ -65,7 +64,7 @@ def test_only_contents_that_are_there_twice_or_near_another_matter(tmp_path):
         write(tmp_path, "train-2", [(4, "a/4.jpg", three), (5, "a/5.jpg", four)]),
         write(tmp_path, "train-3", [(6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")]),
     ]
-    wanted = dict(engine.search(parts, Settings()))
+    wanted = dict(comparison.search(parts, Settings()))
     assert set(wanted) == {content(1), content(2), content(3), content(6)}
     assert wanted[content(1)].group == wanted[content(3)].group
     assert wanted[content(2)] is None and wanted[content(6)] is None
@@ -80,7 +79,7 @@ def test_without_a_radius_only_same_bytes_matter(tmp_path):
     (one,) = drawn(1)
     images = [(1, "a/1.jpg", one), (2, "a/2.jpg", one), (1, "a/3.jpg", one)]
     part = write(tmp_path, "train-0", images)
-    assert dict(engine.search([part], NO_NEAR)) == {content(1): None}
+    assert dict(comparison.search([part], NO_NEAR)) == {content(1): None}
 
 
 class Output:
@@ -105,12 +104,12 @@ def settled(tmp_path):
     def make(records, settings):
         part, output = Part(str(tmp_path / "part")), Output()
         counts = engine.examine(records, settings, part, output)
-        found = dict(engine.search([part], settings))
+        found = dict(comparison.search([part], settings))
         copies = {}
         for image_hash, copy in part.copies(found):
             copies.setdefault(image_hash, []).append(copy)
         findings = dict(
-            pair for group in copies.items() for pair in engine.resolve_identical(group)
+            pair for group in copies.items() for pair in comparison.resolve_identical(group)
         )
         settings = engine.with_limits(settings, engine.add_counts([counts]))
         return engine.settle(part, settings, findings, output), output

@@ -1,0 +1,91 @@
+"""The comparison of all images of a set: identical files and near-duplicates.
+
+One worker searches the hashes of all images for those that matter; only these are then compared in
+groups. `compare` does it in one process, and Beam runs the same steps on its workers.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components.image_filter import identical_files
+from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks import near_duplicate
+from imgpipe.components.image_filter.identical_files import Copy
+from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_duplicates.groups import Member
+from imgpipe.components.image_filter.near_duplicates.matching import Found
+from imgpipe.components.image_filter.part import Part
+
+
+def radius(settings: Settings) -> int:
+    """Bits within which images are near-duplicates; 0 when none are looked for."""
+    return int(near_duplicate.CHECK.threshold_in(settings))
+
+
+def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Found | None]]:
+    """Find the contents that occur twice or are near another.
+
+    Returns:
+        Their hashes, each with the near-duplicates that it belongs to, None when it has none.
+    """
+    limit = radius(settings)
+    with tempfile.TemporaryDirectory(prefix="imgpipe-rows-") as folder:
+        rows = matching.Columns(Path(folder) / "rows")
+        for part in parts if limit > 0 else ():
+            rows.append([part.rows()])
+        found = dict(matching.find_in(rows, limit)) if limit > 0 else {}
+    yield from found.items()
+    for content in matching.repeated([part.contents() for part in parts]):
+        if content.hex() not in found:
+            yield content.hex(), None
+
+
+def resolve_identical(group: tuple[str, Iterable[Copy]]) -> list[tuple[bytes, Finding]]:
+    """(path, finding) of the images with one content that are rejected."""
+    return _by_path(identical_files.resolve(group[1]))
+
+
+def resolve_near(
+    group: tuple[int, Iterable[tuple[int, Member]]], settings: Settings
+) -> Iterator[tuple[list[tuple[bytes, Finding]], dict[str, Any]]]:
+    """(path, finding) of a group of near-duplicates, and its line in the quarantine."""
+    for findings, line in matching.resolve_group(group, settings):
+        yield _by_path(findings), line
+
+
+def _by_path(findings: Iterable[Finding]) -> list[tuple[bytes, Finding]]:
+    """Keyed by path as bytes: Beam's coders refuse names that are not UTF-8."""
+    return [(os.fsencode(finding.path), finding) for finding in findings]
+
+
+def compare(
+    parts: Sequence[Part], settings: Settings
+) -> tuple[dict[bytes, Finding], tuple[Mapping[str, Any], ...]]:
+    """Compare all images in this process.
+
+    Returns:
+        What was found by path, and the groups of near-duplicates as they are listed.
+    """
+    found = dict(search(parts, settings))
+    copies: dict[str, list[Copy]] = collections.defaultdict(list)
+    for part in parts:
+        for image_hash, copy in part.copies(found):
+            copies[image_hash].append(copy)
+    findings: dict[bytes, Finding] = {}
+    groups: dict[int, list[tuple[int, Member]]] = collections.defaultdict(list)
+    for content in copies.items():
+        findings.update(resolve_identical(content))
+        for number, member in matching.members(content, found):
+            groups[number].append(member)
+    lines = []
+    for group in groups.items():
+        for near, line in resolve_near(group, settings):
+            findings.update(near)
+            lines.append(line)
+    return findings, tuple(sorted(lines, key=lambda line: str(line["members"][0]["path"])))

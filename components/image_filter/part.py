@@ -1,0 +1,67 @@
+"""What the first pass of the engine leaves of a shard in files."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from imgpipe.components.image_filter.decision import Decision
+from imgpipe.components.image_filter.identical_files import Copy
+from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_duplicates.matching import Found
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the first pass leaves of a shard, in three files.
+
+    Attributes:
+        place: Path or URI of the files, without their suffix.
+    """
+
+    place: str
+
+    def write(self, decisions: Sequence[Decision]) -> None:
+        """Write the files; a second attempt writes the same."""
+        kept = [one for one in decisions if one.rejection is None]
+        rows = [matching.row(one.record.image_hash, one.perceptual_hash) for one in kept]
+        waiting = [one.without_hash() for one in decisions]
+        self._write("decisions", pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL))
+        self._write("contents", bytes.fromhex("".join(one.record.image_hash for one in kept)))
+        self._write("rows", b"".join(rows))
+
+    def decisions(self) -> list[Decision]:
+        """The decisions of the first pass, in the order of the shard."""
+        found: list[Decision] = pickle.loads(self._read("decisions"))  # written by this pipeline
+        return found
+
+    def contents(self) -> matching.Contents:
+        """Content hashes of the images that passed the checks."""
+        return matching.contents(self._read("contents"))
+
+    def rows(self) -> bytes:
+        """What the search for near-duplicates needs; 150 kB for a shard of 256 images."""
+        return self._read("rows")
+
+    def copies(self, wanted: Mapping[str, Found | None]) -> Iterator[tuple[str, Copy]]:
+        """(content hash, image) of the images that passed the checks and have a wanted content."""
+        if not any(content.tobytes().hex() in wanted for content in self.contents()):
+            return
+        for one in self.decisions():
+            record = one.record
+            if one.rejection is None and record.image_hash in wanted:
+                copy = Copy(record.path, record.split, record.label, record.group)
+                yield record.image_hash, copy
+
+    def _write(self, suffix: str, data: bytes) -> None:
+        import tensorflow as tf
+
+        with tf.io.gfile.GFile(f"{self.place}.{suffix}", "wb") as file:
+            file.write(data)
+
+    def _read(self, suffix: str) -> bytes:
+        import tensorflow as tf
+
+        with tf.io.gfile.GFile(f"{self.place}.{suffix}", "rb") as file:
+            return bytes(file.read())
