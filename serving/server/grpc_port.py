@@ -14,12 +14,18 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
+from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.health import Health
 from imgpipe.serving.server.textproto import SslConfig
 
 MAX_STREAMS = 1024
 """Requests under way on one connection; a client keeps further ones back until some have ended."""
+HANDSHAKE_S = 5.0
+"""For a TLS handshake, and for the first words of HTTP/2; gRPC's own default is two minutes."""
+_MAX_CONNECTIONS = 4096
+_SHARE = 0.25
+"""Of the files that the process may open."""
 _ANSWER_S = 10.0
 """For what the event loop does at once."""
 _CLEANING_S = 5.0
@@ -41,6 +47,11 @@ class GrpcPort:
         self._handlers, self._health = handlers, health
         self._arguments = [
             ("grpc.max_concurrent_streams", MAX_STREAMS),
+            ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_S * 1000)),
+            (
+                "grpc.max_allowed_incoming_connections",
+                open_files.connections(_SHARE, _MAX_CONNECTIONS),
+            ),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients ping every 30 s

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
 from imgpipe.serving.server.flags import (
     DEFAULT_DRAIN_SECONDS,
@@ -231,6 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.warning("--%s has no effect on this server", name)
     if flags.monitoring_config_file and not flags.rest_api_port:
         _log.warning("--monitoring_config_file has no effect without --rest_api_port")
+    open_files.raise_limit()
     try:
         models = _models(flags)
         from imgpipe.serving.server.server import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
 import socket
 import ssl
 import tempfile
@@ -13,12 +12,16 @@ from typing import Any
 
 import uvicorn
 
+from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import PortBusy
+from imgpipe.serving.server.rest.acceptor import BoundedServer
 from imgpipe.serving.server.rest.app import Endpoint
 from imgpipe.serving.server.rest.protocol import IDLE_S, HttpProtocol
 from imgpipe.serving.server.textproto import SslConfig
 
 _MAX_CONNECTIONS = 4096
+_SHARE = 0.5
+"""Of the files that the process may open."""
 _START_S = 20.0
 _LOOK_S = 0.01
 
@@ -67,8 +70,7 @@ class Listener:
     def start(self, app: Any, api: Endpoint) -> None:
         """Begin to answer."""
         self._api = api
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _MAX_CONNECTIONS if soft < 0 else min(_MAX_CONNECTIONS, soft // 2)
+        most = open_files.connections(_SHARE, _MAX_CONNECTIONS)
         config = uvicorn.Config(
             app,
             loop="asyncio",
@@ -85,9 +87,8 @@ class Listener:
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=1,
         )
-        config.load()
-        config.ssl = self._tls
-        self._server = uvicorn.Server(config)
+        # Idle connections go before new ones are answered with 503.
+        self._server = BoundedServer(config, self._tls, most - most // 8)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="rest", daemon=True
         )

@@ -25,6 +25,8 @@ _INVALID = "Invalid HTTP request received."
 class HttpProtocol(HttpToolsProtocol):
     """Ends connections whose heads are too slow or too large, and those that take no answer."""
 
+    since = 0.0
+    """When the connection was made or has had its last answer, on the clock of the loop."""
     _head_timer: asyncio.TimerHandle | None = None
     _answer_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
@@ -34,8 +36,19 @@ class HttpProtocol(HttpToolsProtocol):
     _repeats_head = False
     """The parser reads the framing of a request whose head is known already."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    @property
+    def may_go(self) -> bool:
+        """Whether the connection may be ended in favour of others."""
+        return self.is_idle and not self.transport.is_closing()
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.since = self.loop.time()
         self._head_timer = self.loop.call_later(HEAD_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -49,7 +62,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._pending_bytes > MAX_HEAD_BYTES:
             self.send_400_response(_INVALID)
-        elif self.cycle is not None and not self.cycle.response_complete:
+        elif not self.is_idle:
             self._stop_head_timer()
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)
@@ -115,6 +128,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self.since = self.loop.time()
         self._stop_head_timer()
         super().on_response_complete()
 

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server import ModelServer, grpc_port
 from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.textproto import SslConfig, read_ssl
@@ -125,3 +125,14 @@ def test_a_key_of_another_certificate_is_refused(pems, tmp_path):
     tls = SslConfig(pems["client.key"].decode(), pems["server.pem"].decode())
     with pytest.raises(PortBusy, match="do not belong together"):
         ModelServer("m", tmp_path, options=ServerOptions(tls=tls)).start()
+
+
+def test_handshakes_have_a_deadline(pems, tmp_path, monkeypatch):
+    monkeypatch.setattr(grpc_port, "HANDSHAKE_S", 0.5)
+    tls = SslConfig(pems["server.key"].decode(), pems["server.pem"].decode())
+    with ModelServer("m", tmp_path, options=ServerOptions(tls=tls)) as server:
+        host, port = server.target.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            began = time.monotonic()
+            assert connection.recv(1) == b""
+            assert time.monotonic() - began < 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -13,7 +14,7 @@ import pytest
 from imgpipe.serving.client import Client, Tls, Unavailable
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.errors import PortBusy
-from imgpipe.serving.server.rest import listener, protocol
+from imgpipe.serving.server.rest import acceptor, listener, protocol
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.textproto import SslConfig
@@ -260,6 +261,53 @@ def test_tls_as_grpc_has_it(serve, certificates, verify):
         context.wrap_socket(plain, server_hostname="localhost") as wrapped,
     ):
         assert wrapped.version() in ("TLSv1.2", "TLSv1.3")
+
+
+def silent(port: int, count: int) -> list[socket.socket]:
+    return [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(count)]
+
+
+def ended(connections: list[socket.socket], seconds: float) -> int:
+    """How many of them the server has ended after some time."""
+    end = time.monotonic() + seconds
+    gone: set[socket.socket] = set()
+    while len(gone) < len(connections) and time.monotonic() < end:
+        found, _, _ = select.select([one for one in connections if one not in gone], [], [], 0.1)
+        gone.update(found)
+    for connection in connections:
+        connection.close()
+    return len(gone)
+
+
+def test_handshakes_have_a_deadline(serve, certificates, monkeypatch):
+    monkeypatch.setattr(acceptor, "HANDSHAKE_S", 0.5)
+    server = serve(tls=secured(certificates, False))
+    assert ended(silent(server.port, 5), 10) == 5
+
+
+def test_silent_connections_stop_nobody_s_handshake(serve, certificates, monkeypatch):
+    monkeypatch.setattr(acceptor, "MAX_HANDSHAKES", 20)
+    server = serve(tls=secured(certificates, False))
+    connections = silent(server.port, 100)
+    tls = Tls(certificates.ca)
+    with Client(server.server.rest_target, "half", tls=tls, timeout=5.0) as client:
+        assert client.predict({"x": [1.0]}).outputs["y"].tolist() == [2.5]
+    # The oldest went; the others have their ten seconds.
+    assert 80 <= ended(connections, 2) < 100
+
+
+def test_idle_connections_make_room(serve, monkeypatch):
+    monkeypatch.setattr(listener, "_MAX_CONNECTIONS", 16)
+    server = serve()
+    kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    kept.request("GET", "/v1/health/live")
+    assert kept.getresponse().read() == b'{"live":true}'
+    connections = silent(server.port, 50)
+    assert server.predict(GOOD).status == 200
+    kept.request("GET", "/v1/health/live")  # those that never spoke went first
+    assert kept.getresponse().status == 200
+    kept.close()
+    assert 30 <= ended(connections, 2) < 50
 
 
 def test_a_key_of_another_certificate_is_refused(certificates, tmp_path):
