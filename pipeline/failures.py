@@ -35,6 +35,9 @@ _BY_TEXT = {
     **{os.strerror(number): sentence for number, sentence in _BY_NUMBER.items()},
 }
 
+#: TensorFlow, which has error types of its own, passes on the system's words.
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM)
+
 
 class Interrupted(ImgpipeError):
     """A signal asked the run to end: Ctrl-C or SIGTERM."""
@@ -84,10 +87,9 @@ def known(error: BaseException, out: Path) -> BaseException:
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)
     for one in causes:
-        if isinstance(one, OSError) and _is_below(one.filename, out):
+        if place := _in_the_way(one, out):
             return ResourceError(
-                f"{one.filename} cannot be used: {one.strerror}. Look at what is there, or choose "
-                "another --out DIR."
+                f"{place} cannot be used. Look at what is there, or choose another --out DIR."
             )
     return error
 
@@ -121,5 +123,12 @@ def _is_of_metadata(error: BaseException) -> bool:
     return bool(frames) and "ml_metadata" in Path(frames[-1].filename).parts
 
 
-def _is_below(filename: object, out: Path) -> bool:
-    return isinstance(filename, str) and Path(filename).is_relative_to(out)
+def _in_the_way(error: BaseException, out: Path) -> str:
+    """What in the output folder is not what it should be, with the system's words; or ""."""
+    if isinstance(error, OSError):
+        name = error.filename
+        below = isinstance(name, str) and Path(name).is_relative_to(out)
+        return f"{name} ({error.strerror})" if below else ""
+    text = str(error).lower()
+    words = any(os.strerror(number).lower() in text for number in _IN_THE_WAY)
+    return cause(error) if words and str(out) in str(error) else ""

@@ -18,6 +18,8 @@ from imgpipe.models.errors import ResourceError
 
 NAME = "metadata.sqlite"
 _BUSY_SECONDS = 5.0
+#: What sqlite3 raises for a damaged file; where its message is no text, a UnicodeDecodeError.
+_DAMAGED = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
 #: SQLite opens paths up to 512 bytes; the stores and journals below the folder need the rest.
 LONGEST_FOLDER = 440
 
@@ -65,8 +67,8 @@ def fault(out: Path) -> str:
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             return f"{path} is in use by another program. Wait for it to end, then run again."
-        return f"{path} cannot be used: {error}. {_repair(out)}"
-    except sqlite3.DatabaseError as error:
+        return f"{path} is damaged: {error}. {_repair(out)}"
+    except _DAMAGED as error:
         return f"{path} is damaged: {error}. {_repair(out)}"
     return ""
 
@@ -162,7 +164,7 @@ def _rescue(damaged: Path, target: Path) -> bool:
                 copy.execute(statement)
         with _opened(target) as db:
             _read_all(db)
-    except sqlite3.Error:
+    except _DAMAGED:
         target.unlink(missing_ok=True)
         return False
     return True

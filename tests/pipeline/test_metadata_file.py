@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -51,6 +52,20 @@ def test_a_truncated_one_is_named(out: Path):
 def test_garbage_is_named(out: Path):
     change(out, 0, os.urandom(4096))
     assert "is damaged: file is not a database" in metadata_file.fault(out)
+
+
+def test_bytes_flipped_anywhere_are_named_or_harmless_and_can_be_repaired(out: Path):
+    path, numbers = out / metadata_file.NAME, random.Random(4)
+    whole = path.read_bytes()
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in numbers.sample(range(len(content)), 100):
+            content[place] ^= 255
+        path.write_bytes(content)
+        if metadata_file.fault(out):
+            assert "--repair" in metadata_file.fault(out)
+            metadata_file.repair(out)
+            assert metadata_file.fault(out) == ""
 
 
 def test_text_that_is_no_text_is_named(out: Path):

@@ -35,6 +35,8 @@ def _raised(error: Exception, cause: BaseException) -> Exception:
         (MemoryError(), 5),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", str(OUT / "runs/1")), 5),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/elsewhere"), 1),
+        (RuntimeError(f"{OUT}/artifacts is not a directory"), 5),
+        (RuntimeError("/elsewhere; Not a directory"), 1),
         (RuntimeError("KeyboardInterrupt [while running 'Extract']"), 130),
         (RuntimeError("something else"), 1),
     ],
