@@ -68,8 +68,8 @@ def _share(
     labels = truth.copy()
     wrong = rng.choice(len(labels), round(FLIPPED * len(labels)), replace=False)
     labels[wrong] = (labels[wrong] + rng.integers(1, classes, len(wrong))) % classes
-    scores = suspects.out_of_fold(features, labels, folds, classes)
-    first = np.argsort(-suspects.margins(scores, labels), kind="stable")
+    found = suspects.out_of_fold(features, labels, folds, classes)
+    first = np.argsort(-found.margins, kind="stable")
     return float(np.isin(wrong, first[: round(FIRST * len(labels))]).mean())
 
 

@@ -26,6 +26,8 @@ from imgpipe.models import feature_names as names
 FOLDS = 5
 #: Weight decay as a multiple of the mean squared feature; the best out of fold is taken.
 _DECAYS = (0.1, 0.3, 1.0)
+#: Classes above which one decay has to do: each costs rows × features × classes.
+_MANY_CLASSES, _DECAY_OF_MANY = 1_000, (0.3,)
 #: Pictures below which a fold says nothing.
 _FEWEST = 20
 #: Suspects listed; the first in the ranking.
@@ -76,10 +78,9 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
     if len(pictures.labels) < _FEWEST or len(np.unique(pictures.labels)) < 2:
         return None
     folds = np.array([int(digest[:8], 16) % FOLDS for digest in pictures.hashes])
-    scores = out_of_fold(pictures.features, pictures.labels, folds, len(vocabulary))
-    found = margins(scores, pictures.labels)
+    doubts = out_of_fold(pictures.features, pictures.labels, folds, len(vocabulary))
+    found, best = doubts.margins, doubts.best
     order = [i for i in np.argsort(-found, kind="stable").tolist() if found[i] > 0]
-    best = scores.argmax(axis=1)
     rows = [
         Suspect(
             pictures.paths[i],
@@ -99,21 +100,36 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
     }
 
 
-def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: int) -> Floats:
-    """Scores [n, classes] of each row by a head fitted on the other folds.
+@dataclass(frozen=True)
+class Doubts:
+    """What heads that were fitted without them say of some pictures.
+
+    Attributes:
+      margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
+      best: The class with the highest score, [n].
+    """
+
+    margins: Floats
+    best: Integers
+
+
+def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: int) -> Doubts:
+    """Judge each row by a head fitted on the other folds.
+
+    Scores of all classes are in memory for some thousand rows at a time only.
 
     Args:
       features: [n, d], any float type.
       labels: [n], 0..classes-1.
       folds: [n], fold of each row; rows that belong together should share one.
-      classes: their number.
+      classes: Number of classes.
     """
     gram, moments = _sums(features, labels, folds, classes)
     numbers = sorted(gram)
     whole, total = sum(gram.values()), sum(moments.values())
-    best = (-1.0, np.empty((0, classes), np.float32))
-    for decay in _DECAYS:
-        scores = np.empty((len(labels), classes), np.float32)
+    found: list[tuple[float, Doubts]] = []
+    for decay in _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY:
+        doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int64))
         for number in numbers:
             left = whole - gram[number]
             weight = decay * np.trace(left) / len(left) * np.eye(len(left))
@@ -121,20 +137,19 @@ def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: in
             places = np.flatnonzero(folds == number)
             for start in range(0, len(places), _ROWS):
                 part = places[start : start + _ROWS]
-                scores[part] = _prepared(features[part]) @ solution
-        agreement = float(np.mean(scores.argmax(axis=1) == labels))
-        if agreement > best[0]:
-            best = agreement, scores
-    return best[1]
+                scores = _prepared(features[part]) @ solution
+                doubts.best[part] = scores.argmax(axis=1)
+                doubts.margins[part] = _margins(scores, labels[part])
+        found.append((float(np.mean(doubts.best == labels)), doubts))
+    return max(found, key=lambda one: one[0])[1]
 
 
-def margins(scores: Floats, labels: Integers) -> Floats:
-    """How much more the best other class scores than the label, [n]; above 0 it disagrees."""
+def _margins(scores: Floats, labels: Integers) -> Floats:
+    """How much more the best other class scores than the label, [n]; changes the scores."""
     rows = np.arange(len(labels))
     given = scores[rows, labels]
-    others = scores.copy()
-    others[rows, labels] = -np.inf
-    return others.max(axis=1) - given
+    scores[rows, labels] = -np.inf
+    return np.asarray(scores.max(axis=1) - given)
 
 
 def review_file(found: dict[str, Any]) -> str:
