@@ -3,14 +3,14 @@
 For one machine, tests and the serving gate; traffic belongs on tensorflow/serving itself.
 Nothing here imports TensorFlow before a server is made.
 
-Bottom up: ``storage``, ``remote`` (version directories) - ``allowed_ops``, ``graph_check``,
-``saved_model_config``, ``runtime``, ``tflite_signatures``, ``tflite``, ``batching``, ``loading``
-(one loaded model) -
-``predict``, ``examples``, ``limits`` (one request on it) - ``handle`` (the API of every entry
-point: start reading there) - ``warmup`` - ``servable`` (life of one version) - ``manager`` (the
-versions of one model) - ``config``, ``core`` (all models) - ``calls`` (around a request), with
-``accesslog``, ``metrics`` and ``requestlog`` - ``services``, ``pool`` (gRPC), ``rest`` (HTTP, a
-folder of its own) - ``server`` (``ModelServer``) - ``flags``, ``model_server`` (the program).
+Bottom up: ``storage``, ``remote`` (version directories) - ``allowed_ops``, ``custom_ops``,
+``graph_check``, ``saved_model_config``, ``runtime``, ``tflite_signatures``, ``tflite``,
+``batching``, ``loading`` (one loaded model) - ``predict``, ``examples``, ``limits`` (one request
+on it) - ``handle`` (the API of every entry point: start reading there) - ``warmup`` - ``servable``
+(life of one version) - ``manager`` (the versions of one model) - ``config``, ``core`` (all models)
+- ``calls`` (around a request), with ``access_log``, ``metrics`` and ``request_log`` - ``services``,
+``pool`` (gRPC), ``rest`` (HTTP, a folder of its own) - ``profiler``, ``server`` (``ModelServer``)
+- ``flags``, ``model_server`` (the program).
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ class _Flag:
     default: Any
     help: str
     alias: str = ""
+    repeated: bool = False
+    """May be given several times; the value is a list."""
 
 
 def boolean(text: str) -> bool:
@@ -141,6 +143,19 @@ _RUN = (
         False,
         "load graphs that could read or write files or call Python",
     ),
+    _Flag(
+        "custom_op_library",
+        str,
+        [],
+        "shared library of custom operations that models may use; may be given several times",
+        repeated=True,
+    ),
+    _Flag(
+        "profiler_port",
+        number,
+        0,
+        "TensorFlow's profiler service, on every network of this machine; 0 for none",
+    ),
     _Flag("enable_batching", boolean, False, "run requests of the same kind together"),
     _Flag("batching_parameters_file", str, "", "text BatchingParameters"),
     _Flag(
@@ -212,7 +227,7 @@ _NO_EFFECT = (
     _Flag("num_unload_threads", number, 0, "the last request of a version unloads it"),
     _Flag("flush_filesystem_caches", boolean, True, "left to the system"),
     _Flag("remove_unused_fields_from_bundle_metagraph", boolean, True, "only signatures are kept"),
-    _Flag("enable_profiler", boolean, True, "there is no profiler service"),
+    _Flag("enable_profiler", boolean, True, "see profiler_port"),
     _Flag("rest_api_num_threads", number, 0, "REST shares the threads of gRPC"),
     _Flag("num_tflite_interpreters_per_pool", number, 1, "see num_tflite_pools"),
     _Flag("grpc_socket_permissions", str, "", "the umask decides"),
@@ -253,6 +268,8 @@ def make_parser() -> argparse.ArgumentParser:
         for flag in flags:
             names = [f"--{name}" for name in (flag.name, flag.alias) if name]
             bare: dict[str, Any] = {"nargs": "?", "const": True} if flag.kind is boolean else {}
+            if flag.repeated:
+                bare = {"action": "append"}
             group.add_argument(
                 *names, dest=flag.name, type=flag.kind, default=flag.default, help=flag.help, **bare
             )

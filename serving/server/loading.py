@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imgpipe.serving.server.batching import BatchingRuntime, Watch
+from imgpipe.serving.server.custom_ops import load_libraries, load_text
 from imgpipe.serving.server.errors import BadArgument
 from imgpipe.serving.server.runtime import Runtime, SessionOptions, SessionRuntime
 from imgpipe.serving.server.servable import Loader
@@ -24,6 +25,8 @@ class LoaderOptions:
     session: SessionOptions = field(default_factory=SessionOptions)
     batching: BatchingParameters | None = None
     per_model_batching: bool = False
+    custom_op_libraries: tuple[str, ...] = ()
+    """Paths of shared libraries that are loaded before the first model."""
     tflite: bool = False
     """``model.tflite`` goes before the SavedModel beside it."""
     tflite_interpreters: int = 0
@@ -31,7 +34,13 @@ class LoaderOptions:
 
 
 def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
-    """The function that loads a version directory; ``watch`` hears of batches."""
+    """The function that loads a version directory; ``watch`` hears of batches.
+
+    Raises:
+        BadArgument: a library of custom operations cannot be loaded.
+    """
+    trusted = load_text() | load_libraries(options.custom_op_libraries)
+    session = replace(options.session, trusted_ops=options.session.trusted_ops | trusted)
 
     def load(directory: Path) -> Runtime:
         if options.tflite and (directory / TFLITE_MODEL).is_file():
@@ -39,7 +48,7 @@ def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
 
             return TfliteRuntime(directory, options.tflite_interpreters)
         batching = _batching(directory, options)
-        runtime = SessionRuntime(directory, options.session)
+        runtime = SessionRuntime(directory, session)
         return BatchingRuntime(runtime, batching, watch) if batching else runtime
 
     return load

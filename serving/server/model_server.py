@@ -142,6 +142,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
         )
         if flags.rest_api_port
         else None,
+        profiler_port=flags.profiler_port,
         config_file=Path(flags.model_config_file) if flags.model_config_file else None,
         config_poll_seconds=flags.model_config_file_poll_wait_seconds,
     )
@@ -167,6 +168,7 @@ def _loader_options(flags: argparse.Namespace) -> Any:
             any_op=flags.allow_file_operations,
         ),
         batching=batching,
+        custom_op_libraries=tuple(flags.custom_op_library),
         per_model_batching=flags.enable_per_model_batching_parameters,
         tflite=flags.prefer_tflite_model,
         tflite_interpreters=flags.num_tflite_pools,

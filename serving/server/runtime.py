@@ -82,6 +82,8 @@ class SessionOptions:
     """Share of a GPU's memory taken at once; 0 grows as needed."""
     any_op: bool = False
     """Also load graphs that could read and write files; see ``graph_check``."""
+    trusted_ops: frozenset[str] = frozenset()
+    """Operations that a graph may run besides those on the list, such as custom ones."""
 
 
 def available_cores() -> int:
@@ -112,7 +114,7 @@ class SessionRuntime:
         """
         options = options or SessionOptions()
         if not options.any_op:
-            graph_check.check(directory, options.tags)
+            graph_check.check(directory, options.tags, options.trusted_ops)
         config = _session_config(options)
         saved_model_config.apply(directory, config)
         graph = tf.Graph()

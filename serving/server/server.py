@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from imgpipe.serving.server import config as configs
+from imgpipe.serving.server import profiler
 from imgpipe.serving.server.access_log import AccessLog
 from imgpipe.serving.server.calls import Calls
 from imgpipe.serving.server.config import ModelConfig
@@ -63,6 +64,8 @@ class ServerOptions:
     channel_arguments: tuple[tuple[str, int | str], ...] = ()
     access_log: str = ""
     """File of JSON lines, ``-`` for stderr."""
+    profiler_port: int = 0
+    """TensorFlow's profiler service, on every network of the machine; 0 for none."""
     config_file: Path | None = None
     """Read again every ``config_poll_seconds``."""
     config_poll_seconds: float = 0.0
@@ -112,7 +115,8 @@ class ModelServer:
             raise BadArgument(
                 f"The poll wait is 0 s (once) or more. Received: {core.poll_seconds}."
             )
-        self.host, self.port = host, port
+        is_bare_ipv6 = ":" in host and not host.startswith("[")
+        self.host, self.port = f"[{host}]" if is_bare_ipv6 else host, port
         self._wanted = list(models)
         self.calls = Calls()
         self._access_log = AccessLog(options.access_log) if options.access_log else None
@@ -202,6 +206,8 @@ class ModelServer:
             self._grpc.listen(f"unix:{self._options.socket_path}")
         if self._options.rest:
             self._listen_rest(self._options.rest)
+        if self._options.profiler_port:
+            profiler.start(self._options.profiler_port)
 
     def _listen_rest(self, options: RestOptions) -> None:
         from imgpipe.serving.server.rest.listener import Listener

@@ -1,0 +1,34 @@
+"""TensorFlow's profiler service, which TensorBoard and ``tf.profiler`` ask for traces."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+from imgpipe.serving.server.errors import PortBusy
+
+_log = logging.getLogger(__name__)
+
+
+def start(port: int) -> None:
+    """Serve traces of this process on ``port``, until the process ends.
+
+    TensorFlow opens the port on every network of the machine, without TLS.
+
+    Raises:
+        PortBusy: something else listens there.
+    """
+    from tensorflow.python.profiler import profiler_v2
+
+    # TensorFlow itself does not tell whether it got the port.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise PortBusy(
+                f"Cannot listen on port {port} (profiler): {error.strerror}. Choose another "
+                "--profiler_port."
+            ) from error
+    profiler_v2.start_server(port)
+    _log.info("profiler on port %d of every network of this machine, without TLS", port)
