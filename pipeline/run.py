@@ -99,7 +99,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)
-        temporary.sweep(out / "runs")
+        temporary.sweep(out)
         run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
         directory = _fresh_directory(out / "runs" / run_id)
         atomic_write(directory / "config.toml", to_toml(config))

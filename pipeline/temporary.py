@@ -9,7 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from imgpipe.models.atomic_write import TEMPORARY
+
 _NAME = "tmp"
+#: Where a run writes files under another name first: decisions, seals, schemas, checkpoints.
+_UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/", "resume/**/")
 
 
 @contextlib.contextmanager
@@ -33,11 +37,15 @@ def below(directory: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(runs: Path) -> None:
-    """Remove the temporary files of killed runs. The caller holds the lock of the output folder.
+def sweep(out: Path) -> None:
+    """Remove what killed runs did not finish. The caller holds the lock of the output folder.
 
     Args:
-      runs: folder that holds a folder for each run.
+      out: output folder of the runs. Versions, which others publish too, are left alone.
     """
-    for folder in runs.glob(f"*/{_NAME}"):
+    for folder in (out / "runs").glob(f"*/{_NAME}"):
         shutil.rmtree(folder, ignore_errors=True)
+    for pattern in _UNFINISHED:
+        for path in out.glob(f"{pattern}{TEMPORARY}*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
