@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,15 @@ class Finished:
             return float(self.summary["metrics"][split]["accuracy"])
         except KeyError:
             sys.exit(f"no accuracy on {split} in the summary: {self.summary['verdict']}")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One program that ran to its end: seconds of clock and processors, and peak memory."""
+
+    seconds: float
+    processor: float
+    peak_mib: float
 
 
 # --- options -----------------------------------------------------------------------------------
@@ -162,6 +172,22 @@ def run_imgpipe(
     command += ["--data", str(data), "--out", str(out), "--json", str(summary)]
     for setting in settings:
         command += ["--set", setting]
+    ended = measured(command, printed, _ENDED)
+    return Finished(json.loads(summary.read_text()), ended.seconds, ended.peak_mib)
+
+
+def measured(command: Sequence[str], printed: Path, codes: Sequence[int]) -> Ended:
+    """Runs a program and measures it.
+
+    Args:
+      command: The program and its arguments.
+      printed: File for what it prints.
+      codes: Exit codes of a program that went to its end.
+
+    Raises:
+      SystemExit: It ended otherwise; the message holds what it printed.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with printed.open("w") as screen:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=screen, stderr=subprocess.STDOUT, cwd=ROOT)
@@ -171,9 +197,11 @@ def run_imgpipe(
             finally:
                 process.kill()
         seconds = time.perf_counter() - started
-    if code not in _ENDED:
+    if code not in codes:
         sys.exit(f"{' '.join(command)} ended with {code}:\n{printed.read_text()[-3000:]}")
-    return Finished(json.loads(summary.read_text()), seconds, memory.peak_mib)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Ended(seconds, processor, memory.peak_mib)
 
 
 class _PeakMemory:
