@@ -28,7 +28,6 @@ BENCHMARKS = {
     "label_errors": True,
     "against_course": True,
     "whole_run": True,
-    "accuracy": True,
     "training": True,
     "fine_tuning": True,
     "lite": True,
