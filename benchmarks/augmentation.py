@@ -26,7 +26,7 @@ from benchmarks.common import Figure
 from imgpipe.models import backbones
 from imgpipe.models.augmentation import ViewSpec, augment
 from imgpipe.models.backbones.architectures import efficientnet_lite0
-from imgpipe.models.extractor import BATCH_VIEWS, resolve_precision
+from imgpipe.models.extractor import BATCH_VIEWS, build_features, resolve_precision
 
 _COURSE = ViewSpec()
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
@@ -77,7 +77,8 @@ def main() -> None:
     generator = np.random.default_rng(0)
     pixels = tf.constant(generator.uniform(0, 255, (BATCH_VIEWS, size, size, 3)), tf.float32)
     hashes = tf.constant(generator.integers(-(2**62), 2**62, BATCH_VIEWS))
-    tasks = {"forward pass": forward(backbone, resolve_precision("auto"), pixels)}
+    model = build_features(backbone, size, resolve_precision("auto"))
+    tasks = {"forward pass": forward(model, pixels)}
     for name, (spec, layers) in _WAYS.items():
         tasks[name] = _ours(pixels, hashes, spec)
         if layers:
