@@ -195,7 +195,8 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
             continue
         text = problem["msg"].removeprefix("Value error, ")
         received = "" if problem["type"] == "value_error" else f" Received: {problem['input']!r}."
-        lines.append(f"{key or 'config'}: {text[:1].lower()}{text[1:]}.{received}")
+        about = f"{key}: " if key else ""
+        lines.append(f"{about}{text[:1].lower()}{text[1:]}.{received}")
     return ConfigError(f"{where}: " + "\n".join(lines))
 
 

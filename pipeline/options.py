@@ -40,5 +40,8 @@ JsonOption = Annotated[
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="Name of the served model.")]
 VersionsArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL_DIR", help="Base path holding numbered versions.")
+    Path,
+    typer.Argument(
+        metavar="MODEL_DIR", help="Output folder of a run, or a folder of numbered versions."
+    ),
 ]

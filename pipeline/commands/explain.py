@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_SAVED_MODEL = "saved_model.pb"
 _SOME_REFUSED = 2
 _TOP = 5  # classes named with their probabilities
 #: Largest difference of a probability between the network in memory and what is served.
@@ -112,18 +111,15 @@ def find(place: Path) -> Path:
       ResourceError: there is none.
     """
     from imgpipe.components.model_pusher import manifest
+    from imgpipe.pipeline import pushed_models
 
-    place = place.expanduser()
-    if (place / _SAVED_MODEL).is_file():
-        return place
-    for base in (place, place / "model"):
-        version = manifest.latest(base)
-        if version is not None:
-            return version.path
-    raise ResourceError(
-        f"no model in {place}. Expected: a version directory with {_SAVED_MODEL}, a folder of "
-        "versions, or the folder of a run that pushed one. Run `imgpipe run`, or name it by --model"
-    )
+    base, version = pushed_models.locate(place)
+    if version is not None:
+        return version
+    newest = manifest.latest(base)
+    if newest is None:
+        raise pushed_models.no_model(place)
+    return newest.path
 
 
 def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:

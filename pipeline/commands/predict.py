@@ -79,10 +79,11 @@ def predict(
 
 
 class ServerError(ImgpipeError):
-    """The server's own refusal, with the client's exit code."""
+    """A failed request with the client's exit code; names the server where it answered."""
 
     def __init__(self, server: str, model: str, error: ServingError, hint: str = "") -> None:
-        super().__init__(f"{server}, model {model!r}: {error}{hint}")
+        where = f"{server}, model {model!r}: " if error.from_server else ""
+        super().__init__(f"{where}{error}{hint}")
         self.exit_code = error.exit_code
 
 

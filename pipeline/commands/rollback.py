@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import new_console
 
@@ -37,7 +37,14 @@ def rollback(
 def run(model_dir: Path, to: int | None) -> int:
     """Publish; returns the exit code."""
     from imgpipe.components.model_pusher import manifest, versions
+    from imgpipe.pipeline import pushed_models
 
+    model_dir, version = pushed_models.locate(model_dir)
+    if version is not None:
+        raise ConfigError(
+            f"{version} is one version; rollback takes the folder of versions, and --to "
+            f"{version.name} for this one: imgpipe rollback {model_dir}"
+        )
     found = list(manifest.versions(model_dir))
     numbers = [version.number for version in found]
     if to is None:
@@ -68,7 +75,7 @@ def run(model_dir: Path, to: int | None) -> int:
 def _before(found: list[manifest.Version]) -> int:
     """The newest version whose content differs from what is served now."""
     if not found:
-        raise ConfigError("there is no version to roll back to.")
+        raise ResourceError("no version is whole, so that there is none to roll back to.")
     passed = {found[0].identity, *found[0].withdrawn}
     for version in found[1:]:
         if version.identity not in passed:

@@ -58,7 +58,7 @@ def run(
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
     Args:
-        model_dir: Base path holding numbered versions.
+        model_dir: Output folder of a run, or a folder of numbered versions.
         host: Address to bind.
         port: gRPC port; 0 takes a free one.
         model: Name to serve it under.
@@ -66,22 +66,19 @@ def run(
         flags: More flags of imgpipe-model-server, as they are.
         rest_port: REST port; 0 for none, -1 for any free one.
     """
-    from imgpipe.components.model_pusher.manifest import version_numbers
+    from imgpipe.pipeline import pushed_models
 
-    if not model_dir.is_dir():
-        raise ConfigError(f"{model_dir} is no folder. Expected one with numbered versions below.")
-    if not version_numbers(model_dir):
-        below = sorted(child.name for child in model_dir.iterdir())[:5]
+    base, version = pushed_models.locate(model_dir)
+    if version is not None:
         raise ConfigError(
-            f"{model_dir} holds no numbered version, such as {model_dir / '1'}. "
-            f"It holds: {', '.join(below) or 'nothing'}."
+            f"{model_dir} is one version; serve takes the folder of versions: imgpipe serve {base}"
         )
     from imgpipe.serving.server.model_server import main
 
     return main(
         [
             f"--model_name={model}",
-            f"--model_base_path={model_dir.absolute()}",
+            f"--model_base_path={base.absolute()}",
             f"--host={host}",
             f"--port={port}",
             f"--rest_api_port={rest_port}",

@@ -20,13 +20,13 @@ from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
 from imgpipe.models import feature_distribution
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.feature_distribution import FeatureDistribution
+from imgpipe.pipeline import pushed_models
 
 METADATA = "metadata.sqlite"  # of a run's output folder
 _ARTIFACT_PARTS = 3  # of an artifact's URI below the artifact root: component, output, number
 _PREDICTOR = "Predictor"
-_SAVED_MODEL = "saved_model.pb"
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,17 @@ def versions(place: Path) -> dict[int, manifest.Version]:
       place: output folder of a run, folder of versions, or one version.
 
     Raises:
-      ConfigError: there is no model.
-      ResourceError: none was pushed by a run.
+      ResourceError: there is no model, or none that a run pushed.
     """
-    place = place.expanduser()
-    bases = [place.absolute().parent] if (place / _SAVED_MODEL).is_file() else [place]
-    for base in (*bases, place / "model"):
-        found = {version.number: version for version in manifest.versions(base)}
-        if found:
-            return found
-        if manifest.version_numbers(base) or (place / _SAVED_MODEL).is_file():
-            raise ResourceError(
-                f"the versions in {base} have no readable {manifest.MANIFEST}: they were not "
-                "pushed by a run, or an older one, and nothing says what they were trained on. "
-                "Run `imgpipe run` and serve what it pushes."
-            )
-    raise ConfigError(
-        f"no model in {place}. Expected: the output folder of a run, its folder of versions, or "
-        "one version. Name it by --model."
-    )
+    base, _ = pushed_models.locate(place)
+    found = {version.number: version for version in manifest.versions(base)}
+    if not found:
+        raise ResourceError(
+            f"the versions in {base} have no readable {manifest.MANIFEST}: they were not pushed "
+            "by a run, or an older one, and nothing says what they were trained on. Run "
+            "`imgpipe run` and serve what it pushes."
+        )
+    return found
 
 
 def choose(

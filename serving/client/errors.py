@@ -16,6 +16,8 @@ class ServingError(Exception):
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "UNKNOWN"
+    from_server = False
+    """Whether a server answered this. The client's own errors concern an argument or the way."""
 
 
 class InvalidArgument(ServingError):
@@ -164,4 +166,6 @@ def _explained(kind: type[ServingError], details: str, target: str, timeout: flo
         return unreachable(details, target)
     if kind is DeadlineExceeded:
         return too_late(details, target, timeout)
-    return kind(details)
+    answered = kind(details)
+    answered.from_server = True
+    return answered

@@ -178,8 +178,6 @@ def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
         (("run", "missing.toml"), "cannot read config"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
-        (("serve", "missing"), "is no folder"),
-        (("rollback", "missing"), "no version to roll back to"),
         (("init", "missing"), "missing"),
     ],
 )
@@ -188,6 +186,46 @@ def test_bad_arguments_leave_with_two_and_a_sentence(tmp_path: Path, arguments, 
     assert result.returncode == 2, result.stdout + result.stderr
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("place", [(), ("model",)])
+def test_serve_and_rollback_find_the_versions_of_a_run(tmp_path: Path, place: tuple[str, ...]):
+    (tmp_path / "model" / "1").mkdir(parents=True)
+    folder = str(tmp_path.joinpath(*place))
+    result = imgpipe("serve", folder, "--", "--no_such_flag=1")
+    assert "no_such_flag" in result.stderr, "the versions were found, the server's flags are read"
+    result = imgpipe("rollback", folder)
+    assert result.returncode == 5 and "no version is whole" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("serve",),
+        ("rollback",),
+        ("explain", "photo.png", "--model"),
+        ("drift", "log", "--model"),
+    ],
+)
+def test_no_model_is_a_missing_resource_for_every_command(tmp_path: Path, command):
+    (tmp_path / "photo.png").touch()
+    (tmp_path / "log").touch()
+    (tmp_path / "empty").mkdir()
+    for place, received in (("empty", "it holds nothing"), ("gone", "there is no such folder")):
+        result = imgpipe(*command, place, cwd=tmp_path)
+        assert result.returncode == 5, result.stderr
+        assert f"no model in {place}. Expected: the output folder of a run" in result.stderr
+        assert f"Received: {received}" in result.stderr
+
+
+def test_messages_say_what_they_are_about_once(photos: Path):
+    result = imgpipe(
+        "run", "--data", str(photos), "--set", "evaluate.cross_validate=3", "--set", "tune.trials=2"
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("imgpipe: config: tune.trials and evaluate.cross_validate do")
+    result = imgpipe("predict", str(next(photos.rglob("*.png"))), "--timeout", "0")
+    assert result.stderr.startswith("imgpipe: timeout is in seconds and above 0")
 
 
 def test_predict_without_a_server_leaves_with_five(photos: Path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.model_pusher import manifest, versions
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.request_drift import reference
 from tests.pipeline.request_drift import drawn
@@ -88,7 +88,7 @@ def test_a_foreign_model_is_refused(tmp_path):
 
 
 def test_no_model_is_said(tmp_path):
-    with pytest.raises(ConfigError, match=r"no model in .*Name it by --model"):
+    with pytest.raises(ResourceError, match=r"no model in .*name another folder"):
         reference.versions(tmp_path)
 
 
