@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES, IMAGE_INPUT
+from imgpipe.serving.server.log_format import FORMATS
 from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_BODY_VALUES
 
 DEFAULT_PORT = 8500
@@ -71,6 +72,13 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"is a number from 0 to 1, received {text}")
     return value
+
+
+def log_format(text: str) -> str:
+    """A format of the log."""
+    if text not in FORMATS:
+        raise argparse.ArgumentTypeError(f"is one of {', '.join(FORMATS)}, received {text!r}")
+    return text
 
 
 _LISTEN = (
@@ -217,6 +225,7 @@ _LIMITS = (
     _Flag("max_queued_requests", number, 1024, "that wait; beyond it they are refused; 0 for any"),
 )
 _LOGS = (
+    _Flag("log_format", log_format, FORMATS[0], "of the log on stderr: text, or json"),
     _Flag("access_log", str, "", "file of one JSON line a request; - for stderr"),
     _Flag("request_log_prefix", str, "", "keep PredictionLog records in <prefix>-….tfrecord"),
     _Flag("request_log_sampling_rate", share, 0.01, "share of the requests that is kept"),

@@ -5,6 +5,9 @@ Values are kept by prometheus-client; the text is written here, since its own wr
 each metric, no HELP, ``{}`` without labels). Times are microseconds. What upstream counts inside
 the runtime is counted around it here: a ``graph_run`` is a request that reached the model.
 
+Beside them stand three of our own, which say the version and the signature too: requests, their
+seconds, and what the server is built of.
+
 Not there: what upstream keeps as percentiles (``batching_session/padding_size`` and its kin), which
 its page leaves out too.
 """
@@ -14,10 +17,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.servable import Loader
@@ -28,6 +32,8 @@ _LATENCY = tuple(10 * 1.8**power for power in range(33))
 """µs, up to some 20 minutes."""
 _QUEUING = tuple(100 * 1.2**power for power in range(52))
 """µs, up to some second."""
+_SECONDS = tuple(0.001 * 2**power for power in range(15))
+"""1 ms to 16 s."""
 _EXAMPLES = tuple(float(1 << power) for power in range(15))
 _NOT_IN_NAMES = re.compile(r"\W", re.ASCII)
 
@@ -66,6 +72,16 @@ class Metrics:
         session = f"{serving}batching_session:"
         self._queuing = self._histogram(f"{session}queuing_latency", _QUEUING, "thread_pool_name")
         self._batches = self._counter(f"{session}wrapped_run_count")
+        own = ("model", "version", "signature", "entrypoint")
+        self._own_requests = self._counter("imgpipe_server_requests_total", *own, "status")
+        self._own_seconds = self._histogram("imgpipe_server_request_seconds", _SECONDS, *own)
+        self._build_info()
+
+    def _build_info(self) -> None:
+        name = "imgpipe_server_build_info"
+        versions = {package: version(package) for package in ("imgpipe", "tensorflow")}
+        self._named[name] = Gauge(name, name, list(versions), registry=self._registry)
+        self._named[name].labels(**versions).set(1)
 
     def _counter(self, name: str, *labels: str) -> Counter:
         made = Counter(name, name, labels, registry=self._registry)
@@ -81,6 +97,8 @@ class Metrics:
         """Count a request."""
         model = call.model if self._is_model(call.model) else ""
         self._requests.labels(model, call.status).inc()
+        own = (model, call.version or "", call.signature, call.entrypoint)
+        self._own_requests.labels(*own, call.status).inc()
         if call.run_seconds:
             self._runs.inc()
             self._run_time.inc(round(call.run_seconds * _MICRO))
@@ -93,6 +111,7 @@ class Metrics:
             method = call.method.lower() if call.entrypoint == "REST" else call.method
             micros = call.seconds * _MICRO
             self._latency.labels(model, method, call.entrypoint).observe(micros)
+            self._own_seconds.labels(*own).observe(call.seconds)
 
     def counted(self, loader: Loader) -> Loader:
         """``loader``, with its attempts counted."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.serving.server import open_files
+from imgpipe.serving.server import log_format, open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
 from imgpipe.serving.server.flags import (
     DEFAULT_DRAIN_SECONDS,
@@ -224,9 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop; returns the exit code: 0, 2 bad flags or files, 5 port busy."""
     argv = sys.argv[1:] if argv is None else argv
     flags = parse(argv)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(message)s"
-    )
+    log_format.set_up(flags.log_format)
     # TensorFlow's own notes on this machine's CPU and GPU are not the server's.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.WARNING)

@@ -84,6 +84,8 @@ class Answer:
 
     status: int
     text: str
+    version: int | None = None
+    """Of the model that answered."""
 
 
 class Api:
@@ -127,7 +129,8 @@ class Api:
             )
             observed = asked.verb == "POST"
             calls = self._calls if observed else self._quiet
-            return Answer(200, calls.run(call, lambda call: work(target, call)))
+            text = calls.run(call, lambda call: work(target, call))
+            return Answer(200, text, call.version)
         except StatusError as error:
             return failure(error)
 
@@ -137,6 +140,7 @@ class Api:
             return _json(status_response(self._core, target.spec.name, target.spec.version))
         if target.action == "metadata":
             with self._core.acquire(target.spec) as handle:
+                call.version = handle.version
                 return _metadata(metadata_response(handle))
         with self._gate(asked, call):
             body = decoded(asked.body, asked.encoding, self._options.max_body_bytes)

@@ -31,6 +31,8 @@ from imgpipe.serving.server.rest.api import Answer, Api, Asked, failure
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.status import Code, StatusError
 
+VERSION_HEADER = "Model-Version"
+"""Says which version answered. gRPC has it in the answer; TensorFlow Serving's JSON does not."""
 _BODIES_AT_ONCE = 4
 """Of the largest size allowed, that are held at once."""
 _WORTH_PACKING = 1024
@@ -141,10 +143,10 @@ class Endpoint:
 
 def _response(answer: Answer, packed: bool) -> Response:
     content = answer.text.encode("utf-8", "replace")
-    headers = {}
+    headers = {} if answer.version is None else {VERSION_HEADER: str(answer.version)}
     if packed and len(content) >= _WORTH_PACKING:
         content = gzip.compress(content, _LEVEL, mtime=0)
-        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
     return Response(content, answer.status, headers, "application/json")
 
 
@@ -193,6 +195,7 @@ def make_app(
                 allow_origins=["*"],
                 allow_methods=["POST", "GET"],
                 allow_headers=["Content-Type"],
+                expose_headers=[VERSION_HEADER],
             )
         )
     return Starlette(routes=routes, middleware=middleware)

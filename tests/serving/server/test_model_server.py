@@ -53,6 +53,7 @@ def program(push, tmp_path):
         (["--model_base_path=/m", "--rest_api_port=70000"], "from -1 to 65535"),
         (["--model_base_path=/m", "--rest_api_timeout_in_ms=0"], "is 1 or more. Received: 0"),
         (["--model_base_path=/m", "--rest_api_max_body_values=0"], "is 1 or more. Received: 0"),
+        (["--model_base_path=/m", "--log_format=xml"], "is one of text, json, received 'xml'"),
         (["--model_base_path=/m", "--port=x"], "invalid int value"),
         (["--model_base_path=/m", "--enable_model_warmup=maybe"], "expected true or false"),
         (["--model_base_path=/m", "--drain_seconds=-1"], "0 or more"),
@@ -109,7 +110,7 @@ def test_flags_mean_what_they_say(tmp_path):
     plain = model_server.make_options(flags.parse([f"--model_base_path={tmp_path}"]))
     assert (plain.core.load.max_retries, plain.core.load.retry_seconds) == (5, 60)
     assert plain.core.limits.max_pixels == 50_000_000 and plain.loader.batching is None
-    assert not plain.services.allow_reload and plain.max_message_bytes == -1
+    assert not plain.services.allow_reload and plain.max_message_bytes == 128 << 20
     given = flags.parse(
         [
             f"--model_base_path={tmp_path}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from importlib import metadata
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,6 +22,9 @@ from .conftest import METRICS
 PREFIX = ":tensorflow:serving:"
 SHOWN = Monitoring(prometheus=True)
 TYPES = {
+    "imgpipe_server_build_info": "gauge",
+    "imgpipe_server_request_seconds": "histogram",
+    "imgpipe_server_requests_total": "counter",
     ":tensorflow:cc:saved_model:load_attempt_count": "counter",
     ":tensorflow:cc:saved_model:load_latency": "counter",
     ":tensorflow:core:graph_run_time_usecs": "counter",
@@ -69,6 +73,28 @@ def test_the_page_of_a_server(rest):
     assert grown(":tensorflow:core:graph_runs{}") == 1
     (loaded,) = [name for name in after if "half/123" in name and "load_attempt" in name]
     assert loaded.endswith('half/123",status="success"}') and after[loaded] == 1
+
+
+def test_requests_by_version_and_signature(rest):
+    before = values(rest.get(METRICS).body.decode())
+    rest.predict({"instances": [1]})
+    rest.predict({"signature_name": "nope", "instances": [1]})
+    rest.predict({"instances": [1]}, "made-up")
+    after = values(rest.get(METRICS).body.decode())
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0.0)
+
+    own = 'model="half",version="123",signature="serving_default",entrypoint="REST"'
+    assert grown(f'imgpipe_server_requests_total{{{own},status="OK"}}') == 1
+    assert grown(f"imgpipe_server_request_seconds_count{{{own}}}") == 1
+    failed = 'model="half",version="123",signature="",entrypoint="REST",status="INVALID_ARGUMENT"'
+    assert grown(f"imgpipe_server_requests_total{{{failed}}}") == 1
+    unknown = 'model="",version="",signature="",entrypoint="REST",status="NOT_FOUND"'
+    assert grown(f"imgpipe_server_requests_total{{{unknown}}}") == 1
+    (build,) = [name for name in after if name.startswith("imgpipe_server_build_info")]
+    assert f'imgpipe="{metadata.version("imgpipe")}"' in build
+    assert f'tensorflow="{metadata.version("tensorflow")}"' in build
 
 
 def test_buckets_are_upstreams(rest):

@@ -186,6 +186,18 @@ def test_cors_by_flag(rest, serve):
     assert without.ask("OPTIONS", "/v1/models/half:predict", headers=asked).status == 400
 
 
+def test_answers_name_the_version_that_made_them(rest):
+    assert rest.predict({"instances": [1]}).headers["model-version"] == "123"
+    assert rest.get("/v1/models/half/metadata").headers["model-version"] == "123"
+    packed = rest.predict({"instances": [1] * 2000}, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.headers["model-version"] == "123"
+    for path in ("/v1/models/half", "/v1/models/none/metadata"):
+        assert "model-version" not in rest.get(path).headers
+    asked = rest.predict({"instances": [1]}, headers={"Origin": "http://elsewhere"})
+    assert asked.headers["access-control-expose-headers"] == "Model-Version"
+
+
 def test_bodies_beyond_the_bound(serve):
     server = serve(RestOptions(0, max_body_bytes=10_000))
     assert server.predict({"instances": [1.0] * 1000}).status == 200

@@ -1,0 +1,41 @@
+"""What the server logs, as text for people or as one JSON object a line for programs.
+
+    {"time": "2026-01-31T12:00:00.123Z", "level": "INFO", "logger": "imgpipe.serving.server.server",
+     "message": "listening on 127.0.0.1:8500"}
+
+A message with a traceback has it as ``exception``. The access log has a file of its own.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+
+FORMATS = ("text", "json")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line = {
+            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up(log_format: str) -> None:
+    """Send the log to standard error in one of ``FORMATS``."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname).1s %(message)s")
+    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
