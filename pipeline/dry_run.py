@@ -1,9 +1,10 @@
-"""``imgpipe run --dry-run``: what a run would do, without doing it and without TensorFlow's load.
+"""``imgpipe run --dry-run``: what a run would do, without doing it.
 
 The store is asked for every (image, view) that a run would need, so the forward passes named are
-those a run would make. What an earlier run found out of a file counts: a rejected one needs none, a
-repaired one those of its mended bytes. Of files that no run has seen, and of copies that go for
-another, it is not known yet.
+those that a run would make. Files that an earlier run inspected are decided about by the engine of
+ImageFilter: a rejected one needs no forward pass, a repaired one those of its repaired bytes. About
+files that no run has inspected, and about duplicates, nothing is known yet. TensorFlow is loaded
+only when an inspected file is to be repaired.
 """
 
 from __future__ import annotations

@@ -114,7 +114,8 @@ class Check:
         name: Name in the configuration and usually the reason of its findings.
         order: Place among the checks. The first rejection ends them, so what explains a file best
             comes first.
-        needs: What it looks at.
+        needs: What it looks at. A check of pixels is asked only about decoded images, and one that
+            needs the set again when all images are known.
         judge: The finding, None when there is nothing to object to.
         remedy: What to do when the image is wanted after all.
         severity: What a finding leads to unless the configuration says otherwise.

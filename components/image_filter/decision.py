@@ -155,6 +155,8 @@ def _ask(
     accepted = override is not None and override.verdict == "accept"
     if severity == "ignore" or (accepted and check.skippable):
         return None
+    if check.needs == "pixels" and not record.figures:
+        return None  # it was not decoded
     finding = check.judge(record, settings)
     if finding is None or finding.repaired is not None:
         return finding

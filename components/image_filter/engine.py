@@ -5,8 +5,8 @@ the same answers. A set is cut into shards. The first pass decides about each im
 itself (`examine`) and leaves what the comparison needs in files, so that memory does not grow with
 the number of images. When all shards are examined, the images with the same or nearly the same
 content are found and resolved in groups (`imgpipe.components.image_filter.comparison`). The second
-pass combines both (`settle`). Each image is read, decided about and written in the first
-pass; the second one only takes out what the comparison rejected.
+pass combines both (`settle`). Each image is read, decided about and written in the first pass; the
+second one only takes out what the comparison rejected.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from PIL import Image
 
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter import beam_driver, quarantine
 from imgpipe.components.image_filter.beam_driver import Places, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA
@@ -325,3 +325,23 @@ def test_a_radius_of_none_looks_for_none(leaking, run):
     done = run(leaking, settings=Settings(threshold={"near_duplicate": 0}))
     assert set(done.rejects) == {"train/b/same.jpg"} and near_warnings(done) == []
     assert (done.root / "q" / beam_steps.FILE).read_text() == ""
+
+
+def test_a_shard_is_read_again_only_to_take_a_duplicate_out(photos, encode, run, monkeypatch):
+    """The first pass writes what it keeps, so that the second one has nothing to read."""
+    read = []
+
+    def counted(path):
+        read.append(path)
+        return read_examples(path)
+
+    monkeypatch.setattr(beam_driver, "read_examples", counted)
+    splits = {f"{split}/{label}": 3 for split in ("train", "validation", "test") for label in "ab"}
+    done = run(photos(splits))
+    assert len(read) == len(set(read)) == 3 and done.summary["kept"] == 18
+    read.clear()
+    same = encode(seed=900)
+    done = run(photos({**splits, "train/a/1.jpg": same, "train/a/2.jpg": same}), name="again")
+    again = [path for path in read if "/kept/.parts/" in path]
+    assert again == [f"{done.root}/kept/.parts/train-0"] and len(read) == 4
+    assert set(done.rejects) == {"train/a/2.jpg"} and "train/a/1.jpg" in done.paths()
