@@ -239,13 +239,13 @@ def _json(message: Any) -> str:
         always_print_fields_with_no_presence=True,
         indent=1,
     )
-    return text
+    return f"{text}\n"  # upstream's writer ends with it
 
 
 def _metadata(response: Any) -> str:
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata[SIGNATURE_DEF].Unpack(signatures)
     return (
-        f'{{"model_spec": {_json(response.model_spec)},\n'
-        f'"metadata": {{"signature_def": {_json(signatures)}}}}}'
+        f'{{\n"model_spec":{_json(response.model_spec)},\n'
+        f'"metadata": {{"signature_def": {_json(signatures)}}}\n}}\n'
     )

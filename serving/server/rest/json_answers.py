@@ -1,7 +1,9 @@
 """Outputs to JSON text, as TensorFlow Serving writes them.
 
-Floats are the shortest text that reads back as the same number of their type, with ``.0`` where
-they are whole; NaN and Infinity stand bare. Names that end in ``_bytes`` come as ``{"b64": …}``.
+The layout is that of rapidjson's PrettyWriter as upstream sets it (util/json_tensor.cc): rows on
+one line, columns with one value a line. Floats are the shortest text that reads back as the same
+number of their type, with ``.0`` where they are whole; NaN and Infinity stand bare. Names that end
+in ``_bytes`` come as ``{"b64": …}``.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from imgpipe.serving import tensors
 from imgpipe.serving.server.rest.json_tensors import Form
 from imgpipe.serving.server.status import invalid
 
+_INDENT = "    "
 _BYTES_SUFFIX = "_bytes"
 _B64_OBJECT = re.compile(r'\{"b64": "[A-Za-z0-9+/]*=*"\}')
 _FLOAT_TEXT = "U32"
@@ -38,9 +41,28 @@ def write_predict(outputs: Mapping[str, np.ndarray], form: Form) -> str:
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     if form == "row":
-        return f'{{"predictions": {_rows(outputs)}}}'
-    whole = {name: _grouped(name, value, value.shape)[0] for name, value in outputs.items()}
-    return f'{{"outputs": {_one_or_named(whole)}}}'
+        return _document("predictions", _rows(outputs))
+    level = 1 if len(outputs) == 1 else 2
+    texts = {
+        name: _grouped(name, value, value.shape, level, one_line=False)[0]
+        for name, value in outputs.items()
+    }
+    return _document("outputs", texts.popitem()[1] if level == 1 else _object(texts, 1))
+
+
+def _document(key: str, text: str) -> str:
+    return _object({key: text}, 0)
+
+
+def _object(texts: Mapping[str, str], level: int) -> str:
+    """A JSON object that is itself within ``level`` objects and lists, one member a line."""
+    members = [f"{_text(name)}: {text}" for name, text in texts.items()]
+    return f"{{{_lines(members, level)}}}"
+
+
+def _lines(texts: Iterable[str], level: int) -> str:
+    inner, outer = _INDENT * (level + 1), _INDENT * level
+    return "".join(["\n", inner, f",\n{inner}".join(texts), "\n", outer])
 
 
 def _rows(outputs: Mapping[str, np.ndarray]) -> str:
@@ -53,21 +75,26 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> str:
                 f"Tensor name: {name} has inconsistent batch size: {len(value)} expecting: {count}"
             )
         count = len(value)
-    columns = {name: _grouped(name, value, value.shape[1:]) for name, value in outputs.items()}
+    level = 2 if len(outputs) == 1 else 3
+    columns = {
+        name: _grouped(name, value, value.shape[1:], level, one_line=True)
+        for name, value in outputs.items()
+    }
+    if not count:
+        return "[]"
     if len(columns) == 1:
         (rows,) = columns.values()
-    else:
-        rows = [
-            _one_or_named(dict(zip(columns, row, strict=True)))
-            for row in zip(*columns.values(), strict=True)
-        ]
-    return f"[{', '.join(rows)}]"
+        return _rows_on_one_line(rows)
+    objects = [
+        _object(dict(zip(columns, row, strict=True)), 2)
+        for row in zip(*columns.values(), strict=True)
+    ]
+    return f"[{_lines(objects, 1)}]"
 
 
-def _one_or_named(texts: Mapping[str, str]) -> str:
-    if len(texts) == 1:
-        return next(iter(texts.values()))
-    return "{" + ", ".join(f"{_text(name)}: {text}" for name, text in texts.items()) + "}"
+def _rows_on_one_line(rows: Iterable[str]) -> str:
+    """A list at level 1 as upstream writes it: only its end is on a line of its own."""
+    return f"[{', '.join(rows)}\n{_INDENT}]"
 
 
 def write_classifications(result: Any) -> str:
@@ -75,7 +102,7 @@ def write_classifications(result: Any) -> str:
     rows = [row.classes for row in result.classifications]
     scores = iter(_floats(np.array([one.score for row in rows for one in row], np.float32)))
     lists = (", ".join(f"[{_label(one.label)}, {next(scores)}]" for one in row) for row in rows)
-    return '{"results": [' + ", ".join(f"[{text}]" for text in lists) + "]}"
+    return _document("results", _rows_on_one_line(f"[{text}]" for text in lists))
 
 
 def _label(label: str) -> str:
@@ -85,33 +112,47 @@ def _label(label: str) -> str:
 def write_regressions(result: Any) -> str:
     """``{"results": [value, …]}``."""
     values = np.array([row.value for row in result.regressions], np.float32)
-    return f'{{"results": [{", ".join(_floats(values))}]}}'
+    return _document("results", f"[{', '.join(_floats(values))}]")
 
 
 def write_error(message: str) -> str:
     """``{"error": "…"}``."""
-    return f'{{"error": {_text(message)}}}'
+    return _document("error", _text(message))
 
 
-def _grouped(name: str, array: np.ndarray, shape: tuple[int, ...]) -> list[str]:
-    """Texts of the parts of ``array`` that have ``shape``, its last dimensions."""
-    texts = _values(name, np.ascontiguousarray(array).reshape(-1))
+def _grouped(
+    name: str, array: np.ndarray, shape: tuple[int, ...], level: int, *, one_line: bool
+) -> list[str]:
+    """Texts of the parts of ``array`` that have ``shape``, its last dimensions.
+
+    Args:
+        name: of the output.
+        array: its values.
+        shape: of one part.
+        level: objects and lists that a part is within.
+        one_line: without a line break between values.
+    """
+    texts = _values(name, np.ascontiguousarray(array).reshape(-1), level + len(shape))
     count = int(np.prod(array.shape, dtype=np.int64))
     for index in range(len(shape) - 1, -1, -1):
         size = shape[index]
         count = int(np.prod(array.shape[: array.ndim - len(shape) + index], dtype=np.int64))
-        texts = [f"[{', '.join(texts[i * size : (i + 1) * size])}]" for i in range(count)]
+        parts = [texts[i * size : (i + 1) * size] for i in range(count)]
+        if one_line or not size:
+            texts = [f"[{', '.join(part)}]" for part in parts]
+        else:
+            texts = [f"[{_lines(part, level + index)}]" for part in parts]
     return texts
 
 
-def _values(name: str, flat: np.ndarray) -> list[str]:
+def _values(name: str, flat: np.ndarray, level: int) -> list[str]:
     row = tensors.dtype_of(tensors.number_of(flat))
     if row is None or row.numpy.kind == "c":
         kind = tensors.dtype_name(tensors.number_of(flat))
         raise invalid(f"Failed to write JSON value for tensor type: {kind}")
     if row.number == tensors.STRING:
         write = _b64 if name.endswith(_BYTES_SUFFIX) else _string
-        return [write(item) for item in flat.tolist()]
+        return [write(item, level) for item in flat.tolist()]
     if row.numpy.kind == "b":
         return ["true" if item else "false" for item in flat.tolist()]
     if row.numpy.kind in "iu":
@@ -119,15 +160,15 @@ def _values(name: str, flat: np.ndarray) -> list[str]:
     return _floats(flat)
 
 
-def _string(item: bytes) -> str:
+def _string(item: bytes, level: int) -> str:
     try:
         return _text(item.decode())
     except UnicodeDecodeError:
-        return _b64(item)  # raw bytes would not be JSON
+        return _b64(item, level)  # raw bytes would not be JSON
 
 
-def _b64(item: bytes) -> str:
-    return f'{{"b64": "{base64.b64encode(item).decode()}"}}'
+def _b64(item: bytes, level: int) -> str:
+    return _object({"b64": f'"{base64.b64encode(item).decode()}"'}, level)
 
 
 def _floats(flat: np.ndarray) -> list[str]:

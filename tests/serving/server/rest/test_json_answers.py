@@ -26,19 +26,72 @@ def strings(*items: bytes) -> np.ndarray:
     return made
 
 
+ROWS = """{
+    "predictions": [[1.0, 2.0], [3.0, 4.0]
+    ]
+}"""
+ROWS_OF_OBJECTS = """{
+    "predictions": [
+        {
+            "y": [1.0, 2.0],
+            "z": 5
+        },
+        {
+            "y": [3.0, 4.0],
+            "z": 6
+        }
+    ]
+}"""
+COLUMN = """{
+    "outputs": [
+        [
+            1.0,
+            2.0
+        ],
+        [
+            3.0,
+            4.0
+        ]
+    ]
+}"""
+COLUMNS = """{
+    "outputs": {
+        "y": [
+            [
+                1.0,
+                2.0
+            ],
+            [
+                3.0,
+                4.0
+            ]
+        ],
+        "z": [
+            5,
+            6
+        ]
+    }
+}"""
+BYTES_ROWS = """{
+    "predictions": [{
+            "b64": "YQ=="
+        }, {
+            "b64": "Yg=="
+        }
+    ]
+}"""
+
+
 def test_one_output_is_a_list_and_several_are_objects():
+    """Byte for byte as rapidjson's PrettyWriter writes them for upstream."""
     y, z = np.float32([[1, 2], [3, 4]]), np.int64([5, 6])
-    assert write_predict({"y": y}, "row") == '{"predictions": [[1.0, 2.0], [3.0, 4.0]]}'
-    assert write_predict({"y": y}, "columnar") == '{"outputs": [[1.0, 2.0], [3.0, 4.0]]}'
-    assert json.loads(write_predict({"y": y, "z": z}, "row")) == {
-        "predictions": [{"y": [1.0, 2.0], "z": 5}, {"y": [3.0, 4.0], "z": 6}]
-    }
-    assert json.loads(write_predict({"y": y, "z": z}, "columnar")) == {
-        "outputs": {"y": [[1.0, 2.0], [3.0, 4.0]], "z": [5, 6]}
-    }
-    assert write_predict({"y": np.float32(2.5)[()] * np.ones(())}, "columnar") == (
-        '{"outputs": 2.5}'
-    )
+    assert write_predict({"y": y}, "row") == ROWS
+    assert write_predict({"y": y, "z": z}, "row") == ROWS_OF_OBJECTS
+    assert write_predict({"y": y}, "columnar") == COLUMN
+    assert write_predict({"y": y, "z": z}, "columnar") == COLUMNS
+    assert write_predict({"y_bytes": strings(b"a", b"b")}, "row") == BYTES_ROWS
+    assert write_predict({"y": np.array(2.5)}, "columnar") == '{\n    "outputs": 2.5\n}'
+    assert write_predict({"y": np.zeros((0, 2))}, "row") == '{\n    "predictions": []\n}'
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (2, 3, 4), (1, 1, 1, 1), (3, 1, 2)])
@@ -69,7 +122,9 @@ def test_shapes(shape, form):
     ],
 )
 def test_texts_of_floats(value, text):
-    assert write_predict({"y": np.float32([value])}, "row") == f'{{"predictions": [{text}]}}'
+    assert write_predict({"y": np.float32([value])}, "row") == (
+        f'{{\n    "predictions": [{text}\n    ]\n}}'
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
@@ -85,7 +140,7 @@ def test_any_float_reads_back_the_same(dtype):
 
 def test_float32_texts_are_the_shortest():
     values = np.random.default_rng(2).normal(size=5000).astype(np.float32)
-    text = write_predict({"y": values}, "row")[len('{"predictions": [') : -2]
+    text = write_predict({"y": values}, "row").partition("[")[2].partition("\n")[0]
     for ours, value in zip(text.split(", "), values, strict=True):
         assert float(ours) == float(str(value))
         assert len(ours.strip("-0").replace(".", "")) <= len(str(value).strip("-0")) + 1
@@ -145,13 +200,13 @@ def test_results_of_examples():
         for number, score in enumerate(scores):
             row.classes.add(label="ü" * number, score=score)
     assert write_classifications(classified) == (
-        '{"results": [[["", 0.25], ["ü", 3.0]], [["", 1e-07]]]}'
+        '{\n    "results": [[["", 0.25], ["ü", 3.0]], [["", 1e-07]]\n    ]\n}'
     )
     regressed = regression_pb2.RegressionResult()
     for value in (42, 0.1, float("nan")):
         regressed.regressions.add(value=value)
-    assert write_regressions(regressed) == '{"results": [42.0, 0.1, NaN]}'
+    assert write_regressions(regressed) == '{\n    "results": [42.0, 0.1, NaN]\n}'
 
 
 def test_errors():
-    assert write_error('a "b"\n') == '{"error": "a \\"b\\"\\n"}'
+    assert write_error('a "b"\n') == '{\n    "error": "a \\"b\\"\\n"\n}'

@@ -28,7 +28,7 @@ def test_predict_by_row_and_by_column(rest):
     assert rest.predict({"instances": [1.0, 2.0, 5.0]}).json() == {"predictions": [2.5, 3.0, 4.5]}
     assert rest.predict({"inputs": {"x": [1, 2]}}).json() == {"outputs": [2.5, 3.0]}
     answer = rest.predict('{"inputs": [NaN, Infinity, -Infinity, 0.2]} trailing')
-    assert answer.body == b'{"outputs": [NaN, Infinity, -Infinity, 2.1]}'
+    assert answer.body.split() == b'{ "outputs": [ NaN, Infinity, -Infinity, 2.1 ] }'.split()
     assert answer.headers["content-type"] == "application/json"
     pair = {"signature_name": "pair", "inputs": {"a": [1, 2], "b": [3, 4]}, "unknown": [[]]}
     assert rest.predict(pair).json() == {
@@ -56,6 +56,8 @@ def test_status_and_metadata(rest):
     for path in ("", "/versions/123", "/labels/any"):
         answer = rest.get(f"/v1/models/half{path}")
         assert answer.json() == {"model_version_status": [available]}
+        assert answer.body.startswith(b'{\n "model_version_status": [\n  {\n   "version": "123",')
+        assert answer.body.endswith(b"\n ]\n}\n"), "a line of a terminal ends with it"
         assert answer.headers["content-type"] == "application/json"
     for path in ("", "/versions/123"):
         found = rest.get(f"/v1/models/half{path}/metadata").json()
