@@ -1,8 +1,8 @@
-"""Byte-identical copies: within a split, across splits, across labels.
+"""Byte-identical files: in one split, in several splits, or with several labels.
 
-Not a check of one record: it judges a group that shares a content hash. Of copies in several
-splits the one for evaluation stays, so that nothing trained on is measured on. Of copies under
-several labels none stays: nobody knows which label is right.
+They are compared in groups that share a content hash. Of copies in several splits the one used for
+evaluation is kept, so that no model is evaluated on an image that it was trained on. Of copies with
+several labels none is kept, because it is unknown which label is right.
 """
 
 from __future__ import annotations

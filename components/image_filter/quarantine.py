@@ -1,4 +1,4 @@
-"""The quarantine: rejected files with their bytes, and what is to be known about each.
+"""The quarantine: rejected files with their bytes, and what was found in all files.
 
 Layout below the artifact's URI:
 
@@ -36,7 +36,11 @@ _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file sy
 
 
 def store(uri: str, record: ImageRecord, reason: str) -> str:
-    """Keep the original bytes; returns their place below `uri`, "" when there are none to keep."""
+    """Store the original bytes of a rejected file.
+
+    Returns:
+        Their place below `uri`, "" when the file could not be read.
+    """
     import tensorflow as tf
 
     if record.read_error:
@@ -88,7 +92,7 @@ def write(
     relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
 ) -> None:
-    """Write manifest, findings and summary, sorted by path: equal whatever the engine.
+    """Write manifest, findings and summary, sorted by path, so that every engine writes the same.
 
     `reviews` are the overrides that were met, `relabelled` counts the kept images whose label they
     changed by split, and `unknown` are the hashes of those that no file has.
@@ -122,7 +126,7 @@ def summarise(
     relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Counts in, kept and out, by reason; what is warned of and noted, with the first paths."""
+    """Counts of the images, and the warnings and notes with their first paths."""
     return {
         "in": images,
         "kept": sum(sum(labels.values()) for labels in kept.values()),
@@ -147,7 +151,7 @@ def _lines(rows: Iterable[Finding]) -> str:
 
 
 def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Warnings by reason, with counts by detail and the worst or first paths."""
+    """Warnings by reason, with counts by detail and the paths of the worst."""
     groups: dict[str, list[Finding]] = collections.defaultdict(list)
     for warning in sorted(warnings, key=lambda found: (found.score, found.path)):
         groups[warning.reason].append(warning)
@@ -171,7 +175,7 @@ def _details(found: Sequence[Finding]) -> dict[str, int]:
 
 
 def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Notes of the source by kind, with the first paths; all of them stand in ingest.json."""
+    """Notes of the source by kind, with their first paths; ingest.json lists all."""
     groups: dict[str, list[Mapping[str, str]]] = collections.defaultdict(list)
     for note in notes:
         groups[note["kind"]].append(note)
@@ -186,7 +190,7 @@ def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
 
 
 def ingest_summary(examples_uri: str) -> dict[str, Any]:
-    """What ingest said of the Examples at `examples_uri`; empty when they came another way."""
+    """The summary that ImageExampleGen wrote beside its Examples; empty when there is none."""
     import tensorflow as tf
 
     from imgpipe.components.example_gen.ingestion import SUMMARY_FILE

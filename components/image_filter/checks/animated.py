@@ -1,4 +1,4 @@
-"""Animations: the served model would see the first frame alone, which may show nothing."""
+"""Animations: the served model sees only the first frame, which may show nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject more than one frame or page."""
+    """Reject files with more than one frame or page."""
     if record.frames <= 1:
         return None
     return Finding(CHECK.name, f"{record.format} with {record.frames} frames, not one picture")

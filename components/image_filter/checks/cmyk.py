@@ -1,4 +1,4 @@
-"""Pictures in ink colours: the serving op reads them without their colour profile."""
+"""Images in CMYK: the serving op reads them without their colour profile."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Name CMYK and its kin."""
+    """Report images in CMYK or YCCK."""
     if record.mode not in ("CMYK", "YCCK"):
         return None
     return Finding(CHECK.name, f"{record.format} in {record.mode}; served colours may be off")

@@ -1,4 +1,4 @@
-"""What the serving op cannot decode: transcoded when Pillow can, else told apart by the bytes.
+"""Files that the serving op cannot decode: transcoded when Pillow can read them, else rejected.
 
 A file is good only if the op that serves it can decode it. `not_an_image`, `truncated` and
 `undecodable` come from here, and so does the repair `transcoded` (PNG, without loss).
@@ -24,7 +24,7 @@ _TAIL = 64  # bytes at the end that may hold padding after the end marker
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Pass what the serving op decodes; repair what only Pillow reads; reject the rest by name."""
+    """Repair files that only Pillow reads, and reject those that nothing reads, by their kind."""
     if not record.decode_error:
         return None
     found = record.image_bytes
@@ -50,7 +50,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 def transcode(data: bytes) -> tuple[bytes, str]:
-    """The picture as PNG (RGB, 8 bits) and what it was; raises what Pillow raises."""
+    """The image as PNG (RGB, 8 bits) and a description of the original; raises what Pillow does."""
     with pillow(data) as image:
         described = f"{image.format} ({image.mode})"
         image.load()
@@ -61,7 +61,7 @@ def transcode(data: bytes) -> tuple[bytes, str]:
 
 
 def _sixteen_to_eight(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits to RGB of 8, as the serving op shortens 16-bit PNG; Pillow would clip."""
+    """RGB of 8 bits from grey of 16, as the serving op reduces 16-bit PNG; Pillow would clip."""
     grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
@@ -86,7 +86,7 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def _head(data: bytes) -> str:
-    """The first bytes, as text where they are text."""
+    """The first bytes, as text when they are printable, else in hexadecimal."""
     head = data[:24]
     return repr(head.decode()) if head.isascii() and head.decode().isprintable() else head.hex(" ")
 

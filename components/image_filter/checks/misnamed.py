@@ -1,4 +1,4 @@
-"""Suffixes that promise another format than the content is: harmless here, worth a word."""
+"""Suffixes of another format than the content has, which is harmless but worth a warning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUFFIXES = {
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Warn when the suffix belongs to another format; no suffix promises nothing."""
+    """Report a suffix that belongs to another format; a file without a suffix is fine."""
     suffix = pathlib.PurePosixPath(record.path).suffix.lower()
     if not suffix or suffix in _SUFFIXES.get(record.format, {suffix}):
         return None

@@ -1,4 +1,4 @@
-"""Files without a class: beside the class folders, or under a label outside the vocabulary."""
+"""Files without a class: outside of the class folders, or with a label not in the vocabulary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject what cannot be learned from for want of a label."""
+    """Reject images that cannot be trained on because they have no label."""
     if record.label_index >= 0:
         return None
     if record.label:

@@ -1,4 +1,4 @@
-"""Pictures that Exif says to turn: the serving op does not turn them.
+"""Images that Exif says to turn, which the serving op does not do.
 
 A warning by default, not a repair: the same photograph sent to the server is not turned either,
 and a model is best trained on what it will see. With "repair" they are turned, and kept as PNG.
@@ -27,7 +27,7 @@ _TURNS = {
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Name pictures that are stored otherwise than they are to be shown.
+    """Report images that are stored in another orientation than they are to be shown in.
 
     TIFF is never served as it is, and Pillow turns it upright while it is transcoded.
     """
@@ -38,7 +38,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 def repair(record: ImageRecord, data: bytes) -> bytes:
-    """`data` turned upright, as PNG (RGB, 8 bits): no pixel of it changes but its place."""
+    """`data` turned upright, as PNG (RGB, 8 bits); the pixels only change their places."""
     with pillow(data) as image:
         image.load()
         upright = image.convert("RGB").transpose(_TURNS[record.orientation][0])

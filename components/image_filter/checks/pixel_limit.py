@@ -1,4 +1,4 @@
-"""Pixel bombs: more pixels than the limit by the header, so never handed to a decoder."""
+"""Decompression bombs: files with more pixels than the limit, which are never decoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject images over the pixel limit."""
+    """Reject images with more pixels than the limit, by their header."""
     if record.pixels <= settings.pixel_limit:
         return None
     return Finding(

@@ -1,4 +1,4 @@
-"""Channels of 16 bits: the serving op keeps the upper eight, which may leave little to see."""
+"""Channels of 16 bits: the serving op keeps the upper eight bits, which may show little."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of eve
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Name 16-bit PNG and what else Pillow opens with more than 8 bits."""
+    """Report PNG with 16 bits a channel, and other files that Pillow opens with more than 8."""
     head = record.image_bytes[: _PNG_DEPTH + 1]
     png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
     if not png and not record.mode.startswith(("I", "F")):

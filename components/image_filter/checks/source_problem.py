@@ -12,7 +12,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject what its own source contradicts, under the source's reason."""
+    """Reject files that their own source objects to, for the reason that the source gives."""
     if not record.problem:
         return None
     reason, _, detail = record.problem.partition(": ")
@@ -20,7 +20,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 def is_about_label(problem: str) -> bool:
-    """Whether giving the file another label settles the problem."""
+    """Whether giving the file another label solves the problem."""
     return bool(problem) and not problem.startswith(GROUP_ACROSS_SPLITS)
 
 

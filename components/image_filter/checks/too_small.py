@@ -1,4 +1,4 @@
-"""Pictures with a side too short to show anything: icons, tracking pixels."""
+"""Images with a side too short to show anything, such as icons and tracking pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject below the smallest side."""
+    """Reject images whose shorter side is below the limit."""
     if min(record.width, record.height) >= settings.min_side:
         return None
     return Finding(

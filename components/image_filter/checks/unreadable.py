@@ -1,4 +1,4 @@
-"""Files that the operating system does not hand out: permissions, dead links, disk errors."""
+"""Files that cannot be read: missing permissions, dead links, disk errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject what could not be read."""
+    """Reject files that could not be read."""
     if not record.read_error:
         return None
     return Finding(CHECK.name, record.read_error)

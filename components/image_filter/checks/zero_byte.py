@@ -1,4 +1,4 @@
-"""Files without a single byte, as broken downloads leave them."""
+"""Empty files, as broken downloads leave them."""
 
 from __future__ import annotations
 

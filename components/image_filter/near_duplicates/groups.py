@@ -1,9 +1,9 @@
-"""What becomes of a group of near-duplicates: who goes, who stays with a word, which labels clash.
+"""What is found in a group of near-duplicates: which images are rejected or kept with a warning.
 
-A training picture that is nearly one of validation or test goes, so that nothing trained on is
-measured on. Copies within a split stay with a warning, and so do copies under two labels: unlike
-byte-identical ones they may really show two things. Only pictures within the radius of each other
-count, not those that a chain of others leads to.
+A training image that is nearly one of validation or test is rejected, so that no model is evaluated
+on an image that it was trained on. Copies within a split are kept with a warning, and so are copies
+with two labels: unlike byte-identical files they may really show two things. Only images within the
+radius of each other count, not those that are connected by a chain of others.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from imgpipe.components.image_filter.checks.near_duplicate import (
 from imgpipe.components.image_filter.near_duplicates.search import Places, distances, words
 from imgpipe.models import feature_names as names
 
-#: Pictures of one group that each of its pictures is compared with inside a split; groups beyond
-#: that are films, and their frames have neighbours enough among the first.
+#: Images of one group that each of its images is compared with inside a split; larger groups are
+#: films, whose frames have enough neighbours among the first.
 _COMPARED = 2000
 
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """One picture of a group."""
+    """One image of a group."""
 
     path: str
     split: str
@@ -64,28 +64,28 @@ def resolve(
     """
     levels = {**SEVERITIES, **(severities or {})}
     near = _Near(sorted(members, key=lambda member: member.path), radius)
-    rulings: dict[str, Finding] = {}
+    findings: dict[str, Finding] = {}
     gone: set[str] = set()
     for rule in (_leak, _conflict, _copy):
         # Of two with clashing labels neither is taken for gone; of copies the first one stays.
         away = gone if rule is _copy else frozenset(gone)
         for place, member in enumerate(near.members):
-            if member.path in rulings:
+            if member.path in findings:
                 continue
-            ruling = rule(near, place, levels, away)
-            if ruling is None or ruling.severity == "ignore":
+            finding = rule(near, place, levels, away)
+            if finding is None or finding.severity == "ignore":
                 continue
-            if ruling.severity == "reject":
+            if finding.severity == "reject":
                 gone.add(member.path)
                 if member.image_hash.startswith(tuple(accepted)):
-                    ruling = dataclasses.replace(ruling, severity="warn")
-            rulings[member.path] = ruling
-    return [rulings[path] for path in sorted(rulings)]
+                    finding = dataclasses.replace(finding, severity="warn")
+            findings[member.path] = finding
+    return [findings[path] for path in sorted(findings)]
 
 
 @dataclass(frozen=True)
-class _Likeness:
-    """How near another picture is."""
+class _Match:
+    """How near another image is."""
 
     place: int  # of the other
     bits: int
@@ -93,7 +93,7 @@ class _Likeness:
 
 
 class _Near:
-    """Who of a group is near whom."""
+    """The distances between the images of a group."""
 
     def __init__(self, members: Sequence[Member], radius: int) -> None:
         self.members, self.radius = members, radius
@@ -103,7 +103,7 @@ class _Near:
         self._crops = words(b"".join(picture.crops for picture in pictures))
         self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
 
-    def nearest(self, place: int, others: Sequence[int]) -> _Likeness | None:
+    def nearest(self, place: int, others: Sequence[int]) -> _Match | None:
         """The nearest of `others` within the radius, the first of equals; None when none is.
 
         Crops are compared only where no whole picture is near.
@@ -123,19 +123,19 @@ class _Near:
             found = self._best({"a crop of it": cropped, "it is a crop of this": more}, others)
         return found
 
-    def _best(self, ways: Mapping[str, Places], others: Sequence[int]) -> _Likeness | None:
+    def _best(self, ways: Mapping[str, Places], others: Sequence[int]) -> _Match | None:
         bits = np.stack(list(ways.values()))
         best = int(bits.min(axis=0).argmin())
         way = int(bits[:, best].argmin())
         if bits[way, best] > self.radius:
             return None
-        return _Likeness(others[best], int(bits[way, best]), list(ways)[way])
+        return _Match(others[best], int(bits[way, best]), list(ways)[way])
 
 
 def _leak(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
-    """Training pictures near one of validation or test; of validation near test, a warning."""
+    """A training image near one of validation or test; one of validation near test is a warning."""
     member = near.members[place]
     over = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
     held_out = over.get(member.split, ())
@@ -144,7 +144,7 @@ def _leak(
         return None
     other = near.members[found.place]
     where = f"; that one is in {other.split}, this one in {member.split}"
-    detail = _likeness(member, other, found) + where
+    detail = _described(member, other, found) + where
     severity = levels[ACROSS_SPLITS]
     if member.split != names.TRAIN and severity == "reject":
         severity = "warn"  # nothing was trained on it
@@ -154,7 +154,7 @@ def _leak(
 def _conflict(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
-    """Another label on a picture like this one."""
+    """An image near one with another label."""
     member = near.members[place]
     others = [
         i for i, m in _compared(near, place) if m.label != member.label and m.path not in gone
@@ -164,13 +164,13 @@ def _conflict(
         return None
     other = near.members[found.place]
     severity = levels[LABEL_CONFLICT]
-    return _finding(member, LABEL_CONFLICT, severity, _likeness(member, other, found), other)
+    return _finding(member, LABEL_CONFLICT, severity, _described(member, other, found), other)
 
 
 def _copy(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
-    """A picture like an earlier one of the same split; what the source groups is expected."""
+    """An image near an earlier one of the same split, unless the source puts both in one group."""
     member = near.members[place]
     others = [
         i
@@ -184,7 +184,7 @@ def _copy(
     if found is None:
         return None
     other = near.members[found.place]
-    return _finding(member, NEAR, levels[NEAR], _likeness(member, other, found), other)
+    return _finding(member, NEAR, levels[NEAR], _described(member, other, found), other)
 
 
 def _finding(member: Member, reason: str, severity: str, detail: str, other: Member) -> Finding:
@@ -199,15 +199,15 @@ def _finding(member: Member, reason: str, severity: str, detail: str, other: Mem
 
 
 def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:
-    """Others of the group; of a very large one, the first and those just before."""
+    """The other images of the group; of a very large one, the first and those just before."""
     head = list(enumerate(near.members[:_COMPARED]))
     start = max(_COMPARED, place - _COMPARED)
     tail = list(enumerate(near.members[start:place], start))
     return [(i, member) for i, member in (*head, *tail) if i != place]
 
 
-def _likeness(member: Member, other: Member, found: _Likeness) -> str:
-    """In words: what it is like, and how much."""
+def _described(member: Member, other: Member, found: _Match) -> str:
+    """Which image it is like, and how much, as a sentence."""
     way = f"{found.way}, " if found.way else ""
     labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
     return f"like {other.path}{labels}: {way}{found.bits} of {BITS} bits differ"

@@ -32,18 +32,23 @@ Contents = npt.NDArray[np.void]
 
 @dataclass(frozen=True)
 class Found:
-    """A picture that has a near one; goes to the copies of its content."""
+    """The group of near-duplicates that a content belongs to."""
 
     group: int
     radius: int
     picture: PictureHash
 
 
-def row(image_hash: str, likeness: bytes) -> bytes:
-    """What the search needs of one picture; b"" when it cannot be compared."""
-    if len(likeness) != ALL_BYTES or len(image_hash) != 2 * HASH_BYTES:
+def row(image_hash: str, hashes: bytes) -> bytes:
+    """What the search needs of one image; b"" when it cannot be compared.
+
+    Args:
+        image_hash: Hex SHA-256 of the file.
+        hashes: Its perceptual hashes; another length than `ALL_BYTES` means none.
+    """
+    if len(hashes) != ALL_BYTES or len(image_hash) != 2 * HASH_BYTES:
         return b""
-    return bytes.fromhex(image_hash) + likeness
+    return bytes.fromhex(image_hash) + hashes
 
 
 class Columns:
