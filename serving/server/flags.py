@@ -90,7 +90,12 @@ _LISTEN = (
     _Flag("rest_api_port", rest_port, 0, "REST port; 0 for none, -1 for any free one"),
     _Flag("rest_api_timeout_in_ms", number, 30_000, "for one REST request, body to answer"),
     _Flag("rest_api_enable_cors_support", boolean, False, "let pages of other sites call it"),
-    _Flag("ssl_config_file", str, "", "text SSLConfig: TLS, and mTLS with client_verify"),
+    _Flag(
+        "ssl_config_file",
+        str,
+        "",
+        "text SSLConfig: TLS, and mTLS with client_verify; read again when it changes",
+    ),
     _Flag("enable_grpc_healthcheck_service", boolean, True, "grpc.health.v1; always there"),
     _Flag("drain_seconds", seconds, DEFAULT_DRAIN_SECONDS, "for running requests after SIGTERM"),
 )

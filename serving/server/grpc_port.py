@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from imgpipe.serving.server import open_files
 from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.health import Health
-from imgpipe.serving.server.textproto import SslConfig
+from imgpipe.serving.server.tls import Certificates
 
 MAX_STREAMS = 1024
 """Requests under way on one connection; a client keeps further ones back until some have ended."""
@@ -87,26 +87,24 @@ class GrpcPort:
             raise RuntimeError("The gRPC port is not open.")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
-    def listen(self, target: str, tls: SslConfig | None = None) -> int:
+    def listen(self, target: str, certificates: Certificates | None = None) -> int:
         """Listen on an address; returns the port.
 
         Raises:
-            PortBusy: the address cannot be listened on, or key and certificate do not fit.
+            PortBusy: the address cannot be listened on.
         """
 
         async def add() -> int:
-            if tls is None:
+            if certificates is None:
                 return int(self._server.add_insecure_port(target))
-            return int(self._server.add_secure_port(target, _credentials(tls)))
+            return int(self._server.add_secure_port(target, _credentials(certificates)))
 
         try:
             return self._run(add())
         except RuntimeError as error:
-            why = "the port is taken, or the address is not one of this machine"
-            if tls is not None:
-                why += ", or key and certificate do not belong together"
             raise PortBusy(
-                f"Cannot listen on {target}: {why}. Stop the other server, or choose another port."
+                f"Cannot listen on {target}: the port is taken, or the address is not one of this "
+                "machine. Stop the other server, or choose another port."
             ) from error
 
     def start(self) -> None:
@@ -124,12 +122,17 @@ class GrpcPort:
         self._thread = None
 
 
-def _credentials(tls: SslConfig) -> Any:
-    return grpc.ssl_server_credentials(
-        [(tls.server_key.encode(), tls.server_cert.encode())],
-        tls.custom_ca.encode() or None,
-        tls.client_verify,
-    )
+def _credentials(certificates: Certificates) -> Any:
+    """Credentials that are asked for anew with each handshake."""
+
+    def current() -> Any:
+        tls = certificates.tls
+        return grpc.ssl_server_certificate_configuration(
+            [(tls.server_key.encode(), tls.server_cert.encode())], tls.custom_ca.encode() or None
+        )
+
+    verified = certificates.tls.client_verify
+    return grpc.dynamic_ssl_server_credentials(current(), current, verified)
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

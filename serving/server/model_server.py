@@ -129,6 +129,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
         max_waiting=flags.max_queued_requests,
         max_message_bytes=flags.max_message_bytes or -1,
         tls=textproto.read_ssl(Path(ssl)) if ssl else None,
+        tls_file=Path(ssl) if ssl else None,
         socket_path=flags.grpc_socket_path,
         channel_arguments=_channel_arguments(flags.grpc_channel_arguments),
         access_log=flags.access_log,

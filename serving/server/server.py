@@ -31,6 +31,7 @@ from imgpipe.serving.server.servable import Loader
 from imgpipe.serving.server.services import ServiceOptions, handlers
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.textproto import Monitoring, SslConfig
+from imgpipe.serving.server.tls import Certificates
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.rest.app import Page
@@ -59,6 +60,8 @@ class ServerOptions:
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     """Of one gRPC request, decompressed; -1 for gRPC's own bound of 2 GiB."""
     tls: SslConfig | None = None
+    tls_file: Path | None = None
+    """The file that ``tls`` is from; new connections follow its changes."""
     socket_path: str = ""
     """Listen on this Unix socket too."""
     channel_arguments: tuple[tuple[str, int | str], ...] = ()
@@ -134,6 +137,7 @@ class ModelServer:
             loader = make_loader(options.loader)
         self.core = Core(loader, core, self._set_health)
         self._rest: Listener | None = None
+        self._certificates: Certificates | None = None
         self.rest_port = options.rest.port if options.rest else -1
         self.request_logs = RequestLogs(options.request_log)
         self._stopping = threading.Event()
@@ -194,14 +198,24 @@ class ModelServer:
         self._grpc.start()
         if self._options.config_file and self._options.config_poll_seconds > 0:
             threading.Thread(target=self._follow_config, name="config-file", daemon=True).start()
+        if self._certificates and self._options.tls_file:
+            threading.Thread(
+                target=self._certificates.follow,
+                args=(self._stopping,),
+                name="certificates",
+                daemon=True,
+            ).start()
         _log.info("listening on %s", self.target)
         if self._rest:
             _log.info("REST interface on %s", self.rest_target)
         return self.port
 
     def _listen(self) -> None:
+        options = self._options
+        if options.tls:
+            self._certificates = Certificates(options.tls, options.tls_file)
         if self.port >= 0:
-            self.port = self._grpc.listen(self.target, self._options.tls)
+            self.port = self._grpc.listen(self.target, self._certificates)
         if self._options.socket_path:
             self._grpc.listen(f"unix:{self._options.socket_path}")
         if self._options.rest:
@@ -212,7 +226,7 @@ class ModelServer:
     def _listen_rest(self, options: RestOptions) -> None:
         from imgpipe.serving.server.rest.listener import Listener
 
-        self._rest = Listener(self.host, options.port, self._options.tls)
+        self._rest = Listener(self.host, options.port, self._certificates)
         self.rest_port = self._rest.port
 
     def _start_rest(self, options: RestOptions) -> None:

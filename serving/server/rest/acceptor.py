@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable
 from typing import cast
 
 import uvicorn
 
 from imgpipe.serving.server.rest.protocol import HttpProtocol
+from imgpipe.serving.server.tls import Certificates
 
 HANDSHAKE_S = 10.0
 """For a TLS handshake, s."""
@@ -34,7 +34,7 @@ class Acceptor:
     Args:
         bound: a listening socket.
         protocol: makes the protocol of a connection.
-        context: TLS, or None.
+        certificates: for TLS, or None.
         connections: those that are open, kept by uvicorn.
         room: connections that may be open; beyond it idle ones are closed.
     """
@@ -43,11 +43,11 @@ class Acceptor:
         self,
         bound: socket.socket,
         protocol: Callable[[], HttpProtocol],
-        context: ssl.SSLContext | None,
+        certificates: Certificates | None,
         connections: set[HttpProtocol],
         room: int,
     ) -> None:
-        self._socket, self._protocol, self._context = bound, protocol, context
+        self._socket, self._protocol, self._certificates = bound, protocol, certificates
         self._connections, self._room = connections, room
         self._greeted: dict[asyncio.Task[None], None] = {}  # oldest first
         self._socket.setblocking(False)
@@ -84,7 +84,7 @@ class Acceptor:
 
     def _make_room(self) -> None:
         """End the oldest handshake, or else the connection that has been idle longest."""
-        if self._greeted and self._context:
+        if self._greeted and self._certificates:
             oldest = next(iter(self._greeted))
             del self._greeted[oldest]
             oldest.cancel()
@@ -95,7 +95,7 @@ class Acceptor:
 
     async def _greet(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        tls = self._context
+        tls = self._certificates.context if self._certificates else None
         with contextlib.suppress(OSError):  # a failed handshake is the client's
             try:
                 await loop.connect_accepted_socket(
@@ -114,9 +114,11 @@ class Acceptor:
 class BoundedServer(uvicorn.Server):
     """uvicorn's server, with an ``Acceptor`` for each of its sockets."""
 
-    def __init__(self, config: uvicorn.Config, context: ssl.SSLContext | None, room: int) -> None:
+    def __init__(
+        self, config: uvicorn.Config, certificates: Certificates | None, room: int
+    ) -> None:
         super().__init__(config)
-        self._context, self._room = context, room
+        self._certificates, self._room = certificates, room
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept. There is no lifespan, and sockets are always given."""
@@ -126,7 +128,7 @@ class BoundedServer(uvicorn.Server):
 
         connections = cast("set[HttpProtocol]", self.server_state.connections)
         acceptors = [
-            Acceptor(bound, protocol, self._context, connections, self._room)
+            Acceptor(bound, protocol, self._certificates, connections, self._room)
             for bound in sockets or []
         ]
         self.servers = cast("list[asyncio.Server]", acceptors)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
-import tempfile
 import threading
 import time
 from typing import Any
@@ -17,7 +15,7 @@ from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.rest.acceptor import BoundedServer
 from imgpipe.serving.server.rest.app import Endpoint
 from imgpipe.serving.server.rest.protocol import IDLE_S, HttpProtocol
-from imgpipe.serving.server.textproto import SslConfig
+from imgpipe.serving.server.tls import Certificates
 
 _MAX_CONNECTIONS = 4096
 _SHARE = 0.5
@@ -26,42 +24,16 @@ _START_S = 20.0
 _LOOK_S = 0.01
 
 
-def server_context(tls: SslConfig) -> ssl.SSLContext:
-    """TLS 1.2 or newer, with client certificates where they are asked for.
-
-    Raises:
-        ssl.SSLError: key and certificate do not belong together.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # only files are read; mode 0600
-        pem.write(f"{tls.server_key}\n{tls.server_cert}\n")
-        pem.flush()
-        context.load_cert_chain(pem.name)
-    if tls.custom_ca:
-        context.load_verify_locations(cadata=tls.custom_ca)
-    if tls.client_verify:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
 class Listener:
     """The REST port of a server."""
 
-    def __init__(self, host: str, port: int, tls: SslConfig | None) -> None:
+    def __init__(self, host: str, port: int, certificates: Certificates | None) -> None:
         """Take the port; nothing is answered before ``start``.
 
         Raises:
-            PortBusy: it is not to be had, or the TLS files do not fit.
+            PortBusy: it cannot be listened on.
         """
-        where = f"{host}:{port}"
-        try:
-            self._tls = server_context(tls) if tls else None
-        except ssl.SSLError as error:
-            raise PortBusy(
-                f"Cannot listen on {where}: key and certificate do not belong together, or are "
-                "none."
-            ) from error
+        self._certificates = certificates
         self._socket = _bound(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
@@ -88,7 +60,7 @@ class Listener:
             timeout_graceful_shutdown=1,
         )
         # Idle connections go before new ones are answered with 503.
-        self._server = BoundedServer(config, self._tls, most - most // 8)
+        self._server = BoundedServer(config, self._certificates, most - most // 8)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="rest", daemon=True
         )

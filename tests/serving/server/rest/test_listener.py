@@ -8,16 +8,18 @@ import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from imgpipe.serving.client import Client, Tls, Unavailable
 from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server import tls as tls_module
 from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.rest import acceptor, listener, protocol
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
-from imgpipe.serving.server.textproto import SslConfig
+from imgpipe.serving.server.textproto import SslConfig, read_ssl
 
 GOOD = {"instances": [1]}
 HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: h\r\n"
@@ -296,6 +298,37 @@ def test_silent_connections_stop_nobody_s_handshake(serve, certificates, monkeyp
     assert 80 <= ended(connections, 2) < 100
 
 
+def test_new_connections_are_shown_new_certificates(serve, certificates, tmp_path, monkeypatch):
+    """Renewed without a restart; a file that does not fit changes nothing."""
+    monkeypatch.setattr(tls_module, "POLL_S", 0.05)
+    file = tmp_path / "ssl.config"
+
+    def write(key: Path, certificate: Path) -> None:
+        texts = [path.read_text().replace("\n", "\\n") for path in (key, certificate)]
+        new = tmp_path / "new"
+        new.write_text('server_key: "{}" server_cert: "{}"'.format(*texts))
+        new.replace(file)
+
+    certificate, key = certificates.server
+    write(key, certificate)
+    server = serve(tls=read_ssl(file), tls_file=file)
+    ports = (server.port, server.server.port)
+
+    def shown() -> set[str]:
+        return {ssl.get_server_certificate(("127.0.0.1", port)).strip() for port in ports}
+
+    first, second = certificate.read_text().strip(), certificates.client[0].read_text().strip()
+    assert shown() == {first}
+    write(key, certificates.client[0])  # of another key
+    time.sleep(0.5)
+    assert shown() == {first}
+    write(certificates.client[1], certificates.client[0])
+    end = time.monotonic() + 20
+    while shown() != {second} and time.monotonic() < end:
+        time.sleep(0.05)
+    assert shown() == {second}
+
+
 def test_idle_connections_make_room(serve, monkeypatch):
     monkeypatch.setattr(listener, "_MAX_CONNECTIONS", 16)
     server = serve()
@@ -308,10 +341,3 @@ def test_idle_connections_make_room(serve, monkeypatch):
     assert kept.getresponse().status == 200
     kept.close()
     assert 30 <= ended(connections, 2) < 50
-
-
-def test_a_key_of_another_certificate_is_refused(certificates, tmp_path):
-    certificate, key = certificates.server[0], certificates.client[1]
-    tls = SslConfig(key.read_text(), certificate.read_text())
-    with pytest.raises(PortBusy, match="do not belong together"):
-        listener.Listener("127.0.0.1", 0, tls)
