@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 
@@ -97,3 +98,19 @@ def test_a_model_that_failed_has_been_tried(serve, push, tmp_path):
     server.core.models["other"].wait_until_available(30)
     with pytest.raises(NotFound, match=r"Latest\(m\)"):
         ask(server, "m")
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ip_version_6(push, tmp_path, host):
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"this machine has no ::1 ({error})")
+    push("half_plus_two", tmp_path / "m", 1)
+    options = ServerOptions(rest=RestOptions(0))
+    with ModelServer("m", tmp_path / "m", host=host, options=options) as server:
+        server.wait_until_available(30)
+        assert server.target.startswith("[::1]:")
+        assert ask(server, "m").version == 1
+        assert rest(server, "m:predict", b'{"instances": [2.0]}') == (200, {"predictions": [3.0]})
