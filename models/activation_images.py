@@ -40,13 +40,13 @@ Array = npt.NDArray[np.float32]
 
 
 def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> bytes:
-    """PNG of the maps of one layer, the most varied first, each from its lowest to its highest.
+    """Draws the maps of one layer as a PNG, the most varied first, each scaled to its own range.
 
     Args:
         maps: [h, w, D].
         title: Name and kind of the layer.
-        arithmetic: How its size comes about, or "".
-        seen: The picture as the network sees it, [S, S, 3].
+        arithmetic: How its size is computed, or "" to leave that out.
+        seen: The image as the network sees it, [S, S, 3].
     """
     height, width, depth = maps.shape
     shown = most_varied(maps, MOST_MAPS)
@@ -80,14 +80,14 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
 
 
 def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequence[str]) -> bytes:
-    """PNG of the values of one layer as bars.
+    """Draws the values of one layer as a PNG of bars.
 
     Args:
         values: [D].
         title: Name and kind of the layer.
-        arithmetic: How its size comes about, or "".
-        seen: The picture as the network sees it, [S, S, 3].
-        names: Of the values, or none.
+        arithmetic: How its size is computed, or "" to leave that out.
+        seen: The image as the network sees it, [S, S, 3].
+        names: Names of the values, or an empty sequence.
     """
     named = len(names) == len(values)
     order = range(len(values)) if len(values) <= _BARS else most_varied(values[None, None], _BARS)
@@ -110,12 +110,12 @@ def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequ
 
 
 def grad_cam(picture: Pixels, cam: Array, label: str, top: Sequence[tuple[str, float]]) -> bytes:
-    """PNG of the picture, and beside it the same with what spoke for its label.
+    """Draws the image and, beside it, the same image under the Grad-CAM map of its label, as a PNG.
 
     Args:
-        picture: [H, W, 3], as it was decoded.
+        picture: The decoded image, [H, W, 3].
         cam: [h, w], 0..1, of the ``cam`` signature.
-        label: As it is served.
+        label: The label that is served for it.
         top: Classes with their probabilities, highest first.
     """
     shown = _fitting(picture)
@@ -150,11 +150,11 @@ def grad_cam(picture: Pixels, cam: Array, label: str, top: Sequence[tuple[str, f
 
 
 def overlay(picture: Pixels, cam: Array) -> Pixels:
-    """The picture in grey under the heat of a map, as large as the picture.
+    """Returns the image in grey under a heat map, in the size of the image.
 
     Args:
         picture: [H, W, 3].
-        cam: [h, w], 0..1; lies over the whole picture whatever its shape.
+        cam: [h, w], 0..1; it is stretched over the whole image.
     """
     from PIL import Image
 
@@ -208,7 +208,7 @@ def _tile(values: Array) -> Pixels:
 
 
 def _constant(values: Array) -> str:
-    """What is said of a map that is the same everywhere: there is nothing to see in it."""
+    """Returns the remark on a map that is the same everywhere and so shows nothing."""
     low, high = float(values.min()), float(values.max())
     return "" if high > low else f": {low:.3g} everywhere"
 

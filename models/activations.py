@@ -1,4 +1,4 @@
-"""What a network makes of one picture: the output of its layers, and which of them to look at."""
+"""Outputs of a network's layers for one image, and the choice of layers that are worth showing."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ Array = npt.NDArray[np.float32]
 
 
 def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
-    """Names of the layers to look at, in the network's order.
+    """Returns the names of the layers to show, in the network's order.
 
     Args:
-        network: Functional, pixels to anything.
+        network: A functional model of pixels.
         wanted: Names, or `ALL`; none chooses `USUAL` ones that give maps, spread from the first
             convolution to the last map.
 
     Raises:
-        ConfigError: No layer is called so.
+        ConfigError: The network has no layer of one of these names.
     """
     import keras
 
@@ -63,7 +63,7 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def _worth_a_look(network: keras.Model) -> list[str]:
-    """Layers that give a map on which all that follows depends, from the first convolution on.
+    """Layers, from the first convolution on, on whose map everything after it depends.
 
     A convolution whose normalisation or activation is a layer of its own is seen after that one;
     poolings are left out but for the last layer.
@@ -100,11 +100,11 @@ def _spread(names: Sequence[str], count: int) -> list[str]:
 
 
 def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[str, Array]:
-    """Output of layers for one picture: maps [h, w, D] or vectors [D].
+    """Returns the outputs of layers for one image: maps [h, w, D] or vectors [D].
 
     Args:
-        network: Functional, from pixels.
-        names: Of layers.
+        network: A functional model of pixels.
+        names: Names of the layers.
         pixels: Float [S, S, 3], 0..255.
     """
     import keras
@@ -115,7 +115,7 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
 
 
 def most_varied(maps: Array, count: int) -> list[int]:
-    """Channels of maps [h, w, D] whose values vary most over the picture, the most first.
+    """Returns the channels of maps [h, w, D], those whose values vary most over the image first.
 
     A map that is the same everywhere says nothing about where something is, however high it is;
     maps of one place are told by their value.

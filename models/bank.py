@@ -16,7 +16,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.columns import columns
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.file_patterns import matching
-from imgpipe.models.scratch_array import room
+from imgpipe.models.scratch_array import scratch_array
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
@@ -38,24 +38,24 @@ class BankRows:
         return len(self.labels)
 
     def clean(self) -> BankRows:
-        """Only view 0, the image itself."""
+        """Returns the rows of view 0, the image itself."""
         return self.up_to(0)
 
     def up_to(self, view: int) -> BankRows:
-        """The clean view and the augmented ones up to a number."""
+        """Returns the rows of the clean view and of the augmented views up to a number."""
         keep = self.views <= view
         return BankRows(self.features[keep], self.labels[keep], self.views[keep], self.hashes[keep])
 
 
 @dataclass(frozen=True)
 class BankFacts:
-    """What bank.json says of the vectors.
+    """Description of a feature bank, as it stands in bank.json.
 
     Attributes:
-        dim: Length of a feature vector; 0 where the bank holds none.
-        activations: (h, w, C) of the activations at the cut; () where there are none.
-        note: Why the bank holds less than was wanted, "" when it does not.
-        made_by: What the vectors are of: weights, preprocessing, augmentation and precision.
+        dim: Length of a feature vector; 0 when the bank holds no vectors.
+        activations: Shape (h, w, C) of the activations at the cut; () when the bank holds none.
+        note: Why the bank holds less than was asked for; "" when it holds everything.
+        made_by: Fingerprint of weights, preprocessing, augmentation and precision.
     """
 
     dim: int
@@ -65,10 +65,10 @@ class BankFacts:
 
 
 def read_facts(bank_uri: str) -> BankFacts:
-    """What the bank holds, from its bank.json.
+    """Reads the description of a bank from its bank.json.
 
     Raises:
-        ResourceError: It is not there, or is not what it should be.
+        ResourceError: The file is missing or is not a description of a bank.
     """
     import tensorflow as tf
 
@@ -89,10 +89,10 @@ def read_facts(bank_uri: str) -> BankFacts:
 
 
 def require_features(facts: BankFacts, setting: str) -> None:
-    """Refuse a bank without vectors.
+    """Raises an error when the bank holds no vectors.
 
     Raises:
-        ConfigError: `setting`, such as "tune.trials", needs them.
+        ConfigError: The bank holds none, and `setting`, such as "tune.trials", needs them.
     """
     if not facts.dim:
         raise ConfigError(
@@ -101,12 +101,12 @@ def require_features(facts: BankFacts, setting: str) -> None:
 
 
 def read_dim(bank_uri: str) -> int:
-    """Length of the bank's feature vectors, from its bank.json."""
+    """Reads the length of the bank's feature vectors from its bank.json."""
     return read_facts(bank_uri).dim
 
 
 def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
-    """All labelled rows of one split; rows without a label (index -1) are left out.
+    """Reads all labelled rows of one split; rows without a label (index -1) are left out.
 
     Raises:
         ResourceError: A record is not what bank.json says.
@@ -139,7 +139,7 @@ def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
 def read_activations(
     bank_uri: str, split: str, rows: BankRows
 ) -> Iterator[npt.NDArray[np.float16]]:
-    """Activations at the cut of the rows, [n, h, w, C] in their order; see `room.room`.
+    """Activations at the cut of the rows, [n, h, w, C] in their order; see `scratch_array`.
 
     Raises:
         ResourceError: The bank lacks some, or a record is not what bank.json says.
@@ -148,7 +148,7 @@ def read_activations(
     folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
     pairs = zip(rows.hashes.tolist(), rows.views.tolist(), strict=True)
     places = {pair: place for place, pair in enumerate(pairs)}
-    with room((len(rows), *shape), np.float16) as activations:
+    with scratch_array((len(rows), *shape), np.float16) as activations:
         found = 0
         for parsed in _parsed(folder, split, names.ACTIVATIONS):
             maps = _decoded(parsed[names.ACTIVATIONS], math.prod(shape), bank_uri)

@@ -14,30 +14,31 @@ from imgpipe.models.errors import ConfigError
 
 
 def bounded(default: float, about: str, low: float, high: float) -> Any:
-    """A dataclass field for a number from `low` to `high`, both allowed; whole if `default` is."""
+    """Returns a field for a number from `low` to `high`; an integer if `default` is one."""
     return field(default=default, metadata={"about": about, "low": low, "high": high})
 
 
 def chosen(default: str, about: str, of: Sequence[str]) -> Any:
-    """A dataclass field for one of some words."""
+    """Returns a dataclass field for one of several strings."""
     return field(default=default, metadata={"about": about, "of": tuple(of)})
 
 
 def switch(default: bool, about: str) -> Any:
-    """A dataclass field for true or false."""
+    """Returns a dataclass field for true or false."""
     return field(default=default, metadata={"about": about})
 
 
 def text(default: str, about: str) -> Any:
-    """A dataclass field for any text."""
+    """Returns a dataclass field for any string."""
     return field(default=default, metadata={"about": about})
 
 
 def check(section: str, settings: Any, kind: type | None = None) -> None:
-    """Hold each field of a dataclass, or those it has from its base `kind`, to what it states.
+    """Checks each field of a dataclass, or those of its base `kind`, against its own limits.
 
     Raises:
-        ConfigError: A value is out of its limits or of another type; named ``section.field``.
+        ConfigError: A value is outside its limits or of another type. The message names it as
+            ``section.field``.
     """
     for one in fields(kind or settings):
         value = getattr(settings, one.name)
@@ -47,7 +48,7 @@ def check(section: str, settings: Any, kind: type | None = None) -> None:
 
 
 def _objection(value: Any, default: Any, limits: Any) -> str:
-    """What was expected instead of `value`, "" where it is right."""
+    """Returns what was expected instead of `value`, or "" when it is valid."""
     if "of" in limits:
         return "" if value in limits["of"] else f"one of {', '.join(limits['of'])}"
     if isinstance(default, bool):

@@ -26,15 +26,15 @@ Integers = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was chosen, and what it did on validation.
+    """The temperature and threshold that were chosen, and their effect on validation.
 
     Attributes:
-        temperature: The logits are divided by it; 1 changes nothing.
-        error_before: Expected calibration error without it, 0..1.
-        error_after: Expected calibration error with it, 0..1.
-        unknown_below: Highest probability below which the label is "unknown"; 0 never is.
-        unknown_share: Share of the validation images that this concerns.
-        known_accuracy: Accuracy on the others; None where there is no other.
+        temperature: Divisor of the logits; 1 leaves them as they are.
+        error_before: Expected calibration error without the temperature, 0..1.
+        error_after: Expected calibration error with the temperature, 0..1.
+        unknown_below: An image is "unknown" when its highest probability is below this; 0: never.
+        unknown_share: Share of the validation images that are "unknown".
+        known_accuracy: Accuracy on the other images; None when all are "unknown".
     """
 
     temperature: float = 1.0
@@ -45,20 +45,20 @@ class Calibration:
     known_accuracy: float | None = None
 
     def facts(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns the values as a mapping that can be written as JSON."""
         return asdict(self)
 
 
 def calibrate(
     logits: Floats, labels: Integers, temperature: bool, unknown_rate: float
 ) -> Calibration:
-    """Choose temperature and threshold on validation.
+    """Chooses the temperature and the threshold on the validation split.
 
     Args:
         logits: [N, C].
         labels: [N], 0..C-1.
-        temperature: Whether to fit one.
-        unknown_rate: Most images, as a share, whose label may become "unknown".
+        temperature: Whether to fit a temperature.
+        unknown_rate: Largest share of images whose label may become "unknown", 0..1.
     """
     chosen = fit_temperature(logits, labels) if temperature else 1.0
     probabilities = softmax(logits / chosen)
@@ -77,7 +77,7 @@ def calibrate(
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
-    """The temperature of the highest posterior, by golden-section search over its logarithm."""
+    """Returns the most probable temperature, by golden-section search over its logarithm."""
     low, high = np.log(_LIMITS)
     ratio = (np.sqrt(5) - 1) / 2
 
@@ -98,13 +98,13 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
 
 def calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS) -> float:
-    """Mean gap between confidence and accuracy over bins of the highest probability, 0..1."""
+    """Returns the mean gap between confidence and accuracy over bins of confidence, 0..1."""
     right = probabilities.argmax(axis=1) == labels
     return confidence_error(probabilities.max(axis=1), right, bins)
 
 
 def confidence_error(top: Floats, right: npt.NDArray[np.bool_], bins: int = BINS) -> float:
-    """The same of the highest probabilities [N], and of whether each answer was right [N]."""
+    """As `calibration_error`, of highest probabilities [N] and whether each answer is right."""
     places = np.minimum((top * bins).astype(int), bins - 1)
     gaps = [
         abs(float(right[places == one].sum()) - float(top[places == one].sum()))
@@ -114,12 +114,12 @@ def confidence_error(top: Floats, right: npt.NDArray[np.bool_], bins: int = BINS
 
 
 def threshold(top: Floats, rate: float) -> float:
-    """The highest bar below which at most `rate` of the values [N] lie; 0 for a rate of 0."""
+    """Returns the highest threshold that at most `rate` of the values [N] lie below."""
     allowed = int(rate * len(top))
     return float(np.sort(top)[allowed]) if allowed else 0.0
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities [N, C]."""
+    """Returns the softmax over the last axis: probabilities [N, C] from logits [N, C]."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Where an interrupted training goes on from: one file, replaced as a whole.
+"""Checkpoints, from which an interrupted training resumes: one file, replaced as a whole.
 
 It holds everything that an epoch leaves to the next (weights, the optimizer's and the random
 generators' state, the best weights so far, the history), so that a training that was killed ends
@@ -32,7 +32,7 @@ Arrays = list[npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Kept:
-    """What a checkpoint held: weights of the best epoch, and facts as they were given."""
+    """Content of a checkpoint: weights of the best epoch, and the facts given to `write`."""
 
     best: Arrays
     facts: dict[str, Any]
@@ -42,9 +42,9 @@ class Checkpoint:
     """The checkpoint of one training.
 
     Args:
-        path: Of the file; its folder is made when something is written.
-        key: Address of everything that decides the training; a file of another is passed over.
-        seconds_apart: Least time between two writes.
+        path: The file; its folder is created at the first write.
+        key: Hash of everything that decides the training. A file with another key is ignored.
+        seconds_apart: Shortest time between two writes, in seconds.
     """
 
     def __init__(self, path: Path, key: str, seconds_apart: float = SECONDS_APART) -> None:
@@ -52,10 +52,10 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def read(self, model: keras.Model) -> Kept | None:
-        """Put model and optimizer where they were; None where there is nothing to go on from.
+        """Restores the model and its optimizer; returns None when there is no checkpoint to resume.
 
         Args:
-            model: Compiled, with the same layers as the one that was kept.
+            model: A compiled model with the same layers as the one that was saved.
         """
         try:
             with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -74,7 +74,7 @@ class Checkpoint:
         return Kept(best, facts)
 
     def write(self, model: keras.Model, best: Arrays, facts: Mapping[str, Any]) -> None:
-        """Keep the state after an epoch, unless the last was kept a moment ago."""
+        """Saves the state after an epoch, unless the last one was saved a moment ago."""
         if time.monotonic() - self._written < self._apart:
             return
         self._forget_others()
@@ -88,14 +88,14 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def _forget_others(self) -> None:
-        """Remove what trainings of other settings left: one is gone on with at most, the last."""
+        """Removes checkpoints of other settings, since only the last training can be resumed."""
         stage = self._path.name.split("-")[0]
         for other in self._path.parent.glob(f"{stage}-*.npz"):
             if other != self._path:
                 other.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Forget it: the training is finished."""
+        """Removes the checkpoint after the training has finished."""
         self._path.unlink(missing_ok=True)
 
 

@@ -46,13 +46,13 @@ class Classifier:
     unknown_below: float = 0.0
 
     def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """[N, C] of encoded images, computed by the Keras model in memory."""
+        """Returns probabilities [N, C] of encoded images, computed by the Keras model in memory."""
         rows = [np.empty((0, len(self.vocabulary)), np.float32)]
         rows += [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
         return np.concatenate(rows)
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        """What the Keras model in memory makes of encoded images, batch by batch."""
+        """Yields the outputs of the Keras model in memory for encoded images, batch by batch."""
         import tensorflow as tf
 
         for start in range(0, len(images), _IMAGES_AT_ONCE):
@@ -75,7 +75,7 @@ class Parts:
 
 
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
-    """Logits [N, C] from features [N, D]: dropout and one dense layer, a hidden one if wanted.
+    """Returns logits [N, C] of features [N, D]: dropout, a hidden layer if set, and a dense layer.
 
     The single unit z of a binary head becomes the logits [0, z]: their softmax is
     [1 - sigmoid(z), sigmoid(z)], so loss, metrics and signatures are the same for any C.
@@ -115,7 +115,7 @@ def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 
 
 def build_parts(classes: int, settings: ModelSettings) -> Parts:
-    """The whole network with fresh weights in its head."""
+    """Builds the whole network, with newly initialised weights in its head."""
     import keras
 
     backbone = settings.backbone_spec()
@@ -127,7 +127,7 @@ def build_parts(classes: int, settings: ModelSettings) -> Parts:
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
-    """The head alone: features [N, dim] to logits [N, C]."""
+    """Builds the head alone, from features [N, dim] to logits [N, C]."""
     import keras
 
     features = keras.Input((dim,), dtype="float32", name=FEATURES)
@@ -141,13 +141,13 @@ def build_classifier(
     temperature: float = 1.0,
     unknown_below: float = 0.0,
 ) -> Classifier:
-    """The whole network with the weights of a part of it that was trained by itself.
+    """Builds the whole network with the weights of a part of it that was trained alone.
 
     Args:
         trained: A head, the layers above a cut, or all layers, for the same settings and number
             of classes; layers are found by name. None leaves all weights as they were built.
         vocabulary: Class names in label order.
-        settings: Name the backbone, its weights and the image size.
+        settings: Settings that name the backbone, its weights and the image size.
         temperature: See `Classifier`.
         unknown_below: See `Classifier`.
     """
@@ -176,7 +176,7 @@ def build_classifier(
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Give every layer of `target` that `source` has by name the weights it has there."""
+    """Copies the weights of every layer of `source` to the layer of the same name in `target`."""
     for layer in source.layers:
         if layer.weights:
             target.get_layer(layer.name).set_weights(layer.get_weights())

@@ -17,8 +17,8 @@ def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArra
     """Batches of records as columns [n]: int64 of whole numbers, objects of bytes.
 
     Args:
-        files: TFRecord files of tf.Examples, read in their order; none gives no batch.
-        wanted: Features that every record has.
+        files: TFRecord files of tf.Examples, in this order; none gives no batches.
+        wanted: Names of features that every record has.
     """
     import tensorflow as tf
 

@@ -72,11 +72,14 @@ _traced: dict[tuple[ViewSpec, int], Any] = {}
 
 
 def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.Image:
-    """The sheet.
+    """Draws the sheet.
 
     Args:
-        rows: Caption and views [1 + count, S, S, 3] of each picture; as many views in each.
-        side: Pixels of a view on the sheet; S shows every pixel.
+        rows: Caption and views [1 + count, S, S, 3] of each image, the same number for all.
+        side: Side of a view on the sheet in pixels; S shows every pixel.
+
+    Raises:
+        ValueError: There are no rows, or their numbers of views differ.
     """
     from PIL import Image, ImageDraw, ImageFont
 

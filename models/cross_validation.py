@@ -1,4 +1,4 @@
-"""k-fold cross-validation of the head on the feature bank: what a small set's gate reads.
+"""k-fold cross-validation of the head on the feature bank, which the gate of a small set reads.
 
 A validation split of forty pictures moves by 2.5 points with each of them. Here every picture of
 train and validation is judged once, by a head that never saw it, at a second or so a fold, since
@@ -46,7 +46,7 @@ class Fold:
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Share of images whose label was predicted correctly."""
         return self.correct / self.images
 
 
@@ -84,13 +84,13 @@ def cross_validate(
     settings: ModelSettings,
     groups: Mapping[bytes, str] | None = None,
 ) -> CrossValidation:
-    """Train and score `folds` heads.
+    """Trains and scores one head for each fold.
 
     Args:
-        rows: Of train and validation, all views; scored are the clean ones alone.
-        folds: How many, 2 or more.
+        rows: All views of train and validation. Only the clean views are scored.
+        folds: Number of folds, at least 2.
         classes: Number of classes.
-        settings: Of head and training, the Trainer's own.
+        settings: Settings of head and training, the same as the Trainer's.
         groups: What must not straddle folds, by image hash; an image that is not in it stands by
             itself. All views of an image, and images of one hash, are on one side in any case.
 
@@ -150,9 +150,9 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
     order of a hash of their name, so that the outcome depends on nothing but the pictures.
 
     Args:
-        labels: Of the clean views, [n].
+        labels: Labels of the clean views, [n].
         sets: Name of the set that each belongs to, [n].
-        folds: How many.
+        folds: Number of folds.
     """
     names, place = np.unique(sets, return_inverse=True)
     classes, label = np.unique(labels, return_inverse=True)
@@ -171,7 +171,7 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
 
 
 def predicted(head: Any, rows: BankRows) -> Integers:
-    """Label index [n] that the head gives each row."""
+    """Returns the label index [n] that the head predicts for each row."""
     logits = [
         head(rows.features[start : start + _ROWS_AT_ONCE].astype(np.float32), training=False)
         for start in range(0, len(rows), _ROWS_AT_ONCE)
@@ -180,12 +180,12 @@ def predicted(head: Any, rows: BankRows) -> Integers:
 
 
 def select(rows: BankRows, keep: npt.NDArray[np.bool_]) -> BankRows:
-    """The rows where `keep` [n] is true."""
+    """Returns the rows for which `keep` [n] is true."""
     return _rebuilt(rows, [getattr(rows, field.name)[keep] for field in dataclasses.fields(rows)])
 
 
 def join(parts: Sequence[BankRows]) -> BankRows:
-    """The rows of several splits, one after the other."""
+    """Returns the rows of several splits, one after the other."""
     columns = [
         np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(parts[0])

@@ -1,8 +1,8 @@
-"""What a network is trained on: rows of inputs with labels, drawn in an order that can be resumed.
+"""Datasets for training: labelled rows of inputs, in an order that can be resumed.
 
-A feed draws epoch e from (seed, e) alone, so training that goes on at epoch e sees exactly what
-it would have seen without the interruption. There are three: rows of features, activations at a
-cut, and whole images that are augmented anew each epoch.
+A dataset draws epoch e from (seed, e) alone, so a training that resumes at epoch e sees exactly
+what it would have seen without the interruption. There are three kinds: rows of features,
+activations at a cut, and whole images that are augmented anew each epoch.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class Rows(Labelled, Protocol):
         """
 
     def step(self) -> int:
-        """Rows of validation a step."""
+        """Number of validation rows in one step."""
 
 
 class Vectors:
     """Stored features float16 [n, D], held by TensorFlow as they are.
 
     Args:
-        features: [n, D].
-        labels: [n].
+        features: The vectors, [n, D].
+        labels: Label index of each row, [n].
     """
 
     def __init__(self, features: npt.NDArray[np.float16], labels: npt.NDArray[np.int64]) -> None:
@@ -72,7 +72,7 @@ class Vectors:
         return tf.cast(tf.gather(self._features, index), tf.float32)
 
     def step(self) -> int:
-        """Rows of validation a step."""
+        """Number of validation rows in one step."""
         return _VECTORS_A_STEP
 
 
@@ -93,7 +93,7 @@ class Maps:
         return tf.cast(_gathered(self.activations, index), tf.float32)
 
     def step(self) -> int:
-        """Rows of validation a step."""
+        """Number of validation rows in one step."""
         return _MAPS_A_STEP
 
 
@@ -102,10 +102,10 @@ class Images:
     """Decoded images uint8 [n, S, S, 3]; each time one is drawn it trains in another view.
 
     Attributes:
-        pixels: In memory or in a memory map.
-        labels: [n].
+        pixels: The images, in memory or in a memory map.
+        labels: Label index of each row, [n].
         seeds: Int64 [n] from the content hashes, see `augmentation.seeds`.
-        views: The augmentation; with `count` 0 images are trained on as they are.
+        views: Settings of the augmentation; with `count` 0 the images are used as they are.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -127,7 +127,7 @@ class Images:
         return augmentation.augment(pixels, seeds, views, self.views)
 
     def step(self) -> int:
-        """Rows of validation a step."""
+        """Number of validation rows in one step."""
         return _MAPS_A_STEP
 
 
@@ -141,7 +141,7 @@ def _gathered(rows: npt.NDArray[Any], index: tf.Tensor) -> tf.Tensor:
 
 
 def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
-    """Steps of one pass: all rows, or as many as `steps_per_epoch` allows."""
+    """Returns the number of steps of one epoch: all rows, or at most `steps_per_epoch`."""
     every = -(-len(rows) // settings.batch_size)
     return min(every, settings.steps_per_epoch) if settings.steps_per_epoch else every
 

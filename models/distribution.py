@@ -24,18 +24,26 @@ VARIABLE: Final = "TF_CONFIG"
 
 
 def prepare(name: str) -> None:
-    """Make the strategy while it can still be made; a second call does nothing.
+    """Creates the strategy before TensorFlow runs anything; a second call does nothing.
 
     Raises:
         ConfigError: "multi_worker" without a usable TF_CONFIG.
-        ResourceError: TensorFlow has run something already.
+        ResourceError: TensorFlow has already run something in this process.
     """
     if name == "multi_worker":
         _multi_worker()
 
 
 def scope(name: str) -> contextlib.AbstractContextManager[Any]:
-    """Where a model of that strategy ("none", "mirrored", "multi_worker") is built and compiled."""
+    """Returns the scope in which to build and compile a model of the strategy with that name.
+
+    Args:
+        name: "none", "mirrored" or "multi_worker".
+
+    Raises:
+        ConfigError: "multi_worker" without a usable TF_CONFIG.
+        ResourceError: The other workers do not answer, or TensorFlow has run something already.
+    """
     import tensorflow as tf
 
     if name == "none":
@@ -88,7 +96,7 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
 
 
 def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
-    """The mean of each value over all workers, so that all of them decide alike."""
+    """Returns the mean of each value over all workers, so that all of them decide alike."""
     if name != "multi_worker":
         return dict(values)
     import tensorflow as tf

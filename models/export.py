@@ -36,12 +36,12 @@ def export(
     top_k: int = 5,
     warmup_images: Sequence[bytes] = (),
 ) -> None:
-    """Write the SavedModel with every signature, the vocabulary and the warm-up requests.
+    """Writes the SavedModel with every signature, the vocabulary and the warm-up requests.
 
     Args:
         classifier: The trained network.
-        directory: Where saved_model.pb goes; made when missing.
-        top_k: How many classes the top_k outputs hold, cut to the number there are.
+        directory: Folder for saved_model.pb; created when it is missing.
+        top_k: Number of classes in the top_k outputs, at most the number of classes.
         warmup_images: Encoded images a server runs before it says it is ready; they are stored at
             the model's own size. A grey one stands in when there are none.
     """

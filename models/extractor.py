@@ -114,7 +114,7 @@ class FeatureExtractor:
     def extract(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
     ) -> list[npt.NDArray[np.float16]]:
-        """Features of the views asked for.
+        """Computes the features of views of images.
 
         Args:
             images: Encoded images.
@@ -122,10 +122,11 @@ class FeatureExtractor:
             views: Numbers of the views wanted of each image, 0 the clean one; may be empty.
 
         Returns:
-            For each image, float16 [number of its views, dim], in the order asked for; with a tap
-            each row goes on with the activations, dim + h · w · C numbers in all.
+            For each image, float16 [number of its views, dim], in the order of `views`. With a tap
+            the activations follow in each row, so that it has dim + h · w · C numbers.
 
         Raises:
+            ValueError: The three sequences differ in length.
             tf.errors.InvalidArgumentError: An image cannot be decoded.
         """
         if not len(images) == len(hashes) == len(views):

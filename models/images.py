@@ -20,7 +20,7 @@ from imgpipe.models.columns import columns
 from imgpipe.models.datasets import Images
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.file_patterns import matching
-from imgpipe.models.scratch_array import room
+from imgpipe.models.scratch_array import scratch_array
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def decoded(
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
     shape = (len(order), image_size, image_size, 3)
-    with room(shape, np.uint8) as pixels:
+    with scratch_array(shape, np.uint8) as pixels:
         _fill(pixels, files, places, image_size)
         seeds = augmentation.seeds([hashes[i].decode() for i in order])
         yield Images(pixels, labels[order], np.array(seeds, np.int64), views)

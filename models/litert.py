@@ -108,12 +108,12 @@ def _before(operation: Any) -> set[str]:
 
 
 def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> bytes:
-    """The content of a .tflite file.
+    """Converts a network to the content of a .tflite file.
 
     Args:
-        network: Of `load_network`.
-        kind: One of `FILES`.
-        calibration: For int8, pixels uint8 [S, S, 3] of training images.
+        network: The result of `load_network`.
+        kind: One of the keys of `FILES`.
+        calibration: Pixels uint8 [S, S, 3] of training images, needed for int8.
 
     Raises:
         ConfigError: An unknown kind, or int8 without images.
@@ -180,8 +180,8 @@ class LiteModel:
     over the cores. Close it, or use it as a context.
 
     Args:
-        content: Of the file.
-        interpreters: How many; None is one for each core that is ours.
+        content: Content of the file.
+        interpreters: Number of interpreters; None is one for each core of this process.
     """
 
     def __init__(self, content: bytes, interpreters: int | None = None) -> None:
@@ -206,13 +206,13 @@ class LiteModel:
         self.close()
 
     def close(self) -> None:
-        """End the threads and free the interpreters."""
+        """Ends the threads and frees the interpreters."""
         self._pool.shutdown()
         self._runners.clear()
         self._interpreters.clear()
 
     def float_tensors(self) -> list[str]:
-        """Names of the tensors that are no whole numbers; none in a fully quantised file."""
+        """Returns the names of the floating-point tensors; a fully quantised file has none."""
         return [
             str(tensor["name"])
             for tensor in self._interpreters[0].get_tensor_details()

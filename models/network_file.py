@@ -44,12 +44,12 @@ Described = list[dict[str, Any]]
 
 
 def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
-    """Write the folder `FOLDER` of an export.
+    """Writes the folder `FOLDER` of an export.
 
     Args:
         classifier: The network that was exported.
-        settings: It was built by.
-        directory: Of the SavedModel, which is there already.
+        settings: Settings that it was built with.
+        directory: Folder of the SavedModel, which exists already.
     """
     import tensorflow as tf
 
@@ -83,7 +83,7 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
 
 
 def load(version: Path) -> Classifier:
-    """The classifier of an export or of a pushed version, weights and all.
+    """Loads the classifier of an export or of a pushed version with its weights.
 
     Raises:
         ResourceError: There is none, it is damaged, or this version of Keras or of the product

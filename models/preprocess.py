@@ -1,4 +1,4 @@
-"""THE decode-and-resize: from the bytes of a file to the pixels a backbone takes.
+"""Decoding and resizing: from the bytes of a file to the pixels that a backbone takes.
 
 Ingest checks, the feature bank, training, the exported graph and the report all come here, so what
 is trained on is what is served. Normalisation belongs to the backbone, not here. Only core
@@ -50,7 +50,7 @@ def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Uint8 [S, S, 3]: `decode_and_resize`, rounded, for what takes a picture already resized."""
+    """Uint8 [S, S, 3]: `decode_and_resize`, rounded, for models that take resized images."""
     import tensorflow as tf
 
     return tf.cast(tf.round(decode_and_resize(image_bytes, image_size)), tf.uint8)

@@ -1,4 +1,4 @@
-"""Room for large arrays: in memory while they are small, in a file that is gone afterwards else."""
+"""Scratch arrays: in memory when small, otherwise in a temporary file that is then removed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ IN_MEMORY: Final = 1 << 30
 
 
 @contextlib.contextmanager
-def room(shape: tuple[int, ...], kind: npt.DTypeLike) -> Iterator[npt.NDArray[Any]]:
-    """An array to be filled, of that shape and number type.
+def scratch_array(shape: tuple[int, ...], kind: npt.DTypeLike) -> Iterator[npt.NDArray[Any]]:
+    """Returns an array of the given shape and number type, to be filled by the caller.
 
     The file lies in the system's folder for temporary files (TMPDIR).
     """

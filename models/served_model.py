@@ -1,4 +1,4 @@
-"""An export asked as TensorFlow Serving asks it: one signature, in a graph session."""
+"""Runs one signature of an export in a graph session, as TensorFlow Serving does."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Served:
     """A SavedModel's signature in a graph session.
 
     Args:
-        directory: Of the SavedModel.
-        signature: Its name.
-        outputs: Names of the outputs that are wanted; all of them by default.
+        directory: Folder of the SavedModel.
+        signature: Name of the signature.
+        outputs: Names of the outputs to compute; all of them by default.
     """
 
     def __init__(

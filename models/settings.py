@@ -1,4 +1,4 @@
-"""What can be set about the model and its training.
+"""Settings of the model and of its training.
 
 Every setting stands here once, with its limits and its description: the sections [model], [train]
 and [fine_tune] of the configuration are made from these dataclasses.
@@ -132,9 +132,9 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     Attributes:
         name: Name of the served model.
-        fine_tune: The second stage.
-        views: The augmentation.
-        mixing: MixUp and CutMix.
+        fine_tune: Settings of the second stage.
+        views: Settings of the augmentation.
+        mixing: Settings of MixUp and CutMix.
     """
 
     name: str = "imgpipe"
@@ -148,7 +148,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
-        """From the "model" table of a trainer's custom config; an unknown name is refused."""
+        """Creates settings from the "model" table of a trainer's custom config.
+
+        Raises:
+            ConfigError: The table holds an unknown name.
+        """
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -163,7 +167,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return cls(**given)
 
     def backbone_spec(self) -> Backbone:
-        """The backbone with its weights and its cut."""
+        """Returns the backbone with its weights and its cut."""
         return backbones.get(
             self.backbone, self.weights, self.weights_sha256, self.cut, self.width, self.seed
         )
@@ -181,7 +185,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return self.freeze == "all"
 
     def second_stage(self) -> ModelSettings:
-        """The settings of fine-tuning as those of a stage."""
+        """Returns the settings of fine-tuning in the form of those of a stage."""
         stage = self.fine_tune
         return replace(
             self,
@@ -195,10 +199,10 @@ class ModelSettings(TrainSettings, NetworkSettings):
         )
 
     def check_together(self) -> None:
-        """Refuse settings of which one would make another do nothing.
+        """Raises an error when one setting would leave another without effect.
 
         Raises:
-            ConfigError: Such a pair, with what to change.
+            ConfigError: There is such a pair; the message says what to change.
         """
         self.backbone_spec()
         if self.fine_tune.wanted and not self.frozen:
@@ -226,7 +230,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             )
 
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
-        """The class names, if a network with these settings can have them.
+        """Returns the class names after checking that a network with these settings can have them.
 
         Raises:
             ConfigError: They cannot be told apart, are not two for one unit, or one of them is
@@ -252,10 +256,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
-    """The class names, if they can be one a line in a file and told apart.
+    """Returns the class names after checking that a file can hold them, one name a line.
 
     Raises:
-        ConfigError: Fewer than two, one twice, one empty or with a line break, or not sorted.
+        ConfigError: There are fewer than two names, a name is there twice, is empty or has a line
+            break, or the names are not sorted.
     """
     given = tuple(vocabulary)
     if len(given) < 2:

@@ -1,4 +1,4 @@
-"""How a network gets its weights: the head on the bank, the layers above a cut, or all of it.
+"""Stages of training: the head on the bank, the layers above a cut, or the whole network.
 
 Each stage yields a `Trained`: Keras layers with weights that `classifier.build_classifier` finds
 by name, and what the stage says of the validation split. Fine-tuning never loses against the head
@@ -37,17 +37,17 @@ Identified = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a training has at hand.
+    """Inputs of a training.
 
     Attributes:
-        settings: Of network and training.
-        classes: Their number.
-        bank_uri: Where FeatureBank's artifact lies.
-        train_files: Patterns of image examples of split train.
+        settings: Settings of network and training.
+        classes: Number of classes.
+        bank_uri: URI of the artifact of FeatureBank.
+        train_files: File patterns of the image examples of split train.
         validation_files: The same of split validation.
-        log_dir: Where TensorBoard's event files go.
-        resume_dir: Where interrupted trainings are kept; None keeps none.
-        source_hash: Address of the code.
+        log_dir: Folder for TensorBoard's event files.
+        resume_dir: Folder for checkpoints of interrupted trainings; None writes none.
+        source_hash: Hash of the source code.
     """
 
     settings: ModelSettings
@@ -88,11 +88,11 @@ class Trained:
     """The outcome of training.
 
     Attributes:
-        layers: What was trained, with its weights.
-        logits: Of validation, [n, C].
-        labels: Of validation, [n].
-        history: For history.json.
-        distribution: Of the features that the network has; None where it is not known yet.
+        layers: The trained layers with their weights.
+        logits: Logits of validation, [n, C].
+        labels: Labels of validation, [n].
+        history: Content of history.json.
+        distribution: Distribution of the network's features; None when it is not known yet.
     """
 
     layers: keras.Model
@@ -103,7 +103,7 @@ class Trained:
 
 
 def train(inputs: Inputs) -> Trained:
-    """Train as the settings and the bank's content allow.
+    """Trains in the stages that the settings ask for and the content of the bank allows.
 
     Raises:
         DataRefused: A split has no labelled image.
@@ -280,10 +280,10 @@ def whole(
     """The network from pixels to logits; what trains of it is what the settings say.
 
     Args:
-        classes: Their number.
-        settings: Of the network.
-        cut: Layers above it train too, whatever is frozen otherwise.
-        head: Weights to begin with.
+        classes: Number of classes.
+        settings: Settings of the network.
+        cut: Layers above this one are trained too, whatever the settings freeze.
+        head: Head whose weights are the initial ones.
     """
     import keras
 

@@ -42,12 +42,12 @@ class TrainerConfig:
     Attributes:
         model: Settings of head and training.
         vocabulary: Class names in label order.
-        bank_uri: Where FeatureBank's artifact lies.
-        top_k: Classes in the top_k outputs.
-        warmup_images: Images in the warm-up requests.
-        parity_images: Images whose probabilities are recorded, see `write_parity`.
-        resume_dir: Where an interrupted training goes on from; "" keeps nothing.
-        source_hash: Address of the code.
+        bank_uri: URI of the artifact of FeatureBank.
+        top_k: Number of classes in the top_k outputs.
+        warmup_images: Number of images in the warm-up requests.
+        parity_images: Number of images whose probabilities are recorded; see `write_parity`.
+        resume_dir: Folder for checkpoints of interrupted trainings; "" writes none.
+        source_hash: Hash of the source code.
     """
 
     model: ModelSettings
@@ -61,10 +61,10 @@ class TrainerConfig:
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
-        """From custom_config; names it does not know belong to others and are passed over.
+        """Creates the settings from custom_config; keys of other readers are ignored.
 
         Raises:
-            ConfigError: A part is missing, or is not what it should be.
+            ConfigError: A key is missing or its value is not valid.
         """
         missing = [name for name in ("model", "vocabulary", "bank_uri") if name not in config]
         if missing:
@@ -88,7 +88,7 @@ class TrainerConfig:
 
 
 def run_fn(fn_args: Any) -> None:
-    """Train and export; called by TFX's GenericExecutor.
+    """Trains and exports the model; called by TFX's GenericExecutor.
 
     Reads `fn_args.custom_config` (see `TrainerConfig`), `fn_args.train_files` and
     `fn_args.eval_files` (patterns of image examples); writes the SavedModel to
@@ -174,7 +174,7 @@ def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]
 def some_images(
     patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
 ) -> list[bytes]:
-    """At most `count` encoded images from files of image examples, the same ones every time.
+    """Returns at most `count` encoded images from files of image examples, always the same ones.
 
     They are those of the smallest content hash among the first `looked_at` (-1: among all), so
     that the order in which a source lists its classes does not matter.
@@ -195,7 +195,7 @@ def some_images(
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
-    """Record what the trained model, in memory, answers for some images.
+    """Records the answers of the trained model in memory for some images.
 
     One tf.Example an image with `image_bytes` and `probabilities`: whatever serves this model must
     give the same numbers for the same bytes.

@@ -59,11 +59,11 @@ class Fit:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The epoch whose weights the model carries."""
+        """The record of the epoch whose weights the model has."""
         return self.epochs[self.best_epoch - 1]
 
     def history(self) -> dict[str, Any]:
-        """What goes into history.json."""
+        """Returns the content of history.json."""
         return {
             "epochs": self.epochs,
             "best_epoch": self.best_epoch,
@@ -81,15 +81,15 @@ def fit_head(
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Train a head on every row of `train`, judge it on `validation` after each epoch.
+    """Trains a head on every row of `train` and evaluates it on `validation` after each epoch.
 
     Args:
         train: Rows of all views.
         validation: Rows of the clean view.
         classes: Number of classes.
-        settings: Of head and training.
-        log_dir: Where TensorBoard's event files go; None writes none.
-        checkpoint: Where an interrupted training goes on from; None begins anew.
+        settings: Settings of head and training.
+        log_dir: Folder for TensorBoard's event files; None writes none.
+        checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -115,19 +115,20 @@ def fit(
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Train the model that `build` makes: inputs to logits [N, classes].
+    """Trains the model that `build` returns, from inputs to logits [N, classes].
 
     The weights of the lowest validation loss are put back at the end; reaching the target accuracy
     ends training with the weights that reached it.
 
     Args:
-        build: Makes the model with its fresh weights; called under the seed and the strategy.
-        train: What it trains on.
-        validation: What it is judged on after each epoch.
+        build: Returns the model with its initial weights; called with the seed set and in the
+            scope of the strategy.
+        train: Data to train on.
+        validation: Data to evaluate on after each epoch.
         classes: Number of classes.
-        settings: Of the training.
-        log_dir: Where TensorBoard's event files go; None writes none.
-        checkpoint: Where an interrupted training goes on from; None begins anew.
+        settings: Settings of the training.
+        log_dir: Folder for TensorBoard's event files; None writes none.
+        checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -198,7 +199,7 @@ def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: dat
 
 
 def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer of that name at its rate, for a training of so many steps at most."""
+    """Returns the optimizer of the settings, for a training of at most so many steps."""
     import keras
 
     kinds = {

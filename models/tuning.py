@@ -1,4 +1,4 @@
-"""Searching the settings of the head on the bank: KerasTuner, a trial a second or so.
+"""Search for settings of the head on the bank with KerasTuner; a trial takes about a second.
 
 The first trial is the configuration as it stands, so the best is never worse than that on
 validation. Later ones follow Bayesian optimisation of the validation loss, which on small splits
@@ -30,7 +30,7 @@ _OBJECTIVE: Final = "val_loss"
 def tuner_fn(fn_args: Any) -> Any:
     """KerasTuner over a bank; called by TFX's Tuner.
 
-    Reads `fn_args.custom_config`: as the Trainer's, and "trials", their number.
+    Reads `fn_args.custom_config`: the Trainer's keys, and "trials", the number of trials.
 
     Returns:
         TFX's TunerFnResult: the tuner, and what its `search` takes.
@@ -54,10 +54,10 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
     """A keras_tuner.Tuner whose `search(train=…, validation=…)` takes rows of a bank.
 
     Args:
-        settings: What the search begins with.
-        classes: Their number.
-        trials: How many heads are trained.
-        directory: Where KerasTuner keeps what it knows.
+        settings: Settings of the first trial.
+        classes: Number of classes.
+        trials: Number of heads to train.
+        directory: Folder for the state of KerasTuner.
     """
     import keras_tuner
 
@@ -80,11 +80,11 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
 
 
 def suggested(parameters: Any, settings: ModelSettings) -> dict[str, Any]:
-    """What a trial tries; the first one the settings as they are.
+    """Returns the settings of a trial; those of the first trial are `settings` unchanged.
 
     Args:
         parameters: keras_tuner.HyperParameters.
-        settings: Their values are the defaults, and so the first trial.
+        settings: Settings whose values are the defaults, and so the first trial.
     """
     widths = sorted({*HIDDEN_UNITS, settings.hidden_units})
     values = {
@@ -107,10 +107,10 @@ def suggested(parameters: Any, settings: ModelSettings) -> dict[str, Any]:
 
 
 def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
-    """The settings with a trial's values.
+    """Returns the settings with the values of a trial.
 
     Raises:
-        ConfigError: A value is not one that is searched.
+        ConfigError: A value belongs to no setting that is searched.
     """
     given = dict(values)
     views = given.pop("views", settings.views.count)
@@ -124,10 +124,10 @@ def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
 
 
 def best_values(hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Values of a KerasTuner configuration as TFX hands it on; empty without one."""
+    """Returns the values of a KerasTuner configuration as TFX passes it on; empty without one."""
     return dict((hyperparameters or {}).get("values", {}))
 
 
 def _around(limits: tuple[float, float], value: float) -> tuple[float, float]:
-    """The limits, widened to hold the value."""
+    """Returns the limits, widened to include the value."""
     return min(limits[0], value), max(limits[1], value)
