@@ -128,6 +128,8 @@ class Check:
         counted: For a check that needs the set: the number to count, of each image.
         limits: For a check that needs the set: limits from the counts and the threshold.
         choices: Further kinds of findings that the configuration may set.
+        unusable: Reasons of its findings that no decision of a person changes, because the file
+            cannot be used.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Check:
     counted: Callable[[ImageRecord], int] | None = None
     limits: Callable[[Mapping[int, int], float], Any] | None = None
     choices: Mapping[str, Choice] = field(default_factory=dict)
+    unusable: tuple[str, ...] = ()
 
     @property
     def skippable(self) -> bool:

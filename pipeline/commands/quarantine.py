@@ -232,17 +232,9 @@ def _some(
 
 def _hopeless(row: Row, relabel: bool) -> str:
     """Why an override changes nothing for this file; "" when it does."""
-    from imgpipe.components.image_filter.checks import (
-        CHOICES,
-        decodable,
-        pixel_limit,
-        unreadable,
-        zero_byte,
-    )
+    from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
 
-    broken = {check.CHECK.name for check in (pixel_limit, unreadable, zero_byte)}
-    broken |= {decodable.NOT_AN_IMAGE, decodable.TRUNCATED, decodable.UNDECODABLE}
-    if row.reason in broken:
+    if row.reason in UNUSABLE:
         return f"{row.reason}: no override makes it readable; {row.override}"
     choice = CHOICES.get(row.reason)
     if relabel or (choice is not None and "ignore" in choice.may_be):

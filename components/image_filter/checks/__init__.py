@@ -21,6 +21,7 @@ __all__ = [
     "MEASUREMENTS",
     "METADATA",
     "THRESHOLDS",
+    "UNUSABLE",
     "Check",
     "Choice",
     "Finding",
@@ -54,6 +55,8 @@ CHOICES: Mapping[str, Choice] = {
     },
     **{name: choice for check in CHECKS for name, choice in check.choices.items()},
 }
+#: Reasons that no decision of a person changes, because the file cannot be used.
+UNUSABLE: frozenset[str] = frozenset(reason for check in CHECKS for reason in check.unusable)
 #: Everything that `judge.threshold` may name, with its usual value and what is compared with it.
 THRESHOLDS: Mapping[str, tuple[float, str]] = {
     check.name: (check.threshold, check.about) for check in CHECKS if check.threshold is not None

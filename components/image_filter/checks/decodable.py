@@ -97,6 +97,7 @@ CHECK = Check(
     "header",
     judge,
     "save the picture again as JPEG or PNG, or fetch the original",
+    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
     choices={
         TRANSCODED: Choice(
             "repair", ("repair", "reject"), "Read by Pillow alone; repair: stored as PNG"

@@ -18,5 +18,10 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 CHECK = Check(
-    "pixel_limit", 30, "header", judge, "raise judge.pixel_limit, or store the picture smaller"
+    "pixel_limit",
+    30,
+    "header",
+    judge,
+    "raise judge.pixel_limit, or store the picture smaller",
+    unusable=("pixel_limit",),
 )

@@ -19,4 +19,5 @@ CHECK = Check(
     "header",
     judge,
     "make the file readable (permissions, link target), run again",
+    unusable=("unreadable",),
 )

@@ -11,4 +11,11 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     return None if record.byte_size else Finding(CHECK.name, "the file is empty (0 bytes)")
 
 
-CHECK = Check("zero_byte", 20, "header", judge, "put the real photograph in its place, run again")
+CHECK = Check(
+    "zero_byte",
+    20,
+    "header",
+    judge,
+    "put the real photograph in its place, run again",
+    unusable=("zero_byte",),
+)
