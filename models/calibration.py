@@ -19,6 +19,7 @@ BINS: Final = 15
 _LIMITS: Final = (0.25, 10.0)
 _SPREAD: Final = 0.5
 _STEPS: Final = 60
+_MOST_LOGITS: Final = 2_000_000  # looked at in each step; 25 million took most of a minute in all
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -77,7 +78,12 @@ def calibrate(
 
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
-    """Returns the most probable temperature, by golden-section search over its logarithm."""
+    """Returns the most probable temperature, by golden-section search over its logarithm.
+
+    Of many images of many classes, some spread evenly are looked at: 400 images of 5,000 classes.
+    """
+    step = -(-logits.size // _MOST_LOGITS) or 1
+    logits, labels = logits[::step], labels[::step]
     low, high = np.log(_LIMITS)
     ratio = (np.sqrt(5) - 1) / 2
 

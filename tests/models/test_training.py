@@ -9,9 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from imgpipe.models import feature_distribution
 from imgpipe.models import feature_names as names
+from imgpipe.models.bank import read_split
+from imgpipe.models.classifier import build_classifier
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.training import TrainerConfig, run_fn, some_images
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.training import TrainerConfig, described, run_fn, some_images
 
 _VOCABULARY = ["paper", "rock", "scissors"]
 
@@ -109,3 +113,49 @@ def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw)
 def test_a_missing_part_of_the_config_is_named() -> None:
     with pytest.raises(ConfigError, match=r"lacks vocabulary, bank_uri"):
         TrainerConfig.from_mapping({"model": {}})
+
+
+def test_the_distribution_of_the_features_comes_along(
+    write_bank, write_records, draw, tmp_path
+) -> None:
+    """From the bank where the head alone was trained; nothing is put to the network again."""
+    bank = write_bank(tmp_path / "bank", dim=1280, images=30, views=2)
+    row = {names.IMAGE_BYTES: draw(1), names.IMAGE_HASH: b"1", names.LABEL_INDEX: 0}
+    write_records(tmp_path / "images-00000-of-00001", [row])
+    run_fn(
+        SimpleNamespace(
+            custom_config={
+                "model": {"image_size": 32, "epochs": 1, "backbone": "efficientnet_lite0"},
+                "vocabulary": _VOCABULARY,
+                "bank_uri": bank,
+            },
+            train_files=[],
+            eval_files=[str(tmp_path / "images-*")],
+            serving_model_dir=str(tmp_path / "model"),
+            model_run_dir=str(tmp_path / "run"),
+        )
+    )
+    found = feature_distribution.load(str(tmp_path / "model"))
+    assert found is not None and found.held_out == 90
+    validation = read_split(bank, names.VALIDATION, 3).features
+    assert found.above(validation) == found.held_out_above == 1
+    assert found.above(np.random.default_rng(0).normal(size=(50, 1280))) == 50
+
+
+def test_a_network_that_the_bank_knows_nothing_of_describes_some_images(
+    write_records, draw, tmp_path
+) -> None:
+    rows = [
+        {names.IMAGE_BYTES: draw(seed), names.IMAGE_HASH: f"{seed:064x}".encode()}
+        for seed in range(130)
+    ]
+    write_records(tmp_path / "train-00000-of-00001", rows[:70])
+    write_records(tmp_path / "eval-00000-of-00001", rows[70:])
+    settings = ModelSettings.from_mapping(
+        {"backbone": "conv_8_16", "weights": "none", "image_size": 32}
+    )
+    classifier = build_classifier(None, _VOCABULARY, settings)
+    train, held_out = ([str(tmp_path / f"{split}-*")] for split in ("train", "eval"))
+    found = described(classifier, train, held_out)
+    assert found is not None and found.held_out == 60
+    assert described(classifier, [], held_out) is None
