@@ -25,20 +25,20 @@ __all__ = ["AUGMENTATION_VERSION", "FILLS", "ViewSpec", "augment", "seeds"]
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:
-    """One int64 for each image from the first 64 bits of its content hash (hex)."""
+    """Returns int64 [N]: the first 64 bits of the content hash (hex) of each image."""
     return [int(text[:16], 16) - 2**63 for text in hashes]
 
 
 def augment(
     images: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor | int, spec: ViewSpec
 ) -> tf.Tensor:
-    """The view of each image.
+    """Computes a view of each image.
 
     Args:
         images: Float32 [N, S, S, 3] in 0..255.
         hashes: Int64 [N], see `seeds`.
         view: The view's number, or int64 [N] of one number for each image; 0 is the image itself.
-        spec: How the views look.
+        spec: Settings of the augmentation.
 
     Returns:
         Float32 [N, S, S, 3] in 0..255.

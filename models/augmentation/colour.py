@@ -27,7 +27,7 @@ _QUARTER_TURN: Final = (
 
 
 def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """[S, S, 3] in 0..255 with other colours, by the seed [2] (content hash, view)."""
+    """Changes the colours of an image [S, S, 3] in 0..255 by a seed [2] (content hash, view)."""
     import tensorflow as tf
 
     brightness, contrast, saturation, hue = tf.unstack(streams.uniform(seed, streams.COLOUR, 4))

@@ -21,12 +21,12 @@ LONGEST: Final = 1 / 0.3  # ratio of the sides
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
-    """[S, S, 3] with a rectangle of noise or, every other one, as it is.
+    """Fills a rectangle of half of the images with noise; returns the image [S, S, 3].
 
     Args:
-        image: In 0..255.
-        seed: Int64 [2], content hash and view.
-        largest: Share of the area, 0 to 1.
+        image: Pixels [S, S, 3] in 0..255.
+        seed: Int64 [2]: content hash and number of the view.
+        largest: Largest share of the area to erase, 0 to 1.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Where the pixels of a view come from: rotation, shifts, shear, zoom, flips, scale as one warp."""
+"""Rotation, shifts, shear, zoom, flips and scale of a view as one affine warp."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
 
 
 def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """[N, S, S, 3] warped, each by its seed [N, 2] (content hash, view); view 0 stays as it is."""
+    """Warps images [N, S, S, 3] by their seeds [N, 2] (content hash, view); view 0 is unchanged."""
     import tensorflow as tf
 
     side = tf.cast(tf.shape(images)[1], tf.float32)

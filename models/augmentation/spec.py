@@ -1,4 +1,4 @@
-"""What a view may look like: the settings, their limits, and their content address."""
+"""Settings of the augmentation, their limits, and their content address."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ALWAYS: Final = (
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """How many augmented views a training image gets and how far they stray.
+    """How many augmented views a training image gets and how much they differ from it.
 
     The defaults are the course's augmentation; all that it does not have is off. A range r means
     uniform in [-r, r].
@@ -68,7 +68,7 @@ class ViewSpec:
         bounds.check("views", self)
 
     def side(self, view: int, image_size: int) -> int:
-        """Pixels at which the backbone sees a view; the clean one, 0, at `image_size`."""
+        """Returns the side in pixels at which the backbone sees a view; view 0 has `image_size`."""
         turn = view % 3 - 1 if view else 0
         if not turn or not self.multi_scale:
             return image_size
@@ -76,11 +76,11 @@ class ViewSpec:
 
     @property
     def colours(self) -> bool:
-        """Whether colours change."""
+        """Whether any setting of the colours is on."""
         return any((self.brightness, self.contrast, self.saturation, self.hue))
 
     def key(self) -> str:
-        """A stable string of all that decides how a view looks; `count` is not part of it."""
+        """Returns a stable string of all settings of a view; `count` is not part of it."""
         settings: dict[str, object] = {"version": AUGMENTATION_VERSION}
         for one in fields(self):
             value = getattr(self, one.name)

@@ -1,4 +1,4 @@
-"""Random numbers of a view: several streams from one seed, none of which disturbs another."""
+"""Random numbers of a view: several independent streams from one seed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _APART: Final = 2**32  # more than there are views, so that no two streams share
 
 
 def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Int64 [2], the seed (content hash, view) of one stream."""
+    """Returns the seed int64 [2] (content hash, view) of one stream."""
     import tensorflow as tf
 
     return seed + tf.constant([0, number * _APART], tf.int64) if number else seed
 
 
 def uniform(seed: tf.Tensor, number: int, count: int) -> tf.Tensor:
-    """[count] in [-1, 1) from one stream of a view's seed; philox is the same everywhere."""
+    """Draws [count] numbers in [-1, 1) from a stream; philox gives the same on every machine."""
     import tensorflow as tf
 
     return tf.random.stateless_uniform([count], stream(seed, number), -1.0, 1.0, alg="philox")

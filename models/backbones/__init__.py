@@ -18,7 +18,7 @@ _FILES: Final = (".h5", ".keras")
 
 
 def names() -> tuple[str, ...]:
-    """Names that `get` knows."""
+    """Returns the names that `get` accepts."""
     return registry.names()
 
 
@@ -30,10 +30,10 @@ def get(
     width: float = 1.0,
     seed: int = 0,
 ) -> Backbone:
-    """The backbone of that name; for the arguments see `Backbone`.
+    """Returns the backbone with a name; for the arguments see `Backbone`.
 
     Raises:
-      ConfigError: no such architecture, or it does not go with these values.
+      ConfigError: There is no such architecture, or it does not support these values.
     """
     architecture = registry.architecture(name)
     if weights not in ("imagenet", "none") and not weights.endswith(_FILES):
@@ -61,14 +61,14 @@ def get(
 
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
-    """Layers, from input to output, whose output alone separates the two; see `cuts`."""
+    """Returns the layers at which the network can be cut, from input to output; see `cuts`."""
     from imgpipe.models.backbones import cuts
 
     return cuts.cut_points(network)
 
 
 def find_cut(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Name of the layer meant by a name or a block ("block11"); see `cuts`."""
+    """Returns the layer for a name or a block such as "block11"; see `cuts`."""
     from imgpipe.models.backbones import cuts
 
     return cuts.find(network, name)

@@ -1,4 +1,4 @@
-"""What an architecture is: how its network is made, and which weights there are for it."""
+"""Architectures: how a network is built, and which weights exist for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Choice(Protocol):
-    """What was chosen of an architecture; `Backbone` is one."""
+    """The options chosen for an architecture; `Backbone` is one such choice."""
 
     @property
     def name(self) -> str:
@@ -28,17 +28,17 @@ class Choice(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to make a network.
+    """Description of an architecture and how to build it.
 
     Attributes:
       name: Its name in the settings.
-      image_size: Side in pixels that it is meant for.
-      source: Makes the functional model from pixels [N, H, W, 3] in 0..255 to its last feature
-        map, with the chosen weights; layers may hold BatchNorm and be trainable.
-      imagenet: Whether there are ImageNet weights for it.
+      image_size: Side in pixels of the images that it was designed for.
+      source: Builds the functional model from pixels [N, H, W, 3] in 0..255 to its last feature
+        map, with the chosen weights. Its layers may include BatchNorm and be trainable.
+      imagenet: Whether ImageNet weights exist for it.
       widths: Whether the number of its filters can be multiplied.
-      packaged_sha256: Returns the SHA-256 (hex) of ImageNet weights that are installed with this
-        program, after checking the file; None where Keras fetches them.
+      packaged_sha256: Checks ImageNet weights that are installed as a package and returns their
+        SHA-256 (hex); None when Keras downloads the weights.
     """
 
     name: str

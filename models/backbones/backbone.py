@@ -1,4 +1,4 @@
-"""A backbone as it is used: an architecture with chosen weights and a place where it is cut."""
+"""Backbones: an architecture with chosen weights and the layer at which it is cut."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Backbone:
     `build`.
 
     Attributes:
-      name: name of the architecture, as `backbones.names` lists them.
-      weights: "imagenet", "none" (random ones) or the path of a local file of weights.
-      weights_sha256: SHA-256 (hex) that a local file must have; "" is not to check.
-      cut: layer or block whose output is the feature map; "" is the architecture's end.
-      width: multiplier of the number of filters, where the architecture has one.
-      seed: of random weights.
+      name: Name of the architecture, as `backbones.names` lists them.
+      weights: "imagenet", "none" (random weights) or the path of a local file of weights.
+      weights_sha256: Expected SHA-256 (hex) of a local file; "" skips the check.
+      cut: Layer or block whose output is the feature map; "" is the last one.
+      width: Multiplier of the number of filters, where the architecture has one.
+      seed: Seed of random weights.
     """
 
     name: str
@@ -51,24 +51,24 @@ class Backbone:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels that the architecture is meant for; others work."""
+        """Side in pixels of the images that the architecture was designed for; others work too."""
         return registry.architecture(self.name).image_size
 
     @property
     def trained(self) -> bool:
-        """Whether it starts with trained weights."""
+        """Whether the weights are trained ones."""
         return self.weights != "none"
 
     @property
     def local_file(self) -> Path | None:
-        """The file of weights, where a path was given."""
+        """The file of weights; None unless `weights` is a path."""
         return None if self.weights in ("imagenet", "none") else Path(self.weights)
 
     def key(self) -> str:
-        """Content address (hex) of everything that decides the feature map of given pixels.
+        """Returns a hash (hex) of everything that determines the feature map of given pixels.
 
         Raises:
-          ResourceError: the weights are missing or not the expected ones.
+          ResourceError: The weights are missing or are not the expected ones.
         """
         parts = {
             "version": _VERSION,
@@ -92,35 +92,35 @@ class Backbone:
         return ["imagenet", keras]
 
     def fetch(self, image_size: int) -> None:
-        """Make sure of ImageNet weights, which Keras loads from its cache or the network.
+        """Downloads ImageNet weights, unless Keras has them in its cache.
 
-        Files on this machine and installed weights are checked by `key`.
+        Local files and installed weights are checked by `key` instead.
 
         Args:
-          image_size: side in pixels; some architectures have weights for each size.
+          image_size: Side in pixels; some architectures have other weights for each size.
 
         Raises:
-          ConfigError: the architecture does not take images of that size.
-          ResourceError: neither the cache nor the network has them.
+          ConfigError: The architecture does not accept images of that size.
+          ResourceError: The weights are not in the cache and cannot be downloaded.
         """
         architecture = registry.architecture(self.name)
         if self.weights == "imagenet" and architecture.packaged_sha256 is None:
             architecture.source(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
-        """Feature map [N, h, w, C] of `pixels`.
+        """Builds the network; returns its feature map [N, h, w, C].
 
         Trained or frozen layers have no BatchNorm: it is folded into the convolutions, exactly.
         Only random weights that are to be trained keep it.
 
         Args:
-          pixels: [N, H, W, 3], float 0..255; normalisation is part of the network, in float32
-            whatever the dtype policy.
-          trainable: what every layer's `trainable` becomes.
+          pixels: Symbolic [N, H, W, 3], float in 0..255; normalisation is part of the network,
+            in float32 whatever the dtype policy.
+          trainable: Value of `trainable` for every layer.
 
         Raises:
-          ConfigError: no such layer to cut at, or images too small for the architecture.
-          ResourceError: the weights are missing, damaged or of another architecture.
+          ConfigError: There is no such layer to cut at, or the images are too small.
+          ResourceError: The weights are missing, damaged or of another architecture.
         """
         import keras
 
@@ -140,7 +140,7 @@ class Backbone:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Keras layers made inside get their initial weights from `seed` alone.
+    """Keras layers created in the block get their initial weights from `seed` alone.
 
     An initializer without a seed draws one from Python's generator, which is put back after.
     """
@@ -154,10 +154,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def file_sha256(path: Path, expected: str = "") -> str:
-    """SHA-256 (hex) of a file; read again only when its time or size changed.
+    """Returns the SHA-256 (hex) of a file, which is read again only when its time or size changes.
 
     Raises:
-      ResourceError: it cannot be read, or another one was expected.
+      ResourceError: The file cannot be read, or its SHA-256 is not the expected one.
     """
     try:
         state = path.stat()

@@ -1,4 +1,4 @@
-"""Where a network can be cut: names of layers, block shorthands, and what separates two halves.
+"""Layers at which a network can be cut, and short names for blocks.
 
 A feature map may end at any layer with one [N, h, w, C] output. Training from stored activations
 asks for more: everything above must depend on that one tensor, so no skip connection may pass it.
@@ -24,7 +24,7 @@ _FIRST_BLOCK = ("expanded_conv_project", "expanded_conv_add")
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a network: its outputs, and the positions of the steps it reads."""
+    """One operation of a network: its outputs, and the positions of the operations it reads."""
 
     operation: Any
     outputs: tuple[keras.KerasTensor, ...]
@@ -32,7 +32,7 @@ class Step:
 
 
 def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
-    """All operations that `ends` depend on, each after what it reads."""
+    """Returns all operations that `ends` depend on, each after those that it reads."""
     found: list[Step] = []
     place: dict[tuple[int, int], int] = {}
     waiting = [_origin(end) for end in reversed(ends)]
@@ -53,13 +53,13 @@ def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
 
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
-    """Names of the layers, from input to output, whose output alone separates the two.
+    """Returns the layers whose output alone separates input from output, in that order.
 
     What lies above such a layer is a function of its activations, whatever skip connections there
     are elsewhere, so it can be trained from them.
 
     Args:
-      network: a functional model, or a tensor of one (a feature map).
+      network: A functional model, or a tensor of one, such as a feature map.
     """
     ends = _ends(network)
     order = steps(ends)
@@ -83,10 +83,10 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
 
 
 def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Name of the layer meant by `name`: itself, or the last layer of a block ("block11").
+    """Returns the layer for `name`: that layer itself, or the last layer of a block ("block11").
 
     Raises:
-      ConfigError: no layer is called so, or its output is not one feature map.
+      ConfigError: There is no such layer, or its output is not one feature map.
     """
     maps = {step.operation.name: step.outputs for step in _layers(network)}
     points = [point for point in cut_points(network) if _is_map(maps[point])]
@@ -114,7 +114,7 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
 
 
 def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Output of the layer that `find` finds."""
+    """Returns the output of the layer that `find` returns."""
     wanted = find(network, name)
     return next(step.outputs[0] for step in _layers(network) if step.operation.name == wanted)
 

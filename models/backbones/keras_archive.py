@@ -1,4 +1,4 @@
-"""The weights inside a ``.keras`` archive, taken out without acting on anything else in it.
+"""Weights from a ``.keras`` archive, read without acting on anything else in it.
 
 The archive's configuration is never deserialised: the network comes from our own table. It is read
 as JSON all the same, and an archive that would run code in Keras is refused: a file made to attack
@@ -34,14 +34,14 @@ _WORDS: Final = frozenset({"enable_unsafe_deserialization", "safe_mode", "__lamb
 
 
 def weights(content: bytes, path: Path) -> bytes:
-    """The HDF5 file inside.
+    """Returns the HDF5 file inside the archive.
 
     Args:
-      content: the archive.
-      path: where it came from, for messages.
+      content: Content of the archive.
+      path: Path of the archive, for messages.
 
     Raises:
-      UnsafeWeightsError: it is damaged, or no plain archive of a Keras model.
+      UnsafeWeightsError: The archive is damaged, or is not a plain archive of a Keras model.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

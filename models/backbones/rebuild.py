@@ -1,4 +1,4 @@
-"""A network again on other pixels: weights copied, BatchNorm folded away; stable names.
+"""Copies of a network on other pixels, with BatchNorm folded away and stable layer names.
 
 Folding is exact to float32 rounding: a BatchNorm in inference mode is a scale and an offset for
 each channel, so they go into the kernel and bias of the convolution before it. One that follows
@@ -28,13 +28,13 @@ _NORMALISES: Final = ("Rescaling", "Normalization")  # float32: fractional pixel
 def rebuild(
     source: keras.Model, pixels: keras.KerasTensor, trainable: bool, fold: bool
 ) -> keras.KerasTensor:
-    """The output of a copy of `source` on `pixels`.
+    """Builds a copy of `source` on `pixels`; returns its output.
 
     Args:
-      source: functional model of one input and one output.
-      pixels: like the input of `source`.
-      trainable: what every layer's `trainable` becomes.
-      fold: take BatchNorm away; else it is copied, statistics and all.
+      source: Functional model with one input and one output.
+      pixels: Symbolic tensor like the input of `source`.
+      trainable: Value of `trainable` for every layer.
+      fold: Whether to fold BatchNorm into the convolutions; otherwise it is copied.
     """
     import keras
 
@@ -117,7 +117,7 @@ class _Rebuilding:
 
 
 def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What a BatchNorm in inference mode multiplies with and adds, by channel."""
+    """Returns the factor and the summand of a BatchNorm in inference mode, each [C]."""
     mean, variance = (
         np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance)
     )
@@ -135,10 +135,10 @@ def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def name_stably(model: keras.Model) -> None:
-    """Count the layers whose names are Keras' own from 0, in the order they were made.
+    """Renumbers the layers that Keras named itself from 0, in the order of their creation.
 
     Keras counts layers without a name of their own through the whole process: "conv2d_17" in one
-    model is "conv2d_111" in the next. After this it is what it would be in a fresh process.
+    model is "conv2d_111" in the next. Afterwards the names are those of a new process.
     """
     counted: dict[str, list[tuple[int, Any]]] = {}
     for layer in model.layers:
@@ -152,7 +152,7 @@ def name_stably(model: keras.Model) -> None:
 
 
 def snake(name: str) -> str:
-    """As Keras spells a class in the names that it gives: Conv2D is conv2d, ReLU is re_lu."""
+    """Returns a class name in the form that Keras uses for layers: conv2d, re_lu."""
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 

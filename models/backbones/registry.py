@@ -21,15 +21,15 @@ _ARCHITECTURES: Final[dict[str, Architecture]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Names of the architectures; `architecture` also knows names that follow a pattern."""
+    """Returns the names of the architectures; `architecture` also accepts names of a pattern."""
     return tuple(_ARCHITECTURES)
 
 
 def architecture(name: str) -> Architecture:
-    """Return the architecture of that name.
+    """Returns the architecture with a name.
 
     Raises:
-      ConfigError: There is none.
+      ConfigError: There is no such architecture.
     """
     if name in _ARCHITECTURES:
         return _ARCHITECTURES[name]

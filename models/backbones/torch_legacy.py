@@ -43,7 +43,7 @@ _STORAGES: Final[Mapping[str, str]] = {
 
 
 class UnsafeWeightsError(ResourceError):
-    """The file is not a plain legacy weights file, or is damaged."""
+    """The file is not a plain weights file in the legacy format, or it is damaged."""
 
 
 def _refuse_state(state: object) -> None:
@@ -153,12 +153,12 @@ class _SafeUnpickler(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All tensors of the file by name, each contiguous.
+    """Reads all tensors of a file, by name and each contiguous.
 
     Raises:
         ResourceError: The file cannot be read.
-        UnsafeWeightsError: It is no legacy weights file, names something that is not admitted,
-            is cut short, or goes on after the last storage.
+        UnsafeWeightsError: It is not a weights file in the legacy format, names something that
+            is not allowed, is truncated, or has data after the last storage.
     """
     try:
         data = read_bytes(path, _MAX_BYTES)
@@ -168,7 +168,11 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """As `read`, from the bytes of the file."""
+    """Reads all tensors from the bytes of a file.
+
+    Raises:
+        UnsafeWeightsError: As for `read`.
+    """
     file = io.BytesIO(data)
     storages: dict[str, _Storage] = {}
     try:

@@ -40,30 +40,30 @@ _SHOWN: Final = 8  # mismatches of each kind that an error lists
 
 @dataclass(frozen=True)
 class Layer:
-    """The arrays of one layer as the file has them, not read yet."""
+    """The arrays of one layer in the file, which are not read yet."""
 
     name: str
     arrays: tuple[h5py.Dataset, ...]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of each array."""
+        """Shapes of the arrays."""
         return tuple(array.shape for array in self.arrays)
 
 
 def load(model: keras.Model, path: Path, sha256: str = "") -> None:
-    """Give the layers of `model` the weights of the file, all of them or none.
+    """Loads the weights of a file into the layers of `model`, either all of them or none.
 
-    A dense classifier in the file is left out where the model has none.
+    A dense classifier in the file is ignored when the model has none.
 
     Args:
-      model: functional model of plain layers.
-      path: the file.
-      sha256: what its SHA-256 (hex) must be; "" is not to check.
+      model: Functional model of layers of Keras.
+      path: The file.
+      sha256: Expected SHA-256 (hex) of the file; "" skips the check.
 
     Raises:
-      ResourceError: the file cannot be read, is another one, or is of another network.
-      UnsafeWeightsError: it is refused, or damaged.
+      ResourceError: The file cannot be read, has another SHA-256, or is of another network.
+      UnsafeWeightsError: The file is damaged or holds something that is not allowed.
     """
     import h5py
 
