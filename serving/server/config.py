@@ -139,6 +139,34 @@ def _request_log(entry: Any) -> RequestLogConfig | None:
     return RequestLogConfig(prefix, rate.sampling_rate)
 
 
+def to_proto(models: Sequence[ModelConfig]) -> Any:
+    """The ``ModelServerConfig`` message of models; ``from_proto`` reads it back."""
+    from tensorflow_serving.config import model_server_config_pb2
+
+    message = model_server_config_pb2.ModelServerConfig()
+    message.model_config_list.SetInParent()
+    for model in models:
+        entry = message.model_config_list.config.add(
+            name=model.name,
+            base_path=str(model.base_path),
+            model_platform=model.platform,
+            version_labels=model.labels,
+        )
+        policy = entry.model_version_policy
+        if model.policy.kind == "latest":
+            policy.latest.num_versions = max(model.policy.num_versions, 1)
+        elif model.policy.kind == "all":
+            policy.all.SetInParent()
+        else:
+            policy.specific.SetInParent()
+            policy.specific.versions.extend(model.policy.versions)
+        if model.request_log:
+            log = entry.logging_config
+            log.log_collector_config.filename_prefix = model.request_log.path_prefix
+            log.sampling_config.sampling_rate = model.request_log.sampling_rate
+    return message
+
+
 def read_models(file: Path) -> list[ModelConfig]:
     """The models of a ``--model_config_file``.
 

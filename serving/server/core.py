@@ -65,6 +65,11 @@ class Core:
         """Managers by name, as they are now."""
         return self._models
 
+    @property
+    def configs(self) -> tuple[ModelConfig, ...]:
+        """What is served, as it was last asked for."""
+        return self._configs
+
     @contextmanager
     def acquire(self, spec: Spec) -> Iterator[Handle]:
         """The version that ``spec`` means, held until the block ends.

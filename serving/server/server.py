@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from imgpipe.serving.server import config as configs
-from imgpipe.serving.server import profiler
+from imgpipe.serving.server import listing, profiler
 from imgpipe.serving.server.access_log import AccessLog
 from imgpipe.serving.server.calls import Calls
 from imgpipe.serving.server.config import ModelConfig
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _WORKERS_A_CORE = 16
+JSON = "application/json"
 _DRAIN_LOOK_S = 0.01
 _ANSWERS_S = 1.0
 """For answers that are on their way when the last request has ended."""
@@ -128,7 +130,7 @@ class ModelServer:
         self._health = Health()
         self._draining = False
         self._up: bool | None = None
-        self._page: Page | None = None
+        self._pages: list[Page] = []
         self._services = options.services
         shown = options.monitoring and options.monitoring.prometheus and options.rest
         if shown or options.services.allow_reload:
@@ -155,7 +157,7 @@ class ModelServer:
         if options.rest and options.monitoring and options.monitoring.prometheus:
             from imgpipe.serving.server.rest.app import Page
 
-            self._page = Page(options.monitoring.path, metrics.page)
+            self._pages.append(Page(options.monitoring.path, metrics.page))
         loader = metrics.counted(make_loader(options.loader, metrics.batch))
         return loader, replace(core, load=replace(core.load, on_warm_up=metrics.warmed_up))
 
@@ -168,7 +170,7 @@ class ModelServer:
             ("grpc.max_receive_message_length", options.max_message_bytes),
             *options.channel_arguments,
         )
-        return GrpcPort(services, self._health, arguments)
+        return GrpcPort([*services, listing.handler(self.core)], self._health, arguments)
 
     @property
     def target(self) -> str:
@@ -231,12 +233,18 @@ class ModelServer:
 
     def _start_rest(self, options: RestOptions) -> None:
         from imgpipe.serving.server.rest.api import Api
-        from imgpipe.serving.server.rest.app import Endpoint, make_app
+        from imgpipe.serving.server.rest.app import Endpoint, Page, make_app
 
         api = Api(self.core, self.calls, self.request_logs, options, self._pool.workers)
         endpoint = Endpoint(api, self._pool, options)
+        core = self.core
+        pages = [
+            *self._pages,
+            Page("/v1/server/models", lambda: json.dumps(listing.models(core)), JSON),
+            Page("/v1/server/config", lambda: json.dumps(listing.config(core)), JSON),
+        ]
         if self._rest:
-            self._rest.start(make_app(endpoint, options, self.core.ready, self._page), endpoint)
+            self._rest.start(make_app(endpoint, options, core.ready, pages), endpoint)
 
     @property
     def rest_target(self) -> str:

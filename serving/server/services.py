@@ -6,7 +6,7 @@ What a request means and does is in ``handle`` and ``core``; here it is only unp
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.examples import CLASSIFY, REGRESS, ExampleAnswers, Task
 from imgpipe.serving.server.handle import Handle, Spec
+from imgpipe.serving.server.manager import VersionState
 from imgpipe.serving.server.pool import Refused, SheddingPool
 from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
 from imgpipe.serving.server.request_log import RequestLogs
@@ -234,8 +235,13 @@ def status_response(core: Core, name: str, version: int | None) -> Any:
     Raises:
         StatusError: NOT_FOUND.
     """
+    return status_message(core.states(name, version))
+
+
+def status_message(lines: Sequence[VersionState]) -> Any:
+    """GetModelStatusResponse of versions."""
     response = get_model_status_pb2.GetModelStatusResponse()
-    for line in core.states(name, version):
+    for line in lines:
         item = response.model_version_status.add(version=line.version, state=int(line.state))
         item.status.error_code = line.code
         item.status.error_message = status.truncate(line.message)

@@ -5,6 +5,8 @@ Health has URLs of its own, which need no model and no free thread:
 * ``/v1/health/live``, ``/v2/health/live``: the process answers;
 * ``/v1/health/ready``, ``/v2/health/ready``: every model has a version that answers, and the
   server is not stopping; 503 else. The second forms are those of KServe's protocol v2.
+
+Pages beside the API (metrics, the list of models) are made when they are asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import contextlib
 import gzip
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +52,7 @@ class Page:
 
     path: str
     make: Callable[[], str]
+    media_type: str = "text/plain"
 
 
 class Endpoint:
@@ -157,8 +160,15 @@ def _closing(answer: Answer) -> Response:
     return response
 
 
+def _shown(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    async def show(request: Request) -> Response:
+        return Response(page.make(), media_type=page.media_type)
+
+    return show
+
+
 def make_app(
-    api: Endpoint, options: RestOptions, ready: Callable[[], bool], page: Page | None
+    api: Endpoint, options: RestOptions, ready: Callable[[], bool], pages: Sequence[Page]
 ) -> Starlette:
     """The application.
 
@@ -166,7 +176,7 @@ def make_app(
         api: what answers ``/v1/``.
         options: of the interface.
         ready: whether every model has a version that answers.
-        page: the metrics, where they are asked for.
+        pages: the metrics, the list of models and the like.
     """
 
     async def live(request: Request) -> Response:
@@ -180,12 +190,8 @@ def make_app(
     for version in ("v1", "v2"):
         routes.append(Route(f"/{version}/health/live", live))
         routes.append(Route(f"/{version}/health/ready", is_ready))
-    if page is not None:
-
-        async def metrics(request: Request) -> Response:
-            return Response(page.make(), media_type="text/plain")
-
-        routes.append(Route(page.path, metrics))
+    for page in pages:
+        routes.append(Route(page.path, _shown(page)))
     routes.append(Mount("/", api))
     middleware = []
     if options.cors:

@@ -1,0 +1,79 @@
+"""What a server serves: the list of its models and the configuration in force.
+
+TensorFlow Serving tells the state of a model only to who knows its name. Here both questions need
+nothing but an address:
+
+* REST: ``GET /v1/server/models`` and ``GET /v1/server/config``;
+* gRPC: ``ListModels`` and ``GetConfig`` of ``imgpipe.serving.ServerService``. Both take a
+  ``google.protobuf.Empty``. The first answers with a ``google.protobuf.Struct`` of the same JSON as
+  REST, the second with a ``tensorflow.serving.ModelServerConfig``.
+
+    {"models": [{"name": "flowers", "version_labels": {"stable": "3"}, "model_version_status": [
+      {"version": "3", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    ]}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf import json_format, struct_pb2
+
+from imgpipe.serving.server import config as configs
+from imgpipe.serving.server.core import Core
+from imgpipe.serving.server.services import status_message
+
+SERVICE = "imgpipe.serving.ServerService"
+
+
+def models(core: Core) -> dict[str, Any]:
+    """Every model in the order of its name: its versions, newest first, and its labels."""
+    labels = {config.name: config.labels for config in core.configs}
+    return {
+        "models": [
+            {
+                "name": name,
+                "version_labels": {key: str(n) for key, n in labels.get(name, {}).items()},
+                **_as_dict(status_message(manager.states())),
+            }
+            for name, manager in sorted(core.models.items())
+        ]
+    }
+
+
+def config(core: Core) -> dict[str, Any]:
+    """The configuration in force as JSON, with the names of a ``--model_config_file``."""
+    return _as_dict(configs.to_proto(core.configs))
+
+
+def _as_dict(message: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found
+
+
+def handler(core: Core) -> Any:
+    """The gRPC handler of the service. It answers in the event loop: nothing here takes long."""
+
+    def as_struct() -> bytes:
+        return bytes(json_format.ParseDict(models(core), struct_pb2.Struct()).SerializeToString())
+
+    def as_config() -> bytes:
+        return bytes(configs.to_proto(core.configs).SerializeToString())
+
+    def behaviour(write: Callable[[], bytes]) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def answer(data: bytes, context: Any) -> bytes:
+            return write()
+
+        return answer
+
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "ListModels": grpc.unary_unary_rpc_method_handler(behaviour(as_struct)),
+            "GetConfig": grpc.unary_unary_rpc_method_handler(behaviour(as_config)),
+        },
+    )
