@@ -12,24 +12,24 @@ import pytest
 
 from tests.trials.failing_disk import SCENARIOS
 
-SOURCE = Path(__file__).with_name("failing_disk.c")
 _SECONDS = 240
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled library of ``failing_disk.c``."""
+def compiled(name: str, folder: Path) -> Path:
+    """A library for LD_PRELOAD, made of ``<name>.c`` beside this file."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C compiler and LD_PRELOAD")
-    target = tmp_path_factory.mktemp("library") / "failing_disk.so"
-    command = [compiler, "-O1", "-shared", "-fPIC", "-o", str(target), str(SOURCE), "-ldl"]
+    target = folder / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
+    command = [compiler, "-O1", "-shared", "-fPIC", "-o", str(target), str(source), "-ldl"]
     subprocess.run(command, check=True, timeout=_SECONDS)
     return target
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_every_write_may_fail(library: Path, tmp_path: Path, name: str):
+def test_every_write_may_fail(tmp_path: Path, name: str):
+    library = compiled("failing_disk", tmp_path)
     result = subprocess.run(
         [sys.executable, "-m", "tests.trials.failing_disk", name, str(tmp_path)],
         env={**os.environ, "LD_PRELOAD": str(library)},
