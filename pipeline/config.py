@@ -19,6 +19,7 @@ from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import FineTune as FineTuneSettings
 from imgpipe.models.settings import ModelSettings
+from imgpipe.pipeline import toml_text
 from imgpipe.pipeline.config_schema import (
     Bank,
     Beam,
@@ -39,6 +40,8 @@ from imgpipe.pipeline.config_schema import (
     Views,
 )
 
+_MOST_PROBLEMS = 20  # that are named; each is compared with all known keys
+_SHOWN = 200  # characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
 
 
@@ -170,6 +173,13 @@ def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
     return keys
 
 
+def _unknown(key: str) -> str:
+    """What is said of a key that there is not."""
+    if len(key) > _SHOWN:
+        return f"unknown key {key[:_SHOWN]!r}…"
+    return f"unknown key {key!r}; {_nearest(key)}"
+
+
 def _nearest(key: str) -> str:
     """A hint naming the known key most like `key`, by its whole or by its last part."""
     known = known_keys() if "." in key else [*Config.model_fields, *known_keys()]
@@ -188,15 +198,20 @@ def _nearest(key: str) -> str:
 def _explain(error: ValidationError, where: str) -> ConfigError:
     """One line for each thing that is wrong, naming key, expectation and value."""
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems[:_MOST_PROBLEMS]:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {key!r}; {_nearest(key)}")
+            lines.append(_unknown(key))
             continue
         text = problem["msg"].removeprefix("Value error, ")
-        received = "" if problem["type"] == "value_error" else f" Received: {problem['input']!r}."
+        given = repr(problem["input"])
+        given = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
+        received = "" if problem["type"] == "value_error" else f" Received: {given}."
         about = f"{key}: " if key else ""
         lines.append(f"{about}{text[:1].lower()}{text[1:]}.{received}")
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
     return ConfigError(f"{where}: " + "\n".join(lines))
 
 
@@ -207,11 +222,13 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
     if key not in known_keys():
-        raise ConfigError(f"--set {assignment}: unknown key {key!r}; {_nearest(key)}")
+        raise ConfigError(f"--set {assignment[:_SHOWN]}: {_unknown(key)}")
     try:
-        value = tomllib.loads(f"v = {text}")["v"]
+        value = toml_text.parse(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except ValueError as error:
+        raise ConfigError(f"--set {key}: {error}.") from None
     node = tree
     *sections, last = key.split(".")
     for section in sections:
@@ -237,6 +254,10 @@ def build(
     for assignment in assignments:
         _set(copy, assignment)
     try:
+        toml_text.check(copy)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}.") from None
+    try:
         return Config.model_validate(copy)
     except ValidationError as error:
         raise _explain(error, where) from None
@@ -248,14 +269,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     Raises:
       ConfigError: the file is missing, is not TOML or does not validate.
     """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+    tree = toml_text.read(path)
     data = tree.get("data")
     if isinstance(data, dict):
         for key in ("source", "root", "tfds_dir"):

@@ -187,3 +187,42 @@ def test_tuned_values_are_written_where_they_belong() -> None:
 def test_a_search_that_cannot_be_is_refused(tree: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configs.build({**tree, "tune": {"trials": 3}})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\n".join(f"[s{i}]\na=1" for i in range(60_000)), "more than 262,144 bytes"),
+        ("\n".join(f"[s{i}]\na=1" for i in range(8_000)), "and 7,980 more"),
+        ("a." * 50_000 + "a=1", "a key with more than 100 dots"),
+        ("'a' . " * 5_000 + "a=1", "a key with more than 100 dots"),
+        ("[data]\nsource='" + "a/" * 100_000 + "'", "'data.source' has 200,000 characters"),
+        ("[run]\nname=" + "[" * 50_000, "brackets are nested too deeply"),
+        ("[run]\nname=" + "[" * 20 + "]" * 20, "'run.name' is nested in more than 8 levels"),
+        ("[train]\nepochs=" + "9" * 10_000, "a number with thousands of digits"),
+        ('[run]\nout="a\\u0000b"', "'run.out' holds a NUL character"),
+        ("[run]\n" + "k" * 90_000 + "=1", "unknown key 'run.kkk"),
+    ],
+)
+def test_a_configuration_beyond_all_bounds_is_refused_at_once(tmp_path, text, expected):
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        configs.load(tmp_path / "c.toml")
+    assert expected in str(caught.value)
+    assert len(str(caught.value)) < 8000
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("train.epochs=" + "9" * 10_000, "--set train.epochs: a number with thousands of digits"),
+        ("run.name=" + "[" * 50_000, "--set run.name: brackets are nested too deeply"),
+        ('run.out="\\u0000"', "'run.out' holds a NUL character"),
+        ("k" * 90_000 + "=1", "unknown key 'kkk"),
+    ],
+)
+def test_a_setting_beyond_all_bounds_is_refused(assignment, expected):
+    with pytest.raises(ConfigError) as caught:
+        configs.build({}, [assignment])
+    assert expected in str(caught.value)

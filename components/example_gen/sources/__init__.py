@@ -61,6 +61,7 @@ SOURCES: dict[str, Kind] = {
     "tfds": Kind(TfdsSource, is_path=False),
 }
 _DEFAULT = "folder"
+_LONGEST = 4096  # characters of a path on Linux
 _PREFIX = re.compile(r"^([A-Za-z][A-Za-z0-9+-]+):")
 
 
@@ -97,6 +98,11 @@ def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
 
 def absolute(spec: str, folder: Path) -> str:
     """The spec with its path made absolute, counted from `folder`; names and addresses stay."""
+    if "\0" in spec or len(spec) > _LONGEST:
+        raise ConfigError(
+            f"data source {spec[:60]!r}… has {len(spec):,} characters or a NUL character; expected "
+            f"a path of {_LONGEST:,} characters at most"
+        )
     match = _PREFIX.match(spec)
     if match is None:
         return str((folder / Path(spec).expanduser()).resolve())
