@@ -137,7 +137,13 @@ def _pictures(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[C
 def _outside(
     columns: Mapping[str, Sequence[float]], reference: drift.Statistics
 ) -> Iterator[Comparison]:
-    """Images outside the range of the training data, where there are too many of them."""
+    """Images outside the range of the training data, where there are too many of them.
+
+    Among halves of five real sets, 4 of 200 samples of 50 images were over the limit, and none of
+    100 samples of 300; so fewer images than the data gate compares are not judged by it.
+    """
+    if min(len(columns[names.WIDTH]), drift.images(reference)) < drift.FEWEST:
+        return
     for name in drift.MEASURED:
         bounds = drift.bounds(reference, name)
         if bounds is None or name not in columns:

@@ -151,6 +151,8 @@ def test_some_images_outside_the_range_of_training_are_drift(reference, measured
     one = comparing.compare(asked(probabilities(200), 200), rows, reference)
     assert any(name.startswith("brightness outside 0.") for name in features(one))
     assert {"brightness", "contrast"}.isdisjoint(features(one)), "the means hardly moved"
+    few = comparing.compare(asked(probabilities(99), 99), rows[-99:], reference)
+    assert not any("outside" in name for name in features(few)), "single images say too little"
 
 
 def test_some_answers_of_low_confidence_are_drift(reference):
