@@ -6,6 +6,9 @@ in other processes nothing is attached and the calls cost a lookup.
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -20,6 +23,17 @@ class Listener(Protocol):
 
 
 _listener: Listener | None = None
+_own = threading.local()
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Drop the counts of this thread, which works beside the step that is shown."""
+    _own.silent = True
+    try:
+        yield
+    finally:
+        _own.silent = False
 
 
 def attach(listener: Listener | None) -> None:
@@ -30,11 +44,11 @@ def attach(listener: Listener | None) -> None:
 
 def advance(count: int, unit: str = "images") -> None:
     """Say that `count` more units are done."""
-    if _listener is not None:
+    if _listener is not None and not getattr(_own, "silent", False):
         _listener.advance(count, unit)
 
 
 def total(count: int, unit: str = "images") -> None:
     """Say how many units the present step will come to, where it is known."""
-    if _listener is not None:
+    if _listener is not None and not getattr(_own, "silent", False):
         _listener.total(count, unit)

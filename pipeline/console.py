@@ -215,7 +215,8 @@ class Display:
 
 def _counts(step: _Step, seconds: float) -> str:
     parts = []
-    for unit, count in step.counts.items():
+    waiting = {unit: 0 for unit in step.totals if unit not in step.counts}
+    for unit, count in [*step.counts.items(), *waiting.items()]:
         total = step.totals.get(unit)
         of = f" of {total}" if total and total > count else ""
         rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count else ""

@@ -174,7 +174,8 @@ class _Run:
 
         def hash_photographs() -> None:
             try:
-                found["scan"] = scan(self.config)
+                with progress.silent():  # the libraries are loaded meanwhile
+                    found["scan"] = scan(self.config)
             except BaseException as caught:
                 found["error"] = caught
 

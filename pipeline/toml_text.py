@@ -40,11 +40,13 @@ def read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
     try:
-        return parse(text)
+        tree = parse(text)
+        check(tree)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}.") from None
+    return tree
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def parse(text: str) -> dict[str, Any]:
 
     Raises:
       TOMLDecodeError: it is not TOML.
-      ValueError: it is beyond the bounds; the message says which.
+      ValueError: keys, brackets or numbers are beyond the bounds; the message says which.
     """
     words = re.sub(r"[ \t]*\.[ \t]*", ".", text).split()
     if any(word.count(".") > _MOST_DOTS for word in words):
@@ -65,7 +67,6 @@ def parse(text: str) -> dict[str, Any]:
         raise
     except ValueError:  # Python reads whole numbers of 4,300 digits at most
         raise ValueError("a number with thousands of digits") from None
-    check(tree)
     return tree
 
 

@@ -258,6 +258,7 @@ def FeatureBank(
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)
     kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
+    progress.total(sum(kept.values()), "images")  # shown while the network is compiled
     plan, note = make_plan(network, store, kept, budget)
     given = json.loads(plan.network)
     facts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -11,9 +12,14 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 from PIL import Image
+from rich.console import Console
+
+from imgpipe.models import progress
+from imgpipe.pipeline import console
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: A display with long rows, and a library that writes to standard error while it is live.
@@ -79,3 +85,27 @@ def test_a_run_that_writes_json_to_standard_output_writes_nothing_else_there(tmp
     assert json.loads(done.stdout)["push"]["status"] == "refused"
     assert "loading TensorFlow, TFX" in done.stderr
     assert "ImageExampleGen" in done.stderr
+
+
+def test_counts_of_a_thread_beside_the_step_are_not_taken_for_the_steps_own(tmp_path: Path):
+    printed = io.StringIO()
+    with console.Display(Console(file=printed, width=100)) as display:
+        progress.attach(display)
+        try:
+            with display.step("loading"):
+
+                def scan() -> None:
+                    with progress.silent():
+                        progress.total(330, "files")
+                        progress.advance(330, "files")
+
+                thread = threading.Thread(target=scan)
+                thread.start()
+                thread.join()
+            with display.step("FeatureBank"):
+                progress.total(1240, "images")
+        finally:
+            progress.attach(None)
+    loading, bank = printed.getvalue().splitlines()
+    assert "files" not in loading
+    assert "0 of 1240 images" in bank, "a step that has only begun says how much there is to do"
