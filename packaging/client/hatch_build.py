@@ -1,0 +1,62 @@
+"""Chooses the files of imgpipe-client: two commands, the client, and every module they import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+_SOURCE = Path(__file__).resolve().parents[2] / "src"
+_ENTRIES = (
+    "imgpipe.pipeline.cli",
+    "imgpipe.pipeline.commands.load",
+    "imgpipe.pipeline.commands.predict",
+)
+_CLIENT = _SOURCE / "imgpipe" / "serving" / "client"  # with all its modules and the protos
+
+
+class ClientFiles(BuildHookInterface):
+    """Adds the files to the wheel, under the names that they have in imgpipe."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before the wheel is built."""
+        files = [_SOURCE / "imgpipe" / "py.typed"]
+        files += [file for file in _CLIENT.iterdir() if file.is_file()]
+        files += _with_imports([*map(_file, _ENTRIES), *_CLIENT.glob("*.py")])
+        for file in files:
+            build_data["force_include"][str(file)] = str(file.relative_to(_SOURCE))
+
+
+def _file(module: str) -> Path | None:
+    """Returns the file of a module or package; None when the name is neither."""
+    path = _SOURCE.joinpath(*module.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """Yields the names that a file imports from imgpipe, also in functions, with their packages."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith("imgpipe."):
+                parts = name.split(".")
+                yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def _with_imports(files: list[Path | None]) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [file for file in files if file]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += [imported for name in _imports(file) if (imported := _file(name))]
+    return found
