@@ -37,13 +37,14 @@ def require_usable(out: Path) -> None:
         raise ResourceError(wrong)
 
 
-def fault(out: Path) -> str:
+def fault(out: Path, to_read: bool = False) -> str:
     """What keeps the metadata database of an output folder from being used.
 
     Every row is read, which takes some 50 ms after a hundred runs.
 
     Args:
         out: Output folder of a run.
+        to_read: Whether the database is to be read alone, also while a run is using it.
 
     Returns:
         A sentence with what to do; "" when a run can use the database or make it.
@@ -59,10 +60,10 @@ def fault(out: Path) -> str:
         return ""
     if not path.is_file():
         return f"{path} is no file; expected is ML Metadata's SQLite file. {_repair(out)}"
-    if not os.access(path, os.R_OK | os.W_OK):
+    if not to_read and not os.access(path, os.R_OK | os.W_OK):
         return f"{path} cannot be written. Change its permissions, or choose another --out DIR."
     try:
-        with _opened(path) as db:
+        with _opened(path, to_read) as db:
             _read_all(db)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
@@ -127,11 +128,12 @@ def _repair(out: Path) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that holds the right to write, and gives it back without writing."""
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+def _opened(path: Path, to_read: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection that holds the right to write, or to read, and gives it back unused."""
+    address = f"{path.absolute().as_uri()}?mode={'ro' if to_read else 'rw'}"
+    db = sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
     try:
-        db.execute("BEGIN IMMEDIATE")
+        db.execute("BEGIN" if to_read else "BEGIN IMMEDIATE")
         yield db
         db.execute("ROLLBACK")
     finally:

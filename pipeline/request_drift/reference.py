@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from imgpipe.components import records
+from imgpipe.components import integrity, records
 from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
 from imgpipe.models import feature_distribution
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.feature_distribution import FeatureDistribution
-from imgpipe.pipeline import pushed_models
+from imgpipe.pipeline import metadata_file, pushed_models
 
 METADATA = "metadata.sqlite"  # of a run's output folder
 _ARTIFACT_PARTS = 3  # of an artifact's URI below the artifact root: component, output, number
@@ -117,7 +117,10 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
 def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
     if not (out / METADATA).is_file():
         return None, f"no run beside the model ({out / METADATA}); name its folder by --run"
+    if wrong := metadata_file.fault(out, to_read=True):
+        raise ResourceError(wrong)
     for uri in _made_by(version, out):
+        _require_whole(uri)
         labels: list[str] = []
         confidence = []
         for example in records.iterate(str(uri), names.VALIDATION):
@@ -126,6 +129,12 @@ def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | No
         if labels:
             return Predictions(labels, np.array(confidence, np.float32)), ""
     return None, f"{out} holds no predictions of this model any more"
+
+
+def _require_whole(folder: Path) -> None:
+    sealed = integrity.seal_file(folder).exists()  # a folder of an older version of imgpipe is not
+    if sealed and (what := integrity.damage(folder, complete=True)):
+        raise ResourceError(f"{folder} is damaged: {what}. Run `imgpipe run`: it is made again.")
 
 
 def _made_by(version: manifest.Version, out: Path) -> list[Path]:

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest, versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import rollback
@@ -98,3 +99,17 @@ def test_answers_of_versions_that_are_gone_are_told_apart(pushed):
     assert [version.number for version in known] == [1] and gone == [5]
     with pytest.raises(ResourceError, match="answers of version 5; there are only versions 1"):
         reference.choose(found, [5])
+
+
+def test_damaged_predictions_and_metadata_are_named(tmp_path):
+    drawn.push(tmp_path, images=20)
+    drawn.predict(tmp_path, probabilities(5))
+    folder = tmp_path / "artifacts/Predictor/predictions/11"
+    integrity.seal(folder)
+    assert reference.load(reference.versions(tmp_path)[1]).predictions is not None
+    (folder / "added").write_text("")
+    with pytest.raises(ResourceError, match="11 is damaged: added was added after"):
+        reference.load(reference.versions(tmp_path)[1])
+    (tmp_path / reference.METADATA).write_bytes(b"garbage" * 1000)
+    with pytest.raises(ResourceError, match=r"file is not a database\. Run: imgpipe"):
+        reference.load(reference.versions(tmp_path)[1])
