@@ -50,7 +50,7 @@ def run(log, out, pictures=None, most=50, json_file=None):
 def test_what_was_trained_on_is_no_drift(out, logs, capfd):
     assert run(logs / "same", out) == 0
     said = capfd.readouterr().out
-    assert "no drift: 120 answers of version 1, none of 10 comparisons over its limit" in said
+    assert "no drift: 120 answers of version 1, none of 11 comparisons over its limit" in said
     assert "brightness" in said and "confidence" in said and "over" not in said.split("limit", 2)[2]
 
 
