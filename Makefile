@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 DIST := dist
 
-.PHONY: demo test test-all lint types bench requirements wheel clean
+.PHONY: demo test test-all lint types fuzz bench requirements wheel clean
 
 demo: .venv/.ready
 	$(RUN)/imgpipe demo
@@ -28,6 +28,10 @@ lint: .venv/.ready
 
 types: .venv/.ready
 	$(RUN)/mypy
+
+# A minute for each reader of foreign bytes; what is answered in a new way is kept.
+fuzz: .venv/.ready
+	$(RUN)/python -m tests.fuzz
 
 bench: .venv/.ready
 	$(RUN)/python -m benchmarks

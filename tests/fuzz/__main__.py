@@ -1,0 +1,137 @@
+"""``python -m tests.fuzz [TARGET …] [--seconds N] [--keep N]``; 1 when a reader did not answer.
+
+Each target runs in a process of its own, so that a crash or a hang ends that process and the
+input is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import NoReturn
+
+from tests.fuzz.mutation import mutate
+from tests.fuzz.targets import TARGETS, Target
+
+_HANG_SECONDS = 20  # for one input of 64 KiB
+_START_SECONDS = 120  # to import and to read the corpus, on a busy machine
+_MEMORY = 4 << 30  # bytes beyond what the imports take
+_LOG_SHOWN = 4000  # characters of what a process said before it ended
+_CURRENT = "current"  # file with the input that is being read
+
+
+class Hang(BaseException):
+    """A reader took too long; no ``except Exception`` swallows it."""
+
+
+def main() -> int:
+    """Fuzz the targets one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--seconds", type=float, default=60, help="for each target")
+    parser.add_argument("--keep", type=int, default=1000, help="most inputs kept for a target")
+    parser.add_argument("--seed", type=int, default=time.time_ns())
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        target = TARGETS[given.targets[0]]
+        return work(target, Path(given.worker), given.seconds, given.keep, given.seed)
+    unknown = sorted(set(given.targets) - set(TARGETS))
+    if unknown:
+        parser.error(f"unknown target {unknown[0]!r}; expected {', '.join(TARGETS)}")
+    results = [_in_a_process(TARGETS[name], given) for name in given.targets or TARGETS]
+    return max(results)
+
+
+def _in_a_process(target: Target, given: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="imgpipe-fuzz-") as folder:
+        command = [sys.executable, "-m", "tests.fuzz", target.name, "--worker", folder]
+        for option in ("seconds", "keep", "seed"):
+            command += [f"--{option}", str(getattr(given, option))]
+        log = Path(folder) / "log"  # TensorFlow says much while it starts
+        try:
+            with log.open("wb") as errors:
+                patience = given.seconds + _START_SECONDS + _HANG_SECONDS
+                code = subprocess.run(
+                    command, timeout=patience, stderr=errors, check=False
+                ).returncode
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+        if code not in (0, 1):
+            place = _keep(target, (Path(folder) / _CURRENT).read_bytes())
+            print(f"{target.name}: the process ended with {code}: {place}")
+            print(log.read_text(errors="replace")[-_LOG_SHOWN:])
+            code = 1
+    return code
+
+
+def work(target: Target, folder: Path, seconds: float, most: int, seed: int) -> int:
+    """Fuzz one target in this process; 1 when a reader did not answer."""
+    warnings.simplefilter("ignore")
+    draw = random.Random(seed)
+    pool, answers, defects = target.inputs(), set(), set()
+    for data in pool:
+        answers.add(_answer(target, data, folder))
+    _limit_memory()
+    kept, rounds, end = 0, 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        data = mutate(draw.choice(pool), draw.choice(pool), draw)
+        rounds += 1
+        try:
+            answer = _answer(target, data, folder)
+        except (Exception, Hang) as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            if (type(error), frame.lineno) not in defects:
+                defects.add((type(error), frame.lineno))
+                print(f"{target.name}: {type(error).__name__}: {error}: {_keep(target, data)}")
+                traceback.print_exception(error, limit=-4, file=sys.stdout)
+            continue
+        if answer not in answers:
+            answers.add(answer)
+            pool.append(data)
+            if kept < most:
+                _keep(target, data)
+                kept += 1
+    print(f"{target.name}: {rounds:,} inputs, {len(answers)} answers, {len(defects)} defects")
+    return 1 if defects else 0
+
+
+def _answer(target: Target, data: bytes, folder: Path) -> str:
+    (folder / _CURRENT).write_bytes(data)
+    signal.signal(signal.SIGALRM, _hung)
+    signal.alarm(_HANG_SECONDS)
+    try:
+        return target.answer(data, folder)
+    finally:
+        signal.alarm(0)
+
+
+def _hung(number: int, frame: object) -> NoReturn:
+    raise Hang(f"no answer in {_HANG_SECONDS} s")
+
+
+def _limit_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + _MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _keep(target: Target, data: bytes) -> Path:
+    target.corpus.mkdir(parents=True, exist_ok=True)
+    place = target.corpus / hashlib.sha256(data).hexdigest()[:16]
+    place.write_bytes(data)
+    return place
+
+
+if __name__ == "__main__":
+    sys.exit(main())

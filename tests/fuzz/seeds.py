@@ -1,0 +1,155 @@
+"""Good files of every kind, small and the same at each call."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+import tarfile
+import tempfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+_NAMES = [f"{'ab'[n % 2]}/{n}.jpg" for n in range(4)]
+
+
+def zips() -> Iterator[bytes]:
+    """A folder tree, deflated, stored, and with a split around it."""
+    for method, prefix in (
+        (zipfile.ZIP_DEFLATED, ""),
+        (zipfile.ZIP_STORED, ""),
+        (zipfile.ZIP_DEFLATED, "set/train/"),
+    ):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", method) as archive:
+            for number, name in enumerate(_NAMES):
+                info = zipfile.ZipInfo(prefix + name)
+                info.compress_type = method
+                archive.writestr(info, random.Random(number).randbytes(40) * 3)
+        yield out.getvalue()
+
+
+def tars() -> Iterator[bytes]:
+    """A folder tree with long names, in both formats, and with a link."""
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+            for number, name in enumerate(_NAMES):
+                info = tarfile.TarInfo(name.replace(".", f"é{'x' * 110 * (number % 2)}."))
+                info.size = 60
+                archive.addfile(info, io.BytesIO(random.Random(number).randbytes(60)))
+            link = tarfile.TarInfo("a/link.jpg")
+            link.type, link.linkname = tarfile.SYMTYPE, "../secret"
+            archive.addfile(link)
+        yield out.getvalue()
+
+
+def packed_tars() -> Iterator[bytes]:
+    """The same, packed by gzip."""
+    for content in tars():
+        yield gzip.compress(content, mtime=0)
+
+
+def records() -> Iterator[bytes]:
+    """TFRecords of images with labels, plain and packed."""
+    import tensorflow as tf
+
+    from imgpipe.components.records import make, serialise
+
+    with tempfile.TemporaryDirectory() as folder:
+        for packing in ("", "GZIP"):
+            place = f"{folder}/x{packing}"
+            with tf.io.TFRecordWriter(place, tf.io.TFRecordOptions(packing)) as writer:
+                for number in range(3):
+                    values = {"image": bytes(30), "label": "ab"[number % 2], "path": "x/1.jpg"}
+                    writer.write(serialise(make(values)))
+            yield Path(place).read_bytes()
+
+
+def json_lines() -> Iterator[bytes]:
+    """A list of files."""
+    rows = [{"path": f"{n}.jpg", "label": "ab"[n % 2], "split": "train"} for n in range(3)]
+    yield "\n".join(map(json.dumps, rows)).encode()
+    yield json.dumps({"path": "é/1.jpg", "label": 1.0, "group": None}).encode()
+
+
+def lists() -> Iterator[bytes]:
+    """The same as a table."""
+    yield b"path,label,group\n1.jpg,a,g\n2.jpg,b,\n"
+    yield b'filename;class;split\n"1;.jpg";cat;val\n2.jpg;dog;train\n'
+
+
+def pixel_tables() -> Iterator[bytes]:
+    """Tables of pixels, one in each column and all in one."""
+    yield b"label,p1,p2,p3,p4\n" + b"".join(b"%d,7,8,9,255\n" % (n % 2) for n in range(3))
+    yield b"emotion,pixels,Usage\n0,1 2 3 4,Training\n1,5 6 7 8,PublicTest\n"
+
+
+def images() -> Iterator[bytes]:
+    """A picture in every format that is accepted, with Exif where there is some."""
+    picture = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
+    exif = Image.Exif()
+    exif[274] = 6
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "PCX", "JPEG2000", "QOI"):
+        out = io.BytesIO()
+        picture.save(out, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
+        yield out.getvalue()
+
+
+def network() -> Any:
+    """A network of two small layers."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 1, name="conv")(pixels)
+    return keras.Model(pixels, keras.layers.BatchNormalization(name="norm")(x), name="small")
+
+
+def hdf5_weights() -> Iterator[bytes]:
+    """Its weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        network().save_weights(f"{folder}/x.weights.h5")
+        yield Path(f"{folder}/x.weights.h5").read_bytes()
+
+
+def archives() -> Iterator[bytes]:
+    """Its weights in an archive of Keras, with a fixed date."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        config = {"module": "keras", "class_name": "Functional", "config": {"name": "small"}}
+        for name, content in (
+            ("config.json", json.dumps(config).encode()),
+            ("model.weights.h5", next(hdf5_weights())),
+        ):
+            archive.writestr(zipfile.ZipInfo(name), content)
+    yield out.getvalue()
+
+
+def torch_weights() -> Iterator[bytes]:
+    """Tensors in torch's legacy format."""
+    from tests.models.backbones.test_torch_legacy import _file, _tensor
+
+    values = {"0": np.arange(12, dtype=np.float32)}
+    state = OrderedDict(a=_tensor("0", 12, 0, (3, 4), (4, 1)), b=_tensor("0", 12, 5, (2,), (3,)))
+    yield _file(state, values)
+
+
+def configs() -> Iterator[bytes]:
+    """Configurations of a run."""
+    data = b'[data]\nsource = "photos"\nclasses = ["a", "b"]\n'
+    yield b'[run]\nname = "x"\n' + data + b"[train]\nepochs = 3\n"
+    yield b'[judge]\nmin_side = 16\n[judge.severity]\nblurry = "reject"\n'
+
+
+def bodies() -> Iterator[bytes]:
+    """Bodies of REST requests."""
+    yield b'{"instances": [[1.5, -2e3], [3, null]], "signature_name": "serving_default"}'
+    yield b'{"inputs": {"x": [{"b64": "aGk="}], "y": ["\\u00e9\\ud83d\\ude00", true, NaN]}}'

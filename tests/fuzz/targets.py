@@ -1,0 +1,133 @@
+"""The readers that are fuzzed: what each is given, and what counts as an answer."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imgpipe.models.errors import ImgpipeError
+from tests.fuzz import seeds
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader.
+
+    Attributes:
+      name: of the file that it reads, which is in a folder of its own.
+      read: reads the file and says what came out, or refuses it by an exception of `refusals`.
+      seeds: gives good files.
+      refusals: exceptions that are answers.
+    """
+
+    name: str
+    read: Callable[[Path], object]
+    seeds: Callable[[], Iterator[bytes]]
+    refusals: tuple[type[Exception], ...] = (ImgpipeError,)
+
+    @property
+    def corpus(self) -> Path:
+        """Folder of the inputs that are kept."""
+        return CORPUS / self.name
+
+    def inputs(self) -> list[bytes]:
+        """Good files and all that were kept."""
+        kept = sorted(self.corpus.glob("*")) if self.corpus.is_dir() else []
+        return [*self.seeds(), *(file.read_bytes() for file in kept)]
+
+    def answer(self, data: bytes, folder: Path) -> str:
+        """What the reader says of an input, without numbers and names; other exceptions pass."""
+        file = folder / self.name
+        file.write_bytes(data)
+        try:
+            said = f"read: {self.read(file)}"
+        except self.refusals as error:
+            said = f"{type(error).__name__}: {error}"
+        said = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|(?<=found )[^;]*|Received: .*", "…", said)
+        return re.sub(r"(0x)?\d[\d,.]*", "0", said)[:120]
+
+
+def _source(file: Path) -> object:
+    from imgpipe.components.example_gen.sources import open_source
+
+    source = open_source(str(file))
+    scan = source.scan()
+    seen = set()
+    for item in scan.items:
+        try:
+            source.read(item)
+            seen.add("content" if item.label else "no label")
+        except OSError as error:
+            seen.add(error.strerror or str(error))
+    return ", ".join([*sorted(seen), *sorted({note.kind for note in scan.notes})])
+
+
+def _header(file: Path) -> object:
+    from imgpipe.components.image_file.header import other_format, probe
+    from imgpipe.serving.server import image_header
+
+    data = file.read_bytes()
+    header = probe(data, 1_000_000)
+    served = image_header.pixels(data)
+    return f"{header.format} {header.mode} {header.error} {other_format(data)} {served is None}"
+
+
+def _weights(file: Path) -> object:
+    from imgpipe.models.backbones import weights_file
+
+    return weights_file.load(_network(), file)
+
+
+@functools.cache
+def _network() -> Any:
+    return seeds.network()
+
+
+def _torch(file: Path) -> object:
+    from imgpipe.models.backbones import torch_legacy
+
+    return [tensor.shape for tensor in torch_legacy.read(file).values()]
+
+
+def _config(file: Path) -> object:
+    from imgpipe.pipeline import config
+
+    return config.load(file).run.name
+
+
+def _json(file: Path) -> object:
+    from imgpipe.serving.server.rest import json_text
+
+    return sorted(json_text.read(file.read_bytes()))
+
+
+def _status_error() -> type[Exception]:
+    from imgpipe.serving.server.status import StatusError
+
+    return StatusError
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("x.zip", _source, seeds.zips),
+        Target("x.tar", _source, seeds.tars),
+        Target("x.tar.gz", _source, seeds.packed_tars),
+        Target("x.tfrecord", _source, seeds.records),
+        Target("x.jsonl", _source, seeds.json_lines),
+        Target("list.csv", _source, seeds.lists),
+        Target("pixels.csv", _source, seeds.pixel_tables),
+        Target("image", _header, seeds.images),
+        Target("x.weights.h5", _weights, seeds.hdf5_weights),
+        Target("x.keras", _weights, seeds.archives),
+        Target("x.pth", _torch, seeds.torch_weights),
+        Target("config.toml", _config, seeds.configs),
+        Target("body.json", _json, seeds.bodies, (_status_error(),)),
+    )
+}
