@@ -38,10 +38,15 @@ def open_regular(file: Path) -> BinaryIO:
 def read_bytes(file: Path, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes; OSError when it is no such file."""
     with open_regular(file) as stream:
-        _check_size(os.fstat(stream.fileno()).st_size, limit)
-        content = stream.read(limit + 1)  # the size of a file that grows, or of one in /proc, lies
-        _check_size(len(content), limit)
-        return content
+        size = os.fstat(stream.fileno()).st_size
+        _check_size(size, limit)
+        parts = [stream.read(size + 1)]  # allocates what it is asked for
+        size = len(parts[0])
+        while parts[-1]:  # a file that grows, or one of /proc, which says that it has no bytes
+            parts.append(stream.read(_CHUNK))
+            size += len(parts[-1])
+            _check_size(size, limit)
+        return b"".join(parts) if parts[1:-1] else parts[0]
 
 
 def sha256(file: Path, limit: int) -> str:

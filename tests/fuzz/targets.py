@@ -49,7 +49,7 @@ class Target:
             said = f"read: {self.read(file)}"
         except self.refusals as error:
             said = f"{type(error).__name__}: {error}"
-        said = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|(?<=found )[^;]*|Received: .*", "…", said)
+        said = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|(?<=found ).*|Received: .*", "…", said)
         return re.sub(r"(0x)?\d[\d,.]*", "0", said)[:120]
 
 
