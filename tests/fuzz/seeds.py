@@ -77,7 +77,8 @@ def json_lines() -> Iterator[bytes]:
     """A list of files."""
     rows = [{"path": f"{n}.jpg", "label": "ab"[n % 2], "split": "train"} for n in range(3)]
     yield "\n".join(map(json.dumps, rows)).encode()
-    yield json.dumps({"path": "é/1.jpg", "label": 1.0, "group": None}).encode()
+    odd = [{"path": "é/1.jpg", "label": 1.0, "group": None}, {"filename": "2.jpg", "class": 2}]
+    yield "\n".join(map(json.dumps, odd)).encode()
 
 
 def lists() -> Iterator[bytes]:
