@@ -16,7 +16,13 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=options.SERVING)
 def serve(
-    model_dir: options.VersionsArgument,
+    model_dir: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL_DIR",
+            help="Output folder of a run, or base path of numbered versions, also gs://…",
+        ),
+    ],
     flags: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server."),
@@ -47,7 +53,7 @@ def serve(
 
 
 def run(
-    model_dir: Path,
+    model_dir: str,
     host: str,
     port: int,
     model: str,
@@ -58,7 +64,8 @@ def run(
     """Serve until SIGTERM or SIGINT; returns the exit code.
 
     Args:
-        model_dir: Output folder of a run, or a folder of numbered versions.
+        model_dir: Output folder of a run, or a folder of numbered versions, which may be remote
+            (``gs://bucket/models/flowers``).
         host: Address to bind.
         port: gRPC port; 0 takes a free one.
         model: Name to serve it under.
@@ -66,19 +73,13 @@ def run(
         flags: More flags of imgpipe-model-server, as they are.
         rest_port: REST port; 0 for none, -1 for any free one.
     """
-    from imgpipe.pipeline import pushed_models
-
-    base, version = pushed_models.locate(model_dir)
-    if version is not None:
-        raise ConfigError(
-            f"{model_dir} is one version; serve takes the folder of versions: imgpipe serve {base}"
-        )
+    base_path = _base_path(model_dir)
     from imgpipe.serving.server.model_server import main
 
     return main(
         [
             f"--model_name={model}",
-            f"--model_base_path={base.absolute()}",
+            f"--model_base_path={base_path}",
             f"--host={host}",
             f"--port={port}",
             f"--rest_api_port={rest_port}",
@@ -86,6 +87,19 @@ def run(
             *flags,
         ]
     )
+
+
+def _base_path(model_dir: str) -> str:
+    if "://" in model_dir:
+        return model_dir  # the server lists it, or refuses it
+    from imgpipe.pipeline import pushed_models
+
+    base, version = pushed_models.locate(Path(model_dir))
+    if version is not None:
+        raise ConfigError(
+            f"{model_dir} is one version; serve takes the folder of versions: imgpipe serve {base}"
+        )
+    return str(base.absolute())
 
 
 def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:

@@ -198,6 +198,12 @@ def test_serve_and_rollback_find_the_versions_of_a_run(tmp_path: Path, place: tu
     assert result.returncode == 5 and "no version is whole" in result.stderr
 
 
+def test_serve_takes_remote_base_paths_and_refuses_what_it_cannot_read():
+    result = imgpipe("serve", "s3://bucket/flowers", "--port", "0")
+    assert result.returncode == 2, result.stderr
+    assert "s3://bucket/flowers cannot be read" in result.stderr and "gs://" in result.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [
