@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks import common
 from benchmarks.common import ROOT, Figure
-from benchmarks.serving_models import FLOATS, LITE, MODEL, TINY
+from benchmarks.serving_parts import FLOATS, LITE, MODEL, TINY
 
 CONCURRENCY = (1, 8, 32)
 BATCHES = (1, 8, 32)
