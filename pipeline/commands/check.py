@@ -194,7 +194,7 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
 def _print(
     console: Console, judged: Judged, verdict: str, refused: Sequence[str], proposals: int
 ) -> None:
-
+    from imgpipe.components.report.text import plural
     from imgpipe.models import feature_names as names
 
     colour = "yellow" if refused else "green"
@@ -207,7 +207,8 @@ def _print(
             total = sum(counts.values())
             console.print(f"  {split:<10} {total:,}: {escape(classes)}")
     if proposals:
-        console.print(f"  {proposals} overrides are not confirmed and changed nothing")
+        number = plural(proposals, "override is not", "overrides are not")
+        console.print(f"  {number} confirmed and changed nothing")
     if unknown := judged.summary["overrides"]["unknown"]:
         console.print(f"  overrides of no file: {', '.join(key[:12] for key in unknown)}")
     console.print(f"\n[bold {colour}]{escape(verdict)}[/]")

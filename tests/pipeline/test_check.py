@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from imgpipe.components.image_filter import quarantine, thread_driver
 from imgpipe.components.image_filter.beam_driver import Places, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
-from imgpipe.components.image_filter.overrides import Override, resolve
+from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.cli import app
 from imgpipe.pipeline.demo import draw
@@ -101,8 +102,6 @@ def test_verdicts_are_the_filters_on_the_drawn_set(faulty, tmp_path):
 
 def test_verdicts_are_the_filters_with_every_severity_moved(faulty, tmp_path):
     files = sorted((faulty.directory / "train" / "rock").glob("IMG_000?.jpg"))
-    import hashlib
-
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     overrides = (
         Override(digests[0], "accept"),
@@ -177,6 +176,24 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert "missing class" in page.read_text() and "Data refused" in page.read_text()
     code, text, _ = check(clean, *FEW, "--set", "gate.allow_missing_classes=true")
     assert code == 0 and "clean: 16 images" in text
+
+
+def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
+    digest = hashlib.sha256((clean / "rock/0.png").read_bytes()).hexdigest()
+    other = hashlib.sha256((clean / "rock/1.png").read_bytes()).hexdigest()
+    decided = [
+        Override(digest, "relabel", "paper"),
+        Override(other, "relabel", "paper", confirmed=False),
+    ]
+    file = tmp_path / "overrides.toml"
+    file.write_text(to_toml(decided))
+    more = ("--set", f"judge.overrides={file}", "--set", "split.test=0")
+    code, text, _ = check(clean, *FEW, *more, "--json", tmp_path / "c.json")
+    assert code == 0 and "; 1 label was overridden (1 of " in text
+    assert "1 override is not confirmed and changed nothing" in text
+    found = json.loads((tmp_path / "c.json").read_text())
+    assert sum(found["overrides"]["relabelled"].values()) == 1
+    assert found["overrides"]["applied"] == {"relabel": 1}
 
 
 def test_json_on_the_screen_is_all_there_is_on_it(faulty):
