@@ -27,11 +27,13 @@ import tomli_w
 
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.regular_files import read_bytes
 
 OverrideVerdict = Literal["accept", "reject", "relabel"]
 VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)
 _HASH = re.compile(r"[0-9a-f]{12,64}")
 _WHOLE = 64  # digits of a SHA-256
+_LARGEST = 64 << 20  # bytes of a file; some 300,000 entries
 _TABLE = "override"
 _HEADER = """\
 # Decisions about single pictures, by content hash: accept, reject or relabel.
@@ -59,10 +61,12 @@ def load(path: Path) -> tuple[Override, ...]:
       ConfigError: it cannot be read, is not TOML, or an entry is not as it should be, by number.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(read_bytes(path, _LARGEST).decode())
     except OSError as error:
-        raise ConfigError(f"judge.overrides: cannot read {path}: {error.strerror}.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"judge.overrides: cannot read {path}: {error.strerror or error}."
+        ) from None
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, too long a number, too deep
         raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
     entries = tree.pop(_TABLE, [])
     if tree or not isinstance(entries, list):

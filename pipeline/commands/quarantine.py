@@ -193,9 +193,16 @@ def read(folder: Path, warnings: bool = False) -> list[Row]:
     file = folder / (_WARNINGS if warnings else _MANIFEST)
     known = {field.name for field in fields(Row)}
     rows = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        values: dict[str, Any] = json.loads(line)
-        rows.append(Row(**{key: value for key, value in values.items() if key in known}))
+    for number, line in enumerate(file.read_bytes().splitlines() if file.is_file() else (), 1):
+        try:
+            values: dict[str, Any] = json.loads(line)
+            row = Row(**{key: str(value) for key, value in values.items() if key in known})
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ResourceError(
+                f"{file}, line {number}: expected what a run wrote about a file, received "
+                f"{line[:80]!r} ({error}). Restore the file, or run again"
+            ) from None
+        rows.append(row)
     return rows
 
 

@@ -12,7 +12,18 @@ _EDGES = [
     for order in ("little", "big")
     for value in (0, 1, -1, (1 << size * 8 - 1) - 1, -(1 << size * 8 - 1))
 ]
-_WORDS = [b"[" * 3000, b"\0" * 600, b"\xed\xa0\x80", b"\xff\xfe", b"..", b"/", b"\\ud800", b"1e999"]
+_WORDS = [
+    b"{" * 3000,
+    b"9" * 6000,
+    b"[" * 3000,
+    b"\0" * 600,
+    b"\xed\xa0\x80",
+    b"\xff\xfe",
+    b"..",
+    b"/",
+    b"\\ud800",
+    b"1e999",
+]
 
 
 def mutate(data: bytes, other: bytes, draw: Random) -> bytes:

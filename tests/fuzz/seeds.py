@@ -150,6 +150,26 @@ def configs() -> Iterator[bytes]:
     yield b'[judge]\nmin_side = 16\n[judge.severity]\nblurry = "reject"\n'
 
 
+def overrides() -> Iterator[bytes]:
+    """What a person decided about files."""
+    yield b'[[override]]\nimage_hash = "%s"\nverdict = "accept"\nnote = "x"\n' % (b"a1" * 32)
+
+
+def quarantines() -> Iterator[bytes]:
+    """The manifest of a quarantine."""
+    row = {"path": "a/1.jpg", "image_hash": "a1" * 32, "reason": "blurry", "detail": "x"}
+    yield f"{json.dumps(row)}\n{json.dumps(row | {'stored': 'blurry/x.jpg'})}\n".encode()
+
+
+def model_configs() -> Iterator[bytes]:
+    """The configuration of TensorFlow Serving."""
+    yield (
+        b"model_config_list { config { name: 'x' base_path: '/x' model_platform: 'tensorflow'\n"
+        b"  model_version_policy { specific { versions: 1 versions: 2 } }\n"
+        b"  version_labels { key: 'stable' value: 1 } } }\n"
+    )
+
+
 def bodies() -> Iterator[bytes]:
     """Bodies of REST requests."""
     yield b'{"instances": [[1.5, -2e3], [3, null]], "signature_name": "serving_default"}'

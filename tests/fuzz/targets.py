@@ -101,16 +101,37 @@ def _config(file: Path) -> object:
     return config.load(file).run.name
 
 
+def _overrides(file: Path) -> object:
+    from imgpipe.components.image_filter import overrides
+
+    return ", ".join(sorted({override.verdict for override in overrides.load(file)}))
+
+
+def _quarantine(file: Path) -> object:
+    from imgpipe.pipeline.commands import quarantine
+    from imgpipe.pipeline.terminal import escape
+
+    shown = [escape(row.path + row.detail) for row in quarantine.read(file.parent)]
+    return f"printable {all(map(str.isprintable, shown))}"
+
+
+def _model_config(file: Path) -> object:
+    from imgpipe.serving.server.config import read_models
+
+    return len(read_models(file))
+
+
 def _json(file: Path) -> object:
     from imgpipe.serving.server.rest import json_text
 
     return sorted(json_text.read(file.read_bytes()))
 
 
-def _status_error() -> type[Exception]:
+def _refusals_of_the_server() -> tuple[type[Exception], ...]:
+    from imgpipe.serving.server.errors import BadArgument
     from imgpipe.serving.server.status import StatusError
 
-    return StatusError
+    return BadArgument, StatusError
 
 
 TARGETS = {
@@ -128,6 +149,9 @@ TARGETS = {
         Target("x.keras", _weights, seeds.archives),
         Target("x.pth", _torch, seeds.torch_weights),
         Target("config.toml", _config, seeds.configs),
-        Target("body.json", _json, seeds.bodies, (_status_error(),)),
+        Target("overrides.toml", _overrides, seeds.overrides),
+        Target("manifest.jsonl", _quarantine, seeds.quarantines),
+        Target("models.config", _model_config, seeds.model_configs, _refusals_of_the_server()),
+        Target("body.json", _json, seeds.bodies, _refusals_of_the_server()),
     )
 }

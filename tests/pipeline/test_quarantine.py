@@ -164,3 +164,12 @@ def test_nothing_is_copied_from_outside_of_the_quarantine(tmp_path):
     (place / "manifest.jsonl").write_text(json.dumps(row))
     with pytest.raises(ConfigError, match=r"\.\./secret leads out of"):
         call("restore", "--from", place, "--to", tmp_path / "back", "*")
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", "[" * 100_000, '{"path": "x"}'])
+def test_a_damaged_manifest_is_named_by_line(tmp_path, line):
+    place = write(tmp_path / "q")
+    with (place / "manifest.jsonl").open("a") as file:
+        file.write(line)
+    with pytest.raises(ResourceError, match=r"manifest\.jsonl, line 6: expected what a run wrote"):
+        call("list", "--from", place)

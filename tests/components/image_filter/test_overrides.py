@@ -129,3 +129,10 @@ def test_adding_keeps_comments_and_says_nothing_twice(tmp_path):
     with pytest.raises(ConfigError, match="says both accept and reject"):
         overrides.add(path, [Override(B, "reject")])
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 6000])
+def test_a_file_that_is_too_deep_or_too_long_a_number_is_refused(tmp_path, text):
+    (tmp_path / "o.toml").write_text(text)
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        overrides.load(tmp_path / "o.toml")
