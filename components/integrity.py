@@ -9,6 +9,7 @@ not in it, because some of TFX's components accept a folder with one file only.
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ def seal(folder: Path) -> None:
     files = {name: _describe(path) for name, path in _files(folder).items()}
     text = json.dumps({"schema": _SCHEMA, "files": files}, indent=1, sort_keys=True)
     atomic_write(seal_file(folder), text)
+
+
+def remove(folder: Path) -> None:
+    """Remove a damaged artifact with its seal, so that its component makes it again.
+
+    Args:
+      folder: the artifact's folder.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    seal_file(folder).unlink(missing_ok=True)
 
 
 def damage(folder: Path, *, complete: bool) -> str:

@@ -26,6 +26,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
+from imgpipe.components import integrity
 from imgpipe.components.literal_folders import literal_folders
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
@@ -95,7 +96,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
                 ) from found
             made_again.add(found.node)
             _log.warning("%s; %s makes it again", found, found.node)
-            shutil.rmtree(found.folder, ignore_errors=True)
+            integrity.remove(found.folder)
             names = [entry.pipeline_node.node_info.id for entry in ir.nodes]
             told = set(names[: names.index(found.node)])
 

@@ -85,3 +85,9 @@ def test_a_broken_seal_vouches_for_nothing(artifact: Path, text: str):
 def test_without_a_seal_nothing_is_vouched_for(artifact: Path):
     integrity.seal_file(artifact).unlink()
     assert "has no seal" in integrity.damage(artifact, complete=False)
+
+
+def test_a_removed_artifact_leaves_nothing(artifact: Path):
+    integrity.remove(artifact)
+    assert list(artifact.parent.iterdir()) == []
+    integrity.remove(artifact)
