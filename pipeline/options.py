@@ -38,6 +38,15 @@ JsonOption = Annotated[
         "--json", metavar="FILE", help="Write the summary to this file (- for standard output)."
     ),
 ]
+HeaderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="NAME:VALUE",
+        help="Header (gRPC metadata) of each request, such as 'Authorization: Bearer TOKEN'; "
+        "may be repeated.",
+    ),
+]
 ModelOption = Annotated[str, typer.Option("--model", help="Name of the served model.")]
 VersionsArgument = Annotated[
     Path,

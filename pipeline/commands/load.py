@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
-from imgpipe.pipeline.commands.predict import ServerError
+from imgpipe.pipeline.commands.predict import ServerError, headers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +51,7 @@ def command(
     ] = 0.1,
     windows: Annotated[int, typer.Option("--windows", help="Windows at most.")] = 12,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
+    header: options.HeaderOption = None,
     json_file: Annotated[
         str | None,
         typer.Option("--json", metavar="FILE", help="Write figures (- for standard output)."),
@@ -58,7 +59,7 @@ def command(
 ) -> None:
     """Measure a server: throughput and latency by number of callers, errors by code."""
     wanted = settings(concurrency, batch, window, tolerance, windows, timeout)
-    raise typer.Exit(run(target, model, images or [], wanted, json_file))
+    raise typer.Exit(run(target, model, images or [], wanted, json_file, headers(header)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,12 @@ def settings(
 
 
 def run(
-    target: str, model: str, images: Sequence[Path], wanted: Settings, json_file: str | None
+    target: str,
+    model: str,
+    images: Sequence[Path],
+    wanted: Settings,
+    json_file: str | None,
+    sent: Mapping[str, str],
 ) -> int:
     """Measure and print; returns the exit code."""
     from imgpipe.pipeline import json_file as json_files
@@ -111,7 +117,7 @@ def run(
     try:
         contents = [path.read_bytes() for path in files_of(images)[:_MOST_IMAGES]]
         calls = load.image_calls(contents, model, wanted.batch, wanted.timeout)
-        way = load.connection(target, wanted.timeout)
+        way = load.connection(target, wanted.timeout, sent)
         levels = load.run(way, calls, wanted.plan, lambda level: _show(console, level, wanted))
     except ServingError as error:
         raise ServerError(target, model, error) from error

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ImgpipeError
+from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
@@ -70,12 +70,28 @@ def predict(
     key: Annotated[
         Path | None, typer.Option("--key", metavar="PEM", help="TLS: key of the certificate.")
     ] = None,
+    header: options.HeaderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Ask a server what the pictures show."""
-    way = Way(server, model, version, label, timeout, ca, certificate, key)
+    way = Way(server, model, version, label, timeout, ca, certificate, key, headers(header))
     question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
     raise typer.Exit(run(images, way, question, as_json))
+
+
+def headers(given: Sequence[str] | None) -> dict[str, str]:
+    """Headers by name, from ``NAME:VALUE`` of the command line.
+
+    Raises:
+      ConfigError: one of them has no name or no colon.
+    """
+    found = {}
+    for text in given or ():
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise ConfigError(f"--header takes NAME:VALUE. Received: {name!r}.")
+        found[name.strip()] = value.strip()
+    return found
 
 
 class ServerError(ImgpipeError):
@@ -99,6 +115,7 @@ class Way:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def client(self) -> Client:
         """The client for it; nothing is sent yet."""
@@ -112,6 +129,7 @@ class Way:
             version=self.version,
             label=self.label,
             tls=Tls(*files) if any(files) else None,
+            headers=self.headers,
         )
 
 

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import grpc
 from grpc import aio
 
-from imgpipe.serving.client.errors import from_rpc
+from imgpipe.serving.client.errors import closed, from_rpc
 from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.steps import Call
-from imgpipe.serving.client.transport import closed, multicallable
+from imgpipe.serving.client.transport import multicallable
 
 
 class Transport(Protocol):
@@ -45,12 +45,13 @@ class AioTransport:
         if self._closed:
             raise closed(self._connection.target)
         if self._channel is None:  # only now: a channel belongs to the loop it is made in
-            way, options = self._connection, self._connection.channel_arguments()
+            way = self._connection
+            options, packing = way.channel_arguments(), way.grpc_compression()
             if way.tls is None:
-                self._channel = aio.insecure_channel(way.target, options=options)
+                self._channel = aio.insecure_channel(way.target, options, packing)
             else:
                 credentials = way.tls.credentials()
-                self._channel = aio.secure_channel(way.target, credentials, options=options)
+                self._channel = aio.secure_channel(way.target, credentials, options, packing)
         return self._channel
 
     async def call(self, call: Call) -> Any:
@@ -62,7 +63,10 @@ class AioTransport:
         method = self._methods[path]
         try:
             return await method(
-                call.request, timeout=call.timeout, wait_for_ready=call.wait_for_ready
+                call.request,
+                timeout=call.timeout,
+                wait_for_ready=call.wait_for_ready,
+                metadata=self._connection.call_metadata(),
             )
         except grpc.RpcError as error:
             raise from_rpc(error, target, call.timeout) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from imgpipe.serving.client.messages import Servable
 from imgpipe.serving.client.operations import Operations
 from imgpipe.serving.client.options import Connection, Retry, Tls
@@ -13,7 +16,8 @@ class ClientBase:
     Args:
         target: ``host:port`` or any gRPC target (``dns:///name:port``, ``unix:path``,
             ``ipv4:a:port,b:port``), whose addresses take turns; or ``http://host:port``,
-            ``https://host:port`` for the REST interface.
+            ``https://host:port`` for the REST interface, with a path where a gateway has it below
+            one (``https://host/serving``).
         model: name of the model on the server.
         timeout: deadline of each call in seconds, retries included.
         version: the version to ask; None for the newest that is available.
@@ -25,6 +29,9 @@ class ClientBase:
         health_check: send calls only to servers that say over grpc.health.v1 that they are ready
             (a server without that service counts as ready). State and description of the model
             then cannot be asked while it is not.
+        headers: sent with every call, as gRPC metadata or HTTP headers: ``Authorization: Bearer …``
+            for a gateway, ``Host`` for KServe's ingress (over gRPC it is the authority).
+        compression: ``"gzip"`` to compress requests, which helps tensors and not JPEG files.
         max_message_bytes: limit of a message in both directions, -1 for none (gRPC's own default
             of 4 MiB refuses a modest batch).
 
@@ -45,6 +52,8 @@ class ClientBase:
         tls: Tls | None = None,
         health_check: bool = False,
         max_message_bytes: int = -1,
+        headers: Mapping[str, str] | None = None,
+        compression: Literal["", "gzip"] = "",
     ) -> None:
         self._connection = Connection(
             target,
@@ -54,6 +63,8 @@ class ClientBase:
             tls,
             health_check,
             max_message_bytes,
+            dict(headers or {}),
+            compression,
         )
         self._operations = Operations(self._connection, Servable(model, version, label))
 

@@ -145,6 +145,11 @@ def from_http(status: int, details: str, target: str, timeout: float) -> Serving
     return _explained(kind, details or f"HTTP {status}", target, timeout)
 
 
+def closed(target: str) -> ServingError:
+    """A call was made after ``close``."""
+    return ServingError(f"The client of {target} is closed.")
+
+
 def unreachable(reason: object, target: str) -> Unavailable:
     """Nobody answers at ``target``."""
     return Unavailable(

@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,9 +103,11 @@ class Window:
         return float(np.percentile(self.latencies, 99)) if self.latencies else math.nan
 
 
-def connection(target: str, timeout: float = 30.0) -> Connection:
+def connection(
+    target: str, timeout: float = 30.0, headers: Mapping[str, str] | None = None
+) -> Connection:
     """The way to a server under load: no retry, which would hide what it cannot carry."""
-    return Connection(target, timeout, retry=Retry(attempts=1))
+    return Connection(target, timeout, retry=Retry(attempts=1), headers=headers or {})
 
 
 def image_calls(

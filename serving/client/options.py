@@ -7,9 +7,11 @@ balancing are gRPC's own: one deadline covers a call with all its retries.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 
@@ -32,6 +34,8 @@ MAX_ATTEMPTS = 5
 _NOT_THERE = ("UNAVAILABLE", "CANCELLED")
 _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
 _REST = ("http://", "https://")
+_HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
+_HEADER_VALUE = re.compile(r"[ -~]*")
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,22 @@ class Connection:
     tls: Tls | None = None
     health_check: bool = False
     max_message_bytes: int = -1
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    compression: Literal["", "gzip"] = ""
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
             raise InvalidArgument(f"timeout is in seconds and above 0. Received: {self.timeout!r}.")
         if self.target.startswith("http://") and self.tls is not None:
             raise InvalidArgument(f"TLS over REST is https://. Received: {self.target!r}.")
+        if self.compression not in ("", "gzip"):
+            raise InvalidArgument(f'compression is "" or "gzip". Received: {self.compression!r}.')
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise InvalidArgument(
+                    "A header is a name of letters, digits and -_. with a value of printable "
+                    f"ASCII, as in Authorization: Bearer TOKEN. Received the name {name!r}."
+                )
 
     @property
     def rest(self) -> bool:
@@ -151,9 +165,23 @@ class Connection:
         ]
         if self.target.startswith(_LOOPBACK):
             result.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach our loopback
+        if host := self._host_header():
+            result.append(("grpc.default_authority", host))
         if self.tls is not None and self.tls.server_name:
             result.append(("grpc.ssl_target_name_override", self.tls.server_name))
         return result
+
+    def _host_header(self) -> str:
+        return next((v for name, v in self.headers.items() if name.lower() == "host"), "")
+
+    def call_metadata(self) -> list[tuple[str, str]]:
+        """The headers as metadata of a gRPC call; Host is the channel's authority instead."""
+        named = [(name.lower(), value) for name, value in self.headers.items()]
+        return [(name, value) for name, value in named if name != "host"]
+
+    def grpc_compression(self) -> grpc.Compression | None:
+        """How requests over gRPC are compressed; None where they are not."""
+        return grpc.Compression.Gzip if self.compression else None
 
     def service_config(self) -> dict[str, Any]:
         """gRPC's service config: requests go to all addresses of the target in turn."""

@@ -8,6 +8,7 @@ version is asked first, and that very version then answers.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.client
 import queue
 import random
@@ -16,11 +17,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imgpipe.serving.client import errors, rest_codec
-from imgpipe.serving.client.errors import InvalidArgument, NotFound, ServingError, Unavailable
+from imgpipe.serving.client.errors import (
+    InvalidArgument,
+    NotFound,
+    ServingError,
+    Unavailable,
+    closed,
+)
 from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.protos import METADATA, STATUS
 from imgpipe.serving.client.steps import Call
-from imgpipe.serving.client.transport import closed
 
 _READ_BYTES = 1 << 20
 _JITTER = 0.2  # of a pause, to either side, as in gRPC
@@ -44,11 +50,12 @@ class RestTransport:
             port = address.port
         except ValueError:
             port = -1
-        if not address.hostname or port == -1 or address.path.strip("/") or address.query:
+        if not address.hostname or port == -1 or address.query or address.fragment:
             raise InvalidArgument(
-                "The address of a REST interface is http://host:port or https://host:port. "
-                f"Received: {connection.target!r}."
+                "The address of a REST interface is http://host:port or https://host:port, with a "
+                f"path where a gateway has it below one. Received: {connection.target!r}."
             )
+        self._prefix = address.path.rstrip("/")
         self._connection = connection
         self._host, self._port = address.hostname, port
         self._context = None
@@ -123,7 +130,7 @@ class RestTransport:
             raise closed(target)
         connection, fresh = self._connected()
         try:
-            status, content = _exchange(connection, verb, path, body, deadline)
+            status, content = _exchange(connection, self._request(verb, path, body), deadline)
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
@@ -142,6 +149,17 @@ class RestTransport:
         if status >= 300:
             raise errors.from_http(status, rest_codec.error_text(content), target, seconds)
         return content
+
+    def _request(
+        self, verb: str, path: str, body: bytes | None
+    ) -> tuple[str, str, bytes | None, dict[str, str]]:
+        """Verb, path, body and headers as they are sent."""
+        headers = dict(self._connection.headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            if self._connection.compression:
+                headers["Content-Encoding"], body = "gzip", gzip.compress(body)
+        return verb, self._prefix + path, body, headers
 
     def _connected(self) -> tuple[http.client.HTTPConnection, bool]:
         """A connection and whether it is new."""
@@ -165,11 +183,11 @@ class RestTransport:
 
 def _exchange(
     connection: http.client.HTTPConnection,
-    verb: str,
-    path: str,
-    body: bytes | None,
+    request: tuple[str, str, bytes | None, dict[str, str]],
     deadline: _Deadline,
 ) -> tuple[int, bytes]:
+    """Send verb, path, body and headers; returns the status and the body of the answer."""
+
     def limit() -> None:
         left = deadline.left()
         if left <= 0:
@@ -179,8 +197,7 @@ def _exchange(
             connection.sock.settimeout(left)
 
     limit()
-    headers = {"Content-Type": "application/json"} if body is not None else {}
-    connection.request(verb, path, body, headers)
+    connection.request(*request)
     limit()
     response = connection.getresponse()
     parts = []

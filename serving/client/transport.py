@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from imgpipe.serving.client.errors import ServingError, from_rpc
+from imgpipe.serving.client.errors import closed, from_rpc
 from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.protos import Method
 from imgpipe.serving.client.steps import Call
@@ -41,22 +41,17 @@ def multicallable(channel: Any, method: Method) -> Any:
     )
 
 
-def closed(target: str) -> ServingError:
-    """The error of a call after ``close``."""
-    return ServingError(f"The client of {target} is closed.")
-
-
 class GrpcTransport:
     """A gRPC channel."""
 
     def __init__(self, connection: Connection) -> None:
-        self._target = connection.target
-        options = connection.channel_arguments()
+        self._target, self._metadata = connection.target, connection.call_metadata()
+        options, packing = connection.channel_arguments(), connection.grpc_compression()
         if connection.tls is None:
-            self._channel = grpc.insecure_channel(connection.target, options=options)
+            self._channel = grpc.insecure_channel(connection.target, options, packing)
         else:
             credentials = connection.tls.credentials()
-            self._channel = grpc.secure_channel(connection.target, credentials, options=options)
+            self._channel = grpc.secure_channel(connection.target, credentials, options, packing)
         self._methods: dict[str, Any] = {}
 
     def call(self, call: Call) -> Any:
@@ -66,7 +61,12 @@ class GrpcTransport:
             if path not in self._methods:
                 self._methods[path] = multicallable(self._channel, call.method)
             method = self._methods[path]
-            return method(call.request, timeout=call.timeout, wait_for_ready=call.wait_for_ready)
+            return method(
+                call.request,
+                timeout=call.timeout,
+                wait_for_ready=call.wait_for_ready,
+                metadata=self._metadata,
+            )
         except grpc.RpcError as error:
             raise from_rpc(error, self._target, call.timeout) from error
         except ValueError as error:  # gRPC on a channel that close() has ended

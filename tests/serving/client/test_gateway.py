@@ -1,0 +1,108 @@
+"""What a gateway between client and server wants: headers, a path prefix, compressed requests."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.pipeline.cli import app
+from imgpipe.serving.client import Client, InvalidArgument, ServingError
+
+HEADERS = {"Authorization": "Bearer secret", "Host": "model.example", "X-Tenant": "a b"}
+
+
+@pytest.fixture
+def gateway() -> Iterator[tuple[str, list[Any]]]:
+    """Address of an HTTP server that refuses everything, and the requests that it saw."""
+    seen: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen.append((self.path, dict(self.headers), body))
+            self.send_response(403)
+            self.end_headers()
+            self.wfile.write(b'{"error": "not for you"}')
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_grpc_sends_headers_as_metadata_and_host_as_authority(scripted, ask):
+    def answer(method: str, request: bytes, context: Any) -> bytes:
+        sent.update(context.invocation_metadata())
+        return b""
+
+    sent: dict[str, str] = {}
+    target, _ = scripted(answer)
+    ask(target, "status", client={"headers": HEADERS})
+    assert (sent["authorization"], sent["x-tenant"]) == ("Bearer secret", "a b")
+    assert "host" not in sent
+
+
+def test_rest_sends_headers_below_the_prefix_of_the_address(gateway, ask):
+    address, seen = gateway
+    with pytest.raises(ServingError, match="not for you"):
+        ask(f"{address}/team/serving/", "status", client={"model": "m", "headers": HEADERS})
+    [(path, headers, _)] = seen
+    assert path == "/team/serving/v1/models/m"
+    for name, value in HEADERS.items():
+        assert headers[name] == value
+
+
+def test_rest_compresses_requests_when_asked(gateway):
+    from imgpipe.serving.client.options import Connection
+    from imgpipe.serving.client.rest import RestTransport
+
+    address, _ = gateway
+    transport = RestTransport(Connection(address, compression="gzip"))
+    _, _, body, headers = transport._request("POST", "/v1/models/m:predict", b'{"inputs": [1]}')
+    assert headers["Content-Encoding"] == "gzip"
+    assert json.loads(gzip.decompress(body or b"")) == {"inputs": [1]}
+
+
+@pytest.mark.parametrize("name", ["half"])
+def test_a_compressed_request_is_answered_the_same(name, half, ask):
+    prediction = ask(half, "predict", {"x": [[2.0]]}, client={"model": name, "compression": "gzip"})
+    assert prediction.outputs["y"].tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"headers": {"a b": "c"}}, "A header is a name of letters"),
+        ({"headers": {"a": "line\r\nInjected: 1"}}, "printable ASCII"),
+        ({"compression": "zip"}, 'compression is "" or "gzip"'),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(options: dict[str, Any], words: str):
+    with pytest.raises(InvalidArgument, match=words):
+        Client("localhost:1", **options)
+
+
+@pytest.mark.parametrize("command", ["predict", "load"])
+def test_the_commands_send_headers(command: str, gateway, tmp_path):
+    address, seen = gateway
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    target = ("--server", address) if command == "predict" else (address,)
+    images = (str(tmp_path / "a.jpg"),) if command == "predict" else ()
+    header = ("--header", "Authorization: Bearer secret")
+    CliRunner().invoke(app, [command, *images, *target, *header])
+    assert seen and seen[0][1]["Authorization"] == "Bearer secret"
