@@ -6,12 +6,13 @@ layers of these names, whose random state is a variable and cannot be given a se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models import bounds
-from imgpipe.models.bounds import bounded
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.limits import STRICT
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -20,7 +21,7 @@ _PIXELS_RANK: Final = 4
 _ORDER, _SHARE, _OTHER, _CENTRE, _CHOICE = range(5)  # what is drawn, each from its own seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Mixing:
     """How strongly training examples are mixed.
 
@@ -28,19 +29,19 @@ class Mixing:
     below it most examples stay nearly whole. With both on, each batch is mixed by one of the two.
     """
 
-    mixup: float = bounded(
-        0.0, "MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off.", 0, 10
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="MixUp: training examples blended in pairs; a of Beta(a, a), 0 is off.",
     )
-    cutmix: float = bounded(
-        0.0,
-        "CutMix: a rectangle from another training picture; a of Beta(a, a), 0 is off. Only where "
-        "layers below the pooling are trained.",
-        0,
-        10,
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="CutMix: a rectangle from another training picture; a of Beta(a, a), 0 is off. "
+        "Only where layers below the pooling are trained.",
     )
-
-    def __post_init__(self) -> None:
-        bounds.check("views", self)
 
 
 def mix(

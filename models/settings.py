@@ -1,124 +1,174 @@
 """Settings of the model and of its training.
 
-Every setting stands here once, with its limits and its description: the sections [model], [train]
-and [fine_tune] of the configuration are made from these dataclasses.
+Every setting is declared here once, with its limits and its description. The classes are also the
+sections [model], [train] and [fine_tune] of the configuration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final
+from dataclasses import fields, replace
+from typing import Any, Final, Literal
 
-from imgpipe.models import backbones, bounds
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
-from imgpipe.models.bounds import bounded, chosen, switch, text
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.limits import STRICT, problems
 from imgpipe.models.mixup import Mixing
 
-ACTIVATIONS: Final = ("auto", "softmax", "sigmoid")
-BALANCES: Final = ("none", "class_weights", "sampling")
-FINE_TUNES: Final = ("off", "on", "auto")
-FREEZES: Final = ("auto", "all", "none")
-OPTIMIZERS: Final = ("adam", "adamw", "rmsprop", "sgd")
-POOLINGS: Final = ("average", "max", "flatten")
-PRECISIONS: Final = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
-SCHEDULES: Final = ("constant", "cosine")
-STRATEGIES: Final = ("none", "mirrored", "multi_worker")
-TARGETS: Final = ("validation", "training")
+Activation = Literal["auto", "softmax", "sigmoid"]
+Balance = Literal["none", "class_weights", "sampling"]
+FineTuneMode = Literal["off", "on", "auto"]
+Freeze = Literal["auto", "all", "none"]
+Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+Pooling = Literal["average", "max", "flatten"]
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
+Schedule = Literal["constant", "cosine"]
+Strategy = Literal["none", "mirrored", "multi_worker"]
+Target = Literal["validation", "training"]
 
 _SCHEDULE: Final = "constant, or cosine: rises to the rate in the first twentieth, then falls to 0."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class NetworkSettings:
     """Backbone and head."""
 
-    backbone: str = text("efficientnet_lite0", "Name in the backbone registry.")
-    weights: str = text(
-        "imagenet", "imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file."
+    backbone: str = Field(
+        default="efficientnet_lite0", description="Name in the backbone registry."
     )
-    weights_sha256: str = text("", "SHA-256 that a file of weights must have; empty: not asked.")
-    cut: str = text("", "Layer of the backbone that gives the feature map; empty: its end.")
-    width: float = bounded(1.0, "Multiplier of the filters, where there is one.", 0.01, 10)
-    freeze: str = chosen(
-        "auto",
-        "all trains the head alone, none every layer; auto: all where the weights are trained, "
-        "none where they are random.",
-        FREEZES,
+    weights: str = Field(
+        default="imagenet",
+        description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file.",
     )
-    image_size: int = bounded(0, "Pixels, the side that the backbone sees; 0: its own.", 0, 1024)
-    pooling: str = chosen(
-        "average", "From feature map to features: average, max, flatten.", POOLINGS
+    weights_sha256: str = Field(
+        default="", description="SHA-256 that a file of weights must have; empty: not asked."
     )
-    feature_dropout: float = bounded(
-        0.0, "Dropout of the features, where there is a hidden layer behind them.", 0, 0.99
+    cut: str = Field(
+        default="", description="Layer of the backbone that gives the feature map; empty: its end."
     )
-    hidden_units: int = bounded(0, "Units of a hidden layer; 0: a linear head.", 0, 65536)
-    dropout: float = bounded(0.2, "Dropout before the last layer.", 0, 0.99)
-    activation: str = chosen(
-        "auto", "auto: one sigmoid unit for two classes, softmax otherwise.", ACTIVATIONS
+    width: float = Field(
+        default=1.0, ge=0.01, le=10, description="Multiplier of the filters, where there is one."
     )
-    temperature: bool = switch(True, "Divide the logits by a temperature fitted on validation.")
-    unknown_rate: float = bounded(
-        0.0, 'Share of validation images whose label may become "unknown"; 0: none.', 0, 0.5
+    freeze: Freeze = Field(
+        default="auto",
+        description="all trains the head alone, none every layer; auto: all where the weights are "
+        "trained, none where they are random.",
+    )
+    image_size: int = Field(
+        default=0, ge=0, le=1024, description="Pixels, the side that the backbone sees; 0: its own."
+    )
+    pooling: Pooling = Field(
+        default="average", description="From feature map to features: average, max, flatten."
+    )
+    feature_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.99,
+        description="Dropout of the features, where there is a hidden layer behind them.",
+    )
+    hidden_units: int = Field(
+        default=0, ge=0, le=65536, description="Units of a hidden layer; 0: a linear head."
+    )
+    dropout: float = Field(default=0.2, ge=0, le=0.99, description="Dropout before the last layer.")
+    activation: Activation = Field(
+        default="auto", description="auto: one sigmoid unit for two classes, softmax otherwise."
+    )
+    temperature: bool = Field(
+        default=True, description="Divide the logits by a temperature fitted on validation."
+    )
+    unknown_rate: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description='Share of validation images whose label may become "unknown"; 0: none.',
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TrainSettings:
     """How the head, or the whole network, is trained."""
 
-    optimizer: str = chosen("adam", "adam, adamw, rmsprop or sgd (momentum 0.9).", OPTIMIZERS)
-    learning_rate: float = bounded(1e-3, "The optimizer's step size.", 1e-8, 10)
-    schedule: str = chosen("constant", _SCHEDULE, SCHEDULES)
-    batch_size: int = bounded(128, "Images or views a step.", 1, 65536)
-    epochs: int = bounded(60, "Upper limit; training stops earlier on a plateau.", 1, 100_000)
-    steps_per_epoch: int = bounded(
-        0, "Most steps an epoch of the first stage; 0: all of the data.", 0, 10**9
+    optimizer: Optimizer = Field(
+        default="adam", description="adam, adamw, rmsprop or sgd (momentum 0.9)."
     )
-    patience: int = bounded(8, "Epochs without a better validation loss.", 1, 100_000)
-    target_accuracy: float = bounded(
-        0.0, "End the first stage once accuracy reaches this; 0: never.", 0, 1
+    learning_rate: float = Field(
+        default=1e-3, ge=1e-8, le=10, description="The optimizer's step size."
     )
-    target_on: str = chosen("validation", "Whose accuracy: validation or training.", TARGETS)
-    label_smoothing: float = bounded(0.0, "Share spread over all classes.", 0, 0.99)
-    balance: str = chosen(
-        "none",
-        "For classes of unequal size: class_weights weighs the loss, sampling draws every class "
-        "as often, none does neither.",
-        BALANCES,
+    schedule: Schedule = Field(default="constant", description=_SCHEDULE)
+    batch_size: int = Field(default=128, ge=1, le=65536, description="Images or views a step.")
+    epochs: int = Field(
+        default=60,
+        ge=1,
+        le=100_000,
+        description="Upper limit; training stops earlier on a plateau.",
     )
-    precision: str = chosen(
-        "auto",
-        "Of layers trained beside the head: auto is mixed_float16 on a GPU and float32 on a CPU, "
-        "where 16 bits train slower.",
-        PRECISIONS,
+    steps_per_epoch: int = Field(
+        default=0,
+        ge=0,
+        le=10**9,
+        description="Most steps an epoch of the first stage; 0: all of the data.",
     )
-    strategy: str = chosen(
-        "none", "tf.distribute: none, mirrored (GPUs of one machine), multi_worker.", STRATEGIES
+    patience: int = Field(
+        default=8, ge=1, le=100_000, description="Epochs without a better validation loss."
     )
-    seed: int = bounded(0, "Of weights, shuffling and dropout.", 0, 2**31 - 1)
+    target_accuracy: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="End the first stage once accuracy reaches this; 0: never.",
+    )
+    target_on: Target = Field(
+        default="validation", description="Whose accuracy: validation or training."
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, le=0.99, description="Share spread over all classes."
+    )
+    balance: Balance = Field(
+        default="none",
+        description="For classes of unequal size: class_weights weighs the loss, sampling draws "
+        "every class as often, none does neither.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="Of layers trained beside the head: auto is mixed_float16 on a GPU and float32 "
+        "on a CPU, where 16 bits train slower.",
+    )
+    strategy: Strategy = Field(
+        default="none",
+        description="tf.distribute: none, mirrored (GPUs of one machine), multi_worker.",
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="Of weights, shuffling and dropout."
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class FineTune:
     """Second stage: layers above a cut train too, from the bank's activations at the cut."""
 
-    mode: str = chosen(
-        "off", "off; on; auto keeps the outcome only where validation says it helped.", FINE_TUNES
+    mode: FineTuneMode = Field(
+        default="off",
+        description="off; on; auto keeps the outcome only where validation says it helped.",
     )
-    cut: str = text("", "Layer or block (block11) above which layers train; empty: two thirds up.")
-    learning_rate: float = bounded(5e-4, "The optimizer's step size.", 1e-8, 10)
-    schedule: str = chosen("cosine", _SCHEDULE, SCHEDULES)
-    batch_size: int = bounded(32, "Views a step.", 1, 65536)
-    epochs: int = bounded(4, "Upper limit.", 1, 100_000)
-    patience: int = bounded(4, "Epochs without a better validation loss.", 1, 100_000)
-
-    def __post_init__(self) -> None:
-        bounds.check("fine_tune", self)
+    cut: str = Field(
+        default="",
+        description="Layer or block (block11) above which layers train; empty: two thirds up.",
+    )
+    learning_rate: float = Field(
+        default=5e-4, ge=1e-8, le=10, description="The optimizer's step size."
+    )
+    schedule: Schedule = Field(default="cosine", description=_SCHEDULE)
+    batch_size: int = Field(default=32, ge=1, le=65536, description="Views a step.")
+    epochs: int = Field(default=4, ge=1, le=100_000, description="Upper limit.")
+    patience: int = Field(
+        default=4, ge=1, le=100_000, description="Epochs without a better validation loss."
+    )
 
     @property
     def wanted(self) -> bool:
@@ -126,7 +176,7 @@ class FineTune:
         return self.mode != "off"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ModelSettings(TrainSettings, NetworkSettings):
     """Settings of a network and of its training.
 
@@ -138,13 +188,9 @@ class ModelSettings(TrainSettings, NetworkSettings):
     """
 
     name: str = "imgpipe"
-    fine_tune: FineTune = field(default_factory=FineTune)
-    views: ViewSpec = field(default_factory=ViewSpec)
-    mixing: Mixing = field(default_factory=Mixing)
-
-    def __post_init__(self) -> None:
-        bounds.check("model", self, NetworkSettings)
-        bounds.check("train", self, TrainSettings)
+    fine_tune: FineTune = Field(default_factory=FineTune)
+    views: ViewSpec = Field(default_factory=ViewSpec)
+    mixing: Mixing = Field(default_factory=Mixing)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
@@ -160,11 +206,10 @@ class ModelSettings(TrainSettings, NetworkSettings):
                 f"model settings: expected only {', '.join(sorted(known))}. "
                 f"Received: {', '.join(unknown)}"
             )
-        given = dict(values)
-        for name, kind in (("fine_tune", FineTune), ("views", ViewSpec), ("mixing", Mixing)):
-            if isinstance(given.get(name), Mapping):
-                given[name] = kind(**given[name])
-        return cls(**given)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError("model settings: " + "; ".join(problems(error))) from None
 
     def backbone_spec(self) -> Backbone:
         """Returns the backbone with its weights and its cut."""

@@ -6,6 +6,7 @@ nearest right name, so that a typing error never silently becomes a default.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import tomllib
@@ -13,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.settings import FineTune as FineTuneSettings
-from imgpipe.models.settings import ModelSettings
+from imgpipe.models.limits import declared
+from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.pipeline import toml_text
 from imgpipe.pipeline.config_schema import (
     Bank,
@@ -27,15 +28,12 @@ from imgpipe.pipeline.config_schema import (
     Evaluate,
     Expect,
     Export,
-    FineTune,
     Gate,
     Judge,
-    Model,
     Push,
     Run,
     Section,
     Split,
-    Train,
     Tune,
     Views,
 )
@@ -55,8 +53,8 @@ class Config(Section):
     gate: Gate = Gate()
     views: Views = Views()
     bank: Bank = Bank()
-    model: Model = Model()
-    train: Train = Train()
+    model: NetworkSettings = NetworkSettings()
+    train: TrainSettings = TrainSettings()
     fine_tune: FineTune = FineTune()
     tune: Tune = Tune()
     evaluate: Evaluate = Evaluate()
@@ -95,14 +93,14 @@ class Config(Section):
     @property
     def settings(self) -> ModelSettings:
         """Of the network and its training; a file of weights by its absolute path."""
-        model = self.model.model_dump()
+        model = dataclasses.asdict(self.model)
         if model["weights"].endswith(WEIGHT_FILES):
             model["weights"] = str(Path(model["weights"]).expanduser().absolute())
         return ModelSettings(
             name=self.run.name,
             **model,
-            **self.train.model_dump(),
-            fine_tune=FineTuneSettings(**self.fine_tune.model_dump()),
+            **dataclasses.asdict(self.train),
+            fine_tune=self.fine_tune,
             views=self.views.spec,
             mixing=self.views.mixing,
         )
@@ -153,20 +151,20 @@ class Config(Section):
 def tuned(config: Config, values: Mapping[str, Any]) -> Config:
     """The configuration with the Tuner's best values in their places, and no search."""
     found = dict(values)
-    views = config.views.model_copy(update={"count": found.pop("views", config.views.count)})
+    views = dataclasses.replace(config.views, count=found.pop("views", config.views.count))
     sections = {}
     for name in ("model", "train"):
         section = getattr(config, name)
-        here = {key: value for key, value in found.items() if key in type(section).model_fields}
-        sections[name] = section.model_copy(update=here)
+        here = {key: value for key, value in found.items() if hasattr(section, key)}
+        sections[name] = dataclasses.replace(section, **here)
     return config.model_copy(update={**sections, "views": views, "tune": Tune()})
 
 
-def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> list[str]:
-    """All dotted keys of the configuration, in the order of their definition."""
+def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
+    """All dotted keys of the configuration, in the order of their declaration."""
     keys = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+    for name, field in declared(section).items():
+        if declared(field.annotation):
             keys += known_keys(field.annotation, f"{prefix}{name}.")
         else:
             keys.append(f"{prefix}{name}")
@@ -201,7 +199,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     problems = error.errors()
     for problem in problems[:_MOST_PROBLEMS]:
         key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             lines.append(_unknown(key))
             continue
         text = problem["msg"].removeprefix("Value error, ")
@@ -302,14 +300,14 @@ def to_toml(config: Config, notes: Mapping[str, str] | None = None) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _block(name: str, section: Section, notes: Mapping[str, str]) -> str:
+def _block(name: str, section: Any, notes: Mapping[str, str]) -> str:
     """A section and those below it."""
     lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
     lines += [f"# {note}" for note in notes.get(name, "").splitlines()]
     below = []
-    for key, info in type(section).model_fields.items():
+    for key, info in declared(section).items():
         value = getattr(section, key)
-        if isinstance(value, Section):
+        if declared(value):
             below.append(_block(f"{name}.{key}", value, notes))
             continue
         lines.append(f"# {info.description}")

@@ -1,6 +1,7 @@
-"""The sections of the configuration: every setting there is, typed, with its documentation.
+"""The sections of the configuration: every setting with its type, its limits and its description.
 
-A setting is one field here; ``imgpipe init`` writes its description as a comment.
+A setting is one field. The settings of the network, of training and of augmentation are declared
+in `imgpipe.models`, where they are used. ``imgpipe init`` writes the descriptions as comments.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic.dataclasses import dataclass
 
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.limits import STRICT
 from imgpipe.models.mixup import Mixing
-from imgpipe.models.settings import FineTune as FineTuneSettings
-from imgpipe.models.settings import NetworkSettings, TrainSettings
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
@@ -107,14 +108,11 @@ class Split(Section):
 
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
 
-    class Severities(Section):
-        """What a finding leads to; one key a check."""
-
-    class Thresholds(Section):
-        """What a measurement is compared with; one key a check."""
-
-else:  # the checks' own table, so that a new check needs no line here
+    Severities: TypeAlias = Section
+    Thresholds: TypeAlias = Section
+else:  # from the checks themselves, so that a new check needs no line here
     Severities = create_model(
         "Severities",
         __base__=Section,
@@ -189,24 +187,8 @@ class Gate(Section):
     )
 
 
-def _fields(*kinds: type) -> dict[str, Any]:
-    """Fields of a section from dataclasses that state their own limits (`models/bounds.py`)."""
-    return {
-        one.name: (
-            Literal[one.metadata["of"]] if "of" in one.metadata else type(one.default),
-            Field(
-                one.default,
-                ge=one.metadata.get("low"),
-                le=one.metadata.get("high"),
-                description=one.metadata["about"],
-            ),
-        )
-        for kind in kinds
-        for one in dataclasses.fields(kind)
-    }
-
-
-class _Views(Section):
+@dataclass(frozen=True, config=STRICT)
+class Views(Mixing, ViewSpec):
     """Augmentation: views of each training image in the feature bank, beside the clean one."""
 
     @property
@@ -223,19 +205,6 @@ class _Views(Section):
         return {one.name: getattr(self, one.name) for one in dataclasses.fields(kind)}
 
 
-if TYPE_CHECKING:
-
-    class Views(_Views):
-        """As it is made below."""
-
-        count: int = ViewSpec.count
-
-else:  # from the settings themselves, so that a new one needs no line here
-    Views = create_model(
-        "Views", __base__=_Views, __doc__=_Views.__doc__, **_fields(ViewSpec, Mixing)
-    )
-
-
 class Bank(Section):
     """The feature bank: the frozen backbone, run once per image and view."""
 
@@ -248,28 +217,6 @@ class Bank(Section):
         ge=0,
         description="GiB that a run's features and activations may take; above it, layers are "
         "trained on images instead.",
-    )
-
-
-if TYPE_CHECKING:
-
-    class Model(Section, NetworkSettings):
-        """As it is made below."""
-
-    class Train(Section, TrainSettings):
-        """As it is made below."""
-
-    class FineTune(Section, FineTuneSettings):
-        """As it is made below."""
-
-else:  # from the settings themselves, so that a new one needs no line here
-    Model, Train, FineTune = (
-        create_model(name, __base__=Section, __doc__=kind.__doc__, **_fields(kind))
-        for name, kind in (
-            ("Model", NetworkSettings),
-            ("Train", TrainSettings),
-            ("FineTune", FineTuneSettings),
-        )
     )
 
 

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from imgpipe.models.augmentation import colour, erasing, geometry
-from imgpipe.models.augmentation.spec import AUGMENTATION_VERSION, FILLS, ViewSpec
+from imgpipe.models.augmentation.spec import AUGMENTATION_VERSION, ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["AUGMENTATION_VERSION", "FILLS", "ViewSpec", "augment", "seeds"]
+__all__ = ["AUGMENTATION_VERSION", "ViewSpec", "augment", "seeds"]
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:

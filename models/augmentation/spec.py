@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, Literal
 
-from imgpipe.models import bounds
-from imgpipe.models.bounds import bounded, chosen, switch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from imgpipe.models.limits import STRICT, declared
 
 #: Part of a view's content address; raise it when the same settings give other pixels.
 AUGMENTATION_VERSION: Final = "1"
 
-FILLS: Final = ("nearest", "reflect", "wrap", "constant")
+Fill = Literal["nearest", "reflect", "wrap", "constant"]
 
 _STEP: Final = 32  # what networks divide a side by, as a rule
 
@@ -23,7 +24,7 @@ _ALWAYS: Final = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ViewSpec:
     """How many augmented views a training image gets and how much they differ from it.
 
@@ -31,41 +32,64 @@ class ViewSpec:
     uniform in [-r, r].
     """
 
-    count: int = bounded(4, "Augmented views per image.", 0, 32)
-    rotation: float = bounded(40.0, "Degrees, to either side.", 0, 180)
-    shifts: float = bounded(0.2, "Share of width and height, either way.", 0, 1)
-    shear: float = bounded(0.2, "Horizontal shear factor, either way.", 0, 1)
-    zoom: float = bounded(
-        0.2, "Zoom in or out by up to this share, width and height each by itself.", 0, 0.99
+    count: int = Field(default=4, ge=0, le=32, description="Augmented views per image.")
+    rotation: float = Field(default=40.0, ge=0, le=180, description="Degrees, to either side.")
+    shifts: float = Field(
+        default=0.2, ge=0, le=1, description="Share of width and height, either way."
     )
-    horizontal_flip: bool = switch(True, "Mirror every other view.")
-    vertical_flip: bool = switch(False, "Put every other view upside down.")
-    scale: float = bounded(
-        0.0, "Size of the whole picture: up to 1 + this times larger or smaller.", 0, 3
+    shear: float = Field(
+        default=0.2, ge=0, le=1, description="Horizontal shear factor, either way."
     )
-    fill: str = chosen(
-        "nearest", "What lies outside the picture: nearest, reflect, wrap or constant.", FILLS
+    zoom: float = Field(
+        default=0.2,
+        ge=0,
+        le=0.99,
+        description="Zoom in or out by up to this share, width and height each by itself.",
     )
-    brightness: float = bounded(0.0, "Share of white added or taken away, at most.", 0, 1)
-    contrast: float = bounded(
-        0.0, "More or less contrast by up to this share, about the picture's mean.", 0, 1
+    horizontal_flip: bool = Field(default=True, description="Mirror every other view.")
+    vertical_flip: bool = Field(default=False, description="Put every other view upside down.")
+    scale: float = Field(
+        default=0.0,
+        ge=0,
+        le=3,
+        description="Size of the whole picture: up to 1 + this times larger or smaller.",
     )
-    saturation: float = bounded(0.0, "More or less colour by up to this share.", 0, 1)
-    hue: float = bounded(0.0, "Part of the colour circle, either way; 0.5 is any colour.", 0, 0.5)
-    erasing: float = bounded(
-        0.0, "Every other view loses a rectangle to noise, up to this share of its area.", 0, 0.9
+    fill: Fill = Field(
+        default="nearest",
+        description="What lies outside the picture: nearest, reflect, wrap or constant.",
+    )
+    brightness: float = Field(
+        default=0.0, ge=0, le=1, description="Share of white added or taken away, at most."
+    )
+    contrast: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="More or less contrast by up to this share, about the picture's mean.",
+    )
+    saturation: float = Field(
+        default=0.0, ge=0, le=1, description="More or less colour by up to this share."
+    )
+    hue: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Part of the colour circle, either way; 0.5 is any colour.",
+    )
+    erasing: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        description="Every other view loses a rectangle to noise, up to this share of its area.",
     )
 
-    multi_scale: float = bounded(
-        0.0,
-        "The backbone sees every third view this share smaller, every third larger than "
-        "image_size, in steps of 32 pixels; for heads on pooled features.",
-        0,
-        0.5,
+    multi_scale: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="The backbone sees every third view this share smaller, every third larger "
+        "than image_size, in steps of 32 pixels; for heads on pooled features.",
     )
-
-    def __post_init__(self) -> None:
-        bounds.check("views", self)
 
     def side(self, view: int, image_size: int) -> int:
         """Returns the side in pixels at which the backbone sees a view; view 0 has `image_size`."""
@@ -82,9 +106,8 @@ class ViewSpec:
     def key(self) -> str:
         """Returns a stable string of all settings of a view; `count` is not part of it."""
         settings: dict[str, object] = {"version": AUGMENTATION_VERSION}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if one.name in _ALWAYS or (one.name != "count" and value != one.default):
-                # 40 and 40.0 are the same warp
-                settings[one.name] = float(value) if isinstance(one.default, float) else value
+        for name, field in declared(self).items():
+            value = getattr(self, name)
+            if name in _ALWAYS or (name != "count" and value != field.default):
+                settings[name] = value
         return json.dumps(settings, sort_keys=True)

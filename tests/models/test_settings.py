@@ -26,9 +26,8 @@ def test_an_unknown_setting_is_refused() -> None:
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"(model|train)\.{name}: expected .* Received: {value!r}"
-    ):
+    expected = rf"model settings: {name}: input should be .* Received: {value!r}"
+    with pytest.raises(ConfigError, match=expected):
         ModelSettings.from_mapping({name: value})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.limits import declared
 from imgpipe.pipeline import config as configs
 
 
@@ -17,7 +18,7 @@ def test_defaults_are_valid_and_documented():
         model = config
         for section in sections:
             model = getattr(model, section)
-        field = type(model).model_fields[name]
+        field = declared(model)[name]
         assert field.description, f"{key} has no description"
 
 
