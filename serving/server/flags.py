@@ -154,7 +154,7 @@ _RUN = (
         "allow_file_operations",
         boolean,
         False,
-        "load graphs that could read or write files or call Python",
+        "load graphs that could read or write files, use the network or call Python",
     ),
     _Flag(
         "custom_op_library",
