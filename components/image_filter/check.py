@@ -7,6 +7,7 @@ there. Checks need neither Beam nor TFX.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -57,6 +58,11 @@ class Finding:
     image_hash: str = ""
     stored: str = ""  # place below the quarantine; "" when there were no bytes to store
     repaired: bytes | None = field(default=None, repr=False)  # the repaired file
+
+    @property
+    def key(self) -> bytes:
+        """The path as bytes: Beam's coders refuse names that are not UTF-8."""
+        return os.fsencode(self.path)
 
     def about(self, record: ImageRecord, **changes: Any) -> Finding:
         """The finding with the image that it is about."""

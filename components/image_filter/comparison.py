@@ -7,7 +7,6 @@ groups. `compare` does it in one process, and Beam runs the same steps on its wo
 from __future__ import annotations
 
 import collections
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,20 +47,7 @@ def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Fou
 
 def resolve_identical(group: tuple[str, Iterable[Copy]]) -> list[tuple[bytes, Finding]]:
     """(path, finding) of the images with one content that are rejected."""
-    return _by_path(identical_files.resolve(group[1]))
-
-
-def resolve_near(
-    group: tuple[int, Iterable[tuple[int, Member]]], settings: Settings
-) -> Iterator[tuple[list[tuple[bytes, Finding]], dict[str, Any]]]:
-    """(path, finding) of a group of near-duplicates, and its line in the quarantine."""
-    for findings, line in matching.resolve_group(group, settings):
-        yield _by_path(findings), line
-
-
-def _by_path(findings: Iterable[Finding]) -> list[tuple[bytes, Finding]]:
-    """Keyed by path as bytes: Beam's coders refuse names that are not UTF-8."""
-    return [(os.fsencode(finding.path), finding) for finding in findings]
+    return [(finding.key, finding) for finding in identical_files.resolve(group[1])]
 
 
 def compare(
@@ -85,7 +71,7 @@ def compare(
             groups[number].append(member)
     lines = []
     for group in groups.items():
-        for near, line in resolve_near(group, settings):
+        for near, line in matching.resolve_group(group, settings):
             findings.update(near)
             lines.append(line)
     return findings, tuple(sorted(lines, key=lambda line: str(line["members"][0]["path"])))

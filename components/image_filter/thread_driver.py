@@ -80,9 +80,10 @@ def judge(plan: Plan) -> Judged:
         ConfigError: The source or the settings are not as they should be.
         RuntimeError: Files in are not files kept plus rejected: a defect, never data.
     """
-    validate(plan.settings)
     began = time.monotonic()
-    scan = plan.opened().listing()
+    source = plan.opened()
+    validate(plan.settings)
+    scan = source.listing()
     overrides = resolve(plan.overrides, scan.vocabulary)
     settings = dataclasses.replace(plan.settings, overrides=overrides)
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)

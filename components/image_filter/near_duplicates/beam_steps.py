@@ -6,7 +6,6 @@ from typing import Any
 
 import apache_beam as beam
 
-from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
@@ -36,7 +35,7 @@ class NearDuplicates(beam.PTransform):
             by_content
             | "Members" >> beam.FlatMap(matching.members, found=beam.pvalue.AsDict(found))
             | "By group" >> beam.GroupByKey()
-            | "Resolve" >> beam.FlatMap(comparison.resolve_near, self._settings)
+            | "Resolve" >> beam.FlatMap(matching.resolve_group, self._settings)
         )
         _ = (
             resolved

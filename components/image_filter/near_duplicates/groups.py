@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -81,6 +81,25 @@ def resolve(
                     finding = dataclasses.replace(finding, severity="warn")
             findings[member.path] = finding
     return [findings[path] for path in sorted(findings)]
+
+
+def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> dict[str, Any]:
+    """One group as it is listed in the quarantine and by ``imgpipe check --json``."""
+    found = {finding.path: finding for finding in findings}
+    rows = [_row(member, found.get(member.path)) for member in members]
+    return {"radius": radius, "members": rows}
+
+
+def _row(member: Member, finding: Finding | None) -> dict[str, Any]:
+    return {
+        "path": member.path,
+        "split": member.split,
+        "label": member.label,
+        "image_hash": member.image_hash,
+        "stays": finding is None or finding.severity != "reject",
+        "reason": finding.reason if finding else "",
+        "detail": finding.detail if finding else "",
+    }
 
 
 @dataclass(frozen=True)

@@ -130,34 +130,13 @@ def _member(copy: Copy, image_hash: str, picture: PictureHash) -> groups.Member:
 
 def resolve_group(
     group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: Settings
-) -> Iterator[tuple[list[Finding], dict[str, Any]]]:
-    """What is found in one group, and its line in the report."""
+) -> Iterator[tuple[list[tuple[bytes, Finding]], dict[str, Any]]]:
+    """What is found in one group by `Finding.key`, and its line in the quarantine."""
     entries = sorted(group[1], key=lambda entry: entry[1].path)
     members, radius = [member for _, member in entries], entries[0][0]
     accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
     if findings := groups.resolve(members, radius, settings.severity, accepted):
-        yield findings, _line(members, radius, findings)
-
-
-def _line(
-    members: Sequence[groups.Member], radius: int, findings: Sequence[Finding]
-) -> dict[str, Any]:
-    found = {finding.path: finding for finding in findings}
-    rows = []
-    for member in members:
-        finding = found.get(member.path)
-        rows.append(
-            {
-                "path": member.path,
-                "split": member.split,
-                "label": member.label,
-                "image_hash": member.image_hash,
-                "stays": finding is None or finding.severity != "reject",
-                "reason": finding.reason if finding else "",
-                "detail": finding.detail if finding else "",
-            }
-        )
-    return {"radius": radius, "members": rows}
+        yield [(one.key, one) for one in findings], groups.line(members, radius, findings)
 
 
 def listing(lines: Iterable[Mapping[str, Any]]) -> str:
