@@ -139,6 +139,10 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         """As ``Client.status``."""
         return await self._run(self._operations.status(version, timeout))
 
+    async def ready(self, timeout: float | None = None) -> bool:
+        """As ``Client.ready``."""
+        return await self._run(self._operations.ready(timeout))
+
     async def metadata(self, timeout: float | None = None) -> Metadata:
         """As ``Client.metadata``."""
         return await self._run(self._operations.metadata(timeout))

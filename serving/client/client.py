@@ -77,7 +77,8 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         """Run one signature.
 
         Args:
-            inputs: an array, or nested lists of bytes, str or numbers, for each input name.
+            inputs: an array, or nested lists of bytes, str or numbers, for each input name. Arrays
+                keep their dtype; numbers of lists take the signature's.
             signature_name: empty for ``serving_default``.
             output_filter: only these outputs; empty for all.
             timeout: seconds for this call; None for the client's.
@@ -93,8 +94,8 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         """Label names and probabilities for images, in their order; see ``Classifying``.
 
         Args:
-            images: bytes of JPEG, PNG, …, paths or arrays of pixels; read and sent in chunks, a few
-                at a time.
+            images: bytes of JPEG, PNG, …, paths, open binary files, Pillow images or arrays of
+                pixels; read and sent in chunks, a few at a time.
 
         Raises:
             InvalidArgument: a file cannot be read or decoded; names the image.
@@ -156,6 +157,14 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
     ) -> list[VersionStatus]:
         """State of every version the server knows, newest first, or of ``version`` alone."""
         return self._run(self._operations.status(version, timeout))
+
+    def ready(self, timeout: float | None = None) -> bool:
+        """Whether a version of the model (or the one that is asked) is available now.
+
+        A server that is not there, or does not know the model, is not ready; other refusals, such
+        as missing permission, are raised.
+        """
+        return self._run(self._operations.ready(timeout))
 
     def metadata(self, timeout: float | None = None) -> Metadata:
         """The signatures of the model."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from imgpipe.serving.client.errors import InvalidArgument
 if TYPE_CHECKING:
     from PIL import Image as Pillow
 
-Image = bytes | str | Path | np.ndarray
-"""The encoded bytes of an image, the path of its file, or its pixels: uint8 [H, W, 3] or [H, W]."""
+Image: TypeAlias = "bytes | str | Path | np.ndarray | BinaryIO | Pillow.Image"
+"""The encoded bytes of an image, the path of its file, the file opened for reading bytes, a Pillow
+image, or pixels: uint8 [H, W, 3] or [H, W]."""
 
 TEN_CROP_SHARE = 0.875
 """Side of a crop as a share of the picture's: 224 of 256, as Krizhevsky et al. (2012) had it."""
@@ -102,6 +103,10 @@ def size_of(image: Any) -> int:
             return Path(image).stat().st_size
         except OSError:
             return 0
+    if _is_pillow(image):
+        return int(image.width * image.height)  # a PNG of a photograph has about a byte a pixel
+    if hasattr(image, "read"):
+        return 0  # not known before it is read
     return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
 
@@ -111,9 +116,10 @@ def check(image: Any, index: int) -> Any:
     Raises:
         InvalidArgument: it is not.
     """
-    if not isinstance(image, bytes | bytearray | memoryview | str | Path | np.ndarray):
+    known = isinstance(image, bytes | bytearray | memoryview | str | Path | np.ndarray)
+    if not (known or hasattr(image, "read") or _is_pillow(image)):
         raise InvalidArgument(
-            "An image is bytes, a path or an array. "
+            "An image is bytes, a path, an open binary file, a Pillow image or an array. "
             f"Received: {type(image).__name__} at place {index}."
         )
     return image
@@ -135,7 +141,22 @@ def content_of(image: Any) -> bytes:
         except OSError as error:
             reason = error.strerror or error
             raise InvalidArgument(f"cannot be read as an image file: {reason}.") from error
+    if _is_pillow(image):
+        return _png(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    if hasattr(image, "read"):
+        content = image.read()
+        if not isinstance(content, bytes):
+            raise InvalidArgument(
+                "an open file of an image is opened for bytes, as in open(path, 'rb'). "
+                f"Received: one that reads {type(content).__name__}."
+            )
+        return content
     return bytes(image)
+
+
+def _is_pillow(image: Any) -> bool:
+    """Whether it is a Pillow image; Pillow need not be imported to tell."""
+    return any(kind.__module__ == "PIL.Image" for kind in type(image).__mro__)
 
 
 def views_of(content: bytes, box: Box | None, ten_crop: bool) -> list[bytes]:

@@ -49,6 +49,9 @@ class Servable:
             spec.signature_name = signature_name
 
 
+_TYPED = np.ndarray | np.generic | bytes | str
+
+
 def predict_request(
     servable: Servable,
     inputs: Mapping[str, Any],
@@ -69,6 +72,42 @@ def predict_request(
             raise InvalidArgument(f"Input {name!r}: {error}") from error
     request.output_filter.extend(output_filter)
     return request
+
+
+def untyped(inputs: Mapping[str, Any]) -> list[str]:
+    """The inputs that are Python numbers, or lists of them, and so have no dtype of their own."""
+    return [name for name, value in inputs.items() if not isinstance(value, _TYPED)]
+
+
+def input_types(response: Any, signature_name: str) -> dict[str, np.dtype[Any]]:
+    """The dtypes of a signature's inputs by name, from a GetModelMetadataResponse."""
+    signature = signature_defs(response).get(signature_name or "serving_default")
+    rows = {} if signature is None else {k: i.dtype for k, i in signature.inputs.items()}
+    found = {name: tensors.dtype_of(number) for name, number in rows.items()}
+    return {
+        name: np.dtype(row.numpy)
+        for name, row in found.items()
+        if row is not None and row.number != tensors.STRING
+    }
+
+
+def converted(inputs: Mapping[str, Any], types: Mapping[str, np.dtype[Any]]) -> dict[str, Any]:
+    """The inputs with Python numbers in the dtypes of a signature, where nothing is lost.
+
+    Arrays keep the dtype that their owner gave them.
+    """
+    result = dict(inputs)
+    for name in untyped(inputs):
+        if name not in types:
+            continue
+        array = tensors.as_array(inputs[name])
+        if array.dtype.kind not in "biuf":
+            continue
+        with np.errstate(invalid="ignore", over="ignore"):
+            cast = array.astype(types[name])
+        if types[name].kind == "f" or np.array_equal(cast, array):
+            result[name] = cast
+    return result
 
 
 def prediction(response: Any) -> Prediction:

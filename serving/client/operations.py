@@ -107,6 +107,7 @@ class Operations:
                 f"Received both: {servable.version} and {servable.label!r}."
             )
         self.connection, self.servable = connection, servable
+        self._input_types: dict[str, dict[str, np.dtype[Any]]] = {}  # by signature and input
 
     def _call(
         self,
@@ -131,8 +132,28 @@ class Operations:
         timeout: float | None = None,
     ) -> Operation[Prediction]:
         """Sends one Predict request; see `Client.predict`."""
-        request = messages.predict_request(self.servable, inputs, signature_name, output_filter)
-        return messages.prediction((yield self._call(protos.PREDICT, request, timeout)))
+        known = self._input_types.get(signature_name)
+        given = messages.converted(inputs, known) if known else inputs
+
+        def call(values: Mapping[str, Any]) -> Call:
+            request = messages.predict_request(self.servable, values, signature_name, output_filter)
+            return self._call(protos.PREDICT, request, timeout)
+
+        try:
+            return messages.prediction((yield call(given)))
+        except InvalidArgument as error:
+            # Lists of Python numbers have no dtype of their own. Where the one that was chosen is
+            # refused, the signature is asked, once for all calls.
+            if known or not error.from_server or not messages.untyped(inputs):
+                raise
+            refused = error
+        asked = messages.metadata_request(self.servable)
+        described = yield self._call(protos.METADATA, asked, timeout)
+        types = messages.input_types(described, signature_name)
+        self._input_types[signature_name] = types
+        if not types:
+            raise refused
+        return messages.prediction((yield call(messages.converted(inputs, types))))
 
     def classify_examples(
         self,
@@ -247,6 +268,15 @@ class Operations:
         """Asks for the states of the model's versions; see `Client.status`."""
         request = messages.status_request(Servable(self.servable.name, version))
         return messages.statuses((yield self._call(protos.STATUS, request, timeout)))
+
+    def ready(self, timeout: float | None) -> Operation[bool]:
+        """Asks whether the model can answer; see `Client.ready`."""
+        asked = messages.status_request(self.servable)
+        try:
+            states = messages.statuses((yield self._call(protos.STATUS, asked, timeout, False)))
+        except (Unavailable, NotFound, DeadlineExceeded):
+            return False
+        return any(found.state == "AVAILABLE" for found in states)
 
     def metadata(self, timeout: float | None) -> Operation[Metadata]:
         """Asks for the signatures of the model; see `Client.metadata`."""

@@ -1,0 +1,66 @@
+"""What a person has at hand becomes what a signature takes: numbers, Pillow images, open files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgpipe.serving.client import InvalidArgument, protos
+
+CLIENT = {"model": "half"}
+
+
+def test_whole_numbers_of_a_list_take_the_dtype_of_the_signature(half, ask):
+    prediction = ask(half, "predict", {"x": [2, 4]}, client=CLIENT)
+    assert prediction.outputs["y"].tolist() == [3.0, 4.0]
+    assert ask(half, "predict", {"x": [2.0]}, client=CLIENT).outputs["y"].tolist() == [3.0]
+
+
+def test_an_array_keeps_its_dtype_and_is_refused_when_it_does_not_fit(half, ask):
+    with pytest.raises(InvalidArgument):
+        ask(half, "predict", {"x": np.array([2, 4], np.int32)}, client=CLIENT)
+
+
+def test_the_signature_is_asked_once_and_only_when_it_is_needed(half):
+    from imgpipe.serving.client import Client
+
+    calls = []
+    with Client(half, "half") as client:
+        carry = client._transport.call
+        client._transport.call = lambda call: calls.append(call.method) or carry(call)
+        client.predict({"x": [2.0]})
+        assert calls == [protos.PREDICT]
+        for _ in range(2):
+            client.predict({"x": [2]})
+    kinds = [protos.PREDICT, protos.PREDICT, protos.METADATA, protos.PREDICT, protos.PREDICT]
+    assert calls == kinds
+
+
+def test_pillow_images_open_files_arrays_and_bytes_are_answered_the_same(images, ask, picture):
+    pixels = np.asarray(Image.open(io.BytesIO(picture(3))).convert("RGB"))
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    given = [
+        png.getvalue(),
+        io.BytesIO(png.getvalue()),
+        Image.fromarray(pixels),
+        Image.fromarray(pixels).convert("RGBA"),
+        pixels,
+    ]
+    answers = ask(images, "classify", given)
+    assert len({answer.probability for answer in answers}) == 1
+
+
+def test_a_file_opened_as_text_is_refused(images, ask):
+    with pytest.raises(InvalidArgument, match=r"opened for bytes, as in open\(path, 'rb'\)"):
+        ask(images, "classify", [io.StringIO("text")])
+
+
+def test_ready_is_about_the_model_and_version_that_is_asked(half, ask):
+    assert ask(half, "ready", client=CLIENT) is True
+    assert ask(half, "ready", client={"model": "other"}) is False
+    assert ask(half, "ready", client={"model": "half", "version": 9}) is False
+    assert ask("127.0.0.1:9", "ready", client={"timeout": 2.0}) is False
