@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -48,7 +49,13 @@ _KERAS: dict[str, Callable[[], keras.Layer]] = {
     "erasing": lambda: keras.layers.RandomErasing(0.5, (0.02, 0.3), **_BYTES),
 }
 _SEVEN = ("rotation", "shifts", "shear", "zoom", "flip")
-_COLOURS = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.3, "hue": 0.05, "erasing": 0.3}
+_COLOURS: dict[str, Any] = {
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "saturation": 0.3,
+    "hue": 0.05,
+    "erasing": 0.3,
+}
 
 #: What is measured: our settings, and Keras' layers for the same, one after the other.
 _WAYS: dict[str, tuple[ViewSpec, tuple[str, ...]]] = {

@@ -130,15 +130,18 @@ def ours(train: Pictures, validation: Pictures, classes: int, settings: ModelSet
     cut = settings.fine_tune.cut
     started, cpu = time.perf_counter(), time.process_time()
     extractor = FeatureExtractor(views=settings.views, tap=cut)
-    vectors, maps = zip(
-        _rows(extractor, train, range(settings.views.count + 1)),
-        _rows(extractor, validation, range(1)),
-        strict=True,
-    )
+    rows, maps = _rows(extractor, train, range(settings.views.count + 1))
+    validation_rows, validation_maps = _rows(extractor, validation, range(1))
     ready = time.perf_counter() - started
-    head = fit_head(*vectors, classes, settings)
+    head = fit_head(rows, validation_rows, classes, settings)
     second = settings.second_stage()
-    found = fit(lambda: stages.above_cut(classes, second, cut, head.head), *maps, classes, second)
+    found = fit(
+        lambda: stages.above_cut(classes, second, cut, head.head),
+        maps,
+        validation_maps,
+        classes,
+        second,
+    )
     seconds = time.perf_counter() - started
     note = f"bank {ready:.0f} s, head {head.seconds:.0f} s, layers {found.seconds:.0f} s"
     return Result(seconds, time.process_time() - cpu, found.best["val_accuracy"], note)

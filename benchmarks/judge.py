@@ -137,7 +137,7 @@ def plant(data: Path, folder: Path, each: int, seed: int = 0) -> Planted:
         place.write_bytes(photograph.read_bytes())
         if split == "train" and not paired:
             free.append(place)
-    rng.shuffle(free)  # type: ignore[arg-type]
+    rng.shuffle(free)
     planted = Planted(folder, rng, free)
     for file in sorted(again.glob("*/*.jpg")):
         name = file.relative_to(again).as_posix()

@@ -168,7 +168,7 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
     from imgpipe.serving.client import messages, protos
     from imgpipe.serving.client.steps import Call
 
-    tiny = messages.predict_request(messages.Servable(TINY), {"x": np.float32([2.0])})
+    tiny = messages.predict_request(messages.Servable(TINY), {"x": np.array([2.0], np.float32)})
     kinds = {
         "empty": [generator.status_call(TINY)],
         "tiny": [Call(protos.PREDICT, tiny, 30.0, False)],
