@@ -7,6 +7,7 @@ SIGTERM and then lets running requests finish.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import queue
@@ -58,7 +59,11 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
         server.start()
         # Never a wait without end: Python runs the handler only once the main thread wakes, and a
         # signal that comes just before the wait does not wake it.
+        loaded = False
         while signals.empty():
+            if not loaded and not server.core.starting():
+                loaded = True
+                _spare_collector()
             time.sleep(_LOOK_S)
         signals.get()
         _log.info("stopping; running requests have %g s, a second signal ends it", drain_seconds)
@@ -72,6 +77,16 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
         for number, handler in before.items():
             signal.signal(number, handler)
     return finished == [True]
+
+
+def _spare_collector() -> None:
+    """Take TensorFlow and the first models out of what Python's garbage collector looks at.
+
+    A request of many lists sets it off several times, and with TensorFlow's objects each look at
+    all of them held up every thread for a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def leave(finished: bool) -> int:

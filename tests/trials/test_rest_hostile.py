@@ -30,6 +30,7 @@ from .test_serving_inputs import encoded, mutated
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
 BODIES, WIRES, CLIENTS, BOMBS, SLOW = 2_000, 2_000, 4, 20, 200
 TIMEOUT_S = 3.0
+TWO = {"predictions": [2.5, 3.0]}
 PATIENCE_S = 0.2
 """With a request that says it is longer than it is."""
 MODELS = """model_config_list {
@@ -60,7 +61,7 @@ class Rest:
         """Alive, ready, and predicts."""
         good = self.ask("/v1/models/half:predict", b'{"instances": [1, 2]}')
         ready, _ = self.ask("/v1/health/ready")
-        return self.program.alive() and ready == 200 and good[1] == b'{"predictions": [2.5, 3.0]}'
+        return self.program.alive() and ready == 200 and json.loads(good[1]) == TWO
 
 
 @pytest.fixture(scope="module")
