@@ -189,11 +189,11 @@ def grouped(reasons: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _named(reasons: Sequence[Mapping[str, str]]) -> str:
-    """Where the reasons apply: "cat in train, dog in train and 3,040 more"."""
+    """Where the reasons apply: "'cat' in train, 'dog' in train and 3,040 more"."""
     places = []
     for reason in reasons[:_NAMED]:
-        split = reason.get("split")
-        places.append((reason.get("subject") or "all") + (f" in {split}" if split else ""))
+        subject, split = reason.get("subject"), reason.get("split")
+        places.append((repr(subject) if subject else "all") + (f" in {split}" if split else ""))
     more = len(reasons) - len(places)
     return ", ".join(places) + (f" and {more:,} more" if more else "")
 
