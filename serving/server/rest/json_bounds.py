@@ -47,14 +47,14 @@ def check(body: bytes, max_values: int) -> None:
     depth, values, inside = 0, 1, False
     for chars in _syntax(body):
         chars, inside = _outside_strings(chars, inside)
-        values += int(np.count_nonzero(_BEGINS_VALUE[chars]))
-        if values > max_values:
-            raise TooMany(max_values)
         depths = np.cumsum(_STEPS[chars], dtype=np.int32)
         if depths.size:
             if depth + int(depths.max()) > MAX_DEPTH:
                 raise too_deep()
             depth += int(depths[-1])
+        values += int(np.count_nonzero(_BEGINS_VALUE[chars]))
+        if values > max_values:
+            raise TooMany(max_values)
 
 
 def too_deep() -> StatusError:
