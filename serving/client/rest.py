@@ -2,7 +2,8 @@
 
 Slower than gRPC: an image travels as base64, numbers as text. The same retries as over gRPC, with
 pauses in this process. Every reply says which version answered: REST itself does not, so the
-version is asked first, and that very version then answers.
+version is asked first, and that very version then answers. A server that names the version in a
+header, as the embedded one does, is asked first only once.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import http.client
 import queue
 import random
 import time
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +30,7 @@ from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.protos import METADATA, STATUS
 from imgpipe.serving.client.steps import Call
 
+_VERSION_HEADER = "Model-Version"  # of the embedded server; TensorFlow Serving sends none
 _READ_BYTES = 1 << 20
 _JITTER = 0.2  # of a pause, to either side, as in gRPC
 
@@ -39,6 +42,15 @@ class _Deadline:
 
     def left(self) -> float:
         return self._end - time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An HTTP answer, and the version that its head names, if any."""
+
+    status: int
+    content: bytes
+    version: int | None
 
 
 class RestTransport:
@@ -65,7 +77,8 @@ class RestTransport:
             self._context = (connection.tls or Tls()).context()
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
         self._closed = False
-        self._fixed: dict[str, Any] = {}  # metadata of versions that were named
+        self._fixed: dict[str, Any] = {}  # metadata of versions that were asked by number
+        self._newest: dict[str, Any] = {}  # metadata of the version that answered last, by path
 
     def call(self, call: Call) -> Any:
         """The reply; raises ``ServingError``."""
@@ -73,9 +86,10 @@ class RestTransport:
         if call.method in (METADATA, STATUS):
             path = rest_codec.model_path(call.request.model_spec)
             if call.method is STATUS:
-                return rest_codec.status_reply(self._retried("GET", path, None, call, deadline))
-            content = self._retried("GET", f"{path}/metadata", None, call, deadline)
-            return rest_codec.metadata_reply(content)
+                answer = self._retried("GET", path, None, call, deadline)
+                return rest_codec.status_reply(answer.content)
+            answer = self._retried("GET", f"{path}/metadata", None, call, deadline)
+            return rest_codec.metadata_reply(answer.content)
         if call.method.name not in rest_codec.VERBS:
             raise errors.Unimplemented(
                 f"{call.method.name} does not exist in the REST interface. Use the gRPC address of "
@@ -89,25 +103,35 @@ class RestTransport:
             return self._infer(call, deadline)  # swapped between the two requests
 
     def _infer(self, call: Call, deadline: _Deadline) -> Any:
-        metadata = self._metadata(call, deadline)
-        version = metadata.model_spec.version.value
-        path = rest_codec.action_path(call.method, call.request.model_spec, version)
+        spec = call.request.model_spec
+        place = rest_codec.model_path(spec)
         body = rest_codec.request_body(call.method, call.request)
-        content = self._retried("POST", path, body, call, deadline)
-        return rest_codec.inference_reply(call.method, call.request, metadata, content)
+        if known := self._newest.get(place):  # the server names the version with its answer
+            path = rest_codec.action_path(call.method, spec)
+            answer = self._retried("POST", path, body, call, deadline)
+            if answer.version is not None:
+                if answer.version != known.model_spec.version.value:
+                    named = rest_codec.model_path(spec, answer.version)
+                    known = self._newest[place] = self._metadata(named, call, deadline)
+                return rest_codec.inference_reply(call.method, call.request, known, answer.content)
+            self._newest.pop(place, None)
+        pinned = spec.WhichOneof("version_choice") == "version"
+        metadata = self._fixed.get(place) or self._metadata(place, call, deadline)
+        path = rest_codec.action_path(call.method, spec, metadata.model_spec.version.value)
+        answer = self._retried("POST", path, body, call, deadline)
+        if pinned:
+            self._fixed[place] = metadata
+        elif answer.version is not None:
+            self._newest[place] = metadata
+        return rest_codec.inference_reply(call.method, call.request, metadata, answer.content)
 
-    def _metadata(self, call: Call, deadline: _Deadline) -> Any:
-        path = f"{rest_codec.model_path(call.request.model_spec)}/metadata"
-        if path in self._fixed:
-            return self._fixed[path]
-        reply = rest_codec.metadata_reply(self._retried("GET", path, None, call, deadline))
-        if call.request.model_spec.WhichOneof("version_choice") == "version":
-            self._fixed[path] = reply
-        return reply
+    def _metadata(self, place: str, call: Call, deadline: _Deadline) -> Any:
+        answer = self._retried("GET", f"{place}/metadata", None, call, deadline)
+        return rest_codec.metadata_reply(answer.content)
 
     def _retried(
         self, verb: str, path: str, body: bytes | None, call: Call, deadline: _Deadline
-    ) -> bytes:
+    ) -> _Answer:
         retry = self._connection.retry
         attempt, pause = 1, retry.first_pause
         while True:
@@ -124,13 +148,13 @@ class RestTransport:
                 raise last
             attempt, pause = attempt + 1, min(pause * retry.factor, retry.longest_pause)
 
-    def _once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> bytes:
+    def _once(self, verb: str, path: str, body: bytes | None, deadline: _Deadline) -> _Answer:
         target, seconds = self._connection.target, deadline.seconds
         if self._closed:
             raise closed(target)
         connection, fresh = self._connected()
         try:
-            status, content = _exchange(connection, self._request(verb, path, body), deadline)
+            answer = _exchange(connection, self._request(verb, path, body), deadline)
         except TimeoutError as error:
             connection.close()
             raise errors.too_late("no reply", target, seconds) from error
@@ -146,9 +170,10 @@ class RestTransport:
                 "it the port of the gRPC interface?"
             ) from error
         self._idle.put(connection)
-        if status >= 300:
-            raise errors.from_http(status, rest_codec.error_text(content), target, seconds)
-        return content
+        if answer.status >= 300:
+            text = rest_codec.error_text(answer.content)
+            raise errors.from_http(answer.status, text, target, seconds)
+        return answer
 
     def _request(
         self, verb: str, path: str, body: bytes | None
@@ -185,8 +210,8 @@ def _exchange(
     connection: http.client.HTTPConnection,
     request: tuple[str, str, bytes | None, dict[str, str]],
     deadline: _Deadline,
-) -> tuple[int, bytes]:
-    """Send verb, path, body and headers; returns the status and the body of the answer."""
+) -> _Answer:
+    """Send verb, path, body and headers."""
 
     def limit() -> None:
         left = deadline.left()
@@ -206,7 +231,9 @@ def _exchange(
         limit()
     if response.length:  # read in pieces, a body that ends early raises nothing
         raise ConnectionResetError(f"the answer ended {response.length} bytes early")
-    return response.status, b"".join(parts)
+    version = response.getheader(_VERSION_HEADER, "")
+    number = int(version) if version.isascii() and version.isdigit() else None
+    return _Answer(response.status, b"".join(parts), number)
 
 
 class AioRestTransport:

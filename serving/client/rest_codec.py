@@ -40,8 +40,8 @@ def model_path(spec: Any, version: int | None = None) -> str:
     return path
 
 
-def action_path(method: Method, spec: Any, version: int) -> str:
-    """Where a request for inference is posted."""
+def action_path(method: Method, spec: Any, version: int | None = None) -> str:
+    """Where a request for inference is posted; `version` overrides the choice of `spec`."""
     return f"{model_path(spec, version)}:{VERBS[method.name]}"
 
 

@@ -220,6 +220,24 @@ def test_a_version_swapped_between_the_two_requests_is_no_error(
     assert [spec.version for spec in specs] == [None, 123, None, 124]
 
 
+def test_an_unpinned_call_is_one_request_once_the_server_has_named_its_version(
+    saved, tmp_path, eventually
+):
+    with run(saved, tmp_path) as server, Client(server.rest_target, **HALF) as client:
+        server.wait_until_available(60)
+        sent: list[str] = []
+        once = client._transport._once
+        client._transport._once = lambda *request: sent.append(request[1]) or once(*request)
+        for _ in range(3):
+            assert client.predict({"x": [2.0]}).version == 123
+        assert sent[0].endswith("/metadata") and sent[1].endswith("/versions/123:predict")
+        assert sent[2:] == ["/v1/models/half:predict"] * 2
+        shutil.copytree(saved, tmp_path / "half" / "124")
+        eventually(lambda: server.core.models["half"].available() == [124])
+        prediction = client.predict({"x": [2.0]})
+        assert (prediction.version, prediction.outputs["y"].tolist()) == (124, [3.0])
+
+
 def test_status_and_metadata(ask, saved, tmp_path, eventually):
     with run(saved, tmp_path) as server:
         server.wait_until_available(60)
