@@ -69,9 +69,8 @@ def compare(
         findings.update(resolve_identical(content))
         for number, member in matching.members(content, found):
             groups[number].append(member)
-    lines = []
-    for group in groups.items():
-        for near, line in matching.resolve_group(group, settings):
-            findings.update(near)
-            lines.append(line)
+    resolved = [one for group in groups.items() for one in matching.resolve_group(group, settings)]
+    for near, _ in resolved:
+        findings.update(near)
+    lines = (line for _, line in resolved)
     return findings, tuple(sorted(lines, key=lambda line: str(line["members"][0]["path"])))

@@ -80,10 +80,9 @@ def judge(plan: Plan) -> Judged:
         ConfigError: The source or the settings are not as they should be.
         RuntimeError: Files in are not files kept plus rejected: a defect, never data.
     """
-    began = time.monotonic()
-    source = plan.opened()
     validate(plan.settings)
-    scan = source.listing()
+    began = time.monotonic()
+    scan = plan.opened().listing()
     overrides = resolve(plan.overrides, scan.vocabulary)
     settings = dataclasses.replace(plan.settings, overrides=overrides)
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
