@@ -78,11 +78,15 @@ class Inspection:
 
     def _read(self, item: Item) -> _File:
         """One file, not decoded."""
+        data, image_hash, read_error = b"", "", ""
         try:
             data = self.source.read(item)
+            image_hash = hashlib.sha256(data).hexdigest()
         except OSError as error:
-            return _File(self._described(item, "", b"", error.strerror or str(error)))
-        record = self._described(item, hashlib.sha256(data).hexdigest(), data)
+            read_error = error.strerror or str(error)
+        record = self._described(item, image_hash, data, read_error)
+        if not image_hash:
+            return _File(record)
         known = self.cache.complete(record)
         if known is not None:
             return _File(known, known=True)
