@@ -40,7 +40,9 @@ def _plain_name(directory: Path) -> Iterator[Path]:
     if set("*?[").isdisjoint(str(directory)):
         yield directory
         return
-    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
+    usual = tempfile.gettempdir()
+    place = usual if set("*?[").isdisjoint(usual) else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="imgpipe-", dir=place) as folder:
         link = Path(folder) / "model"
         link.symlink_to(directory.absolute(), target_is_directory=True)
         yield link
