@@ -1,7 +1,7 @@
-"""Pictures of a network's inside: feature maps as a grid, vectors as bars, Grad-CAM on a picture.
+"""Images of a network's inside: feature maps as a grid, vectors as bars, Grad-CAM on an image.
 
 Drawn with matplotlib, whose font has most alphabets; every text says what a newcomer must know to
-read the picture.
+read the image.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
         left, top = _place(number, columns, tile_width, tile_height)
         text = f"map {channel}{_constant(maps[..., channel])}"
         axes.text(left, top + tile_height + 3, text, color=_MUTED, size=7, va="top")
-    which = f"All {depth} maps, those that vary most over the picture first"
+    which = f"All {depth} maps, those that vary most over the image first"
     if depth > MOST_MAPS:
-        which = f"{MOST_MAPS} of {depth} maps: those that vary most over the picture, in this order"
+        which = f"{MOST_MAPS} of {depth} maps: those that vary most over the image, in this order"
     _header(
         figure,
         size,
@@ -109,22 +109,22 @@ def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequ
     return _png(figure)
 
 
-def grad_cam(picture: Pixels, cam: Array, label: str, top: Sequence[tuple[str, float]]) -> bytes:
+def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, float]]) -> bytes:
     """Draws the image and, beside it, the same image under the Grad-CAM map of its label, as a PNG.
 
     Args:
-        picture: The decoded image, [H, W, 3].
+        image: The decoded image, [H, W, 3].
         cam: [h, w], 0..1, of the ``cam`` signature.
         label: The label that is served for it.
         top: Classes with their probabilities, highest first.
     """
-    shown = _fitting(picture)
+    shown = _fitting(image)
     height, width = shown.shape[:2]
     margin, header, bar, footer, panel = 24, 84, 110, 40, max(width, _PANEL_LEAST)
     figure, size = _figure(2 * panel + 3 * margin + bar, height + header + footer)
     best = _plain(textwrap.shorten(top[0][0], 24, placeholder="…"))
     speaks = f"what speaks for “{best}” ({cam.shape[1]} × {cam.shape[0]} places)"
-    panels = ((shown, "the picture"), (overlay(shown, cam), speaks))
+    panels = ((shown, "the image"), (overlay(shown, cam), speaks))
     for number, (image, caption) in enumerate(panels):
         left = margin + number * (panel + margin) + (panel - width) // 2
         axes = _axes(figure, size, (left, header, width, height))
@@ -138,7 +138,7 @@ def grad_cam(picture: Pixels, cam: Array, label: str, top: Sequence[tuple[str, f
     scale.set_yticks([0, 128, 255], ["1: most", "0.5", "0: nothing"], size=8)
     scale.yaxis.tick_right()
     said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    text = said if cam.any() else f"{said}. No place of the picture speaks for {top[0][0]}."
+    text = said if cam.any() else f"{said}. No place of the image speaks for {top[0][0]}."
     wrapped = "\n".join(textwrap.wrap(text, size[0] // 7)[:2])
     for line, down, points, colour in (
         (f"Grad-CAM, label: {label}", 16, 13, _INK),
@@ -149,17 +149,17 @@ def grad_cam(picture: Pixels, cam: Array, label: str, top: Sequence[tuple[str, f
     return _png(figure)
 
 
-def overlay(picture: Pixels, cam: Array) -> Pixels:
+def overlay(image: Pixels, cam: Array) -> Pixels:
     """Returns the image in grey under a heat map, in the size of the image.
 
     Args:
-        picture: [H, W, 3].
+        image: [H, W, 3].
         cam: [h, w], 0..1; it is stretched over the whole image.
     """
     from PIL import Image
 
-    size = (picture.shape[1], picture.shape[0])
-    grey = np.asarray(Image.fromarray(picture).convert("L"), np.float64) / 255
+    size = (image.shape[1], image.shape[0])
+    grey = np.asarray(Image.fromarray(image).convert("L"), np.float64) / 255
     heat = Image.fromarray(cam.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     return _blended(grey, np.asarray(heat, np.float64))
 
@@ -173,17 +173,17 @@ def _blended(grey: npt.NDArray[np.float64], heat: npt.NDArray[np.float64]) -> Pi
     return np.round(255 * mixed).astype(np.uint8)
 
 
-def _fitting(picture: Pixels) -> Pixels:
-    """The picture at a size that is good to look at."""
+def _fitting(image: Pixels) -> Pixels:
+    """The image at a size that is good to look at."""
     from PIL import Image
 
-    longest = max(picture.shape[:2])
+    longest = max(image.shape[:2])
     wanted = min(max(longest, _PICTURE_LEAST), _PICTURE_MOST)
     if wanted == longest:
-        return picture
-    height, width = (max(1, round(side * wanted / longest)) for side in picture.shape[:2])
+        return image
+    height, width = (max(1, round(side * wanted / longest)) for side in image.shape[:2])
     way = Image.Resampling.NEAREST if wanted > longest else Image.Resampling.LANCZOS
-    return np.asarray(Image.fromarray(picture).resize((width, height), way))
+    return np.asarray(Image.fromarray(image).resize((width, height), way))
 
 
 def _tile(values: Array) -> Pixels:
@@ -245,7 +245,7 @@ def _axes(figure: Figure, size: tuple[int, int], box: tuple[int, int, int, int])
 
 
 def _header(figure: Figure, size: tuple[int, int], seen: Pixels, texts: Sequence[str]) -> None:
-    """The picture as the network sees it, the title beside it, and what else there is to say."""
+    """The image as the network sees it, the title beside it, and what else there is to say."""
     side = _HEADER - 3 * _GAP
     _axes(figure, size, (_GAP, _GAP, side, side)).imshow(seen, interpolation="antialiased")
     left, tops = (side + 3 * _GAP) / size[0], (10, 36, 78)

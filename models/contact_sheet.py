@@ -1,4 +1,4 @@
-"""A contact sheet: a row for each picture, the clean view first, then its augmented views.
+"""A contact sheet: a row for each image, the clean view first, then its augmented views.
 
 The pixels are those that the feature bank gives to the backbone: same decoding, same seeds, same
 graph; only a sheet smaller than the backbone's input is made smaller, at the very end.
@@ -84,7 +84,7 @@ def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.
     from PIL import Image, ImageDraw, ImageFont
 
     if not rows:
-        raise ValueError("a contact sheet needs at least one picture. Received: none")
+        raise ValueError("a contact sheet needs at least one image. Received: none")
     font = ImageFont.load_default(_TEXT)
     line, columns = _TEXT * 3 // 2, len(rows[0][1])
     step = side + _GAP

@@ -1,10 +1,10 @@
 """k-fold cross-validation of the head on the feature bank, which the gate of a small set reads.
 
-A validation split of forty pictures moves by 2.5 points with each of them. Here every picture of
+A validation split of forty images moves by 2.5 points with each of them. Here every image of
 train and validation is judged once, by a head that never saw it, at a second or so a fold, since
 the features are there already.
 
-The pictures that pick a fold's weights (its own small validation) are taken from the rest, never
+The images that pick a fold's weights (its own small validation) are taken from the rest, never
 from those that are scored: picking on what is scored flatters.
 """
 
@@ -35,11 +35,11 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: how many of its pictures the head that never saw them got right."""
+    """One fold: how many of its images the head that never saw them got right."""
 
     images: int
     correct: int
-    trained_on: int  # pictures, without those that picked the weights
+    trained_on: int  # images, without those that picked the weights
     epochs: int
     best_epoch: int
     seconds: float
@@ -55,7 +55,7 @@ class CrossValidation:
     """All folds, and what they say together."""
 
     folds: tuple[Fold, ...]
-    groups: int  # sets of pictures that were kept on one side
+    groups: int  # sets of images that were kept on one side
 
     def summary(self) -> dict[str, Any]:
         """Mean, spread and every fold, JSON-ready; `std` is of the folds' accuracies."""
@@ -95,7 +95,7 @@ def cross_validate(
             itself. All views of an image, and images of one hash, are on one side in any case.
 
     Raises:
-        DataRefused: Fewer sets of pictures than folds, or too few to pick weights on.
+        DataRefused: Fewer sets of images than folds, or too few to pick weights on.
     """
     settings = dataclasses.replace(settings, strategy="none")  # a fold is too small to share out
     known = groups or {}
@@ -104,8 +104,8 @@ def cross_validate(
     names = np.unique(sets[clean])
     if len(names) < folds + 1:
         raise DataRefused(
-            f"evaluate.cross_validate = {folds}: expected more than {folds} pictures, or groups of "
-            f"them, to divide. Received: {len(names)}. Lower it, or add photographs"
+            f"evaluate.cross_validate = {folds}: expected more than {folds} images, or groups of "
+            f"them, to divide. Received: {len(names)}. Lower it, or add images"
         )
     fold_of = assign(rows.labels[clean], sets[clean], folds)
     fold = np.array([fold_of[name] for name in sets])
@@ -124,7 +124,7 @@ def _fold(
     count = len(np.unique(sets))
     if count < 2:
         raise DataRefused(
-            "evaluate.cross_validate: one group holds so many of the pictures that a fold has "
+            "evaluate.cross_validate: one group holds so many of the images that a fold has "
             "nothing else to train on. Raise the number of folds, or divide the group"
         )
     clean = rest.views == 0
@@ -144,10 +144,10 @@ def _fold(
 
 
 def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:
-    """Fold of every set of pictures, 0 to folds - 1; classes are spread as evenly as sets allow.
+    """Fold of every set of images, 0 to folds - 1; classes are spread as evenly as sets allow.
 
     The largest sets go first, each to the fold that has least of its classes; equal ones in the
-    order of a hash of their name, so that the outcome depends on nothing but the pictures.
+    order of a hash of their name, so that the outcome depends on nothing but the images.
 
     Args:
         labels: Labels of the clean views, [n].

@@ -36,7 +36,7 @@ FILES: Final = {FLOAT16: "model_float16.tflite", INT8: "model.tflite"}
 #: of 100 to 500; a model of 224 px takes some 30 ms for each.
 CALIBRATION_IMAGES: Final = 200
 
-_RESIZE: Final = "ResizeBilinear"  # the op between any picture and the network's pixels
+_RESIZE: Final = "ResizeBilinear"  # the op between any image and the network's pixels
 _WHOLE_NUMBERS: Final = (np.integer, np.bool_)
 
 Pixels = npt.NDArray[np.uint8]
@@ -176,7 +176,7 @@ def _representative(images: Sequence[Pixels]) -> Callable[[], Iterator[list[Any]
 class LiteModel:
     """A .tflite file ready to answer: an interpreter of one thread for each core.
 
-    So many interpreters side by side do more pictures a second than one that spreads an operation
+    So many interpreters side by side do more images a second than one that spreads an operation
     over the cores. Close it, or use it as a context.
 
     Args:
@@ -225,7 +225,7 @@ class LiteModel:
         return self._input["dtype"] is np.uint8 and scale in (0.0, 1.0) and zero == 0
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """[N, C] of pixels uint8 [N, S, S, 3]; one picture at a time in each interpreter."""
+        """[N, C] of pixels uint8 [N, S, S, 3]; one image at a time in each interpreter."""
         parts = np.array_split(pixels, len(self._runners))
         rows = self._pool.map(self._run, self._runners, parts)
         return np.concatenate(list(rows))

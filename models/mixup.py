@@ -39,7 +39,7 @@ class Mixing:
         default=0.0,
         ge=0,
         le=10,
-        description="CutMix: a rectangle from another training picture; a of Beta(a, a), 0 is off. "
+        description="CutMix: a rectangle from another training image; a of Beta(a, a), 0 is off. "
         "Only where layers below the pooling are trained.",
     )
 
@@ -71,7 +71,7 @@ def mix(
     Mixing(mixup, cutmix)  # refuses what is out of range
     if cutmix and inputs.shape.rank != _PIXELS_RANK:
         raise ConfigError(
-            "views.cutmix: expected pictures or feature maps [N, H, W, C] to cut rectangles from. "
+            "views.cutmix: expected images or feature maps [N, H, W, C] to cut rectangles from. "
             f"Received: {inputs.shape}. Use views.mixup for pooled features"
         )
     if not (mixup or cutmix):

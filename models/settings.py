@@ -262,7 +262,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
             )
         if self.mixing.cutmix and self.frozen and not self.fine_tune.wanted:
             raise ConfigError(
-                "views.cutmix needs pictures or feature maps, and here a head trains on pooled "
+                "views.cutmix needs images or feature maps, and here a head trains on pooled "
                 "features. Use views.mixup, or fine_tune.mode"
             )
 

@@ -95,7 +95,7 @@ def _beam_args(given: Sequence[str]) -> list[str]:
 
 
 def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, Any]:
-    """From photographs to blessed data."""
+    """From images to blessed data."""
     vocabulary = json.dumps(inputs.vocabulary)
     examples = parts.ImageExampleGen(
         source=config.data.source,

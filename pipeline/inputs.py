@@ -101,7 +101,7 @@ class RunInputs:
       baseline_digest: content address of that version.
       accepted_schema: schema file to judge by, "" to infer one.
       accept_schema_to: where an inferred schema is kept once the data passes.
-      overrides: what people decided about single pictures, as JSON for ImageFilter.
+      overrides: what people decided about single images, as JSON for ImageFilter.
       accept_changes: whether people accepted the drift and skew of this data.
     """
 

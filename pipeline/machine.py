@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _GIB = 1 << 30
-_DISK_GIB = 2.0  # a run on 10,000 photographs keeps about this much
-_MEMORY_GIB = 4.0  # peak of a run on 1,240 photographs is under 3
+_DISK_GIB = 2.0  # a run on 10,000 images keeps about this much
+_MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
 _PORT = 8500  # TensorFlow Serving's own
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 SOURCE_HELP = (
-    "Folder of photographs, .zip or .tar of one, list or pixels as .csv, tfds:NAME, TFRecord files."
+    "Folder of images, .zip or .tar of one, list or pixels as .csv, tfds:NAME, TFRecord files."
 )
 
 #: Headings of ``imgpipe --help``.

@@ -2,7 +2,7 @@
 
 A view depends on the image's content hash and the view's number and on nothing else (not on the
 batch, the order, the split or the thread), so the feature bank is reproducible and a stored view
-stays valid. Keras' preprocessing layers draw by batch, and a chain of them resamples the picture
+stays valid. Keras' preprocessing layers draw by batch, and a chain of them resamples the image
 once for each: some four times the work (``python -m benchmarks.augmentation``).
 
 An affine warp holds rotation, shifts, shear, zoom, flips and scale (`geometry`), an affine map of

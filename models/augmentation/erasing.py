@@ -1,7 +1,7 @@
 """Random erasing (Zhong et al. 2020): a rectangle of a view becomes noise.
 
 Half of the views are left whole; the rectangle's area is uniform up to the share that is set, the
-ratio of its sides log-uniform in 0.3..3.3, its place anywhere inside the picture. Keras has a layer
+ratio of its sides log-uniform in 0.3..3.3, its place anywhere inside the image. Keras has a layer
 of that name, which draws by batch.
 """
 
@@ -38,7 +38,7 @@ def erase(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
     share = least + area * (largest - least)
     tall = tf.exp((2 * ratio - 1) * math.log(LONGEST) / 2)  # square root of the ratio
     root = tf.sqrt(share)
-    # A side that is longer than the picture is cut, and the other lengthened to keep the area.
+    # A side that is longer than the image is cut, and the other lengthened to keep the area.
     height = tf.clip_by_value(root * tall, share, 1.0)
     rows = tf.cast(tf.maximum(height * side, 1.0), tf.int32)
     columns = tf.cast(tf.maximum(share / height * side, 1.0), tf.int32)

@@ -52,11 +52,11 @@ class ViewSpec:
         default=0.0,
         ge=0,
         le=3,
-        description="Size of the whole picture: up to 1 + this times larger or smaller.",
+        description="Size of the whole image: up to 1 + this times larger or smaller.",
     )
     fill: Fill = Field(
         default="nearest",
-        description="What lies outside the picture: nearest, reflect, wrap or constant.",
+        description="What lies outside the image: nearest, reflect, wrap or constant.",
     )
     brightness: float = Field(
         default=0.0, ge=0, le=1, description="Share of white added or taken away, at most."
@@ -65,7 +65,7 @@ class ViewSpec:
         default=0.0,
         ge=0,
         le=1,
-        description="More or less contrast by up to this share, about the picture's mean.",
+        description="More or less contrast by up to this share, about the image's mean.",
     )
     saturation: float = Field(
         default=0.0, ge=0, le=1, description="More or less colour by up to this share."

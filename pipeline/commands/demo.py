@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _NAME = "rock_paper_scissors"
-_PER_CLASS = 110  # pictures; enough for about 35 validation images
-_ASKED = ("paper", 987_654)  # label and seed of the picture that is sent over gRPC
+_PER_CLASS = 110  # images; enough for about 35 validation images
+_ASKED = ("paper", 987_654)  # label and seed of the image that is sent over gRPC
 _MARK = ".imgpipe-demo"  # a folder with this file may be drawn over
 
 
@@ -57,7 +57,7 @@ def run(out: Path, json_file: str | None) -> int:
         progress.attach(None)
     faults = ", ".join(f"{len(paths)} {name}" for name, paths in sorted(drawn.planted.items()))
     console.print(
-        f"{sum(drawn.counts.values())} pictures of rock, paper and scissors in "
+        f"{sum(drawn.counts.values())} images of rock, paper and scissors in "
         f"{escape(str(photos))}; planted: {faults}\n"
     )
     config = configs.build(
@@ -87,7 +87,7 @@ def _photos(out: Path) -> Path:
 
 
 def _ask(console: Console, config: Config) -> None:
-    """Serve what was pushed on loopback and send it a picture it has not seen."""
+    """Serve what was pushed on loopback and send it an image it has not seen."""
     from imgpipe.pipeline.demo import draw_hand
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
@@ -108,7 +108,7 @@ def _ask(console: Console, config: Config) -> None:
             server.stop(grace=1.0)
     others = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
     console.print(
-        f"\nasked over gRPC: a new picture of {label} → [bold]{answer.label}[/] "
+        f"\nasked over gRPC: a new image of {label} → [bold]{answer.label}[/] "
         f"{answer.probability:.3f} ({others}) from version {answer.version} "
         f"in {milliseconds:.0f} ms"
     )

@@ -1,4 +1,4 @@
-"""``imgpipe explain``: look inside a pushed network, at a picture or at its sizes.
+"""``imgpipe explain``: look inside a pushed network, at an image or at its sizes.
 
 Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
 version; both must give the same probabilities. Neither TFX nor Beam is imported.
@@ -51,7 +51,7 @@ class Inside:
 @app.command("explain", rich_help_panel=options.SERVING)
 def command(
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE", help="Pictures to look at.")
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to look at.")
     ] = None,
     model: Annotated[
         Path,
@@ -70,20 +70,20 @@ def command(
     layers: Annotated[
         bool, typer.Option("--layers", help="Print every layer with the arithmetic of its size.")
     ] = False,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the pictures go.")
-    ] = Path("imgpipe-explain"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the images go.")] = Path(
+        "imgpipe-explain"
+    ),
 ) -> None:
-    """Look inside the network: feature maps and Grad-CAM of pictures, sizes of all layers."""
+    """Look inside the network: feature maps and Grad-CAM of images, sizes of all layers."""
     raise typer.Exit(run(images or [], model, layer or [], layers, out))
 
 
 def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
-    """Explain pictures, or print the table of layers, or both; returns the exit code."""
+    """Explain images, or print the table of layers, or both; returns the exit code."""
     from imgpipe.pipeline import console as screen
 
     if not images and not table:
-        raise ConfigError("explain: expected a picture, or --layers for the network's sizes.")
+        raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = find(model)
@@ -123,7 +123,7 @@ def find(place: Path) -> Path:
 
 
 def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
-    """All pictures; returns the exit code."""
+    """All images; returns the exit code."""
     from imgpipe.pipeline import pictures
     from imgpipe.pipeline.config import Config
 
@@ -133,7 +133,7 @@ def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path
     ):
         if error:
             refused += 1
-            said = f"{path}: is no picture that can be served: {error}"
+            said = f"{path}: is no image that can be served: {error}"
             console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
             continue
         written, said = _explain_one(data, inside, out / name)
@@ -141,12 +141,12 @@ def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path
         for file in written:
             console.print(f"  {escape(str(file))}", soft_wrap=True)
     if refused:
-        console.print(f"{refused} of {len(images)} pictures could not be explained.")
+        console.print(f"{refused} of {len(images)} images could not be explained.")
     return _SOME_REFUSED if refused else 0
 
 
 def _folders(images: Sequence[Path]) -> Iterator[str]:
-    """A folder's name for each picture: its own without the suffix, counted where it recurs."""
+    """A folder's name for each image: its own without the suffix, counted where it recurs."""
     used: set[str] = set()
     for path in images:
         name, number = path.stem, 1
@@ -158,7 +158,7 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
 
 
 def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path], str]:
-    """Files written for one picture, and what is said of it."""
+    """Files written for one image, and what is said of it."""
     import numpy as np
     import tensorflow as tf
 
@@ -194,7 +194,7 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
 def _drawn(
     values: npt.NDArray[np.float32], inside: Inside, name: str, pixels: npt.NDArray[np.float32]
 ) -> bytes:
-    """The picture of one layer's output."""
+    """The image of one layer's output."""
     import numpy as np
 
     from imgpipe.models import activation_images

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-#: What stands before ".rf." is the picture's own name, the same in all its versions.
+#: What stands before ".rf." is the image's own name, the same in all its versions.
 _VERSIONS = r"([^/]+)\.rf\."
 _MIN_VALIDATION = 3  # images of a class below which the validation share is worth a note
 
@@ -33,7 +33,7 @@ def init(
     ] = Path("imgpipe.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
 ) -> None:
-    """Look at the photographs and write a commented config."""
+    """Look at the images and write a commented config."""
     raise typer.Exit(run(photos, output, force))
 
 
@@ -45,7 +45,7 @@ def run(photos: str, output: Path, force: bool) -> int:
     if output.exists() and not force:
         raise ConfigError(f"{output} exists already. Choose another with -o, or use --force.")
     if not photos.strip():
-        raise ConfigError("SRC is empty; expected a folder of photographs or another source.")
+        raise ConfigError("SRC is empty; expected a folder of images or another source.")
     photos = absolute(photos, Path.cwd())
     scan = open_source(photos).scan()
     config, notes = propose(scan, photos)
@@ -80,7 +80,7 @@ def propose(scan: Scan, photos: str) -> tuple[Config, dict[str, str]]:
     pattern = _group_pattern(scan)
     if pattern:
         tree["data"]["group_pattern"] = pattern
-        notes["data"] += "\nnames show several versions of a picture: they stay in one split"
+        notes["data"] += "\nnames show several versions of an image: they stay in one split"
     elif scan.groups():
         notes["data"] += f"\n{scan.groups()} groups, none of them in two splits"
     seen = Counter(note.kind for note in scan.notes)
@@ -98,7 +98,7 @@ def propose(scan: Scan, photos: str) -> tuple[Config, dict[str, str]]:
 
 
 def _group_pattern(scan: Scan) -> str:
-    """A pattern for names that Roboflow gives the versions of one picture, "" for others."""
+    """A pattern for names that Roboflow gives the versions of one image, "" for others."""
     if scan.groups():
         return ""
     versions = sum(bool(re.search(_VERSIONS, item.path)) for item in scan.items)

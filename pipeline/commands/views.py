@@ -1,4 +1,4 @@
-"""``imgpipe views``: what augmentation makes of photographs, as a contact sheet.
+"""``imgpipe views``: what augmentation makes of images, as a contact sheet.
 
 Neither TFX nor Beam is imported; nothing is trained and nothing but the sheet is written.
 """
@@ -34,7 +34,7 @@ _SIDE = 224  # pixels of a view on the sheet, at most
 @app.command("views", rich_help_panel=options.DATA_AND_TRAINING)
 def command(
     photos: Annotated[
-        str, typer.Argument(metavar="PHOTO|FOLDER", help="A photograph, or a folder of some.")
+        str, typer.Argument(metavar="PHOTO|FOLDER", help="An image, or a folder of some.")
     ],
     config: options.ConfigArgument = None,
     settings: options.SettingsOption = None,
@@ -42,10 +42,10 @@ def command(
         Path, typer.Option("--out", metavar="FILE", help="Where to write the sheet, a .png.")
     ] = Path("views.png"),
     rows: Annotated[
-        int, typer.Option("--rows", min=1, max=64, help="Photographs of a folder to show.")
+        int, typer.Option("--rows", min=1, max=64, help="Images of a folder to show.")
     ] = 8,
 ) -> None:
-    """Show what augmentation makes of photographs: a contact sheet of their views."""
+    """Show what augmentation makes of images: a contact sheet of their views."""
     raise typer.Exit(run(photos, config, settings or [], out, rows))
 
 
@@ -67,7 +67,7 @@ def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path
         for path, why in skipped:
             console.print(f"skipped {escape(str(path))}: {escape(why)}", soft_wrap=True)
         if not drawn:
-            raise ConfigError(f"{photos}: none of {len(paths)} files shows a picture.")
+            raise ConfigError(f"{photos}: none of {len(paths)} files shows an image.")
         _write(out, drawn, min(size, _SIDE))
         views = plural(config.views.count, "augmented view")
         said = f"{plural(len(drawn), 'picture')}, each clean and in {views}: {out}"
@@ -76,7 +76,7 @@ def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path
 
 
 def spread(place: Path) -> list[Path]:
-    """The photograph itself; of a folder all files below, one from each folder in turn.
+    """The image itself; of a folder all files below, one from each folder in turn.
 
     Raises:
       ConfigError: there is no such file or folder, or no file in it.
@@ -86,14 +86,14 @@ def spread(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     if not place.is_dir():
-        raise ConfigError(f"{place}: expected a photograph or a folder. Received: no such path.")
+        raise ConfigError(f"{place}: expected an image or a folder. Received: no such path.")
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in sorted(place.rglob("*")):
         hidden = any(is_hidden(part) for part in path.relative_to(place).parts)
         if path.is_file() and not hidden:
             folders[path.parent].append(path)
     if not folders:
-        raise ConfigError(f"{place}: expected photographs in this folder. Received: no file.")
+        raise ConfigError(f"{place}: expected images in this folder. Received: no file.")
     turns = itertools.zip_longest(*folders.values())
     return [path for turn in turns for path in turn if path is not None]
 
@@ -101,7 +101,7 @@ def spread(place: Path) -> list[Path]:
 def _rows(
     paths: Sequence[Path], count: int, config: Config, size: int
 ) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
-    """Caption and views of the first `count` files that show a picture; and which do not."""
+    """Caption and views of the first `count` files that show an image; and which do not."""
     from imgpipe.models.contact_sheet import view_pixels
     from imgpipe.pipeline import pictures
 

@@ -1,6 +1,6 @@
 """A computer-generated rock-paper-scissors set with planted faults, for `imgpipe demo`.
 
-Every picture is computed, so the set carries nobody's licence and needs no network. NumPy and
+Every image is computed, so the set carries nobody's licence and needs no network. NumPy and
 Pillow only: drawing can go on while TensorFlow is still being imported.
 """
 

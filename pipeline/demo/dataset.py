@@ -1,4 +1,4 @@
-"""Draws the demo set into a folder: one sub-folder a class, planted faults among the pictures."""
+"""Draws the demo set into a folder: one sub-folder a class, planted faults among the images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from imgpipe.pipeline.demo import encode, hands
 from imgpipe.pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools
 from imgpipe.pipeline.demo.poses import LABELS
 
-SMALLEST_SET = 4  # pictures a class: faults copy some, each given split needs one
+SMALLEST_SET = 4  # images a class: faults copy some, each given split needs one
 SMALLEST_SIZE = 48  # pixels: below it a person cannot tell the gestures apart
 _HELD_OUT = 0.1  # share of validation and of test where the folders name the splits
-# Independent random streams: pictures of the set, pictures of faults, pictures on their own.
+# Independent random streams: images of the set, images of faults, images on their own.
 _SET, _FAULTS, _SINGLE = range(3)
 
 
@@ -27,7 +27,7 @@ _SET, _FAULTS, _SINGLE = range(3)
 class DemoSet:
     """What was drawn.
 
-    `counts` holds the good pictures of each class, `files` all files written, `planted` the paths
+    `counts` holds the good images of each class, `files` all files written, `planted` the paths
     (relative, with forward slashes) of each fault. Of byte-identical files the copies are named,
     of a label conflict both sides, since neither can be told right, of a leak the one in train.
     """
@@ -39,7 +39,7 @@ class DemoSet:
 
 
 def draw_hand(label: str, seed: int = 0, size: int = 160) -> Image.Image:
-    """A picture [size, size] RGB of one hand that is in no set drawn by `draw`.
+    """An image [size, size] RGB of one hand that is in no set drawn by `draw`.
 
     Raises:
         ConfigError: unknown label, negative seed or a size below SMALLEST_SIZE.
@@ -58,7 +58,7 @@ def draw(
     faults: bool = True,
     split_folders: bool = False,
 ) -> DemoSet:
-    """Draw `per_class` pictures of each gesture into `directory`, and plant faults among them.
+    """Draw `per_class` images of each gesture into `directory`, and plant faults among them.
 
     The same arguments give the same bytes on the same machine and library versions. Drawing again
     into the same folder is fine; a folder with other files in it is refused before anything is
@@ -66,12 +66,12 @@ def draw(
 
     Args:
         directory: is made where missing.
-        per_class: good pictures of each class.
-        size: shorter side, pixels; every sixth picture is 4:3 or 3:4.
+        per_class: good images of each class.
+        size: shorter side, pixels; every sixth image is 4:3 or 3:4.
         seed: of everything drawn by chance.
         faults: plant the files of `faults.FAULTS`.
         split_folders: train/, validation/ and test/ above the class folders (80/10/10), with a
-            training picture leaked into validation.
+            training image leaked into validation.
 
     Raises:
         ConfigError: an argument out of range, or a folder that holds other files.
@@ -169,7 +169,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _refuse_strangers(directory: Path, expected: set[str]) -> None:
-    """The pipeline would take whatever else lies there for a picture of a hand."""
+    """The pipeline would take whatever else lies there for an image of a hand."""
     if not directory.exists():
         return
     if not directory.is_dir():

@@ -1,4 +1,4 @@
-"""Pictures to bytes, in the formats that folders of photographs are full of."""
+"""Encodes images, in the formats that such folders hold."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def turned(picture: Image.Image, quality: int = 90) -> bytes:
 
 
 def animation(pictures: list[Image.Image]) -> bytes:
-    """A GIF with one frame a picture."""
+    """A GIF with one frame for each image."""
     return encoded(pictures[0], ".gif", save_all=True, append_images=pictures[1:], duration=200)

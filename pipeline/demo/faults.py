@@ -1,6 +1,6 @@
-"""What is wrong with a folder of photographs: one builder a fault, all in the table at the end.
+"""What is wrong with a folder of images: one builder a fault, all in the table at the end.
 
-A fault is a file more, beside the pictures of its class; the pictures themselves stay as drawn.
+A fault is a file more, beside the images of its class; the images themselves stay as drawn.
 Reasons are those of the data judge where it has one for it, so that the two can be compared.
 """
 
@@ -25,7 +25,7 @@ class Fault:
     folder: str  # the class folder it is put in
     name: str
     build: Callable[[Tools], bytes]
-    twin: tuple[str, int] | None = None  # (class, number) of the picture it is a copy of
+    twin: tuple[str, int] | None = None  # (class, number) of the image it is a copy of
     wrong: str = "copy"  # which file is at fault: the copy, its twin, or both
 
 
@@ -34,7 +34,7 @@ class Tools:
     """What a builder may ask for."""
 
     picture: Callable[[str, int], Image.Image]  # (label, number): a hand that no other file shows
-    original: Callable[[str, int], bytes]  # (class, number): a picture of the set as written
+    original: Callable[[str, int], bytes]  # (class, number): an image of the set as written
 
 
 def _cut(label: str, number: int, suffix: str, share: float) -> Callable[[Tools], bytes]:
@@ -54,7 +54,7 @@ def _copy(label: str, number: int) -> Callable[[Tools], bytes]:
 
 
 def _again(label: str, number: int, quality: int, scale: float) -> Callable[[Tools], bytes]:
-    """The same picture saved again: other bytes, nearly the same pixels."""
+    """The same image saved again: other bytes, nearly the same pixels."""
 
     def build(tools: Tools) -> bytes:
         picture = Image.open(io.BytesIO(tools.original(label, number)))
@@ -76,7 +76,7 @@ def _one_pixel(tools: Tools) -> bytes:
     return encode.encoded(Image.new("RGB", (1, 1), (200, 150, 120)), ".png")
 
 
-# reason, class folder, name, builder, and for copies the picture copied. The numbers given to
+# reason, class folder, name, builder, and for copies the image copied. The numbers given to
 # `picture` only have to differ.
 FAULTS: tuple[Fault, ...] = (
     Fault("zero_byte", "rock", "IMG_9001.jpg", lambda tools: b""),
@@ -98,7 +98,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("near_duplicate", "paper", "IMG_9015.jpg", _again("paper", 1, 85, 0.9), ("paper", 1)),
 )
 
-# Only where the folders name the splits: a training picture that is in validation too. The one in
+# Only where the folders name the splits: a training image that is in validation too. The one in
 # train is at fault: what is trained on must not be measured on.
 LEAKS: tuple[Fault, ...] = (
     Fault(

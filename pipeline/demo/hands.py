@@ -1,4 +1,4 @@
-"""One picture of one hand: pose, look, background and camera put together."""
+"""One image of one hand: pose, look, background and camera put together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OVERSAMPLING = 2  # the hand is drawn this much larger and shrunk: smooth edges
 
 
 def render(label: str, rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """An RGB picture of a hand showing `label`; everything else is left to `rng`."""
+    """An RGB image of a hand showing `label`; everything else is left to `rng`."""
     pose = poses.sample(label, rng)
     style = look.sample(rng)
     bones = skeleton.build(pose)
@@ -48,7 +48,7 @@ def _shades(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hidden lamp and hidden sky on the hand [2, H, W] (large), hidden lamp on the ground."""
     k = OVERSAMPLING
-    height = seen.height[::k, ::k] / np.float32(k)  # pixels of the small picture
+    height = seen.height[::k, ::k] / np.float32(k)  # pixels of the small image
     unit = unit / k
     solid = np.maximum(height, np.float32(ground))
     hidden = shading.shadow(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# sRGB, from very light to very dark; a picture takes a point between two neighbours.
+# sRGB, from very light to very dark; an image takes a point between two neighbours.
 _SKIN = (
     (246, 218, 198),
     (238, 200, 174),
@@ -68,7 +68,7 @@ def skin_tone(rng: np.random.Generator) -> np.ndarray:
 
 
 def sample(rng: np.random.Generator) -> Look:
-    """Skin, clothes and light of one picture."""
+    """Skin, clothes and light of one image."""
     skin = linear(skin_tone(rng))
     dark = 1 - float(np.clip(skin.mean() / 0.45, 0, 1))
     # Palms hardly tan: the darker the skin, the more they differ from the back of the hand.

@@ -1,7 +1,7 @@
 """What a hand does in each gesture, and how differently people do it.
 
 Every number is a joint's angle in degrees or a place in the hand frame (see `skeleton`), drawn
-from a range wide enough for a person to call the pictures different and the gesture the same.
+from a range wide enough for a person to call the images different and the gesture the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Pose:
     left: bool
     yaw: float  # 0 shows the back of the hand, π the palm
     pitch: float  # positive tips the fingers towards the viewer
-    roll: float  # in the plane of the picture
+    roll: float  # in the plane of the image
     wrist_tilt: float
     wrist_flex: float
     arm_length: float

@@ -17,7 +17,7 @@ FAR = np.float32(-1e4)  # height where there is nothing
 
 @dataclass(frozen=True)
 class Surface:
-    """What is seen at each pixel of a picture [H, W]; x right, y down, z to the viewer, pixels."""
+    """What is seen at each pixel of an image [H, W]; x right, y down, z to the viewer, pixels."""
 
     height: np.ndarray  # float32, FAR where nothing is
     normal: np.ndarray  # float32 [3, H, W], unit length where something is

@@ -24,7 +24,7 @@ class Framed:
 
 
 def frame(skeleton: Skeleton, pose: Pose, width: int, height: int, fill: float) -> Framed:
-    """Turn `skeleton` as `pose` says and fit the hand (not the arm) into the picture.
+    """Turn `skeleton` as `pose` says and fit the hand (not the arm) into the image.
 
     `fill` is the share of the shorter side that the hand takes; above 1 it is cut off.
     """
@@ -69,7 +69,7 @@ def _nearness(points: np.ndarray) -> np.ndarray:
 
 
 def _rotation(pose: Pose) -> np.ndarray:
-    """Hand frame to picture frame [3, 3]; the mirror of a left hand and y down included."""
+    """Hand frame to image frame [3, 3]; the mirror of a left hand and y down included."""
     cy, sy = np.cos(pose.yaw), np.sin(pose.yaw)
     cp, sp = np.cos(pose.pitch), np.sin(pose.pitch)
     cr, sr = np.cos(pose.roll), np.sin(pose.roll)

@@ -71,5 +71,5 @@ def test_captions_of_strangers_files_do_not_break_it() -> None:
 
 
 def test_nothing_to_show_is_an_error() -> None:
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         contact_sheet.draw([], 10)

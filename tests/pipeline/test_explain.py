@@ -117,7 +117,7 @@ def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None
 
 
 def test_nothing_to_explain_is_a_bad_argument(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="expected a picture, or --layers"):
+    with pytest.raises(ConfigError, match="expected an image, or --layers"):
         explain.run([], tmp_path / "no model", [], False, tmp_path / "out")
 
 
@@ -130,9 +130,9 @@ def test_what_is_no_picture_is_named_and_the_others_are_explained(
     code = explain.run([text, tmp_path / "nowhere.png", photo], run_folder, ["conv1"], False, out)
     said = capfd.readouterr().out
     assert code == 2
-    assert "notes.txt: is no picture that can be served: Unknown image file format" in said
-    assert "nowhere.png: is no picture that can be served: No such file" in said
-    assert "2 of 3 pictures could not be explained" in said
+    assert "notes.txt: is no image that can be served: Unknown image file format" in said
+    assert "nowhere.png: is no image that can be served: No such file" in said
+    assert "2 of 3 images could not be explained" in said
     assert _names(out) == ["photo"]
 
 

@@ -61,9 +61,9 @@ def test_the_settings_decide(photos, tmp_path, capfd) -> None:
 @pytest.mark.parametrize(
     ("name", "out", "message"),
     [
-        ("nowhere", "a.png", "expected a photograph or a folder. Received: no such path"),
-        ("photos/cat/notes.txt", "a.png", "none of 1 files shows a picture"),
-        ("empty", "a.png", "expected photographs in this folder. Received: no file"),
+        ("nowhere", "a.png", "expected an image or a folder. Received: no such path"),
+        ("photos/cat/notes.txt", "a.png", "none of 1 files shows an image"),
+        ("empty", "a.png", "expected images in this folder. Received: no file"),
         ("photos", "a.jpg", r"--out .*a.jpg: expected a name that ends in .png"),
         ("photos", "no/a.png", "its folder does not exist"),
     ],
