@@ -1,4 +1,4 @@
-"""The components of the pipeline: a folder for each, with the logic it needs beside it.
+"""The components of the pipeline. Each has a folder that also holds the logic it needs.
 
 Names are imported on first use (PEP 562), so that `imgpipe check` and the command line can import
 this package without importing TFX.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_WHERE = {
+_MODULES = {
     "Quarantine": "imgpipe.components.artifacts",
     "DataBlessing": "imgpipe.components.artifacts",
     "RunReport": "imgpipe.components.artifacts",
@@ -30,15 +30,15 @@ _WHERE = {
     "Report": "imgpipe.components.report.component",
 }
 
-__all__ = sorted(_WHERE)
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that holds `name` the first time it is asked for."""
-    if name not in _WHERE:
+    """Import the module that defines `name` on first access."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'imgpipe.components' has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+    return sorted([*globals(), *_MODULES])

@@ -1,4 +1,4 @@
-"""Beam's way in and out of Examples artifacts, the same in every component."""
+"""Beam transforms that read and write Examples artifacts, shared by all components."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,15 +14,15 @@ FILE_PREFIX = "data_tfrecord"
 
 
 def mark_examples(artifact: Any) -> None:
-    """Declare on an Examples artifact what its files hold: tf.Examples, all three splits."""
+    """Record on an Examples artifact that its files hold tf.Examples of all three splits."""
     artifact.split_names = SPLIT_NAMES_JSON
     examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
 class WriteSplits(beam.PTransform):
-    """Write (split, serialised tf.Example) pairs below `uri`, one folder a split.
+    """Writes (split, serialised tf.Example) pairs below `uri`, with one folder for each split.
 
-    All splits get a file, also when nothing goes into them, so that readers find every split.
+    A split without Examples gets an empty file, so that readers find every split.
     """
 
     def __init__(self, uri: str) -> None:
@@ -30,7 +30,7 @@ class WriteSplits(beam.PTransform):
         self._uri = uri
 
     def expand(self, pairs: Any) -> None:
-        """Fan out by split."""
+        """Partition the pairs by split and write each split."""
         parts = pairs | "BySplit" >> beam.Partition(
             lambda pair, n: names.SPLITS.index(pair[0]), len(names.SPLITS)
         )
@@ -44,11 +44,11 @@ class WriteSplits(beam.PTransform):
 
 
 class ReadSplits(beam.PTransform):
-    """All serialised tf.Examples of the given splits of an Examples artifact.
+    """Reads all serialised tf.Examples of the given splits of an Examples artifact.
 
-    Files are the elements and records come out of them where they are used. A Flatten of one read
-    a split would be materialised by the in-process runner: four times the bytes of the data set
-    in memory (measured).
+    The elements are files, and each worker reads the Examples from its files. A Flatten of one
+    read for each split would be materialised by the in-process runner, which took four times the
+    size of the data set in memory when measured.
     """
 
     def __init__(self, uri: str, splits: tuple[str, ...] = names.SPLITS) -> None:
@@ -57,7 +57,7 @@ class ReadSplits(beam.PTransform):
         self._splits = splits
 
     def expand(self, pipeline: Any) -> Any:
-        """Spread the files over the workers, read each."""
+        """Distribute the files over the workers and read them there."""
         files = [path for split in self._splits for path in shard_files(self._uri, split)]
         return (
             pipeline

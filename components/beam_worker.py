@@ -1,9 +1,9 @@
-"""Loaded by every Beam worker process: what must be there before the first function is unpickled.
+"""Set-up of a Beam worker process, which must happen before the first function is unpickled.
 
-TFX puts a stand-in for `tfx_bsl.arrow.sql_util` (SQL slicing, whose native part its wheels lack)
-into place when it is imported. A worker unpickles TensorFlow Data Validation before that, and
-StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam_worker`` loads this module first. Here
-Beam's file patterns are made to take folders by their names, too.
+The wheels of TFX lack the native part of `tfx_bsl.arrow.sql_util` (SQL slicing), and TFX installs
+a stub for that module when it is imported. A worker unpickles TensorFlow Data Validation before it
+imports TFX, and StatisticsGen fails. ``--beam_plugins=imgpipe.components.beam_worker`` makes each
+worker load this module first. It also installs `literal_folders`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ MODULE = "tfx_bsl.arrow.sql_util"
 
 
 def install() -> None:
-    """Put the stand-in into place where the real module cannot be imported."""
+    """Install the stub unless the real module can be imported."""
     if MODULE in sys.modules:
         return
     try:
         importlib.import_module(MODULE)
     except ImportError:
-        stand_in = types.ModuleType(MODULE)
-        stand_in.__getattr__ = _absent  # type: ignore[method-assign]
-        sys.modules[MODULE] = stand_in
+        stub = types.ModuleType(MODULE)
+        stub.__getattr__ = _missing_attribute  # type: ignore[method-assign]
+        sys.modules[MODULE] = stub
 
 
-def _absent(name: str) -> object:
+def _missing_attribute(name: str) -> object:
     if name.startswith("__"):
         raise AttributeError(name)
 

@@ -1,4 +1,7 @@
-"""Reading blessings: a gate holds by data, so what it guards looks at the file itself."""
+"""The marker files of blessings: their names, reading and writing them.
+
+A gate holds by data: each component that depends on a gate reads the marker file itself.
+"""
 
 import tensorflow as tf
 
@@ -8,33 +11,46 @@ BLESSED = "BLESSED"
 NOT_BLESSED = "NOT_BLESSED"
 INFRA_BLESSED = "INFRA_BLESSED"
 INFRA_NOT_BLESSED = "INFRA_NOT_BLESSED"
-#: In an infra blessing: the files that were validated, as of `manifest.describe`.
+#: File of an infra blessing that lists the validated files, as `manifest.describe` returns them.
 VALIDATED = "validated.json"
-#: Of every comparison with a limit: TFMA's accuracies are float32, where 9 of 10 comes out as
-#: 0.89999998, and must reach 0.9.
+#: Tolerance of every comparison with a limit. TFMA's accuracies are float32, in which 9 of 10
+#: correct answers give 0.89999998; they must pass a limit of 0.9.
 SLACK = 1e-6
 
 
 def is_blessed(uri: str, name: str = BLESSED) -> bool:
-    """Whether the blessing artifact at `uri` says yes."""
+    """Check whether a blessing artifact holds a marker file.
+
+    Args:
+      uri: URI of the blessing artifact.
+      name: Name of the marker file. Default: ``BLESSED``.
+    """
     return bool(tf.io.gfile.exists(f"{uri}/{name}"))
 
 
 def write(uri: str, name: str) -> None:
-    """Write an empty marker file, as TFX's own gates do."""
+    """Write an empty marker file, as TFX's own gates do.
+
+    Args:
+      uri: URI of the blessing artifact, which is created when absent.
+      name: Name of the marker file.
+    """
     tf.io.gfile.makedirs(uri)
     with tf.io.gfile.GFile(f"{uri}/{name}", "w") as file:
         file.write("")
 
 
 def require_data_blessing(uri: str) -> None:
-    """Refuse to work on data that DataGate did not bless.
+    """Check that DataGate blessed the data.
+
+    Args:
+      uri: URI of the DataBlessing artifact.
 
     Raises:
-      DataRefused: the blessing artifact holds no BLESSED file.
+      DataRefused: The artifact holds no ``BLESSED`` file.
     """
     if not is_blessed(uri):
         raise DataRefused(
             f"the data was not blessed: no {BLESSED} file in {uri}. Look at gate.json there for "
-            "the reasons, mend the data or the limits under [gate], and run again."
+            "the reasons, correct the data or the limits under [gate], and run again."
         )

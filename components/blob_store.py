@@ -1,8 +1,8 @@
-"""A content-addressed store in one sqlite file: keys of 32 bytes to values of any length.
+"""A content-addressed store in one SQLite file, from keys of 32 bytes to values of any length.
 
-What is in it is a cache: artifacts stay valid when it is deleted, and a broken file or value costs
-the work again, never a wrong answer. sqlite gives atomic writes, several readers and writers and
-survival of kill -9 without code of ours.
+The store is a cache. Artifacts stay valid when it is deleted, and a damaged file or value only
+means that the value is computed again. SQLite provides atomic writes, concurrent readers and
+writers, and recovery after a killed process.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from pathlib import Path
 from imgpipe.models.errors import ResourceError
 
 _log = logging.getLogger(__name__)
-_BUSY_SECONDS = 60.0  # another writer holds the file for one batch at a time
-_VARIABLES = 500  # keys a SELECT; sqlite's oldest limit is 999
+_BUSY_SECONDS = 60.0  # another writer locks the file for one batch at a time
+_VARIABLES = 500  # keys in one SELECT; the lowest limit of any SQLite version is 999
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_CHECKSUM = 4  # bytes before each value
+_CHECKSUM = 4  # bytes of the checksum in front of each value
 
 
 class BlobStore:
-    """Values by key in ``<directory>/<name>.sqlite``; safe for several processes and threads.
+    """Values by key in ``<directory>/<name>.sqlite``, safe for several processes and threads.
 
     Args:
-      directory: created when absent.
-      name: of the file and of the table in it.
+      directory: Folder of the file, which is created when absent.
+      name: Name of the file, without its suffix, and of the table in it.
+
+    Raises:
+      ResourceError: The file is locked for too long, cannot be written, or the disk is full. The
+        methods raise it too.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -37,20 +41,20 @@ class BlobStore:
         self._table = name
         self._lock = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
-        with self._failures_named():
+        with self._explained_errors():
             try:
                 self._db = self._open()
             except sqlite3.DatabaseError as error:
-                self._start_anew(error)
+                self._replace_damaged(error)
 
-    def _start_anew(self, error: sqlite3.DatabaseError) -> None:
-        """Set a damaged file aside with its journal and begin an empty one.
+    def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
+        """Rename a damaged file and its journal, and open an empty store.
 
-        What is only locked, full or not to be written is no damage: that error goes on.
+        An error that is no damage, such as a locked file or a full disk, is raised again.
         """
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
             raise error
-        _log.warning("store %s is damaged (%s); set aside as .broken", self._path, error)
+        _log.warning("the store %s is damaged (%s); renamed to .broken", self._path, error)
         if hasattr(self, "_db"):
             self._db.close()
         for suffix in ("", "-wal", "-shm"):
@@ -60,8 +64,8 @@ class BlobStore:
         self._db = self._open()
 
     @contextlib.contextmanager
-    def _failures_named(self) -> Iterator[None]:
-        """What sqlite cannot do, as a failure that a person can act on."""
+    def _explained_errors(self) -> Iterator[None]:
+        """Turn SQLite's errors into a ResourceError that says what to do."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -73,7 +77,7 @@ class BlobStore:
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")  # a lost last commit is done again
+        db.execute("PRAGMA synchronous=NORMAL")  # a last commit that is lost is computed again
         db.execute(
             f"CREATE TABLE IF NOT EXISTS {self._table} (key BLOB PRIMARY KEY, value BLOB) "
             "WITHOUT ROWID"
@@ -81,7 +85,14 @@ class BlobStore:
         return db
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Values of those `keys` that are stored and intact."""
+        """Look values up.
+
+        Args:
+          keys: Keys of 32 bytes, as many as wanted.
+
+        Returns:
+          The values of those keys that are stored and intact.
+        """
         found: dict[bytes, bytes] = {}
         for start in range(0, len(keys), _VARIABLES):
             part = keys[start : start + _VARIABLES]
@@ -89,28 +100,28 @@ class BlobStore:
             query = f"SELECT key, value FROM {self._table} WHERE key IN ({marks})"
             asked = set(part)
             for key, value in self._rows(query, part):
-                # A damaged page can give a key that was not asked for, and a value of any type.
+                # A damaged page can return a key that was not asked for, or a value of any type.
                 whole = key in asked and isinstance(value, bytes) and len(value) >= _CHECKSUM
                 if whole and _checksum(value[_CHECKSUM:]) == value[:_CHECKSUM]:
                     found[key] = value[_CHECKSUM:]
         return found
 
     def _rows(self, query: str, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-        """Rows of a query; none, and a new file, when this one is found to be damaged."""
-        with self._failures_named(), self._lock:
+        """Rows of a query; a damaged file is replaced by an empty one, which has no rows."""
+        with self._explained_errors(), self._lock:
             try:
                 return self._db.execute(query, list(keys)).fetchall()
             except sqlite3.DatabaseError as error:
-                self._start_anew(error)
+                self._replace_damaged(error)
                 return []
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
-        """Keep `values`, in one transaction."""
-        with self._failures_named(), self._lock:
+        """Store `values` by key, in one transaction."""
+        with self._explained_errors(), self._lock:
             try:
                 self._insert(values)
             except sqlite3.DatabaseError as error:
-                self._start_anew(error)
+                self._replace_damaged(error)
                 self._insert(values)
 
     def _insert(self, values: Mapping[bytes, bytes]) -> None:
@@ -119,7 +130,7 @@ class BlobStore:
             self._db.executemany(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?)", rows)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
 

@@ -1,9 +1,9 @@
-"""Seals: what the files of an artifact held when its component finished, and whether they still do.
+"""Seals, which tell whether the files of an artifact are still those that its component wrote.
 
-TFX believes an artifact as long as its folder exists. A shard that lost half of its records, or a
-file with flipped bytes, would be trained on and judged by. The seal lists every file with its
-size, its SHA-256 and, for TFRecord files, its number of records. It stands beside the folder and
-not in it, because some of TFX's components accept a folder with one file only.
+TFX trusts an artifact as long as its folder exists, even when a shard lost half of its records or
+a file has flipped bytes. The seal lists every file with its size, its SHA-256 and, for TFRecord
+files, its number of records. It is stored beside the folder and not in it, because some of TFX's
+components accept only a folder with a single file.
 """
 
 from __future__ import annotations
@@ -19,27 +19,23 @@ from imgpipe.models.atomic_write import atomic_write, sync_tree
 
 _SCHEMA = 1
 _RECORDS = "data_tfrecord-"
-#: Length and its checksum before each record, and the record's checksum after it.
+#: Framing of a TFRecord: the length and its checksum before the data, and 4 bytes after it.
 _HEADER, _FOOTER = struct.Struct("<QI"), 4
 
 
 def seal_file(folder: Path) -> Path:
-    """The file that holds the seal of an artifact.
-
-    Args:
-      folder: the artifact's folder.
-    """
+    """Path of the file that holds the seal of the artifact in `folder`."""
     return folder.with_name(f".seal-{folder.name}.json")
 
 
 def seal(folder: Path) -> None:
-    """Force an artifact to disk and note what its files hold.
+    """Sync an artifact to disk and write its seal.
 
     Args:
-      folder: the artifact's folder, completely written.
+      folder: Folder of the artifact, completely written.
 
     Raises:
-      OSError: the disk is full or fails.
+      OSError: The disk is full or fails.
     """
     sync_tree(folder)
     files = {name: _describe(path) for name, path in _files(folder).items()}
@@ -48,11 +44,7 @@ def seal(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a damaged artifact with its seal, so that its component makes it again.
-
-    Args:
-      folder: the artifact's folder.
-    """
+    """Remove the damaged artifact in `folder` and its seal, so that its component runs again."""
     shutil.rmtree(folder, ignore_errors=True)
     seal_file(folder).unlink(missing_ok=True)
 
@@ -61,12 +53,12 @@ def damage(folder: Path, *, complete: bool) -> str:
     """Compare an artifact with its seal.
 
     Args:
-      folder: the artifact's folder.
-      complete: whether every file is read and its digest compared. Otherwise only files whose
-        modification time is not the sealed one are read.
+      folder: Folder of the artifact.
+      complete: Whether to read every file and compare its digest. If False, only files whose
+        modification time has changed since they were sealed are read.
 
     Returns:
-      What is wrong, as a sentence without its full stop; "" when the artifact is whole.
+      What is wrong, as a sentence without its full stop; "" when the artifact is intact.
     """
     try:
         sealed: dict[str, dict[str, Any]] = json.loads(seal_file(folder).read_text())["files"]
@@ -77,7 +69,7 @@ def damage(folder: Path, *, complete: bool) -> str:
             if wrong := _difference(found[name], facts, complete):
                 return f"{name} {wrong}"
     except FileNotFoundError:
-        return "it has no seal, because the component that made it did not finish"
+        return "it has no seal, because the component that wrote it did not finish"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"it cannot be compared with its seal ({type(error).__name__}: {error})"
     added = sorted(found.keys() - sealed.keys())
@@ -88,9 +80,9 @@ def _files(folder: Path) -> dict[str, Path]:
     """Every file below `folder` that is not hidden, by its relative path."""
     paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        place.as_posix(): path
-        for place, path in paths.items()
-        if not any(part.startswith(".") for part in place.parts)
+        relative.as_posix(): path
+        for relative, path in paths.items()
+        if not any(part.startswith(".") for part in relative.parts)
     }
 
 
@@ -104,14 +96,14 @@ def _difference(path: Path, facts: dict[str, Any], complete: bool) -> str:
     stat = path.stat()
     if stat.st_size != facts["bytes"]:
         records = f" and {facts['records']} records" if "records" in facts else ""
-        return f"has {stat.st_size} bytes; expected were {facts['bytes']} bytes{records}"
+        return f"has {stat.st_size} bytes; expected {facts['bytes']} bytes{records}"
     if not complete and stat.st_mtime_ns == facts["mtime_ns"]:
         return ""
-    return "" if sha256(path) == facts["sha256"] else "holds other bytes than when it was written"
+    return "" if sha256(path) == facts["sha256"] else "has changed since it was written"
 
 
 def _count(path: Path) -> int:
-    """Number of records of an uncompressed TFRecord file, from the lengths alone."""
+    """Number of records in an uncompressed TFRecord file, from the lengths alone."""
     found, size = 0, path.stat().st_size
     with path.open("rb") as file:
         while file.tell() < size:

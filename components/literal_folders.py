@@ -1,10 +1,10 @@
-"""Libraries made to take the folders of a file pattern by their names.
+"""Changes to Beam and TensorFlow so that folders with special characters are taken literally.
 
-Beam reads ``FOLDER/*`` and, before it writes, deletes what ``FOLDER/PREFIX-*-of-*`` matches; TFMA
-finds its own results by a pattern, and TensorFlow's reader the variables of a model. All of them
-put the folder into the pattern as it is, and Beam has no way to quote a character
-(`FileSystem.translate_pattern` says so). An output folder ``out*`` would therefore read and delete
-the files of its neighbours.
+Beam reads ``FOLDER/*`` and, before it writes, deletes what ``FOLDER/PREFIX-*-of-*`` matches. TFMA
+finds its results by a pattern, and TensorFlow finds the variables of a model by one. All of them
+insert the folder into the pattern without quoting it, and Beam has no way to quote a character
+(see `FileSystem.translate_pattern`). With an output folder named ``out*`` they would therefore
+read and delete the files of other folders.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from imgpipe.models import file_patterns
 
 @contextlib.contextmanager
 def literal_folders(output: Path) -> Iterator[None]:
-    """Within the block, patterns of Beam and TensorFlow match in their last part alone.
+    """Within the block, only the last component of Beam's and TensorFlow's patterns is matched.
 
     Args:
-      output: the folder that is written to. Where its name is nothing special, which is nearly
-        always, nothing is changed.
+      output: Folder that is written to. If its path has no special character, which is the usual
+        case, nothing is changed.
     """
     if not file_patterns.is_special(str(output)):
         yield
@@ -35,8 +35,8 @@ def literal_folders(output: Path) -> Iterator[None]:
     match, glob, load = LocalFileSystem.match, tf.io.gfile.glob, loader.load_v2
 
     def load_by_plain_name(directory: str, *arguments: Any, **named: Any) -> Any:
-        with file_patterns.plain_name(directory) as place:
-            return load(place, *arguments, **named)
+        with file_patterns.plain_name(directory) as plain:
+            return load(plain, *arguments, **named)
 
     install()
     tf.io.gfile.glob, loader.load_v2 = _glob, load_by_plain_name
@@ -47,14 +47,14 @@ def literal_folders(output: Path) -> Iterator[None]:
 
 
 def install() -> None:
-    """Change Beam's local file system in this process; every worker process does it."""
+    """Change Beam's local file system in this process; every worker process calls it."""
     from apache_beam.io.localfilesystem import LocalFileSystem
 
     LocalFileSystem.match = _match
 
 
 def _match(self: Any, patterns: list[str], limits: list[int | None] | None = None) -> list[Any]:
-    """In place of `FileSystem.match`, whose result it gives."""
+    """Replace `FileSystem.match`, with the same kind of result."""
     from apache_beam.io.filesystem import MatchResult
 
     found = []
@@ -70,6 +70,6 @@ def _match(self: Any, patterns: list[str], limits: list[int | None] | None = Non
 
 
 def _glob(pattern: str | list[str]) -> list[str]:
-    """In place of `tf.io.gfile.glob`."""
+    """Replace `tf.io.gfile.glob`."""
     patterns = [pattern] if isinstance(pattern, str) else pattern
     return [path for one in patterns for path in file_patterns.matching(str(one))]

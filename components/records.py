@@ -1,8 +1,8 @@
-"""tf.Examples, the TFRecord files that hold them, and small JSON files beside them.
+"""Reading and writing tf.Examples, the TFRecord files that hold them, and small JSON files.
 
-Files are written beside and renamed. Every split always has every shard file, an empty one where
-it got no record, so that readers and patterns find all splits whatever the data. TensorFlow is
-imported when something is read or written, not with this module.
+Files are written under a temporary name and then renamed. Every split has all shard files, some of
+which may be empty, so that readers find every split whatever the data. TensorFlow is imported when
+something is read or written, not when this module is imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Value = bytes | str | int | float | list[float] | list[int]
 
 _SHARD = re.compile(r"data_tfrecord-\d{5}-of-\d{5}$")
-#: The Examples artifacts' `split_names` property.
+#: Value of the `split_names` property of Examples artifacts.
 SPLIT_NAMES_JSON = json.dumps(list(names.SPLITS))
 
 
@@ -36,13 +36,13 @@ def shard_path(uri: str, split: str, shard: int, shards: int) -> str:
 
 
 def shard_files(uri: str, split: str) -> list[str]:
-    """The shard files of a split, in order."""
+    """Paths of the shard files of a split, in order."""
     found = matching(f"{uri}/Split-{split}/data_tfrecord-*")
     return [path for path in found if _SHARD.search(path)]
 
 
 def read_examples(path: str) -> Iterator[tf.train.Example]:
-    """The records of one file, a few in memory at a time."""
+    """Iterate over the Examples of one TFRecord file, with only a few in memory at a time."""
     import tensorflow as tf
 
     with tf.device("cpu"):
@@ -51,7 +51,7 @@ def read_examples(path: str) -> Iterator[tf.train.Example]:
 
 
 def first(example: tf.train.Example, name: str, default: Any = None) -> Any:
-    """The first value of a feature (bytes, int or float); `default` when it is absent."""
+    """First value of a feature (bytes, int or float), or `default` when it is absent."""
     feature = example.features.feature.get(name)
     kind = feature.WhichOneof("kind") if feature is not None else None
     values = getattr(feature, kind).value if kind else ()
@@ -59,19 +59,19 @@ def first(example: tf.train.Example, name: str, default: Any = None) -> Any:
 
 
 def text(example: tf.train.Example, name: str) -> str:
-    """A bytes feature as text; odd file names survive."""
+    """A bytes feature as text; a file name that is not UTF-8 keeps its bytes as surrogates."""
     value = first(example, name, b"")
     return bytes(value).decode("utf-8", "surrogateescape")
 
 
 def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
-    """The records of a split of an Examples artifact, in the order of its files."""
+    """Iterate over the Examples of a split of an Examples artifact, in the order of its files."""
     for path in shard_files(uri, split):
         yield from read_examples(path)
 
 
 def count(uri: str, split: str) -> int:
-    """Number of records of one split; nothing is parsed."""
+    """Number of Examples in one split, counted without parsing them."""
     import tensorflow as tf
 
     with tf.device("cpu"):
@@ -81,35 +81,40 @@ def count(uri: str, split: str) -> int:
 
 
 def raw(example: tf.train.Example, name: str) -> bytes:
-    """A bytes feature, empty when absent."""
+    """A bytes feature, or b"" when it is absent."""
     return bytes(first(example, name, b""))
 
 
 def content_hash(example: tf.train.Example) -> str:
-    """Hex SHA-256 of the bytes that are decoded: those of the file, unless they were repaired."""
+    """Hex SHA-256 of the bytes that are decoded: the file's, or the repaired ones."""
     if raw(example, names.REPAIRS):
         return hashlib.sha256(raw(example, names.IMAGE_BYTES)).hexdigest()
     return text(example, names.IMAGE_HASH)
 
 
 def integer(example: tf.train.Example, name: str, default: int = 0) -> int:
-    """An int64 feature, `default` when absent."""
+    """An int64 feature, or `default` when it is absent."""
     return int(first(example, name, default))
 
 
 def floats(example: tf.train.Example, name: str) -> list[float]:
-    """A float list feature."""
+    """All values of a float feature."""
     return list(example.features.feature[name].float_list.value)
 
 
 def integers(example: tf.train.Example, name: str) -> list[int]:
-    """An int64 list feature, empty when absent."""
+    """All values of an int64 feature; an empty list when it is absent."""
     feature = example.features.feature.get(name)
     return [] if feature is None else list(feature.int64_list.value)
 
 
 def make(features: Mapping[str, Value]) -> tf.train.Example:
-    """A tf.Example from values by name; text becomes bytes, lists of numbers stay lists."""
+    """Create a tf.Example.
+
+    Args:
+        features: Values by feature name. Text is stored as UTF-8 bytes, and a list of numbers as
+            a feature with several values.
+    """
     import tensorflow as tf
 
     example = tf.train.Example()
@@ -131,15 +136,15 @@ def make(features: Mapping[str, Value]) -> tf.train.Example:
 
 
 def serialise(example: tf.train.Example) -> bytes:
-    """Bytes that are the same for equal records, whatever the map order."""
+    """Serialise deterministically: equal Examples give equal bytes."""
     return bytes(example.SerializeToString(deterministic=True))
 
 
 def write_text(path: str, content: str) -> None:
-    """Write a small file; a reader sees all of it or nothing.
+    """Write a small text file atomically.
 
     Args:
-        path: A local file, or the URI of one in an object store, which is atomic by itself.
+        path: A local path, or the URI of an object store, whose writes are atomic by themselves.
         content: Text, written as UTF-8.
     """
     if "://" not in path:
@@ -152,7 +157,7 @@ def write_text(path: str, content: str) -> None:
 
 
 def remove_folder(path: str) -> None:
-    """Remove a local or remote folder with what is in it; nothing when there is none."""
+    """Remove a local or remote folder and its contents, if it exists."""
     import tensorflow as tf
 
     if tf.io.gfile.exists(path):
@@ -165,7 +170,7 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str) -> Any:
-    """JSON from a local or remote file."""
+    """Read JSON from a local or remote file."""
     import tensorflow as tf
 
     with tf.io.gfile.GFile(path, "r") as file:
@@ -173,12 +178,18 @@ def read_json(path: str) -> Any:
 
 
 class ShardWriter:
-    """Writes records to their files; a file appears under its name when all of them are done."""
+    """Writes Examples to several files, which all appear when the `with` block ends without error.
+
+    Args:
+        paths: Path of the file to write, by key (a split or another kind of output).
+
+    Attributes:
+        written: Number of Examples written, by key.
+    """
 
     def __init__(self, paths: Mapping[str, str]) -> None:
-        """`paths`: key (a split, a kind of output) → the file it is written to."""
         self._paths = dict(paths)
-        self._beside = {key: _beside(path) for key, path in paths.items()}
+        self._temporary = {key: _temporary_path(path) for key, path in paths.items()}
         self._writers: dict[str, Any] = {}
         self.written = dict.fromkeys(paths, 0)
 
@@ -187,11 +198,11 @@ class ShardWriter:
 
         for key, path in self._paths.items():
             tf.io.gfile.makedirs(path.rpartition("/")[0])
-            self._writers[key] = tf.io.TFRecordWriter(self._beside[key])
+            self._writers[key] = tf.io.TFRecordWriter(self._temporary[key])
         return self
 
     def write(self, key: str, example: tf.train.Example) -> None:
-        """Append one record; equal records give equal bytes."""
+        """Append one Example to the file of `key`."""
         self._writers[key].write(serialise(example))
         self.written[key] += 1
 
@@ -205,13 +216,13 @@ class ShardWriter:
 
         for writer in self._writers.values():
             writer.close()
-        for key, beside in self._beside.items():
+        for key, temporary in self._temporary.items():
             if error is None:
-                tf.io.gfile.rename(beside, self._paths[key], overwrite=True)
-            elif tf.io.gfile.exists(beside):
-                tf.io.gfile.remove(beside)
+                tf.io.gfile.rename(temporary, self._paths[key], overwrite=True)
+            elif tf.io.gfile.exists(temporary):
+                tf.io.gfile.remove(temporary)
 
 
-def _beside(path: str) -> str:
-    """A name in the same folder that no second attempt at writing `path` shares."""
+def _temporary_path(path: str) -> str:
+    """A path in the same folder that is unique to this attempt at writing `path`."""
     return f"{path.rpartition('/')[0]}/{TEMPORARY}{uuid.uuid4().hex}"

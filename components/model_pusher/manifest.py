@@ -132,10 +132,10 @@ def damage(path: Path, *, complete: bool = False) -> str:
         for name, facts in files.items():
             stat = (path / name).stat()
             if stat.st_size != facts["bytes"]:
-                return f"{name} has {stat.st_size} bytes, expected were {facts['bytes']}"
+                return f"{name} has {stat.st_size} bytes, expected {facts['bytes']}"
             changed = complete or stat.st_ctime_ns > written
             if changed and sha256(path / name) != facts["sha256"]:
-                return f"{name} holds other bytes than when it was pushed"
+                return f"{name} has changed since it was pushed"
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(path)} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

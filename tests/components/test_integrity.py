@@ -36,7 +36,7 @@ def test_a_shard_cut_at_a_record_boundary_is_noticed(artifact: Path):
     content = (artifact / SHARD).read_bytes()
     (artifact / SHARD).write_bytes(content[: len(content) // 2])
     assert integrity.damage(artifact, complete=False) == (
-        f"{SHARD} has 120 bytes; expected were 240 bytes and 10 records"
+        f"{SHARD} has 120 bytes; expected 240 bytes and 10 records"
     )
 
 
@@ -44,7 +44,7 @@ def test_flipped_bytes_are_noticed(artifact: Path):
     content = bytearray((artifact / SHARD).read_bytes())
     content[100] ^= 255
     (artifact / SHARD).write_bytes(content)
-    wrong = f"{SHARD} holds other bytes than when it was written"
+    wrong = f"{SHARD} has changed since it was written"
     assert integrity.damage(artifact, complete=False) == wrong
 
 
@@ -57,7 +57,7 @@ def test_flipped_bytes_below_the_file_system_are_noticed_when_all_is_read(artifa
     path.write_bytes(content)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert integrity.damage(artifact, complete=False) == ""
-    assert "holds other bytes" in integrity.damage(artifact, complete=True)
+    assert "has changed" in integrity.damage(artifact, complete=True)
 
 
 def test_a_file_that_was_only_touched_is_whole(artifact: Path):

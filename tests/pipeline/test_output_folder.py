@@ -60,7 +60,7 @@ def test_every_fault_is_named(out: Path):
     (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     found = findings(out)
     assert not any(fit for fit, _ in found.values())
-    assert "version 1: saved_model.pb holds other bytes" in found["served versions"][1]
+    assert "version 1: saved_model.pb has changed" in found["served versions"][1]
     assert "artifacts/DataGate/blessing/4: gate.json holds other" in found["artifacts"][1]
     assert "features.sqlite: file is not a database" in found["stores"][1]
     assert f"imgpipe doctor {out} --repair" in found["metadata"][1]

@@ -86,7 +86,7 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     damaged.write_bytes(b"Weights" * 1000)  # as many bytes
     assert manifest.latest(base) is None
     assert manifest.damage(base / "1") == (
-        "variables/variables.data holds other bytes than when it was pushed"
+        "variables/variables.data has changed since it was pushed"
     )
     outcome = component.push(base, saved_model, {}, GATES, {}, keep=5)
     assert (outcome["status"], outcome["version"]) == ("pushed", "2")
@@ -100,7 +100,7 @@ def test_damage_that_changes_no_time_is_found_when_all_is_read(tmp_path: Path, s
     described = (base / "1" / manifest.MANIFEST).read_text()
     (base / "1" / manifest.MANIFEST).write_text(described)  # now it is the newest file
     assert manifest.damage(base / "1") == ""
-    assert "saved_model.pb holds other bytes" in manifest.damage(base / "1", complete=True)
+    assert "saved_model.pb has changed" in manifest.damage(base / "1", complete=True)
 
 
 def test_a_missing_version_is_pushed_again_under_a_new_number(tmp_path: Path, saved_model: Path):
