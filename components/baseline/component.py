@@ -1,7 +1,7 @@
-"""Baseline: the last blessed model with its statistics, schema and vocabulary, as artifacts.
+"""Baseline: provides the last blessed model, its statistics and its schema as artifacts.
 
-A plain component instead of TFX's Resolver, which open-source Kubeflow Pipelines cannot run. Which
-version it is arrives as parameters, so that the cache is right.
+It is a plain component instead of TFX's Resolver, which open-source Kubeflow Pipelines cannot run.
+The version is given by parameters, so that TFX's cache notices another version.
 """
 
 import json
@@ -22,7 +22,7 @@ STATE = "baseline.json"
 
 
 def is_empty(uri: str) -> bool:
-    """Whether a Baseline model artifact holds no model."""
+    """Check whether the model artifact of Baseline at `uri` holds no model."""
     return not tf.io.gfile.exists(path_utils.serving_model_path(uri))
 
 
@@ -37,18 +37,22 @@ def Baseline(
     vocabulary: Parameter[str],
     split_key: Parameter[str],
 ) -> None:
-    """Copy what the last blessed run left beside its model.
+    """Copy the baseline version and its provenance.
 
     Args:
-      model: the baseline's SavedModel; empty when there is none to compare with.
-      statistics: of its data.
-      schema: it was accepted by.
-      push_directory: serving base path.
-      version: number of the baseline version, 0 for none.
-      digest: its content address; a changed version invalidates the cached copy.
-      vocabulary: JSON list of this run's classes; another vocabulary counts as no baseline.
-      split_key: address of how images are divided; a model that was trained on what is now
-        validation would be flattered, so another division counts as no baseline too.
+      model: Output: SavedModel of the baseline, empty when there is none to compare with.
+      statistics: Output: statistics of the data that the baseline was trained on.
+      schema: Output: schema that this data was validated against.
+      push_directory: Base path of the pushed versions.
+      version: Number of the baseline version, 0 for none.
+      digest: Fingerprint of the version, so that a changed version invalidates the cached copy.
+      vocabulary: JSON list of this run's classes. A baseline with another vocabulary is not
+        compared.
+      split_key: Fingerprint of how images are assigned to splits. A baseline with another
+        assignment is not compared, because it may have been trained on validation images.
+
+    Raises:
+      ResourceError: The version has been removed or damaged since the run began.
     """
     state = {"version": version, "digest": digest, "compared": False, "why": ""}
     found = _find(Path(push_directory), version)
@@ -56,11 +60,13 @@ def Baseline(
         state["why"] = "no earlier blessed model of another run"
     elif found.vocabulary != _classes(vocabulary):
         state["why"] = (
-            f"version {version} knows other classes ({', '.join(found.vocabulary)}): not comparable"
+            f"version {version} has other classes ({', '.join(found.vocabulary)}), so that the "
+            "models cannot be compared"
         )
     elif found.manifest.get("split_key") != split_key:
         state["why"] = (
-            f"version {version} was trained on another division of the images: not comparable"
+            f"version {version} was trained on another assignment of images to splits, so that the "
+            "models cannot be compared"
         )
     else:
         state["compared"] = True
@@ -84,8 +90,8 @@ def _find(base: Path, version: int) -> manifest.Version | None:
         if found.number == version:
             return found
     raise ResourceError(
-        f"version {version}, the last blessed model when this run began, is no longer whole in "
-        f"{base}. Run again to compare with what is there now."
+        f"version {version} in {base} was the last blessed model when this run began, and is now "
+        "missing or damaged. Run again to compare with the version that is there now."
     )
 
 

@@ -1,7 +1,8 @@
-"""CrossValidator: blesses on k folds over train and validation, where validation is too small.
+"""CrossValidator: blesses by k-fold cross-validation, for data with a small validation split.
 
-It judges how the head is made, not one head: each fold trains one on the bank as the Trainer does
-and scores it on pictures it never saw. See `imgpipe.models.cross_validation`.
+It evaluates the recipe for the head, not a single head. For each fold of train and validation it
+trains a head on the other folds as ImageTrainer does, and evaluates it on the images of the fold.
+See `imgpipe.models.cross_validation`.
 """
 
 import json
@@ -38,34 +39,37 @@ def CrossValidator(
     settings: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Train and score a head for every fold; bless on the mean.
+    """Train and evaluate a head for every fold, and bless by the mean accuracy.
 
     Args:
-      bank: FeatureBank's features.
-      examples: kept images, for the groups that the source gives.
-      quarantine: of ImageFilter, for the groups of near-duplicates.
-      blessing: BLESSED or NOT_BLESSED, and ``cross_validation.json``.
-      folds: how many.
-      threshold: mean accuracy to reach.
-      classes: their number.
-      settings: JSON of the Trainer's ModelSettings.
-      code: address of the training code, for the cache alone.
+      bank: Features of FeatureBank.
+      examples: Kept images, which name the groups of the source.
+      quarantine: Quarantine of ImageFilter, which lists the groups of near-duplicates.
+      blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``.
+      folds: Number of folds.
+      threshold: Mean accuracy that must be reached, 0 to 1.
+      classes: Number of classes.
+      settings: JSON of the ModelSettings of ImageTrainer.
+      code: Fingerprint of the training code, which is part of TFX's cache key.
+
+    Raises:
+      ConfigError: The feature bank holds no features.
     """
     require_features(read_facts(bank.uri), "evaluate.cross_validate")
     rows = join([read_split(bank.uri, split, classes) for split in _SPLITS])
     hashes = sorted({bytes(digest) for digest in rows.hashes})
-    groups, apart = together(
+    groups, separated = fold_groups(
         hashes, source_groups(examples.uri), near_groups(quarantine.uri), len(hashes) // folds
     )
-    made_by = ModelSettings.from_mapping(json.loads(settings))
-    found = cross_validate(rows, folds, classes, made_by, groups).summary()
+    model_settings = ModelSettings.from_mapping(json.loads(settings))
+    found = cross_validate(rows, folds, classes, model_settings, groups).summary()
     blessed = found["mean"] >= threshold - blessings.SLACK
     result = {
         **found,
         "threshold": threshold,
         "blessed": blessed,
-        "alike_apart": apart,
-        "fine_tuned": made_by.fine_tune.wanted,
+        "alike_apart": separated,
+        "fine_tuned": model_settings.fine_tune.wanted,
     }
     records.write_json(f"{blessing.uri}/{RESULT}", result)
     blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
@@ -73,7 +77,7 @@ def CrossValidator(
 
 
 def source_groups(examples_uri: str) -> list[list[bytes]]:
-    """Content hashes of images that the source says belong together, a list a group."""
+    """Groups that the source defines, each as a list of content hashes."""
     spec = {
         names.IMAGE_HASH: tf.io.FixedLenFeature([], tf.string),
         names.GROUP: tf.io.FixedLenFeature([], tf.string, ""),
@@ -91,7 +95,7 @@ def source_groups(examples_uri: str) -> list[list[bytes]]:
 
 
 def near_groups(quarantine_uri: str) -> list[list[bytes]]:
-    """Content hashes of the near-duplicates that stayed, a list a group."""
+    """Groups of near-duplicates, each as a list of the content hashes of its kept images."""
     path = f"{quarantine_uri}/{NEAR_FILE}"
     if not tf.io.gfile.exists(path):
         return []
@@ -100,26 +104,27 @@ def near_groups(quarantine_uri: str) -> list[list[bytes]]:
     return [[m["image_hash"].encode() for m in group if m["stays"]] for group in groups]
 
 
-def together(
+def fold_groups(
     hashes: Sequence[bytes],
     given: Iterable[Sequence[bytes]],
     near: Iterable[Sequence[bytes]],
     largest: int,
 ) -> tuple[dict[bytes, str], int]:
-    """What must not straddle folds, by content hash.
+    """Merge the groups of images that must be in the same fold.
 
-    The source's groups always hold. Near-duplicates share a side too, as long as what hangs
-    together is no more than a fold: in sets of alike pictures chains of them run through
-    everything, and a fold of all pictures would judge nothing.
+    Groups of the source are always kept together. Near-duplicates are kept together only while the
+    merged group is not larger than a fold: in a set of similar images, chains of near-duplicates
+    can connect all images, and a single fold of all images would evaluate nothing.
 
     Args:
-      hashes: of all images.
-      given: the source's groups.
-      near: groups of near-duplicates.
-      largest: images of a fold.
+      hashes: Content hashes of all images.
+      given: Groups that the source defines.
+      near: Groups of near-duplicates.
+      largest: Number of images in a fold.
 
     Returns:
-      Name of the group by hash, and how many near-duplicates had to be left apart.
+      The name of the group by content hash, and the number of near-duplicates in groups that were
+      not kept together.
     """
     root = {digest: digest for digest in hashes}
     size = Counter(hashes)
@@ -130,24 +135,24 @@ def together(
             digest = root[digest]
         return digest
 
-    def join_all(members: Sequence[bytes]) -> None:
-        tops = sorted({find(digest) for digest in members})
-        for top in tops[1:]:
-            root[top] = tops[0]
-            size[tops[0]] += size[top]
+    def merge(members: Sequence[bytes]) -> None:
+        roots = sorted({find(digest) for digest in members})
+        for other in roots[1:]:
+            root[other] = roots[0]
+            size[roots[0]] += size[other]
 
-    apart = 0
+    separated = 0
     for members in _known(given, root):
-        join_all(members)
+        merge(members)
     for members in sorted(_known(near, root), key=lambda group: (len(group), group)):
         if sum(size[top] for top in {find(digest) for digest in members}) <= largest:
-            join_all(members)
+            merge(members)
         else:
-            apart += len(members)
-    return {digest: find(digest).decode() for digest in hashes}, apart
+            separated += len(members)
+    return {digest: find(digest).decode() for digest in hashes}, separated
 
 
 def _known(groups: Iterable[Sequence[bytes]], hashes: Mapping[bytes, Any]) -> Iterable[list[bytes]]:
-    """The groups without images that are not there; those of one image say nothing."""
+    """The groups reduced to images in `hashes`, without groups of fewer than two images."""
     found = (sorted({digest for digest in group if digest in hashes}) for group in groups)
     return [group for group in found if len(group) > 1]

@@ -1,8 +1,8 @@
-"""ImageEvaluator: TFMA on the signature that is served, blessing on `validation` alone.
+"""ImageEvaluator: runs TFMA on the served signature and blesses on `validation` alone.
 
-TFX's executor does the work. Ours only makes up for two things it lacks: an empty baseline (a
-plain component always emits an artifact; the stock code would try to load it) and a bound on the
-images in memory.
+TFX's executor does the work. The subclass here adds two things: it ignores an empty baseline (a
+plain component always emits an artifact, which TFX's executor would try to load), and it limits
+the number of images in memory.
 """
 
 import json
@@ -27,23 +27,26 @@ from imgpipe.models import feature_names as names
 ACCURACY = "sparse_categorical_accuracy"
 LOSS = "sparse_categorical_crossentropy"
 IMAGES_A_BATCH = 32
-_FEW_CLASSES = 100  # up to which TFMA computes what grows with the square of the classes
+_FEW_CLASSES = 100  # most classes for which TFMA computes metrics of quadratic size
 
 
 def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, Any]:
-    """TFMA's EvalConfig as JSON: metrics by split and class, thresholds on validation.
+    """Create TFMA's EvalConfig, with metrics by split and class and thresholds on validation.
 
-    Confusion matrix and calibration of every class grow with the square of the number of classes.
-    Above 100 classes TFMA computes the figures of the gate alone; the report has the others from
-    the predictions, however many classes there are.
+    The confusion matrix and the calibration of every class grow with the square of the number of
+    classes. Above 100 classes TFMA computes only the metrics of the gate; the report always
+    computes the other metrics from the predictions.
 
-    Labels are the integer `label_index`; string labels make SparseCategoricalAccuracy fail. The
-    signature is fed `image_bytes` because its input carries that feature's name.
+    Labels are the integer `label_index`, because string labels make SparseCategoricalAccuracy
+    fail. The signature receives `image_bytes` because its input has the name of that feature.
 
     Args:
-      threshold: validation accuracy the model must reach.
-      max_drop: validation accuracy it may lose against the baseline.
-      classes: number of classes.
+      threshold: Validation accuracy that the model must reach, 0 to 1.
+      max_drop: Validation accuracy that the model may lose against the baseline, 0 to 1.
+      classes: Number of classes.
+
+    Returns:
+      The EvalConfig as a JSON-ready dictionary.
     """
     on_validation = {"featureValues": {names.SPLIT: names.VALIDATION}}
     gate = {
@@ -86,16 +89,16 @@ def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, An
 
 
 class Executor(stock.Executor):
-    """TFX's Evaluator executor, with a bounded batch and without an empty baseline."""
+    """TFX's Evaluator executor with a limited batch size, which ignores an empty baseline."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """Evaluate and bless; see TFX's executor for the dictionaries."""
+        """Evaluate and write the blessing; see TFX's executor for the arguments."""
         inputs = dict(input_dict)
         baseline = inputs.get(specs.BASELINE_MODEL_KEY)
         if baseline and is_empty(artifact_utils.get_single_uri(baseline)):
             inputs.pop(specs.BASELINE_MODEL_KEY)
-        # Beam grows a batch to 1,000 images by default: 0.6 GB of pixels and several times that
-        # of activations. The cap is read while the Beam graph is built, in this process.
+        # By default Beam grows a batch to 1,000 images, which are 0.6 GB of pixels and several
+        # times that of activations. The cap is read in this process, when the Beam graph is built.
         cap = batch_util._BATCH_SIZE_CAP
         batch_util._BATCH_SIZE_CAP = IMAGES_A_BATCH
         try:
@@ -105,7 +108,7 @@ class Executor(stock.Executor):
 
 
 class ImageEvaluator(BaseBeamComponent):
-    """Evaluates the export on validation and test; blesses on validation."""
+    """Evaluates the exported model on validation and test, and blesses it on validation."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = BeamExecutorSpec(Executor)
@@ -118,14 +121,14 @@ class ImageEvaluator(BaseBeamComponent):
         config: dict[str, Any],
         splits: list[str],
     ) -> None:
-        """Wire the component.
+        """Create the component.
 
         Args:
-          examples: kept images.
-          model: the Trainer's export.
-          baseline_model: Baseline's model, possibly empty.
-          config: EvalConfig as JSON, of `eval_config`.
-          splits: splits to evaluate; validation must be among them.
+          examples: Kept images, Examples of ImageFilter.
+          model: Exported model of ImageTrainer.
+          baseline_model: Model of Baseline, which may be empty.
+          config: EvalConfig as `eval_config` returns it.
+          splits: Splits to evaluate, which must include validation.
         """
         super().__init__(
             spec=EvaluatorSpec(

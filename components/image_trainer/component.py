@@ -1,6 +1,6 @@
 """ImageTrainer: TFX's Trainer with two more inputs, the feature bank and the data blessing.
 
-The stock spec has no channel for either; a component of the same executor with an extended spec
+TFX's own spec has no channel for them. A component with an extended spec and the same executor
 runs locally and compiles for Kubeflow.
 """
 
@@ -26,7 +26,7 @@ DATA_BLESSING = "data_blessing"
 
 
 class ImageTrainerSpec(TrainerSpec):
-    """Trainer's spec and the two channels."""
+    """TFX's TrainerSpec with channels for the feature bank and the data blessing."""
 
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         **TrainerSpec.INPUTS,
@@ -36,7 +36,7 @@ class ImageTrainerSpec(TrainerSpec):
 
 
 class Executor(GenericExecutor):
-    """Runs ``run_fn`` with the bank's place in its custom config."""
+    """Runs ``run_fn`` with the URI of the feature bank in its custom config."""
 
     def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> Any:
         require_data_blessing(artifact_utils.get_single_uri(input_dict[DATA_BLESSING]))
@@ -49,7 +49,7 @@ class Executor(GenericExecutor):
 
 
 class ImageTrainer(BaseComponent):
-    """Trains the head on the bank and exports the whole model."""
+    """Trains the head on the feature bank and exports the whole model."""
 
     SPEC_CLASS = ImageTrainerSpec
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
@@ -64,17 +64,17 @@ class ImageTrainer(BaseComponent):
         schema: Channel | None = None,
         hyperparameters: Channel | None = None,
     ) -> None:
-        """Wire the component.
+        """Create the component.
 
         Args:
-          run_fn: dotted path of the training function.
-          examples: kept images; parity samples and warm-up requests are taken from them.
-          bank: FeatureBank's features.
-          data_blessing: DataGate's blessing.
-          custom_config: JSON-ready settings for `run_fn`; holds the source hash, so that a changed
-            trainer is never served from cache.
-          schema: for lineage.
-          hyperparameters: the Tuner's best, which replace the settings' own.
+          run_fn: Dotted path of the training function.
+          examples: Kept images, from which parity samples and warm-up requests are taken.
+          bank: Features of FeatureBank.
+          data_blessing: Blessing of DataGate.
+          custom_config: JSON-ready settings for `run_fn`. They include a hash of the source code,
+            so that TFX does not reuse the cached model of changed code.
+          schema: Schema of the images' metadata, recorded for lineage only.
+          hyperparameters: Best hyperparameters of ImageTuner, which replace those of the settings.
         """
         super().__init__(
             spec=ImageTrainerSpec(

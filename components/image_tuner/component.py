@@ -1,4 +1,4 @@
-"""ImageTuner: TFX's Tuner with the feature bank as its input."""
+"""ImageTuner: TFX's Tuner with two more inputs, the feature bank and the data blessing."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from imgpipe.models import feature_names as names
 
 
 class ImageTunerSpec(TunerSpec):
-    """Tuner's spec and two channels."""
+    """TFX's TunerSpec with channels for the feature bank and the data blessing."""
 
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         **TunerSpec.INPUTS,
@@ -31,10 +31,10 @@ class ImageTunerSpec(TunerSpec):
 
 
 class Executor(stock.Executor):
-    """Runs ``tuner_fn`` with the bank's place in its custom config."""
+    """Runs ``tuner_fn`` with the URI of the feature bank in its custom config."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """Search and write the best; see TFX's executor for the dictionaries."""
+        """Search and write the best hyperparameters; see TFX's executor for the arguments."""
         require_data_blessing(artifact_utils.get_single_uri(input_dict[DATA_BLESSING]))
         config = json_utils.loads(exec_properties[specs.CUSTOM_CONFIG_KEY])
         config["bank_uri"] = artifact_utils.get_single_uri(input_dict[BANK])
@@ -43,7 +43,7 @@ class Executor(stock.Executor):
 
 
 class ImageTuner(BaseComponent):
-    """Searches the settings of the head on the bank."""
+    """Searches hyperparameters of the head on the feature bank."""
 
     SPEC_CLASS = ImageTunerSpec
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
@@ -56,14 +56,14 @@ class ImageTuner(BaseComponent):
         data_blessing: Channel,
         custom_config: dict[str, Any],
     ) -> None:
-        """Wire the component.
+        """Create the component.
 
         Args:
-          tuner_fn: dotted path of the function that makes the tuner.
-          examples: kept images, for lineage.
-          bank: FeatureBank's features.
-          data_blessing: DataGate's blessing.
-          custom_config: the Trainer's, and "trials".
+          tuner_fn: Dotted path of the function that creates the tuner.
+          examples: Kept images, recorded for lineage only.
+          bank: Features of FeatureBank.
+          data_blessing: Blessing of DataGate.
+          custom_config: Custom config of ImageTrainer, with the number of "trials" added.
         """
         super().__init__(
             spec=ImageTunerSpec(

@@ -1,8 +1,8 @@
-"""LiteExporter: float16 and int8 files of the export, each blessed by itself.
+"""LiteExporter: converts the exported model to LiteRT files, each with a blessing of its own.
 
-A quantised network is another network. It is put to every validation image and must reach the
-threshold, and what the model in float reached on the same images but for `max_loss`. What does not
-is kept here, with the reason, and never pushed.
+Quantisation changes a network, so each file is evaluated on every validation image. Its accuracy
+must reach the threshold, and may be at most `max_loss` below that of the float model on the same
+images. A file that fails is kept in the artifact with the reason, and is never pushed.
 """
 
 import hashlib
@@ -30,27 +30,27 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import litert, preprocess, progress
 
 REFUSED_LITE = "refused"
-VERDICTS = "lite.json"
-#: Images decoded at a time: 10 MB of pixels.
+RESULTS = "lite.json"
+#: Images decoded at a time, which are 10 MB of pixels.
 _IMAGES_AT_ONCE = 64
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of one kind of export; accuracies are of the same validation images."""
+class LiteResult:
+    """The result of one kind of export; all accuracies are on the same validation images."""
 
     kind: str
     file: str
     blessed: bool
-    why: str  # "" when it is blessed
+    why: str  # reasons against the file, "" when it is blessed
     bytes: int = 0
     images: int = 0
     correct: int = 0
     accuracy: float | None = None
-    model_accuracy: float | None = None  # of the model in float
-    agreement: float | None = None  # share of images with the same answer as the model in float
+    model_accuracy: float | None = None  # accuracy of the float model
+    agreement: float | None = None  # share of images on which the file and the float model agree
 
 
 @component
@@ -64,32 +64,41 @@ def LiteExporter(
     max_loss: Parameter[float],
     code: Parameter[str],
 ) -> None:
-    """Convert, judge, keep.
+    """Convert the model to each kind of file and evaluate the files.
 
     Args:
-      examples: kept images; train calibrates int8, validation judges.
-      model: the Trainer's export.
-      predictions: of the Predictor: the answers in float, through the served signature.
-      lite: files below ``blessed/`` or ``refused/``, and ``lite.json``.
-      kinds: JSON list of kinds, of `imgpipe.models.litert.FILES`.
-      threshold: validation accuracy each must reach.
-      max_loss: validation accuracy each may lose against the model in float.
-      code: address of the code that converts and judges, for the cache and for `write`.
+      examples: Kept images; train is used to calibrate int8, validation to evaluate.
+      model: Exported model of ImageTrainer.
+      predictions: Answers of the float model through the served signature, of Predictor.
+      lite: Output: files in ``blessed/`` or ``refused/``, and ``lite.json``.
+      kinds: JSON list of kinds, which are keys of `imgpipe.models.litert.FILES`.
+      threshold: Validation accuracy that each file must reach, 0 to 1.
+      max_loss: Validation accuracy that each file may lose against the float model, 0 to 1.
+      code: Fingerprint of the code that converts and evaluates. It is part of TFX's cache key and
+        of the files' fingerprint, see `write`.
     """
     wanted = json.loads(kinds)
     chosen = smallest_hashes(examples.uri, litert.CALIBRATION_IMAGES)
     made = convert(path_utils.serving_model_path(model.uri), wanted, examples.uri, chosen)
     answers = model_answers(predictions.uri)
-    verdicts = judge(made, examples.uri, answers, threshold, max_loss)
+    results = evaluate(made, examples.uri, answers, threshold, max_loss)
     recipe = {"code": code, "calibration": hashlib.sha256(b"".join(chosen)).hexdigest()}
     limits = {"threshold": threshold, "max_loss": max_loss, "calibration_images": len(chosen)}
-    write(lite.uri, made, verdicts, recipe, limits)
-    blessed = ",".join(verdict.kind for verdict in verdicts if verdict.blessed)
+    write(lite.uri, made, results, recipe, limits)
+    blessed = ",".join(result.kind for result in results if result.blessed)
     lite.set_string_custom_property("blessed", blessed)
 
 
 def smallest_hashes(uri: str, count: int) -> list[bytes]:
-    """Content hashes of the training images to calibrate on: a sample that is always the same."""
+    """Choose training images to calibrate on, the same ones for the same data.
+
+    Args:
+      uri: URI of the Examples.
+      count: Number of images.
+
+    Returns:
+      The `count` smallest content hashes, in sorted order.
+    """
     dataset = tf.data.TFRecordDataset(records.shard_files(uri, names.TRAIN)).map(
         lambda record: tf.io.parse_single_example(record, _SPEC)[names.IMAGE_HASH],
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -107,13 +116,16 @@ _SPEC = {
 def batches(
     uri: str, split: str, image_size: int, only: Sequence[bytes] | None = None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of a split: image_hash, label_index and pixels uint8 [n, S, S, 3].
+    """Iterate over decoded images of a split.
 
     Args:
-      uri: of Examples.
-      split: which.
-      image_size: S.
-      only: hashes of the images wanted, None for all.
+      uri: URI of the Examples.
+      split: Name of the split.
+      image_size: Width and height S of the decoded images, in pixels.
+      only: Content hashes of the images to return, or None for all images.
+
+    Yields:
+      Batches with ``image_hash`` [n], ``label_index`` [n] and ``pixels``, uint8 [n, S, S, 3].
     """
     dataset = tf.data.TFRecordDataset(records.shard_files(uri, split))
     dataset = dataset.map(lambda record: tf.io.parse_single_example(record, _SPEC))
@@ -133,7 +145,17 @@ def batches(
 def convert(
     directory: str, kinds: Sequence[str], examples_uri: str, calibration: Sequence[bytes]
 ) -> dict[str, bytes | str]:
-    """Content of the file by kind, or the sentence that says why there is none."""
+    """Convert a SavedModel to LiteRT.
+
+    Args:
+      directory: SavedModel directory.
+      kinds: Kinds of file to create.
+      examples_uri: URI of the Examples that hold the calibration images.
+      calibration: Content hashes of the training images that calibrate int8.
+
+    Returns:
+      The content of the file by kind, or a sentence that says why the conversion failed.
+    """
     made: dict[str, bytes | str] = {}
     network: litert.Network | None = None
     for kind in kinds:
@@ -144,7 +166,7 @@ def convert(
                 found = batches(examples_uri, names.TRAIN, network.image_size, calibration)
                 images = [pixels for batch in found for pixels in batch["pixels"]]
             made[kind] = litert.convert(network, kind, images)
-        except Exception as error:  # an op that the converter does not know is a finding
+        except Exception as error:  # a failed conversion is a result, not a failure of the run
             _log.exception("the %s export could not be converted", kind)
             first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             made[kind] = f"it could not be converted: {first}"
@@ -152,28 +174,31 @@ def convert(
 
 
 def model_answers(predictions_uri: str) -> dict[bytes, int]:
-    """Label index that the model in float gives each validation image, by content hash."""
+    """Label indices that the float model predicts for the validation images, by content hash."""
     return {
         records.raw(example, names.IMAGE_HASH): prediction.read(example).predicted
         for example in records.iterate(predictions_uri, names.VALIDATION)
     }
 
 
-def judge(
+def evaluate(
     made: Mapping[str, bytes | str],
     examples_uri: str,
     answers: Mapping[bytes, int],
     threshold: float,
     max_loss: float,
-) -> list[Verdict]:
-    """A verdict for each kind, from all labelled validation images.
+) -> list[LiteResult]:
+    """Evaluate each converted file on all labelled validation images.
 
     Args:
-      made: of `convert`.
-      examples_uri: kept images.
-      answers: of `model_answers`.
-      threshold: accuracy to reach.
-      max_loss: accuracy that may be lost against the model in float.
+      made: File contents or errors by kind, as `convert` returns them.
+      examples_uri: URI of the kept images.
+      answers: Predictions of the float model, as `model_answers` returns them.
+      threshold: Accuracy that each file must reach, 0 to 1.
+      max_loss: Accuracy that each file may lose against the float model, 0 to 1.
+
+    Returns:
+      One result for each kind, in the order of `made`.
     """
     with ExitStack() as stack:
         loaded = {
@@ -181,22 +206,22 @@ def judge(
             for kind, content in made.items()
             if isinstance(content, bytes)
         }
-        table = _answers(loaded, examples_uri, answers)
-        verdicts = []
+        table = _predictions(loaded, examples_uri, answers)
+        results = []
         for kind, content in made.items():
             if isinstance(content, str):
-                verdicts.append(Verdict(kind, litert.FILES[kind], False, content))
+                results.append(LiteResult(kind, litert.FILES[kind], False, content))
             else:
-                reasons = _shape(kind, loaded[kind])
-                counted = _counted(kind, len(content), table, threshold, max_loss, reasons)
-                verdicts.append(counted)
-    return verdicts
+                reasons = _format_problems(kind, loaded[kind])
+                result = _result(kind, len(content), table, threshold, max_loss, reasons)
+                results.append(result)
+    return results
 
 
-def _answers(
+def _predictions(
     loaded: Mapping[str, litert.LiteModel], uri: str, answers: Mapping[bytes, int]
 ) -> dict[str, np.ndarray]:
-    """Label indices [n] of all labelled images: the right ones, the float model's, each kind's."""
+    """Label indices [n] of all labelled images, as columns ``label``, ``model`` and each kind."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("label", "model", *loaded)}
     sizes = {one.image_size for one in loaded.values()}
     for batch in batches(uri, names.VALIDATION, sizes.pop()) if sizes else ():
@@ -212,40 +237,40 @@ def _answers(
     return {name: np.concatenate([empty, *parts]) for name, parts in columns.items()}
 
 
-def _shape(kind: str, model: litert.LiteModel) -> list[str]:
-    """What is wrong with a file before it has answered anything."""
+def _format_problems(kind: str, model: litert.LiteModel) -> list[str]:
     reasons = []
     if not model.takes_pixels():
-        reasons.append("its input is not pixels as they are (uint8, scale 1, zero 0)")
+        reasons.append("its input is not unscaled pixels (uint8 with scale 1 and zero point 0)")
     floats = model.float_tensors() if kind == litert.INT8 else []
     if floats:
-        reasons.append(f"{len(floats)} tensors are not whole numbers, such as {floats[0]}")
+        reasons.append(f"{len(floats)} tensors are not integers, such as {floats[0]}")
     return reasons
 
 
-def _counted(
+def _result(
     kind: str,
     size: int,
     table: Mapping[str, np.ndarray],
     threshold: float,
     max_loss: float,
     reasons: list[str],
-) -> Verdict:
+) -> LiteResult:
     images = len(table["label"])
     if not images:
-        why = "; ".join([*reasons, "there is no validation image to judge it by"])
-        return Verdict(kind, litert.FILES[kind], False, why, size)
+        why = "; ".join([*reasons, "there is no validation image to evaluate it on"])
+        return LiteResult(kind, litert.FILES[kind], False, why, size)
     correct = int((table[kind] == table["label"]).sum())
     float_correct = int((table["model"] == table["label"]).sum())
     share, float_share = correct / images, float_correct / images
     if share < threshold - SLACK:
-        reasons.append(f"its accuracy {share:.3f} is under {threshold:g}")
+        reasons.append(f"its accuracy {share:.3f} is below {threshold:g}")
     if share < float_share - max_loss - SLACK:
         reasons.append(
             f"it loses {100 * (float_share - share):.1f} points of the model's {float_share:.3f} "
-            f"({float_correct - correct} of {images} images), allowed are {100 * max_loss:g}"
+            f"({float_correct - correct} of {images} images); at most {100 * max_loss:g} are "
+            "allowed"
         )
-    return Verdict(
+    return LiteResult(
         kind=kind,
         file=litert.FILES[kind],
         blessed=not reasons,
@@ -262,34 +287,35 @@ def _counted(
 def write(
     uri: str,
     made: Mapping[str, bytes | str],
-    verdicts: Sequence[Verdict],
+    results: Sequence[LiteResult],
     recipe: Mapping[str, Any],
     limits: Mapping[str, Any],
 ) -> None:
-    """Write files, verdicts, and beside blessed files what a pushed version keeps of them.
+    """Write the files and the results, and a fingerprint of the blessed files.
 
-    The bytes of a conversion differ where nothing that matters does (tensors are named after the
-    training run's layers), so the pushed version carries the address of how its files were made:
-    `imgpipe.components.model_pusher.manifest` tells by it whether a version is new.
+    Two conversions of the same model can differ in irrelevant bytes, because tensors are named
+    after the layers of the training run. A pushed version therefore carries a fingerprint of how
+    its files were made, by which `imgpipe.components.model_pusher.manifest` recognises a version
+    that has been pushed before.
 
     Args:
-      uri: of the output.
-      made: of `convert`.
-      verdicts: of `judge`.
-      recipe: what else than the model decides about the files.
-      limits: what they were judged by.
+      uri: URI of the output artifact.
+      made: File contents or errors by kind, as `convert` returns them.
+      results: Results as `evaluate` returns them.
+      recipe: What determines the files apart from the model, for the fingerprint.
+      limits: Limits that the files were evaluated against.
     """
-    found = {**limits, "exports": [asdict(verdict) for verdict in verdicts]}
-    records.write_json(f"{uri}/{VERDICTS}", found)
-    for verdict in verdicts:
-        content = made[verdict.kind]
+    found = {**limits, "exports": [asdict(result) for result in results]}
+    records.write_json(f"{uri}/{RESULTS}", found)
+    for result in results:
+        content = made[result.kind]
         if isinstance(content, bytes):
-            folder = f"{uri}/{BLESSED_LITE if verdict.blessed else REFUSED_LITE}"
+            folder = f"{uri}/{BLESSED_LITE if result.blessed else REFUSED_LITE}"
             tf.io.gfile.makedirs(folder)
-            with tf.io.gfile.GFile(f"{folder}/{verdict.file}", "wb") as file:
+            with tf.io.gfile.GFile(f"{folder}/{result.file}", "wb") as file:
                 file.write(content)
-    kinds = sorted(verdict.kind for verdict in verdicts if verdict.blessed)
+    kinds = sorted(result.kind for result in results if result.blessed)
     if kinds:
-        records.write_json(f"{uri}/{BLESSED_LITE}/assets.extra/{VERDICTS}", found)
-        address = {**recipe, "kinds": kinds}
-        records.write_json(f"{uri}/{BLESSED_LITE}/{manifest.LITE_DIGEST}", address)
+        records.write_json(f"{uri}/{BLESSED_LITE}/assets.extra/{RESULTS}", found)
+        fingerprint = {**recipe, "kinds": kinds}
+        records.write_json(f"{uri}/{BLESSED_LITE}/{manifest.LITE_DIGEST}", fingerprint)

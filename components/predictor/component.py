@@ -1,7 +1,7 @@
-"""Predictor: every kept image through the served signature, in the C++ session loader.
+"""Predictor: runs the served signature on every kept image, in the C++ session loader.
 
-What it writes is read by the report, by calibration and by later comparisons; nothing of it is
-computed by the training code's own model object.
+The report, the calibration and later comparisons read these predictions. None of them comes from
+the model object of the training code.
 """
 
 from collections.abc import Iterator
@@ -23,28 +23,28 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.served_model import Served
 
-#: Images a session call: the throughput of larger batches is no better on a CPU.
+#: Images in one session call; larger batches have no better throughput on a CPU.
 IMAGES_A_BATCH = 32
 _KEPT = (names.PATH, names.SPLIT, names.LABEL, names.IMAGE_HASH)
 
 
 class Predict(beam.DoFn):
-    """Batches of image examples to (split, prediction record)."""
+    """Maps batches of serialised image Examples to (split, serialised prediction) pairs."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
     def setup(self) -> None:
         """Load the model on the worker."""
-        # The names of all classes with every image are left out: they come from the vocabulary.
+        # The output with the names of all classes is omitted; the vocabulary has them already.
         self._served = Served(self._directory, outputs=(names.LABEL, names.PROBABILITIES))
 
     def teardown(self) -> None:
-        """Free the session."""
+        """Close the session."""
         self._served.close()
 
     def process(self, batch: list[bytes]) -> Iterator[tuple[str, bytes]]:
-        """One call a batch."""
+        """Predict one batch in one session call."""
         examples = [tf.train.Example.FromString(record) for record in batch]
         out = self._served.run(
             image_bytes=[records.raw(example, names.IMAGE_BYTES) for example in examples]
@@ -70,11 +70,11 @@ def Predictor(
     """Predict every kept image.
 
     Args:
-      examples: kept images.
-      model: the Trainer's export.
-      predictions: tf.Examples with path, split, label, probabilities (of some classes, where there
-        are more than 1,000) and predicted label.
-      beam_pipeline: given by TFX.
+      examples: Kept images, Examples of ImageFilter.
+      model: Exported model of ImageTrainer.
+      predictions: Output: tf.Examples with path, split, label, predicted label and probabilities.
+        Above 1,000 classes only the probabilities of some classes are stored.
+      beam_pipeline: Beam pipeline, supplied by TFX.
     """
     beam_io.mark_examples(predictions)
     with beam_pipeline as pipeline:

@@ -1,8 +1,8 @@
-"""What the model said of one image, and how it is stored in a prediction record.
+"""The prediction for one image, and how it is stored in a tf.Example.
 
-Up to 1,000 classes a record holds the probabilities of all of them. Above that it holds those of
-the most probable classes and of the label, with their places in the vocabulary, so that a record
-does not grow with the number of classes.
+With up to 1,000 classes the Example holds the probabilities of all classes. With more it holds
+those of the most probable classes and of the label, with their indices in the vocabulary, so that
+its size does not grow with the number of classes.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     import tensorflow as tf
 
-MOST_WHOLE = 1_000  # classes; more are stored in part
-MOST_PROBABLE = 20  # classes that a record in part holds, beside the label's
+MAX_COMPLETE = 1_000  # most classes for which all probabilities are stored
+MOST_PROBABLE = 20  # classes that are stored otherwise, besides the label's
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image.
+    """The prediction for one image.
 
     Attributes:
-        predicted: Place of the most probable class in the vocabulary.
-        confidence: Its probability.
-        of_label: Probability of the label's class; 0.0 without a label.
+        predicted: Index of the most probable class in the vocabulary.
+        confidence: Probability of the most probable class.
+        of_label: Probability of the label, or 0.0 for an image without a label.
     """
 
     predicted: int
@@ -40,13 +40,16 @@ class Prediction:
 
 
 def features(probabilities: npt.NDArray[np.floating[Any]], label: int) -> Mapping[str, Any]:
-    """Features of a prediction record.
+    """Create the features that store a prediction.
 
     Args:
-        probabilities: Of all classes, [C].
-        label: Place of the image's own class, -1 for none.
+        probabilities: Probabilities of all classes, float [C].
+        label: Index of the image's label in the vocabulary, -1 for none.
+
+    Returns:
+        Values by feature name, for `records.make`.
     """
-    if len(probabilities) <= MOST_WHOLE:
+    if len(probabilities) <= MAX_COMPLETE:
         return {names.PROBABILITIES: probabilities.tolist()}
     top = np.argpartition(probabilities, -MOST_PROBABLE)[-MOST_PROBABLE:]
     kept = np.union1d(top, [label] if label >= 0 else []).astype(np.int64)
@@ -57,14 +60,14 @@ def features(probabilities: npt.NDArray[np.floating[Any]], label: int) -> Mappin
 
 
 def read(example: tf.train.Example) -> Prediction:
-    """The prediction of a record, whether it holds all classes or some."""
+    """Read the prediction from an Example, whether it holds all classes or only some."""
     probabilities = np.array(records.floats(example, names.PROBABILITIES))
     classes = records.integers(example, names.PROBABILITY_CLASSES)
     label = records.integer(example, names.LABEL_INDEX, -1)
     best = int(probabilities.argmax())
-    place = label if not classes else classes.index(label) if label in classes else -1
+    position = label if not classes else classes.index(label) if label in classes else -1
     return Prediction(
         classes[best] if classes else best,
         float(probabilities[best]),
-        float(probabilities[place]) if place >= 0 else 0.0,
+        float(probabilities[position]) if position >= 0 else 0.0,
     )

@@ -1,9 +1,9 @@
-"""ServingValidator: does the export *serve*, and does it answer what the trained model answers?
+"""ServingValidator: checks that the exported model can be served and answers as it was trained.
 
-TFX's InfraValidator needs Docker or Kubernetes and only checks that the model loads. An export
-can load and still fail every request (``tf.saved_model.save`` of a Keras 3 model does), so this
-gate starts the embedded server on loopback, which loads through the C++ session loader of
-TensorFlow Serving, and asks it over gRPC.
+TFX's InfraValidator needs Docker or Kubernetes and only checks that the model loads. An exported
+model can load and still fail every request, as one from ``tf.saved_model.save`` of a Keras 3 model
+does. This gate therefore starts the embedded server on the loopback interface, which loads the
+model through the C++ session loader of TensorFlow Serving, and queries it over gRPC.
 """
 
 import tempfile
@@ -27,15 +27,15 @@ from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.server import ModelServer
 
 NAME = "candidate"
-LOAD_SECONDS = 120.0  # a model that needs longer would hold up every restart in production
-PARITY = 1e-4  # largest difference of a probability between trained and served model
-GARBAGE = b"this is no image"
+LOAD_SECONDS = 120.0  # a model that takes longer would delay every restart in production
+PARITY = 1e-4  # largest allowed difference of a probability between trained and served model
+GARBAGE = b"this is not an image"
 VALIDATION = "validation.json"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried, whether it went well, and what was seen."""
+    """The result of one check of the served model."""
 
     name: str
     passed: bool
@@ -43,7 +43,14 @@ class Check:
 
 
 def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
-    """Images and the trained model's probabilities ``[N, C]``, as the Trainer left them."""
+    """Read the samples that ImageTrainer wrote to compare the served with the trained model.
+
+    Args:
+      uri: URI of the ModelRun artifact.
+
+    Returns:
+      The encoded images, and the trained model's probabilities for them, float32 [N, C].
+    """
     images, rows = [], []
     for record in tf.data.TFRecordDataset(f"{uri}/parity.tfrecord").as_numpy_iterator():
         example = tf.train.Example.FromString(record)
@@ -59,7 +66,7 @@ def _agrees(client: Client, images: list[bytes], expected: np.ndarray) -> str:
         raise ValueError(f"expected probabilities {expected.shape}, received {served.shape}")
     worst = float(np.abs(served - expected).max())
     if not worst <= PARITY:
-        raise ValueError(f"probabilities differ by {worst:.2g}, allowed are {PARITY:.0e}")
+        raise ValueError(f"probabilities differ by {worst:.2g}; at most {PARITY:.0e} is allowed")
     return f"{len(images)} images, largest difference {worst:.1e}"
 
 
@@ -81,17 +88,20 @@ def _refuses_garbage(client: Client) -> str:
 def _attempt(name: str, act: Callable[[], str]) -> Check:
     try:
         return Check(name, True, act())
-    except Exception as error:  # whatever goes wrong here is a finding about the model
+    except Exception as error:  # any error here is a result about the model
         return Check(name, False, f"{type(error).__name__}: {error}"[:500])
 
 
 def validate(model_directory: str, images: list[bytes], expected: np.ndarray) -> list[Check]:
-    """Serve a SavedModel on loopback and try it; stops at the first check that fails.
+    """Serve a SavedModel on the loopback interface and check its answers.
 
     Args:
-      model_directory: the SavedModel.
-      images: encoded pictures.
-      expected: the trained model's probabilities ``[N, C]`` for them.
+      model_directory: Path of the SavedModel.
+      images: Encoded images.
+      expected: Probabilities of the trained model for these images, float32 [N, C].
+
+    Returns:
+      The results in order, up to and including the first check that failed.
     """
     with tempfile.TemporaryDirectory() as base:
         (Path(base) / "1").symlink_to(Path(model_directory).absolute(), target_is_directory=True)
@@ -133,24 +143,30 @@ def ServingValidator(
     blessing: OutputArtifact[InfraBlessing],
     code: Parameter[str],
 ) -> None:
-    """Bless an export that serves.
+    """Serve the exported model, check its answers and write the blessing.
 
     Args:
-      model: the Trainer's export.
-      model_run: holds the trained model's own answers.
-      blessing: INFRA_BLESSED or INFRA_NOT_BLESSED, ``validation.json``, and ``validated.json``
-        with the digests of the files that were loaded, which ModelPusher compares.
-      code: address of the serving code, for the cache alone.
+      model: Exported model of ImageTrainer.
+      model_run: ModelRun of ImageTrainer, which holds answers of the trained model.
+      blessing: Output: INFRA_BLESSED or INFRA_NOT_BLESSED, ``validation.json``, and
+        ``validated.json`` with the digests of the loaded files, which ModelPusher compares.
+      code: Fingerprint of the serving code, which is part of TFX's cache key.
     """
     images, expected = parity_samples(model_run.uri)
     directory = path_utils.serving_model_path(model.uri)
-    files = manifest.describe(Path(directory))  # first: what changes later is not what is pushed
+    # The digests are taken before the checks, so that ModelPusher notices a file changed later.
+    files = manifest.describe(Path(directory))
     report(blessing, validate(directory, images, expected))
     records.write_json(f"{blessing.uri}/{blessings.VALIDATED}", files)
 
 
 def report(blessing: Any, checks: list[Check]) -> None:
-    """Write what was seen, and the marker that TFX's own Pusher reads too."""
+    """Write the results, and the marker file that TFX's own Pusher reads as well.
+
+    Args:
+      blessing: InfraBlessing artifact.
+      checks: Results as `validate` returns them.
+    """
     passed = all(check.passed for check in checks)
     records.write_json(f"{blessing.uri}/{VALIDATION}", [asdict(check) for check in checks])
     name = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED

@@ -22,7 +22,7 @@ def _sides(groups: dict[bytes, str]) -> set[frozenset[str]]:
 
 
 def test_groups_and_near_duplicates_hang_together():
-    groups, apart = component.together(
+    groups, apart = component.fold_groups(
         ALL, [[b"a", b"b"]], [[b"b", b"c"], [b"f", b"g"], [b"h"]], largest=5
     )
     assert _sides(groups) == {frozenset("abc"), frozenset("fg")}
@@ -32,20 +32,20 @@ def test_groups_and_near_duplicates_hang_together():
 
 def test_a_chain_of_alike_pictures_longer_than_a_fold_is_left_apart():
     near = [[b"a", b"b", b"c", b"d", b"e", b"f"], [b"g", b"h"]]
-    groups, apart = component.together(ALL, [], near, largest=5)
+    groups, apart = component.fold_groups(ALL, [], near, largest=5)
     assert _sides(groups) == {frozenset("gh")}
     assert apart == 6
 
 
 def test_what_the_source_says_holds_whatever_its_size():
     film = [b"a", b"b", b"c", b"d", b"e", b"f"]
-    groups, apart = component.together(ALL, [film], [[b"f", b"g"]], largest=3)
+    groups, apart = component.fold_groups(ALL, [film], [[b"f", b"g"]], largest=3)
     assert _sides(groups) == {frozenset("abcdef")}
     assert apart == 2
 
 
 def test_images_that_are_not_there_tie_nothing_together():
-    groups, apart = component.together(
+    groups, apart = component.fold_groups(
         [b"a", b"b"], [[b"a", b"gone"]], [[b"gone", b"b"], [b"b", b"b"]], largest=9
     )
     assert _sides(groups) == set()
@@ -54,8 +54,8 @@ def test_images_that_are_not_there_tie_nothing_together():
 
 def test_the_order_of_what_is_found_does_not_matter():
     given, near = [[b"c", b"a"], [b"e", b"d"]], [[b"a", b"e"], [b"i", b"j"]]
-    first = component.together(ALL, given, near, 5)
-    assert component.together(ALL[::-1], given[::-1], near[::-1], 5) == first
+    first = component.fold_groups(ALL, given, near, 5)
+    assert component.fold_groups(ALL[::-1], given[::-1], near[::-1], 5) == first
 
 
 def test_the_source_s_groups_are_read_of_train_and_validation(tmp_path: Path):

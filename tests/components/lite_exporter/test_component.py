@@ -13,7 +13,7 @@ from PIL import Image
 
 from imgpipe.components import records
 from imgpipe.components.lite_exporter import component
-from imgpipe.components.lite_exporter.component import Verdict
+from imgpipe.components.lite_exporter.component import LiteResult
 from imgpipe.models import feature_names as names
 from imgpipe.models import litert
 from tests.models import small_export
@@ -75,10 +75,10 @@ def made(directory, examples) -> dict[str, bytes | str]:
     return component.convert(directory, ["float16", "int8"], examples, chosen)
 
 
-def _judge(made, examples, predictions, threshold=0.9, max_loss=0.005) -> dict[str, Verdict]:
+def _evaluate(made, examples, predictions, threshold=0.9, max_loss=0.005) -> dict[str, LiteResult]:
     answers = component.model_answers(predictions)
-    found = component.judge(made, examples, answers, threshold, max_loss)
-    return {verdict.kind: verdict for verdict in found}
+    found = component.evaluate(made, examples, answers, threshold, max_loss)
+    return {result.kind: result for result in found}
 
 
 def test_the_calibration_images_are_training_images_and_always_the_same(examples):
@@ -92,19 +92,19 @@ def test_the_calibration_images_are_training_images_and_always_the_same(examples
 
 
 def test_good_files_are_blessed_by_every_labelled_validation_image(made, examples, predictions):
-    for kind, verdict in _judge(made, examples, predictions).items():
-        assert verdict.blessed, verdict.why
-        assert verdict.why == ""
-        assert verdict.images == _COUNTS["validation"]
-        assert verdict.accuracy == verdict.model_accuracy == verdict.agreement == 1.0
-        assert verdict.bytes == len(made[kind])
-        assert verdict.file == litert.FILES[kind]
+    for kind, result in _evaluate(made, examples, predictions).items():
+        assert result.blessed, result.why
+        assert result.why == ""
+        assert result.images == _COUNTS["validation"]
+        assert result.accuracy == result.model_accuracy == result.agreement == 1.0
+        assert result.bytes == len(made[kind])
+        assert result.file == litert.FILES[kind]
 
 
 def test_a_file_under_the_threshold_is_refused(made, examples, predictions):
-    verdict = _judge(made, examples, predictions, threshold=1.01)["int8"]
-    assert not verdict.blessed
-    assert verdict.why == "its accuracy 1.000 is under 1.01"
+    result = _evaluate(made, examples, predictions, threshold=1.01)["int8"]
+    assert not result.blessed
+    assert result.why == "its accuracy 1.000 is below 1.01"
 
 
 def _scrambled(directory, examples) -> bytes:
@@ -124,24 +124,24 @@ def _scrambled(directory, examples) -> bytes:
 
 def test_a_file_that_lost_what_the_model_knows_is_refused(directory, made, examples, predictions):
     bad = {"float16": made["float16"], "int8": _scrambled(directory, examples)}
-    verdicts = _judge(bad, examples, predictions, threshold=0.0)
-    assert verdicts["float16"].blessed, "each is judged by itself"
-    assert not verdicts["int8"].blessed
-    assert verdicts["int8"].why == (
-        "it loses 66.7 points of the model's 1.000 (20 of 30 images), allowed are 0.5"
+    results = _evaluate(bad, examples, predictions, threshold=0.0)
+    assert results["float16"].blessed, "each is evaluated by itself"
+    assert not results["int8"].blessed
+    assert results["int8"].why == (
+        "it loses 66.7 points of the model's 1.000 (20 of 30 images); at most 0.5 are allowed"
     )
-    assert verdicts["int8"].agreement == pytest.approx(1 / 3)
+    assert results["int8"].agreement == pytest.approx(1 / 3)
 
 
 def test_an_allowed_loss_is_allowed(directory, examples, predictions):
     bad = {"int8": _scrambled(directory, examples)}
-    assert _judge(bad, examples, predictions, threshold=0.3, max_loss=0.67)["int8"].blessed
+    assert _evaluate(bad, examples, predictions, threshold=0.3, max_loss=0.67)["int8"].blessed
 
 
 def test_a_float_file_is_no_int8(made, examples, predictions):
-    verdict = _judge({"int8": made["float16"]}, examples, predictions)["int8"]
-    assert not verdict.blessed
-    assert "tensors are not whole numbers, such as" in verdict.why
+    result = _evaluate({"int8": made["float16"]}, examples, predictions)["int8"]
+    assert not result.blessed
+    assert "tensors are not integers, such as" in result.why
 
 
 def test_what_cannot_be_converted_is_a_finding(examples, predictions, tmp_path):
@@ -151,29 +151,29 @@ def test_what_cannot_be_converted_is_a_finding(examples, predictions, tmp_path):
     module.call = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec([1])])
     tf.saved_model.save(module, str(tmp_path), {"other": module.call})
     made = component.convert(str(tmp_path), ["int8"], examples, [])
-    verdict = _judge(made, examples, predictions)["int8"]
-    assert not verdict.blessed
-    assert verdict.why.startswith("it could not be converted: LiteRT export: expected a signature")
-    assert verdict.accuracy is None
+    result = _evaluate(made, examples, predictions)["int8"]
+    assert not result.blessed
+    assert result.why.startswith("it could not be converted: LiteRT export: expected a signature")
+    assert result.accuracy is None
 
 
 def test_without_a_validation_image_nothing_is_blessed(made, examples, predictions, tmp_path):
     empty = {split: records.shard_path(str(tmp_path), split, 0, 1) for split in names.SPLITS}
     with records.ShardWriter(empty):
         pass
-    for verdict in _judge(made, str(tmp_path), predictions, threshold=0.0).values():
-        assert not verdict.blessed
-        assert "no validation image" in verdict.why
+    for result in _evaluate(made, str(tmp_path), predictions, threshold=0.0).values():
+        assert not result.blessed
+        assert "no validation image" in result.why
 
 
 def test_only_blessed_files_are_where_the_pusher_looks(tmp_path: Path):
-    verdicts = [
-        Verdict("float16", "model_float16.tflite", True, "", 3),
-        Verdict("int8", "model.tflite", False, "it loses 2 points", 4),
+    results = [
+        LiteResult("float16", "model_float16.tflite", True, "", 3),
+        LiteResult("int8", "model.tflite", False, "it loses 2 points", 4),
     ]
     made = {"float16": b"one", "int8": b"four"}
     recipe = {"code": "c", "calibration": "abc"}
-    component.write(str(tmp_path), made, verdicts, recipe, {"threshold": 0.9})
+    component.write(str(tmp_path), made, results, recipe, {"threshold": 0.9})
     files = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
     assert files == [
         "blessed/assets.extra/lite.json",
@@ -190,6 +190,6 @@ def test_only_blessed_files_are_where_the_pusher_looks(tmp_path: Path):
 
 
 def test_with_nothing_blessed_there_is_nothing_to_push(tmp_path: Path):
-    verdicts = [Verdict("int8", "model.tflite", False, "it could not be converted: no")]
-    component.write(str(tmp_path), {"int8": "it could not"}, verdicts, {}, {})
+    results = [LiteResult("int8", "model.tflite", False, "it could not be converted: no")]
+    component.write(str(tmp_path), {"int8": "it could not"}, results, {}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["lite.json"]
