@@ -10,7 +10,7 @@ import numpy as np
 
 from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_file.measurements import Measurement, measure
-from imgpipe.components.image_file.perceptual_hash import picture_hashes
+from imgpipe.components.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.models import preprocess
 
@@ -30,7 +30,7 @@ class Content:
     def of(cls, pixels: Pixels, measurements: Iterable[Measurement]) -> Content:
         """Measure decoded pixels."""
         height, width = pixels.values.shape[:2]
-        return cls(width, height, measure(pixels, measurements), picture_hashes(pixels.small))
+        return cls(width, height, measure(pixels, measurements), perceptual_hashes(pixels.small))
 
     @classmethod
     def decoded(

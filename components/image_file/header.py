@@ -26,11 +26,11 @@ _MAGIC = (
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
 )
-#: Camera files with a second picture for previews: JPEG to every reader, and not an animation.
+#: Camera files with a second image for previews: JPEG to every reader, and not an animation.
 _SAME_AS_JPEG = {"MPO"}
 #: The plugins asked. Left out on purpose: EPS (its reader starts Ghostscript), ICO and ICNS (theirs
-#: decode the picture inside while opening, before its size is known) and formats without a mark of
-#: their own, which take any bytes for a picture.
+#: decode the image inside while opening, before its size is known) and formats without a mark of
+#: their own, which take any bytes for an image.
 PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI"),

@@ -2,7 +2,7 @@
 
 A difference hash of 16 x 16 bits: the image is shrunk to 17 x 16 grey pixels, and each bit says
 whether a pixel is darker than its right neighbour. Saving again, shrinking and brightening change
-only a few bits; the hash of an unrelated photograph differs in some 128. Cutting off a twentieth of
+only a few bits; the hash of an unrelated image differs in some 128. Cutting off a twentieth of
 the image changes more bits, so the hashes of such crops are computed too, and the hash of a cropped
 copy is close to one of them. All hashes come from one small grey image by one matrix product, so no
 library is needed for them.
@@ -22,44 +22,44 @@ from imgpipe.components.image_file.reduction import Small
 SIDE = 16  # bits each way
 BITS = SIDE * SIDE
 BYTES = BITS // 8
-#: Pixels each way of the grey picture that all hashes come from: four a bit.
+#: Pixels each way of the grey image that all hashes come from: four a bit.
 _GRID = 4 * SIDE
 #: (part of the side that is left, where it begins), each way: whole, or without a twentieth.
 _WINDOWS = ((1.0, 0.0), (0.95, 0.0), (0.95, 0.025), (0.95, 0.05))
-#: Hashes of crops: every pair of windows but the whole picture.
+#: Hashes of crops: every pair of windows but the whole image.
 CROPS = len(_WINDOWS) ** 2 - 1
-#: Bytes of all hashes of a picture: upright, mirrored, crops.
+#: Bytes of all hashes of an image: upright, mirrored, crops.
 ALL_BYTES = (2 + CROPS) * BYTES
 _LOBES = 3  # of the Lanczos kernel
-#: Grey levels (0..255) by which neighbours differ before that says something about the picture;
+#: Grey levels (0..255) by which neighbours differ before that says something about the image;
 #: under it lie the noise of JPEG and the ripples of plain backgrounds.
 _STEP = 2
-#: Bits of at least that step below which a picture is too plain to be told from others.
+#: Bits of at least that step below which an image is too plain to be told from others.
 _MIN_STEPS = 64
 #: Neighbours in the hash (of 480 pairs, side by side or one above the other) that differ, below
 #: which it has no texture: a ramp or a vignette has the hash of every other ramp or vignette. Of
-#: 900 photographs and rendered figures none has fewer than 73; a ramp has none.
+#: 900 images and rendered figures none has fewer than 73; a ramp has none.
 _MIN_CHANGES = 40
 
 
 @dataclass(frozen=True, order=True)
-class PictureHash:
-    """Hash of a picture, of its mirror image, 32 bytes each, and those of its crops in a row."""
+class PerceptualHashes:
+    """Hash of an image, of its mirror image, 32 bytes each, and those of its crops in a row."""
 
     upright: bytes
     mirrored: bytes
     crops: bytes = b""
 
 
-def parse(hashes: bytes) -> PictureHash:
-    """What `picture_hashes` gave, in its parts."""
-    return PictureHash(hashes[:BYTES], hashes[BYTES : 2 * BYTES], hashes[2 * BYTES :])
+def parse(hashes: bytes) -> PerceptualHashes:
+    """What `perceptual_hashes` gave, in its parts."""
+    return PerceptualHashes(hashes[:BYTES], hashes[BYTES : 2 * BYTES], hashes[2 * BYTES :])
 
 
-def picture_hashes(small: Small) -> bytes:
+def perceptual_hashes(small: Small) -> bytes:
     """`ALL_BYTES` bytes: upright, mirrored, `CROPS` crops.
 
-    Of a picture that is too plain or too smooth to be told from others by them, b"".
+    Of an image that is too plain or too smooth to be told from others by them, b"".
 
     Pixels are taken as stored, Exif orientation not applied: as the serving op sees them.
     """

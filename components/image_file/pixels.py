@@ -22,7 +22,7 @@ _LUMINANCE = (np.sqrt([0.241, 0.691, 0.068]) / 255).astype(np.float32)
 _LEVELS = 256  # steps of the luminance in which it is counted
 #: Above this number of pixels, every n-th row and column is sampled.
 _SAMPLE = 20_000
-#: The same for a closer look: a 24-megapixel photograph would cost more than its decoding.
+#: The same for a closer look: a 24-megapixel image would cost more than its decoding.
 _CLOSE_SAMPLE = 4_000_000
 _COLOURED = 64  # pixels of the longer side at which colour is looked for: noise has none there
 

@@ -1,6 +1,6 @@
-"""A picture shrunk once, by plain averages: what sharpness, colour and perceptual hash start from.
+"""An image shrunk once, by plain averages: what sharpness, colour and perceptual hash start from.
 
-Resizing a photograph with a good kernel costs more than decoding it. An average over whole blocks
+Resizing an image with a good kernel costs more than decoding it. An average over whole blocks
 costs a tenth, and leaves twice the pixels that the kernel then works on, so that what comes out is
 hardly another.
 """
@@ -20,11 +20,11 @@ _ROWS = 256  # rows averaged at most: their sums fit 16 bits
 
 @dataclass(frozen=True)
 class Small:
-    """A picture of some hundred pixels each way, and the part of it that is picture."""
+    """An image of some hundred pixels each way, and the part of it that is image."""
 
     image: Image.Image  # RGB
     box: tuple[float, float, float, float]  # the last row and column may stand for less
-    thumbnail: tuple[int, int]  # (width, height) of the picture at `THUMBNAIL`
+    thumbnail: tuple[int, int]  # (width, height) of the image at `THUMBNAIL`
 
     @functools.cached_property
     def grey(self) -> Image.Image:
@@ -33,7 +33,7 @@ class Small:
 
 
 def thumbnail_size(width: int, height: int) -> tuple[int, int]:
-    """(width, height) of a picture whose longer side is at most `THUMBNAIL`."""
+    """(width, height) of an image whose longer side is at most `THUMBNAIL`."""
     ratio = max(width, height) / THUMBNAIL
     if ratio <= 1:
         return width, height

@@ -45,11 +45,11 @@ def ImageFilter(
         metadata: The same records with `METADATA` and `SPLIT` alone, for StatisticsGen.
         quarantine: The rejects; see `imgpipe.components.image_filter.quarantine`.
         vocabulary: JSON list of class names in sorted order; sets the rows of the summary.
-        min_side: Pixels; a picture with a shorter side is rejected.
+        min_side: Pixels; an image with a shorter side is rejected.
         pixel_limit: Pixels, by the header.
         severity: JSON object, check → reject, repair, warn or ignore, where it is not the usual.
         threshold: JSON object, check → number, where it is not the usual.
-        overrides: What people decided about single pictures; see `checks.overrides.to_json`.
+        overrides: What people decided about single images; see `checks.overrides.to_json`.
         code: Address of the source code that decides, for the cache alone: a changed judge is
             never answered with an old verdict.
     """

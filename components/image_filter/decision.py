@@ -180,7 +180,7 @@ def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None
             elif repair is not None:
                 data = repair(record, data)
         except Exception as error:  # Pillow's plugins raise anything on odd files
-            detail = f"{finding.detail}; not mended: {error or type(error).__name__}"
+            detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
             warnings.append(Finding(finding.reason, detail, "warn"))
         else:
             done.append(dataclasses.replace(finding, repaired=None).about(record))

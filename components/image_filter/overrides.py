@@ -36,7 +36,7 @@ _WHOLE = 64  # digits of a SHA-256
 _LARGEST = 64 << 20  # bytes of a file; some 300,000 entries
 _TABLE = "override"
 _HEADER = """\
-# Decisions about single pictures, by content hash: accept, reject or relabel.
+# Decisions about single images, by content hash: accept, reject or relabel.
 # Review and commit this file; judge.overrides names it.
 """
 
@@ -153,7 +153,7 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
 
 
 def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
-    """The override of a picture, by its whole hash or by the digits that are given."""
+    """The override of an image, by its whole hash or by the digits that are given."""
     if not overrides or not image_hash:
         return None
     if whole := overrides.get(image_hash):
@@ -174,7 +174,7 @@ def from_json(text: str) -> tuple[Override, ...]:
 
 
 def unknown(overrides: Mapping[str, Override], seen: Collection[str]) -> list[str]:
-    """Hashes of overrides that no picture answered to, sorted."""
+    """Hashes of overrides that no image answered to, sorted."""
     return sorted(set(overrides) - set(seen))
 
 
@@ -198,7 +198,7 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
     Entries that stand there already are left out. Returns how many were written.
 
     Raises:
-      ConfigError: the file is not as it should be, or says something else of one of the pictures.
+      ConfigError: the file is not as it should be, or says something else of one of the images.
     """
     there = load(path) if path.exists() else ()
     known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}

@@ -56,7 +56,7 @@ def store(uri: str, record: ImageRecord, reason: str) -> str:
 def make_private(uri: str) -> None:
     """Let nobody but its owner read the quarantine at `uri`; its folder is made where needed.
 
-    What is rejected may be what was never meant to be among the pictures, such as a scanned
+    What is rejected may be what was never meant to be among the images, such as a scanned
     passport. Object stores have access rules of their own, which are left alone.
     """
     if "://" in uri:

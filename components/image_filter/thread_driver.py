@@ -137,7 +137,7 @@ def _examine(plan: Plan, scan: Scan, folder: str) -> tuple[list[Part], engine.Co
     return [part for part, _ in examined], engine.add_counts(counts for _, counts in examined)
 
 
-def pictures(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:
+def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:
     """The bytes of some files by path, read again; those that cannot be read are left out."""
     wanted = set(paths)
     source = plan.opened()

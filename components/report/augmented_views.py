@@ -1,4 +1,4 @@
-"""Augmented views of a few training images, for the page: which ones, and their pictures."""
+"""Augmented views of a few training images, for the page: which ones, and their images."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def choose(examples_uri: str) -> list[dict[str, str]]:
     return [row for turn in turns for row in turn if row][:ROWS]
 
 
-def pictures(facts: Mapping[str, Any], images: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Encoded pictures by `key` of the views of the images in ``facts["views"]``.
+def encoded_views(facts: Mapping[str, Any], images: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Encoded images by `key` of the views of the images in ``facts["views"]``.
 
     Args:
       facts: of the run.

@@ -1,4 +1,4 @@
-"""The page of `imgpipe check`: what the judge found, with pictures; one self-contained file.
+"""The page of `imgpipe check`: what the judge found, with images; one self-contained file.
 
 The same head, style and thumbnails as the page of a run; only the sections are others.
 """
@@ -35,7 +35,7 @@ def _verdict(context: Context) -> Mapping[str, Any]:
 
 
 def _data(context: Context) -> Mapping[str, Any] | Absent:
-    """The run's section; warnings stand below, with their pictures."""
+    """The run's section; warnings stand below, with their images."""
     facts = {**context.facts, "data": {**context.part("data"), "warnings": []}}
     return data.build(dataclasses.replace(context, facts=facts))
 
@@ -66,7 +66,7 @@ def _cells(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
     texts = {key: str(row.get(key) or "") for key in keys}
     return {
         **texts,
-        "picture": context.thumbnails.uri(texts["path"]),
+        "image": context.thumbnails.uri(texts["path"]),
         "other": context.thumbnails.uri(texts["kept_copy"]),
     }
 
@@ -90,7 +90,7 @@ def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
 
 
 def paths_shown(judged: Judged) -> set[str]:
-    """Files whose pictures the page shows."""
+    """Files whose images the page shows."""
     rows = [row for found in findings(judged).values() for row in shown(found, _ROWS)]
     groups = near.condensed(judged.near or ())["rows"]
     members = [member for group in groups for member in group["members"]]

@@ -27,7 +27,7 @@ from imgpipe.components.report.sections import data, rejects, suspects
 TIMINGS = "timings.json"  # written by the local runner while it goes along
 PAGE = "report.html"
 FACTS = "facts.json"
-_PICTURES = 200  # thumbnails on a page; beyond that a browser crawls
+_THUMBNAILS = 200  # thumbnails on a page; beyond that a browser crawls
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -119,7 +119,7 @@ def draw(
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
-    """Encoded pictures the page may show: rejects from quarantine, all others from the examples."""
+    """Encoded images the page may show: rejects from quarantine, all others from the examples."""
     found: dict[str, bytes] = {}
     for reject in rejects.shown(facts["rejects"]):
         path = f"{uris['quarantine']}/{reject.get('stored', '')}"
@@ -133,9 +133,9 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     wanted |= {row["image_hash"] for row in doubtful}
     wanted |= {member["image_hash"] for group in groups for member in group["members"]}
     if wanted and uris.get("examples"):
-        found |= run_facts.pictures(uris["examples"], wanted, _PICTURES)
+        found |= run_facts.encoded_images(uris["examples"], wanted, _THUMBNAILS)
     if seen := {row["image_hash"] for row in facts["views"]}:
-        found |= augmented_views.pictures(
-            facts, run_facts.pictures(uris["examples"], seen, len(seen))
+        found |= augmented_views.encoded_views(
+            facts, run_facts.encoded_images(uris["examples"], seen, len(seen))
         )
     return found

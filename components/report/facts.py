@@ -188,7 +188,7 @@ def evaluation(uri: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def pictures(examples_uri: str, wanted: set[str], limit: int) -> dict[str, bytes]:
+def encoded_images(examples_uri: str, wanted: set[str], limit: int) -> dict[str, bytes]:
     """Encoded images of the kept examples whose hash is wanted, at most `limit`."""
     found: dict[str, bytes] = {}
     for split in names.SPLITS:

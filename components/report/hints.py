@@ -9,7 +9,7 @@ from imgpipe.components.report.text import plural
 
 #: Validation images below which one of them weighs half a point or more.
 FEW = 200
-#: Folds that the hint proposes: each trains on 80 % of the pictures.
+#: Folds that the hint proposes: each trains on 80 % of the images.
 FOLDS = 5
 
 

@@ -24,7 +24,7 @@ _COLOURS = {
     "validation": "#0a0b05",
 }
 _ACCENT = (0.15, 0.39, 0.92)  # of the matrix; a transparent colour lies well on light and dark
-_MOST_ROWS = 500  # of a picture of a matrix; more are finer than a screen shows
+_MOST_ROWS = 500  # of an image of a matrix; more are finer than a screen shows
 _FONT = 8.5  # points at a width of about 300
 
 

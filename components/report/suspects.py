@@ -1,9 +1,9 @@
-"""Likely label errors: pictures whose features say another class than their label.
+"""Likely label errors: images whose features say another class than their label.
 
-Every picture of the bank is judged by a linear head that was fitted without it (k folds), and the
-pictures are ranked by how much more another class speaks for them than their own: confident
+Every image of the bank is judged by a linear head that was fitted without it (k folds), and the
+images are ranked by how much more another class speaks for them than their own: confident
 learning in its simplest form (Northcutt et al. 2021). The head is ridge regression on one-hot
-labels, whose folds cost one sum over the pictures in all; on these features it ranks as a
+labels, whose folds cost one sum over the images in all; on these features it ranks as a
 logistic head does and needs no tuning by hand.
 """
 
@@ -28,11 +28,11 @@ FOLDS = 5
 _DECAYS = (0.1, 0.3, 1.0)
 #: Classes above which one decay has to do: each costs rows × features × classes.
 _MANY_CLASSES, _DECAY_OF_MANY = 1_000, (0.3,)
-#: Pictures below which a fold says nothing.
+#: Images below which a fold says nothing.
 _FEWEST = 20
 #: Suspects listed; the first in the ranking.
 LIMIT = 500
-_ROWS = 4096  # pictures in float64 at once: 42 MB
+_ROWS = 4096  # images in float64 at once: 42 MB
 #: Features of a row above which, as in flattened maps, a sketch of it is judged, and its length:
 #: sums grow with the square, and solving with the cube.
 _WIDEST, _SKETCH = 2048, 1024
@@ -43,7 +43,7 @@ Integers = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Suspect:
-    """A picture whose label is doubted."""
+    """An image whose label is doubted."""
 
     path: str
     split: str
@@ -54,8 +54,8 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The clean view of every labelled picture: features [n, d], labels [n], who they are."""
+class CleanViews:
+    """The clean view of every labelled image: features [n, d], labels [n], who they are."""
 
     features: Floats
     labels: Integers
@@ -69,31 +69,31 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
 
     Returns:
       ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all
-      pictures that look like another class, `rows` holds the first `limit`. None where there are
-      no features, or too few pictures or classes to say.
+      images that look like another class, `rows` holds the first `limit`. None where there are
+      no features, or too few images or classes to say.
     """
     if not bank.read_dim(bank_uri):
         return None
-    pictures = _read(bank_uri)
-    if len(pictures.labels) < _FEWEST or len(np.unique(pictures.labels)) < 2:
+    views = _read(bank_uri)
+    if len(views.labels) < _FEWEST or len(np.unique(views.labels)) < 2:
         return None
-    folds = np.array([int(digest[:8], 16) % FOLDS for digest in pictures.hashes])
-    doubts = out_of_fold(pictures.features, pictures.labels, folds, len(vocabulary))
+    folds = np.array([int(digest[:8], 16) % FOLDS for digest in views.hashes])
+    doubts = out_of_fold(views.features, views.labels, folds, len(vocabulary))
     found, best = doubts.margins, doubts.best
     order = [i for i in np.argsort(-found, kind="stable").tolist() if found[i] > 0]
     rows = [
         Suspect(
-            pictures.paths[i],
-            pictures.splits[i],
-            vocabulary[pictures.labels[i]],
+            views.paths[i],
+            views.splits[i],
+            vocabulary[views.labels[i]],
             vocabulary[best[i]],
             round(float(found[i]), 4),
-            pictures.hashes[i],
+            views.hashes[i],
         )
         for i in order[:limit]
     ]
     return {
-        "images": len(pictures.labels),
+        "images": len(views.labels),
         "folds": FOLDS,
         "disagree": len(order),
         "rows": [asdict(row) for row in rows],
@@ -102,7 +102,7 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
 
 @dataclass(frozen=True)
 class Doubts:
-    """What heads that were fitted without them say of some pictures.
+    """What heads that were fitted without them say of some images.
 
     Attributes:
       margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
@@ -231,7 +231,7 @@ def _draw(dim: int) -> tuple[Integers, Floats]:
     return drawing.permutation(dim), signs
 
 
-def _read(bank_uri: str) -> Pictures:
+def _read(bank_uri: str) -> CleanViews:
     """The clean views of all splits, float16."""
     dim = bank.read_dim(bank_uri)
     parts: list[npt.NDArray[np.float16]] = [
@@ -246,7 +246,7 @@ def _read(bank_uri: str) -> Pictures:
         paths.append(records.text(example, names.PATH))
         splits.append(split)
     features = np.concatenate(parts)
-    return Pictures(features, np.array(labels, np.int64), hashes, paths, splits)
+    return CleanViews(features, np.array(labels, np.int64), hashes, paths, splits)
 
 
 def _clean(bank_uri: str) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,6 @@
-"""Small pictures for the page, made from whatever bytes quarantine and the examples hold.
+"""Small images for the page, made from whatever bytes quarantine and the examples hold.
 
-The bytes are hostile: every picture is decoded within a pixel limit and encoded anew, so that
+The bytes are hostile: every image is decoded within a pixel limit and encoded anew, so that
 nothing of the file itself reaches the page.
 """
 
@@ -16,12 +16,12 @@ from PIL import ImageFile
 from imgpipe.components.image_file.header import pillow
 
 SIDE = 96  # pixels, the longer side; shown at half of that, sharp on dense screens
-_PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without a picture
-_QUALITY = 72  # of the JPEG; about 2 kB a picture
+_PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without an image
+_QUALITY = 72  # of the JPEG; about 2 kB an image
 
 
 class Thumbnails:
-    """Data URIs of small pictures by image hash, each made at most once.
+    """Data URIs of small images by image hash, each made at most once.
 
     Args:
       images: encoded files by image hash.
@@ -32,7 +32,7 @@ class Thumbnails:
         self._made: dict[str, str] = {}
 
     def uri(self, image_hash: str | None) -> str:
-        """``data:image/jpeg;base64,…``, or "" where there is no picture to show."""
+        """``data:image/jpeg;base64,…``, or "" where there is no image to show."""
         data = self._images.get(image_hash or "")
         if not image_hash or not data:
             return ""
@@ -42,9 +42,9 @@ class Thumbnails:
 
 
 def thumbnail(data: bytes) -> str:
-    """A small JPEG as data URI; "" for bytes that give no picture. Never raises.
+    """A small JPEG as data URI; "" for bytes that give no image. Never raises.
 
-    Exif orientation is not applied: the picture is shown as the model sees it. The readable part
+    Exif orientation is not applied: the image is shown as the model sees it. The readable part
     of a truncated file is shown.
     """
     try:

@@ -136,7 +136,7 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
                     from imgpipe.components.report.check_page import paths_shown
 
                     with display.step("fetching pictures"):
-                        found = thread_driver.pictures(plan, judged, paths_shown(judged))
+                        found = thread_driver.read_images(plan, judged, paths_shown(judged))
             finally:
                 progress.attach(None)
     return judged, found

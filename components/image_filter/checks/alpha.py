@@ -38,9 +38,9 @@ def repair(record: ImageRecord, data: bytes) -> bytes:
 
 def on_white(image: Image.Image) -> bytes:
     """The opened image as a browser shows it on a white page, as PNG."""
-    picture = image.convert("RGBA")
-    page = Image.new("RGBA", picture.size, "white")
-    page.alpha_composite(picture)
+    transparent = image.convert("RGBA")
+    page = Image.new("RGBA", transparent.size, "white")
+    page.alpha_composite(transparent)
     out = io.BytesIO()
     page.convert("RGB").save(out, format="PNG", compress_level=1)
     return out.getvalue()
@@ -51,7 +51,7 @@ CHECK = Check(
     100,
     "pixels",
     judge,
-    'set judge.severity.alpha = "repair" to put such pictures on white',
+    'set judge.severity.alpha = "repair" to put such images on white',
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
     finds="Transparent pixels, served as what lies under them; repair: on white",

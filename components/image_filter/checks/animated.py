@@ -10,7 +10,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject files with more than one frame or page."""
     if record.frames <= 1:
         return None
-    return Finding(CHECK.name, f"{record.format} with {record.frames} frames, not one picture")
+    return Finding(CHECK.name, f"{record.format} with {record.frames} frames, not one image")
 
 
 CHECK = Check(

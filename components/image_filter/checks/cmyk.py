@@ -18,7 +18,7 @@ CHECK = Check(
     110,
     "header",
     judge,
-    "convert the picture to sRGB; it is used as it is meanwhile",
+    "convert the image to sRGB; it is used as it is meanwhile",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
     finds="Ink colours, read without their colour profile",

@@ -96,7 +96,7 @@ CHECK = Check(
     40,
     "header",
     judge,
-    "save the picture again as JPEG or PNG, or fetch the original",
+    "save the image again as JPEG or PNG, or fetch the original",
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
     choices={
         TRANSCODED: Choice(

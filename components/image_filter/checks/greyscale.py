@@ -31,7 +31,7 @@ CHECK = Check(
     may_be=MAY_BE,
     finds="Without colour, however it is stored",
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
-    # Four levels of 255: what JPEG's chroma makes of grey; a faded photograph has 20 or more.
+    # Four levels of 255: what JPEG's chroma makes of grey; a faded image has 20 or more.
     threshold=0.016,
     about="greatest difference between channels, 0..1",
 )

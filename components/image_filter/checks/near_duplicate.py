@@ -26,10 +26,10 @@ REMEDIES = {
 _MAY_BE: tuple[Severity, ...] = ("reject", "warn", "ignore")
 _CHOICES = {
     ACROSS_SPLITS: Choice(
-        "reject", _MAY_BE, "A training picture that is nearly one of another split"
+        "reject", _MAY_BE, "A training image that is nearly one of another split"
     ),
-    LABEL_CONFLICT: Choice("warn", _MAY_BE, "Nearly the same picture under two labels"),
-    NEAR: Choice("warn", _MAY_BE, "Nearly the same picture again in its split"),
+    LABEL_CONFLICT: Choice("warn", _MAY_BE, "Nearly the same image under two labels"),
+    NEAR: Choice("warn", _MAY_BE, "Nearly the same image again in its split"),
 }
 SEVERITIES: Mapping[str, Severity] = {name: choice.usual for name, choice in _CHOICES.items()}
 

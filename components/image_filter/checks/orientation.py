@@ -1,6 +1,6 @@
 """Images that Exif says to turn, which the serving op does not do.
 
-A warning by default, not a repair: the same photograph sent to the server is not turned either,
+A warning by default, not a repair: the same image sent to the server is not turned either,
 and a model is best trained on what it will see. With "repair" they are turned, and kept as PNG.
 """
 
@@ -14,7 +14,7 @@ from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_filter.check import Check, Finding, Settings
 from imgpipe.components.image_record import ImageRecord
 
-#: Exif's orientation → what makes the picture upright, and how people say it.
+#: Exif's orientation → what makes the image upright, and how people say it.
 _TURNS = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored"),
     3: (Image.Transpose.ROTATE_180, "upside down"),
@@ -43,7 +43,7 @@ def repair(record: ImageRecord, data: bytes) -> bytes:
         image.load()
         upright = image.convert("RGB").transpose(_TURNS[record.orientation][0])
     out = io.BytesIO()
-    upright.save(out, format="PNG", compress_level=1)  # a photograph hardly gets smaller
+    upright.save(out, format="PNG", compress_level=1)  # an image hardly gets smaller
     return out.getvalue()
 
 
@@ -52,7 +52,7 @@ CHECK = Check(
     130,
     "header",
     judge,
-    'set judge.severity.orientation = "repair" to turn such pictures; turn them before asking the '
+    'set judge.severity.orientation = "repair" to turn such images; turn them before asking the '
     "server too",
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),

@@ -22,6 +22,6 @@ CHECK = Check(
     30,
     "header",
     judge,
-    "raise judge.pixel_limit, or store the picture smaller",
+    "raise judge.pixel_limit, or store the image smaller",
     unusable=("pixel_limit",),
 )

@@ -22,7 +22,7 @@ CHECK = Check(
     120,
     "header",
     judge,
-    "store the picture with 8 bits a channel, stretched to the range that shows something",
+    "store the image with 8 bits a channel, stretched to the range that shows something",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
     finds="More than 8 bits a channel, of which the upper 8 are used",

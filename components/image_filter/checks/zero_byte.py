@@ -16,6 +16,6 @@ CHECK = Check(
     20,
     "header",
     judge,
-    "put the real photograph in its place, run again",
+    "put the real image in its place, run again",
     unusable=("zero_byte",),
 )

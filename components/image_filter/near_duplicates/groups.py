@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from imgpipe.components.image_file.perceptual_hash import BITS, PictureHash
+from imgpipe.components.image_file.perceptual_hash import BITS, PerceptualHashes
 from imgpipe.components.image_filter.check import Finding, Severity
 from imgpipe.components.image_filter.checks.near_duplicate import (
     ACROSS_SPLITS,
@@ -40,7 +40,7 @@ class Member:
     split: str
     label: str
     image_hash: str
-    picture: PictureHash
+    hashes: PerceptualHashes
     group: str = ""  # what the source says belongs together; "" where it says nothing
 
 
@@ -116,16 +116,16 @@ class _Near:
 
     def __init__(self, members: Sequence[Member], radius: int) -> None:
         self.members, self.radius = members, radius
-        pictures = [member.picture for member in members]
-        self._upright = words(b"".join(picture.upright for picture in pictures))
-        self._mirrored = words(b"".join(picture.mirrored for picture in pictures))
-        self._crops = words(b"".join(picture.crops for picture in pictures))
+        hashes = [member.hashes for member in members]
+        self._upright = words(b"".join(one.upright for one in hashes))
+        self._mirrored = words(b"".join(one.mirrored for one in hashes))
+        self._crops = words(b"".join(one.crops for one in hashes))
         self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
 
     def nearest(self, place: int, others: Sequence[int]) -> _Match | None:
         """The nearest of `others` within the radius, the first of equals; None when none is.
 
-        Crops are compared only where no whole picture is near.
+        Crops are compared only where no whole image is near.
         """
         if not others:
             return None

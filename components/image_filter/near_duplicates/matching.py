@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, PictureHash, parse
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, PerceptualHashes, parse
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search
@@ -36,7 +36,7 @@ class Found:
 
     group: int
     radius: int
-    picture: PictureHash
+    hashes: PerceptualHashes
 
 
 def row(image_hash: str, hashes: bytes) -> bytes:
@@ -74,10 +74,10 @@ class Columns:
 
 
 def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, Found]]:
-    """(content hash, what it belongs to) of all pictures that are near another.
+    """(content hash, what it belongs to) of all images that are near another.
 
     `column` gives the rows by column: content hashes are number 0, perceptual hashes follow.
-    Byte-identical pictures are one here: what becomes of those is decided elsewhere.
+    Byte-identical images are one here: what becomes of those is decided elsewhere.
     """
     keys = np.ascontiguousarray(column(0)).view(f"S{HASH_BYTES}")[:, 0]
     order = np.unique(keys, return_index=True)[1]
@@ -118,14 +118,14 @@ def members(
     everyone = list(copies)
     gone = {drop.path for drop in resolve(everyone)}
     return [
-        (near.group, (near.radius, _member(copy, image_hash, near.picture)))
+        (near.group, (near.radius, _member(copy, image_hash, near.hashes)))
         for copy in everyone
         if copy.path not in gone
     ]
 
 
-def _member(copy: Copy, image_hash: str, picture: PictureHash) -> groups.Member:
-    return groups.Member(copy.path, copy.split, copy.label, image_hash, picture, copy.group)
+def _member(copy: Copy, image_hash: str, hashes: PerceptualHashes) -> groups.Member:
+    return groups.Member(copy.path, copy.split, copy.label, image_hash, hashes, copy.group)
 
 
 def resolve_group(

@@ -2,9 +2,9 @@
 
 Hashes are sorted by a random choice of their bits, and each is compared exactly with its next
 neighbours; near hashes become neighbours in some of many such orders (locality-sensitive hashing
-with as many bits as the density asks for: Charikar 2002, Lv et al. 2007). Hashes of whole pictures
+with as many bits as the density asks for: Charikar 2002, Lv et al. 2007). Hashes of whole images
 are sorted among those of mirrored ones, and of each crop in turn. The cost is linear in the number
-of pictures but for the sorting, the memory beside the hashes two hundred bytes a picture. What is
+of images but for the sorting, the memory beside the hashes two hundred bytes an image. What is
 called near was compared bit by bit, so only a miss is by chance; the orders are drawn from a fixed
 seed, so a run repeats.
 """
@@ -19,25 +19,25 @@ import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import BITS, BYTES
 
-#: Orders, and neighbours compared in each. Recall of one pair at distance d among n pictures is
+#: Orders, and neighbours compared in each. Recall of one pair at distance d among n images is
 #: about 1 - (1 - (1 - d/256)^k)^ORDERS with k = log2(2n / WINDOW) bits or fewer.
 ORDERS, WINDOW = 32, 16
 #: The same for each crop: a cropped copy is near several of them.
 CROP_ORDERS, CROP_WINDOW = 12, 8
 #: Radius (bits) within which copies saved again, shrunk, brightened and cropped by 5 % lie, and
-#: under which no two different photographs of 1,240 and of 4,160 flowers do (nearest: 55 and 41).
+#: under which no two different images of 1,240 and of 4,160 flowers do (nearest: 55 and 41).
 RADIUS = 40
 #: Copies saved again lie within this many bits whatever they show.
 _CERTAIN = 8
-#: Random pairs looked at to see how alike the pictures of a set are by nature.
+#: Random pairs looked at to see how alike the images of a set are by nature.
 _SAMPLE = 40_000
 _FEWEST = 1000  # of such pairs that say anything
 #: Standard deviations under the median of unlike pairs where likeness stops being chance.
 _SIGMAS = 5.0
 _SIGMAS_AT_1_PERCENT = 2.326
-#: Pictures up to which all pairs are compared, which is exact and as fast; rows at once: 1 MB.
+#: Images up to which all pairs are compared, which is exact and as fast; rows at once: 1 MB.
 _ALL_PAIRS, _BLOCK = 1000, 64
-_SPARE_BITS = 6  # of a key, beyond those that number the hashes: pictures are not random bits
+_SPARE_BITS = 6  # of a key, beyond those that number the hashes: images are not random bits
 _SEED = 256
 
 Words = npt.NDArray[np.uint64]
@@ -46,13 +46,13 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of n pictures, which may lie in files: one kind of them is fetched at a time.
+    """The hashes of n images, which may lie in files: one kind of them is fetched at a time.
 
     Attributes:
       column: from the number of a kind (upright, mirrored, crops) to the hashes of that kind,
-        uint8 [m, 32], as `perceptual.picture_hashes` has them.
+        uint8 [m, 32], as `perceptual_hash.perceptual_hashes` has them.
       kinds: how many kinds there are.
-      order: int64 [n], which of the m pictures in which order.
+      order: int64 [n], which of the m images in which order.
     """
 
     column: Callable[[int], npt.NDArray[np.uint8]]
@@ -72,16 +72,16 @@ class Hashes:
         return len(self.order)
 
     def kind(self, number: int) -> Words:
-        """Uint64 [n, 4]: one of the hashes of each picture."""
+        """Uint64 [n, 4]: one of the hashes of each image."""
         return np.ascontiguousarray(self.column(number)).view(np.uint64)[self.order]
 
 
 def groups(hashes: Hashes, radius: int) -> Places:
-    """Group of each picture: equal numbers are connected by steps of at most `radius` bits.
+    """Group of each image: equal numbers are connected by steps of at most `radius` bits.
 
     Args:
-      hashes: of n pictures.
-      radius: bits; two pictures are near when the upright hash of one is that close to any hash
+      hashes: of n images.
+      radius: bits; two images are near when the upright hash of one is that close to any hash
         of the other.
 
     Returns:
@@ -100,10 +100,10 @@ def groups(hashes: Hashes, radius: int) -> Places:
 
 
 def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
-    """`limit`, or less where pictures are alike by nature: hands before one wall, rendered figures.
+    """`limit`, or less where images are alike by nature: hands before one wall, rendered figures.
 
     The distances of random pairs give a median and, from their lowest hundredth, a standard
-    deviation; the radius is five of those below the median. That leaves photographs at 40 and
+    deviation; the radius is five of those below the median. That leaves images at 40 and
     brings 1,651 hands before a white wall, of which 18,924 pairs lie within 48 bits, to 8.
     """
     n = len(hashes)
@@ -136,7 +136,7 @@ def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
 def _near(
     upright: Words, other: Words, number: int, radius: int
 ) -> Iterator[tuple[Places, Places]]:
-    """Pictures [m] and [m] of which one's upright hash is near a hash of the other.
+    """Images [m] and [m] of which one's upright hash is near a hash of the other.
 
     `other` are their hashes of the kind `number`; both uint64 [n, 4].
     """

@@ -1,4 +1,4 @@
-"""What is taken for what: a table in colours, or a picture where there are many classes."""
+"""What is taken for what: a table in colours, or an image where there are many classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpipe.components.report.metrics import Cell
 from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
 _TABLE = 20  # classes; a wider table is read by nobody
-_PAIRS = 12  # most confused pairs named beside a picture
+_PAIRS = 12  # most confused pairs named beside an image
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -30,7 +30,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
             {
                 "split": split,
                 "rows": _rows(cells, classes) if small else [],
-                "picture": "" if small else plots.matrix(cells, len(classes), f"confusion-{split}"),
+                "plot": "" if small else plots.matrix(cells, len(classes), f"confusion-{split}"),
                 "pairs": [] if small else _pairs(cells, classes),
                 "count": sum(count for _, _, count in cells),
             }

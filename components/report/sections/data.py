@@ -10,8 +10,8 @@ from imgpipe.components.report.text import capped, overridden
 from imgpipe.models import feature_names as names
 
 _CLASSES = 300
-#: Pictures of a kind of warning, the worst first; a row of them says what is meant.
-PICTURES = 6
+#: Images of a kind of warning, the worst first; a row of them says what is meant.
+IMAGES = 6
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -52,15 +52,15 @@ def _counts(by_kind: Any) -> str:
 
 
 def shown_hashes(data: Mapping[str, Any]) -> set[str]:
-    """Content hashes of the kept pictures that the warnings are shown with."""
+    """Content hashes of the kept images that the warnings are shown with."""
     warnings = [found for found in data.get("warnings") or () if isinstance(found, Mapping)]
-    return {h for found in warnings for h in (found.get("image_hashes") or ())[:PICTURES]}
+    return {h for found in warnings for h in (found.get("image_hashes") or ())[:IMAGES]}
 
 
 def _finding(found: Any, context: Context) -> dict[str, Any]:
-    """A warning or a note: what it is, how often, its details, pictures and paths."""
+    """A warning or a note: what it is, how often, its details, images and paths."""
     if not isinstance(found, Mapping):
-        return {"what": str(found), "count": 1, "details": [], "paths": [], "pictures": []}
+        return {"what": str(found), "count": 1, "details": [], "paths": [], "images": []}
     paths = [str(path) for path in found.get("paths") or [found.get("path")] if path]
     details = found.get("details") or found.get("detail") or []
     return {
@@ -68,11 +68,11 @@ def _finding(found: Any, context: Context) -> dict[str, Any]:
         "count": int(found.get("count") or 1),
         "details": [details] if isinstance(details, str) else [str(detail) for detail in details],
         "paths": paths,
-        "pictures": [
+        "images": [
             (uri, path)
             for image_hash, path in zip(found.get("image_hashes") or (), paths, strict=False)
             if (uri := context.thumbnails.uri(image_hash))
-        ][:PICTURES],
+        ][:IMAGES],
     }
 
 

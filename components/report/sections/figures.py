@@ -10,14 +10,14 @@ from imgpipe.components.report.section import Absent, Context, Section
 from imgpipe.models import feature_names as names
 
 _ROLES = {
-    names.TRAIN: "trained on; flatters",
-    names.VALIDATION: "picks the weights, read by the gate",
-    names.TEST: "touched by nothing else",
+    names.TRAIN: "used for training; its accuracy is too high",
+    names.VALIDATION: "selects the weights and decides the gate",
+    names.TEST: "used for nothing else",
 }
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """One row a split with its Wilson interval."""
+    """One row for each split, with its Wilson interval."""
     metrics = context.part("metrics")
     rows = []
     for split in names.SPLITS:

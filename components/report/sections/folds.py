@@ -1,4 +1,4 @@
-"""Cross-validation: what each fold's held-out pictures said."""
+"""Cross-validation: what each fold's held-out images said."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {
         "found": found,
         "rows": found.get("per_fold") or [],
-        "apart": plural(apart, "picture") if apart else "",
+        "apart": plural(apart, "image") if apart else "",
     }
 
 

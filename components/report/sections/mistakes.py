@@ -9,7 +9,7 @@ from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Mistakes with pictures, by split."""
+    """Mistakes with images, by split."""
     if not context.part("metrics"):
         return context.absent("No image was put to a trained model")
     splits = []
@@ -18,7 +18,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         if not metrics:
             continue
         rows = [
-            {**row, "picture": context.thumbnails.uri(row.get("image_hash"))}
+            {**row, "image": context.thumbnails.uri(row.get("image_hash"))}
             for row in context.part("mistakes").get(split) or []
         ]
         count = metrics.get("count") or 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
 
-#: Groups on the page, and pictures of each; all are in the quarantine's file.
+#: Groups on the page, and images of each; all are in the quarantine's file.
 GROUPS, MEMBERS = 24, 4
 
 
@@ -29,7 +29,7 @@ def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _told(members: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that something is said of first; the picture they are like stands in the detail."""
+    """Those that something is said of first; the image they are like stands in the detail."""
     return sorted(members, key=lambda member: (member["stays"], not member["reason"]))
 
 
@@ -41,7 +41,7 @@ def _urgency(group: Mapping[str, Any]) -> int:
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """The groups with their pictures."""
+    """The groups with their images."""
     found = context.part("near")
     if not found:
         return context.absent("Near-duplicates were not looked for")
@@ -49,7 +49,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         {
             **group,
             "members": [
-                {**member, "picture": context.thumbnails.uri(member.get("image_hash"))}
+                {**member, "image": context.thumbnails.uri(member.get("image_hash"))}
                 for member in group.get("members") or []
             ],
         }

@@ -1,4 +1,4 @@
-"""Rejected files by reason, with picture, why, and how to overrule it."""
+"""Rejected files by reason, with image, why, and how to overrule it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _row(context: Context, row: Mapping[str, Any]) -> dict[str, str]:
     texts = {
         key: str(row.get(key) or "") for key in ("path", "label", "split", "detail", "override")
     }
-    return {**texts, "picture": context.thumbnails.uri(row.get("image_hash"))}
+    return {**texts, "image": context.thumbnails.uri(row.get("image_hash"))}
 
 
 SECTION = Section("rejects", "Rejected files", build, order=110)

@@ -1,4 +1,4 @@
-"""Likely label errors with their pictures, and the way to correct them."""
+"""Likely label errors with their images, and the way to correct them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
 
-#: Pictures on the page; the file for review holds more.
+#: Images on the page; the file for review holds more.
 SHOWN = 48
 #: File beside the page, in the format of judge.overrides.
 REVIEW_FILE = "suspects.toml"
@@ -17,9 +17,9 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     """The first of the ranking."""
     found = context.part("suspects")
     if not found:
-        return context.absent("Labels were not put to the test: too few pictures, or no features")
+        return context.absent("Labels were not put to the test: too few images, or no features")
     rows = [
-        {**row, "picture": context.thumbnails.uri(row.get("image_hash"))}
+        {**row, "image": context.thumbnails.uri(row.get("image_hash"))}
         for row in (found.get("rows") or [])[:SHOWN]
     ]
     return {"found": found, "rows": rows, "file": REVIEW_FILE}

@@ -1,4 +1,4 @@
-"""Augmented views of a few training images: what the training saw besides the pictures."""
+"""Augmented views of a few training images: what the training saw besides the images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def columns(settings: Mapping[str, Any]) -> int:
 
 
 def key(image_hash: str, view: int) -> str:
-    """Under which a view's picture stands among those of the page."""
+    """Under which a view's image stands among those of the page."""
     return f"{image_hash} view {view}"
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Rows of pictures, and the settings that made them."""
+    """Rows of images, and the settings that made them."""
     rows = context.facts.get("views") or []
     settings = context.part("settings")
     if not rows or not settings.get("views"):
@@ -35,7 +35,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "rows": [
             {
                 **row,
-                "pictures": [
+                "images": [
                     context.thumbnails.uri(key(row.get("image_hash", ""), number))
                     for number in numbers
                 ],

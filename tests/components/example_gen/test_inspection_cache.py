@@ -29,9 +29,11 @@ class Memory:
 def look(tmp_path, monkeypatch):
     """A function {path: bytes} → (records, how many files were decoded and how many probed)."""
     done = []
-    measure, probe, hashes = content.measure, inspection.probe, content.picture_hashes
+    measure, probe, hashes = content.measure, inspection.probe, content.perceptual_hashes
     monkeypatch.setattr(content, "measure", lambda *a: done.append("measured") or measure(*a))
-    monkeypatch.setattr(content, "picture_hashes", lambda *a: done.append("hashed") or hashes(*a))
+    monkeypatch.setattr(
+        content, "perceptual_hashes", lambda *a: done.append("hashed") or hashes(*a)
+    )
     monkeypatch.setattr(inspection, "probe", lambda *a: done.append("probed") or probe(*a))
 
     def make(files, limit=LIMIT, store=str(tmp_path / "judge")):

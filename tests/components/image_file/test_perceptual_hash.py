@@ -14,7 +14,7 @@ from imgpipe.components.image_file.perceptual_hash import (
     BYTES,
     distance,
     parse,
-    picture_hashes,
+    perceptual_hashes,
 )
 from imgpipe.components.image_file.reduction import shrink
 
@@ -38,7 +38,7 @@ def saved(image, kind="JPEG", **options):
 
 
 def hashes(data):
-    return picture_hashes(shrink(decode(data)[0]))
+    return perceptual_hashes(shrink(decode(data)[0]))
 
 
 def hashed(image, kind="JPEG", **options):

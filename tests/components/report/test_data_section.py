@@ -24,10 +24,10 @@ def test_repairs_and_overrides_are_named_by_kind():
         },
     )
     text = page.render(values, None, {}, BLESSED)
-    assert "3 files were repaired (2 orientation, 1 transcoded); the originals are" in text
-    assert "Overrides that people set: 2 accept, 4 relabel." in text
+    assert "3 files were repaired (2 orientation, 1 transcoded); the original files are" in text
+    assert "Overrides applied: 2 accept, 4 relabel." in text
     assert "4 labels were overridden (3 of train, 1 of validation)." in text
-    assert "1 override has no file any more" in text and "<code>ffffffffffff</code>" in text
+    assert "1 override does not match any file" in text and "<code>ffffffffffff</code>" in text
 
 
 def test_a_warning_shows_its_worst_pictures():
@@ -40,7 +40,7 @@ def test_a_warning_shows_its_worst_pictures():
         "image_hashes": hashes,
     }
     values = found(warnings=[warning])
-    assert data.shown_hashes(values["data"]) == set(hashes[: data.PICTURES])
+    assert data.shown_hashes(values["data"]) == set(hashes[: data.IMAGES])
     text = page.render(values, None, dict.fromkeys(hashes, jpeg()), BLESSED)
-    assert text.count('alt="blurry: cat/') == data.PICTURES
+    assert text.count('alt="blurry: cat/') == data.IMAGES
     assert "40 blurry" in text and "sharpness 0.8" in text

@@ -88,30 +88,30 @@ def test_a_blessed_run_has_every_section_with_its_figures(timings):
         "Validation accuracy 0.950 reaches 0.9",
         "threshold 0.900",
         "last blessed model (version 3) 0.961",
-        "181 in = 180 kept + 1 rejected ✓",
+        "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
         "training ended because validation loss had not improved for train.patience epochs",
         "610 computed, 70 reused (10 % of 680)",
         "Published as version 4",
         "imgpipe serve /out/model --port 8500 --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
-        "2 pictures in 1 group of nearly the same",
+        "2 images in 1 group of near-duplicates",
         "like rock/8.jpg: 3 of 256 bits differ",
         "… and 1 more of this group.",
-        "3 pictures of 180 look like another class",
+        "3 images of 180 look like another class",
         "looks like paper",
-        "go through suspects.toml beside this page",
+        "open suspects.toml, which is stored beside this page",
         "2 of 2 passed",
         "threshold 0.900, for the mean of 5 folds: 0.948 ± 0.021",
-        "0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 pictures right)",
-        "131 sets of pictures were divided",
-        "7 pictures in chains of near-duplicates too long for one fold",
+        "0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150 images correct)",
+        "131 groups of images were divided",
+        "7 images in chains of near-duplicates too long for one fold",
         "1 of 2 blessed.",
         "✓ blessed float16 model_float16.tflite 6.8 60 0.950 0.950 1.000",
         "✕ left out int8",
         "it loses 3.3 points of the model's 0.950",
-        "int8 was calibrated on 90 training images",
-        "1 min 01 s in all; 1 of 3 components from cache",
+        "int8 file was calibrated on 90 training images",
+        "1 min 01 s in total; the results of 1 of 3 components came from the cache",
         "everything else 9.0 s",
         "/out/runs/1/run.log",
     ):
@@ -127,11 +127,11 @@ def test_the_gauge_and_the_figures_give_the_same_interval():
 def test_a_close_call_is_called_one():
     found = facts()
     found["gate"] |= {"threshold": found["gate"]["value"] - 0.001}
-    assert "could have decided otherwise" not in read(found).text, "folds decide"
+    assert "might have led to the opposite decision" not in read(found).text, "folds decide"
     found["cross_validation"] = None
-    assert "60 other images could have decided otherwise" in read(found).text
+    assert "60 other validation images might have led to the opposite decision" in read(found).text
     found["gate"] |= {"threshold": 0.1}
-    assert "could have decided otherwise" not in read(found).text
+    assert "might have led to the opposite decision" not in read(found).text
 
 
 def test_what_was_not_asked_for_is_said_to_be_so():
@@ -146,7 +146,7 @@ def test_what_was_not_asked_for_is_said_to_be_so():
 def test_files_that_nothing_was_published_with_are_not_called_shipped():
     found = facts()
     found["push"] = {"status": "refused", "version": None, "path": None, "refused_by": ["model"]}
-    assert "1 of 2 blessed; nothing was published, so none of them was." in read(found).text
+    assert "1 of 2 blessed, but nothing was published." in read(found).text
 
 
 def test_without_a_baseline_the_page_says_why():
@@ -223,7 +223,7 @@ def test_hostile_names_are_text_and_nothing_else():
 
 
 def test_no_rejects_is_said():
-    assert "None of 180 files." in read(facts()).text
+    assert "None of 180 files was rejected." in read(facts()).text
 
 
 def test_rejects_are_grouped_with_picture_detail_and_override():
@@ -232,8 +232,8 @@ def test_rejects_are_grouped_with_picture_detail_and_override():
     assert "rejected file rock/bad-1.jpg" in parsed.alts
     assert "too_small 2 files" in parsed.text
     assert "1 x 4 pixels, the shorter side is under 16" in parsed.text
-    assert parsed.text.count("Wanted after all? lower judge.min_side") == 1
-    assert "no picture" in parsed.text
+    assert parsed.text.count("To keep these files: lower judge.min_side") == 1
+    assert "no image" in parsed.text
 
 
 def test_thousands_of_rejects_are_capped_and_the_page_owns_up_to_it():
@@ -257,12 +257,12 @@ def test_mistakes_carry_pictures_and_both_labels():
     found = facts()
     row = found["mistakes"]["validation"][0]
     parsed = read(found, images={row["image_hash"]: jpeg()})
-    assert f"labelled {row['label']}, taken for {row['predicted']}" in parsed.alts
+    assert f"labelled {row['label']}, predicted as {row['predicted']}" in parsed.alts
 
 
 def test_many_classes_get_a_picture_and_the_most_confused_pairs():
     parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
-    assert "Most confused, validation" in parsed.text
+    assert "Most frequent confusions, validation" in parsed.text
     assert "200 of 250 classes are shown." in parsed.text
     assert parsed.tags.count("svg") == 4
 
@@ -270,7 +270,7 @@ def test_many_classes_get_a_picture_and_the_most_confused_pairs():
 def test_counts_that_do_not_add_up_are_not_passed_over():
     found = facts()
     found["data"]["kept"] = 179
-    assert "does not add up" in read(found).text
+    assert "do not add up" in read(found).text
 
 
 def test_a_refused_push_names_the_gate_and_gives_no_command():
@@ -295,7 +295,7 @@ def test_a_section_that_breaks_costs_only_itself(monkeypatch):
 def test_a_bank_from_cache_cost_this_run_nothing(timings):
     parsed = read(facts(), timings | {"cached": ["FeatureBank"]})
     assert "forward passes 0 total time" in parsed.text
-    assert "none in this run" in parsed.text
+    assert "this run computed none" in parsed.text
 
 
 def test_the_same_facts_give_the_same_page(timings):
@@ -329,4 +329,6 @@ def test_a_bank_without_features_says_why():
     assert "No features are kept: the backbone trains: images are read." in text
     found["bank"] |= {"dim": 1280, "note": "activations would take 5.0 GiB a run"}
     text = Page(render(found, None, {}, BLESSED)).text
-    assert "trained on images: activations would take 5.0 GiB a run." in text
+    assert (
+        "trained on images, not on stored features: activations would take 5.0 GiB a run." in text
+    )

@@ -66,8 +66,8 @@ def test_the_pictures_are_the_views_of_the_training(examples):
         "settings": {"views": {**_SETTINGS, "erasing": 0.5}, "image_size": 32},
     }
     wanted = {row["image_hash"] for row in found["views"]}
-    images = run_facts.pictures(uri, wanted, len(wanted))
-    made = augmented_views.pictures(found, images)
+    images = run_facts.encoded_images(uri, wanted, len(wanted))
+    made = augmented_views.encoded_views(found, images)
     assert len(made) == 4 * 4
     row = found["views"][0]
     expected = contact_sheet.view_pixels(
@@ -86,7 +86,7 @@ def test_an_image_that_is_not_at_hand_is_left_out(examples):
         "views": [{"image_hash": "gone", "content_hash": "0" * 64}],
         "settings": {"views": _SETTINGS, "image_size": 32},
     }
-    assert augmented_views.pictures(found, {}) == {}
+    assert augmented_views.encoded_views(found, {}) == {}
 
 
 def test_the_page_says_what_was_changed_and_shows_it():
@@ -94,7 +94,7 @@ def test_the_page_says_what_was_changed_and_shows_it():
     images = {views.key("one", n): jpeg(colour, (50, 50)) for n, colour in enumerate(colours)}
     parsed = read(facts(), images=images)
     assert (
-        "seen as it is and in 2 augmented views (rotation 40.0, horizontal flip, mixup 0.2)."
+        "unchanged and in 2 augmented views (rotation 40.0, horizontal flip, mixup 0.2)."
     ) in parsed.text
     assert "1 training image as the backbone sees it" in parsed.text
     pictures = [link for link in parsed.links if link.startswith("data:image/jpeg")]

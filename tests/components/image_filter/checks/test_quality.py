@@ -248,4 +248,4 @@ def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
     found = decide(turned, Settings(severity={"orientation": "repair"}))
     assert found.kept is found.record and found.repairs == ()
     (warning,) = [warning for warning in found.warnings if warning.reason == "orientation"]
-    assert "stored on its side (Exif orientation 6); not mended: cannot identify" in warning.detail
+    assert "(Exif orientation 6); not repaired: cannot identify" in warning.detail

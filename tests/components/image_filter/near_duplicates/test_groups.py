@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from imgpipe.components.image_file.perceptual_hash import PictureHash
+from imgpipe.components.image_file.perceptual_hash import PerceptualHashes
 from imgpipe.components.image_filter.near_duplicates.groups import Member, resolve
 
 BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
@@ -20,8 +20,8 @@ def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
     bits[:flips] ^= 1
     bits = bits.reshape(16, 16)
     upright, turned = np.packbits(bits).tobytes(), np.packbits(1 - bits[:, ::-1]).tobytes()
-    picture = PictureHash(turned, upright) if mirrored else PictureHash(upright, turned)
-    return Member(path, split, label, f"hash of {path}", picture, group)
+    hashes = PerceptualHashes(turned, upright) if mirrored else PerceptualHashes(upright, turned)
+    return Member(path, split, label, f"hash of {path}", hashes, group)
 
 
 def outcome(*members, radius=48, **severities):
@@ -105,10 +105,10 @@ def test_a_crop_is_called_so_on_either_side():
     rng = np.random.default_rng(3)
     crop = member("crop")
     drawn = rng.integers(0, 256, 2 * 32, np.uint8).tobytes()
-    other = PictureHash(drawn[:32], drawn[32:], drawn[:32] + crop.picture.upright)
-    alone = dataclasses.replace(crop.picture, crops=drawn[32:] * 2)
-    whole = dataclasses.replace(member("whole"), picture=other)
-    first = dataclasses.replace(crop, picture=alone)
+    other = PerceptualHashes(drawn[:32], drawn[32:], drawn[:32] + crop.hashes.upright)
+    alone = dataclasses.replace(crop.hashes, crops=drawn[32:] * 2)
+    whole = dataclasses.replace(member("whole"), hashes=other)
+    first = dataclasses.replace(crop, hashes=alone)
     (ruling,) = resolve([first, whole], 40)
     assert ruling.detail == "like crop: it is a crop of this, 0 of 256 bits differ"
     (ruling,) = resolve([dataclasses.replace(first, path="z"), whole], 40)

@@ -10,9 +10,9 @@ import pytest
 from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.perceptual_hash import (
     BYTES,
-    PictureHash,
+    PerceptualHashes,
     distance,
-    picture_hashes,
+    perceptual_hashes,
 )
 from imgpipe.components.image_file.reduction import shrink
 from imgpipe.components.image_filter.near_duplicates import search
@@ -42,7 +42,7 @@ def drawn(count, seed=0):
 
 def from_bits(bits):
     upright, mirrored = np.packbits(bits), np.packbits(1 - bits[:, ::-1])
-    return PictureHash(upright.tobytes(), mirrored.tobytes())
+    return PerceptualHashes(upright.tobytes(), mirrored.tobytes())
 
 
 def changed(picture, flips, rng):
@@ -76,7 +76,7 @@ def test_recall_of_pairs_among_20_000(flips, recall):
 
 def test_mirrored_copies_are_found():
     originals = drawn(200)
-    turned = PictureHash(originals[7].mirrored, originals[7].upright)
+    turned = PerceptualHashes(originals[7].mirrored, originals[7].upright)
     found = groups([*originals, turned], 0)
     assert together(found, 7, 200) and len(set(found.tolist())) == 200
 
@@ -93,7 +93,7 @@ def test_a_part_of_another_picture_is_found(count, flips):
     ]
     parts = []
     for n in range(50):
-        part = changed(PictureHash(crops[3 * n + n % 3], b""), flips, rng)
+        part = changed(PerceptualHashes(crops[3 * n + n % 3], b""), flips, rng)
         parts.append(dataclasses.replace(part, crops=b"\0" * 3 * BYTES))
     found = groups([*whole, *parts], RADIUS)
     assert np.mean([together(found, n, count + n) for n in range(50)]) >= 0.9
@@ -102,9 +102,9 @@ def test_a_part_of_another_picture_is_found(count, flips):
 
 def test_the_negative_of_a_picture_is_another():
     (one,) = drawn(1)
-    negative = PictureHash(one.mirrored, one.upright)
+    negative = PerceptualHashes(one.mirrored, one.upright)
     turned = [bytes(255 - byte for byte in part) for part in (one.upright, one.mirrored)]
-    assert groups([one, PictureHash(*turned)], RADIUS).tolist() == [0, 1]
+    assert groups([one, PerceptualHashes(*turned)], RADIUS).tolist() == [0, 1]
     assert groups([one, negative], RADIUS).tolist() == [0, 0]
 
 
@@ -158,7 +158,7 @@ def test_the_comparisons_of_a_picture_do_not_grow_with_their_number(monkeypatch)
 
 def _hashes(*folders):
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    rows = [picture_hashes(shrink(decode(path.read_bytes())[0])) for path in paths]
+    rows = [perceptual_hashes(shrink(decode(path.read_bytes())[0])) for path in paths]
     return paths, search.Hashes.of(np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1))
 
 
