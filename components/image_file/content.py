@@ -1,4 +1,4 @@
-"""What the content of one encoded image is: its pixels as the serving op decodes them, measured."""
+"""Decoding of one encoded image with the serving op, and the measurements of its pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
 @dataclass(frozen=True)
 class Content:
-    """Size, measurements and perceptual hash of an image that was decoded."""
+    """Size, measurements and perceptual hashes of a decoded image."""
 
     width: int  # pixels
     height: int
@@ -28,7 +28,7 @@ class Content:
 
     @classmethod
     def of(cls, pixels: Pixels, measurements: Iterable[Measurement]) -> Content:
-        """Measure decoded pixels."""
+        """Compute the measurements and perceptual hashes of decoded pixels."""
         height, width = pixels.values.shape[:2]
         return cls(width, height, measure(pixels, measurements), perceptual_hashes(pixels.small))
 
@@ -36,7 +36,11 @@ class Content:
     def decoded(
         cls, data: bytes, measurements: Iterable[Measurement]
     ) -> tuple[Content | None, str]:
-        """Decode and measure an encoded image; (None, error) where the serving op refuses it."""
+        """Decode and measure an encoded image.
+
+        Returns:
+            (content, ""), or (None, error) when the serving op cannot decode the image.
+        """
         values, error = decode(data)
         return (None, error) if values is None else (cls.of(Pixels(values), measurements), "")
 
@@ -47,13 +51,13 @@ def transcoded(
     """Decode and measure a transcoded image.
 
     Args:
-        data: The image as the serving op decodes it, without an alpha channel.
-        original: The file that it was made from, whose alpha channel counts.
+        data: The encoded image after transcoding, without an alpha channel.
+        original: The original file. Its alpha channel is measured.
         mode: Pillow's mode of the original.
-        measurements: What is measured.
+        measurements: The measurements to compute.
 
     Returns:
-        The content, or None and the error of the op.
+        (content, ""), or (None, error) when the serving op cannot decode `data`.
     """
     values, error = decode(data)
     if values is None:
@@ -66,10 +70,10 @@ def transcoded(
 
 
 def decode(data: bytes) -> tuple[np.ndarray | None, str]:
-    """The pixels of an encoded image as the serving op decodes them.
+    """Decode an encoded image as the served model does.
 
     Returns:
-        (uint8 [H, W, 3], "") or (None, the first line of the op's error).
+        (pixels as uint8 [H, W, 3], ""), or (None, the first line of the error).
     """
     import tensorflow as tf
 
@@ -83,15 +87,18 @@ def decode(data: bytes) -> tuple[np.ndarray | None, str]:
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
-    """The alpha channel of a PNG, uint8 [H, W]; None where it has none that can be read.
+    """Read the alpha channel of a PNG file.
 
-    Other formats have none that matters: the serving op refuses WebP with an alpha channel, and
-    the transparent colour of a GIF is mostly its page.
+    Other formats are not considered: the serving op cannot decode WebP with an alpha channel, and
+    the transparent colour of a GIF is mostly its background.
 
     Args:
         data: The encoded file.
-        kind: Pillow's name of its format.
+        kind: Pillow's name of the file format.
         mode: Pillow's mode.
+
+    Returns:
+        uint8 [H, W], or None when there is no alpha channel or it cannot be read.
     """
     import tensorflow as tf
 
@@ -107,7 +114,7 @@ def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
 
 
 def first_line(error: BaseException) -> str:
-    """TensorFlow's message without graph node names and op suffixes."""
+    """Return the first line of an error message, without graph node names and op suffixes."""
     text = str(getattr(error, "message", None) or error)
     text = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

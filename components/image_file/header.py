@@ -1,8 +1,8 @@
-"""What a file's header says, read with Pillow and without decoding a pixel.
+"""Headers of image files, read with Pillow without decoding pixels.
 
-The size is known before any decoder allocates for it, so that a pixel bomb never goes off.
-TensorFlow tells formats apart by their first bytes, Pillow by its plugins; where the two read a
-different size (a file that is valid in two formats), the larger one counts.
+The size is known before a decoder allocates memory for it, which protects against decompression
+bombs. TensorFlow recognises formats by their first bytes, Pillow by its plugins. When they read
+different sizes, as in a file that is valid in two formats, the larger size is used.
 """
 
 from __future__ import annotations
@@ -19,37 +19,39 @@ from dataclasses import dataclass
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-#: First bytes that name an image format to the serving op.
+#: First bytes by which the serving op recognises an image format.
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (_PNG, "PNG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
 )
-#: Camera files with a second image for previews: JPEG to every reader, and not an animation.
+#: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
+#: animations.
 _SAME_AS_JPEG = {"MPO"}
-#: The plugins asked. Left out on purpose: EPS (its reader starts Ghostscript), ICO and ICNS (theirs
-#: decode the image inside while opening, before its size is known) and formats without a mark of
-#: their own, which take any bytes for an image.
+#: Pillow plugins that may read a file. These are excluded on purpose: EPS, whose plugin starts
+#: Ghostscript; ICO and ICNS, whose plugins decode the image while opening it, before its size is
+#: known; and formats without magic bytes, whose plugins accept any bytes as an image.
 PILLOW_FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "AVIF"),
     *("TIFF", "JPEG2000", "PPM", "PCX", "SGI", "QOI"),
 )
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
 _TGA_END = b"TRUEVISION-XFILE.\0"
-#: Length of the name, palette or none, kind, palette (start, entries, bits), size, bits a pixel.
+#: Length of the identifier, palette flag, image type, palette (start, entries, bits per entry),
+#: size, bits per pixel.
 _TGA_HEADER = struct.Struct("<BBBHHB4xHHBx")
 _OS2_HEADER = struct.pack("<I", 12)  # length of the old BMP header, whose sizes have 16 bits
-_WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats where asking for Exif decodes nothing
+_WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats whose Exif block Pillow reads without decoding
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 _JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length (T.81, table B.1)
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame: holds the size
-_lock = threading.Lock()  # Pillow's limit and Python's warning filters belong to the process
+_lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
 
 @dataclass(frozen=True)
 class Header:
-    """Pixels, mode and the like; zeros and "" where the header does not say."""
+    """Properties that a header states; 0 or "" for those that it does not state."""
 
     width: int = 0
     height: int = 0
@@ -57,17 +59,17 @@ class Header:
     format: str = ""
     mode: str = ""
     frames: int = 1
-    orientation: int = 1  # Exif: 1 upright, 2–8 mirrored or turned
-    error: str = ""  # why Pillow cannot make sense of the header
+    orientation: int = 1  # Exif value: 1 is upright, 2 to 8 are mirrored or rotated
+    error: str = ""  # why Pillow cannot read the header, "" when it can
 
     @property
     def pixels(self) -> int:
-        """Width × height."""
+        """Number of pixels, width × height."""
         return self.width * self.height
 
 
 def sniff(data: bytes) -> str:
-    """The format that the first bytes name, as the serving op sees it; "" for none."""
+    """Return the format by which the serving op recognises the first bytes; "" for none."""
     for magic, name in _MAGIC:
         if data.startswith(magic):
             return name
@@ -75,7 +77,7 @@ def sniff(data: bytes) -> str:
 
 
 def _declared_size(data: bytes) -> tuple[int, int]:
-    """Width and height where the serving op's decoder looks for them; (0, 0) elsewhere."""
+    """Read width and height where the serving op reads them; (0, 0) when they are not there."""
     kind = sniff(data)
     try:
         if kind == "PNG":
@@ -97,9 +99,9 @@ def _declared_size(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Size of the first frame (ITU-T T.81, annex B); (0, 0) when the markers lead to none.
+    """Read (width, height) of the first frame (ITU-T T.81, annex B); (0, 0) when there is none.
 
-    libjpeg reads past markers that Pillow gives up at, such as TEM before the first segment.
+    libjpeg skips markers that Pillow does not, such as TEM before the first segment.
     """
     at = 2
     while at + 9 <= len(data):
@@ -119,7 +121,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Size of a WebP file by its first chunk (RFC 9649): extended, lossless or lossy."""
+    """Read (width, height) from the first chunk of a WebP file (RFC 9649)."""
     chunk = data[12:16]
     if chunk == b"VP8X":
         low_w, high_w, low_h, high_h = struct.unpack("<HBHB", data[24:30])
@@ -135,21 +137,21 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 @functools.cache
 def _plugins() -> tuple[str, ...]:
-    """Those of `PILLOW_FORMATS` that this build of Pillow has; others make `Image.open` fail."""
+    """Return the `PILLOW_FORMATS` that this build of Pillow has; others make `Image.open` fail."""
     Image.init()
     return tuple(name for name in PILLOW_FORMATS if name in Image.OPEN)
 
 
 def other_format(data: bytes) -> str:
-    """A format whose mark the file bears and that is not accepted, such as ``ICO``; "" for none.
+    """Return the name of an unsupported format that the file has, such as ``ICO``; "" for none.
 
-    Nothing is opened: Pillow's plugins are asked about the first bytes alone.
+    The file is not opened: Pillow's plugins only look at the first bytes.
     """
     Image.init()
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         return "HEIC"
     if _is_tga(data):
-        return "TGA"  # which begins as CUR does
+        return "TGA"  # checked before Pillow's plugins: CUR begins with the same bytes
     for name, (_, accepts) in Image.OPEN.items():
         if name not in PILLOW_FORMATS and accepts and accepts(data[:16]) is True:
             return name
@@ -157,7 +159,7 @@ def other_format(data: bytes) -> str:
 
 
 def _is_tga(data: bytes) -> bool:
-    """Whether the file ends as TGA 2.0 does, or has the header and the length of an older TGA."""
+    """Whether the file has the footer of TGA 2.0, or the header and length of an older TGA."""
     if data.endswith(_TGA_END):
         return True
     if len(data) < _TGA_HEADER.size:
@@ -173,22 +175,25 @@ def _is_tga(data: bytes) -> bool:
 
 @contextlib.contextmanager
 def pillow(data: bytes) -> Iterator[Image.Image]:
-    """The opened image, without Pillow's own bomb check and warnings: the caller checks sizes."""
+    """Open an image without Pillow's size limit and warnings; the caller checks the size."""
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = Image.MAX_IMAGE_PIXELS
+        previous = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
             with Image.open(io.BytesIO(data), formats=_plugins()) as image:
                 yield image
         finally:
-            Image.MAX_IMAGE_PIXELS = theirs
+            Image.MAX_IMAGE_PIXELS = previous
 
 
 def probe(data: bytes, pixel_limit: int) -> Header:
     """Read the header of an encoded image; never raises, whatever the bytes are.
 
-    `pixel_limit` (pixels) matters for WebP alone, whose header Pillow reads into a full canvas.
+    Args:
+        data: The encoded file.
+        pixel_limit: Number of pixels above which a WebP file is not opened, because Pillow
+            allocates the full canvas when it opens one. Other formats are not limited.
     """
     declared = _declared_size(data)
     kind = sniff(data)
@@ -221,9 +226,9 @@ def _describe(image: Image.Image, declared: tuple[int, int], data: bytes) -> Hea
 
 
 def _png_exif(data: bytes) -> bytes:
-    """Returns the eXIf chunk of a PNG (PNG 3rd edition, 11.3.3), or b"" when it has none.
+    """Return the eXIf chunk of a PNG (PNG 3rd edition, 11.3.3), or b"" when there is none.
 
-    The chunk may follow the pixels, which Pillow would decode to reach it.
+    The chunk may follow the pixels, and Pillow would have to decode them to reach it.
     """
     at = len(_PNG)
     while at + 8 <= len(data):
@@ -235,15 +240,15 @@ def _png_exif(data: bytes) -> bytes:
 
 
 def _frames(image: Image.Image) -> int:
-    """Frames of an animation or pages of a document; 1 where counting them fails."""
+    """Return the number of frames or pages; 1 when they cannot be counted."""
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # a broken later frame; the first one is what is judged
+    except Exception:  # a later frame is broken, but only the first one is used
         return 1
 
 
 def _orientation(image: Image.Image, kind: str, data: bytes) -> int:
-    """The Exif orientation, 1 where there is none or it is out of range."""
+    """Return the Exif orientation, 1 when there is none or it is out of range."""
     try:
         if kind in _WITH_EXIF:
             exif = image.getexif()
@@ -253,6 +258,6 @@ def _orientation(image: Image.Image, kind: str, data: bytes) -> int:
         else:
             return 1
         value = int(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # Exif blocks are broken in many ways, and no reason to lose the image
+    except Exception:  # a broken Exif block must not make the image unusable
         return 1
     return value if 1 <= value <= 8 else 1

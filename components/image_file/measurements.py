@@ -1,7 +1,7 @@
-"""Measurements of the pixels of one image: each is a name and a function of the pixels.
+"""Measurements: numbers that are computed from the pixels of one image.
 
-The check that compares a measurement declares it, in `imgpipe.components.image_filter.checks`; the
-two here are compared by no check and only described by the statistics.
+Each check in `imgpipe.components.image_filter.checks` declares the measurement that it uses. The
+two measurements declared here are used by no check; only the statistics describe them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from imgpipe.models import feature_names as names
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement.
+    """A number computed from the pixels of an image.
 
     Attributes:
         name: Name of the feature that stores it in an Example.
-        of: Its value, from the pixels.
-        sampled: Whether it is taken from the sample that `Pixels.tones` looks at.
-        in_doubt: Whether a value of the sample is so near to a threshold that more pixels must
-            decide. None for never.
+        of: Function that computes the value from the pixels.
+        sampled: Whether the value is computed from `Pixels.tones`, that is, from a sample of the
+            pixels.
+        in_doubt: Function that tells whether the value computed from a sample is so close to a
+            threshold that a larger sample is needed. None if this is never the case.
     """
 
     name: str
@@ -35,14 +36,18 @@ class Measurement:
 
 BRIGHTNESS = Measurement(names.BRIGHTNESS, lambda pixels: pixels.tones.brightness, sampled=True)
 CONTRAST = Measurement(names.CONTRAST, lambda pixels: pixels.tones.contrast, sampled=True)
-#: Measurements that no check declares.
+#: Measurements that no check uses.
 STATISTICS_ONLY = (BRIGHTNESS, CONTRAST)
 
 
 def measure(pixels: Pixels, measurements: Iterable[Measurement]) -> dict[str, float]:
-    """The value of each measurement by name, rounded to 32 bits as an Example stores it.
+    """Compute measurements of an image.
 
-    When one that is taken from a sample is in doubt, all such are taken again from a larger sample.
+    If the value of any sampled measurement is in doubt, all sampled measurements are computed again
+    from a larger sample.
+
+    Returns:
+        The values by name, rounded to float32 as in an Example.
     """
     wanted = tuple(measurements)
     figures = {one.name: one.of(pixels) for one in wanted}

@@ -1,11 +1,11 @@
-"""Perceptual hashes of an image and of crops of it, 256 bits each.
+"""Perceptual hashes of an image and of its crops, 256 bits each.
 
-A difference hash of 16 x 16 bits: the image is shrunk to 17 x 16 grey pixels, and each bit says
-whether a pixel is darker than its right neighbour. Saving again, shrinking and brightening change
-only a few bits; the hash of an unrelated image differs in some 128. Cutting off a twentieth of
-the image changes more bits, so the hashes of such crops are computed too, and the hash of a cropped
-copy is close to one of them. All hashes come from one small grey image by one matrix product, so no
-library is needed for them.
+Each hash is a difference hash of 16 x 16 bits: the image is reduced to 17 x 16 grey pixels, and
+each bit says whether a pixel is darker than its right neighbour. Saving an image again, resizing or
+brightening it changes only a few bits, while the hashes of unrelated images differ in about 128
+bits. Cropping 5 % of the image changes more bits. Therefore the hashes of such crops are computed
+too, and the hash of a cropped copy is close to one of them. One matrix product computes all hashes
+from a small grey image, so no library is needed.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from PIL import Image
 
 from imgpipe.components.image_file.reduction import Small
 
-SIDE = 16  # bits each way
+SIDE = 16  # bits in each direction
 BITS = SIDE * SIDE
 BYTES = BITS // 8
-#: Pixels each way of the grey image that all hashes come from: four a bit.
+#: Side of the grey image that all hashes are computed from, in pixels: four for each bit.
 _GRID = 4 * SIDE
-#: (part of the side that is left, where it begins), each way: whole, or without a twentieth.
+#: (size, start) of the windows in each direction, as shares of the side: all of it, or 95 %.
 _WINDOWS = ((1.0, 0.0), (0.95, 0.0), (0.95, 0.025), (0.95, 0.05))
-#: Hashes of crops: every pair of windows but the whole image.
+#: Number of crops: every pair of windows except the whole image.
 CROPS = len(_WINDOWS) ** 2 - 1
-#: Bytes of all hashes of an image: upright, mirrored, crops.
+#: Number of bytes of all hashes of an image: upright, mirrored, crops.
 ALL_BYTES = (2 + CROPS) * BYTES
-_LOBES = 3  # of the Lanczos kernel
-#: Grey levels (0..255) by which neighbours differ before that says something about the image;
-#: under it lie the noise of JPEG and the ripples of plain backgrounds.
+_LOBES = 3  # size of the Lanczos kernel
+#: Smallest difference between neighbours, in grey levels (0..255), that counts as image content.
+#: Smaller differences come from JPEG noise and from plain backgrounds.
 _STEP = 2
-#: Bits of at least that step below which an image is too plain to be told from others.
+#: Number of such differences that an image needs; otherwise it is too plain to be compared.
 _MIN_STEPS = 64
-#: Neighbours in the hash (of 480 pairs, side by side or one above the other) that differ, below
-#: which it has no texture: a ramp or a vignette has the hash of every other ramp or vignette. Of
-#: 900 images and rendered figures none has fewer than 73; a ramp has none.
+#: Number of neighbouring bits (of 480 horizontal and vertical pairs) that must differ; otherwise
+#: the image has no texture, and all ramps and vignettes have the same hash. None of 900 photographs
+#: and rendered figures has fewer than 73 such pairs; a ramp has none.
 _MIN_CHANGES = 40
 
 
 @dataclass(frozen=True, order=True)
 class PerceptualHashes:
-    """Hash of an image, of its mirror image, 32 bytes each, and those of its crops in a row."""
+    """Hashes of an image, of its mirror image (32 bytes each) and of its crops (concatenated)."""
 
     upright: bytes
     mirrored: bytes
@@ -52,16 +52,18 @@ class PerceptualHashes:
 
 
 def parse(hashes: bytes) -> PerceptualHashes:
-    """What `perceptual_hashes` gave, in its parts."""
+    """Split the bytes that `perceptual_hashes` returned into the single hashes."""
     return PerceptualHashes(hashes[:BYTES], hashes[BYTES : 2 * BYTES], hashes[2 * BYTES :])
 
 
 def perceptual_hashes(small: Small) -> bytes:
-    """`ALL_BYTES` bytes: upright, mirrored, `CROPS` crops.
+    """Compute all perceptual hashes of an image.
 
-    Of an image that is too plain or too smooth to be told from others by them, b"".
+    The Exif orientation is not applied, because the serving op does not apply it either.
 
-    Pixels are taken as stored, Exif orientation not applied: as the serving op sees them.
+    Returns:
+        `ALL_BYTES` bytes: the hashes of the upright image, the mirrored image and `CROPS` crops.
+        b"" when the image is too plain or too smooth to be distinguished from others.
     """
     grey = small.grey.resize((_GRID, _GRID), Image.Resampling.HAMMING, box=small.box)
     rows, columns = _weights(SIDE), _weights(SIDE + 1)
@@ -79,7 +81,7 @@ def perceptual_hashes(small: Small) -> bytes:
 
 @functools.cache
 def _weights(cells: int) -> npt.NDArray[np.float32]:
-    """Float32 [windows · cells, grid]: the Lanczos weights that shrink a side to `cells`."""
+    """Lanczos weights that reduce a side to `cells` pixels: float32 [windows · cells, grid]."""
     tables = []
     for size, start in _WINDOWS:
         width = size * _GRID / cells
@@ -100,5 +102,5 @@ def _packed(bits: npt.NDArray[np.bool_]) -> bytes:
 
 
 def distance(one: bytes, other: bytes) -> int:
-    """Bits in which two hashes differ, 0..256."""
+    """Return the number of bits in which two hashes differ, 0..256."""
     return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()

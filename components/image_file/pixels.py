@@ -1,8 +1,8 @@
 """The decoded pixels of one image, and the intermediate results that measurements share.
 
-The pixels are those that the serving op decodes, so that a palette, a CMYK or a 16-bit file is
-measured like the image that it shows. Tones are taken from a sample of the pixels, which moves a
-value by a hundredth or two.
+The pixels are those that the serving op decodes, so palette, CMYK and 16-bit files are measured as
+the served model sees them. Tones are computed from a sample of the pixels, which changes a value by
+0.01 to 0.02.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from PIL import Image, ImageChops
 
 from imgpipe.components.image_file.reduction import Small, shrink
 
-#: Luminance of R, G and B in 0..255 is sqrt(.241 R² + .691 G² + .068 B²) / 255: their factors
-#: before they are squared.
+#: The luminance of R, G and B in 0..255 is sqrt(.241 R² + .691 G² + .068 B²) / 255. These are the
+#: factors that each channel is multiplied by before it is squared.
 _LUMINANCE = (np.sqrt([0.241, 0.691, 0.068]) / 255).astype(np.float32)
-_LEVELS = 256  # steps of the luminance in which it is counted
-#: Above this number of pixels, every n-th row and column is sampled.
+_LEVELS = 256  # bins of the luminance histogram
+#: Images with more pixels than this are sampled: every n-th row and column.
 _SAMPLE = 20_000
-#: The same for a closer look: a 24-megapixel image would cost more than its decoding.
+#: Size of the larger sample. Measuring all pixels of a 24-megapixel photograph would take longer
+#: than decoding it.
 _CLOSE_SAMPLE = 4_000_000
-_COLOURED = 64  # pixels of the longer side at which colour is looked for: noise has none there
+_COLOURED = 64  # pixels of the longer side at which colour is measured; noise has no colour there
 
 
 class Pixels:
@@ -33,7 +34,7 @@ class Pixels:
     Args:
         values: uint8 [H, W, 3], with at least one pixel.
         alpha: Alpha channel, uint8 of any shape; None or empty when there is none.
-        sample: Number of pixels that `tones` looks at.
+        sample: Number of pixels that `tones` is computed from.
     """
 
     def __init__(
@@ -45,23 +46,23 @@ class Pixels:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether `tones` looks at a part of the pixels only."""
+        """Whether `tones` is computed from a sample of the pixels."""
         return self._sampled is not self.values
 
     def closer(self) -> Pixels:
-        """The same pixels with a larger sample."""
+        """Return the same pixels with a larger sample."""
         closer = Pixels(self.values, self.alpha, _CLOSE_SAMPLE)
         closer.small, closer.colour = self.small, self.colour
         return closer
 
     @functools.cached_property
     def small(self) -> Small:
-        """The image reduced to some hundred pixels each way."""
+        """The image reduced to about a hundred pixels in each direction."""
         return shrink(self.values)
 
     @functools.cached_property
     def colour(self) -> float:
-        """0..1: the greatest difference between the channels of a pixel of the thumbnail."""
+        """Greatest difference between the channels of any pixel of the thumbnail, 0..1."""
         image = self.small.image
         factor = max(image.size) // _COLOURED
         red, green, blue = (image.reduce(factor) if factor > 1 else image).split()
@@ -80,13 +81,13 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Tones:
-    """What the sampled pixels show wherever they lie in the image."""
+    """Luminance and colour of the sampled pixels, regardless of their position."""
 
     pixels: np.ndarray  # uint8 [h, w, 3], the sample
     light: np.ndarray  # float32 [N], luminance in 0..1
-    levels: np.ndarray  # uint8 [N], luminance in whole steps
-    counts: np.ndarray  # int [256], how often each level occurs
-    coloured: bool  # whether the channels differ
+    levels: np.ndarray  # uint8 [N], luminance as a bin of the histogram
+    counts: np.ndarray  # int [256], number of pixels of each level
+    coloured: bool  # whether the channels of any pixel differ
 
     @property
     def brightness(self) -> float:
@@ -102,12 +103,12 @@ class Tones:
 
     @property
     def entropy(self) -> float:
-        """Bits, of the histogram of all channels; of one where all are equal."""
+        """Entropy of the histogram in bits: of all channels, or of one channel if all are equal."""
         image = Image.fromarray(self.pixels)
         return float((image if self.coloured else image.getchannel(0)).entropy())
 
     def percentile(self, share: float) -> float:
-        """`np.percentile(light, 100 * share)`, where only the pixels of one level are sorted."""
+        """Compute `np.percentile(light, 100 * share)`, sorting only the pixels of one level."""
         place = share * (self.light.size - 1)
         low = int(place)
         up_to = self.counts.cumsum()
@@ -123,7 +124,14 @@ class Tones:
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
-    """Perceived light of each pixel, float32 [H·W] in 0..1, of uint8 [H, W, 3]."""
+    """Compute the perceived luminance of each pixel.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+
+    Returns:
+        float32 [H·W] in 0..1.
+    """
     total = np.zeros(pixels.shape[:2], np.float32)
     part = np.empty_like(total)
     for channel, weight in enumerate(_LUMINANCE):
@@ -135,12 +143,12 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
 
 
 def _sampled(pixels: np.ndarray, count: int) -> np.ndarray:
-    """About `count` of the pixels, in rows and columns; all when there are hardly more."""
+    """Sample about `count` pixels in rows and columns; all pixels if there are barely more."""
     height, width = pixels.shape[:2]
     step = round(math.sqrt(height * width / count))
     if step <= 1:
         return pixels
     rows = np.ascontiguousarray(pixels[::step])
-    # A pixel as one element: numpy copies those several times as fast as three.
+    # NumPy copies one element of three bytes several times faster than three elements.
     whole = rows.view("V3").reshape(rows.shape[:2])[:, ::step]
     return np.ascontiguousarray(whole).view(np.uint8).reshape(*whole.shape, 3)

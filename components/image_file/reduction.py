@@ -1,8 +1,8 @@
-"""An image shrunk once, by plain averages: what sharpness, colour and perceptual hash start from.
+"""Reduction of an image by block averages, from which sharpness, colour and hashes are computed.
 
-Resizing an image with a good kernel costs more than decoding it. An average over whole blocks
-costs a tenth, and leaves twice the pixels that the kernel then works on, so that what comes out is
-hardly another.
+Resizing a photograph with a good kernel takes longer than decoding it. Averaging whole blocks takes
+a tenth of that time. The reduced image keeps twice as many pixels in each direction as needed, and
+the kernel then resizes that image, so the result barely changes.
 """
 
 from __future__ import annotations
@@ -13,27 +13,30 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-THUMBNAIL = 64  # pixels, the longer side at which sharpness is measured: noise is no detail
-_SPARE = 2  # times as many pixels each way are left for the kernel
-_ROWS = 256  # rows averaged at most: their sums fit 16 bits
+THUMBNAIL = (
+    64  # pixels of the longer side at which sharpness is measured, so that noise does not count
+)
+_SPARE = 2  # pixels of the reduced image for each of the thumbnail, in each direction
+_ROWS = 256  # at most this many rows are averaged, so that their sums fit in 16 bits
 
 
 @dataclass(frozen=True)
 class Small:
-    """An image of some hundred pixels each way, and the part of it that is image."""
+    """An image reduced to about a hundred pixels in each direction."""
 
     image: Image.Image  # RGB
-    box: tuple[float, float, float, float]  # the last row and column may stand for less
+    #: The part that shows the image: the last row and column may stand for fewer pixels.
+    box: tuple[float, float, float, float]
     thumbnail: tuple[int, int]  # (width, height) of the image at `THUMBNAIL`
 
     @functools.cached_property
     def grey(self) -> Image.Image:
-        """In grey."""
+        """The reduced image in grey."""
         return self.image.convert("L")
 
 
 def thumbnail_size(width: int, height: int) -> tuple[int, int]:
-    """(width, height) of an image whose longer side is at most `THUMBNAIL`."""
+    """Return (width, height) of the thumbnail, whose longer side is at most `THUMBNAIL`."""
     ratio = max(width, height) / THUMBNAIL
     if ratio <= 1:
         return width, height
@@ -41,7 +44,11 @@ def thumbnail_size(width: int, height: int) -> tuple[int, int]:
 
 
 def shrink(pixels: np.ndarray) -> Small:
-    """Shrink an image: uint8 [H, W, 3], at least one pixel."""
+    """Reduce an image.
+
+    Args:
+        pixels: uint8 [H, W, 3], with at least one pixel.
+    """
     height, width = pixels.shape[:2]
     thumbnail = thumbnail_size(width, height)
     across = max(width // (_SPARE * thumbnail[0]), 1)
@@ -53,11 +60,11 @@ def shrink(pixels: np.ndarray) -> Small:
 
 
 def _rows_averaged(pixels: np.ndarray, count: int) -> np.ndarray:
-    """Uint8 [ceil(H / count), W, 3]: each row the average of `count`, the last of what is left."""
+    """Average each `count` rows, and the remaining ones: uint8 [ceil(H / count), W, 3]."""
     height, width = pixels.shape[:2]
     whole = height // count
     parts = pixels[: whole * count].reshape(whole, count, width * 3)
-    sums = np.full((whole, width * 3), count // 2, np.uint16)  # rounds
+    sums = np.full((whole, width * 3), count // 2, np.uint16)  # half of the divisor, for rounding
     for row in range(count):
         sums += parts[:, row]
     rows = (sums // np.uint16(count)).astype(np.uint8).reshape(whole, width, 3)
