@@ -38,6 +38,7 @@ from imgpipe.serving.client.options import Retry, Tls
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,
+    ModelStatus,
     Prediction,
     Rankings,
     Regressions,
@@ -59,6 +60,7 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "Metadata",
+    "ModelStatus",
     "NotFound",
     "PermissionDenied",
     "Prediction",

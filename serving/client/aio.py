@@ -15,6 +15,7 @@ from imgpipe.serving.client.operations import Answer, Classifying
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,
+    ModelStatus,
     Prediction,
     Rankings,
     Regressions,
@@ -138,6 +139,10 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
     ) -> list[VersionStatus]:
         """As ``Client.status``."""
         return await self._run(self._operations.status(version, timeout))
+
+    async def models(self, timeout: float | None = None) -> list[ModelStatus]:
+        """As ``Client.models``."""
+        return await self._run(self._operations.models(timeout))
 
     async def ready(self, timeout: float | None = None) -> bool:
         """As ``Client.ready``."""

@@ -15,6 +15,7 @@ from imgpipe.serving.client.operations import Answer, Classifying
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,
+    ModelStatus,
     Prediction,
     Rankings,
     Regressions,
@@ -157,6 +158,16 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
     ) -> list[VersionStatus]:
         """State of every version the server knows, newest first, or of ``version`` alone."""
         return self._run(self._operations.status(version, timeout))
+
+    def models(self, timeout: float | None = None) -> list[ModelStatus]:
+        """All models of the server, by name, each with its versions and labels.
+
+        Only imgpipe's own server lists its models. The client's ``model`` plays no part in it.
+
+        Raises:
+            Unimplemented: the server does not list its models, as TensorFlow Serving.
+        """
+        return self._run(self._operations.models(timeout))
 
     def ready(self, timeout: float | None = None) -> bool:
         """Whether a version of the model (or the one that is asked) is available now.

@@ -18,6 +18,7 @@ from imgpipe.serving.client.errors import InvalidArgument, ServingError
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,
+    ModelStatus,
     Prediction,
     Rankings,
     Regressions,
@@ -292,6 +293,36 @@ def statuses(response: Any) -> list[VersionStatus]:
         )
         for item in response.model_version_status
     ]
+
+
+def model_list(response: Any) -> list[ModelStatus]:
+    """The models of a ListModels reply, a Struct, in the server's order: by name.
+
+    Raises:
+        ServingError: the reply is not a list of models.
+    """
+    from google.protobuf import json_format  # rarely needed
+
+    def model(entry: Mapping[str, Any]) -> ModelStatus:
+        status = {"model_version_status": entry["model_version_status"]}
+        reply = json_format.ParseDict(
+            status, protos.GetModelStatusResponse(), ignore_unknown_fields=True
+        )
+        labels = {label: int(version) for label, version in entry["version_labels"].items()}
+        return ModelStatus(str(entry["name"]), statuses(reply), labels)
+
+    try:
+        return [model(entry) for entry in json_format.MessageToDict(response)["models"]]
+    except (KeyError, TypeError, ValueError, AttributeError, json_format.Error) as error:
+        raise no_model_list(error) from error
+
+
+def no_model_list(error: Exception) -> ServingError:
+    """The error for a reply that is not a list of models; `error` says what it lacks."""
+    return ServingError(
+        f"The server's answer is not a list of models ({type(error).__name__}: {error}). "
+        "Is the address right?"
+    )
 
 
 def reload_request(config: str) -> Any:

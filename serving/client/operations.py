@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
+from google.protobuf import empty_pb2
 
 from imgpipe.serving.client import images as pictures
 from imgpipe.serving.client import messages, protos
-from imgpipe.serving.client.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable
+from imgpipe.serving.client.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    Unimplemented,
+)
 from imgpipe.serving.client.images import Box, Image
 from imgpipe.serving.client.messages import Example, Servable
 from imgpipe.serving.client.options import Connection
@@ -19,6 +26,7 @@ from imgpipe.serving.client.protos import Method
 from imgpipe.serving.client.results import (
     Classification,
     Metadata,
+    ModelStatus,
     Prediction,
     Rankings,
     Regressions,
@@ -268,6 +276,21 @@ class Operations:
         """Asks for the states of the model's versions; see `Client.status`."""
         request = messages.status_request(Servable(self.servable.name, version))
         return messages.statuses((yield self._call(protos.STATUS, request, timeout)))
+
+    def models(self, timeout: float | None) -> Operation[list[ModelStatus]]:
+        """Asks for all models of the server; see `Client.models`."""
+        try:
+            reply = yield self._call(protos.MODELS, empty_pb2.Empty(), timeout)
+        except (Unimplemented, InvalidArgument, NotFound) as error:
+            if not error.from_server:
+                raise
+            # TensorFlow Serving answers UNIMPLEMENTED over gRPC and HTTP status 400 over REST.
+            raise Unimplemented(
+                f"The server at {self.connection.target} does not list its models: only imgpipe's "
+                "server does, and TensorFlow Serving does not. Name a model and call `status()`. "
+                f"The server's answer: {error}"
+            ) from error
+        return messages.model_list(reply)
 
     def ready(self, timeout: float | None) -> Operation[bool]:
         """Asks whether the model can answer; see `Client.ready`."""

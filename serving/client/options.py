@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import grpc
 
 from imgpipe.serving.client.errors import InvalidArgument
-from imgpipe.serving.client.protos import MODEL_SERVICE, PREDICTION_SERVICE
+from imgpipe.serving.client.protos import MODEL_SERVICE, PREDICTION_SERVICE, SERVER_SERVICE
 
 if TYPE_CHECKING:
     import ssl
@@ -186,7 +186,9 @@ class Connection:
     def service_config(self) -> dict[str, Any]:
         """gRPC's service config: requests go to all addresses of the target in turn."""
         method: dict[str, Any] = {
-            "name": [{"service": PREDICTION_SERVICE}, {"service": MODEL_SERVICE}]
+            "name": [
+                {"service": name} for name in (PREDICTION_SERVICE, MODEL_SERVICE, SERVER_SERVICE)
+            ]
         }
         if self.retry.attempts > 1:
             method["retryPolicy"] = {

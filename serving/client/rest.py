@@ -27,7 +27,7 @@ from imgpipe.serving.client.errors import (
     closed,
 )
 from imgpipe.serving.client.options import Connection
-from imgpipe.serving.client.protos import METADATA, STATUS
+from imgpipe.serving.client.protos import METADATA, MODELS, STATUS
 from imgpipe.serving.client.steps import Call
 
 _VERSION_HEADER = "Model-Version"  # of the embedded server; TensorFlow Serving sends none
@@ -83,6 +83,9 @@ class RestTransport:
     def call(self, call: Call) -> Any:
         """The reply; raises ``ServingError``."""
         deadline = _Deadline(call.timeout)
+        if call.method is MODELS:
+            answer = self._retried("GET", rest_codec.MODELS_PATH, None, call, deadline)
+            return rest_codec.models_reply(answer.content)
         if call.method in (METADATA, STATUS):
             path = rest_codec.model_path(call.request.model_spec)
             if call.method is STATUS:

@@ -14,17 +14,19 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 
 from imgpipe.serving import tensors
 from imgpipe.serving.client import protos
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
-from imgpipe.serving.client.messages import signature_defs
+from imgpipe.serving.client.messages import no_model_list, signature_defs
 from imgpipe.serving.client.protos import Method
 
 DEFAULT_SIGNATURE = "serving_default"
 VERBS = {"Predict": "predict", "Classify": "classify", "Regress": "regress"}
 """RPCs of inference and their words in a path."""
+MODELS_PATH = "/v1/server/models"
+"""The list of all models, which only the embedded server has."""
 
 
 def model_path(spec: Any, version: int | None = None) -> str:
@@ -111,6 +113,14 @@ def status_reply(content: bytes) -> Any:
         )
     except (TypeError, json_format.ParseError) as error:
         raise _strange("status", error) from error
+
+
+def models_reply(content: bytes) -> Any:
+    """A Struct, as ListModels answers with, from the body of ``GET /v1/server/models``."""
+    try:
+        return json_format.ParseDict(_parsed(content), struct_pb2.Struct())
+    except (TypeError, AttributeError, ValueError, json_format.Error) as error:
+        raise no_model_list(error) from error
 
 
 def inference_reply(method: Method, request: Any, metadata: Any, content: bytes) -> Any:

@@ -65,6 +65,17 @@ class VersionStatus:
 
 
 @dataclass(frozen=True)
+class ModelStatus:
+    """One model of a server, as the server lists it."""
+
+    name: str
+    versions: list[VersionStatus]
+    """Every version that the server knows, newest first."""
+    labels: dict[str, int]
+    """The version that each version label stands for."""
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """One input or output of a signature."""
 
