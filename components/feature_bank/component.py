@@ -1,10 +1,11 @@
-"""FeatureBank: the frozen backbone, once per image and view.
+"""FeatureBank: runs the frozen backbone once on each image and view, and stores the features.
 
-The output artifact holds every vector the Trainer needs, so lineage and Kubeflow see it; the
-store behind it only saves forward passes between runs. Training images get the clean view and K
-augmented ones, the other splits the clean view. Where layers above a cut are to be trained, their
-inputs are kept too, in ``activations/`` of the artifact; what would not fit the budget, and a
-backbone that is trained itself, leave records without vectors, and the Trainer reads images.
+The output artifact holds all features that ImageTrainer needs, so that lineage and Kubeflow see
+them. The store behind it only saves forward passes in later runs. Training images have the image
+itself (view 0) and K augmented views; images of other splits have view 0 alone. If layers above a
+cut are to be trained, the activations at the cut are stored too, in ``activations/`` of the
+artifact. If the features exceed the budget or the backbone itself is trained, the records hold no
+features, and ImageTrainer reads the images.
 """
 
 import functools
@@ -35,24 +36,24 @@ from imgpipe.models import progress
 from imgpipe.models.bank import ACTIVATIONS_FOLDER
 from imgpipe.models.extractor import FeatureExtractor, from_description, resolve_precision
 
-#: A batch is at most 256 images and 32 MiB (and one image): enough for decoding to overlap the
-#: forward pass, and bounded whatever the camera.
+#: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
+#: overlap the forward pass, and limits the memory for large images.
 _BATCH_BYTES = 32 << 20
-_LEAST_BYTES = _BATCH_BYTES // 256
+_MIN_BYTES = _BATCH_BYTES // 256  # that an image counts for
 
-#: By (place in the batch, view).
+#: Arrays by (index in the batch, view).
 Vectors = dict[tuple[int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is stored of each image, and where; plain values, for Beam's workers.
+    """What is stored for each image, and where. It holds plain values that Beam can pickle.
 
     Attributes:
-      network: as `imgpipe.models.extractor.describe` writes it.
-      store: folder of the content-addressed store.
-      views: augmented views of a training image.
-      shapes: lengths of what is stored; a dim of 0 stores nothing.
+      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      store: Folder of the content-addressed store.
+      views: Number of augmented views of a training image.
+      shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
     """
 
     network: str
@@ -63,18 +64,19 @@ class Plan:
 
 @functools.lru_cache(maxsize=2)
 def shared_extractor(network: str) -> FeatureExtractor:
-    """One extractor a process, however many threads the runner has.
+    """The extractor of a backbone, which all threads of a process share.
 
     Args:
-      network: as `imgpipe.models.extractor.describe` writes it.
+      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
     """
     return from_description(network)
 
 
 class ExtractFeatures(beam.DoFn):
-    """Batches of image examples to (split, bank record).
+    """Maps batches of serialised image Examples to (split, feature record) pairs.
 
-    Counts go to the tag ``counts``, (split, record with activations) to ``activations``.
+    The tagged output ``counts`` has (computed, reused) pairs, and ``activations`` has
+    (split, activation record) pairs.
     """
 
     COUNTS = "counts"
@@ -84,7 +86,7 @@ class ExtractFeatures(beam.DoFn):
         self._plan = plan
 
     def setup(self) -> None:
-        """Open the extractor (lazily built) and the store on the worker."""
+        """Open the store and the extractor, which builds its model on first use."""
         self._extractor = shared_extractor(self._plan.network)
         self._store = FeatureStore(Path(self._plan.store))
 
@@ -93,7 +95,7 @@ class ExtractFeatures(beam.DoFn):
         self._store.close()
 
     def process(self, batch: list[bytes]) -> Iterator[Any]:
-        """Look up every (image, view), compute what is missing, keep it, emit all."""
+        """Look up every image and view, compute and store what is missing, and emit all."""
         examples = [tf.train.Example.FromString(record) for record in batch]
         views = [self._views_of(records.text(example, names.SPLIT)) for example in examples]
         if not self._plan.shapes.dim:
@@ -113,7 +115,7 @@ class ExtractFeatures(beam.DoFn):
     def _vectors(
         self, examples: list[tf.train.Example], views: list[list[int]]
     ) -> tuple[Vectors, Vectors, int]:
-        """Features and activations by (place in the batch, view), and how many were computed."""
+        """Features and activations of a batch, and the number of views that were computed."""
         hashes = [records.content_hash(example) for example in examples]
         wanted = [(i, view) for i in range(len(examples)) for view in views[i]]
         vectors = self._stored(wanted, hashes, "", self._plan.shapes.dim)
@@ -137,30 +139,30 @@ class ExtractFeatures(beam.DoFn):
             }
             self._keep(fresh, hashes)
             dim = self._plan.shapes.dim
-            vectors.update({place: row[:dim] for place, row in fresh.items()})
+            vectors.update({key: row[:dim] for key, row in fresh.items()})
             if length:
-                maps.update({place: row[dim:] for place, row in fresh.items()})
+                maps.update({key: row[dim:] for key, row in fresh.items()})
         return vectors, maps, sum(map(len, missing))
 
-    def _complete(self, place: tuple[int, int], vectors: Vectors, maps: Vectors) -> bool:
-        return place in vectors and (not self._plan.shapes.activation_count or place in maps)
+    def _complete(self, key: tuple[int, int], vectors: Vectors, maps: Vectors) -> bool:
+        return key in vectors and (not self._plan.shapes.activation_count or key in maps)
 
-    def _address(self, image_hash: str, view: int, tap: str) -> bytes:
+    def _store_key(self, image_hash: str, view: int, tap: str) -> bytes:
         return record_key(image_hash, self._extractor.key(view, tap))
 
     def _stored(
         self, wanted: list[tuple[int, int]], hashes: list[str], tap: str, length: int
     ) -> Vectors:
-        keys = {place: self._address(hashes[place[0]], place[1], tap) for place in wanted}
+        keys = {(i, view): self._store_key(hashes[i], view, tap) for i, view in wanted}
         found = self._store.get(list(keys.values()), length)
-        return {place: found[key] for place, key in keys.items() if key in found}
+        return {pair: found[key] for pair, key in keys.items() if key in found}
 
     def _keep(self, rows: Vectors, hashes: list[str]) -> None:
         dim = self._plan.shapes.dim
-        kept = {self._address(hashes[i], v, ""): row[:dim] for (i, v), row in rows.items()}
+        kept = {self._store_key(hashes[i], v, ""): row[:dim] for (i, v), row in rows.items()}
         if self._plan.shapes.activation_count:
             tap = self._extractor.tap
-            kept.update({self._address(hashes[i], v, tap): r[dim:] for (i, v), r in rows.items()})
+            kept.update({self._store_key(hashes[i], v, tap): r[dim:] for (i, v), r in rows.items()})
         self._store.put(kept)
 
     def _views_of(self, split: str) -> list[int]:
@@ -168,18 +170,22 @@ class ExtractFeatures(beam.DoFn):
 
 
 def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) -> tuple[Plan, str]:
-    """What to store, and why not everything that was wanted; "" when it is.
+    """Decide what to store within the budget.
 
     Args:
-      network: as `imgpipe.models.extractor.describe` writes it.
-      store: folder of the content-addressed store.
-      kept: images of each split.
-      budget: bytes that the features and activations of a run may take.
+      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      store: Folder of the content-addressed store.
+      kept: Number of images by split.
+      budget: Bytes that the features and activations of a run may take.
+
+    Returns:
+      The plan, and the reason why it does not store everything; "" when it does.
     """
     given = json.loads(network)
     views = int(given["views"]["count"])
     if not given["frozen"]:
-        return Plan(network, store, views, Shapes(0)), "the backbone trains: images are read"
+        note = "the backbone itself is trained, so that images are read"
+        return Plan(network, store, views, Shapes(0)), note
     features = FeatureStore(Path(store))
     shapes = features.learn_shapes(shared_extractor(network))
     features.close()
@@ -198,7 +204,7 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
 
 def _weight(record: bytes) -> int:
     """Bytes that a record counts for in a batch."""
-    return max(len(record), _LEAST_BYTES)
+    return max(len(record), _MIN_BYTES)
 
 
 def _record(
@@ -244,16 +250,19 @@ def FeatureBank(
     """Extract the features of every kept image.
 
     Args:
-      examples: kept images, splits train, validation and test.
-      metadata: the same without their bytes, to be counted.
-      data_blessing: of DataGate; without it nothing is computed.
-      features: bank records, ``activations/`` and ``bank.json`` (see `BankFacts`).
-      network: as `imgpipe.models.extractor.describe` writes it.
-      weights_key: address of weights and preprocessing; changes invalidate the cached output.
-      store: folder of the content-addressed store.
-      budget: bytes that the vectors of a run may take.
-      code: address of the code that extracts, for the cache alone.
-      beam_pipeline: given by TFX.
+      examples: Kept images of all splits, Examples of ImageFilter.
+      metadata: Metadata of the same images without their bytes, from which they are counted.
+      data_blessing: Blessing of DataGate; without it nothing is computed.
+      features: Output: feature records, ``activations/`` and ``bank.json`` (see `BankFacts`).
+      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
+      store: Folder of the content-addressed store.
+      budget: Bytes that the features and activations of a run may take.
+      code: Fingerprint of the code that extracts, which is part of TFX's cache key.
+      beam_pipeline: Beam pipeline, supplied by TFX.
+
+    Raises:
+      DataRefused: DataGate did not bless the data.
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)

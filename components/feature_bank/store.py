@@ -1,4 +1,4 @@
-"""The content-addressed store behind the feature bank: one sqlite file, keys to vectors."""
+"""The content-addressed store of the feature bank: features by key in one SQLite file."""
 
 from __future__ import annotations
 
@@ -20,34 +20,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a backbone gives for one view: `dim` features, and activations (h, w, C) or ()."""
+    """Shapes of what a backbone returns for one view.
+
+    Attributes:
+      dim: Number of features; 0 when none are stored.
+      activations: Shape (height, width, channels) of the activations at the cut, or () for none.
+    """
 
     dim: int
     activations: tuple[int, ...] = ()
 
     @property
     def activation_count(self) -> int:
-        """Numbers in the activations of a view; 0 without any."""
+        """Number of values in the activations of a view, 0 for none."""
         return math.prod(self.activations) if self.activations else 0
 
 
 def record_key(image_hash: str, view_key: str) -> bytes:
-    """Address of one vector: 32 bytes from the image's and the computation's own address."""
+    """Key of one stored array, 32 bytes.
+
+    Args:
+      image_hash: Content hash of the image.
+      view_key: Fingerprint of the computation, as `FeatureExtractor.key` returns it.
+    """
     return hashlib.sha256(f"{image_hash}:{view_key}".encode()).digest()
 
 
 class FeatureStore:
-    """Vectors by key, in ``<directory>/features.sqlite``; safe for several processes.
+    """Arrays by key in ``<directory>/features.sqlite``, safe for several processes.
 
     Args:
-      directory: created when absent.
+      directory: Folder of the file, which is created when absent.
     """
 
     def __init__(self, directory: Path) -> None:
         self._blobs = BlobStore(directory, "features")
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
-        """Vectors (float16 ``[length]``) of those `keys` that are stored and intact."""
+        """Look arrays up.
+
+        Args:
+          keys: Keys as `record_key` returns them.
+          length: Number of values in each array; stored arrays of other lengths are ignored.
+
+        Returns:
+          Arrays, float16 [length], of those keys that are stored and intact.
+        """
         return {
             key: np.frombuffer(value, "<f2")
             for key, value in self._blobs.get(keys).items()
@@ -55,11 +73,11 @@ class FeatureStore:
         }
 
     def put(self, vectors: Mapping[bytes, np.ndarray]) -> None:
-        """Keep `vectors` (float16, of any length), in one transaction."""
+        """Store `vectors` (float16, of any length) by key, in one transaction."""
         self._blobs.put({key: np.asarray(v, "<f2").tobytes() for key, v in vectors.items()})
 
     def shapes(self, extractor: FeatureExtractor) -> Shapes | None:
-        """What is kept of the extractor's shapes, which take a built model to find out."""
+        """The stored shapes of an extractor, which are slow to compute; None when unknown."""
         key = _shapes_key(extractor)
         value = self._blobs.get([key]).get(key)
         if value is None:
@@ -68,7 +86,7 @@ class FeatureStore:
         return Shapes(dim, tuple(activations))
 
     def learn_shapes(self, extractor: FeatureExtractor) -> Shapes:
-        """The extractor's shapes: those that are kept, or else of its model, and keep them."""
+        """The shapes of an extractor; if they are not stored, they are computed and stored."""
         known = self.shapes(extractor)
         if known is None:
             known = Shapes(extractor.dim, extractor.activation_shape)
@@ -77,7 +95,7 @@ class FeatureStore:
         return known
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._blobs.close()
 
 

@@ -1,7 +1,7 @@
-"""ModelPusher: blessed models only, atomically, and never the same one twice.
+"""ModelPusher: publishes blessed models atomically, and never the same model twice.
 
-TFX's Pusher copies into the numeric directory, where a polling server can meet half a model, and
-pushes an unchanged model again under a new number.
+TFX's Pusher copies into the numbered directory, where a polling server can find an incomplete
+model, and pushes an unchanged model again under a new number.
 """
 
 import json
@@ -42,20 +42,20 @@ def ModelPusher(
     cross_validation: InputArtifact[ModelBlessing] = None,
     lite: InputArtifact[LiteModels] = None,
 ) -> None:
-    """Publish the model if its gates blessed it and it is not what is there already.
+    """Publish the model if all gates blessed it and it is not published already.
 
     Args:
-      model: the Trainer's export.
-      model_blessing: of the Evaluator.
-      infra_blessing: of the ServingValidator.
-      statistics: of the data, kept beside the model for Baseline.
-      schema: the data was judged by, kept beside the model for Baseline.
-      pushed_model: ``push.json`` with status, version and path.
-      push_directory: serving base path.
-      keep: versions that stay.
-      facts: JSON for the manifest: run key, vocabulary and the like.
-      cross_validation: of the CrossValidator, where the run has one.
-      lite: of the LiteExporter, where the run has one; only its blessed files are published.
+      model: Exported model of ImageTrainer.
+      model_blessing: Blessing of ImageEvaluator.
+      infra_blessing: Blessing of ServingValidator.
+      statistics: Statistics of the data, stored beside the model for Baseline.
+      schema: Schema that the data was validated against, stored beside the model for Baseline.
+      pushed_model: Output: ``push.json`` with status, version and path.
+      push_directory: Base path of the pushed versions.
+      keep: Number of versions to keep.
+      facts: JSON object with further fields of the manifest, such as run key and vocabulary.
+      cross_validation: Blessing of CrossValidator, if the run has one.
+      lite: Files of LiteExporter, if the run has one; only the blessed files are published.
     """
     gates = {
         "model": blessings.is_blessed(model_blessing.uri),
@@ -89,25 +89,26 @@ def push(
     lite: Path | None = None,
     validated: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Publish `model` below `base` unless a gate refused it or it is there already.
+    """Publish a model unless a gate refused it or it is the newest version already.
 
     Args:
-      base: serving base path.
+      base: Base path of the pushed versions.
       model: SavedModel directory.
-      provenance: folders to keep beside it, by name.
-      gates: verdict by gate; one False refuses.
-      facts: what the manifest says of run and model.
-      keep: versions that stay.
-      lite: folder of blessed LiteRT files that go beside the SavedModel; it need not exist.
-      validated: files of the model that was validated, as of `manifest.describe`; None for any.
+      provenance: Folders to store beside the model, by name.
+      gates: Whether each gate blessed the model, by name of the gate.
+      facts: Further fields of the manifest.
+      keep: Number of versions to keep.
+      lite: Folder of blessed LiteRT files to publish beside the SavedModel. It need not exist.
+      validated: Files of the validated model, as `manifest.describe` returns them. None skips the
+        comparison.
 
     Returns:
-      ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``; a model that
-      a rollback took back is refused by "rollback".
+      ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model that
+      a rollback withdrew is refused by "rollback".
 
     Raises:
-      ResourceError: the directory cannot be written, or the model is not the one that was
-        validated; nothing was changed.
+      ResourceError: The directory cannot be written, or the model is not the one that was
+        validated. Nothing was changed.
     """
     refused = [name for name, passed in gates.items() if not passed]
     files = manifest.describe(model)
@@ -116,10 +117,11 @@ def push(
     sources = {"": model}
     if lite is not None and lite.is_dir():
         files |= manifest.describe(lite)
-        sources["."] = lite  # into the version directory itself, over the SavedModel's folders
+        sources["."] = lite  # merged into the version directory, beside the SavedModel's files
     identity = manifest.identity(files)
-    back = manifest.withdrawn(base)
-    if _withdrawn(identity, manifest.model_identity(files), set(back), manifest.latest(base)):
+    withdrawn = manifest.withdrawn(base)
+    model_identity = manifest.model_identity(files)
+    if _is_withdrawn(identity, model_identity, set(withdrawn), manifest.latest(base)):
         refused.append("rollback")
     if refused:
         return {"status": "refused", "version": None, "path": None, "refused_by": refused}
@@ -127,9 +129,9 @@ def push(
     published = versions.publish(
         base,
         sources,
-        {**facts, "withdrawn": back},
+        {**facts, "withdrawn": withdrawn},
         keep,
-        unless=lambda found: _is_there(base, found, identity),
+        unless=lambda newest: _is_published(base, newest, identity),
         expected=validated,
     )
     current = published or manifest.latest(base)
@@ -141,10 +143,10 @@ def push(
     }
 
 
-def _is_there(base: Path, newest: manifest.Version | None, identity: str) -> bool:
-    """Whether the newest version is this and no damaged one has a higher number.
+def _is_published(base: Path, newest: manifest.Version | None, identity: str) -> bool:
+    """Whether the newest intact version is this model and no damaged one has a higher number.
 
-    TensorFlow Serving takes the highest number, whether it is whole or not.
+    TensorFlow Serving loads the highest number, even if that version is damaged.
     """
     highest = max(manifest.version_numbers(base), default=0)
     return newest is not None and newest.identity == identity and newest.number == highest
@@ -153,13 +155,15 @@ def _is_there(base: Path, newest: manifest.Version | None, identity: str) -> boo
 def _require_validated(
     model: Path, files: Mapping[str, Any], validated: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Refuse a model whose files are not those that were validated."""
+    """Raise an error unless the files of the model are those that were validated."""
     other = sorted(n for n in {*files, *validated} if files.get(n) != validated.get(n))
     if other:
-        raise versions.changed(model, other)
+        raise versions.changed_files_error(model, other)
 
 
-def _withdrawn(identity: str, model: str, back: set[str], newest: manifest.Version | None) -> bool:
-    """Whether a rollback took this back: just this, or the model with whatever was beside it."""
+def _is_withdrawn(
+    identity: str, model: str, withdrawn: set[str], newest: manifest.Version | None
+) -> bool:
+    """Whether a rollback withdrew this version, or its model with any LiteRT files."""
     served = newest.model_identity if newest else ""
-    return identity in back or (model in back and served != model)
+    return identity in withdrawn or (model in withdrawn and served != model)

@@ -1,7 +1,7 @@
-"""The push manifest: what a version directory holds, who made it, and what it was judged by.
+"""The manifest of a pushed version, which lists its files with their digests and the run's facts.
 
-The Pusher writes it, Baseline, rollback and the command line read it. It needs neither TFX nor
-TensorFlow: the command line looks at versions before anything heavy is imported.
+ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
+neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-#: Beside the SavedModel in a version directory; TensorFlow Serving ignores it.
+#: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"
-#: Of the export; says what the model is where two exports of it differ in their bytes.
+#: File that identifies the model, even if two exports of it differ in their bytes.
 MODEL_DIGEST = "assets.extra/model_digest.json"
-#: LiteRT files, and what tells how they were made of that model.
+#: Suffix of LiteRT files, and the file that identifies how they were made from the model.
 LITE_SUFFIX = ".tflite"
 LITE_DIGEST = "assets.extra/lite_digest.json"
-#: Differ between exports without any meaning for what is served.
+#: Files that can differ between exports although the same model is served.
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", "assets.extra/lite")
-_CHUNK = 1 << 20  # bytes
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Hex SHA-256 of a file's content."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -36,7 +36,11 @@ def sha256(path: Path) -> str:
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:
-    """``{relative path: {"sha256": hex, "bytes": int}}`` of every file but the manifest."""
+    """Describe every file below `directory` except the manifest.
+
+    Returns:
+      ``{relative path: {"sha256": hex, "bytes": int}}``
+    """
     return {
         path.relative_to(directory).as_posix(): {
             "sha256": sha256(path),
@@ -48,7 +52,11 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Address of what `files` (as of `describe`) serve: the model, and its LiteRT files if any."""
+    """Fingerprint of what a version serves: the model, and its LiteRT files if there are any.
+
+    Args:
+      files: Files of the version, as `describe` returns them.
+    """
     model = model_identity(files)
     if LITE_DIGEST not in files:
         return model
@@ -56,7 +64,11 @@ def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Address of the model alone, whatever else was made of it."""
+    """Fingerprint of the model alone, without its LiteRT files.
+
+    Args:
+      files: Files of the version, as `describe` returns them.
+    """
     if MODEL_DIGEST in files:
         return str(files[MODEL_DIGEST]["sha256"])
     kept = [
@@ -69,7 +81,7 @@ def model_identity(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class Version:
-    """One pushed version."""
+    """One pushed version and its manifest."""
 
     number: int
     path: Path
@@ -77,7 +89,7 @@ class Version:
 
     @property
     def run_key(self) -> str:
-        """Address of the run (configuration, data, source code) that made the content."""
+        """Fingerprint of the run that made the model: its configuration, data and source code."""
         return str(self.manifest.get("run_key", ""))
 
     @property
@@ -87,28 +99,28 @@ class Version:
 
     @property
     def identity(self) -> str:
-        """Address of what is served, the same under every number it is published."""
+        """Fingerprint of what is served; see `identity`."""
         return identity(self.manifest["files"])
 
     @property
     def model_identity(self) -> str:
-        """Address of the model alone, whatever LiteRT files are beside it."""
+        """Fingerprint of the model alone; see `model_identity`."""
         return model_identity(self.manifest["files"])
 
     @property
     def withdrawn(self) -> list[str]:
-        """What a rollback took back, as identities; neither pushed again nor compared with."""
+        """Identities that rollbacks withdrew, which are neither pushed again nor a baseline."""
         return list(self.manifest.get("withdrawn", []))
 
     @property
     def digest(self) -> str:
-        """Address of the version: number and content."""
+        """Fingerprint of the version's number and files."""
         text = json.dumps([self.number, self.manifest.get("files", {})], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def version_numbers(base: Path) -> list[int]:
-    """Numbers of all directories below `base` that are named as we name them, ascending."""
+    """Numbers of all version directories below `base`, in ascending order."""
     if not base.is_dir():
         return []
     names = [child.name for child in base.iterdir() if child.name.isdecimal()]
@@ -119,12 +131,12 @@ def damage(path: Path, *, complete: bool = False) -> str:
     """Compare a version directory with its manifest.
 
     Args:
-      path: the version directory.
-      complete: whether every file is read. Otherwise only those are that were changed after the
-        manifest, the last file of a publication, was written.
+      path: Version directory.
+      complete: Whether to read every file. If False, only files that were changed after the
+        manifest was written are read; the manifest is written last.
 
     Returns:
-      What is wrong, as a sentence without its full stop; "" when the version is whole.
+      What is wrong, as a sentence without its full stop; "" when the version is intact.
     """
     try:
         files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
@@ -144,7 +156,7 @@ def damage(path: Path, *, complete: bool = False) -> str:
 
 
 def versions(base: Path) -> Iterator[Version]:
-    """Versions whose files are those of their manifest (see `damage`), newest first."""
+    """Iterate over the intact versions below `base`, newest first; see `damage`."""
     for number in reversed(version_numbers(base)):
         path = base / str(number)
         if not damage(path):
@@ -153,14 +165,15 @@ def versions(base: Path) -> Iterator[Version]:
 
 
 def latest(base: Path) -> Version | None:
-    """The newest whole version, or None."""
+    """The newest intact version below `base`, or None."""
     return next(versions(base), None)
 
 
 def withdrawn(base: Path) -> list[str]:
-    """What rollbacks took back, as identities, from the newest manifest that can be read.
+    """Identities that rollbacks withdrew, from the newest manifest that can be read.
 
-    It is believed also where another file of its version is damaged: a rollback holds.
+    The manifest counts even if another file of its version is damaged, so that a rollback is
+    never forgotten.
     """
     for number in reversed(version_numbers(base)):
         try:
@@ -172,11 +185,16 @@ def withdrawn(base: Path) -> list[str]:
 
 
 def baseline_for(base: Path, run_key: str) -> Version | None:
-    """The version a run with `run_key` is compared with.
+    """The version that a run is compared with, or None.
 
-    It is the newest one that another run made and that was not withdrawn: a run repeated without
-    changes then meets the same baseline as the first time, and its cached evaluation stays right.
+    It is the newest intact version that was made by another run and has not been withdrawn. A run
+    that is repeated without changes therefore has the same baseline, so that TFX can reuse the
+    cached evaluation.
+
+    Args:
+      base: Base path of the pushed versions.
+      run_key: Fingerprint of the run; see `Version.run_key`.
     """
-    back = set(withdrawn(base))
-    others = (v for v in versions(base) if v.run_key != run_key and v.identity not in back)
+    excluded = set(withdrawn(base))
+    others = (v for v in versions(base) if v.run_key != run_key and v.identity not in excluded)
     return next(others, None)

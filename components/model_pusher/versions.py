@@ -1,8 +1,9 @@
-"""Publishing a version directory so that no reader ever sees half of one.
+"""Publishes version directories so that no reader ever sees an incomplete one.
 
-Written beside, synced, renamed: a polling server sees a version whole or not at all, whatever
-kills the writer. Numbers only grow, also over deleted versions. Publishers of one folder take
-turns. The Pusher and ``imgpipe rollback`` share this; neither TFX nor TensorFlow is needed.
+A version is written under a temporary name, synced and renamed. A polling server therefore sees
+the complete version or none, even if the writer is killed. Numbers always increase, even after
+versions are deleted, and a lock admits one publisher at a time. ModelPusher and
+``imgpipe rollback`` use this module, which imports neither TFX nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from imgpipe.models.errors import ResourceError
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"
 _LOCK = ".lock"
-_LOCK_SECONDS = 120.0  # another publisher needs a second or two
+_LOCK_SECONDS = 120.0  # a publisher needs a second or two
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def _copy(sources: Mapping[str, Path], target: Path) -> None:
-    """Copy each source tree to its place below `target` and force everything to disk."""
-    for place, source in sources.items():
+    """Copy each source tree to its path below `target` and sync everything to disk."""
+    for path, source in sources.items():
         shutil.copytree(
             source,
-            target / place,
+            target / path,
             dirs_exist_ok=True,
             ignore=shutil.ignore_patterns(manifest.MANIFEST),
         )
@@ -44,7 +45,7 @@ def _copy(sources: Mapping[str, Path], target: Path) -> None:
 
 
 def next_number(base: Path) -> int:
-    """One more than any version that is or was there."""
+    """The next free version number, higher than that of any version that exists or existed."""
     try:
         last = int((base / _LAST).read_text())
     except (OSError, ValueError):
@@ -53,11 +54,16 @@ def next_number(base: Path) -> int:
 
 
 @contextlib.contextmanager
-def turn(base: Path) -> Iterator[None]:
-    """Be the only publisher in `base`; freed by the system if the process dies.
+def exclusive(base: Path) -> Iterator[None]:
+    """Within the block, be the only publisher in `base`.
+
+    The operating system releases the lock if the process dies.
+
+    Args:
+      base: Base path of the pushed versions, which is created when absent.
 
     Raises:
-      ResourceError: the folder cannot be written, or another publisher does not finish.
+      ResourceError: The folder cannot be written, or another publisher does not finish.
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -85,21 +91,23 @@ def publish(
     """Publish a new version.
 
     Args:
-      base: serving base path; created when absent.
-      sources: trees to copy, by place below the version directory ("" for its root).
-      facts: what the manifest says beside number and files.
-      keep: how many versions stay, the oldest go; None keeps all.
-      unless: asked, with the newest version, when it is our turn; True publishes nothing.
-      expected: files that must be among the copied ones, as of `manifest.describe`; None for any.
+      base: Base path of the pushed versions, which is created when absent.
+      sources: Folders to copy, by path below the version directory ("" for its root).
+      facts: Fields of the manifest besides number and files.
+      keep: Number of versions to keep; the oldest are removed. None keeps all.
+      unless: Called with the newest version while the lock is held. If it returns True, nothing is
+        published.
+      expected: Files that must be among the copied ones, as `manifest.describe` returns them. None
+        skips the comparison.
 
     Returns:
-      The version as a reader finds it; None when `unless` said so.
+      The published version, or None when `unless` returned True.
 
     Raises:
-      ResourceError: the disk is full, the directory cannot be written, or a file is not the
-        expected one; nothing is left behind and what was served before is untouched.
+      ResourceError: The disk is full, the directory cannot be written, or a file is not the
+        expected one. Nothing is left behind, and existing versions are unchanged.
     """
-    with turn(base):
+    with exclusive(base):
         _remove_leftovers(base)
         if unless(manifest.latest(base)):
             return None
@@ -109,11 +117,16 @@ def publish(
         return version
 
 
-def changed(source: Path, names: Sequence[str]) -> ResourceError:
-    """The error for files that are not those that were validated."""
+def changed_files_error(source: Path, names: Sequence[str]) -> ResourceError:
+    """Create the error for files that changed after they were validated.
+
+    Args:
+      source: Folder of the files.
+      names: Names of the changed files.
+    """
     return ResourceError(
         f"{', '.join(names[:3])} in {source} changed after the model was validated. Nothing was "
-        "published. Run again; --from ImageTrainer makes the model anew."
+        "published. Run again; --from ImageTrainer trains the model again."
     )
 
 
@@ -130,26 +143,26 @@ def _publish(
         number = next_number(base)
         files = manifest.describe(staging)
         if other := sorted(name for name in expected if files.get(name) != expected[name]):
-            raise changed(base, other)
+            raise changed_files_error(base, other)
         described = {"schema": 1, "version": number, **facts, "files": files}
         text = json.dumps(described, indent=1, sort_keys=True)
         atomic_write(staging / manifest.MANIFEST, text)
         atomic_write(base / _LAST, str(number))
-        _show(staging, base / str(number))
+        _rename(staging, base / str(number))
     except OSError as error:
         raise _failed(base, error) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)  # it has its number unless something failed
+        shutil.rmtree(staging, ignore_errors=True)  # exists only if something failed
     return manifest.Version(number, base / str(number), described)
 
 
-def _show(staging: Path, target: Path) -> None:
-    """Give a finished version its number; servers may load it from now on."""
+def _rename(staging: Path, target: Path) -> None:
+    """Give a complete version its number; servers may load it from now on."""
     staging.rename(target)
     try:
         sync(target.parent)
-    except OSError as error:  # a power loss could take the number away; the next run pushes again
-        _log.warning("could not force the name of %s to disk: %s", target, error)
+    except OSError as error:  # a power loss may undo the rename; then the next run pushes again
+        _log.warning("could not sync the name of %s to disk: %s", target, error)
 
 
 def _failed(base: Path, error: OSError) -> ResourceError:
@@ -160,7 +173,7 @@ def _failed(base: Path, error: OSError) -> ResourceError:
 
 
 def _why(error: OSError) -> str:
-    """What the system said; `shutil.Error` hides it in a list of (source, target, text)."""
+    """Text of the system's error, which `shutil.Error` keeps in (source, target, text) tuples."""
     text = str(error.strerror or error)
     if isinstance(error, shutil.Error) and error.args and error.args[0]:
         text = str(error.args[0][0][-1])
@@ -169,17 +182,17 @@ def _why(error: OSError) -> str:
 
 
 def _remove_leftovers(base: Path) -> None:
-    """Remove what a killed publisher left; it is our turn, so nobody else's is there."""
+    """Remove temporary files of killed publishers; the lock excludes running ones."""
     for path in base.glob(f"{TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 def _remove_old(base: Path, keep: int) -> None:
-    """Remove all but the newest `keep` versions; each vanishes at once, by a rename."""
+    """Remove all but the newest `keep` versions, each atomically by a rename."""
     for number in manifest.version_numbers(base)[:-keep]:
         hidden = base / f"{TEMPORARY}old-{number}"
         try:
             (base / str(number)).rename(hidden)
             shutil.rmtree(hidden, ignore_errors=True)
-        except OSError as error:  # what was published stays published
+        except OSError as error:  # the new version stays published
             _log.warning("could not remove version %d of %s: %s", number, base, error)

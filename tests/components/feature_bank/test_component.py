@@ -49,4 +49,4 @@ def test_a_backbone_that_trains_is_not_stored(tmp_path) -> None:
     trains = replace(_SETTINGS, freeze="auto", fine_tune=FineTune())
     plan, note = _plan(trains, 1e12, tmp_path)
     assert plan.shapes.dim == 0
-    assert note == "the backbone trains: images are read"
+    assert note == "the backbone itself is trained, so that images are read"
