@@ -1,8 +1,8 @@
-"""DataGate: stops the run before anything is trained on data that should not be.
+"""DataGate: decides whether the data may be trained on, and stops the run otherwise.
 
-ExampleValidator only records anomalies; this component reads them, and the counts. What it guards
-takes its blessing as an input, so the gate holds by data. The rules are in
-`imgpipe.components.data_gate.rules`; they need no TFX.
+TFX's ExampleValidator only records anomalies. This component reads them and the counts of images.
+The components that depend on the gate take its blessing as an input. The rules are in
+`imgpipe.components.data_gate.rules`, which needs no TFX.
 """
 
 import json
@@ -22,9 +22,9 @@ from tfx.types import standard_artifacts
 
 from imgpipe.components.artifacts import DataBlessing, Quarantine
 from imgpipe.components.blessings import BLESSED, NOT_BLESSED
-from imgpipe.components.data_gate import drift as drifting
+from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import rules
-from imgpipe.components.data_gate import schema as accepting
+from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.components.records import write_text
 from imgpipe.models import feature_names as names
@@ -32,8 +32,8 @@ from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.file_patterns import matching
 
 GATE_FILE = "gate.json"
-_ANOMALIES_FILE = "SchemaDiff.pb"  # as TFX's ExampleValidator names it
-_STATISTICS_FILE = "FeatureStats.pb"  # as TFX's StatisticsGen names it
+_ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
+_STATISTICS_FILE = "FeatureStats.pb"  # written by TFX's StatisticsGen
 
 
 def _read(path: str) -> bytes:
@@ -42,7 +42,7 @@ def _read(path: str) -> bytes:
 
 
 def read_anomalies(uri: str) -> dict[str, anomalies_pb2.Anomalies]:
-    """Split → anomalies of an ExampleAnomalies artifact."""
+    """Read the anomalies by split from the ExampleAnomalies artifact at `uri`."""
     paths = {split: f"{uri}/Split-{split}/{_ANOMALIES_FILE}" for split in names.SPLITS}
     return {
         split: anomalies_pb2.Anomalies.FromString(_read(path))
@@ -52,7 +52,10 @@ def read_anomalies(uri: str) -> dict[str, anomalies_pb2.Anomalies]:
 
 
 def read_statistics(uri: str) -> dict[str, statistics_pb2.DatasetFeatureStatisticsList]:
-    """Split → statistics of an ExampleStatistics artifact; empty for an empty artifact."""
+    """Read the statistics by split from the ExampleStatistics artifact at `uri`.
+
+    The result is empty for an empty artifact.
+    """
     paths = {split: f"{uri}/Split-{split}/{_STATISTICS_FILE}" for split in names.SPLITS}
     return {
         split: statistics_pb2.DatasetFeatureStatisticsList.FromString(_read(path))
@@ -62,7 +65,7 @@ def read_statistics(uri: str) -> dict[str, statistics_pb2.DatasetFeatureStatisti
 
 
 def read_counts(uri: str) -> dict[str, int]:
-    """Split → number of examples of an ExampleStatistics artifact."""
+    """Read the number of examples by split from the ExampleStatistics artifact at `uri`."""
     return {
         split: int(sum(dataset.num_examples for dataset in found.datasets))
         for split, found in read_statistics(uri).items()
@@ -70,19 +73,27 @@ def read_counts(uri: str) -> dict[str, int]:
 
 
 def read_schema(uri: str) -> schema_pb2.Schema:
-    """The one schema (text proto) of a Schema artifact."""
+    """Read the schema from the Schema artifact at `uri`."""
     (path,) = matching(f"{uri}/*.pbtxt")
     return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
 
 
 def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
-    """What TFX's SchemaGen would infer from all splits of an ExampleStatistics artifact."""
+    """Infer a schema from the statistics of all splits, as TFX's SchemaGen does.
+
+    Args:
+        statistics_uri: URI of the ExampleStatistics artifact.
+
+    Raises:
+        ResourceError: The artifact holds no statistics.
+    """
     import tensorflow_data_validation as tfdv
 
     found = [s for s in read_statistics(statistics_uri).values() if s.datasets[0].num_examples]
     if not found:
         raise ResourceError(
-            f"no statistics in {statistics_uri}: its artifacts are gone. Run again, then accept."
+            f"there are no statistics in {statistics_uri}: the artifacts of the run have been "
+            "removed. Run again, then accept."
         )
     schema = tfdv.infer_schema(found[0], infer_feature_shape=True)
     for statistics in found[1:]:
@@ -93,12 +104,21 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
 def changes(
     statistics_uri: str, baseline_uri: str, schema: schema_pb2.Schema
 ) -> dict[str, list[rules.Reason]]:
-    """Returns what changed since the last blessed run ("drift") and between the splits ("skew")."""
+    """Compare the distributions with those of the last blessed run and between the splits.
+
+    Args:
+        statistics_uri: URI of this run's ExampleStatistics.
+        baseline_uri: URI of those of the last blessed run, "" for none.
+        schema: Schema with the limits.
+
+    Returns:
+        Reasons by kind, which is "drift" (since the last blessed run) or "skew" (between splits).
+    """
     now = read_statistics(statistics_uri)
     before = read_statistics(baseline_uri) if baseline_uri else {}
     return {
-        "drift": [found.reason() for found in drifting.drift(now, before, schema)],
-        "skew": [found.reason() for found in drifting.skew(now, schema)],
+        "drift": [found.reason() for found in comparison.drift(now, before, schema)],
+        "skew": [found.reason() for found in comparison.skew(now, schema)],
     }
 
 
@@ -109,10 +129,18 @@ def write_blessing(
     copy: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `gate.json` with `facts` (and a `copy` of it), then BLESSED or NOT_BLESSED."""
+    """Write `gate.json`, then the marker file BLESSED or NOT_BLESSED.
+
+    Args:
+        uri: URI of the blessing artifact.
+        reasons: Reasons against the data; none blesses it.
+        accepted_schema: Path of the schema that this run accepted, "" for none.
+        copy: Path of a copy of `gate.json`, "" for none.
+        facts: Further fields of `gate.json`.
+    """
     decision = {
         "blessed": not reasons,
-        "reasons": rules.told(reasons),
+        "reasons": rules.as_dicts(reasons),
         "accepted_schema": accepted_schema,
         **(facts or {}),
     }
@@ -142,32 +170,33 @@ def DataGate(
     decision_to: Parameter[str] = "",
     code: Parameter[str] = "",
 ) -> None:
-    """Pass or refuse the data.
+    """Bless or refuse the data.
 
     Args:
-        statistics: Of the metadata of the kept images.
-        schema: The schema they were validated against.
-        anomalies: What ExampleValidator found.
-        quarantine: Of ImageFilter.
-        blessing: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
+        statistics: Statistics of the metadata of the kept images.
+        schema: Schema that the metadata was validated against.
+        anomalies: Anomalies that ExampleValidator found.
+        quarantine: Quarantine of ImageFilter.
+        blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
         vocabulary: JSON list of class names in sorted order.
-        min_images_per_class: JSON object, split → images that each class needs there.
-        allow_missing_classes: 1 to accept classes that no image has, else 0.
-        max_rejected_share: Rejected / all images above which the data is refused, 0..1.
-        drift: What a change since the last blessed run leads to: reject, warn or ignore.
-        skew: What a difference between the splits leads to: reject, warn or ignore.
-        accept_changes: 1 when people accepted this data's drift and skew, else 0.
-        fingerprint: Of the data, for `imgpipe schema accept`.
-        baseline_statistics: Of the last blessed run; may be empty.
-        accept_schema_to: Where the accepted schema is kept; written once, by the first run that
-            passes. "" for nowhere.
-        decision_to: Where a copy of `gate.json` is written, "" for nowhere. TFX removes the
-            outputs of a component that raised, and a refused run wants its report too.
-        code: Address of the source code that decides, for the cache alone: a changed judge is
-            never answered with an old verdict.
+        min_images_per_class: JSON object with the minimum number of images of each class, by
+            split.
+        allow_missing_classes: 1 to accept classes without any image, otherwise 0.
+        max_rejected_share: Largest accepted share of rejected images, 0 to 1.
+        drift: What happens on a change since the last blessed run: reject, warn or ignore.
+        skew: What happens on a difference between the splits: reject, warn or ignore.
+        accept_changes: 1 when a person accepted the drift and skew of this data, otherwise 0.
+        fingerprint: Fingerprint of the data, for `imgpipe schema accept`.
+        baseline_statistics: Statistics of the last blessed run; may be empty.
+        accept_schema_to: Path of the accepted schema, which the first blessed run writes. "" does
+            not write it.
+        decision_to: Path of a copy of `gate.json`, "" for none. TFX removes the outputs of a
+            component that raised an error, and the report of a refused run needs them.
+        code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
 
     Raises:
-        DataRefused: Naming every reason, after `gate.json` is written.
+        DataRefused: There are reasons against the data. The message names them; `gate.json` has
+            been written.
     """
     settings = rules.GateSettings(
         vocabulary=tuple(json.loads(vocabulary)),
@@ -189,7 +218,7 @@ def DataGate(
     reasons += [r for kind in found if levels[kind] == "reject" for r in found[kind]]
     warnings = [r for kind in found if levels[kind] == "warn" for r in found[kind]]
     facts = {
-        "warnings": rules.told(warnings),
+        "warnings": rules.as_dicts(warnings),
         "statistics": statistics.uri,
         "fingerprint": fingerprint,
         "vocabulary": list(settings.vocabulary),
@@ -197,7 +226,7 @@ def DataGate(
     accept = bool(accept_schema_to) and not reasons and not tf.io.gfile.exists(accept_schema_to)
     if accept:
         inferred = read_schema(schema.uri)
-        accepting.write(accepting.accepted(inferred, settings.vocabulary), accept_schema_to)
+        schemas.write(schemas.accepted(inferred, settings.vocabulary), accept_schema_to)
     write_blessing(blessing.uri, reasons, accept_schema_to if accept else "", decision_to, facts)
     if reasons:
         raise DataRefused(rules.refusal(reasons))

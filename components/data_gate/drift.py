@@ -1,9 +1,9 @@
-"""Drift against the last blessed run, skew between this run's splits: distributions compared.
+"""Compares distributions: drift against the last blessed run, and skew between the splits.
 
-TFDV measures: the largest difference of shares (L-infinity) for names, the Jensen-Shannon
-divergence for numbers. How much is too much stands in the schema, so that it can be read and
-changed there; what chance alone does to few images is allowed on top. Needs TFDV, which has to be
-imported after TFX.
+TFDV computes the distances: for names the largest difference of shares (L-infinity), for numbers
+the Jensen-Shannon divergence. The limits are stored in the schema, where people can read and
+change them. A tolerance for random differences between small samples is added to each limit. This
+module uses TFDV, which must be imported after TFX.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from imgpipe.models import feature_names as names
 Kind = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
-#: Largest difference of the share of one value, 0..1.
-NAMED = {names.LABEL: 0.2, names.FORMAT: 0.5, names.MODE: 0.3}
-#: Jensen-Shannon divergence, bits, 0..1; 0.3 is a bell curve moved by 1.3 of its widths. Halves of
-#: real sets show up to 0.12, the same photographs darkened to 0.7 show 0.34 and more
-#: (`tests/trials/test_drift_limits.py`).
-MEASURED = {
+#: Limits of the L-infinity distance: the largest difference of the share of one value, 0 to 1.
+SHARE_LIMITS = {names.LABEL: 0.2, names.FORMAT: 0.5, names.MODE: 0.3}
+#: Limits of the Jensen-Shannon divergence in bits, 0 to 1. A normal distribution that is shifted
+#: by 1.3 standard deviations has 0.3. Random halves of real data sets have up to 0.12; the same
+#: images darkened to 0.7 have 0.34 or more (`tests/trials/test_drift_limits.py`).
+DIVERGENCE_LIMITS = {
     names.ASPECT_RATIO: 0.3,
     names.BRIGHTNESS: 0.3,
     names.CONTRAST: 0.3,
@@ -35,16 +35,16 @@ MEASURED = {
     names.SHARPNESS: 0.3,
     names.COLOUR: 0.3,
 }
-#: Images of either side below which a distribution says too little.
-FEWEST = 100
-_SIGMAS = 4.0  # of the difference of two shares near one half
-_JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice what ten bins show of two equal distributions
+#: Smallest number of images, on both sides, for which distributions are compared.
+MIN_IMAGES = 100
+_SIGMAS = 4.0  # standard deviations of the difference of two shares near one half
+_JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice the expected value for equal distributions, ten bins
 _ACCEPT = "if this is right: imgpipe schema accept, with the same arguments as the run"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One feature whose distribution is not what it is compared with."""
+    """One feature whose distribution differs by more than its limit."""
 
     kind: Kind
     feature: str
@@ -53,39 +53,48 @@ class Difference:
     seen: str
 
     def reason(self) -> Reason:
-        """For the gate."""
+        """The reason that the gate reports."""
         return Reason(self.kind, self.feature, self.split, self.expected, self.seen, _ACCEPT)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How far the distribution of one feature moved."""
+class FeatureDistance:
+    """Distance between two distributions of one feature.
+
+    Attributes:
+      feature: Name of the feature.
+      expected: Short description of the reference distribution.
+      seen: Short description of the distribution that is examined.
+      measure: Name of the distance, for messages.
+      distance: The distance between the distributions.
+      limit: Limit of the schema plus the tolerance for random differences.
+    """
 
     feature: str
-    expected: str  # the distribution it is compared with, in a few words
+    expected: str
     seen: str
-    measure: str  # what `distance` is, in words
+    measure: str
     distance: float
-    limit: float  # with what chance alone may show
+    limit: float
 
     @property
     def over(self) -> bool:
-        """Whether it moved further than it may."""
+        """Whether the distance is over the limit."""
         return self.distance > self.limit
 
 
 def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
-    """The schema with the usual limits for those features that have none."""
+    """Copy a schema and add the default limits to the features that have none."""
     out = schema_pb2.Schema()
     out.CopyFrom(schema)
     for feature in out.feature:
         for kind in ("drift_comparator", "skew_comparator"):
             if feature.HasField(kind):
                 continue
-            if feature.name in NAMED:
-                getattr(feature, kind).infinity_norm.threshold = NAMED[feature.name]
-            elif feature.name in MEASURED:
-                limit = MEASURED[feature.name]
+            if feature.name in SHARE_LIMITS:
+                getattr(feature, kind).infinity_norm.threshold = SHARE_LIMITS[feature.name]
+            elif feature.name in DIVERGENCE_LIMITS:
+                limit = DIVERGENCE_LIMITS[feature.name]
                 getattr(feature, kind).jensen_shannon_divergence.threshold = limit
     return out
 
@@ -93,12 +102,12 @@ def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
 def drift(
     now: Mapping[str, Statistics], before: Mapping[str, Statistics], schema: schema_pb2.Schema
 ) -> list[Difference]:
-    """Features that changed since the last blessed run, split by split.
+    """Find the features that changed since the last blessed run, in each split.
 
     Args:
-      now: split → statistics of this run.
-      before: the same of the last blessed run; empty when there was none.
-      schema: with or without limits of its own.
+      now: Statistics of this run by split.
+      before: Statistics of the last blessed run by split; empty when there was none.
+      schema: Schema with or without limits; default limits are added.
     """
     limits = with_comparators(schema)
     found = []
@@ -109,7 +118,12 @@ def drift(
 
 
 def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Difference]:
-    """Features in which validation or test differ from train."""
+    """Find the features in which validation or test differ from train.
+
+    Args:
+      now: Statistics of this run by split.
+      schema: Schema with or without limits; default limits are added.
+    """
     limits = with_comparators(schema)
     found = []
     for split in (names.VALIDATION, names.TEST):
@@ -121,7 +135,7 @@ def skew(now: Mapping[str, Statistics], schema: schema_pb2.Schema) -> list[Diffe
 def _compare(
     kind: Kind, split: str, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
 ) -> list[Difference]:
-    if min(images(seen), images(reference)) < FEWEST:
+    if min(image_count(seen), image_count(reference)) < MIN_IMAGES:
         return []
     where = "the last blessed run" if kind == "drift" else names.TRAIN
     return [
@@ -132,35 +146,35 @@ def _compare(
             f"as in {where}: {found.expected}",
             f"{found.seen} ({found.measure} {found.distance:.2f}, at most {found.limit:.2f})",
         )
-        for found in measured(kind, seen, reference, schema)
+        for found in feature_distances(kind, seen, reference, schema)
         if found.over
     ]
 
 
-def measured(
+def feature_distances(
     kind: Kind, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
-) -> list[Measured]:
-    """Every feature that the schema has a limit for and both statistics know, as far as it moved.
+) -> list[FeatureDistance]:
+    """Compute the distance for every feature that has a limit and occurs in both statistics.
 
     Args:
-      kind: whose limits of the schema count.
-      seen: what is judged.
-      reference: what it is compared with.
-      schema: with limits; see `with_comparators`.
+      kind: Whether the drift limits or the skew limits of the schema apply.
+      seen: Statistics that are examined.
+      reference: Statistics that they are compared with.
+      schema: Schema with limits; see `with_comparators`.
     """
     import tensorflow_data_validation as tfdv
 
-    n, m = images(seen), images(reference)
+    n, m = image_count(seen), image_count(reference)
     seen, reference = histograms.coarsened(seen, reference), histograms.coarsened(reference, seen)
     if kind == "drift":
         result = tfdv.validate_statistics(seen, schema, previous_statistics=reference)
     else:
         result = tfdv.validate_statistics(reference, schema, serving_statistics=seen)
     return [
-        Measured(
+        FeatureDistance(
             feature,
-            described(reference, feature),
-            described(seen, feature),
+            description(reference, feature),
+            description(seen, feature),
             _MEASURES[found.type],
             found.value,
             found.threshold + _by_chance(found.type, n, m),
@@ -179,19 +193,19 @@ _MEASURES = {
 
 
 def _by_chance(measure: int, n: int, m: int) -> float:
-    """What two samples of n and m images of one distribution may show."""
+    """Tolerance for random differences between samples of n and m images."""
     if measure == _Measurement.L_INFTY:
         return _SIGMAS * math.sqrt(0.25 * (1 / n + 1 / m))
     return _JSD_BY_CHANCE * (1 / n + 1 / m)
 
 
-def images(statistics: Statistics) -> int:
-    """Images that statistics were made of."""
+def image_count(statistics: Statistics) -> int:
+    """Number of images that the statistics summarise."""
     return int(sum(dataset.num_examples for dataset in statistics.datasets))
 
 
 def bounds(statistics: Statistics, name: str) -> tuple[float, float] | None:
-    """Smallest and largest value of a measurement; None where there is none."""
+    """Smallest and largest value of the measurement `name`; None when it is absent."""
     for dataset in statistics.datasets:
         for feature in dataset.features:
             if feature.path.step[:] == [name] and feature.HasField("num_stats"):
@@ -199,8 +213,17 @@ def bounds(statistics: Statistics, name: str) -> tuple[float, float] | None:
     return None
 
 
-def described(statistics: Statistics, name: str) -> str:
-    """A distribution in a few words: the commonest values with their shares, or mean and spread."""
+def description(statistics: Statistics, name: str) -> str:
+    """Describe the distribution of a feature for messages.
+
+    Args:
+      statistics: Statistics that may hold the feature.
+      name: Name of the feature.
+
+    Returns:
+      The most frequent values with their shares, the mean and standard deviation of a number, or
+      "absent".
+    """
     for dataset in statistics.datasets:
         for feature in dataset.features:
             if feature.path.step[:] != [name]:
@@ -213,4 +236,4 @@ def described(statistics: Statistics, name: str) -> str:
     return "absent"
 
 
-_SHOWN = 4  # values named of a distribution
+_SHOWN = 4  # values that the description of a distribution names

@@ -1,8 +1,9 @@
-"""Histograms made comparable where one is far finer than the other.
+"""Makes two histograms comparable when the buckets of one are much narrower than the other's.
 
-TFDV takes each bucket's values as spread evenly over it. Of pictures that are all square, the one
-bucket has no width, and no share of a bucket from 0.97 to 1.03 lies in it: the two seem to have
-nothing in common, divergence 1, though every picture of the other may be square too.
+TFDV assumes that the values of a bucket are spread evenly over its width. If all images are
+square, the bucket of their aspect ratio has no width, and contains no part of a bucket from 0.97 to
+1.03 of another data set. The divergence is then 1, although all images of the other data set may
+be square too.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Iterator
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-#: Width of a bucket, of the other's, below which it is too fine to compare. Both have ten of equal
-#: width: all that it tells lies within one or two of the other's.
-_FINEST = 0.1
+#: Ratio of bucket widths below which the narrower buckets are merged. Both histograms have ten
+#: buckets of equal width, so that all narrow ones lie within one or two of the wide ones.
+_MIN_WIDTH_RATIO = 0.1
 _STANDARD = statistics_pb2.Histogram.STANDARD
 
 
@@ -22,7 +23,12 @@ def coarsened(
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     other: statistics_pb2.DatasetFeatureStatisticsList,
 ) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """A copy whose histograms of numbers have the other's buckets where they are far finer."""
+    """Copy statistics, with the other's buckets where their own are much narrower.
+
+    Args:
+      statistics: Statistics to copy.
+      other: Statistics that they will be compared with.
+    """
     out = statistics_pb2.DatasetFeatureStatisticsList()
     out.CopyFrom(statistics)
     grids = dict(_histograms(other))
@@ -35,7 +41,7 @@ def coarsened(
 def _histograms(
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
 ) -> Iterator[tuple[str, statistics_pb2.Histogram]]:
-    """Name of a feature and the histogram that distributions are compared by."""
+    """Name of each numeric feature, and the histogram that TFDV compares."""
     for dataset in statistics.datasets:
         for feature in dataset.features:
             for histogram in feature.num_stats.histograms:
@@ -49,23 +55,23 @@ def _width(histogram: statistics_pb2.Histogram) -> float:
 
 
 def _coarsen(histogram: statistics_pb2.Histogram, grid: statistics_pb2.Histogram) -> None:
-    """Move the counts into buckets of the grid, continued to both sides."""
+    """Move the counts into the buckets of `grid`, which is extended on both sides as needed."""
     width, start, last = _width(grid), grid.buckets[0].low_value, grid.buckets[-1].high_value
     if not (math.isfinite(width) and math.isfinite(_width(histogram))):
         return
-    if _width(histogram) >= _FINEST * width:
+    if _width(histogram) >= _MIN_WIDTH_RATIO * width:
         return
     counts: dict[int, float] = {}
     for bucket in histogram.buckets:
         middle = (bucket.low_value + bucket.high_value) / 2
-        place = math.floor((middle - start) / width)
+        index = math.floor((middle - start) / width)
         if middle == last:
-            place = len(grid.buckets) - 1
-        counts[place] = counts.get(place, 0.0) + bucket.sample_count
+            index = len(grid.buckets) - 1
+        counts[index] = counts.get(index, 0.0) + bucket.sample_count
     del histogram.buckets[:]
-    for place, count in sorted(counts.items()):
-        # The bounds of the grid to the bit, where it has them: TFDV cuts at every bound there is.
-        inside = 0 <= place < len(grid.buckets)
-        low = grid.buckets[place].low_value if inside else start + place * width
-        high = grid.buckets[place].high_value if inside else start + (place + 1) * width
+    for index, count in sorted(counts.items()):
+        # Bounds of the grid are copied exactly, because TFDV splits buckets at every bound.
+        inside = 0 <= index < len(grid.buckets)
+        low = grid.buckets[index].low_value if inside else start + index * width
+        high = grid.buckets[index].high_value if inside else start + (index + 1) * width
         histogram.buckets.add(low_value=low, high_value=high, sample_count=count)

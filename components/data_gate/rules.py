@@ -1,7 +1,7 @@
-"""Whether the data of a run may be trained on: reasons against it, each with what to do.
+"""The rules of the data gate, which find reasons against training on the data of a run.
 
-These are pure functions over the quarantine's summary and TFDV's anomalies; the component that
-calls them is `DataGate`.
+These are pure functions of the quarantine's summary and TFDV's anomalies. `DataGate` and
+`imgpipe check` call them.
 """
 
 from __future__ import annotations
@@ -16,41 +16,48 @@ from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_filter.checks import near_duplicate as near
 from imgpipe.models import feature_names as names
 
-_WHOLE = 5  # reasons of one kind that a message gives as whole sentences
-_NAMED = 25  # further ones that it names; the rest is only counted, gate.json has them all
+_MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
+_MAX_NAMES = 25  # further reasons that it names; gate.json lists all of them
 
 
 @dataclass(frozen=True)
 class GateSettings:
-    """What the gate demands."""
+    """The requirements of the gate.
+
+    Attributes:
+        vocabulary: Class names in sorted order.
+        minimum: Minimum number of images of each class, by split.
+        allow_missing_classes: Whether classes of the vocabulary may have no image.
+        max_rejected_share: Largest accepted share of rejected images, 0 to 1.
+    """
 
     vocabulary: tuple[str, ...]
-    minimum: Mapping[str, int] = field(default_factory=dict)  # split → images each class needs
-    allow_missing_classes: bool = False  # classes of the vocabulary that no image has
+    minimum: Mapping[str, int] = field(default_factory=dict)
+    allow_missing_classes: bool = False
     max_rejected_share: float = 0.1
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One thing that is wrong."""
+    """One reason against the data."""
 
     kind: str  # no_images, missing_class, too_few, rejected_share, anomaly, drift, skew, lost
-    subject: str  # class or feature, "" for the whole
-    split: str
+    subject: str  # class or feature, "" for the whole data set
+    split: str  # "" for all splits
     expected: str
     seen: str
     advice: str
 
     def sentence(self) -> str:
-        """For people: what, where, expected, seen, what to do."""
-        place = f" in {self.split}" if self.split else ""
+        """The reason as a message that says what was expected, what was found and what to do."""
+        where = f" in {self.split}" if self.split else ""
         about = f" {self.subject!r}" if self.subject else ""
         title = self.kind.replace("_", " ")
-        return f"{title}{about}{place}: expected {self.expected}, seen {self.seen}; {self.advice}"
+        return f"{title}{about}{where}: expected {self.expected}, seen {self.seen}; {self.advice}"
 
 
 def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
-    """Classes without enough images in a split; one reason for a class without any."""
+    """Find the classes with too few images in a split; a class without images is one reason."""
     kept = summary["by_split"]
     reasons = []
     for name in settings.vocabulary:
@@ -70,18 +77,18 @@ def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
 
 
 def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
-    """Too large a part of the images in quarantine, or none left at all."""
+    """Find out whether too many images were rejected, or all of them."""
     images, rejected = summary["in"], summary["rejected"]
     by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
     if not summary["kept"]:
         advice = "see the quarantine for each file"
-        seen = f"{images} in, all rejected ({by_reason})" if images else "an empty source"
+        seen = f"{images} images, all rejected ({by_reason})" if images else "an empty source"
         return [Reason("no_images", "", "", "at least one good image", seen, advice)]
     if rejected / images <= settings.max_rejected_share:
         return []
     leaks = ""
     if summary["by_reason"].get(near.ACROSS_SPLITS):
-        leaks = "; data.group_pattern keeps near-duplicates in one split, so that none has to go"
+        leaks = "; data.group_pattern keeps near-duplicates in one split, so that none is rejected"
     return [
         Reason(
             "rejected_share",
@@ -98,7 +105,7 @@ def anomalous(
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
     summary: Mapping[str, Any],
 ) -> list[Reason]:
-    """TFDV's anomalies; an empty split has none of its own (`too_few` judges it)."""
+    """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
     advice = "if this is right: imgpipe schema accept, with the same arguments as the run"
     reasons = []
     for split, found in anomalies.items():
@@ -118,19 +125,24 @@ def anomalous(
 
 
 def _ours_and_new(feature: str, info: anomalies_pb2.AnomalyInfo) -> bool:
-    """Whether an older version of the product, not other data, left a feature out of the schema."""
+    """Whether the schema lacks a feature because an older version of imgpipe wrote it."""
     new = anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN
     types = {reason.type for reason in info.reason}
     return feature in METADATA and types == {new}
 
 
 def _words(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Reason) -> str:
-    """TFDV's own words, without the full stop that would end our sentence."""
+    """TFDV's description, without its full stop, to be embedded in a sentence."""
     return (info.description or info.short_description).strip().rstrip(".")
 
 
 def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason]:
-    """Statistics over another number of images than were kept (split → examples counted)."""
+    """Find the splits whose statistics cover another number of images than were kept.
+
+    Args:
+        examples: Number of examples in the statistics, by split.
+        summary: Summary of the quarantine.
+    """
     reasons = []
     for split, labels in summary["by_split"].items():
         kept = sum(labels.values())
@@ -142,7 +154,7 @@ def lost(examples: Mapping[str, int], summary: Mapping[str, Any]) -> list[Reason
 
 
 def counted(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
-    """Reasons that follow from the counts of images alone, as `imgpipe check` knows them."""
+    """Find the reasons that follow from the counts of images alone, for `imgpipe check`."""
     shares = rejected_share(summary, settings)
     if not summary["kept"]:
         return shares
@@ -155,51 +167,61 @@ def judge(
     examples: Mapping[str, int],
     settings: GateSettings,
 ) -> list[Reason]:
-    """All reasons against the data; an empty list is a pass."""
+    """Find all reasons against the data.
+
+    Args:
+        summary: Summary of the quarantine.
+        anomalies: TFDV's anomalies by split.
+        examples: Number of examples in the statistics, by split.
+        settings: Requirements of the gate.
+
+    Returns:
+        The reasons; an empty list when the data is accepted.
+    """
     found = counted(summary, settings)
     if not summary["kept"]:
         return found
     return [*lost(examples, summary), *found, *anomalous(anomalies, summary)]
 
 
-def told(reasons: Sequence[Reason]) -> list[dict[str, str]]:
-    """Reasons as `gate.json` lists them: their fields, and the sentence for people."""
+def as_dicts(reasons: Sequence[Reason]) -> list[dict[str, str]]:
+    """Convert reasons to the entries of `gate.json`: their fields, and their sentence."""
     return [asdict(reason) | {"sentence": reason.sentence()} for reason in reasons]
 
 
-def grouped(reasons: Sequence[Mapping[str, str]]) -> list[str]:
-    """A few sentences for any number of reasons.
+def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
+    """Summarise any number of reasons in a few lines.
 
     Args:
-        reasons: Entries as `told` gives them.
+        reasons: Entries as `as_dicts` returns them.
 
     Returns:
-        The first reasons of each kind as whole sentences, and one line for the others of that
-        kind, which names some of them and counts the rest.
+        The sentences of the first reasons of each kind, and one line for the others of that kind,
+        which names some of them and counts the rest.
     """
     kinds: dict[str, list[Mapping[str, str]]] = {}
     for reason in reasons:
         kinds.setdefault(reason.get("kind", ""), []).append(reason)
     lines = []
-    for kind, alike in kinds.items():
-        lines += [reason["sentence"] for reason in alike[:_WHOLE]]
-        if rest := alike[_WHOLE:]:
-            lines.append(f"{kind.replace('_', ' ')}, the same for {_named(rest)}")
+    for kind, same_kind in kinds.items():
+        lines += [reason["sentence"] for reason in same_kind[:_MAX_SENTENCES]]
+        if rest := same_kind[_MAX_SENTENCES:]:
+            lines.append(f"{kind.replace('_', ' ')}, the same for {_subjects(rest)}")
     return lines
 
 
-def _named(reasons: Sequence[Mapping[str, str]]) -> str:
-    """Where the reasons apply: "'cat' in train, 'dog' in train and 3,040 more"."""
-    places = []
-    for reason in reasons[:_NAMED]:
+def _subjects(reasons: Sequence[Mapping[str, str]]) -> str:
+    """What the reasons are about, such as "'cat' in train, 'dog' in train and 3,040 more"."""
+    subjects = []
+    for reason in reasons[:_MAX_NAMES]:
         subject, split = reason.get("subject"), reason.get("split")
-        places.append((repr(subject) if subject else "all") + (f" in {split}" if split else ""))
-    more = len(reasons) - len(places)
-    return ", ".join(places) + (f" and {more:,} more" if more else "")
+        subjects.append((repr(subject) if subject else "all") + (f" in {split}" if split else ""))
+    more = len(reasons) - len(subjects)
+    return ", ".join(subjects) + (f" and {more:,} more" if more else "")
 
 
 def refusal(reasons: Sequence[Reason]) -> str:
-    """The message of a refusal, grouped by kind."""
+    """The message of an error that refuses the data, with the reasons in groups of one kind."""
     number = f"{len(reasons):,} reason{'s' * (len(reasons) > 1)}"
-    lines = [f"- {line}" for line in grouped(told(reasons))]
+    lines = [f"- {line}" for line in summarised(as_dicts(reasons))]
     return "\n".join([f"the data was refused for {number}:", *lines])

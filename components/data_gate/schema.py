@@ -1,8 +1,8 @@
-"""The schema that is accepted: what of an inferred one to keep, widen or name exactly.
+"""The accepted schema, which is derived from the schema that TFDV infers.
 
-A schema inferred by TFDV never objects to the data it came from, and objects to too much of the
-next: it takes the image formats of the first run for all there will ever be. Here the classes
-become exact, formats and modes a majority, and sizes stay free.
+An inferred schema is too strict for later data: it allows only the image formats of the first run.
+The accepted schema lists the classes exactly, requires only that most images have a known format
+and mode, and does not restrict sizes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from imgpipe.components.records import write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
-#: Share of the images whose format and mode must be known ones. The first PNG among JPEG files is
-#: no reason to stop a run; that most of the files changed kind is.
+#: Share of the images that must have a known format and mode. A first PNG among JPEG files must
+#: not stop a run, but a change of most files must.
 MIN_KNOWN_SHARE = 0.5
 _MAJORITY = (names.FORMAT, names.MODE)
 
 
 def accepted(inferred: schema_pb2.Schema, vocabulary: Sequence[str]) -> schema_pb2.Schema:
-    """The schema to judge later runs by, from one inferred of a run that passed."""
+    """Derive the schema that later runs are validated against.
+
+    Args:
+        inferred: Schema that TFDV inferred from a run that passed the gate.
+        vocabulary: Class names in sorted order.
+    """
     schema = schema_pb2.Schema()
     schema.CopyFrom(inferred)
     domains = {domain.name: list(domain.value) for domain in schema.string_domain}
@@ -33,7 +38,7 @@ def accepted(inferred: schema_pb2.Schema, vocabulary: Sequence[str]) -> schema_p
     exact = {names.LABEL: list(vocabulary), names.SPLIT: list(names.SPLITS)}
     for feature in schema.feature:
         known = domains.get(feature.domain, [])
-        feature.ClearField("domain_info")  # sizes and counts of later photographs are free
+        feature.ClearField("domain_info")  # later images may have other sizes and counts
         feature.presence.min_fraction = 1.0
         feature.presence.min_count = 1
         if feature.name in exact:
@@ -50,9 +55,18 @@ def revised(
     features: Iterable[str],
     vocabulary: Sequence[str],
 ) -> schema_pb2.Schema:
-    """The schema that takes what `features` are in other data for right; all else stays.
+    """Revise a schema so that it accepts some features as they are in other data.
 
-    Limits that people set stay too. A feature that the data lacks may be missing from now on.
+    Limits that people set are kept. A feature that the other data lacks becomes optional.
+
+    Args:
+        current: Schema to revise; it is not changed.
+        inferred: Schema that TFDV inferred from the other data.
+        features: Names of the features to accept; all others stay as they are.
+        vocabulary: Class names in sorted order.
+
+    Returns:
+        The revised schema.
     """
     fresh = accepted(inferred, vocabulary)
     out = schema_pb2.Schema()
@@ -81,9 +95,9 @@ def revised(
 
 
 def _drop_domain(schema: schema_pb2.Schema, name: str) -> None:
-    stay = [domain for domain in schema.string_domain if domain.name != name]
+    others = [domain for domain in schema.string_domain if domain.name != name]
     del schema.string_domain[:]
-    schema.string_domain.extend(stay)
+    schema.string_domain.extend(others)
 
 
 def _set_domain(
@@ -94,13 +108,13 @@ def _set_domain(
 
 
 def read(path: Path) -> schema_pb2.Schema:
-    """Read the accepted schema, a file that people may edit.
+    """Read the accepted schema, which people may edit.
 
     Args:
-        path: An existing file, as `write` writes it.
+        path: Path of an existing schema, as `write` writes it.
 
     Raises:
-        ConfigError: It is not a schema in protobuf's text format.
+        ConfigError: The file is not a schema in protobuf's text format.
     """
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
@@ -112,5 +126,5 @@ def read(path: Path) -> schema_pb2.Schema:
 
 
 def write(schema: schema_pb2.Schema, path: str) -> None:
-    """Write atomically as text, the form that TFX imports."""
+    """Write a schema atomically in protobuf's text format, which TFX imports."""
     write_text(path, text_format.MessageToString(schema))

@@ -59,7 +59,7 @@ class Context:
     @property
     def data_reasons(self) -> list[str]:
         """DataGate's reasons against the data in sentences, grouped when there are many."""
-        return rules.grouped(self.part("data_gate").get("reasons") or [])
+        return rules.summarised(self.part("data_gate").get("reasons") or [])
 
     def absent(self, what: str) -> Absent:
         """`what` is not there ("no model was trained"), because the run stopped or plainly."""

@@ -82,7 +82,7 @@ def run(
     refused = reasons(judged, config)
     console = json_files.console_beside(json_file)
     verdict = sentence(judged, refused)
-    told = rules.grouped(rules.told(refused))
+    told = rules.summarised(rules.as_dicts(refused))
     proposals = len(plan.overrides) - len(overrides.confirmed(plan.overrides))
     _print(console, judged, verdict, told, proposals)
     if html_file is not None:

@@ -117,7 +117,7 @@ def compare(
 
 def _pictures(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Comparison]:
     reference = blessed.statistics.get(names.TRAIN)
-    if reference is None or not drift.images(reference):
+    if reference is None or not drift.image_count(reference):
         raise ResourceError(
             f"the statistics beside version {blessed.version.number} are not those of its training "
             "data. Run `imgpipe run` and serve what it pushes."
@@ -129,7 +129,7 @@ def _pictures(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[C
     columns = {name: [row[name] for row in measured] for name in measured[0]}
     moved = [
         _comparison("pictures", _TRAINING, found)
-        for found in drift.measured("drift", _statistics(columns), reference, limits)
+        for found in drift.feature_distances("drift", _statistics(columns), reference, limits)
     ]
     return [*moved, *_outside(columns, reference)]
 
@@ -142,9 +142,9 @@ def _outside(
     Among halves of five real sets, 4 of 200 samples of 50 images were over the limit, and none of
     100 samples of 300; so fewer images than the data gate compares are not judged by it.
     """
-    if min(len(columns[names.WIDTH]), drift.images(reference)) < drift.FEWEST:
+    if min(len(columns[names.WIDTH]), drift.image_count(reference)) < drift.MIN_IMAGES:
         return
-    for name in drift.MEASURED:
+    for name in drift.DIVERGENCE_LIMITS:
         bounds = drift.bounds(reference, name)
         if bounds is None or name not in columns:
             continue
@@ -152,7 +152,7 @@ def _outside(
         low, high = bounds[0] - margin, bounds[1] + margin
         values = np.asarray(columns[name], np.float64)
         number = int(((values < low) | (values > high)).sum())
-        now, was = Share(number, len(values)), Share(0, drift.images(reference))
+        now, was = Share(number, len(values)), Share(0, drift.image_count(reference))
         found = _mixed("pictures", f"{name} outside {low:.3g} to {high:.3g}", _TRAINING, was, now)
         if found.over:
             yield found
@@ -197,7 +197,7 @@ def _predictions(asked: Asked, blessed: Blessed, notes: list[str]) -> list[Compa
         where, reference = f"labels of {split}", blessed.statistics[split]
     moved = [
         _comparison("predictions", where, found)
-        for found in drift.measured(
+        for found in drift.feature_distances(
             "drift", _statistics(columns), reference, _limits(blessed.schema)
         )
     ]
@@ -212,7 +212,7 @@ def _low_confidence(asked: Asked, validation: np.ndarray) -> Comparison:
     return _mixed("predictions", f"{CONFIDENCE} under {least:.2f}", names.VALIDATION, was, now)
 
 
-def _comparison(subject: str, where: str, found: drift.Measured) -> Comparison:
+def _comparison(subject: str, where: str, found: drift.FeatureDistance) -> Comparison:
     return Comparison(
         subject,
         found.feature,

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 _EACH = 300  # photographs of a side
-_FEATURES = (*drift.NAMED, *drift.MEASURED)
+_FEATURES = (*drift.SHARE_LIMITS, *drift.DIVERGENCE_LIMITS)
 
 
 class Memory:
@@ -65,8 +65,9 @@ def statistics(tfdv):
         for record in inspect(Memory(data), items, 100_000_000):
             example = record.to_example()
             if record.figures:
-                named = {name: text(example, name) for name in drift.NAMED}
-                figures = {name: np.float32(first(example, name)) for name in drift.MEASURED}
+                named = {name: text(example, name) for name in drift.SHARE_LIMITS}
+                numbers = drift.DIVERGENCE_LIMITS
+                figures = {name: np.float32(first(example, name)) for name in numbers}
                 rows.append(named | figures)
         return tfdv.generate_statistics_from_dataframe(pd.DataFrame(rows))
 

@@ -32,7 +32,7 @@ def divergence():
         frames = [pd.DataFrame({"aspect_ratio": np.array(v, np.float32)}) for v in both]
         seen, reference = (tfdv.generate_statistics_from_dataframe(frame) for frame in frames)
         before = seen.SerializeToString()
-        (found,) = drift.measured("drift", seen, reference, schema)
+        (found,) = drift.feature_distances("drift", seen, reference, schema)
         assert seen.SerializeToString() == before, "the statistics are only read"
         return found.distance
 

@@ -70,7 +70,9 @@ def test_share_of_rejects():
 def test_no_good_image_at_all():
     empty = summary((0, 0), (0, 0), rejected=3, reasons={"zero_byte": 3})
     (reason,) = decide(empty)
-    assert reason.sentence().startswith("no images: expected at least one good image, seen 3 in")
+    assert reason.sentence().startswith(
+        "no images: expected at least one good image, seen 3 images"
+    )
 
 
 def test_anomalies_name_feature_expectation_and_what_to_do():
