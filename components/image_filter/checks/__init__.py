@@ -1,7 +1,7 @@
-"""The checks that judge each image, found in the files of this folder.
+"""The checks of images. A registry finds them in the files of this folder.
 
-A new check is one new file with a `CHECK`: what it needs and measures, its threshold, its finding
-and its remedy. The configuration, the inspection and the engine ask the tables below.
+A new check is one new file that defines `CHECK`: what the check needs and measures, its threshold,
+its finding and its remedy. The configuration, the inspection and the engine use the tables below.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def _found() -> Iterator[Check]:
             yield check
 
 
-#: In the order in which they are asked.
+#: All checks, in the order in which they are run.
 CHECKS: tuple[Check, ...] = tuple(sorted(_found(), key=lambda check: (check.order, check.name)))
-#: What is measured of the pixels of each image.
+#: The measurements that are computed from the pixels of each image.
 MEASUREMENTS: tuple[Measurement, ...] = (
     *STATISTICS_ONLY,
     *(check.measurement for check in CHECKS if check.measurement is not None),
 )
-#: Features that have a distribution: what statistics, schema and anomalies look at.
+#: Features that have a distribution. Statistics, schema and anomalies are about these.
 METADATA: tuple[str, ...] = (*names.METADATA, *(one.name for one in MEASUREMENTS))
-#: Everything that `judge.severity` may name.
+#: Kinds of findings that `judge.severity` may name.
 CHOICES: Mapping[str, Choice] = {
     **{
         check.name: Choice(check.severity, check.may_be, check.finds)
@@ -55,19 +55,19 @@ CHOICES: Mapping[str, Choice] = {
     },
     **{name: choice for check in CHECKS for name, choice in check.choices.items()},
 }
-#: Reasons that no decision of a person changes, because the file cannot be used.
+#: Reasons that no override can change, because the file cannot be used.
 UNUSABLE: frozenset[str] = frozenset(reason for check in CHECKS for reason in check.unusable)
-#: Everything that `judge.threshold` may name, with its usual value and what is compared with it.
+#: Checks that `judge.threshold` may name, with the default threshold and what is compared with it.
 THRESHOLDS: Mapping[str, tuple[float, str]] = {
     check.name: (check.threshold, check.about) for check in CHECKS if check.threshold is not None
 }
 
 
 def validate(settings: Settings) -> None:
-    """Refuse settings that name something that is no check, or may not be set so.
+    """Check the severities and thresholds in the settings.
 
     Raises:
-        ConfigError: A name is unknown, or its severity is not one of those that it may have.
+        ConfigError: The settings name an unknown check, or a severity that the check cannot have.
     """
     for name, severity in settings.severity.items():
         may_be = CHOICES[name].may_be if name in CHOICES else ()

@@ -1,4 +1,4 @@
-"""Transparent pixels: the serving op drops the alpha channel and shows what lies under it."""
+"""Transparent pixels: the serving op drops the alpha channel, so the hidden colours are visible."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _OPAQUE = 255
 
 
 def transparency(pixels: Pixels) -> float:
-    """Share of the pixels that are not opaque, 0..1."""
+    """Compute the share of the pixels that are not opaque, 0..1."""
     return 0.0 if pixels.alpha is None else 1 - float(np.mean(pixels.alpha == _OPAQUE))
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report images with a pixel that is not opaque; an alpha channel without one is harmless."""
+    """Report images with transparent pixels; a fully opaque alpha channel is harmless."""
     hidden = record.figures.get(names.TRANSPARENCY, 0.0)
     if not hidden:
         return None
@@ -31,13 +31,13 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 def repair(record: ImageRecord, data: bytes) -> bytes:
-    """The image on white, from the original: bytes that were repaired before have no alpha left."""
+    """Put the image on white. `data` is not used: repaired bytes have no alpha channel any more."""
     with pillow(record.image_bytes) as image:
         return on_white(image)
 
 
 def on_white(image: Image.Image) -> bytes:
-    """The opened image as a browser shows it on a white page, as PNG."""
+    """Render the image on a white background and encode it as PNG."""
     transparent = image.convert("RGBA")
     page = Image.new("RGBA", transparent.size, "white")
     page.alpha_composite(transparent)
@@ -51,10 +51,10 @@ CHECK = Check(
     100,
     "pixels",
     judge,
-    'set judge.severity.alpha = "repair" to put such images on white',
+    'set judge.severity.alpha = "repair" to put such images on a white background',
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
-    finds="Transparent pixels, served as what lies under them; repair: on white",
+    finds="Transparent pixels, whose hidden colours the model sees; repair: on white",
     repair=repair,
     measurement=Measurement(names.TRANSPARENCY, transparency),
 )

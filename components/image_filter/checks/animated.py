@@ -1,4 +1,4 @@
-"""Animations: the served model sees only the first frame, which may show nothing."""
+"""Animations: the served model sees only the first frame, which may be empty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Reject files with more than one frame or page."""
     if record.frames <= 1:
         return None
-    return Finding(CHECK.name, f"{record.format} with {record.frames} frames, not one image")
+    detail = f"{record.format} with {record.frames} frames; expected a single image"
+    return Finding(CHECK.name, detail)
 
 
 CHECK = Check(
@@ -18,8 +19,8 @@ CHECK = Check(
     60,
     "header",
     judge,
-    'save the wanted frame as JPEG or PNG, or set judge.severity.animated = "warn": the first '
-    "frame is used then",
+    'save the frame that you want as JPEG or PNG, or set judge.severity.animated = "warn" to use '
+    "the first frame",
     may_be=("reject", "warn", "ignore"),
-    finds="More than one frame or page; the first is used when it is kept",
+    finds="More than one frame or page; only the first one is used",
 )

@@ -1,7 +1,7 @@
-"""Blurred: hardly an edge left, even at the size of a thumbnail.
+"""Blurred images: they have few edges even at the size of a thumbnail.
 
-The formula is CleanVision's: the spread of the edges of a thumbnail, and of its histogram where
-that is large.
+The formula is that of CleanVision: the standard deviation of the edges of a thumbnail, to which
+that of its histogram is added when it is large.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from imgpipe.components.image_filter.checks.quality import DOUBT, below
 from imgpipe.models import feature_names as names
 
 _THRESHOLD = 0.29
-_EDGES = 0.01  # per grey level, how fast sharpness grows with the spread of the edges
-_FLAT = 0.18  # the histogram's part of sharpness counts only above this
-_FLAT_DOUBT = 0.02  # how near to that is in doubt
+_EDGES = 0.01  # per grey level: how fast sharpness grows with the standard deviation
+_FLAT = 0.18  # the histogram's part of the sharpness is added only above this value
+_FLAT_DOUBT = 0.02  # within this distance of `_FLAT`, the thumbnail is computed from all pixels
 
 
 def sharpness(pixels: Pixels) -> float:
-    """0..1: spread of the edges; a flat histogram counts too, as images of few tones have it.
+    """Compute the sharpness, 0..1, from the edges and the histogram of a thumbnail.
 
-    The part of the histogram counts whole or not at all. The thumbnail is made from the reduced
-    image, and from all pixels only where that decides.
+    The histogram's part is large for images with few tones. It is added in full or not at all. The
+    thumbnail is made from the reduced image; it is made again from all pixels only when the result
+    is close to a threshold.
     """
     small = pixels.small
     resized = small.image.size != small.thumbnail
@@ -58,6 +59,6 @@ CHECK = below(
     measure=sharpness,
     threshold=_THRESHOLD,
     about="sharpness",
-    finds="Blurred, even at 64 pixels",
+    finds="Blurred even when resized to 64 pixels",
     sampled=False,
 )

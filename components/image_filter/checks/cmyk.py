@@ -1,4 +1,4 @@
-"""Images in CMYK: the serving op reads them without their colour profile."""
+"""CMYK images: the serving op decodes them without their colour profile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     """Report images in CMYK or YCCK."""
     if record.mode not in ("CMYK", "YCCK"):
         return None
-    return Finding(CHECK.name, f"{record.format} in {record.mode}; served colours may be off")
+    detail = f"{record.format} in {record.mode}; the served model may see wrong colours"
+    return Finding(CHECK.name, detail)
 
 
 CHECK = Check(
@@ -18,8 +19,8 @@ CHECK = Check(
     110,
     "header",
     judge,
-    "convert the image to sRGB; it is used as it is meanwhile",
+    "convert the image to sRGB; until then it is used unchanged",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
-    finds="Ink colours, read without their colour profile",
+    finds="CMYK colours, decoded without their colour profile",
 )

@@ -1,4 +1,4 @@
-"""Too dark: even the brightest hundredth of the pixels shows little."""
+"""Dark images: even the brightest 1 % of the pixels are dark."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ CHECK = below(
     measure=lambda pixels: pixels.tones.percentile(0.99),
     threshold=0.32,
     about="luminance that the brightest 1 % exceed",
-    finds="Too dark to show much",
+    finds="Too dark",
 )

@@ -1,7 +1,7 @@
-"""Files that the serving op cannot decode: transcoded when Pillow can read them, else rejected.
+"""Files that the serving op cannot decode.
 
-A file is good only if the op that serves it can decode it. `not_an_image`, `truncated` and
-`undecodable` come from here, and so does the repair `transcoded` (PNG, without loss).
+They are transcoded to PNG without loss if Pillow can read them (the repair `transcoded`), and
+otherwise rejected as `not_an_image`, `truncated` or `undecodable`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
 UNDECODABLE = "undecodable"
 TRANSCODED = "transcoded"
-_TAIL = 64  # bytes at the end that may hold padding after the end marker
+_TAIL = 64  # bytes at the end of a file that may contain padding after the end marker
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Repair files that only Pillow reads, and reject those that nothing reads, by their kind."""
+    """Repair files that only Pillow can read, and reject files that it cannot read either."""
     if not record.decode_error:
         return None
     found = record.image_bytes
@@ -32,12 +32,12 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
         data, described = transcode(found)
     except UnidentifiedImageError:
         problem = "no image format known"
-    except Exception as error:  # Pillow's plugins raise anything on broken bytes
+    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
         if settings.severity.get(TRANSCODED) == "reject":
-            return Finding(UNDECODABLE, f"{described} read by Pillow alone; {record.decode_error}")
-        detail = f"{described} read by Pillow alone, stored as PNG; {record.decode_error}"
+            return Finding(UNDECODABLE, f"only Pillow can read {described}; {record.decode_error}")
+        detail = f"only Pillow can read {described}, stored as PNG; {record.decode_error}"
         return Finding(TRANSCODED, detail, "repair", repaired=data)
     detail = f"{record.decode_error} Pillow: {problem}."
     if not sniff(found) and not record.format:
@@ -50,7 +50,14 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 def transcode(data: bytes) -> tuple[bytes, str]:
-    """The image as PNG (RGB, 8 bits) and a description of the original; raises what Pillow does."""
+    """Convert a file to PNG with 8-bit RGB.
+
+    Returns:
+        (PNG file, description of the original).
+
+    Raises:
+        Exception: Pillow cannot read the file; its plugins raise exceptions of any type.
+    """
     with pillow(data) as image:
         described = f"{image.format} ({image.mode})"
         image.load()
@@ -61,7 +68,7 @@ def transcode(data: bytes) -> tuple[bytes, str]:
 
 
 def _sixteen_to_eight(image: Image.Image) -> Image.Image:
-    """RGB of 8 bits from grey of 16, as the serving op reduces 16-bit PNG; Pillow would clip."""
+    """Convert 16-bit grey to 8-bit RGB as the serving op does; Pillow would clip the values."""
     grey = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
     return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
 
@@ -86,7 +93,7 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def _head(data: bytes) -> str:
-    """The first bytes, as text when they are printable, else in hexadecimal."""
+    """Return the first bytes as text if they are printable, otherwise in hexadecimal."""
     head = data[:24]
     return repr(head.decode()) if head.isascii() and head.decode().isprintable() else head.hex(" ")
 
@@ -96,11 +103,11 @@ CHECK = Check(
     40,
     "header",
     judge,
-    "save the image again as JPEG or PNG, or fetch the original",
+    "save the image again as JPEG or PNG, or download the original again",
     unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
     choices={
         TRANSCODED: Choice(
-            "repair", ("repair", "reject"), "Read by Pillow alone; repair: stored as PNG"
+            "repair", ("repair", "reject"), "Only Pillow can read the file; repair: stored as PNG"
         )
     },
 )

@@ -1,4 +1,4 @@
-"""Grey images, also when they are stored with three channels."""
+"""Grey images, including those that are stored with three channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Object when no part of the image has colour."""
+    """Report images without colour."""
     if record.mode in _GREY_MODES:
         return Finding(CHECK.name, f"{record.format} in grey ({record.mode})")
     colour = record.figures.get(names.COLOUR)
@@ -29,9 +29,9 @@ CHECK = Check(
     remedy("greyscale"),
     severity="warn",
     may_be=MAY_BE,
-    finds="Without colour, however it is stored",
+    finds="Grey, even if stored with colour channels",
     measurement=Measurement(names.COLOUR, lambda pixels: pixels.colour),
-    # Four levels of 255: what JPEG's chroma makes of grey; a faded image has 20 or more.
+    # Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
     threshold=0.016,
     about="greatest difference between channels, 0..1",
 )

@@ -1,4 +1,4 @@
-"""Too light: all but the darkest twentieth of the pixels are white."""
+"""Light images: all except the darkest 5 % of the pixels are almost white."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ CHECK = below(
     score=lambda brightness: 1 - brightness,
     threshold=0.05,
     about="darkness that the darkest 5 % exceed",
-    finds="Too light to show much",
+    finds="Too light",
 )

@@ -1,4 +1,4 @@
-"""Suffixes of another format than the content has, which is harmless but worth a warning."""
+"""File names whose suffix belongs to another format, which is harmless but worth a warning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUFFIXES = {
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report a suffix that belongs to another format; a file without a suffix is fine."""
+    """Report a suffix that belongs to another format; a missing suffix is accepted."""
     suffix = pathlib.PurePosixPath(record.path).suffix.lower()
     if not suffix or suffix in _SUFFIXES.get(record.format, {suffix}):
         return None
@@ -30,8 +30,8 @@ CHECK = Check(
     90,
     "header",
     judge,
-    "rename the file; nothing has to be done",
+    "rename the file; a warning needs no action",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
-    finds="A suffix that promises another format",
+    finds="The suffix belongs to another format",
 )

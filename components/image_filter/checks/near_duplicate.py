@@ -1,7 +1,7 @@
-"""Near-duplicates: what the configuration may set, and what to do about them.
+"""Near-duplicates: their settings and remedies.
 
-Nothing here looks at a single image: `imgpipe.components.image_filter.near_duplicates` compares
-the images of the whole set with each other.
+This check does not look at single images: `imgpipe.components.image_filter.near_duplicates`
+compares all images of the set with each other.
 """
 
 from __future__ import annotations
@@ -16,26 +16,24 @@ NEAR = "near_duplicate"
 ACROSS_SPLITS = "near_duplicate_across_splits"
 LABEL_CONFLICT = "near_duplicate_label_conflict"
 
-#: What to do when a rejected copy is wanted after all, by reason.
+#: What to do to keep a rejected copy, by reason.
 REMEDIES = {
-    NEAR: 'set judge.severity.near_duplicate to "warn", or delete the copy that is not wanted',
+    NEAR: 'set judge.severity.near_duplicate to "warn", or delete the copy that you do not need',
     ACROSS_SPLITS: "put both copies into one split (data.group_pattern keeps copies together), or "
-    'set judge.severity.near_duplicate_across_splits to "warn" and measure on what was trained on',
+    'set judge.severity.near_duplicate_across_splits to "warn" and evaluate on training images',
     LABEL_CONFLICT: "give both copies the right label, or delete the wrong one, and run again",
 }
 _MAY_BE: tuple[Severity, ...] = ("reject", "warn", "ignore")
 _CHOICES = {
-    ACROSS_SPLITS: Choice(
-        "reject", _MAY_BE, "A training image that is nearly one of another split"
-    ),
-    LABEL_CONFLICT: Choice("warn", _MAY_BE, "Nearly the same image under two labels"),
-    NEAR: Choice("warn", _MAY_BE, "Nearly the same image again in its split"),
+    ACROSS_SPLITS: Choice("reject", _MAY_BE, "Nearly the same image in another split"),
+    LABEL_CONFLICT: Choice("warn", _MAY_BE, "Nearly the same image with another label"),
+    NEAR: Choice("warn", _MAY_BE, "Nearly the same image in the same split"),
 }
 SEVERITIES: Mapping[str, Severity] = {name: choice.usual for name, choice in _CHOICES.items()}
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """A single image is never a near-duplicate."""
+    """Return None: a single image is never a near-duplicate."""
     return None
 
 
@@ -47,6 +45,6 @@ CHECK = Check(
     REMEDIES[NEAR],
     severity="warn",
     threshold=RADIUS,
-    about="bits of 256 in which near-duplicates may differ; 0: none are looked for",
+    about="bits of 256 in which near-duplicates may differ; 0: do not search",
     choices=_CHOICES,
 )

@@ -1,4 +1,4 @@
-"""Files without a class: outside of the class folders, or with a label not in the vocabulary."""
+"""Files without a class: they are in no class folder, or their label is not in the vocabulary."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject images that cannot be trained on because they have no label."""
+    """Reject images without a known label, because they cannot be used for training."""
     if record.label_index >= 0:
         return None
     if record.label:
         return Finding(CHECK.name, f"label {record.label!r} is not in the vocabulary of the run")
-    return Finding(CHECK.name, "the file lies in no class folder")
+    return Finding(CHECK.name, "the file is not in a class folder")
 
 
 CHECK = Check(
-    "no_label", 80, "header", judge, "move the file into the folder of its class, run again"
+    "no_label", 80, "header", judge, "move the file into the folder of its class and run again"
 )

@@ -1,6 +1,6 @@
-"""Much smaller or larger than the rest of the set: a thumbnail, or an image from elsewhere.
+"""Images that are much smaller or larger than the others, such as thumbnails.
 
-The limits come from the sizes of all images that no other check rejects.
+The limits are computed from the sizes of all images that no other check rejects.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def size(width: int, height: int) -> float:
-    """Side of the square with as many pixels."""
+    """Return the side of the square with the same number of pixels."""
     return math.sqrt(width) * math.sqrt(height)
 
 
 def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | None:
-    """The usual least and greatest size, by the quartiles and `factor` times what is between them.
+    """Compute the limits of the usual sizes from the quartiles.
 
-    `pixels` maps width × height to the number of images that have it, so that memory grows with
-    the number of different sizes only. None when there is no image.
+    Args:
+        pixels: Number of images for each width × height, so that memory grows only with the number
+            of different sizes.
+        factor: How many interquartile ranges a size may lie below or above the quartiles.
+
+    Returns:
+        (smallest, largest) usual `size`, or None when there is no image.
     """
     if not pixels:
         return None
@@ -39,24 +44,24 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
 
 
 def _quantile(sizes: np.ndarray, last: np.ndarray, share: float) -> float:
-    """As `np.percentile` of the repeated sizes: linear between the two images next to it."""
+    """Compute `np.percentile` of the repeated sizes, interpolated linearly."""
     place = share * last[-1]
     low, high = (int(np.searchsorted(last, n)) for n in (math.floor(place), math.ceil(place)))
     return float(sizes[low] + (sizes[high] - sizes[low]) * (place - math.floor(place)))
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Object to a size outside the usual ones; where all are the same, to any other."""
+    """Report sizes outside the limits; when all images have one size, every other size."""
     usual = settings.limits.get(CHECK.name)
     if usual is None:
         return None
     least, greatest = usual
     own = size(record.width, record.height)
-    tolerance = 1e-9 * greatest  # the limits are computed, the sizes of equal images are not
+    tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
     if least - tolerance <= own <= greatest + tolerance:
         return None
     sizes = f"usual are {max(least, 0):.0f} to {greatest:.0f}"
-    detail = f"{record.width} x {record.height} pixels: as a square {own:.0f} wide, {sizes}"
+    detail = f"{record.width} x {record.height} pixels, as large as a square of {own:.0f}; {sizes}"
     middle = (least + greatest) / 2
     return Finding(CHECK.name, detail, score=-abs(own - middle))
 
@@ -71,7 +76,7 @@ CHECK = Check(
     may_be=MAY_BE,
     finds="Much smaller or larger than the rest of the set",
     threshold=3.0,
-    about="ranges between the quartiles of the sizes, to either side",
+    about="interquartile ranges below or above the quartiles of the sizes",
     counted=lambda record: record.pixels,
     limits=limits,
 )

@@ -1,7 +1,8 @@
-"""Images that Exif says to turn, which the serving op does not do.
+"""Images with an Exif orientation, which the serving op does not apply.
 
-A warning by default, not a repair: the same image sent to the server is not turned either,
-and a model is best trained on what it will see. With "repair" they are turned, and kept as PNG.
+The default is a warning and not a repair, because the server does not rotate images either, and a
+model should be trained on the images that it will see. With "repair", the images are rotated and
+stored as PNG.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from imgpipe.components.image_file.header import pillow
 from imgpipe.components.image_filter.check import Check, Finding, Settings
 from imgpipe.components.image_record import ImageRecord
 
-#: Exif's orientation → what makes the image upright, and how people say it.
+#: Exif orientation → the operation that makes the image upright, and a description.
 _TURNS = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored"),
     3: (Image.Transpose.ROTATE_180, "upside down"),
@@ -27,9 +28,9 @@ _TURNS = {
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report images that are stored in another orientation than they are to be shown in.
+    """Report images whose pixels are not stored upright.
 
-    TIFF is never served as it is, and Pillow turns it upright while it is transcoded.
+    TIFF files are not reported, because Pillow makes them upright while they are transcoded.
     """
     if record.orientation not in _TURNS or record.format == "TIFF":
         return None
@@ -38,12 +39,13 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 def repair(record: ImageRecord, data: bytes) -> bytes:
-    """`data` turned upright, as PNG (RGB, 8 bits); the pixels only change their places."""
+    """Make the image upright and encode it as PNG with 8-bit RGB, without loss."""
     with pillow(data) as image:
         image.load()
         upright = image.convert("RGB").transpose(_TURNS[record.orientation][0])
     out = io.BytesIO()
-    upright.save(out, format="PNG", compress_level=1)  # an image hardly gets smaller
+    # Higher compression levels take longer and barely make a photograph smaller.
+    upright.save(out, format="PNG", compress_level=1)
     return out.getvalue()
 
 
@@ -52,10 +54,10 @@ CHECK = Check(
     130,
     "header",
     judge,
-    'set judge.severity.orientation = "repair" to turn such images; turn them before asking the '
-    "server too",
+    'set judge.severity.orientation = "repair" to rotate such images, and rotate them before '
+    "sending them to the server",
     severity="warn",
     may_be=("warn", "repair", "reject", "ignore"),
-    finds="Turned by Exif, served as it is stored; repair: turned, as PNG",
+    finds="Exif orientation, which the model ignores; repair: rotated, as PNG",
     repair=repair,
 )

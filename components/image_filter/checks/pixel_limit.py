@@ -1,4 +1,4 @@
-"""Decompression bombs: files with more pixels than the limit, which are never decoded."""
+"""Files with more pixels than the limit, such as decompression bombs; they are never decoded."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject images with more pixels than the limit, by their header."""
+    """Reject images whose header states more pixels than the limit."""
     if record.pixels <= settings.pixel_limit:
         return None
     return Finding(
         CHECK.name,
-        f"{record.width} x {record.height} = {record.pixels:,} pixels by the header, over the "
+        f"{record.width} x {record.height} = {record.pixels:,} pixels in the header, over the "
         f"limit of {settings.pixel_limit:,}",
     )
 
@@ -22,6 +22,6 @@ CHECK = Check(
     30,
     "header",
     judge,
-    "raise judge.pixel_limit, or store the image smaller",
+    "raise judge.pixel_limit, or resize the image",
     unusable=("pixel_limit",),
 )

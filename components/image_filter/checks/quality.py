@@ -1,6 +1,6 @@
-"""The form of the checks of what an image looks like: a number, a threshold, a sentence.
+"""Checks of image quality, which compare a measurement with a threshold.
 
-The numbers are those of CleanVision, computed from the pixels that the serving op decodes.
+The measurements are those of CleanVision, computed from the pixels that the serving op decodes.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings, Severity
 from imgpipe.components.image_record import ImageRecord
 
-#: No measurement of these makes a file unusable, so none of them rejects unless it is told to.
+#: A file of low quality is still usable, so these checks reject only if the configuration says so.
 MAY_BE: tuple[Severity, ...] = ("warn", "reject", "ignore")
-#: How near to a threshold the score of a sample must be to be measured by more pixels.
+#: Distance from the threshold within which a score is computed again from a larger sample.
 DOUBT = 0.05
-_REMEDY = "set judge.severity.{0}, or judge.threshold.{0}; imgpipe quarantine accept keeps this one"
+_REMEDY = "set judge.severity.{0} or judge.threshold.{0}; imgpipe quarantine accept keeps one image"
 
 
 def remedy(name: str) -> str:
-    """What to do about a finding of the check `name`."""
+    """Return what to do about a finding of the check `name`."""
     return _REMEDY.format(name)
 
 
@@ -35,18 +35,18 @@ def below(
     score: Callable[[float], float] = lambda value: value,
     sampled: bool = True,
 ) -> Check:
-    """A check that objects to images whose score is below a threshold.
+    """Create a check that reports images whose score is below a threshold.
 
     Args:
         name: Name of the check.
-        order: Place among the checks.
+        order: Position among the checks.
         feature: Name of the feature that stores the measurement.
-        measure: The measurement.
-        threshold: The usual threshold of the score.
-        about: What the score is.
-        finds: What the check objects to, for the configuration file.
-        score: From the measurement to what is compared.
-        sampled: Whether the measurement is taken from a sample of the pixels.
+        measure: Function that computes the measurement.
+        threshold: Default threshold of the score.
+        about: What the score is, for messages and the configuration file.
+        finds: What the check reports, for the configuration file.
+        score: Function from the measurement to the score. The default is the measurement itself.
+        sampled: Whether the measurement is computed from a sample of the pixels.
     """
 
     def judge(record: ImageRecord, settings: Settings) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Channels of 16 bits: the serving op keeps the upper eight bits, which may show little."""
+"""Images with 16 bits per channel: the serving op keeps the upper 8 bits, which may be dark."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # the depth is the 25th byte of eve
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Report PNG with 16 bits a channel, and other files that Pillow opens with more than 8."""
+    """Report PNG with 16 bits per channel, and other files that Pillow opens with more than 8."""
     head = record.image_bytes[: _PNG_DEPTH + 1]
     png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
     if not png and not record.mode.startswith(("I", "F")):
         return None
-    return Finding(CHECK.name, f"{record.format} with more than 8 bits a channel; 8 are used")
+    return Finding(CHECK.name, f"{record.format} with more than 8 bits per channel; 8 are used")
 
 
 CHECK = Check(
@@ -22,8 +22,8 @@ CHECK = Check(
     120,
     "header",
     judge,
-    "store the image with 8 bits a channel, stretched to the range that shows something",
+    "store the image with 8 bits per channel, scaled to the range of its values",
     severity="warn",
     may_be=("warn", "reject", "ignore"),
-    finds="More than 8 bits a channel, of which the upper 8 are used",
+    finds="More than 8 bits per channel; only the upper 8 are used",
 )

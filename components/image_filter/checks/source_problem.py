@@ -1,7 +1,7 @@
-"""Problems that the source itself reports of a file.
+"""Problems that the source reports.
 
 These are two labels for one file, a label that is not in `data.classes`, and a group whose files
-the source puts into several splits. The source names the reason and the details.
+are in several splits of the source. The source gives the reason and the detail.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from imgpipe.components.image_record import ImageRecord
 
 
 def judge(record: ImageRecord, settings: Settings) -> Finding | None:
-    """Reject files that their own source objects to, for the reason that the source gives."""
+    """Reject files for which the source reports a problem, with the reason that it gives."""
     if not record.problem:
         return None
     reason, _, detail = record.problem.partition(": ")
@@ -20,7 +20,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
 
 
 def is_about_label(problem: str) -> bool:
-    """Whether giving the file another label solves the problem."""
+    """Return whether another label for the file solves the problem."""
     return bool(problem) and not problem.startswith(GROUP_ACROSS_SPLITS)
 
 
@@ -29,5 +29,5 @@ CHECK = Check(
     70,
     "header",
     judge,
-    "correct the source (manifest, folders) or [data] in the config",
+    "correct the source (manifest, folders) or [data] in the configuration",
 )

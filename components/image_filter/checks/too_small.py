@@ -1,4 +1,4 @@
-"""Images with a side too short to show anything, such as icons and tracking pixels."""
+"""Images with a very short side, such as icons and tracking pixels."""
 
 from __future__ import annotations
 

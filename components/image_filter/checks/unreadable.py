@@ -1,4 +1,4 @@
-"""Files that cannot be read: missing permissions, dead links, disk errors."""
+"""Files that cannot be read because of permissions, broken links or disk errors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ CHECK = Check(
     10,
     "header",
     judge,
-    "make the file readable (permissions, link target), run again",
+    "make the file readable (permissions, link target) and run again",
     unusable=("unreadable",),
 )

@@ -1,4 +1,4 @@
-"""Empty files, as broken downloads leave them."""
+"""Empty files, such as those that failed downloads leave behind."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ CHECK = Check(
     20,
     "header",
     judge,
-    "put the real image in its place, run again",
+    "replace the file by the complete image and run again",
     unusable=("zero_byte",),
 )
