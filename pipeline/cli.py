@@ -22,7 +22,7 @@ from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer(
     name="imgpipe",
-    help="From a folder of photographs to a blessed, served image classifier.",
+    help="From a folder of images to a blessed, served image classifier.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

@@ -40,7 +40,7 @@ class Run(Section):
 
 
 class Data(Section):
-    """Where the photographs are."""
+    """Where the images are."""
 
     source: str = Field(
         "",

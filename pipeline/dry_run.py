@@ -65,7 +65,7 @@ def _network(config: Config, precision: str) -> list[str]:
     """What trains: layers on stored views of a frozen backbone, or all on a fresh view an epoch."""
     model, tune = config.model, config.settings.fine_tune
     if not config.settings.frozen:
-        views = "a new view" if config.views.count else "the picture itself"
+        views = "a new view" if config.views.count else "the image itself"
         return [f"network     {model.backbone}, every layer trains, {views} of each image an epoch"]
     views = f"{config.views.count} augmented views" if config.views.count else "no augmented view"
     lines = [f"backbone    {model.backbone}, frozen, {precision}, {views}"]

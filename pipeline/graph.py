@@ -41,7 +41,7 @@ WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
 
 
 @dataclass(frozen=True)
-class Place:
+class Storage:
     """What a runner supplies: where artifacts and metadata go.
 
     Attributes:
@@ -55,13 +55,13 @@ class Place:
     run_directory: str = ""
 
 
-def create_pipeline(config: Config, inputs: RunInputs, place: Place) -> tfx_pipeline.Pipeline:
+def create_pipeline(config: Config, inputs: RunInputs, storage: Storage) -> tfx_pipeline.Pipeline:
     """Build the graph.
 
     Args:
       config: the validated configuration.
       inputs: data fingerprint, vocabulary, baseline and the like.
-      place: artifact root and metadata of the runner.
+      storage: artifact root and metadata of the runner.
     """
     baseline = parts.Baseline(
         push_directory=str(config.push_directory),
@@ -73,13 +73,13 @@ def create_pipeline(config: Config, inputs: RunInputs, place: Place) -> tfx_pipe
     data = _data_nodes(config, inputs, baseline)
     model = _model_nodes(config, inputs, data)
     gates = _gate_nodes(config, inputs, data, model)
-    report = _report_node(config, inputs, place, {**data, **model, **gates})
+    report = _report_node(config, inputs, storage, {**data, **model, **gates})
     return tfx_pipeline.Pipeline(
         pipeline_name=config.run.name,
-        pipeline_root=place.root,
+        pipeline_root=storage.root,
         components=[*data.values(), *model.values(), *gates.values(), report],
         enable_cache=True,
-        metadata_connection_config=place.metadata,
+        metadata_connection_config=storage.metadata,
         beam_pipeline_args=_beam_args(config.beam.args),
     )
 
@@ -310,7 +310,7 @@ def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _report_node(config: Config, inputs: RunInputs, place: Place, nodes: dict[str, Any]) -> Any:
+def _report_node(config: Config, inputs: RunInputs, storage: Storage, nodes: dict[str, Any]) -> Any:
     """One page from the artifacts of all the others."""
     by_id = {node.id: node for node in nodes.values()}
     reported = {
@@ -320,6 +320,6 @@ def _report_node(config: Config, inputs: RunInputs, place: Place, nodes: dict[st
     }
     return parts.Report(
         settings=json.dumps(report_settings(config, inputs.vocabulary), sort_keys=True),
-        run_directory=place.run_directory,
+        run_directory=storage.run_directory,
         **reported,
     )

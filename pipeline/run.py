@@ -1,6 +1,6 @@
 """One run on this machine: scan, import, graph, runner, summary, report.
 
-Everything heavy is imported inside, while the photographs are hashed in a thread.
+Everything heavy is imported inside, while the images are hashed in a thread.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def scan(config: Config) -> Scan:
-    """List and hash the photographs.
+    """List and hash the images.
 
     Raises:
       ConfigError: there is no source, or it is not one.
@@ -66,7 +66,7 @@ def scan(config: Config) -> Scan:
 def _source(config: Config) -> Source:
     if not config.data.source:
         raise ConfigError(
-            "no photographs: name a folder with one sub-folder a class, or another source of "
+            "no images: name a folder with one sub-folder a class, or another source of "
             "images, by --data or data.source."
         )
     return open_source(config.data.source, run_inputs.source_options(config))
@@ -172,14 +172,14 @@ class _Run:
     def _pipeline(self, start: str | None) -> None:
         found: dict[str, Any] = {}
 
-        def hash_photographs() -> None:
+        def hash_images() -> None:
             try:
                 with progress.silent():  # the libraries are loaded meanwhile
                     found["scan"] = scan(self.config)
             except BaseException as caught:
                 found["error"] = caught
 
-        hashing = threading.Thread(target=hash_photographs, name="scan", daemon=True)
+        hashing = threading.Thread(target=hash_images, name="scan", daemon=True)
         hashing.start()
         loading = time.monotonic()
         with self.display.step(_LOADING):
@@ -189,25 +189,25 @@ class _Run:
             from imgpipe.pipeline import graph
             from imgpipe.pipeline.runners import local
         self.import_seconds = round(time.monotonic() - loading, 3)
-        with self.display.step("reading photographs"):
+        with self.display.step("reading images"):
             hashing.join()
             if "error" in found:
                 raise found["error"]
             progress.advance(len(found["scan"].items))
-        with self.display.step("finding weights"):  # before the photographs are judged for nothing
+        with self.display.step("finding weights"):  # before the images are judged for nothing
             settings = self.config.settings
             settings.backbone_spec().fetch(settings.size)
         self.vocabulary = tuple(found["scan"].vocabulary)
         inputs = run_inputs.find(self.config, found["scan"])
         run_inputs.freeze_schema(self.config, inputs)
         self.config.decision_file.unlink(missing_ok=True)
-        place = graph.Place(
+        storage = graph.Storage(
             root=str(self.config.out / "artifacts"),
             metadata=local.metadata_config(self.config.out / metadata_file.NAME),
             run_directory=str(self.directory),
         )
         local.prepare_workers(self.config.beam.args, self.directory)
-        pipeline = graph.create_pipeline(self.config, inputs, place)
+        pipeline = graph.create_pipeline(self.config, inputs, storage)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:

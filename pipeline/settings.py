@@ -30,7 +30,7 @@ def configuration(
     extra = list(settings)
     if data is not None and not data.strip():
         raise ConfigError(
-            "--data is empty; expected a folder of photographs or another source of images. "
+            "--data is empty; expected a folder of images or another source of images. "
             "For the working directory, write a dot: --data ."
         )
     if data is not None:
@@ -42,7 +42,7 @@ def configuration(
     path = Path(source)
     if path.is_dir():
         raise ConfigError(
-            f"{source} is a folder, expected a TOML file or a preset. For its photographs: "
+            f"{source} is a folder, expected a TOML file or a preset. For its images: "
             f"imgpipe run --data {source}"
         )
     if path.suffix == ".toml" or path.is_file():

@@ -116,24 +116,27 @@ def as_json(
     read: Log, examined: Examined, folder: Path | None, written: int | None
 ) -> dict[str, Any]:
     """What `--json` writes; see the README's table."""
-    account = read.account
+    statistics = read.statistics
     return {
         "schema": SCHEMA,
         "drift": examined.drift,
         "verdict": examined.verdict,
         "log": {
             "files": [str(path) for path in read.files],
-            "records": account.records,
+            "records": statistics.records,
             "answers": read.survey.answers,
-            "pictures": read.survey.pictures,
-            "skipped": dict(account.skipped),
-            "broken": [vars(found) for found in account.broken],
+            "pictures": read.survey.images,
+            "skipped": dict(statistics.skipped),
+            "broken": [vars(found) for found in statistics.broken],
         },
         "versions": [_version_json(one) for one in examined.compared],
         "versions_gone": list(examined.gone),
         "measured": len(examined.measured.rows),
         "undecodable": examined.measured.failed,
-        "undecodable_first": [vars(found) for found in examined.measured.undecodable],
+        "undecodable_first": [
+            {"picture": found.image, "error": found.error}
+            for found in examined.measured.undecodable
+        ],
         "least_certain": None if written is None else {"folder": str(folder), "pictures": written},
     }
 
@@ -143,7 +146,7 @@ def _version_json(one: Compared) -> dict[str, Any]:
     return {
         "version": asked.version,
         "answers": asked.answers,
-        "different_pictures": len(asked.places),
+        "different_pictures": len(asked.locations),
         "first": _when(asked.first),
         "last": _when(asked.last),
         "labels": dict(asked.labels.most_common()),
@@ -175,7 +178,7 @@ def _print_version(console: Console, one: Compared) -> None:
     from imgpipe.components.report.text import plural
 
     asked = one.asked
-    different = f", {plural(len(asked.places), 'different picture')}" if asked.places else ""
+    different = f", {plural(len(asked.locations), 'different picture')}" if asked.locations else ""
     console.print(
         f"\n[bold]version {asked.version}[/]  {plural(asked.answers, 'answer')}{different}, "
         f"{_when(asked.first)} to {_when(asked.last)}"
@@ -216,9 +219,9 @@ def _remarks(read: Log, examined: Examined) -> Iterator[str]:
     """What of the log was not compared."""
     from imgpipe.components.report.text import plural
 
-    for broken in read.account.broken:
+    for broken in read.statistics.broken:
         yield broken.sentence()
-    for reason, count in read.account.skipped.most_common():
+    for reason, count in read.statistics.skipped.most_common():
         yield f"{plural(count, 'record')} not looked at: {reason}"
     if examined.gone:
         gone = ", ".join(map(str, examined.gone))
@@ -234,7 +237,7 @@ def _undecodable(examined: Examined) -> Iterable[str]:
         return
     yield f"{plural(failed, 'picture')} of the log cannot be decoded:"
     for found in examined.measured.undecodable[:_NAMED]:
-        yield f"  {found.picture}: {found.error}"
+        yield f"  {found.image}: {found.error}"
     if failed > _NAMED:
         yield f"  … and {failed - _NAMED} more; --json names the first of them"
 
@@ -243,7 +246,7 @@ def _print_pictures(console: Console, read: Log, folder: Path | None, written: i
 
     from imgpipe.components.report.text import plural
 
-    if not read.survey.pictures:
+    if not read.survey.images:
         console.print(f"  [dim]{escape(SWITCH_ON)}[/]")
     elif folder is not None and written is not None:
         console.print(

@@ -124,12 +124,12 @@ def find(place: Path) -> Path:
 
 def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
     """All images; returns the exit code."""
-    from imgpipe.pipeline import pictures
+    from imgpipe.pipeline import image_bytes
     from imgpipe.pipeline.config import Config
 
     refused, names = 0, _folders(images)
     for (path, data, error), name in zip(
-        pictures.read(images, Config().judge.pixel_limit), names, strict=True
+        image_bytes.read(images, Config().judge.pixel_limit), names, strict=True
     ):
         if error:
             refused += 1

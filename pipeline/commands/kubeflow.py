@@ -76,7 +76,7 @@ def compile_(
         from imgpipe.pipeline import graph
         from imgpipe.pipeline.runners import kubeflow
 
-        pipeline = graph.create_pipeline(config, inputs, graph.Place(root=root))
+        pipeline = graph.create_pipeline(config, inputs, graph.Storage(root=root))
         written = kubeflow.compile_pipeline(pipeline, image, output)
     new_console().print(
         f"wrote {escape(str(written))}: {len(pipeline.components)} tasks, image {escape(image)}"

@@ -103,10 +103,10 @@ def _rows(
 ) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
     """Caption and views of the first `count` files that show an image; and which do not."""
     from imgpipe.models.contact_sheet import view_pixels
-    from imgpipe.pipeline import pictures
+    from imgpipe.pipeline import image_bytes
 
     drawn, skipped = [], []
-    for path, data, error in pictures.read(paths, config.judge.pixel_limit):
+    for path, data, error in image_bytes.read(paths, config.judge.pixel_limit):
         if error:
             skipped.append((path, error))
             continue

@@ -1,6 +1,6 @@
 """What was asked beside what was blessed, property by property, under the limits of the gate.
 
-TFDV measures, as it does for DataGate: pictures against the statistics of the training data, under
+TFDV measures, as it does for DataGate: images against the statistics of the training data, under
 the drift limits of the accepted schema; predictions against those on validation. Needs TFDV, which
 has to be imported after TFX.
 """
@@ -22,11 +22,11 @@ from imgpipe.pipeline.request_drift.reference import Blessed
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
 from imgpipe.pipeline.request_drift.survey import Asked
 
-#: Answers, or different pictures, below which nothing is judged; the limits allow for chance.
+#: Answers, or different images, below which nothing is judged; the limits allow for chance.
 FEWEST = 50
 CONFIDENCE = "confidence"
-_CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence, bits; as for the figures of pictures
-#: Compared for people to see; a phone's photographs are larger than a set's, and no worse.
+_CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence, bits; as for the figures of images
+#: Compared for people to see; a phone's images are larger than a set's, and no worse.
 SHOWN = (names.WIDTH, names.HEIGHT, names.BYTE_SIZE)
 _NEVER = 1.0  # no divergence is greater
 _TRAINING = "training data"
@@ -90,7 +90,7 @@ def compare(
 
     Args:
       asked: its answers.
-      measured: features of its different pictures (`pictures.Measured.rows`); may be empty.
+      measured: features of its different images (`images.MeasuredImages.rows`); may be empty.
       blessed: what it was blessed with.
       unfamiliar: How many of its images have features unlike those of the training data.
     """
@@ -100,14 +100,14 @@ def compare(
         notes.append(f"{asked.answers:,} answers are too few to judge: {FEWEST} are needed")
     else:
         comparisons += _predictions(asked, blessed, notes)
-    if not asked.pictures:
-        notes.append("the log holds no pictures of it: what they look like was not compared")
+    if not asked.images:
+        notes.append("the log holds no images of it: what they look like was not compared")
     elif len(measured) < FEWEST:
         notes.append(
-            f"{len(measured):,} different pictures are too few to judge: {FEWEST} are needed"
+            f"{len(measured):,} different images are too few to judge: {FEWEST} are needed"
         )
     else:
-        comparisons += _pictures(measured, blessed)
+        comparisons += _images(measured, blessed)
         comparisons += _unfamiliar(unfamiliar, blessed, notes)
     unknown = None
     if blessed.predictions is not None:
@@ -115,7 +115,7 @@ def compare(
     return Compared(asked, tuple(comparisons), tuple(notes), unknown)
 
 
-def _pictures(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Comparison]:
+def _images(measured: Sequence[Mapping[str, Any]], blessed: Blessed) -> list[Comparison]:
     reference = blessed.statistics.get(names.TRAIN)
     if reference is None or not drift.image_count(reference):
         raise ResourceError(
@@ -249,12 +249,12 @@ def _statistics(columns: Mapping[str, Any]) -> drift.Statistics:
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(dict(columns)))
 
 
-def verdict(compared: Iterable[Compared], pictures: bool) -> tuple[bool | None, str]:
+def verdict(compared: Iterable[Compared], images: bool) -> tuple[bool | None, str]:
     """Whether there is drift (None: not judged), and the sentence that a person reads.
 
     Args:
       compared: of `compare`, by version.
-      pictures: whether the log holds any.
+      images: whether the log holds any.
     """
     found = list(compared)
     answers = sum(one.asked.answers for one in found)
@@ -276,7 +276,7 @@ def verdict(compared: Iterable[Compared], pictures: bool) -> tuple[bool | None, 
     words = (
         f"{answers:,} answers of version {numbers}, none of {compares} comparisons over its limit"
     )
-    return False, f"no drift{'' if pictures else ' in the predictions'}: {words}"
+    return False, f"no drift{'' if images else ' in the predictions'}: {words}"
 
 
 _WORDS = {names.LABEL: "labels", CONFIDENCE: "confidence"}

@@ -13,7 +13,7 @@ from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.survey import Asked, Survey, survey
 from imgpipe.pipeline.request_drift.unfamiliar import Unfamiliar
 
-#: Different pictures of a version that are measured, spread over the log: at so many, chance moves
+#: Different images of a version that are measured, spread over the log: at so many, chance moves
 #: no figure by a hundredth, and each costs some milliseconds.
 MOST_MEASURED = 5_000
 
@@ -24,11 +24,11 @@ class Log:
 
     files: tuple[Path, ...]
     model: log.Model
-    account: log.Account
+    statistics: log.ReadStatistics
     survey: Survey
 
     def save_uncertain(self, target: Path) -> int:
-        """Write the least certain pictures; see `uncertain.save`."""
+        """Write the least certain images; see `uncertain.save`."""
         return uncertain.save(target, self.files, self.model, self.survey.uncertain)
 
 
@@ -37,31 +37,31 @@ class Examined:
     """What a log came to."""
 
     compared: tuple[comparison.Compared, ...]  # by version, the newest first
-    measured: images.Measured  # its pictures, of all versions together
+    measured: images.MeasuredImages  # its images, of all versions together
     gone: tuple[int, ...]  # versions that answered and are no longer there
     drift: bool | None  # None where nothing could be judged
     verdict: str  # the sentence that a person reads
 
 
-def read(place: Path, versions: Mapping[int, manifest.Version], least: int) -> Log:
+def read(path: Path, versions: Mapping[int, manifest.Version], least: int) -> Log:
     """Read a log once.
 
     Args:
-      place: file, folder or prefix of the log.
+      path: file, folder or prefix of the log.
       versions: of the model, by number.
-      least: least certain pictures to find.
+      least: least certain images to find.
 
     Raises:
       ConfigError: no log, or that of another model.
       ResourceError: an empty one.
     """
-    files = log.find(place)
+    files = log.find(path)
     model = log.Model({number: tuple(v.vocabulary) for number, v in versions.items()})
-    account = log.Account()
-    found = survey(_counted(log.read(files, model, account)), least)
+    statistics = log.ReadStatistics()
+    found = survey(_counted(log.read(files, model, statistics)), least)
     if not found.answers:
-        raise log.refusal(account, place, model)
-    return Log(tuple(files), model, account, found)
+        raise log.refusal(statistics, path, model)
+    return Log(tuple(files), model, statistics, found)
 
 
 def _counted(answers: Iterable[log.Answer]) -> Iterator[log.Answer]:
@@ -82,25 +82,25 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
       ResourceError: nothing says what the model was trained on.
     """
     known, gone = blessed.choose(versions, found.survey.asked)
-    measured = images.Measured()
+    measured = images.MeasuredImages()
     compared = []
     for version in known:
         reference = blessed.load(version, run)
         asked = found.survey.asked[version.number]
         before = len(measured.rows)
         with Unfamiliar.of(reference) as unfamiliar:
-            images.measure(_pictures(found, asked), measured, unfamiliar.look_at)
+            images.measure(_images(found, asked), measured, unfamiliar.look_at)
         rows = measured.rows[before:]
         compared.append(comparison.compare(asked, rows, reference, unfamiliar.share))
-    drift, verdict = comparison.verdict(compared, found.survey.pictures > 0)
+    drift, verdict = comparison.verdict(compared, found.survey.images > 0)
     return Examined(tuple(compared), measured, tuple(gone), drift, verdict)
 
 
-def _pictures(found: Log, asked: Asked) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of a version's different pictures; of very many, some."""
-    wanted = set(images.spread(asked.places, MOST_MEASURED))
+def _images(found: Log, asked: Asked) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of a version's different images; of very many, some."""
+    wanted = set(images.spread(asked.locations, MOST_MEASURED))
     if not wanted:
         return
-    progress.total(len(wanted), "pictures")
+    progress.total(len(wanted), "images")
     for answer in images.fetch(found.files, found.model, wanted):
-        yield images.named(found.files, answer.place), answer.picture or b""
+        yield images.named(found.files, answer.location), answer.image or b""

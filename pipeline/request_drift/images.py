@@ -1,4 +1,4 @@
-"""Logged pictures measured by the judge, with the code that measures them at ingestion."""
+"""Logged images measured by the judge, with the code that measures them at ingestion."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import log
 
-_TOGETHER = 128  # pictures in memory at a time, or
+_TOGETHER = 128  # images in memory at a time, or
 _BYTES = 64 << 20  # their bytes
 #: What the statistics of training data hold, but for what a request does not: a label.
 FEATURES = tuple(n for n in METADATA if n not in (names.LABEL, names.LABEL_INDEX))
-_NAMED = 100  # pictures that do not decode, named; beyond it they are counted
+_NAMED = 100  # images that do not decode, named; beyond it they are counted
 
 
 @dataclass(frozen=True)
 class Undecodable:
-    """A logged picture that cannot be measured."""
+    """A logged image that cannot be measured."""
 
-    picture: str  # file, record and row
+    image: str  # file, record and row
     error: str
 
 
 @dataclass
-class Measured:
-    """What some pictures came to."""
+class MeasuredImages:
+    """What some images came to."""
 
     rows: list[dict[str, Any]] = field(
         default_factory=list
@@ -42,13 +42,13 @@ class Measured:
 
 
 def fetch(
-    files: Sequence[Path], model: log.Model, wanted: Collection[log.Place]
+    files: Sequence[Path], model: log.Model, wanted: Collection[log.Location]
 ) -> Iterator[log.Answer]:
-    """The answers at some places, with their pictures; those the server removed are left out."""
-    only = {(place.file, place.record) for place in wanted}
+    """The answers at some locations, with their images; those the server removed are left out."""
+    only = {(location.file, location.record) for location in wanted}
     left = len(wanted)
-    for answer in log.read(files, model, log.Account(), only):
-        if answer.place in wanted and answer.picture:
+    for answer in log.read(files, model, log.ReadStatistics(), only):
+        if answer.location in wanted and answer.image:
             yield answer
             left -= 1
         if not left:
@@ -56,22 +56,22 @@ def fetch(
 
 
 def measure(
-    pictures: Iterable[tuple[str, bytes]],
-    into: Measured,
+    images: Iterable[tuple[str, bytes]],
+    into: MeasuredImages,
     decodable: Callable[[list[bytes]], None] | None = None,
 ) -> None:
     """Measure images, given with their names, as ImageExampleGen does.
 
     Args:
-      pictures: Names and encoded images.
+      images: Names and encoded images.
       into: What is found out is added to it.
       decodable: Called with the images that the served model can decode, some at a time.
     """
-    for part in _parts(pictures):
+    for part in _batches(images):
         items = [Item(name) for name in part]
         good = []
         for record in inspect(_Memory(part), items, Settings().pixel_limit):
-            progress.advance(1, "pictures")
+            progress.advance(1, "images")
             if not record.figures:
                 into.failed += 1
                 if len(into.undecodable) < _NAMED:
@@ -85,10 +85,10 @@ def measure(
             decodable(good)
 
 
-def _parts(pictures: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
+def _batches(images: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
     part: dict[str, bytes] = {}
     size = 0
-    for name, data in pictures:
+    for name, data in images:
         part[name] = data
         size += len(data)
         if len(part) == _TOGETHER or size >= _BYTES:
@@ -113,13 +113,13 @@ class _Memory:
     scan = listing
 
 
-def spread(places: Sequence[log.Place], most: int) -> list[log.Place]:
+def spread(locations: Sequence[log.Location], most: int) -> list[log.Location]:
     """At most so many of them, evenly from first to last."""
-    if len(places) <= most:
-        return list(places)
-    return [places[i * len(places) // most] for i in range(most)]
+    if len(locations) <= most:
+        return list(locations)
+    return [locations[i * len(locations) // most] for i in range(most)]
 
 
-def named(files: Sequence[Path], place: log.Place) -> str:
-    """A picture's name for people."""
-    return f"{files[place.file].name}, record {place.record}, picture {place.row}"
+def named(files: Sequence[Path], location: log.Location) -> str:
+    """An image's name for people."""
+    return f"{files[location.file].name}, record {location.record}, image {location.row}"

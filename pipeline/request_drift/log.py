@@ -1,4 +1,4 @@
-"""The embedded server's request log, read record by record: answers, and pictures if it has them.
+"""The embedded server's request log, read record by record: answers, and images if it has them.
 
 A log lives: the server appends to it and removes its oldest file. What breaks off or vanishes is
 noted by name, and what precedes it counts.
@@ -37,8 +37,8 @@ UNREADABLE = "unreadable tensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a picture lies in the log."""
+class Location:
+    """Where an image lies in the log."""
 
     file: int
     record: int  # from 0 in its file
@@ -47,15 +47,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said of one picture."""
+    """What the model said of one image."""
 
-    place: Place
+    location: Location
     version: int
     time: int  # seconds since 1970
     label: str  # as answered; may be `names.UNKNOWN`
     probabilities: np.ndarray  # float32 [C]
     classes: Sequence[str]  # of the probabilities
-    picture: bytes | None  # encoded; None where the log holds none
+    image: bytes | None  # encoded; None where the log holds none
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Broken:
 
 
 @dataclass
-class Account:
+class ReadStatistics:
     """What one reading came to."""
 
     records: int = 0
@@ -81,22 +81,22 @@ class Account:
     broken: list[Broken] = field(default_factory=list)
 
 
-def find(place: Path) -> list[Path]:
+def find(path: Path) -> list[Path]:
     """The files of a log, oldest first.
 
     Args:
-      place: a file, a folder of them, or the prefix that the server was given.
+      path: a file, a folder of them, or the prefix that the server was given.
 
     Raises:
       ConfigError: there are none.
     """
-    place = place.expanduser()
-    if place.is_file():
-        return [place]
-    if place.is_dir():
-        pattern, folder = f"*{SUFFIX}", place
+    path = path.expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        pattern, folder = f"*{SUFFIX}", path
     else:
-        pattern, folder = f"{place.name}-*{SUFFIX}", place.parent
+        pattern, folder = f"{path.name}-*{SUFFIX}", path.parent
     found = []
     for path in folder.glob(pattern) if folder.is_dir() else ():
         try:
@@ -105,7 +105,7 @@ def find(place: Path) -> list[Path]:
             continue
     if not found:
         raise ConfigError(
-            f"no request log at {place}. Expected: a file, a folder with *{SUFFIX}, or the prefix "
+            f"no request log at {path}. Expected: a file, a folder with *{SUFFIX}, or the prefix "
             "that `imgpipe serve --request-log PREFIX` was given."
         )
     return [path for _, path in sorted(found)]
@@ -125,7 +125,7 @@ class Model:
 def read(
     files: Sequence[Path],
     model: Model,
-    account: Account,
+    statistics: ReadStatistics,
     only: Set[tuple[int, int]] | None = None,
 ) -> Iterator[Answer]:
     """All answers of a model; one record is in memory at a time.
@@ -133,34 +133,34 @@ def read(
     Args:
       files: of `find`.
       model: whose answers these are.
-      account: filled in on the way.
+      statistics: filled in on the way.
       only: file and record of those that are wanted; the others are passed over unparsed.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
     for number, path in enumerate(files):
-        for index, content in _records(path, account):
-            account.records += 1
+        for index, content in _records(path, statistics):
+            statistics.records += 1
             if only is not None and (number, index) not in only:
                 continue
             try:
                 log = prediction_log_pb2.PredictionLog.FromString(content)
                 about = log.log_metadata
                 classes = model.of(about.model_spec.version.value)
-                found = _answered(log, classes, account)
+                found = _answered(log, classes, statistics)
                 if found is None:
                     continue
                 probabilities, labels = found
-                images = _pictures(log.predict_log.request, len(labels))
+                images = _images(log.predict_log.request, len(labels))
             except tensors.TensorError:
-                account.skipped[UNREADABLE] += 1
+                statistics.skipped[UNREADABLE] += 1
                 continue
             except DecodeError:
-                account.skipped[NO_LOG] += 1
+                statistics.skipped[NO_LOG] += 1
                 continue
             for row, label in enumerate(labels):
                 yield Answer(
-                    Place(number, index, row),
+                    Location(number, index, row),
                     about.model_spec.version.value,
                     about.timestamp_secs,
                     label,
@@ -170,24 +170,24 @@ def read(
                 )
 
 
-def refusal(account: Account, where: Path, model: Model) -> ImgpipeError:
+def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeError:
     """Why a log without one answer of the model is of no use.
 
     A ResourceError when it is empty, a ConfigError when it is another model's or no request log.
     """
-    broken = "".join(f" {found.sentence()}." for found in account.broken)
-    if not account.records:
+    broken = "".join(f" {found.sentence()}." for found in statistics.broken)
+    if not statistics.records:
         return ResourceError(
             f"the request log {where} is empty.{broken} Ask the server first; --log-share is the "
             "share of the requests that it keeps."
         )
-    if account.classes:
-        ((other, _),) = account.classes.most_common(1)
+    if statistics.classes:
+        ((other, _),) = statistics.classes.most_common(1)
         return ConfigError(
             f"{where} is the log of another model: it knows {_some(other) or 'other classes'}, "
             f"this one {_some(model.of(0))}. Name the folder of the one that was asked by --model."
         )
-    why = ", ".join(f"{count:,} × {reason}" for reason, count in account.skipped.most_common())
+    why = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.skipped.most_common())
     return ConfigError(
         f"{where} holds no answers of an image classifier: {why}. Expected PredictionLog records "
         f"with the outputs {_CLASSES!r} and {names.PROBABILITIES!r}."
@@ -199,7 +199,7 @@ def _some(classes: Sequence[str]) -> str:
     return ", ".join(classes[:_SHOWN]) + more
 
 
-def _records(path: Path, account: Account) -> Iterator[tuple[int, bytes]]:
+def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, bytes]]:
     """The records of one file with their numbers, to its end or to where it is broken."""
     import tensorflow as tf
 
@@ -210,20 +210,20 @@ def _records(path: Path, account: Account) -> Iterator[tuple[int, bytes]]:
                 yield count, content
                 count += 1
         except tf.errors.OpError as error:
-            account.broken.append(Broken(str(path), count, first_line(error)))
+            statistics.broken.append(Broken(str(path), count, first_line(error)))
 
 
 def _answered(
-    log: Any, vocabulary: Sequence[str], account: Account
+    log: Any, vocabulary: Sequence[str], statistics: ReadStatistics
 ) -> tuple[np.ndarray, list[str]] | None:
     """Probabilities [N, C] and labels [N] of a record; None when it holds none of this model."""
     kind = log.WhichOneof("log_type")
     if kind != "predict_log":
-        account.skipped[NO_ANSWER if kind else NO_LOG] += 1
+        statistics.skipped[NO_ANSWER if kind else NO_LOG] += 1
         return None
     outputs = log.predict_log.response.outputs
     if names.PROBABILITIES not in outputs:
-        account.skipped[NO_ANSWER] += 1
+        statistics.skipped[NO_ANSWER] += 1
         return None
     probabilities = tensors.to_array(outputs[names.PROBABILITIES])
     if probabilities.ndim != _BATCHED:
@@ -232,8 +232,8 @@ def _answered(
     said = outputs[_CLASSES].string_val[:width] if _CLASSES in outputs else ()
     named = tuple(name.decode(errors="replace") for name in said)
     if width != len(vocabulary) or (named and named != tuple(vocabulary)):
-        account.skipped[OTHER_CLASSES] += 1
-        account.classes[named] += 1
+        statistics.skipped[OTHER_CLASSES] += 1
+        statistics.classes[named] += 1
         return None
     return probabilities, _labels(outputs, probabilities, vocabulary)
 
@@ -250,8 +250,8 @@ def _labels(
     return [label.decode(errors="replace") for label in found]
 
 
-def _pictures(request: Any, rows: int) -> dict[int, bytes]:
-    """Row → encoded picture, of those requests that hold them."""
+def _images(request: Any, rows: int) -> dict[int, bytes]:
+    """Row → encoded image, of those requests that hold them."""
     inputs = request.inputs
     if names.IMAGE_BYTES in inputs:
         found = list(inputs[names.IMAGE_BYTES].string_val)
@@ -261,7 +261,7 @@ def _pictures(request: Any, rows: int) -> dict[int, bytes]:
         return {}
     if len(found) != rows:
         return {}
-    return {row: picture for row, picture in enumerate(found) if picture}
+    return {row: image for row, image in enumerate(found) if image}
 
 
 def _of_example(item: bytes) -> bytes:

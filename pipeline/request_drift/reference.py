@@ -49,16 +49,16 @@ class Blessed:
     features: FeatureDistribution | None = None  # of the training images
 
 
-def versions(place: Path) -> dict[int, manifest.Version]:
+def versions(path: Path) -> dict[int, manifest.Version]:
     """Whole versions by number.
 
     Args:
-      place: output folder of a run, folder of versions, or one version.
+      path: output folder of a run, folder of versions, or one version.
 
     Raises:
       ResourceError: there is no model, or none that a run pushed.
     """
-    base, _ = pushed_models.locate(place)
+    base, _ = pushed_models.locate(path)
     found = {version.number: version for version in manifest.versions(base)}
     if not found:
         raise ResourceError(
@@ -149,7 +149,7 @@ def _made_by(version: manifest.Version, out: Path) -> list[Path]:
     models = [
         artifact.id
         for artifact in store.get_artifacts_by_type("Model")
-        if _is(_place(artifact.uri, out), version)
+        if _is(_artifact_folder(artifact.uri, out), version)
     ]
     read = _events(store.get_events_by_artifact_ids(models) if models else [], proto.Event.INPUT)
     executions = {event.execution_id for event in read}
@@ -162,15 +162,17 @@ def _made_by(version: manifest.Version, out: Path) -> list[Path]:
     events = store.get_events_by_execution_ids(asked) if asked else []
     made = [event.artifact_id for event in _events(events, proto.Event.OUTPUT)]
     found = store.get_artifacts_by_id(sorted(set(made), reverse=True)) if made else []
-    places = [_place(artifact.uri, out) for artifact in sorted(found, key=lambda a: -a.id)]
-    return [place for place in places if place.is_dir()]
+    folders = [
+        _artifact_folder(artifact.uri, out) for artifact in sorted(found, key=lambda a: -a.id)
+    ]
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _events(events: Iterable[Any], kind: int) -> list[Any]:
     return [event for event in events if event.type == kind]
 
 
-def _place(uri: str, out: Path) -> Path:
+def _artifact_folder(uri: str, out: Path) -> Path:
     """The artifact's folder, also where the output folder was moved since."""
     path = Path(uri)
     return path if path.is_dir() else out.joinpath("artifacts", *path.parts[-_ARTIFACT_PARTS:])

@@ -1,6 +1,6 @@
-"""One reading of a log: what each version was asked and said, and the least certain pictures.
+"""One reading of a log: what each version was asked and said, and the least certain images.
 
-In memory are a few bytes an answer and 16 bytes a different picture, never the pictures.
+In memory are a few bytes an answer and 16 bytes a different image, never the images.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from imgpipe.models import feature_names as names
-from imgpipe.pipeline.request_drift.log import Answer, Place
+from imgpipe.pipeline.request_drift.log import Answer, Location
 
-_DIGEST = 16  # bytes of SHA-256 that tell pictures apart
+_DIGEST = 16  # bytes of SHA-256 that tell images apart
 
 
 @dataclass
@@ -27,14 +27,16 @@ class Asked:
     version: int
     labels: collections.Counter[str] = field(default_factory=collections.Counter)
     confidence: array[float] = field(default_factory=lambda: array("f"))  # the top probability
-    pictures: int = 0  # answers whose picture the log holds
-    places: list[Place] = field(default_factory=list)  # of its different pictures, where first met
+    images: int = 0  # answers whose image the log holds
+    locations: list[Location] = field(
+        default_factory=list
+    )  # of its different images, where first met
     first: int = 0  # seconds since 1970
     last: int = 0
 
     @property
     def answers(self) -> int:
-        """Pictures asked about."""
+        """Images asked about."""
         return len(self.confidence)
 
     @property
@@ -45,9 +47,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Uncertain:
-    """A picture that the model knew little about."""
+    """An image that the model knew little about."""
 
-    place: Place
+    location: Location
     version: int
     time: int  # seconds since 1970
     label: str  # most probable class, also where the answer was "unknown"
@@ -74,9 +76,9 @@ class Survey:
         return sum(asked.answers for asked in self.asked.values())
 
     @property
-    def pictures(self) -> int:
-        """Answers whose picture is in the log, of all versions."""
-        return sum(asked.pictures for asked in self.asked.values())
+    def images(self) -> int:
+        """Answers whose image is in the log, of all versions."""
+        return sum(asked.images for asked in self.asked.values())
 
 
 def survey(answers: Iterable[Answer], most: int) -> Survey:
@@ -84,7 +86,7 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
 
     Args:
       answers: of `log.read`.
-      most: least certain pictures to find; the same bytes count once.
+      most: least certain images to find; the same bytes count once.
     """
     found = Survey()
     least = _Least(most)
@@ -96,20 +98,20 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
         asked.labels[answer.label] += 1
         asked.confidence.append(float(probabilities[top]))
         asked.first, asked.last = min(asked.first, answer.time), max(asked.last, answer.time)
-        if answer.picture is None:
+        if answer.image is None:
             continue
-        asked.pictures += 1
-        digest = hashlib.sha256(answer.picture).digest()[:_DIGEST]
+        asked.images += 1
+        digest = hashlib.sha256(answer.image).digest()[:_DIGEST]
         if digest not in seen[answer.version]:
             seen[answer.version].add(digest)
-            asked.places.append(answer.place)
+            asked.locations.append(answer.location)
         least.offer(digest, answer, probabilities, top)
     found.uncertain = least.found()
     return found
 
 
 class _Least:
-    """The least certain pictures of a stream, a bounded number of them."""
+    """The least certain images of a stream, a bounded number of them."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -118,7 +120,7 @@ class _Least:
         self._count = 0
 
     def offer(self, digest: bytes, answer: Answer, probabilities: np.ndarray, top: int) -> None:
-        """Keep the picture if it is less certain than one that is kept."""
+        """Keep the image if it is less certain than one that is kept."""
         if self._most <= 0 or digest in self._kept:
             return
         if len(self._heap) == self._most and float(probabilities[top]) > -self._heap[0][0][0]:
@@ -146,7 +148,7 @@ def _described(answer: Answer, probabilities: np.ndarray, top: int) -> Uncertain
     second = int(others.argmax())
     lone = second == top
     return Uncertain(
-        answer.place,
+        answer.location,
         answer.version,
         answer.time,
         answer.classes[top],

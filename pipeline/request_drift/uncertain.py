@@ -1,4 +1,4 @@
-"""The least certain pictures in a folder of their own, to be labelled by people."""
+"""The least certain images in a folder of their own, to be labelled by people."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def folder_for(target: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def file_name(rank: int, found: Uncertain, picture: bytes) -> str:
+def file_name(rank: int, found: Uncertain, image: bytes) -> str:
     """``007-rock-0.413.jpg``: place in the ranking, guessed label, its probability."""
     label = re.sub(r"[^\w.-]", "_", found.label)[:_LABEL_LENGTH]
-    suffix = _SUFFIXES.get(probe(picture, 0).format, ".bin")
+    suffix = _SUFFIXES.get(probe(image, 0).format, ".bin")
     return f"{rank:03d}-{label}-{found.probability:.3f}{suffix}"
 
 
@@ -71,7 +71,7 @@ def save(
     model: Model,
     ranking: Sequence[Uncertain],
 ) -> int:
-    """Write the pictures and their index into a new folder; returns how many there are.
+    """Write the images and their index into a new folder; returns how many there are.
 
     Args:
       target: the folder; must not be there yet.
@@ -79,29 +79,29 @@ def save(
       model: whose answers these are.
       ranking: the least certain first. Those the server removed since are left out.
     """
-    ranks = {found.place: rank for rank, found in enumerate(ranking)}
+    ranks = {found.location: rank for rank, found in enumerate(ranking)}
     written: dict[int, tuple[str, Answer]] = {}
     with folder_for(target) as folder:
         for answer in fetch(files, model, ranks):
-            rank = ranks[answer.place]
-            picture = answer.picture or b""
-            name = file_name(rank, ranking[rank], picture)
-            (folder / name).write_bytes(picture)
-            written[rank] = (name, dataclasses.replace(answer, picture=None))
+            rank = ranks[answer.location]
+            image = answer.image or b""
+            name = file_name(rank, ranking[rank], image)
+            (folder / name).write_bytes(image)
+            written[rank] = (name, dataclasses.replace(answer, image=None))
         _write_index(folder, ranking, written)
     return len(written)
 
 
 def _write_index(
-    folder: Path, ranking: Sequence[Uncertain], pictures: Mapping[int, tuple[str, Answer]]
+    folder: Path, ranking: Sequence[Uncertain], images: Mapping[int, tuple[str, Answer]]
 ) -> None:
     with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         out.writerow(COLUMNS)
         for rank, found in enumerate(ranking):
-            if rank not in pictures:
+            if rank not in images:
                 continue
-            name, answer = pictures[rank]
+            name, answer = images[rank]
             when = datetime.fromtimestamp(found.time, UTC).isoformat()
             figures = (f"{found.probability:.4f}", found.second, f"{found.second_probability:.4f}")
             out.writerow((name, found.label, *figures, answer.label, found.version, when))

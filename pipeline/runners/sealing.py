@@ -19,7 +19,7 @@ from tfx.proto.orchestration import executable_spec_pb2
 from imgpipe.components import integrity
 
 #: Components that show a little of large inputs, in every run: their inputs are compared by size
-#: and modification time, or a run without changes would read all photographs for its page.
+#: and modification time, or a run without changes would read all images for its page.
 READS_LITTLE = frozenset({"Report"})
 
 

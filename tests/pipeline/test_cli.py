@@ -170,7 +170,7 @@ def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("run",), "no photographs"),
+        (("run",), "no images"),
         (("run", "--data", ""), "--data is empty"),
         (("check", " "), "--data is empty"),
         (("init", ""), "SRC is empty"),

@@ -109,7 +109,7 @@ def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(out, tmp
     assert f"{file} breaks off after 60 records" in said
     assert "answers of version 8 are not judged: it is no longer there" in said
     assert "1 picture of the log cannot be decoded" in said
-    assert f"{file.name}, record 3, picture 0: " in said
+    assert f"{file.name}, record 3, image 0: " in said
 
 
 def test_a_folder_that_is_there_is_refused_before_anything_is_read(out, logs, tmp_path):

@@ -88,7 +88,7 @@ def push(out: Path, images: int = 150) -> manifest.Version:
     """A version below `out`/model, trained on pictures of middle brightness."""
     import tensorflow_data_validation as tfdv
 
-    measured = measuring.Measured()
+    measured = measuring.MeasuredImages()
     measuring.measure(((f"{i}.png", picture(9000 + i)) for i in range(images)), measured)
     for row, label in zip(measured.rows, np.resize(CLASSES, images), strict=True):
         row[names.LABEL] = str(label)

@@ -13,7 +13,7 @@ from imgpipe.models import feature_distribution
 from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift import images as pictures
 from imgpipe.pipeline.request_drift import reference as blessed
-from imgpipe.pipeline.request_drift.log import Place
+from imgpipe.pipeline.request_drift.log import Location
 from imgpipe.pipeline.request_drift.share import Share
 from imgpipe.pipeline.request_drift.survey import Asked
 from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities
@@ -34,7 +34,7 @@ def measured():
 
     def make(count, brightness=0.5):
         if (count, brightness) not in known:
-            found = pictures.Measured()
+            found = pictures.MeasuredImages()
             pictures.measure(((str(i), picture(i, brightness)) for i in range(count)), found)
             known[count, brightness] = found.rows
         return known[count, brightness]
@@ -45,7 +45,7 @@ def measured():
 def asked(answers, images=0, labels=None):
     labels = labels or [CLASSES[top] for top in answers.argmax(axis=1)]
     confidence = array("f", answers.max(axis=1).tolist())
-    places = [Place(0, number, 0) for number in range(images)]
+    places = [Location(0, number, 0) for number in range(images)]
     return Asked(1, collections.Counter(labels), confidence, images, places, 1, 2)
 
 
@@ -59,7 +59,7 @@ def test_the_same_kind_of_requests_is_no_drift(reference, measured, count):
         said = probabilities(count, seed=seed)
         found = comparing.compare(asked(said, count), measured(count), reference)
         assert features(found) == set() and found.judged
-    drift, verdict = comparing.verdict([found], pictures=True)
+    drift, verdict = comparing.verdict([found], images=True)
     assert drift is False
     assert verdict.startswith(f"no drift: {count} answers of version 1, none of ")
 
@@ -71,7 +71,7 @@ def test_darker_pictures_are_drift_with_both_distributions(reference, measured):
     (dark,) = [one for one in found.over if one.feature == "brightness"]
     assert (dark.subject, dark.reference) == ("pictures", "training data")
     assert dark.was.startswith("0.5") and dark.now.startswith("0.2") and dark.distance > 0.9
-    drift, verdict = comparing.verdict([found], pictures=True)
+    drift, verdict = comparing.verdict([found], images=True)
     assert drift is True and verdict.startswith("drift: version 1 is asked what it was not trained")
     assert "brightness (0.5" in verdict
 
@@ -89,8 +89,8 @@ def test_other_labels_and_less_confidence_are_drift_without_any_picture(referenc
     unsure = probabilities(300, seed=2, sharpness=0.3)
     found = comparing.compare(asked(unsure), [], reference)
     assert "confidence" in features(found) and "label" not in features(found)
-    assert "the log holds no pictures of it" in found.notes[0]
-    assert comparing.verdict([found], pictures=False)[0] is True
+    assert "the log holds no images of it" in found.notes[0]
+    assert comparing.verdict([found], images=False)[0] is True
 
 
 def test_unknown_counts_as_a_label_and_is_told_apart(reference):
@@ -105,7 +105,7 @@ def test_too_few_are_not_judged(reference, measured):
     found = comparing.compare(asked(probabilities(49), 49), measured(49, 0.1), reference)
     assert not found.comparisons and not found.judged
     assert found.notes[0] == "49 answers are too few to judge: 50 are needed"
-    assert comparing.verdict([found], pictures=True) == (
+    assert comparing.verdict([found], images=True) == (
         None,
         "not judged: 49 answers in the log, 50 of a version are needed",
     )
@@ -114,7 +114,7 @@ def test_too_few_are_not_judged(reference, measured):
 def test_few_different_pictures_leave_the_predictions_judged(reference, measured):
     found = comparing.compare(asked(probabilities(80), 10), measured(10), reference)
     assert {c.subject for c in found.comparisons} == {"predictions"}
-    assert "10 different pictures are too few to judge: 50 are needed" in found.notes
+    assert "10 different images are too few to judge: 50 are needed" in found.notes
 
 
 def test_without_predictions_labels_are_compared_with_those_of_the_data(reference):
@@ -137,7 +137,7 @@ def test_some_images_of_another_kind_are_drift_by_their_features(reference, meas
     assert features(one) == {"features unlike the training data"}
     (found,) = one.over
     assert (found.was, found.now) == ("0.010 of 100", "0.090 of 200")
-    drift, verdict = comparing.verdict([one], pictures=True)
+    drift, verdict = comparing.verdict([one], images=True)
     assert drift and "features unlike the training data (0.010 of 100 → 0.090 of 200)" in verdict
 
 

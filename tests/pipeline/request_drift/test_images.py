@@ -20,7 +20,7 @@ def test_the_figures_are_those_of_ingestion(tmp_path):
     for record in inspect(source, items, 1_000_000):
         example = record.to_example()
         expected.append({name: first(example, name) for name in images.FEATURES})
-    found = images.Measured()
+    found = images.MeasuredImages()
     images.measure([(item.path, source.read(item)) for item in items], found)
     for row in expected:
         row |= {name: row[name].decode() for name in (names.FORMAT, names.MODE)}
@@ -30,24 +30,24 @@ def test_the_figures_are_those_of_ingestion(tmp_path):
 def test_what_does_not_decode_is_counted_and_named(monkeypatch):
     monkeypatch.setattr(images, "_TOGETHER", 2)
     sent = [("first", picture(1)), ("second", b"no picture"), ("third", picture(2)), ("last", b"")]
-    found = images.Measured()
+    found = images.MeasuredImages()
     images.measure(sent, found)
     assert len(found.rows) == 2 and found.failed == 2
-    assert [one.picture for one in found.undecodable] == ["second", "last"]
+    assert [one.image for one in found.undecodable] == ["second", "last"]
     assert all(one.error for one in found.undecodable)
 
 
 def test_wanted_pictures_are_fetched_by_their_place(tmp_path):
     sent = [picture(i) for i in range(4)]
     files = write_log(tmp_path / "r", probabilities(4), sent, batch=2)
-    wanted = {log.Place(0, 0, 1), log.Place(0, 1, 0)}
+    wanted = {log.Location(0, 0, 1), log.Location(0, 1, 0)}
     found = list(images.fetch(files, log.Model({1: CLASSES}), wanted))
-    assert [answer.picture for answer in found] == sent[1:3]
-    assert images.named(files, found[0].place) == f"{files[0].name}, record 0, picture 1"
+    assert [answer.image for answer in found] == sent[1:3]
+    assert images.named(files, found[0].location) == f"{files[0].name}, record 0, image 1"
 
 
 def test_of_very_many_some_are_taken_from_first_to_last():
-    places = [log.Place(0, number, 0) for number in range(1000)]
+    places = [log.Location(0, number, 0) for number in range(1000)]
     taken = images.spread(places, 10)
     assert len(taken) == 10 and taken[0] == places[0] and taken[-1] == places[900]
     assert images.spread(places, 1000) == places

@@ -16,8 +16,8 @@ MODEL = log.Model({1: CLASSES})
 
 
 def read(files, model=MODEL):
-    account = log.Account()
-    return list(log.read(files, model, account)), account
+    statistics = log.ReadStatistics()
+    return list(log.read(files, model, statistics)), statistics
 
 
 def test_a_log_is_found_by_file_folder_and_prefix(tmp_path):
@@ -43,18 +43,18 @@ def test_answers_come_with_their_pictures_row_by_row(tmp_path):
     said = probabilities(5)
     sent = [picture(i) for i in range(5)]
     files = write_log(tmp_path / "r", said, sent, batch=3, version=1)
-    answers, account = read(files)
-    assert account.records == 2 and not account.skipped and not account.broken
-    assert [answer.picture for answer in answers] == sent
+    answers, statistics = read(files)
+    assert statistics.records == 2 and not statistics.skipped and not statistics.broken
+    assert [answer.image for answer in answers] == sent
     np.testing.assert_array_equal([answer.probabilities for answer in answers], said)
     assert [answer.label for answer in answers] == [CLASSES[top] for top in said.argmax(axis=1)]
-    assert [(a.place.record, a.place.row) for a in answers][-2:] == [(1, 0), (1, 1)]
+    assert [(a.location.record, a.location.row) for a in answers][-2:] == [(1, 0), (1, 1)]
     assert {answer.version for answer in answers} == {1} and answers[0].time > 1_700_000_000
 
 
 def test_without_pictures_there_are_none(tmp_path):
     answers, _ = read(write_log(tmp_path / "r", probabilities(2)))
-    assert [answer.picture for answer in answers] == [None, None]
+    assert [answer.image for answer in answers] == [None, None]
 
 
 def test_a_label_that_was_not_asked_for_is_the_most_probable(tmp_path):
@@ -74,7 +74,7 @@ def test_pictures_inside_examples_are_found(tmp_path):
     with tf.io.TFRecordWriter(str(file)) as out:
         out.write(entry.SerializeToString())
     (answer,), _ = read([file])
-    assert answer.picture == picture(4)
+    assert answer.image == picture(4)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
@@ -87,23 +87,25 @@ def test_what_precedes_a_break_counts_and_the_break_has_a_place(tmp_path, damage
     else:
         content[len(content) * 95 // 100] ^= 0xFF
     file.write_bytes(content)
-    answers, account = read([file, later])
+    answers, statistics = read([file, later])
     assert len(answers) == 9 + 3
-    (broken,) = account.broken
+    (broken,) = statistics.broken
     assert broken.sentence().startswith(f"{file} breaks off after 9 records: ")
 
 
 def test_a_file_that_vanished_is_named(tmp_path):
     (file,) = write_log(tmp_path / "r", probabilities(2))
-    answers, account = read([tmp_path / "gone.tfrecord", file])
-    assert len(answers) == 2 and "gone.tfrecord breaks off after 0" in account.broken[0].sentence()
+    answers, statistics = read([tmp_path / "gone.tfrecord", file])
+    assert (
+        len(answers) == 2 and "gone.tfrecord breaks off after 0" in statistics.broken[0].sentence()
+    )
 
 
 def test_another_models_log_is_refused_with_both_vocabularies(tmp_path):
     files = write_log(tmp_path / "r", probabilities(2), classes=("ant", "bee", "fly"))
-    answers, account = read(files)
-    assert answers == [] and account.skipped == {log.OTHER_CLASSES: 2}
-    error = log.refusal(account, tmp_path, MODEL)
+    answers, statistics = read(files)
+    assert answers == [] and statistics.skipped == {log.OTHER_CLASSES: 2}
+    error = log.refusal(statistics, tmp_path, MODEL)
     assert isinstance(error, ConfigError)
     assert "it knows ant, bee, fly, this one cat, dog, owl" in str(error)
 
@@ -112,16 +114,16 @@ def test_versions_may_differ_in_their_classes(tmp_path):
     model = log.Model({1: ("ant", "bee", "fly"), 2: CLASSES})
     files = write_log(tmp_path / "r", probabilities(2), classes=("ant", "bee", "fly"), version=1)
     files += write_log(tmp_path / "s", probabilities(2), version=2)
-    answers, account = read(files, model)
+    answers, statistics = read(files, model)
     assert [answer.classes[0] for answer in answers] == ["ant", "ant", "cat", "cat"]
-    assert not account.skipped
+    assert not statistics.skipped
 
 
 def test_an_empty_log_says_what_to_do(tmp_path):
     file = tmp_path / "r-1.tfrecord"
     file.write_bytes(b"")
-    answers, account = read([file])
-    error = log.refusal(account, file, MODEL)
+    answers, statistics = read([file])
+    error = log.refusal(statistics, file, MODEL)
     assert answers == [] and isinstance(error, ResourceError)
     assert "is empty" in str(error) and "--log-share" in str(error)
 
@@ -135,11 +137,11 @@ def test_other_records_are_counted_by_what_they_are(tmp_path):
     with tf.io.TFRecordWriter(str(file)) as out:
         for content in (b"\xff\xff", b"", bare, ragged):
             out.write(content if isinstance(content, bytes) else content.SerializeToString())
-    answers, account = read([file])
-    assert answers == [] and account.skipped == {
+    answers, statistics = read([file])
+    assert answers == [] and statistics.skipped == {
         log.NO_LOG: 2,
         log.NO_ANSWER: 1,
         log.UNREADABLE: 1,
     }
-    error = log.refusal(account, file, MODEL)
+    error = log.refusal(statistics, file, MODEL)
     assert "no answers of an image classifier: 2 × no PredictionLog" in str(error)

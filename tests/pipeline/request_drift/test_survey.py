@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from imgpipe.pipeline.request_drift.log import Answer, Place
+from imgpipe.pipeline.request_drift.log import Answer, Location
 from imgpipe.pipeline.request_drift.survey import survey
 from tests.pipeline.request_drift.drawn import CLASSES, probabilities
 
@@ -16,7 +16,7 @@ def answers(rows, pictures=None, labels=None, version=1):
     for number, row in enumerate(rows):
         label = labels[number] if labels else CLASSES[int(np.argmax(row))]
         image = pictures[number] if pictures else None
-        place = Place(0, number, 0)
+        place = Location(0, number, 0)
         yield Answer(place, version, 100 + number, label, np.float32(row), CLASSES, image)
 
 
@@ -27,21 +27,21 @@ def test_labels_confidence_and_times_are_kept_by_version():
     assert asked.labels == {"owl": 1, "cat": 1, "unknown": 1}
     assert list(asked.confidence) == pytest.approx([0.7, 0.5, 0.4])
     assert asked.unknown == pytest.approx(1 / 3)
-    assert (asked.first, asked.last, found.answers, found.pictures) == (100, 102, 3, 0)
+    assert (asked.first, asked.last, found.answers, found.images) == (100, 102, 3, 0)
     assert found.uncertain == []
 
 
 def test_the_same_picture_counts_once():
     rows = [[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]
     found = survey(answers(rows, [b"a", b"b", b"a"]), 10)
-    assert found.asked[1].places == [Place(0, 0, 0), Place(0, 1, 0)]
-    assert [one.place.record for one in found.uncertain] == [1, 0]
+    assert found.asked[1].locations == [Location(0, 0, 0), Location(0, 1, 0)]
+    assert [one.location.record for one in found.uncertain] == [1, 0]
 
 
 def test_the_least_certain_come_first_and_a_tie_goes_to_the_smaller_lead():
     rows = [[0.6, 0.2, 0.2], [0.5, 0.3, 0.2], [0.5, 0.45, 0.05], [0.9, 0.1, 0.0]]
     found = survey(answers(rows, [b"0", b"1", b"2", b"3"]), 3).uncertain
-    assert [one.place.record for one in found] == [2, 1, 0]
+    assert [one.location.record for one in found] == [2, 1, 0]
     assert (found[0].label, found[0].second) == ("cat", "dog")
     assert found[0].second_probability == pytest.approx(0.45)
 
@@ -60,7 +60,7 @@ def test_the_bound_holds_the_very_least_certain():
 
 def test_an_answer_that_is_no_number_is_no_certainty():
     found = survey(answers([[np.nan, np.nan, np.nan], [0.9, 0.1, 0.0]], [b"a", b"b"]), 1)
-    assert found.uncertain[0].place.record == 0 and found.uncertain[0].probability == 0.0
+    assert found.uncertain[0].location.record == 0 and found.uncertain[0].probability == 0.0
 
 
 def test_a_hundred_thousand_answers_take_seconds_and_few_bytes():

@@ -20,7 +20,7 @@ SAID = np.float32([[0.9, 0.06, 0.04], [0.4, 0.35, 0.25], [0.1, 0.2, 0.7], [0.4, 
 def written(tmp_path, encode=lambda data: data, most=3):
     sent = [encode(picture(number)) for number in (0, 1, 2, 1)]
     files = write_log(tmp_path / "r", SAID, sent, classes=CLASSES, labels=["unknown"] * 4)
-    found = survey(log.read(files, MODEL, log.Account()), most)
+    found = survey(log.read(files, MODEL, log.ReadStatistics()), most)
     target = tmp_path / "pictures"
     return target, uncertain.save(target, files, MODEL, found.uncertain)
 

@@ -1,4 +1,4 @@
-"""Photographs that a command was pointed at: their bytes, and why some cannot be shown."""
+"""Images that a command was pointed at: their bytes, and why some cannot be shown."""
 
 from __future__ import annotations
 
