@@ -1,6 +1,8 @@
-"""What a served model is asked, compared with what it was trained on.
+"""Compares the requests that a served model received with the data it was trained on.
 
-`log` reads the server's request log, `blessed` what a version was blessed with, `images` measures
-logged images as ingestion does, `comparing` sets the two side by side, `uncertain` finds and
-writes the images that the model knew least about. No TFX component: ``imgpipe drift`` calls it.
+`log` reads the server's request log, `reference` reads the statistics and predictions of a blessed
+version, `survey` counts the answers, `images` measures logged images as ingestion does,
+`comparison` compares both sides under the limits of the data gate, and `uncertain` writes the
+images that the model was least certain about. ``imgpipe drift`` calls these modules; none of them
+is a TFX component.
 """

@@ -1,8 +1,9 @@
-"""What was asked beside what was blessed, property by property, under the limits of the gate.
+"""Compares the requests of one version with its training data, property by property.
 
-TFDV measures, as it does for DataGate: images against the statistics of the training data, under
-the drift limits of the accepted schema; predictions against those on validation. Needs TFDV, which
-has to be imported after TFX.
+TensorFlow Data Validation (TFDV) computes the distances, as it does for DataGate. Images are
+compared with the statistics of the training data under the drift limits of the accepted schema.
+Predictions are compared with the model's predictions on the validation split. This module imports
+TFDV, which has to be imported after TFX.
 """
 
 from __future__ import annotations
@@ -22,61 +23,62 @@ from imgpipe.pipeline.request_drift.reference import Blessed
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
 from imgpipe.pipeline.request_drift.survey import Asked
 
-#: Answers, or different images, below which nothing is judged; the limits allow for chance.
+#: With fewer answers, or fewer different images, nothing is judged: chance would decide.
 FEWEST = 50
 CONFIDENCE = "confidence"
-_CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence, bits; as for the figures of images
-#: Compared for people to see; a phone's images are larger than a set's, and no worse.
+_CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
+#: Properties that are shown but not judged: a phone's images are larger than those of most data
+#: sets, and that alone is no drift.
 SHOWN = (names.WIDTH, names.HEIGHT, names.BYTE_SIZE)
-_NEVER = 1.0  # no divergence is greater
+_NEVER = 1.0  # no Jensen-Shannon divergence in bits is greater
 _TRAINING = "training data"
-#: Of the range of the training data, added on either side: the next images may pass its ends by a
-#: little, since these are single images.
+#: Share of the range of the training data that is added on either side, because the ends of the
+#: range come from single images and new images may lie slightly outside.
 _MARGIN = 0.1
 UNFAMILIAR = "features unlike the training data"
 #: Share of the requests that may be of another kind, on top of what chance may show. With it, none
 #: of 150 samples of held-out images was over its limit by its features; of 200 mixtures with 9 %
 #: of images from another set, 190 were (`tests/trials/test_drift_mixtures.py`).
 MIXTURE_LIMIT = 0.02
-_LEAST_CONFIDENT = 0.02  # quantile of the confidence on validation
+_LEAST_CONFIDENT = 0.02  # quantile of the confidence on the validation split
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One property."""
+    """The comparison of one property."""
 
     subject: str  # "pictures" or "predictions"
     feature: str
-    reference: str  # what it is compared with, for people
+    reference: str  # what the property is compared with, as shown to people
     was: str
     now: str
-    measure: str  # what `distance` is
+    measure: str  # the kind of distance
     distance: float
-    limit: float | None  # None: shown, not judged
+    limit: float | None  # None if the property is shown but not judged
 
     @property
     def over(self) -> bool:
-        """Whether it moved further than it may."""
+        """Whether the distance is over the limit."""
         return self.limit is not None and self.distance > self.limit
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One version's requests, judged."""
+    """The judged requests of one version."""
 
     asked: Asked
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...]  # what was not compared, and why
-    unknown_was: float | None  # share of "unknown" on validation
+    unknown_was: float | None  # share of "unknown" on the validation split, 0..1
 
     @property
     def judged(self) -> bool:
-        """Whether any property was."""
+        """Whether at least one property was judged."""
         return any(found.limit is not None for found in self.comparisons)
 
     @property
     def over(self) -> tuple[Comparison, ...]:
-        """Properties that moved further than they may."""
+        """The comparisons whose distance is over the limit."""
         return tuple(found for found in self.comparisons if found.over)
 
 
@@ -86,13 +88,20 @@ def compare(
     blessed: Blessed,
     unfamiliar: Share = NONE_LOOKED_AT,
 ) -> Compared:
-    """Judge what one version was asked.
+    """Compare the requests of one version with its reference.
 
     Args:
-      asked: its answers.
-      measured: features of its different images (`images.MeasuredImages.rows`); may be empty.
-      blessed: what it was blessed with.
-      unfamiliar: How many of its images have features unlike those of the training data.
+      asked: The requests and answers of the version.
+      measured: Measurements of the different images in the requests
+        (`images.MeasuredImages.rows`). May be empty.
+      blessed: Statistics and predictions that the version was blessed with.
+      unfamiliar: Share of the images whose features are unlike those of the training data.
+
+    Returns:
+      All comparisons, with notes on what could not be compared.
+
+    Raises:
+      ResourceError: The statistics beside the version are not those of its training data.
     """
     notes = []
     comparisons: list[Comparison] = []
@@ -101,7 +110,7 @@ def compare(
     else:
         comparisons += _predictions(asked, blessed, notes)
     if not asked.images:
-        notes.append("the log holds no images of it: what they look like was not compared")
+        notes.append("the log holds no images of it, so images were not compared")
     elif len(measured) < FEWEST:
         notes.append(
             f"{len(measured):,} different images are too few to judge: {FEWEST} are needed"
@@ -159,7 +168,7 @@ def _outside(
 
 
 def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparison]:
-    """Images with features unlike those of the training data, beside those of validation."""
+    """Compares the shares of images, new and held out, that are unlike the training data."""
     known = blessed.features
     if known is None:
         notes.append(
@@ -174,7 +183,7 @@ def _unfamiliar(now: Share, blessed: Blessed, notes: list[str]) -> list[Comparis
 
 
 def _mixed(subject: str, feature: str, reference: str, was: Share, now: Share) -> Comparison:
-    """Whether some of the requests are of another kind, by a share that should be small."""
+    """Compares a share that grows when some of the requests are of another kind."""
     limit = MIXTURE_LIMIT + now.by_chance(was)
     distance = max(now.value - was.value, 0.0)
     words = was.words(), now.words()
@@ -205,7 +214,7 @@ def _predictions(asked: Asked, blessed: Blessed, notes: list[str]) -> list[Compa
 
 
 def _low_confidence(asked: Asked, validation: np.ndarray) -> Comparison:
-    """Answers less confident than nearly all on validation."""
+    """Compares the shares of answers below nearly all confidences on the validation split."""
     least = float(np.quantile(validation, _LEAST_CONFIDENT))
     was = Share(int((validation < least).sum()), len(validation))
     now = Share(int((np.asarray(asked.confidence) < least).sum()), asked.answers)
@@ -226,7 +235,7 @@ def _comparison(subject: str, where: str, found: drift.FeatureDistance) -> Compa
 
 
 def _limits(schema: schema_pb2.Schema) -> schema_pb2.Schema:
-    """Of predictions: the accepted schema's limit of labels, and ours of confidence."""
+    """Limits of the predictions: labels as in the accepted schema, and the confidence."""
     limits = schema_pb2.Schema()
     for feature in drift.with_comparators(schema).feature:
         if feature.name == names.LABEL:
@@ -250,11 +259,14 @@ def _statistics(columns: Mapping[str, Any]) -> drift.Statistics:
 
 
 def verdict(compared: Iterable[Compared], images: bool) -> tuple[bool | None, str]:
-    """Whether there is drift (None: not judged), and the sentence that a person reads.
+    """Decide whether there is drift.
 
     Args:
-      compared: of `compare`, by version.
-      images: whether the log holds any.
+      compared: Results of `compare`, one for each version.
+      images: Whether the log holds images.
+
+    Returns:
+      Whether there is drift, None if nothing could be judged, and a sentence that says so.
     """
     found = list(compared)
     answers = sum(one.asked.answers for one in found)
@@ -263,7 +275,7 @@ def verdict(compared: Iterable[Compared], images: bool) -> tuple[bool | None, st
         over = [_named(comparison) for comparison in one.over]
         if over:
             said.append(
-                f"version {one.asked.version} is asked what it was not trained for: "
+                f"version {one.asked.version} receives requests unlike its training data: "
                 f"{', '.join(over)}"
             )
     if said:

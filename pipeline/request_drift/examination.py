@@ -1,4 +1,4 @@
-"""A request log examined from end to end: read, measured, compared. Needs TFDV."""
+"""Examines a request log: reads it, measures its images and compares them. Imports TFDV."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.survey import Asked, Survey, survey
 from imgpipe.pipeline.request_drift.unfamiliar import Unfamiliar
 
-#: Different images of a version that are measured, spread over the log: at so many, chance moves
-#: no figure by a hundredth, and each costs some milliseconds.
+#: Most different images of a version that are measured, spread evenly over the log. With so many,
+#: chance changes no figure by a hundredth, and each image takes some milliseconds.
 MOST_MEASURED = 5_000
 
 
 @dataclass(frozen=True)
 class Log:
-    """A log that was read once."""
+    """The content of a request log, without the images."""
 
     files: tuple[Path, ...]
     model: log.Model
@@ -34,26 +34,29 @@ class Log:
 
 @dataclass(frozen=True)
 class Examined:
-    """What a log came to."""
+    """The result of examining a log."""
 
-    compared: tuple[comparison.Compared, ...]  # by version, the newest first
-    measured: images.MeasuredImages  # its images, of all versions together
+    compared: tuple[comparison.Compared, ...]  # one for each version, the newest first
+    measured: images.MeasuredImages  # the images of all versions together
     gone: tuple[int, ...]  # versions that answered and are no longer there
-    drift: bool | None  # None where nothing could be judged
-    verdict: str  # the sentence that a person reads
+    drift: bool | None  # None if nothing could be judged
+    verdict: str  # a sentence for people
 
 
 def read(path: Path, versions: Mapping[int, manifest.Version], least: int) -> Log:
-    """Read a log once.
+    """Read a log once, from its first record to its last.
 
     Args:
-      path: file, folder or prefix of the log.
-      versions: of the model, by number.
-      least: least certain images to find.
+      path: File, folder or prefix of the log.
+      versions: Versions of the model by number.
+      least: Number of least certain images to find.
+
+    Returns:
+      Counts of the answers by version, and the locations of the images.
 
     Raises:
-      ConfigError: no log, or that of another model.
-      ResourceError: an empty one.
+      ConfigError: There is no log, or it is the log of another model.
+      ResourceError: The log is empty.
     """
     files = log.find(path)
     model = log.Model({number: tuple(v.vocabulary) for number, v in versions.items()})
@@ -71,15 +74,18 @@ def _counted(answers: Iterable[log.Answer]) -> Iterator[log.Answer]:
 
 
 def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | None) -> Examined:
-    """Measure and compare what a log holds.
+    """Measure the images of a log and compare them and the answers with the reference.
 
     Args:
-      found: of `read`.
-      versions: of the model, by number.
-      run: output folder of the run that made them; None for the folder above the versions.
+      found: Result of `read`.
+      versions: Versions of the model by number.
+      run: Output folder of the run that made the versions. None for the folder above the versions.
+
+    Returns:
+      The comparisons of each version and the verdict.
 
     Raises:
-      ResourceError: nothing says what the model was trained on.
+      ResourceError: A version has no statistics of its training data.
     """
     known, gone = blessed.choose(versions, found.survey.asked)
     measured = images.MeasuredImages()
@@ -89,7 +95,7 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
         asked = found.survey.asked[version.number]
         before = len(measured.rows)
         with Unfamiliar.of(reference) as unfamiliar:
-            images.measure(_images(found, asked), measured, unfamiliar.look_at)
+            images.measure(_images(found, asked), measured, unfamiliar.count)
         rows = measured.rows[before:]
         compared.append(comparison.compare(asked, rows, reference, unfamiliar.share))
     drift, verdict = comparison.verdict(compared, found.survey.images > 0)
@@ -97,7 +103,7 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
 
 
 def _images(found: Log, asked: Asked) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of a version's different images; of very many, some."""
+    """Names and bytes of a version's different images, `MOST_MEASURED` at most."""
     wanted = set(images.spread(asked.locations, MOST_MEASURED))
     if not wanted:
         return

@@ -1,4 +1,4 @@
-"""Logged images measured by the judge, with the code that measures them at ingestion."""
+"""Fetches images from a request log and measures them with the code of the ingestion."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.pipeline.request_drift import log
 
-_TOGETHER = 128  # images in memory at a time, or
-_BYTES = 64 << 20  # their bytes
-#: What the statistics of training data hold, but for what a request does not: a label.
+#: A batch is complete with so many images or so many bytes, which bounds the memory.
+_BATCH_IMAGES, _BATCH_BYTES = 128, 64 << 20
+#: Features in the statistics of the training data that a request has too: all but the label.
 FEATURES = tuple(n for n in METADATA if n not in (names.LABEL, names.LABEL_INDEX))
-_NAMED = 100  # images that do not decode, named; beyond it they are counted
+_NAMED = 100  # images that cannot be decoded and are listed; the others are only counted
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,26 @@ class Undecodable:
 
 @dataclass
 class MeasuredImages:
-    """What some images came to."""
+    """Measurements of images, and the images that could not be measured."""
 
-    rows: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # feature → value, of those that decode
-    undecodable: list[Undecodable] = field(default_factory=list)  # the first of them
-    failed: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)  # feature → value, one dict an image
+    undecodable: list[Undecodable] = field(default_factory=list)  # the first `_NAMED`
+    failed: int = 0  # number of all images that could not be measured
 
 
 def fetch(
     files: Sequence[Path], model: log.Model, wanted: Collection[log.Location]
 ) -> Iterator[log.Answer]:
-    """The answers at some locations, with their images; those the server removed are left out."""
+    """Read the answers at some locations again, with their images.
+
+    Args:
+      files: Files of the log, in the order in which the locations number them.
+      model: Model whose answers are read.
+      wanted: Locations of the images.
+
+    Yields:
+      The answers. Those whose file the server has removed are left out.
+    """
     only = {(location.file, location.record) for location in wanted}
     left = len(wanted)
     for answer in log.read(files, model, log.ReadStatistics(), only):
@@ -60,12 +67,12 @@ def measure(
     into: MeasuredImages,
     decodable: Callable[[list[bytes]], None] | None = None,
 ) -> None:
-    """Measure images, given with their names, as ImageExampleGen does.
+    """Measure images as ImageExampleGen does.
 
     Args:
       images: Names and encoded images.
-      into: What is found out is added to it.
-      decodable: Called with the images that the served model can decode, some at a time.
+      into: The measurements are added to it.
+      decodable: Called with each batch of the images that the served model can decode.
     """
     for part in _batches(images):
         items = [Item(name) for name in part]
@@ -91,7 +98,7 @@ def _batches(images: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
     for name, data in images:
         part[name] = data
         size += len(data)
-        if len(part) == _TOGETHER or size >= _BYTES:
+        if len(part) == _BATCH_IMAGES or size >= _BATCH_BYTES:
             yield part
             part, size = {}, 0
     if part:
@@ -100,7 +107,7 @@ def _batches(images: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, bytes]]:
 
 @dataclass(frozen=True)
 class _Memory:
-    """A source of bytes by name."""
+    """A source whose files are in memory."""
 
     files: dict[str, bytes]
 
@@ -114,12 +121,20 @@ class _Memory:
 
 
 def spread(locations: Sequence[log.Location], most: int) -> list[log.Location]:
-    """At most so many of them, evenly from first to last."""
+    """Choose locations that are evenly spread from the first to the last.
+
+    Args:
+      locations: Locations in the order of the log.
+      most: Number of locations that are chosen at most.
+
+    Returns:
+      The chosen locations, in the same order.
+    """
     if len(locations) <= most:
         return list(locations)
     return [locations[i * len(locations) // most] for i in range(most)]
 
 
 def named(files: Sequence[Path], location: log.Location) -> str:
-    """An image's name for people."""
+    """Name of a logged image for people: its file, record and row."""
     return f"{files[location.file].name}, record {location.record}, image {location.row}"

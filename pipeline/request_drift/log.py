@@ -1,7 +1,7 @@
-"""The embedded server's request log, read record by record: answers, and images if it has them.
+"""Reads the request log of the embedded server, record by record.
 
-A log lives: the server appends to it and removes its oldest file. What breaks off or vanishes is
-noted by name, and what precedes it counts.
+The server appends to the log and removes its oldest file while it is read. A file that ends in the
+middle of a record, or that disappears, is reported by name; the records before that count.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIX = ".tfrecord"
-_CLASSES = "classes"  # output beside `names.PROBABILITIES`: the vocabulary, once a row
+_CLASSES = "classes"  # output with the vocabulary in each row, beside `names.PROBABILITIES`
 _EXAMPLES = "examples"  # input of the signature that takes tf.Examples
 _SHOWN = 5  # classes named in a message
-_BATCHED = 2  # dimensions
+_BATCHED = 2  # dimensions of the probabilities: [N, C]
 
-#: Why a record is not looked at.
+#: Reasons why a record is skipped.
 NO_LOG = "no PredictionLog"
 NO_ANSWER = "no probabilities in it"
 OTHER_CLASSES = "other classes"
@@ -38,24 +38,24 @@ UNREADABLE = "unreadable tensors"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an image lies in the log."""
+    """The location of an image in the log."""
 
-    file: int
-    record: int  # from 0 in its file
-    row: int  # of the request's batch
+    file: int  # index in the list of files
+    record: int  # index in the file
+    row: int  # index in the batch of the request
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said of one image."""
+    """The answer of the model for one image."""
 
     location: Location
     version: int
     time: int  # seconds since 1970
-    label: str  # as answered; may be `names.UNKNOWN`
+    label: str  # as answered, possibly `names.UNKNOWN`
     probabilities: np.ndarray  # float32 [C]
-    classes: Sequence[str]  # of the probabilities
-    image: bytes | None  # encoded; None where the log holds none
+    classes: Sequence[str]  # names of the C classes
+    image: bytes | None  # encoded; None if the log does not hold it
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class Broken:
     """A file that could not be read to its end."""
 
     file: str
-    records: int  # that precede
+    records: int  # number of readable records before the error
     error: str
 
     def sentence(self) -> str:
-        """For people."""
+        """Describes the damage to people."""
         return f"{self.file} breaks off after {self.records:,} records: {self.error}"
 
 
 @dataclass
 class ReadStatistics:
-    """What one reading came to."""
+    """Counts of what was read, and of what could not be used."""
 
     records: int = 0
     skipped: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -82,13 +82,16 @@ class ReadStatistics:
 
 
 def find(path: Path) -> list[Path]:
-    """The files of a log, oldest first.
+    """List the files of a log, the oldest first.
 
     Args:
-      path: a file, a folder of them, or the prefix that the server was given.
+      path: A file, a folder of files, or the prefix that the server was given.
+
+    Returns:
+      The paths of the files.
 
     Raises:
-      ConfigError: there are none.
+      ConfigError: There is no file.
     """
     path = path.expanduser()
     if path.is_file():
@@ -113,12 +116,12 @@ def find(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Model:
-    """Classes of a model's versions, in the order of the probabilities."""
+    """The classes of each version of a model, in the order of the probabilities."""
 
     classes: Mapping[int, tuple[str, ...]]  # by version
 
     def of(self, version: int) -> tuple[str, ...]:
-        """Of one version; of one that is gone, those of the newest."""
+        """Classes of one version; those of the newest version if it was removed."""
         return self.classes.get(version) or self.classes[max(self.classes)]
 
 
@@ -128,13 +131,17 @@ def read(
     statistics: ReadStatistics,
     only: Set[tuple[int, int]] | None = None,
 ) -> Iterator[Answer]:
-    """All answers of a model; one record is in memory at a time.
+    """Read all answers of a model, with one record in memory at a time.
 
     Args:
-      files: of `find`.
-      model: whose answers these are.
-      statistics: filled in on the way.
-      only: file and record of those that are wanted; the others are passed over unparsed.
+      files: Files of the log, as `find` lists them.
+      model: Model whose answers are read.
+      statistics: Counts that are updated while reading.
+      only: File and record indices of the wanted records; others are skipped without parsing.
+        None for all.
+
+    Yields:
+      One answer for each image of each request.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -171,21 +178,28 @@ def read(
 
 
 def refusal(statistics: ReadStatistics, where: Path, model: Model) -> ImgpipeError:
-    """Why a log without one answer of the model is of no use.
+    """Make the error for a log that holds no answer of the model.
 
-    A ResourceError when it is empty, a ConfigError when it is another model's or no request log.
+    Args:
+      statistics: Counts of what was read.
+      where: Path of the log, for the message.
+      model: Model whose answers were expected.
+
+    Returns:
+      A ResourceError if the log is empty. A ConfigError if it is the log of another model, or no
+      request log.
     """
     broken = "".join(f" {found.sentence()}." for found in statistics.broken)
     if not statistics.records:
         return ResourceError(
-            f"the request log {where} is empty.{broken} Ask the server first; --log-share is the "
-            "share of the requests that it keeps."
+            f"the request log {where} is empty.{broken} Send requests to the server first; its "
+            "option --log-share sets the share of the requests that are logged."
         )
     if statistics.classes:
         ((other, _),) = statistics.classes.most_common(1)
         return ConfigError(
-            f"{where} is the log of another model: it knows {_some(other) or 'other classes'}, "
-            f"this one {_some(model.of(0))}. Name the folder of the one that was asked by --model."
+            f"{where} is the log of another model, with the classes {_some(other) or 'unknown'}; "
+            f"expected {_some(model.of(0))}. Name the folder of the logged model with --model."
         )
     why = ", ".join(f"{count:,} × {reason}" for reason, count in statistics.skipped.most_common())
     return ConfigError(
@@ -200,7 +214,7 @@ def _some(classes: Sequence[str]) -> str:
 
 
 def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, bytes]]:
-    """The records of one file with their numbers, to its end or to where it is broken."""
+    """Yields the records of one file with their indices, up to its end or to the first error."""
     import tensorflow as tf
 
     count = 0
@@ -216,7 +230,7 @@ def _records(path: Path, statistics: ReadStatistics) -> Iterator[tuple[int, byte
 def _answered(
     log: Any, vocabulary: Sequence[str], statistics: ReadStatistics
 ) -> tuple[np.ndarray, list[str]] | None:
-    """Probabilities [N, C] and labels [N] of a record; None when it holds none of this model."""
+    """Probabilities [N, C] and labels [N] of a record; None if it is not of this model."""
     kind = log.WhichOneof("log_type")
     if kind != "predict_log":
         statistics.skipped[NO_ANSWER if kind else NO_LOG] += 1
@@ -241,7 +255,7 @@ def _answered(
 def _labels(
     outputs: Mapping[str, Any], probabilities: np.ndarray, vocabulary: Sequence[str]
 ) -> list[str]:
-    """As answered; where the label was not asked for, the class of the highest probability."""
+    """Labels as answered, or the most probable classes if the request did not ask for labels."""
     if names.LABEL not in outputs:
         return [vocabulary[top] for top in probabilities.argmax(axis=1)]
     found = outputs[names.LABEL].string_val
@@ -251,7 +265,7 @@ def _labels(
 
 
 def _images(request: Any, rows: int) -> dict[int, bytes]:
-    """Row → encoded image, of those requests that hold them."""
+    """Encoded images of a request by row; empty if the log does not hold them."""
     inputs = request.inputs
     if names.IMAGE_BYTES in inputs:
         found = list(inputs[names.IMAGE_BYTES].string_val)

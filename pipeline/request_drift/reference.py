@@ -1,8 +1,8 @@
-"""What a served version was blessed with: statistics and schema of its data, its predictions.
+"""Reads the reference of a served version: statistics, schema and predictions.
 
-Statistics and schema travel beside the model, in the version's own folder. The predictions on
-validation stay among the artifacts of the run; ML Metadata says which were made by this very model,
-also after a rollback or a push that changed nothing. Needs TFX.
+Statistics and schema of the training data are in the version's own folder. The predictions on the
+validation split stay among the artifacts of the run. ML Metadata tells which of them were made by
+this model, also after a rollback or after a push that changed nothing. This module imports TFX.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.feature_distribution import FeatureDistribution
 from imgpipe.pipeline import metadata_file, pushed_models
 
-METADATA = "metadata.sqlite"  # of a run's output folder
-_ARTIFACT_PARTS = 3  # of an artifact's URI below the artifact root: component, output, number
+METADATA = "metadata.sqlite"  # in a run's output folder
+_ARTIFACT_PARTS = 3  # parts of an artifact's URI below the root: component, output, number
 _PREDICTOR = "Predictor"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of its validation split."""
+    """Predictions of a model on its validation split."""
 
     labels: list[str]
-    confidence: np.ndarray  # float32 [N], the highest probability
+    confidence: np.ndarray  # float32 [N], the highest probability of each image
 
 
 @dataclass(frozen=True)
 class Blessed:
-    """What the requests of one version are compared with."""
+    """The reference with which the requests of one version are compared."""
 
     version: manifest.Version
     schema: schema_pb2.Schema
@@ -50,21 +50,24 @@ class Blessed:
 
 
 def versions(path: Path) -> dict[int, manifest.Version]:
-    """Whole versions by number.
+    """List the complete versions of a model.
 
     Args:
-      path: output folder of a run, folder of versions, or one version.
+      path: Output folder of a run, folder of versions, or folder of one version.
+
+    Returns:
+      The versions by number.
 
     Raises:
-      ResourceError: there is no model, or none that a run pushed.
+      ResourceError: There is no model, or no version has a readable manifest.
     """
     base, _ = pushed_models.locate(path)
     found = {version.number: version for version in manifest.versions(base)}
     if not found:
         raise ResourceError(
             f"the versions in {base} have no readable {manifest.MANIFEST}: they were not pushed "
-            "by a run, or an older one, and nothing says what they were trained on. Run "
-            "`imgpipe run` and serve what it pushes."
+            "by a run, or by an older release, so their training data is unknown. Run "
+            "`imgpipe run` and serve the version that it pushes."
         )
     return found
 
@@ -72,31 +75,41 @@ def versions(path: Path) -> dict[int, manifest.Version]:
 def choose(
     found: Mapping[int, manifest.Version], asked: Iterable[int]
 ) -> tuple[list[manifest.Version], list[int]]:
-    """The versions that were asked, newest first, and the numbers of those that are gone.
+    """Find the versions that answered requests.
+
+    Args:
+      found: Existing versions by number.
+      asked: Numbers of the versions that answered.
+
+    Returns:
+      The existing versions that answered, the newest first, and the numbers of the removed ones.
 
     Raises:
-      ResourceError: none of them is there.
+      ResourceError: All versions that answered were removed.
     """
     numbers = sorted(asked, reverse=True)
     known = [found[number] for number in numbers if number in found]
     if not known:
         raise ResourceError(
             f"the log has answers of version {', '.join(map(str, numbers))}; there are only "
-            f"versions {', '.join(map(str, sorted(found)))}. Name the folder of the model that was "
-            "asked by --model."
+            f"versions {', '.join(map(str, sorted(found)))}. Name the folder of the model that "
+            "answered with --model."
         )
     return known, [number for number in numbers if number not in found]
 
 
 def load(version: manifest.Version, run: Path | None = None) -> Blessed:
-    """Read what there is of a version.
+    """Read the reference of a version.
 
     Args:
-      version: of `versions`.
-      run: output folder of the run that made it; None for the folder above the versions.
+      version: One of `versions`.
+      run: Output folder of the run that made it. None for the folder above the versions.
+
+    Returns:
+      Statistics, schema and, where they still exist, predictions and distribution of the features.
 
     Raises:
-      ResourceError: it has no statistics beside it.
+      ResourceError: The version has no statistics, or its predictions are damaged.
     """
     from imgpipe.components.data_gate import component
 
@@ -105,8 +118,8 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
     if not statistics or not (beside / "schema").is_dir():
         raise ResourceError(
             f"version {version.number} in {version.path.parent} has no statistics of its training "
-            f"data beside it (expected {beside / 'statistics'}): an older run pushed it, or the "
-            "folder was removed. Run `imgpipe run` and serve what it pushes."
+            f"data beside it (expected {beside / 'statistics'}): an older release pushed it, or "
+            "the folder was removed. Run `imgpipe run` and serve the version that it pushes."
         )
     schema = component.read_schema(str(beside / "schema"))
     predictions, missing = _predictions(version, run or version.path.absolute().parent.parent)
@@ -116,7 +129,7 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
 
 def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
     if not (out / METADATA).is_file():
-        return None, f"no run beside the model ({out / METADATA}); name its folder by --run"
+        return None, f"no run beside the model ({out / METADATA}); name its folder with --run"
     if wrong := metadata_file.fault(out, to_read=True):
         raise ResourceError(wrong)
     for uri in _made_by(version, out):
@@ -132,9 +145,9 @@ def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | No
 
 
 def _require_whole(folder: Path) -> None:
-    sealed = integrity.seal_file(folder).exists()  # a folder of an older version of imgpipe is not
+    sealed = integrity.seal_file(folder).exists()  # older releases did not seal
     if sealed and (what := integrity.damage(folder, complete=True)):
-        raise ResourceError(f"{folder} is damaged: {what}. Run `imgpipe run`: it is made again.")
+        raise ResourceError(f"{folder} is damaged: {what}. Run `imgpipe run` to make it again.")
 
 
 def _made_by(version: manifest.Version, out: Path) -> list[Path]:
@@ -162,9 +175,8 @@ def _made_by(version: manifest.Version, out: Path) -> list[Path]:
     events = store.get_events_by_execution_ids(asked) if asked else []
     made = [event.artifact_id for event in _events(events, proto.Event.OUTPUT)]
     found = store.get_artifacts_by_id(sorted(set(made), reverse=True)) if made else []
-    folders = [
-        _artifact_folder(artifact.uri, out) for artifact in sorted(found, key=lambda a: -a.id)
-    ]
+    newest_first = sorted(found, key=lambda artifact: -artifact.id)
+    folders = [_artifact_folder(artifact.uri, out) for artifact in newest_first]
     return [folder for folder in folders if folder.is_dir()]
 
 
@@ -173,7 +185,7 @@ def _events(events: Iterable[Any], kind: int) -> list[Any]:
 
 
 def _artifact_folder(uri: str, out: Path) -> Path:
-    """The artifact's folder, also where the output folder was moved since."""
+    """Folder of an artifact, also after the output folder was moved."""
     path = Path(uri)
     return path if path.is_dir() else out.joinpath("artifacts", *path.parts[-_ARTIFACT_PARTS:])
 

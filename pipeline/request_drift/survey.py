@@ -1,6 +1,6 @@
-"""One reading of a log: what each version was asked and said, and the least certain images.
+"""Reads a log once: counts the answers of each version and finds the least certain images.
 
-In memory are a few bytes an answer and 16 bytes a different image, never the images.
+It keeps a few bytes for each answer and 16 bytes for each different image, but no image, in memory.
 """
 
 from __future__ import annotations
@@ -17,67 +17,65 @@ import numpy as np
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift.log import Answer, Location
 
-_DIGEST = 16  # bytes of SHA-256 that tell images apart
+_DIGEST = 16  # bytes of the SHA-256 by which images are compared
 
 
 @dataclass
 class Asked:
-    """What one version was asked and said."""
+    """The requests and answers of one version."""
 
     version: int
     labels: collections.Counter[str] = field(default_factory=collections.Counter)
     confidence: array[float] = field(default_factory=lambda: array("f"))  # the top probability
-    images: int = 0  # answers whose image the log holds
-    locations: list[Location] = field(
-        default_factory=list
-    )  # of its different images, where first met
-    first: int = 0  # seconds since 1970
-    last: int = 0
+    images: int = 0  # number of answers whose image the log holds
+    locations: list[Location] = field(default_factory=list)  # first one of each different image
+    first: int = 0  # time of the first answer, seconds since 1970
+    last: int = 0  # time of the last answer
 
     @property
     def answers(self) -> int:
-        """Images asked about."""
+        """Number of answers; a request for N images has N of them."""
         return len(self.confidence)
 
     @property
     def unknown(self) -> float:
-        """Share of the answers, 0..1."""
+        """Share of the answers that are "unknown", 0..1."""
         return self.labels[names.UNKNOWN] / max(self.answers, 1)
 
 
 @dataclass(frozen=True)
 class Uncertain:
-    """An image that the model knew little about."""
+    """An image for which the model was uncertain."""
 
     location: Location
     version: int
     time: int  # seconds since 1970
     label: str  # most probable class, also where the answer was "unknown"
     probability: float
-    second: str  # the next one, "" for a single class
+    second: str  # second most probable class, "" if there is only one
     second_probability: float
 
     @property
     def rank(self) -> tuple[float, float]:
-        """The least certain has the smallest: top probability, then lead over the second."""
+        """Certainty: the top probability, then its lead over the second. Smallest first."""
         return self.probability, self.probability - self.second_probability
 
 
 @dataclass
 class Survey:
-    """What a log holds of one model."""
+    """The answers of one model in a log."""
 
     asked: dict[int, Asked] = field(default_factory=dict)  # by version
     uncertain: list[Uncertain] = field(default_factory=list)  # the least certain first
 
     @property
     def answers(self) -> int:
-        """Of all versions."""
+        """Number of answers of all versions."""
         return sum(asked.answers for asked in self.asked.values())
 
     @property
     def images(self) -> int:
-        """Answers whose image is in the log, of all versions."""
+        """Number of answers of all versions whose image is in the log."""
         return sum(asked.images for asked in self.asked.values())
 
 
@@ -85,8 +83,11 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
     """Read all answers once.
 
     Args:
-      answers: of `log.read`.
-      most: least certain images to find; the same bytes count once.
+      answers: Answers of `log.read`.
+      most: Number of least certain images to find. Images with the same bytes count once.
+
+    Returns:
+      The counts by version and the least certain images.
     """
     found = Survey()
     least = _Least(most)
@@ -111,7 +112,7 @@ def survey(answers: Iterable[Answer], most: int) -> Survey:
 
 
 class _Least:
-    """The least certain images of a stream, a bounded number of them."""
+    """Keeps a bounded number of the least certain images of a stream."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -120,13 +121,13 @@ class _Least:
         self._count = 0
 
     def offer(self, digest: bytes, answer: Answer, probabilities: np.ndarray, top: int) -> None:
-        """Keep the image if it is less certain than one that is kept."""
+        """Keep the image if it is less certain than one of those kept."""
         if self._most <= 0 or digest in self._kept:
             return
         if len(self._heap) == self._most and float(probabilities[top]) > -self._heap[0][0][0]:
             return
         one = _described(answer, probabilities, top)
-        self._count += 1  # of equals, the first stays
+        self._count += 1  # of equally certain images, the first is kept
         entry = ((-one.rank[0], -one.rank[1]), -self._count, digest, one)
         if len(self._heap) < self._most:
             heapq.heappush(self._heap, entry)
@@ -138,7 +139,7 @@ class _Least:
         self._kept.add(digest)
 
     def found(self) -> list[Uncertain]:
-        """The least certain first."""
+        """The kept images, the least certain first."""
         return [entry[3] for entry in sorted(self._heap, key=lambda e: e[:2], reverse=True)]
 
 

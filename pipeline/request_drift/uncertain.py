@@ -1,4 +1,4 @@
-"""The least certain images in a folder of their own, to be labelled by people."""
+"""Writes the least certain images into a new folder, where people can label them."""
 
 from __future__ import annotations
 
@@ -24,27 +24,36 @@ COLUMNS = (
     *("answer", "version", "time"),
 )
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp"}
-_LABEL_LENGTH = 60  # characters of a label in a file's name
+_LABEL_LENGTH = 60  # characters of a label that are used in a file name
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a folder that is there already.
+    """Check that a folder can be created, because existing files are never overwritten.
 
     Raises:
-      ConfigError: nothing is ever overwritten.
+      ConfigError: The folder exists, or its parent does not.
     """
     if folder.exists() or folder.is_symlink():
-        raise ConfigError(f"--pictures {folder} is there already; name a new folder.")
+        raise ConfigError(f"--pictures {folder} exists already; name a new folder.")
     if not folder.absolute().parent.is_dir():
-        raise ConfigError(f"--pictures {folder}: its folder does not exist.")
+        raise ConfigError(f"--pictures {folder}: the folder above it does not exist.")
 
 
 @contextlib.contextmanager
 def folder_for(target: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `target` when all is written, or vanishes.
+    """Create a folder that is renamed to `target` once everything is written.
+
+    After an error the folder is removed, so that no incomplete folder is left.
+
+    Args:
+      target: Path of the folder.
+
+    Yields:
+      The path of a temporary folder beside `target`.
 
     Raises:
-      ResourceError: it cannot be written.
+      ConfigError: `target` was created in the meantime.
+      ResourceError: The folder cannot be written.
     """
     beside = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
     try:
@@ -59,7 +68,7 @@ def folder_for(target: Path) -> Iterator[Path]:
 
 
 def file_name(rank: int, found: Uncertain, image: bytes) -> str:
-    """``007-rock-0.413.jpg``: place in the ranking, guessed label, its probability."""
+    """File name of an image with its rank, label and probability: ``007-rock-0.413.jpg``."""
     label = re.sub(r"[^\w.-]", "_", found.label)[:_LABEL_LENGTH]
     suffix = _SUFFIXES.get(probe(image, 0).format, ".bin")
     return f"{rank:03d}-{label}-{found.probability:.3f}{suffix}"
@@ -71,13 +80,21 @@ def save(
     model: Model,
     ranking: Sequence[Uncertain],
 ) -> int:
-    """Write the images and their index into a new folder; returns how many there are.
+    """Write images and their index into a new folder.
 
     Args:
-      target: the folder; must not be there yet.
-      files: of the log.
-      model: whose answers these are.
-      ranking: the least certain first. Those the server removed since are left out.
+      target: Path of the folder, which must not exist.
+      files: Files of the log.
+      model: Model that answered.
+      ranking: The images, the least certain first. Those that the server has removed from the log
+        are left out.
+
+    Returns:
+      The number of images written.
+
+    Raises:
+      ConfigError: The folder exists.
+      ResourceError: The folder cannot be written.
     """
     ranks = {found.location: rank for rank, found in enumerate(ranking)}
     written: dict[int, tuple[str, Answer]] = {}

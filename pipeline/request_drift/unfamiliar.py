@@ -1,4 +1,4 @@
-"""Logged images put to the served model again, for their features."""
+"""Computes the features of logged images with the served model and compares them with training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from imgpipe.models.signatures import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift.reference import Blessed
 from imgpipe.pipeline.request_drift.share import Share
 
-#: Images of a version that are put to it; a forward pass takes some 15 ms on a CPU core, and the
-#: share of so many is known to half a point.
+#: Most images of a version whose features are computed. A forward pass takes some 15 ms on a CPU
+#: core, and with so many images the share is known to half a percentage point.
 _MOST = 2_000
-_TOGETHER = 32
+_BATCH = 32  # images in one forward pass
 
 
 class Unfamiliar:
     """Counts the images whose features are unlike those of the training data.
 
     Args:
-        features: Distribution of the training data; None counts nothing.
-        directory: The SavedModel.
+        features: Distribution of the features of the training data. With None, nothing is counted.
+        directory: Folder of the SavedModel.
     """
 
     def __init__(self, features: FeatureDistribution | None, directory: str) -> None:
@@ -32,15 +32,15 @@ class Unfamiliar:
 
     @classmethod
     def of(cls, blessed: Blessed) -> Unfamiliar:
-        """For one version."""
+        """Create a counter for the images of one version."""
         return cls(blessed.features, str(blessed.version.path))
 
-    def look_at(self, images: Sequence[bytes]) -> None:
-        """Count encoded images, up to a number that is enough."""
+    def count(self, images: Sequence[bytes]) -> None:
+        """Examine encoded images, unless `_MOST` images were examined before."""
         if self._features is None or self._served is None:
             return
-        for start in range(0, min(len(images), _MOST - self.share.of), _TOGETHER):
-            batch = list(images[start : start + _TOGETHER])
+        for start in range(0, min(len(images), _MOST - self.share.of), _BATCH):
+            batch = list(images[start : start + _BATCH])
             found = self._served.run(image_bytes=batch)[FEATURE_VECTORS]
             above = self.share.number + self._features.above(found)
             self.share = Share(above, self.share.of + len(batch))

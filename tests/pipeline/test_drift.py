@@ -58,7 +58,7 @@ def test_dark_pictures_are_drift_and_the_least_certain_are_written(out, logs, tm
     target, file = tmp_path / "label", tmp_path / "drift.json"
     assert run(logs / "dark", out, target, 5, str(file)) == 4
     said = capfd.readouterr().out
-    assert "drift: version 1 is asked what it was not trained for: " in said
+    assert "drift: version 1 receives requests unlike its training data: " in said
     assert "brightness (0.5" in said and f"knew least about in {target}" in said
     with (target / "index.csv").open(newline="") as index:
         rows = list(csv.DictReader(index))
@@ -113,7 +113,7 @@ def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(out, tmp
 
 
 def test_a_folder_that_is_there_is_refused_before_anything_is_read(out, logs, tmp_path):
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         run(logs / "same", out, tmp_path)
     with pytest.raises(ConfigError, match="its folder does not exist"):
         run(logs / "same", out, json_file=str(tmp_path / "none" / "x.json"))
@@ -121,7 +121,9 @@ def test_a_folder_that_is_there_is_refused_before_anything_is_read(out, logs, tm
 
 def test_another_models_log_and_a_model_without_statistics_are_refused(out, logs, tmp_path):
     write_log(tmp_path / "r", probabilities(3), classes=("ant", "bee", "fly"))
-    with pytest.raises(ConfigError, match="is the log of another model: it knows ant, bee, fly"):
+    with pytest.raises(
+        ConfigError, match="is the log of another model, with the classes ant, bee, fly"
+    ):
         run(tmp_path / "r", out)
     shutil.copytree(out / "model", tmp_path / "model")
     shutil.rmtree(tmp_path / "model" / "1" / "provenance")

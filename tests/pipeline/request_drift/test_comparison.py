@@ -72,7 +72,9 @@ def test_darker_pictures_are_drift_with_both_distributions(reference, measured):
     assert (dark.subject, dark.reference) == ("pictures", "training data")
     assert dark.was.startswith("0.5") and dark.now.startswith("0.2") and dark.distance > 0.9
     drift, verdict = comparing.verdict([found], images=True)
-    assert drift is True and verdict.startswith("drift: version 1 is asked what it was not trained")
+    assert drift is True and verdict.startswith(
+        "drift: version 1 receives requests unlike its training"
+    )
     assert "brightness (0.5" in verdict
 
 

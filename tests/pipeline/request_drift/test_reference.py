@@ -69,7 +69,7 @@ def test_another_models_predictions_are_not_taken(out):
 def test_a_model_that_left_its_run_says_so_and_takes_another_place(out, tmp_path):
     shutil.move(out / "model", tmp_path / "elsewhere")
     version = reference.versions(tmp_path / "elsewhere")[1]
-    assert "name its folder by --run" in reference.load(version).missing
+    assert "name its folder with --run" in reference.load(version).missing
     assert reference.load(version, out).predictions is not None
 
 

@@ -58,12 +58,12 @@ def test_bytes_of_no_known_format_are_written_too(tmp_path):
 def test_a_folder_that_is_there_is_never_touched(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "mine.jpg").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="is there already; name a new folder"):
+    with pytest.raises(ConfigError, match="exists already; name a new folder"):
         uncertain.check_new(tmp_path / "pictures")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         written(tmp_path)
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["mine.jpg"]
-    with pytest.raises(ConfigError, match="its folder does not exist"):
+    with pytest.raises(ConfigError, match="the folder above it does not exist"):
         uncertain.check_new(tmp_path / "none" / "pictures")
 
 
