@@ -179,7 +179,7 @@ def nodes(source: str, out: str) -> None:
 
     config = configs.build({"data": {"source": source}, "run": {"out": out}})
     Path(out).mkdir(parents=True)
-    place = graph.Place(f"{out}/artifacts", local.metadata_config(Path(out) / "metadata.sqlite"))
+    place = graph.Storage(f"{out}/artifacts", local.metadata_config(Path(out) / "metadata.sqlite"))
     meter = _Meter()
     try:
         made = graph.create_pipeline(config, inputs.find(config, runs.scan(config)), place)
