@@ -179,10 +179,12 @@ def nodes(source: str, out: str) -> None:
 
     config = configs.build({"data": {"source": source}, "run": {"out": out}})
     Path(out).mkdir(parents=True)
-    place = graph.Storage(f"{out}/artifacts", local.metadata_config(Path(out) / "metadata.sqlite"))
+    storage = graph.Storage(
+        f"{out}/artifacts", local.metadata_config(Path(out) / "metadata.sqlite")
+    )
     meter = _Meter()
     try:
-        made = graph.create_pipeline(config, inputs.find(config, runs.scan(config)), place)
+        made = graph.create_pipeline(config, inputs.find(config, runs.scan(config)), storage)
         local.run(made, meter)
     except _Enough:
         summary = json.loads((Path(meter.quarantine) / "summary.json").read_text())

@@ -1,7 +1,8 @@
-"""The sections of the configuration: every setting with its type, its limits and its description.
+"""The schema of the configuration: every setting with its type, limits and description.
 
-A setting is one field. The settings of the network, of training and of augmentation are declared
-in `imgpipe.models`, where they are used. ``imgpipe init`` writes the descriptions as comments.
+Each setting is one field of a section. The settings of the network, of training and of augmentation
+are declared in `imgpipe.models`, where they are used. ``imgpipe init`` writes the descriptions as
+comments.
 """
 
 from __future__ import annotations
@@ -22,55 +23,69 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, and unknown keys are errors."""
+    """Base class of the sections: instances are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class Run(Section):
-    """What the run is called and where everything it makes is kept."""
+    """Name of the pipeline and folder of its results."""
 
     name: str = Field(
-        "imgpipe", pattern=_NAME, description="Name of the pipeline and the served model."
+        "imgpipe", pattern=_NAME, description="Name of the pipeline and of the served model."
     )
     out: str = Field(
         "imgpipe-out",
-        description="Folder for artifacts, metadata, feature bank, served versions and reports.",
+        description="Folder of artifacts, metadata, feature bank, pushed versions and reports.",
     )
 
 
 class Data(Section):
-    """Where the images are."""
+    """Source of the images."""
 
     source: str = Field(
         "",
-        description="Folder with one sub-folder a class, or train/ validation/ test/ of those; "
-        ".zip or .tar of such; manifest or pixels as .csv; tfds:NAME[:split]; .tfrecord files.",
+        description="Source of the images: a folder with one sub-folder for each class, or with "
+        "train/, validation/ and test/ that hold such folders; a .zip or .tar file of such a "
+        "folder; a .csv file of paths or of pixels; tfds:NAME[:split]; .tfrecord files.",
     )
     classes: tuple[str, ...] = Field(
-        (), description="The only labels there may be; empty: all that are found."
+        (), description="Allowed class names. Empty: all classes that are found."
     )
     group_pattern: str = Field(
         "",
-        description="Regular expression on the path whose first group names what must not straddle "
-        r"splits (a person, a video), such as '([^/]+)\.rf\.'.",
+        description="Regular expression that is searched in the path of each image. Its first "
+        "group is "
+        "the name of the image's group (a person, a video), and a group is never divided between "
+        r"splits. Example: '([^/]+)\.rf\.'.",
     )
     label_column: str = Field(
-        "", description="Column or feature of the label, by name or place from 0; empty: by habit."
+        "",
+        description="Column or feature of the label, as a name or as an index from 0. Empty: it is "
+        "found by its usual names.",
     )
-    path_column: str = Field("", description="Manifest: column of the path; empty: path.")
-    split_column: str = Field("", description="Manifest: column of the split; empty: split.")
-    group_column: str = Field("", description="Manifest: column of the group; empty: group.")
-    image_column: str = Field("", description="TFRecord, TFDS: feature of the encoded image.")
+    path_column: str = Field("", description="Column of the path in a .csv file. Empty: path.")
+    split_column: str = Field("", description="Column of the split in a .csv file. Empty: split.")
+    group_column: str = Field("", description="Column of the group in a .csv file. Empty: group.")
+    image_column: str = Field(
+        "",
+        description="Feature of the encoded image in TFRecord files and TensorFlow Datasets. "
+        "Empty: it "
+        "is found by its usual names or its type.",
+    )
     root: str = Field(
-        "", description="Manifest: folder that the paths start from; empty: the manifest's own."
+        "",
+        description="Folder to which the paths in a .csv file are relative. Empty: the file's "
+        "folder.",
     )
     follow_links: bool = Field(
         False,
-        description="Read files that symbolic links lead to outside of the source's folder.",
+        description="Whether to read files outside of the source's folder to which symbolic links "
+        "lead.",
     )
     tfds_dir: str = Field(
-        "", description="TensorFlow Datasets' folder; empty: its usual one, or $TFDS_DATA_DIR."
+        "",
+        description="Folder of TensorFlow Datasets. Empty: $TFDS_DATA_DIR or its default folder.",
     )
 
     @model_validator(mode="after")
@@ -91,11 +106,13 @@ class Data(Section):
 
 
 class Split(Section):
-    """How images are divided; by salted content hash, so adding files moves nothing."""
+    """Division into splits by a salted content hash, so new files move no other file."""
 
-    seed: int = Field(0, ge=0, description="Salt of the content hash; another seed, another split.")
+    seed: int = Field(
+        0, ge=0, description="Salt of the content hash. Another seed gives other splits."
+    )
     validation: float = Field(0.1, gt=0, lt=1, description="Share of images for validation.")
-    test: float = Field(0.1, ge=0, lt=1, description="Share for test; 0 gives a 90/10 split.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share of images for test. 0: no test split.")
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> Split:
@@ -116,7 +133,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     Severities = create_model(
         "Severities",
         __base__=Section,
-        __doc__="What a finding leads to: reject, repair, warn or ignore.",
+        __doc__="What happens to an image with a finding: reject, repair, warn or ignore.",
         **{
             name: (
                 Literal[choice.may_be],
@@ -128,7 +145,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     Thresholds = create_model(
         "Thresholds",
         __base__=Section,
-        __doc__="What a check compares its measurement with.",
+        __doc__="The values with which the checks compare their measurements.",
         **{
             name: (float, Field(usual, ge=0, description=f"{about[:1].upper()}{about[1:]}."))
             for name, (usual, about) in THRESHOLDS.items()
@@ -137,68 +154,78 @@ else:  # from the checks themselves, so that a new check needs no line here
 
 
 class Judge(Section):
-    """What ImageFilter rejects, repairs and warns of."""
+    """Rules by which ImageFilter rejects, repairs and warns of images."""
 
-    min_side: int = Field(16, ge=1, description="Pixels; an image with a shorter side is rejected.")
+    min_side: int = Field(16, ge=1, description="Shortest allowed side of an image, in pixels.")
     pixel_limit: int = Field(
         100_000_000,
         ge=1,
-        description="Pixels (width x height); read from the header, before anything is decoded.",
+        description="Most pixels (width x height) of an image that is decoded; read from its "
+        "header.",
     )
     overrides: str = Field(
         "",
-        description="File of decisions about single images (accept, reject, relabel) by content "
-        "hash. Entries with confirmed = false are proposals and change nothing; labels of test "
-        "never change. imgpipe quarantine accept adds to it. Empty: none.",
+        description="File of decisions about single images (accept, reject, relabel), which are "
+        "addressed by content hash. Entries with confirmed = false are proposals and change "
+        "nothing. Labels of the test split never change. The command imgpipe quarantine accept "
+        "adds entries. Empty: no file.",
     )
     store: str = Field(
         "",
-        description="Where what is known of a file's content survives runs; empty: <out>/judge.",
+        description="Folder of the inspection cache, which is kept across runs. Empty: "
+        "<out>/judge.",
     )
     severity: Severities = Severities()
     threshold: Thresholds = Thresholds()
 
 
 class Gate(Section):
-    """What DataGate demands before anything is trained."""
+    """Requirements of DataGate on the data before a model is trained."""
 
-    min_train: int = Field(10, ge=1, description="Images each class needs in train.")
-    min_validation: int = Field(3, ge=1, description="Images each class needs in validation.")
-    min_test: int = Field(0, ge=0, description="Images each class needs in test (0: none).")
+    min_train: int = Field(10, ge=1, description="Fewest images of each class in train.")
+    min_validation: int = Field(3, ge=1, description="Fewest images of each class in validation.")
+    min_test: int = Field(
+        0, ge=0, description="Fewest images of each class in test. 0: no requirement."
+    )
     allow_missing_classes: bool = Field(
         False,
-        description="Accept classes of the vocabulary that no image has (sign language: 24 of 26).",
+        description="Whether classes of the vocabulary may have no image, as in sign language, "
+        "where "
+        "two of 26 letters have none.",
     )
     max_rejected_share: float = Field(
-        0.1, ge=0, le=1, description="Rejected images / all images above which the run stops."
+        0.1, ge=0, le=1, description="Largest share of rejected images; above it, the run stops."
     )
     drift: Literal["reject", "warn", "ignore"] = Field(
         "reject",
-        description="Data unlike that of the last blessed model: reject, warn or ignore. How much "
-        "is too much stands in the accepted schema (drift_comparator).",
+        description="What happens when the data differs from that of the last blessed model: "
+        "reject, "
+        "warn or ignore. The limits are in the accepted schema (drift_comparator).",
     )
     skew: Literal["reject", "warn", "ignore"] = Field(
-        "warn", description="Validation or test unlike train: reject, warn or ignore."
+        "warn",
+        description="What happens when validation or test differs from train: reject, warn or "
+        "ignore.",
     )
     schema_file: str = Field(
         "",
-        description="Accepted schema (.pbtxt) to judge by; empty: <out>/schema/schema.pbtxt, "
-        "written on the first run that passes.",
+        description="File of the accepted schema (.pbtxt). Empty: <out>/schema/schema.pbtxt, which "
+        "is written by the first run whose data passes.",
     )
 
 
 @dataclass(frozen=True, config=STRICT)
 class Views(Mixing, ViewSpec):
-    """Augmentation: views of each training image in the feature bank, beside the clean one."""
+    """Augmented views of each training image, in addition to the image itself."""
 
     @property
     def spec(self) -> ViewSpec:
-        """How the views look."""
+        """Settings of the views themselves."""
         return ViewSpec(**self._only(ViewSpec))
 
     @property
     def mixing(self) -> Mixing:
-        """How training examples are mixed with each other."""
+        """Settings of MixUp and CutMix."""
         return Mixing(**self._only(Mixing))
 
     def _only(self, kind: type) -> dict[str, Any]:
@@ -206,48 +233,60 @@ class Views(Mixing, ViewSpec):
 
 
 class Bank(Section):
-    """The feature bank: the frozen backbone, run once per image and view."""
+    """The feature bank: the frozen backbone's output, computed once for each image and view."""
 
     precision: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="bfloat16 where the CPU has it, else float32."
+        "auto",
+        description="Precision of the computation. auto: bfloat16 if the CPU supports it, "
+        "otherwise "
+        "float32.",
     )
-    store: str = Field("", description="Where features survive runs; empty: <out>/bank.")
+    store: str = Field(
+        "", description="Folder of the features, which are kept across runs. Empty: <out>/bank."
+    )
     budget: float = Field(
         2.0,
         ge=0,
-        description="GiB that a run's features and activations may take; above it, layers are "
-        "trained on images instead.",
+        description="Most GiB that the features and activations of a run may take. Above it, "
+        "layers "
+        "are trained on images instead.",
     )
 
 
 class Tune(Section):
-    """Search for the head's settings on the bank, before it is trained."""
+    """Search for the best settings of the head on the feature bank, before it is trained."""
 
     trials: int = Field(
         0,
         ge=0,
         le=1000,
-        description="Heads that are tried, a second or so each: width, rate, dropout and views. "
-        "0: none. The best settings are written to tuned.toml in the run's folder.",
+        description="Number of heads that are tried, with other hidden units, learning rates, "
+        "dropout "
+        "and views. Each takes about a second. The best settings are written to tuned.toml in the "
+        "run's folder. 0: no search.",
     )
 
 
 class Evaluate(Section):
-    """The gate of the model: what it takes to be blessed."""
+    """Requirements on a model to be blessed."""
 
-    threshold: float = Field(0.9, ge=0, le=1, description="Validation accuracy to be reached.")
+    threshold: float = Field(
+        0.9, ge=0, le=1, description="Lowest validation accuracy of a blessed model."
+    )
     max_drop: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="Validation accuracy that may be lost against the last blessed model.",
+        description="Largest loss of validation accuracy against the last blessed model.",
     )
     cross_validate: int = Field(
         0,
         ge=0,
         le=20,
-        description="Folds over train and validation whose mean accuracy must reach the threshold, "
-        "in place of validation's; for sets with under 200 validation images. 0: off.",
+        description="Number of folds over train and validation. Their mean accuracy must then "
+        "reach "
+        "the threshold, instead of the validation accuracy. Meant for data with fewer than 200 "
+        "validation images. 0: no folds.",
     )
 
     @model_validator(mode="after")
@@ -258,18 +297,18 @@ class Evaluate(Section):
 
 
 class Export(Section):
-    """What is made of a trained model beside the SavedModel."""
+    """Formats that are exported in addition to the SavedModel."""
 
     lite: tuple[Literal["float16", "int8"], ...] = Field(
         (),
-        description="LiteRT (TensorFlow Lite) files to push beside it: float16, int8; each is "
-        "judged by itself, and left out when it is not good enough.",
+        description="LiteRT (TensorFlow Lite) files that are pushed with the SavedModel: float16, "
+        "int8. Each file is judged by itself and left out if it loses too much accuracy.",
     )
     max_loss: float = Field(
         0.005,
         ge=0,
         le=1,
-        description="Validation accuracy that a LiteRT file may lose against the SavedModel.",
+        description="Largest loss of validation accuracy of a LiteRT file against the SavedModel.",
     )
 
     @model_validator(mode="after")
@@ -280,32 +319,42 @@ class Export(Section):
 
 
 class Push(Section):
-    """Where blessed models go."""
+    """Destination of blessed models."""
 
-    directory: str = Field("", description="Serving base path; empty: <out>/model.")
-    keep: int = Field(3, ge=1, description="Versions kept; older ones are removed after a push.")
+    directory: str = Field(
+        "", description="Folder of the versions, from which a server reads. Empty: <out>/model."
+    )
+    keep: int = Field(
+        3,
+        ge=1,
+        description="Number of versions that are kept; older ones are removed after a push.",
+    )
 
 
 class Beam(Section):
-    """The engine under the data components."""
+    """Apache Beam, which runs the data components."""
 
     args: tuple[str, ...] = Field(
-        (), description="Beam pipeline options, with --runner; empty: in this process."
+        (),
+        description="Pipeline options of Beam, including --runner. Empty: Beam runs in this "
+        "process.",
     )
 
 
 class Expect(Section):
-    """What a run should give: printed beside its own result, and deciding nothing."""
+    """The expected result, which is shown next to the actual one and decides nothing."""
 
-    text: str = Field("", description="In words: whose result it is, and how it came about.")
-    data: str = Field("", description="The data that is meant.")
-    low: float | None = Field(None, ge=0, le=1, description="Accuracy, the lower end.")
-    high: float | None = Field(None, ge=0, le=1, description="Accuracy, the upper end.")
+    text: str = Field(
+        "", description="The expected result in words: whose it is, and how it was reached."
+    )
+    data: str = Field("", description="The data to which the expectation applies.")
+    low: float | None = Field(None, ge=0, le=1, description="Lower end of the expected accuracy.")
+    high: float | None = Field(None, ge=0, le=1, description="Upper end of the expected accuracy.")
     split: Literal["validation", "test"] = Field(
         "validation",
-        description="Split that it is compared on; validation where the data has no test.",
+        description="Split whose accuracy is compared; validation if the data has no test split.",
     )
-    time: str = Field("", description="How long a run takes, and where.")
+    time: str = Field("", description="Duration of a run, and the machine.")
 
     @model_validator(mode="after")
     def _low_is_not_above_high(self) -> Expect:
