@@ -62,12 +62,19 @@ class RestTransport:
             port = address.port
         except ValueError:
             port = -1
-        if not address.hostname or port == -1 or address.query or address.fragment:
+        self._prefix = address.path.rstrip("/")
+        if (
+            not address.hostname
+            or port == -1
+            or address.query
+            or address.fragment
+            or self._prefix.endswith("/v1")
+        ):
             raise InvalidArgument(
                 "The address of a REST interface is http://host:port or https://host:port, with a "
-                f"path where a gateway has it below one. Received: {connection.target!r}."
+                "path where a gateway has it below one, and without the /v1 of its requests. "
+                f"Received: {connection.target!r}."
             )
-        self._prefix = address.path.rstrip("/")
         self._connection = connection
         self._host, self._port = address.hostname, port
         self._context = None
