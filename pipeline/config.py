@@ -1,7 +1,7 @@
-"""The one typed configuration: TOML in, validated pydantic models out.
+"""Reads, validates and writes the configuration.
 
-The settings themselves are declared in `config_schema.py`. Unknown keys are refused with the
-nearest right name, so that a typing error never silently becomes a default.
+The settings are declared in `config_schema.py`. An unknown key is an error that names the most
+similar known key, so that a typing error never leads to a default without notice.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from imgpipe.pipeline.config_schema import (
     Views,
 )
 
-_MOST_PROBLEMS = 20  # that are named; each is compared with all known keys
-_SHOWN = 200  # characters of a key or value in a message
+_MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
+_SHOWN = 200  # most characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
 
 
 class Config(Section):
-    """A whole configuration; see each section."""
+    """A complete configuration. The sections are described in `config_schema.py`."""
 
     run: Run = Run()
     data: Data = Data()
@@ -65,7 +65,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:
-        """Refuse what would make another setting do nothing, or judge what is not shipped."""
+        """Refuse combinations in which a setting has no effect or another model is judged."""
         try:
             self.settings.check_together()
         except ConfigError as error:
@@ -74,25 +74,25 @@ class Config(Section):
         if (folds or trials) and not self.settings.frozen:
             setting = "evaluate.cross_validate" if folds else "tune.trials"
             raise ValueError(
-                f"{setting} trains heads on the features of a frozen backbone, and this one is "
-                'trained itself; set it to 0, or model.freeze to "all"'
+                f"{setting} trains heads on the features of a frozen backbone, but this one is "
+                'trained; set it to 0, or model.freeze to "all"'
             )
         if folds and trials:
             raise ValueError(
-                "tune.trials and evaluate.cross_validate do not go together: folds would judge "
+                "tune.trials and evaluate.cross_validate do not go together: the folds would judge "
                 "other settings than the tuned ones. Tune first, then run with tuned.toml"
             )
         if folds and self.fine_tune.mode == "on":
             raise ValueError(
-                'evaluate.cross_validate judges heads, and fine_tune.mode = "on" ships another '
-                'network whatever it does; use "auto", which ships it only where validation '
-                'says it helped, or "off"'
+                """Settings of the network and its training. The path of a weights file is absolute."""
+                'network; use "auto", which ships it only if validation accuracy improved, '
+                'or "off"'
             )
         return self
 
     @property
     def settings(self) -> ModelSettings:
-        """Of the network and its training; a file of weights by its absolute path."""
+        """Settings of the network and its training, with an absolute path of the weights."""
         model = dataclasses.asdict(self.model)
         if model["weights"].endswith(WEIGHT_FILES):
             model["weights"] = str(Path(model["weights"]).expanduser().absolute())
@@ -118,19 +118,19 @@ class Config(Section):
 
     @property
     def bank_store(self) -> Path:
-        """Absolute folder of the content-addressed feature store."""
+        """Absolute path of the folder of stored features."""
         given = self.bank.store
         return Path(given).expanduser().absolute() if given else self.out / "bank"
 
     @property
     def judge_store(self) -> Path:
-        """Absolute folder of what is known of files by their content."""
+        """Absolute path of the folder of the inspection cache."""
         given = self.judge.store
         return Path(given).expanduser().absolute() if given else self.out / "judge"
 
     @property
     def overrides_file(self) -> Path | None:
-        """Absolute path of the file of overrides, None for none."""
+        """Absolute path of the file of overrides, None if there is none."""
         given = self.judge.overrides
         return Path(given).expanduser().absolute() if given else None
 
@@ -144,12 +144,20 @@ class Config(Section):
 
     @property
     def decision_file(self) -> Path:
-        """Copy of DataGate's decision; TFX removes the outputs of a component that raised."""
+        """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""
         return self.out / "gate.json"
 
 
 def tuned(config: Config, values: Mapping[str, Any]) -> Config:
-    """The configuration with the Tuner's best values in their places, and no search."""
+    """Apply the best values of the Tuner to a configuration.
+
+    Args:
+      config: Configuration with which the Tuner ran.
+      values: Best values by name of the setting.
+
+    Returns:
+      The configuration with these values and without a search.
+    """
     found = dict(values)
     views = dataclasses.replace(config.views, count=found.pop("views", config.views.count))
     sections = {}
@@ -172,29 +180,28 @@ def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
 
 
 def _unknown(key: str) -> str:
-    """What is said of a key that there is not."""
     if len(key) > _SHOWN:
         return f"unknown key {key[:_SHOWN]!r}…"
     return f"unknown key {key!r}; {_nearest(key)}"
 
 
 def _nearest(key: str) -> str:
-    """A hint naming the known key most like `key`, by its whole or by its last part."""
+    """Hint that names the known key most similar to `key`, as a whole or in its last part."""
     known = known_keys() if "." in key else [*Config.model_fields, *known_keys()]
 
-    def likeness(candidate: str) -> float:
+    def similarity(candidate: str) -> float:
         whole = difflib.SequenceMatcher(None, key, candidate).ratio()
         last = key.rsplit(".", 1)[-1], candidate.rsplit(".", 1)[-1]
         return max(whole, difflib.SequenceMatcher(None, *last).ratio())
 
-    best = max(known, key=likeness)
-    if likeness(best) >= 0.6:
+    best = max(known, key=similarity)
+    if similarity(best) >= 0.6:
         return f"did you mean {best!r}?"
     return "known sections: " + ", ".join(Config.model_fields)
 
 
 def _explain(error: ValidationError, where: str) -> ConfigError:
-    """One line for each thing that is wrong, naming key, expectation and value."""
+    """Error with one line for each problem: key, expected and received value."""
     lines = []
     problems = error.errors()
     for problem in problems[:_MOST_PROBLEMS]:
@@ -214,7 +221,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
 
 
 def _set(tree: dict[str, Any], assignment: str) -> None:
-    """Apply one ``a.b=v``; `v` is a TOML value, or a plain string when it is not one."""
+    """Apply one assignment ``a.b=v``, in which `v` is a TOML value or a plain string."""
     key, equals, text = assignment.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -237,10 +244,18 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
 def build(
     tree: Mapping[str, Any], assignments: Iterable[str] = (), where: str = "config"
 ) -> Config:
-    """Validate a nested mapping, after applying ``--set`` assignments to a copy of it.
+    """Validate a nested mapping after applying ``--set`` assignments to a copy of it.
+
+    Args:
+      tree: Sections and settings by name.
+      assignments: Assignments of the form ``section.key=value``.
+      where: Name of the mapping in messages, such as the path of a file.
+
+    Returns:
+      The validated configuration.
 
     Raises:
-      ConfigError: with every unknown key and every bad value, by name.
+      ConfigError: A key is unknown or a value is wrong; the message names all of them.
     """
     copy: dict[str, Any] = json.loads(json.dumps(tree, default=str))
     for section, value in copy.items():
@@ -262,10 +277,20 @@ def build(
 
 
 def load(path: Path, assignments: Iterable[str] = ()) -> Config:
-    """Read a TOML file. Relative paths of ``[data]`` and ``judge.overrides`` start at its folder.
+    """Read a TOML file.
+
+    Relative paths in ``[data]``, ``model.weights`` and ``judge.overrides`` are relative to the
+    folder of the file.
+
+    Args:
+      path: The TOML file.
+      assignments: Assignments of the form ``section.key=value`` that are applied to it.
+
+    Returns:
+      The validated configuration.
 
     Raises:
-      ConfigError: the file is missing, is not TOML or does not validate.
+      ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = toml_text.read(path)
     data = tree.get("data")
@@ -290,18 +315,21 @@ def _toml_value(value: Any) -> str:
 
 
 def to_toml(config: Config, notes: Mapping[str, str] | None = None) -> str:
-    """Returns a commented TOML text that loads back to `config`.
+    """Write a configuration as TOML with comments.
 
     Args:
       config: The configuration to write.
       notes: Extra comment lines by section name, written under the section's heading.
+
+    Returns:
+      A text that loads back to `config`.
     """
     blocks = [_block(name, getattr(config, name), notes or {}) for name in Config.model_fields]
     return "\n\n".join(blocks) + "\n"
 
 
 def _block(name: str, section: Any, notes: Mapping[str, str]) -> str:
-    """A section and those below it."""
+    """Text of a section and of the sections in it."""
     lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
     lines += [f"# {note}" for note in notes.get(name, "").splitlines()]
     below = []

@@ -1,7 +1,7 @@
-"""The one pipeline: a pure function from configuration and inputs to a TFX pipeline.
+"""Builds the TFX pipeline from the configuration and the inputs of a run.
 
-Every runner runs this graph. It has no Resolver and no custom driver; what those would find out
-arrives in `RunInputs`.
+Every runner runs this graph. It has no Resolver and no custom driver, because open-source Kubeflow
+Pipelines runs neither; `RunInputs` holds what they would determine.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from imgpipe.pipeline.inputs import RunInputs, gate_settings, report_settings, s
 
 RUN_FN = "imgpipe.models.training.run_fn"
 TUNER_FN = "imgpipe.models.tuning.tuner_fn"
-#: Without it TFX packs itself into an archive for every Beam component, some 3.6 s each, for
-#: workers that run on this machine and have it anyway.
+#: Without this option TFX packs itself into an archive for every Beam component, which takes some
+#: 3.6 s each and is not needed by workers on this machine.
 _NO_PACKING = "--sdk_container_image=none"
 _WORKER = "--beam_plugins=imgpipe.components.beam_worker"
 _IN_PROCESS = ("--runner=FnApiRunner", _NO_PACKING)
 _LOCAL_ENGINES = ("FnApiRunner", "BundleBasedDirectRunner", "LOOPBACK")
-#: What they do depends on a folder that others change too: a cached push would say "pushed" of a
-#: version that somebody has removed since. Each runner turns their cache off.
+#: Components whose cache each runner turns off, because they depend on a folder that others change
+#: too: a cached push would report a version that somebody has removed since.
 NEVER_CACHED = ("ModelPusher", "Report")
 #: Images of the validation split in the warm-up requests and in the parity check.
 WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
@@ -42,12 +42,12 @@ WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
 
 @dataclass(frozen=True)
 class Storage:
-    """What a runner supplies: where artifacts and metadata go.
+    """Where a runner stores artifacts and metadata.
 
     Attributes:
-      root: artifact root, a folder or a URI.
-      metadata: ML Metadata connection, None where the orchestrator has its own.
-      run_directory: folder of this run, for the report; "" where there is none.
+      root: Root of the artifacts, a folder or a URI.
+      metadata: Connection to ML Metadata, None if the orchestrator has its own.
+      run_directory: Folder of this run, for the report; "" if there is none.
     """
 
     root: str
@@ -59,9 +59,12 @@ def create_pipeline(config: Config, inputs: RunInputs, storage: Storage) -> tfx_
     """Build the graph.
 
     Args:
-      config: the validated configuration.
-      inputs: data fingerprint, vocabulary, baseline and the like.
-      storage: artifact root and metadata of the runner.
+      config: The validated configuration.
+      inputs: Fingerprints, vocabulary, baseline and other inputs of the run.
+      storage: Root of the artifacts and metadata connection of the runner.
+
+    Returns:
+      The pipeline, with caching enabled.
     """
     baseline = parts.Baseline(
         push_directory=str(config.push_directory),
@@ -85,7 +88,7 @@ def create_pipeline(config: Config, inputs: RunInputs, storage: Storage) -> tfx_
 
 
 def _beam_args(given: Sequence[str]) -> list[str]:
-    """Pipeline options; every worker process loads what TFDV needs to be unpickled."""
+    """Options of Beam, with a plugin that loads what worker processes need to unpickle TFDV."""
     if not given:
         return list(_IN_PROCESS)
     plugin = [] if any(a.startswith("--beam_plugin") for a in given) else [_WORKER]
@@ -95,7 +98,7 @@ def _beam_args(given: Sequence[str]) -> list[str]:
 
 
 def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, Any]:
-    """From images to blessed data."""
+    """Components from the images to the blessed data."""
     vocabulary = json.dumps(inputs.vocabulary)
     examples = parts.ImageExampleGen(
         source=config.data.source,
@@ -158,7 +161,7 @@ def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, A
 
 
 def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dict[str, Any]:
-    """From blessed data to an exported model."""
+    """Components from the blessed data to the exported model."""
     settings = config.settings
     network = describe(settings, config.bank.precision)
     extractor = from_description(network)
@@ -210,7 +213,7 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
 def _gate_nodes(
     config: Config, inputs: RunInputs, data: dict[str, Any], model: dict[str, Any]
 ) -> dict[str, Any]:
-    """From an exported model to a pushed one, or to the reasons why not."""
+    """Components from the exported model to the pushed version."""
     examples = data["judged"].outputs["examples"]
     exported = model["trainer"].outputs["model"]
     evaluator = parts.ImageEvaluator(
@@ -262,7 +265,7 @@ def _gate_nodes(
 
 
 def _validation_threshold(config: Config) -> float:
-    """Accuracy that the validation split must show; none where folds decide."""
+    """Lowest accuracy on the validation split; 0 if folds decide instead."""
     return 0.0 if config.evaluate.cross_validate else config.evaluate.threshold
 
 
@@ -273,7 +276,7 @@ def _optional_nodes(
     model: dict[str, Any],
     predictor: Any,
 ) -> dict[str, Any]:
-    """What only some runs have: folds, LiteRT files."""
+    """Components that only some runs have: CrossValidator and LiteExporter."""
     examples = data["judged"].outputs["examples"]
     nodes: dict[str, Any] = {}
     if config.evaluate.cross_validate:
@@ -301,7 +304,7 @@ def _optional_nodes(
 
 
 def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
-    """Inputs of the pusher that come from nodes which only some pipelines have."""
+    """Inputs of the pusher from components that only some runs have."""
     found = {}
     if "cross_validator" in nodes:
         found["cross_validation"] = nodes["cross_validator"].outputs["blessing"]
@@ -311,7 +314,7 @@ def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _report_node(config: Config, inputs: RunInputs, storage: Storage, nodes: dict[str, Any]) -> Any:
-    """One page from the artifacts of all the others."""
+    """The Report component, which reads the artifacts of all others."""
     by_id = {node.id: node for node in nodes.values()}
     reported = {
         name: by_id[row.component].outputs[row.output]

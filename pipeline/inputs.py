@@ -1,8 +1,9 @@
-"""What a run depends on, found out before the graph is built.
+"""Determines the inputs of a run before the graph is built.
 
-TFX would ask drivers and resolvers for these things; open-source Kubeflow Pipelines runs neither.
-So they are plain values, passed as parameters: the cache is right on both. Nothing here imports
-TensorFlow or TFX; the command line does it while those are still loading.
+TFX would use drivers and resolvers for this, but open-source Kubeflow Pipelines runs neither.
+Therefore the inputs are plain values that are passed as parameters, so that caching is correct on
+both runners. Nothing here imports TensorFlow or TFX, since the command line calls it while they are
+still loading.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.sources import Scan, SourceOptions
-from imgpipe.components.image_filter import overrides as reviews
+from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
@@ -26,11 +27,11 @@ from imgpipe.models.extractor import resolve_precision
 from imgpipe.pipeline.config import WEIGHT_FILES, Config
 
 _ROOT = Path(__file__).resolve().parent.parent
-#: Settings that say where something lies, and decide nothing.
-_PLACES = {"judge": {"overrides", "store"}}
+#: Settings that are paths and do not change any result.
+_PATHS = {"judge": {"overrides", "store"}}
 
 
-#: What decides about data: own code, and the packages whose decoders and readers it calls.
+#: Source code that decides about data; the packages below are those whose decoders it calls.
 _DATA_CODE = (
     "components/example_gen",
     "components/image_file",
@@ -41,7 +42,7 @@ _DATA_CODE = (
     "models/preprocess.py",
     "models/feature_names.py",
 )
-#: What decides the content of the feature bank, beside `FeatureExtractor.key`.
+#: Source code that decides the content of the feature bank, in addition to `FeatureExtractor.key`.
 _BANK_CODE = (
     "components/feature_bank",
     "components/blob_store.py",
@@ -51,7 +52,7 @@ _BANK_CODE = (
 )
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
-#: What decides about LiteRT files and about folds, beside `models`.
+#: Source code that decides about LiteRT files and about folds.
 _GATE_CODE = (
     "models",
     "components/lite_exporter",
@@ -60,16 +61,19 @@ _GATE_CODE = (
 _GATE_PACKAGES = (*_MODEL_PACKAGES, "ai-edge-litert")
 
 
-def source_hash(*places: str, packages: Sequence[str] = ()) -> str:
-    """Address of the product's own source code in some files and folders.
+def source_hash(*paths: str, packages: Sequence[str] = ()) -> str:
+    """Compute the fingerprint of some of the package's source code.
 
     Args:
-      places: files and folders below the root of the product.
-      packages: installed packages whose version belongs to the address.
+      paths: Files and folders, relative to the root of the package.
+      packages: Installed packages whose versions are part of the fingerprint.
+
+    Returns:
+      16 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for place in places:
-        path = _ROOT / place
+    for relative in paths:
+        path = _ROOT / relative
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(_ROOT).as_posix().encode())
             digest.update(file.read_bytes())
@@ -78,7 +82,7 @@ def source_hash(*places: str, packages: Sequence[str] = ()) -> str:
     return digest.hexdigest()[:16]
 
 
-def _address(*parts: object) -> str:
+def _fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -87,22 +91,22 @@ class RunInputs:
     """Values that become parameters of the components.
 
     Attributes:
-      fingerprint: address of all files of the source, by path and content.
-      vocabulary: class names, sorted; their order is that of the probabilities.
-      data_code: address of the source code that reads, judges and gates data.
-      bank_code: address of the source code that extracts features.
-      model_code: address of the source code that trains and exports.
-      serving_code: address of the source code that serves.
-      gate_code: address of the source code that makes and judges LiteRT files, and that judges
+      fingerprint: Fingerprint of all files of the source, by path and content.
+      vocabulary: Class names in sorted order, which is the order of the probabilities.
+      data_code: Fingerprint of the source code that reads, judges and gates data.
+      bank_code: Fingerprint of the source code that extracts features.
+      model_code: Fingerprint of the source code that trains and exports.
+      serving_code: Fingerprint of the source code that serves.
+      gate_code: Fingerprint of the source code that makes and judges LiteRT files, and that judges
         by folds.
-      run_key: address of configuration, data and code: equal runs make equal models.
-      split_key: address of how images are divided.
-      baseline_version: number of the version to compare with, 0 for none.
-      baseline_digest: content address of that version.
-      accepted_schema: schema file to judge by, "" to infer one.
-      accept_schema_to: where an inferred schema is kept once the data passes.
-      overrides: what people decided about single images, as JSON for ImageFilter.
-      accept_changes: whether people accepted the drift and skew of this data.
+      run_key: Fingerprint of configuration, data and code. Runs with equal keys make equal models.
+      split_key: Fingerprint of the division into splits.
+      baseline_version: Number of the version to compare with, 0 if there is none.
+      baseline_digest: Digest of that version.
+      accepted_schema: Schema file by which the data is judged, "" to infer a schema.
+      accept_schema_to: Path to which an inferred schema is written once the data passes.
+      overrides: People's decisions about single images, as JSON for ImageFilter.
+      accept_changes: Whether people accepted the drift and skew of this data.
     """
 
     fingerprint: str
@@ -123,12 +127,23 @@ class RunInputs:
 
 
 def source_options(config: Config) -> SourceOptions:
-    """How the source is to be read: [data] without the source itself."""
+    """Options of the source: the section [data] without the source itself."""
     return SourceOptions(**config.data.model_dump(exclude={"source"}))
 
 
 def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> Settings:
-    """What the checks are measured by; with what people decided where the classes are given."""
+    """Settings of the checks.
+
+    Args:
+      config: The configuration.
+      vocabulary: Class names, with which overrides are read and checked. None leaves them out.
+
+    Returns:
+      The settings of ImageFilter.
+
+    Raises:
+      ConfigError: The overrides cannot be read or name unknown classes.
+    """
     judging = config.judge
     given = config.overrides_file if vocabulary is not None else None
     return Settings(
@@ -136,12 +151,14 @@ def judge_settings(config: Config, vocabulary: Sequence[str] | None = None) -> S
         pixel_limit=judging.pixel_limit,
         severity=judging.severity.model_dump(exclude_defaults=True),
         threshold=judging.threshold.model_dump(exclude_defaults=True),
-        overrides=reviews.resolve(reviews.load(given), vocabulary or ()) if given else {},
+        overrides=override_files.resolve(override_files.load(given), vocabulary or ())
+        if given
+        else {},
     )
 
 
 def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
-    """What the data gate demands of the counts of images."""
+    """Requirements of the data gate on the number of images."""
     gate = config.gate
     return GateSettings(
         vocabulary=tuple(vocabulary),
@@ -156,7 +173,18 @@ def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
 
 
 def find(config: Config, scan: Scan) -> RunInputs:
-    """Look at data, versions and schema once, before anything is built."""
+    """Determine the inputs of a run from its data, versions and schema.
+
+    Args:
+      config: The configuration.
+      scan: Files of the source with their hashes.
+
+    Returns:
+      The parameters of the components.
+
+    Raises:
+      ConfigError: Settings do not fit the classes, or a file that is named does not exist.
+    """
     data_code = source_hash(*_DATA_CODE, packages=_DATA_PACKAGES)
     model_code = source_hash("models", packages=_MODEL_PACKAGES)
     deciding = config.model_dump(
@@ -171,17 +199,17 @@ def find(config: Config, scan: Scan) -> RunInputs:
             "tune",
             "evaluate",
         },
-        exclude=_PLACES,
+        exclude=_PATHS,
     )
     overrides = _overrides(config, scan.vocabulary)
     how = config.data.model_dump(
         exclude={"source", "root", "tfds_dir", "follow_links"}
-    )  # not where it lies
+    )  # the path does not change the result
     how["vocabulary"] = list(scan.vocabulary)
     precision = resolve_precision(config.bank.precision)
     config.settings.check_classes(scan.vocabulary)
     weights = config.settings.backbone_spec().key()
-    run_key = _address(
+    run_key = _fingerprint(
         *(deciding, how, precision, weights, scan.fingerprint, data_code, model_code, overrides)
     )
     base = config.push_directory
@@ -195,7 +223,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         serving_code=source_hash("serving", "components/serving_validator"),
         gate_code=source_hash(*_GATE_CODE, packages=_GATE_PACKAGES),
         run_key=run_key,
-        split_key=_address(config.split.model_dump(), how, sorted(scan.given_splits)),
+        split_key=_fingerprint(config.split.model_dump(), how, sorted(scan.given_splits)),
         baseline_version=baseline.number if baseline else 0,
         baseline_digest=baseline.digest if baseline else "",
         accepted_schema=_frozen_schema(config, scan.fingerprint, overrides),
@@ -206,33 +234,33 @@ def find(config: Config, scan: Scan) -> RunInputs:
 
 
 def _overrides(config: Config, vocabulary: Sequence[str]) -> str:
-    """The file that `judge.overrides` names, checked against the classes."""
+    """Overrides as JSON, after checking them against the classes."""
     if config.overrides_file is None:
         return "[]"
-    found = reviews.load(config.overrides_file)
-    reviews.resolve(found, vocabulary)
-    return reviews.to_json(found)
+    found = override_files.load(config.overrides_file)
+    override_files.resolve(found, vocabulary)
+    return override_files.to_json(found)
 
 
 def _proposals(config: Config) -> int:
-    """Number of overrides that nobody confirmed; 0 where the file cannot be read any more."""
+    """Number of overrides that nobody confirmed; 0 if the file cannot be read any more."""
     try:
-        found = reviews.load(config.overrides_file) if config.overrides_file else ()
+        found = override_files.load(config.overrides_file) if config.overrides_file else ()
     except ConfigError:
         return 0
-    return len(found) - len(reviews.confirmed(found))
+    return len(found) - len(override_files.confirmed(found))
 
 
 def _data_key(config: Config, fingerprint: str, overrides: str) -> str:
-    deciding = config.model_dump(include={"split", "judge"}, exclude=_PLACES)
-    return _address(deciding, fingerprint, overrides)
+    deciding = config.model_dump(include={"split", "judge"}, exclude=_PATHS)
+    return _fingerprint(deciding, fingerprint, overrides)
 
 
 def _frozen_schema(config: Config, fingerprint: str, overrides: str) -> str:
-    """Place of the content-addressed copy of the accepted schema, "" while there is none.
+    """Path of the copy of the accepted schema, named by its digest; "" if there is none.
 
-    The run whose data the schema was inferred from goes on inferring it, with the same outcome:
-    repeated without changes, all of it is cached.
+    A run with the data from which the schema was inferred infers it again, with the same result,
+    so that a repetition without changes is taken from the cache.
     """
     accepted = config.schema_file
     if not accepted.is_file():
@@ -249,10 +277,14 @@ def _frozen_schema(config: Config, fingerprint: str, overrides: str) -> str:
 
 
 def freeze_schema(config: Config, inputs: RunInputs) -> None:
-    """Make the copy that `RunInputs.accepted_schema` names, whole or not at all.
+    """Write the copy of the accepted schema that `RunInputs.accepted_schema` names.
+
+    Args:
+      config: The configuration.
+      inputs: Inputs of the run.
 
     Raises:
-      ConfigError: the accepted schema is none, or it changed since it was looked at.
+      ConfigError: The file is no schema, or it changed since `find` read it.
     """
     from imgpipe.components.data_gate import schema
 
@@ -262,13 +294,13 @@ def freeze_schema(config: Config, inputs: RunInputs) -> None:
     frozen = Path(inputs.accepted_schema)
     content = config.schema_file.read_bytes()
     if hashlib.sha256(content).hexdigest()[:16] != frozen.parent.name:
-        raise ConfigError(f"{config.schema_file} was changed while the run began; run again.")
+        raise ConfigError(f"{config.schema_file} was changed while the run started; run again.")
     if not frozen.is_file() or frozen.read_bytes() != content:
         atomic_write(frozen, content)
 
 
 def accepted_data(schema_file: Path) -> list[str]:
-    """Fingerprints of data whose drift and skew people accepted."""
+    """Read the fingerprints of data whose drift and skew people accepted."""
     try:
         return list(json.loads(_accepted_list(schema_file).read_text())["data"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -276,7 +308,7 @@ def accepted_data(schema_file: Path) -> list[str]:
 
 
 def accept_data(schema_file: Path, fingerprint: str) -> None:
-    """Note that the drift and skew of this data are right."""
+    """Record that the drift and skew of the data with this fingerprint are accepted."""
     known = accepted_data(schema_file)
     if fingerprint not in known:
         content = json.dumps({"data": [*known, fingerprint]}, indent=1)
@@ -300,7 +332,7 @@ def _inferred_from(accepted: Path) -> list[str]:
 
 
 def remember_schema_origin(config: Config, inputs: RunInputs) -> None:
-    """Note which data the schema was inferred from, once DataGate has accepted it."""
+    """Record the data from which the schema was inferred, once DataGate has accepted it."""
     accepted = config.schema_file
     if inputs.accepted_schema or not accepted.is_file():
         return
@@ -312,21 +344,24 @@ def remember_schema_origin(config: Config, inputs: RunInputs) -> None:
 
 
 def check_files(config: Config) -> None:
-    """Look for the files that the configuration names, before anything heavy is imported.
+    """Check the files that the configuration names, before TensorFlow is imported.
+
+    Args:
+      config: The configuration.
 
     Raises:
-      ConfigError: the overrides are missing or are not what they should be.
-      ResourceError: the weights are missing.
+      ConfigError: The overrides are missing or malformed.
+      ResourceError: The weights are missing.
     """
     if config.overrides_file is not None:
-        reviews.load(config.overrides_file)
+        override_files.load(config.overrides_file)
     weights = config.settings.weights
     if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
         raise ResourceError(f"model.weights: there is no file {weights}.")
 
 
 def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, object]:
-    """What the report says of the configuration."""
+    """Select the settings that the report shows."""
     return {
         "name": config.run.name,
         "source": config.data.source,
