@@ -84,8 +84,8 @@ class Config(Section):
             )
         if folds and self.fine_tune.mode == "on":
             raise ValueError(
-                """Settings of the network and its training. The path of a weights file is absolute."""
-                'network; use "auto", which ships it only if validation accuracy improved, '
+                'evaluate.cross_validate judges heads, but fine_tune.mode = "on" always ships '
+                'another network; use "auto", which ships it only if validation accuracy improved, '
                 'or "off"'
             )
         return self
