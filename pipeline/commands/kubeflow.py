@@ -34,7 +34,12 @@ def command(
         str, typer.Option("--image", help="Container image with imgpipe and kfp installed.")
     ] = "imgpipe:latest",
     root: Annotated[
-        str, typer.Option("--root", help="Artifact root, such as minio://bucket/imgpipe.")
+        str,
+        typer.Option(
+            "--root",
+            help="Folder of all artifacts, unless a run is submitted with another one, such as "
+            "minio://bucket/imgpipe.",
+        ),
     ] = "minio://mlpipeline/imgpipe",
     settings: options.SettingsOption = None,
 ) -> None:
@@ -74,10 +79,10 @@ def compile_(
     inputs = run_inputs.find(config, scan(config))
     with tempfile.TemporaryDirectory() as folder, console.quiet(Path(folder) / "log"):
         from imgpipe.pipeline import graph
-        from imgpipe.pipeline.runners import kubeflow
+        from imgpipe.pipeline.kubeflow import compiler
 
         pipeline = graph.create_pipeline(config, inputs, graph.Storage(root=root))
-        written = kubeflow.compile_pipeline(pipeline, image, output)
+        written = compiler.compile_pipeline(pipeline, image, output)
     new_console().print(
         f"wrote {escape(str(written))}: {len(pipeline.components)} tasks, image {escape(image)}"
     )

@@ -55,9 +55,15 @@ def test_no_task_is_a_resolver_or_needs_a_driver(spec: dict[str, Any]):
 
 def test_containers_run_the_entry_point(spec: dict[str, Any]):
     for executor in spec["deploymentSpec"]["executors"].values():
-        container = executor["container"]
-        command = [*container.get("command", []), *container.get("args", [])]
-        assert command[:2] == ["python", "-m"]
+        assert executor["container"]["command"] == [
+            "python",
+            "-m",
+            "imgpipe.pipeline.kubeflow.entry_point",
+        ]
+
+
+def test_the_root_is_the_default_of_a_run(spec: dict[str, Any]):
+    assert spec["defaultPipelineRoot"] == "minio://bucket/root"
 
 
 def test_gates_are_inputs_of_what_they_guard(spec: dict[str, Any]):

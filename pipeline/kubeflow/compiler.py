@@ -1,6 +1,6 @@
-"""The Kubeflow runner: the same graph as a PipelineSpec for open-source Kubeflow Pipelines.
+"""The same graph as a PipelineSpec for open-source Kubeflow Pipelines.
 
-Schema 2.1 is what its API server accepts; a file name ending in .yaml makes TFX write the bare
+Its API server accepts schema 2.1 only. A file name ending in ``.yaml`` makes TFX write the bare
 PipelineSpec.
 """
 
@@ -16,20 +16,17 @@ from imgpipe.models.atomic_write import atomic_write
 from imgpipe.pipeline.graph import NEVER_CACHED
 
 #: What each container runs.
-COMMAND = (
-    "python",
-    "-m",
-    "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor",
-)
+COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
 
 
 def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) -> Path:
     """Write the PipelineSpec.
 
     Args:
-      pipeline: of `create_pipeline`, rooted at a URI that Kubeflow can reach.
-      image: container image with this package installed.
-      output: file to write; ``.yaml`` is appended when it is missing.
+      pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
+        becomes the default of a run that is submitted without a root.
+      image: Container image with this package installed.
+      output: File to write; ``.yaml`` is appended when it is missing.
 
     Returns:
       The file written.
@@ -46,6 +43,8 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) 
     )
     runner.run(pipeline, write_out=True)
     spec = yaml.safe_load(target.read_text(encoding="utf-8"))
+    # TFX writes the root only into the file for Vertex AI.
+    spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     for name in NEVER_CACHED:  # TFX knows one setting for all components
         spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
     atomic_write(target, yaml.safe_dump(spec, sort_keys=False))

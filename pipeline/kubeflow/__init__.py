@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines: the compiled PipelineSpec, and what its containers run."""

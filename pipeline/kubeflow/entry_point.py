@@ -1,0 +1,154 @@
+"""What each container of the compiled pipeline runs: one component, by TFX's own entry point.
+
+TFX's entry point expects what Vertex AI sends. The driver and the launcher of Kubeflow Pipelines
+2.17 send something else, which is translated here:
+
+- Input artifacts carry an empty type. The types are taken from the inputs of the compiled task,
+  which the command line repeats.
+- There is an output artifact ``executor-logs`` of Kubeflow's own type ``system.Artifact``. It
+  belongs to the launcher, which writes it itself.
+- URIs name an object store; the files lie in folders of the container (see `mounts`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.pipeline.kubeflow import mounts
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentInputsSpec, ExecutorInput
+
+_INPUT, _SPEC = "--json_serialized_invocation_args", "--json_serialized_inputs_spec_args"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one component.
+
+    Args:
+      arguments: Of the command line, as TFX's compiler writes them; unknown ones are Beam's.
+
+    Returns:
+      The exit code, with the same meaning as that of ``imgpipe run``: 0 when the component has
+      finished, 1 for a defect, 2 for a wrong argument, 4 for refused data, 5 for a missing
+      resource.
+    """
+    parsed, beam = _parser().parse_known_args(arguments)
+    try:
+        _run(parsed, beam)
+    except Exception as error:
+        from imgpipe.pipeline import failures
+
+        traceback.print_exc()
+        known = failures.known(error, Path.cwd())
+        print(f"imgpipe: {failures.cause(known)}", file=sys.stderr)
+        return known.exit_code if isinstance(known, ImgpipeError) else 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m imgpipe.pipeline.kubeflow.entry_point",
+        description="Run one component of a compiled pipeline in its container.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--executor_class_path", required=True, help="Executor, as <module>.<class>."
+    )
+    parser.add_argument(
+        _INPUT, required=True, help="ExecutorInput as JSON, which Kubeflow Pipelines fills in."
+    )
+    parser.add_argument(
+        _SPEC, required=True, help="Inputs of the component as JSON, from the compiled pipeline."
+    )
+    return parser
+
+
+def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    given = pipeline_spec_pb2.ExecutorInput()
+    _parse(_INPUT, parsed.json_serialized_invocation_args, given)
+    spec = pipeline_spec_pb2.ComponentInputsSpec()
+    _parse(_SPEC, parsed.json_serialized_inputs_spec_args, spec)
+    translate(given, spec)
+    _make_folders(given)
+
+    from absl import logging
+    from google.protobuf import json_format
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    logging.use_absl_handler()
+    parsed.json_serialized_invocation_args = json_format.MessageToJson(given)
+    kubeflow_v2_run_executor.main((parsed, beam))
+    _restore_uris(Path(given.outputs.output_file))
+
+
+def _parse(argument: str, text: str, message: Message) -> None:
+    """Read JSON into `message`; fields that this version of kfp does not know are ignored."""
+    from google.protobuf import json_format
+
+    try:
+        json_format.Parse(text, message, ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise ConfigError(
+            f"{argument} is not what Kubeflow Pipelines sends: expected a JSON object of type "
+            f"{message.DESCRIPTOR.name}, received {text[:80]!r} ({error}). Run this command in a "
+            "task of a pipeline written by `imgpipe kubeflow compile`."
+        ) from error
+
+
+def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:
+    """Change what Kubeflow Pipelines sent into what TFX's entry point expects.
+
+    Args:
+      given: Changed in place: artifacts that are not the component's are removed, the others have
+        their type, and paths in this container instead of URIs.
+      spec: Inputs of the component, from the compiled pipeline.
+    """
+    for name in set(given.inputs.artifacts) - set(spec.artifacts):
+        del given.inputs.artifacts[name]
+    for name, found in list(given.outputs.artifacts.items()):
+        # TFX's compiler writes an instance schema for each output, Kubeflow for none of its own.
+        if not all(artifact.type.instance_schema for artifact in found.artifacts):
+            del given.outputs.artifacts[name]
+    for name, found in given.inputs.artifacts.items():
+        for artifact in found.artifacts:
+            artifact.type.CopyFrom(spec.artifacts[name].artifact_type)
+    for artifacts in (given.inputs.artifacts, given.outputs.artifacts):
+        for found in artifacts.values():
+            for artifact in found.artifacts:
+                artifact.uri = mounts.to_path(artifact.uri)
+    given.outputs.output_file = mounts.to_path(given.outputs.output_file)
+
+
+def _make_folders(given: ExecutorInput) -> None:
+    """Make the folder of each output, as TFX does on one machine; a parameter is a file."""
+    for name, found in given.outputs.artifacts.items():
+        if name not in given.outputs.parameters:
+            for artifact in found.artifacts:
+                Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+
+
+def _restore_uris(output_file: Path) -> None:
+    """Name the outputs by URI again: other tasks find them there, not in this container."""
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    written = pipeline_spec_pb2.ExecutorOutput()
+    json_format.Parse(output_file.read_text(encoding="utf-8"), written)
+    for found in written.artifacts.values():
+        for artifact in found.artifacts:
+            artifact.uri = mounts.to_uri(artifact.uri)
+    output_file.write_text(json_format.MessageToJson(written), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

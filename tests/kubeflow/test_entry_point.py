@@ -1,0 +1,104 @@
+"""What Kubeflow Pipelines sends is translated for TFX, and wrong arguments are named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgpipe.pipeline.kubeflow import entry_point, mounts
+
+MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
+SPEC = {"artifacts": {"model": {"artifactType": MODEL}}}
+
+
+def _sent() -> dict[str, Any]:
+    """An ExecutorInput as driver and launcher of Kubeflow Pipelines 2.17 make it."""
+    log_type = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
+    untyped = {"type": {"instanceSchema": ""}, "uri": "minio://bucket/a/model"}
+    model = {"type": MODEL, "uri": "s3://bucket/b/model"}
+    log = {"type": log_type, "uri": "s3://bucket/b/executor-logs"}
+    return {
+        "inputs": {"artifacts": {"model": {"artifacts": [untyped]}}},
+        "outputs": {
+            "artifacts": {
+                "copy": {"artifacts": [model]},
+                "executor-logs": {"artifacts": [log]},
+            },
+            "outputFile": "/tmp/kfp_outputs/output_metadata.json",
+        },
+    }
+
+
+def _translated() -> Any:
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    given = json_format.ParseDict(_sent(), pipeline_spec_pb2.ExecutorInput())
+    entry_point.translate(
+        given, json_format.ParseDict(SPEC, pipeline_spec_pb2.ComponentInputsSpec())
+    )
+    return given
+
+
+def test_input_types_come_from_the_compiled_task():
+    (model,) = _translated().inputs.artifacts["model"].artifacts
+    assert model.type.instance_schema == MODEL["instanceSchema"]
+
+
+def test_the_log_of_the_launcher_is_no_output_of_the_component():
+    assert list(_translated().outputs.artifacts) == ["copy"]
+
+
+def test_uris_become_folders_of_the_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv(mounts.ROOT, str(tmp_path))
+    given = _translated()
+    assert given.inputs.artifacts["model"].artifacts[0].uri == f"{tmp_path}/minio/bucket/a/model"
+    assert given.outputs.artifacts["copy"].artifacts[0].uri == f"{tmp_path}/s3/bucket/b/model"
+    assert given.outputs.output_file == "/tmp/kfp_outputs/output_metadata.json"
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("minio://bucket/key/x", "/minio/bucket/key/x"),
+        ("s3://bucket/key/x", "/s3/bucket/key/x"),
+        ("gs://bucket/key/x", "/gcs/bucket/key/x"),
+        ("/data/x", "/data/x"),
+    ],
+)
+def test_a_uri_and_its_folder(uri: str, path: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(mounts.ROOT, raising=False)
+    assert mounts.to_path(uri) == path
+    assert mounts.to_uri(path) == uri
+
+
+@pytest.mark.parametrize("text", ["{{$}}", '{"inputs": 1}'])
+def test_an_input_that_kubeflow_never_sends_is_named(text: str, capsys: pytest.CaptureFixture[str]):
+    code = entry_point.main(
+        [
+            "--executor_class_path=a.B",
+            f"--json_serialized_invocation_args={text}",
+            f"--json_serialized_inputs_spec_args={json.dumps(SPEC)}",
+        ]
+    )
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "imgpipe: --json_serialized_invocation_args is not what Kubeflow Pipelines" in error
+    assert f"received {text!r}" in error
+
+
+def test_a_missing_argument_is_a_wrong_argument_and_loads_nothing():
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.kubeflow.entry_point"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert "--executor_class_path" in ended.stderr
+    assert "| tensorflow" not in ended.stderr
