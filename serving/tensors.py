@@ -26,7 +26,7 @@ MAX_FILL_BYTES = 64 << 20
 a message of some bytes cannot ask for gigabytes."""
 
 MAX_FILL_STRINGS = 1024
-"""The same for strings: each may be a picture, and costs what a picture costs."""
+"""The same for strings: each may be an image, and costs what an image costs."""
 
 
 class TensorError(ValueError):
@@ -186,7 +186,7 @@ def fill_compact(proto: Any, value: Any) -> None:
     """Write ``value`` into the empty ``proto`` byte for byte as ``tf.make_tensor_proto`` would.
 
     Most numbers go as ``tensor_content`` (3.7 times as fast to build as ``float_val`` for a batch
-    of pictures), strings, single values and a few rare types as typed fields.
+    of images), strings, single values and a few rare types as typed fields.
     """
     array = as_array(value)
     row = _row_of_array(array)

@@ -9,9 +9,9 @@
 ``AsyncClient`` has the same methods, awaited. Both speak to tensorflow_model_server and to the
 embedded server alike.
 
-Bottom up: ``protos`` and ``messages`` (the wire) - ``options`` (the way to a server) - ``images`` -
-``steps`` and ``operations`` (what a client does, written once) - ``transport`` and ``rest`` -
-``client`` and ``aio`` - ``load`` (the load generator).
+The modules, from the lowest layer to the highest: ``protos`` and ``messages`` (wire format) -
+``options`` (connection settings) - ``images`` - ``steps`` and ``operations`` (the logic that both
+clients share) - ``transport`` and ``rest`` - ``client`` and ``aio`` - ``load`` (load generator).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AsyncClient":  # asyncio is a fifth of the start, and few need it
+    if name == "AsyncClient":  # importing asyncio takes a fifth of the start-up time
         from imgpipe.serving.client.aio import AsyncClient
 
         return AsyncClient

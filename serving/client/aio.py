@@ -34,7 +34,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         self._transport = transport_to(self._connection)
 
     async def _run(self, operation: Operation[T]) -> T:
-        """Carry an operation out, step by step."""
+        """Execute an operation step by step."""
         resume: Callable[[Any], Step] = operation.send
         outcome: Any = None
         while True:
@@ -79,7 +79,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Prediction:
-        """As ``Client.predict``."""
+        """See ``Client.predict``."""
         return await self._run(
             self._operations.predict(inputs, signature_name, output_filter, timeout)
         )
@@ -87,7 +87,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
     async def classify(
         self, images: Sequence[Image], **options: Unpack[Classifying]
     ) -> list[Classification]:
-        """As ``Client.classify``."""
+        """See ``Client.classify``."""
         return await self._run(self._operations.classify(images, options))
 
     async def classify_each(
@@ -97,7 +97,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         progress: Callable[[int, Sequence[Answer]], None] | None = None,
         **options: Unpack[Classifying],
     ) -> list[Answer]:
-        """As ``Client.classify_each``; ``progress`` is called in the event loop."""
+        """See ``Client.classify_each``; ``progress`` is called in the event loop."""
         return await self._run(self._operations.classify_each(images, options, progress))
 
     async def classify_examples(
@@ -107,7 +107,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         context: Example | None = None,
         timeout: float | None = None,
     ) -> Rankings:
-        """As ``Client.classify_examples``."""
+        """See ``Client.classify_examples``."""
         return await self._run(
             self._operations.classify_examples(examples, signature_name, context, timeout)
         )
@@ -119,7 +119,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         context: Example | None = None,
         timeout: float | None = None,
     ) -> Regressions:
-        """As ``Client.regress_examples``."""
+        """See ``Client.regress_examples``."""
         return await self._run(
             self._operations.regress_examples(examples, signature_name, context, timeout)
         )
@@ -131,13 +131,13 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         context: Example | None = None,
         timeout: float | None = None,
     ) -> dict[str, Rankings | Regressions]:
-        """As ``Client.multi_inference``."""
+        """See ``Client.multi_inference``."""
         return await self._run(self._operations.multi_inference(tasks, examples, context, timeout))
 
     async def status(
         self, version: int | None = None, timeout: float | None = None
     ) -> list[VersionStatus]:
-        """As ``Client.status``."""
+        """See ``Client.status``."""
         return await self._run(self._operations.status(version, timeout))
 
     async def models(self, timeout: float | None = None) -> list[ModelStatus]:
@@ -145,23 +145,23 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         return await self._run(self._operations.models(timeout))
 
     async def ready(self, timeout: float | None = None) -> bool:
-        """As ``Client.ready``."""
+        """See ``Client.ready``."""
         return await self._run(self._operations.ready(timeout))
 
     async def metadata(self, timeout: float | None = None) -> Metadata:
-        """As ``Client.metadata``."""
+        """See ``Client.metadata``."""
         return await self._run(self._operations.metadata(timeout))
 
     async def reload(self, config: str, timeout: float | None = None) -> None:
-        """As ``Client.reload``."""
+        """See ``Client.reload``."""
         await self._run(self._operations.reload(config, timeout))
 
     async def wait_until_available(self, timeout: float = 60.0, version: int | None = None) -> int:
-        """As ``Client.wait_until_available``."""
+        """See ``Client.wait_until_available``."""
         return await self._run(self._operations.wait_until_available(timeout, version))
 
     async def close(self) -> None:
-        """Close the connection; calls on their way are cancelled."""
+        """Close the connection and cancel the calls in flight."""
         await self._transport.close()
 
     async def __aenter__(self) -> AsyncClient:

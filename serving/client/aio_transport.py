@@ -1,4 +1,4 @@
-"""How a call travels over gRPC, with asyncio. Apart, since few clients need to import it."""
+"""Asyncio gRPC transport, in a module of its own since most clients do not import asyncio."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from imgpipe.serving.client.transport import multicallable
 
 
 class Transport(Protocol):
-    """What carries a call and is awaited for its reply."""
+    """Sends a call whose reply is awaited."""
 
     async def call(self, call: Call) -> Any:
-        """The reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply; raises ``ServingError``."""
 
     async def close(self) -> None:
-        """End it; calls on their way are cancelled."""
+        """Close the transport and cancel the calls in flight."""
 
 
 def transport_to(connection: Connection) -> Transport:
-    """gRPC or REST, as the address says."""
+    """Return the transport for the address: REST for ``http(s)://``, otherwise gRPC."""
     if connection.rest:
         from imgpipe.serving.client.rest import AioRestTransport
 
@@ -33,7 +33,7 @@ def transport_to(connection: Connection) -> Transport:
 
 
 class AioTransport:
-    """A gRPC channel of the running event loop."""
+    """Transport over a gRPC channel of the running event loop."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -44,7 +44,7 @@ class AioTransport:
     def _connected(self) -> Any:
         if self._closed:
             raise closed(self._connection.target)
-        if self._channel is None:  # only now: a channel belongs to the loop it is made in
+        if self._channel is None:  # created late: a channel belongs to the running loop
             way = self._connection
             options, packing = way.channel_arguments(), way.grpc_compression()
             if way.tls is None:
@@ -55,7 +55,7 @@ class AioTransport:
         return self._channel
 
     async def call(self, call: Call) -> Any:
-        """The reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply; raises ``ServingError``."""
         path, target = call.method.path, self._connection.target
         channel = self._connected()
         if path not in self._methods:
@@ -74,7 +74,7 @@ class AioTransport:
             raise closed(target) from error
 
     async def close(self) -> None:
-        """Close the channel; calls on their way are cancelled."""
+        """Close the channel and cancel the calls in flight."""
         self._closed = True
         if self._channel is not None:
             await self._channel.close()

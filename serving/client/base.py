@@ -1,4 +1,4 @@
-"""What the blocking and the asyncio client have in common: how they are made."""
+"""Base class of the blocking and the asyncio client."""
 
 from __future__ import annotations
 

@@ -27,15 +27,15 @@ from imgpipe.serving.client.transport import transport_to
 T = TypeVar("T")
 
 
-class Client(ClientBase):  # noqa: D101 (made from that of the base)
-    __doc__ = f"{ClientBase.__doc__}\n    Threads may share it.\n    "
+class Client(ClientBase):  # noqa: D101 (built from the docstring of the base class)
+    __doc__ = f"{ClientBase.__doc__}\n    Threads may share one client.\n    "
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._transport = transport_to(self._connection)
 
     def _run(self, operation: Operation[T]) -> T:
-        """Carry an operation out, step by step."""
+        """Execute an operation step by step."""
         resume: Callable[[Any], Step] = operation.send
         outcome: Any = None
         while True:
@@ -62,7 +62,7 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         try:
             results = list(pool.map(self._run, step.operations))
         except BaseException as error:
-            # Nobody who interrupts waits for what is on its way: closing the client cancels it.
+            # Ctrl-C must not wait for the calls in flight; closing the client cancels them.
             pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
             raise
         pool.shutdown()
@@ -78,28 +78,38 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         """Run one signature.
 
         Args:
-            inputs: an array, or nested lists of bytes, str or numbers, for each input name. Arrays
-                keep their dtype; numbers of lists take the signature's.
-            signature_name: empty for ``serving_default``.
-            output_filter: only these outputs; empty for all.
-            timeout: seconds for this call; None for the client's.
+            inputs: Maps the name of each input to an array, or to nested lists of bytes, str or
+                numbers. Arrays keep their dtype; numbers in lists are converted to the dtype of
+                the signature.
+            signature_name: Name of the signature; empty for ``serving_default``.
+            output_filter: Names of the outputs to return; empty for all outputs.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Returns:
+            The outputs as arrays, with the model, version and signature that answered.
 
         Raises:
-            ServingError: one of its subclasses, by what the server answers.
+            ServingError: The call failed; the subclass tells the status code.
         """
         return self._run(self._operations.predict(inputs, signature_name, output_filter, timeout))
 
     def classify(
         self, images: Sequence[Image], **options: Unpack[Classifying]
     ) -> list[Classification]:
-        """Label names and probabilities for images, in their order; see ``Classifying``.
+        """Classify images.
 
         Args:
-            images: bytes of JPEG, PNG, …, paths, open binary files, Pillow images or arrays of
-                pixels; read and sent in chunks, a few at a time.
+            images: Encoded images as bytes, paths, open binary files, Pillow images, or arrays of
+                pixels (uint8, [height, width, 3] or [height, width]). They are read and sent in
+                chunks, a few at a time.
+            **options: See ``Classifying``.
+
+        Returns:
+            One classification per image, in the order of ``images``.
 
         Raises:
-            InvalidArgument: a file cannot be read or decoded; names the image.
+            InvalidArgument: An image cannot be read or decoded; the message names it.
+            ServingError: The call failed for another reason.
         """
         return self._run(self._operations.classify(images, options))
 
@@ -110,12 +120,20 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         progress: Callable[[int, Sequence[Answer]], None] | None = None,
         **options: Unpack[Classifying],
     ) -> list[Answer]:
-        """As ``classify``, but a bad image has its error in its place and spares the others.
+        """Classify images, and return errors of single images instead of raising them.
 
         Args:
-            images: as of ``classify``.
-            progress: called after each chunk with the place of its first image and its answers, in
-                the thread that got them; chunks may come in another order.
+            images: See ``classify``.
+            progress: Called after each chunk with the index of its first image and its answers.
+                The call happens in the thread that received the answers, and chunks may finish in
+                any order.
+            **options: See ``Classifying``.
+
+        Returns:
+            One classification or ``InvalidArgument`` error per image, in the order of ``images``.
+
+        Raises:
+            ServingError: A call failed for a reason that is not one image.
         """
         return self._run(self._operations.classify_each(images, options, progress))
 
@@ -126,7 +144,20 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         context: Example | None = None,
         timeout: float | None = None,
     ) -> Rankings:
-        """TensorFlow Serving's Classify, on tf.Examples given as features by name."""
+        """Call TensorFlow Serving's Classify RPC.
+
+        Args:
+            examples: One mapping of feature names to values for each tf.Example.
+            signature_name: Name of the signature; empty for ``serving_default``.
+            context: Features that all examples share.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Returns:
+            The labels and scores of each example.
+
+        Raises:
+            ServingError: The call failed.
+        """
         return self._run(
             self._operations.classify_examples(examples, signature_name, context, timeout)
         )
@@ -138,7 +169,20 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         context: Example | None = None,
         timeout: float | None = None,
     ) -> Regressions:
-        """TensorFlow Serving's Regress, on tf.Examples given as features by name."""
+        """Call TensorFlow Serving's Regress RPC.
+
+        Args:
+            examples: One mapping of feature names to values for each tf.Example.
+            signature_name: Name of the signature; empty for ``serving_default``.
+            context: Features that all examples share.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Returns:
+            One value per example.
+
+        Raises:
+            ServingError: The call failed.
+        """
         return self._run(
             self._operations.regress_examples(examples, signature_name, context, timeout)
         )
@@ -150,13 +194,34 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         context: Example | None = None,
         timeout: float | None = None,
     ) -> dict[str, Rankings | Regressions]:
-        """Several signatures on the same tf.Examples: name to ``classify`` or ``regress``."""
+        """Run several signatures on the same tf.Examples.
+
+        Args:
+            tasks: Maps the name of each signature to ``classify`` or ``regress``.
+            examples: One mapping of feature names to values for each tf.Example.
+            context: Features that all examples share.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Returns:
+            The results by signature name.
+
+        Raises:
+            ServingError: The call failed.
+        """
         return self._run(self._operations.multi_inference(tasks, examples, context, timeout))
 
     def status(
         self, version: int | None = None, timeout: float | None = None
     ) -> list[VersionStatus]:
-        """State of every version the server knows, newest first, or of ``version`` alone."""
+        """Return the state of every version that the server knows, newest first.
+
+        Args:
+            version: Return the state of this version only.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Raises:
+            ServingError: The call failed, for example because the model is unknown.
+        """
         return self._run(self._operations.status(version, timeout))
 
     def models(self, timeout: float | None = None) -> list[ModelStatus]:
@@ -170,39 +235,63 @@ class Client(ClientBase):  # noqa: D101 (made from that of the base)
         return self._run(self._operations.models(timeout))
 
     def ready(self, timeout: float | None = None) -> bool:
-        """Whether a version of the model (or the one that is asked) is available now.
+        """Return whether the model (or the version that this client asks for) is available now.
 
-        A server that is not there, or does not know the model, is not ready; other refusals, such
-        as missing permission, are raised.
+        The result is False where no server answers or the server does not know the model.
+
+        Args:
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Raises:
+            ServingError: The server refused the call for another reason, such as a missing
+                permission.
         """
         return self._run(self._operations.ready(timeout))
 
     def metadata(self, timeout: float | None = None) -> Metadata:
-        """The signatures of the model."""
+        """Return the signatures of the model.
+
+        Args:
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Raises:
+            ServingError: The call failed.
+        """
         return self._run(self._operations.metadata(timeout))
 
     def reload(self, config: str, timeout: float | None = None) -> None:
-        """Replace the server's models by those of ``config``, the text of a models.config.
+        """Replace the models of the server; returns once the new models are available.
 
-        Comes back once they are available. Servers refuse it unless they were told to allow it.
+        Servers refuse this call unless they were started with permission for it.
+
+        Args:
+            config: Text of a ``models.config`` file.
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
+
+        Raises:
+            InvalidArgument: ``config`` is not the text of a ModelServerConfig.
+            ServingError: The call failed.
         """
         self._run(self._operations.reload(config, timeout))
 
     def wait_until_available(self, timeout: float = 60.0, version: int | None = None) -> int:
-        """Wait for a server that is starting or loading; returns the newest available version.
+        """Wait until a server that is starting has loaded the model.
 
         Args:
-            timeout: seconds in all.
-            version: wait for this version; the client's own, or any, when None.
+            timeout: Total time to wait in seconds.
+            version: Version to wait for; None waits for the version of the client, or for any.
+
+        Returns:
+            The newest available version.
 
         Raises:
-            Unavailable: the version (or every version) failed to load; carries the cause.
-            DeadlineExceeded: the time is over; says what the last answer was.
+            Unavailable: The version (or every version) failed to load; the message has the cause.
+            DeadlineExceeded: The model was not available in time; the message has the last answer.
         """
         return self._run(self._operations.wait_until_available(timeout, version))
 
     def close(self) -> None:
-        """Close the connection; calls on their way are cancelled."""
+        """Close the connection and cancel the calls in flight."""
         self._transport.close()
 
     def __enter__(self) -> Client:

@@ -1,7 +1,7 @@
-"""What can go wrong between client and server, one class for each gRPC status.
+"""Errors of the client, one class for each gRPC status code.
 
-Every class carries the exit code of the command line: 2 for a request that cannot succeed as it
-is, 5 for a server that is not there or busy, 1 for a defect on the other side.
+Every class has the exit code of the command line: 2 for a request that cannot succeed as it is, 5
+for a server that is missing or busy, 1 for a defect of the server.
 """
 
 from __future__ import annotations
@@ -12,86 +12,87 @@ import grpc
 
 
 class ServingError(Exception):
-    """Base of the client's errors; the text is the server's own message where there is one."""
+    """Base class of the errors; the text is the message of the server where it sent one."""
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "UNKNOWN"
     from_server = False
-    """Whether a server answered this. The client's own errors concern an argument or the way."""
+    """Whether the error was sent by a server. Otherwise the client found a bad argument, or could
+    not reach the server."""
 
 
 class InvalidArgument(ServingError):
-    """The server understood the request and refuses its content (or the client did so first)."""
+    """The server, or the client before it, refuses the content of the request."""
 
     exit_code = 2
     code = "INVALID_ARGUMENT"
 
 
 class NotFound(ServingError):
-    """No such model or version."""
+    """The server does not know the model or the version."""
 
     exit_code = 2
     code = "NOT_FOUND"
 
 
 class FailedPrecondition(ServingError):
-    """No such signature, or a model that loads and cannot run."""
+    """The model has no such signature, or it was loaded but cannot run."""
 
     exit_code = 2
     code = "FAILED_PRECONDITION"
 
 
 class Unauthenticated(ServingError):
-    """The server wants to know who asks."""
+    """The request lacks valid credentials."""
 
     exit_code = 2
     code = "UNAUTHENTICATED"
 
 
 class PermissionDenied(ServingError):
-    """The server does not allow this."""
+    """The caller may not make this request."""
 
     exit_code = 2
     code = "PERMISSION_DENIED"
 
 
 class Unimplemented(ServingError):
-    """The server does not offer this."""
+    """The server does not implement this method."""
 
     exit_code = 2
     code = "UNIMPLEMENTED"
 
 
 class Unavailable(ServingError):
-    """Nobody answers, or the server is starting or stopping. Worth another try."""
+    """No server answers, or it is starting or stopping. The call can be retried."""
 
     exit_code = 5
     code = "UNAVAILABLE"
 
 
 class DeadlineExceeded(ServingError):
-    """No answer within the timeout."""
+    """The server did not answer within the timeout."""
 
     exit_code = 5
     code = "DEADLINE_EXCEEDED"
 
 
 class ResourceExhausted(ServingError):
-    """The server has too much to do, or a message is beyond its limit."""
+    """The server is overloaded, or a message exceeds its limit."""
 
     exit_code = 5
     code = "RESOURCE_EXHAUSTED"
 
 
 class Cancelled(ServingError):
-    """The call was cancelled, by this side or by a server that stopped."""
+    """The call was cancelled by the client, or by a server that stopped."""
 
     exit_code = 5
     code = "CANCELLED"
 
 
 class InternalError(ServingError):
-    """A defect on the server's side."""
+    """The server has a defect."""
 
     code = "INTERNAL"
 
@@ -129,29 +130,30 @@ _HTTP: dict[int, type[ServingError]] = {
     503: Unavailable,
     504: DeadlineExceeded,
 }
-"""TensorFlow Serving's own table, read backwards, and what a proxy in between may say. Its 400 is
-also FAILED_PRECONDITION and OUT_OF_RANGE: over REST they cannot be told apart."""
+"""The reverse of TensorFlow Serving's table of status codes, and the codes that proxies send.
+TensorFlow Serving also answers 400 for FAILED_PRECONDITION and OUT_OF_RANGE; over REST these cannot
+be distinguished."""
 
 
 def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
-    """The typed error of a failed call to ``target`` that had ``timeout`` seconds."""
+    """Return the typed error of a failed call to ``target`` that had ``timeout`` seconds."""
     code, details = error.code(), error.details() or ""
     return _explained(_CLASSES.get(code.name, ServingError), details or code.name, target, timeout)
 
 
 def from_http(status: int, details: str, target: str, timeout: float) -> ServingError:
-    """The typed error of an HTTP answer that is none of 2xx."""
+    """Return the typed error of an HTTP answer whose status is not 2xx."""
     kind = _HTTP.get(status, ServingError)
     return _explained(kind, details or f"HTTP {status}", target, timeout)
 
 
 def closed(target: str) -> ServingError:
-    """A call was made after ``close``."""
+    """Return the error of a call that was made after ``close``."""
     return ServingError(f"The client of {target} is closed.")
 
 
 def unreachable(reason: object, target: str) -> Unavailable:
-    """Nobody answers at ``target``."""
+    """Return the error of a call to ``target`` that no server answered."""
     return Unavailable(
         f"No model server is available at {target} ({reason}). Start one with "
         "`imgpipe serve MODEL_DIR`, or check the address."
@@ -159,7 +161,7 @@ def unreachable(reason: object, target: str) -> Unavailable:
 
 
 def too_late(details: str, target: str, timeout: float) -> DeadlineExceeded:
-    """No answer from ``target`` in time."""
+    """Return the error of a call that ``target`` did not answer in time."""
     return DeadlineExceeded(
         f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
         "`timeout`, or send fewer images at once."

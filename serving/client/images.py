@@ -1,7 +1,7 @@
-"""Pictures on their way out: files found, arrays encoded, a part cut out, ten crops made.
+"""Preparation of images for a request: finding files, encoding arrays, cropping.
 
-What is cut out or encoded goes as PNG, so that nothing but the cut changes a pixel. Pillow is
-imported where a picture must be opened, and for nothing else.
+Crops and arrays are encoded as PNG, which is lossless. Pillow is only imported where an image must
+be opened.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ Image: TypeAlias = "bytes | str | Path | np.ndarray | BinaryIO | Pillow.Image"
 image, or pixels: uint8 [H, W, 3] or [H, W]."""
 
 TEN_CROP_SHARE = 0.875
-"""Side of a crop as a share of the picture's: 224 of 256, as Krizhevsky et al. (2012) had it."""
+"""Side of a crop as a fraction of that of the image: 224/256, as in Krizhevsky et al. (2012)."""
 TEN_CROP_VIEWS = 10
-_PNG_LEVEL = 1  # the wire is fast; level 6 takes four times as long for a tenth less
+_PNG_LEVEL = 1  # level 6 takes four times as long to save a tenth of the size
 
 
 @dataclass(frozen=True)
 class Box:
-    """A part of a picture; in shares of its sides when no number is above 1, in pixels else."""
+    """A rectangle of an image.
+
+    Its numbers are fractions of the sides of the image where none is above 1, otherwise pixels.
+    """
 
     left: float
     top: float
@@ -44,16 +47,16 @@ class Box:
         across = 0 <= self.left < self.right < math.inf  # false for NaN too
         if not (across and 0 <= self.top < self.bottom < math.inf):
             raise InvalidArgument(
-                "A crop is LEFT,TOP,RIGHT,BOTTOM with 0 <= left < right and 0 <= top < bottom. "
-                f"Received: {self}."
+                "A crop must be LEFT,TOP,RIGHT,BOTTOM with 0 <= left < right and "
+                f"0 <= top < bottom. Received: {self}."
             )
 
     @classmethod
     def of(cls, value: Box | str | Sequence[float]) -> Box:
-        """From ``"left,top,right,bottom"`` or four numbers.
+        """Create a box from ``"left,top,right,bottom"`` or from four numbers.
 
         Raises:
-            InvalidArgument: that is no box.
+            InvalidArgument: ``value`` is not a box.
         """
         if isinstance(value, Box):
             return value
@@ -62,8 +65,8 @@ class Box:
             left, top, right, bottom = (float(part) for part in parts)
         except (TypeError, ValueError):
             raise InvalidArgument(
-                "A crop is LEFT,TOP,RIGHT,BOTTOM in pixels, or in shares of the picture from 0 "
-                f"to 1. Received: {value!r}."
+                "A crop must be LEFT,TOP,RIGHT,BOTTOM in pixels, or in fractions of the image from "
+                f"0 to 1. Received: {value!r}."
             ) from None
         return cls(left, top, right, bottom)
 
@@ -71,10 +74,10 @@ class Box:
         return f"{self.left:g},{self.top:g},{self.right:g},{self.bottom:g}"
 
     def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom in pixels of a picture of that size.
+        """Return left, top, right and bottom in pixels for an image of the given size.
 
         Raises:
-            InvalidArgument: it reaches outside, or holds no pixel.
+            InvalidArgument: The box extends beyond the image, or contains no pixel.
         """
         shares = max(self.right, self.bottom) <= 1
         x, y = (width, height) if shares else (1, 1)
@@ -82,54 +85,55 @@ class Box:
         top, bottom = round(self.top * y), round(self.bottom * y)
         if right > width or bottom > height:
             raise InvalidArgument(
-                f"The crop {self} reaches outside of the picture ({width} x {height} pixels)."
+                f"The crop {self} extends beyond the image ({width} x {height} pixels)."
             )
         if right <= left or bottom <= top:
             raise InvalidArgument(
-                f"The crop {self} holds no pixel of the picture ({width} x {height} pixels)."
+                f"The crop {self} contains no pixel of the image ({width} x {height} pixels)."
             )
         return left, top, right, bottom
 
 
 def name_of(image: Any, index: int) -> str:
-    """How errors call an image: its path, or its place in the list."""
+    """Return the name of an image in errors: its path, or its index in the list."""
     return str(image) if isinstance(image, str | Path) else f"image {index}"
 
 
 def size_of(image: Any) -> int:
-    """Bytes that it will take, about; 0 for a file that is not there."""
+    """Return the approximate encoded size of an image in bytes; 0 where it is not known."""
     if isinstance(image, str | Path):
         try:
             return Path(image).stat().st_size
         except OSError:
             return 0
     if _is_pillow(image):
-        return int(image.width * image.height)  # a PNG of a photograph has about a byte a pixel
+        return int(image.width * image.height)  # a PNG of a photograph has about a byte per pixel
     if hasattr(image, "read"):
-        return 0  # not known before it is read
+        return 0  # the size of an open file is not known before it is read
     return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
 
 def check(image: Any, index: int) -> Any:
-    """``image``, if it is of a type that ``content_of`` reads.
+    """Return ``image`` if ``content_of`` can read its type.
 
     Raises:
-        InvalidArgument: it is not.
+        InvalidArgument: ``image`` has another type.
     """
     known = isinstance(image, bytes | bytearray | memoryview | str | Path | np.ndarray)
     if not (known or hasattr(image, "read") or _is_pillow(image)):
         raise InvalidArgument(
-            "An image is bytes, a path, an open binary file, a Pillow image or an array. "
-            f"Received: {type(image).__name__} at place {index}."
+            "An image must be bytes, a path, an open binary file, a Pillow image or an array. "
+            f"Received: {type(image).__name__} at index {index}."
         )
     return image
 
 
 def content_of(image: Any) -> bytes:
-    """The encoded bytes of an image.
+    """Return the encoded bytes of an image.
 
     Raises:
-        InvalidArgument: a file cannot be read, an array is not one of pixels.
+        InvalidArgument: The file cannot be read, or the array does not have the dtype and shape of
+            pixels.
     """
     if isinstance(image, np.ndarray):
         return _encoded_array(image)
@@ -147,36 +151,43 @@ def content_of(image: Any) -> bytes:
         content = image.read()
         if not isinstance(content, bytes):
             raise InvalidArgument(
-                "an open file of an image is opened for bytes, as in open(path, 'rb'). "
-                f"Received: one that reads {type(content).__name__}."
+                "an image file must be opened in binary mode, as in open(path, 'rb'). "
+                f"Received: a file that reads {type(content).__name__}."
             )
         return content
     return bytes(image)
 
 
 def _is_pillow(image: Any) -> bool:
-    """Whether it is a Pillow image; Pillow need not be imported to tell."""
+    """Return whether ``image`` is a Pillow image, without importing Pillow."""
     return any(kind.__module__ == "PIL.Image" for kind in type(image).__mro__)
 
 
 def views_of(content: bytes, box: Box | None, ten_crop: bool) -> list[bytes]:
-    """What is sent for one image: itself, its cut, or ten crops of either.
+    """Return the encoded images that are sent for one image.
 
-    The ten are the four corners and the middle, each as it is and mirrored.
+    Args:
+        content: The encoded image.
+        box: The part of the image to use; None for the whole image.
+        ten_crop: Whether to return ten crops: the four corners and the center, each as it is and
+            mirrored.
+
+    Returns:
+        ``content`` itself, one crop, or ten crops.
 
     Raises:
-        InvalidArgument: the picture must be opened for that and cannot be.
+        InvalidArgument: The image must be opened for cropping and cannot be.
     """
     if box is None and not ten_crop:
         return [content]
-    picture = _opened(content)
+    image = _opened(content)
     if box is not None:
-        picture = picture.crop(box.pixels(*picture.size))
+        image = image.crop(box.pixels(*image.size))
     if not ten_crop:
-        return [_png(picture)]
+        return [_png(image)]
     from PIL import ImageOps
 
-    crops = [picture.crop(corner) for corner in _five(*picture.size)]
+    crops = [image.crop(corner) for corner in _five(*image.size)]
     return [_png(view) for crop in crops for view in (crop, ImageOps.mirror(crop))]
 
 
@@ -188,7 +199,7 @@ def _five(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _opened(content: bytes) -> Pillow.Image:
-    """RGB pixels as the serving op sees them: first frame, not turned by Exif."""
+    """RGB pixels as the served model decodes them: the first frame, without Exif rotation."""
     from PIL import Image as pillow
 
     try:
@@ -197,7 +208,7 @@ def _opened(content: bytes) -> Pillow.Image:
                 return pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-        raise InvalidArgument(f"cannot be opened to cut a part out: {error}.") from error
+        raise InvalidArgument(f"cannot be opened for cropping: {error}.") from error
 
 
 def _encoded_array(array: np.ndarray) -> bytes:
@@ -207,42 +218,46 @@ def _encoded_array(array: np.ndarray) -> bytes:
         array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))
     ):
         raise InvalidArgument(
-            "an array of pixels is uint8 [height, width, 3] or [height, width]. "
+            "an array of pixels must be uint8 [height, width, 3] or [height, width]. "
             f"Received: {array.dtype} {list(array.shape)}."
         )
     if not array.size:
-        raise InvalidArgument(f"an array without pixels. Received: {list(array.shape)}.")
+        raise InvalidArgument(
+            f"an array of pixels must not be empty. Received the shape {list(array.shape)}."
+        )
     flat = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
     return _png(pillow.fromarray(np.ascontiguousarray(flat)))
 
 
-def _png(picture: Pillow.Image) -> bytes:
+def _png(image: Pillow.Image) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "PNG", compress_level=_PNG_LEVEL)
+    image.save(out, "PNG", compress_level=_PNG_LEVEL)
     return out.getvalue()
 
 
-def files_of(places: Iterable[str | Path]) -> list[Path]:
-    """The files among ``places``, and those below its folders, sorted; hidden ones are left out.
+def files_of(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the files among ``paths`` and all files below the folders among them.
+
+    The files of a folder are sorted. Hidden files and folders below a folder are left out.
 
     Raises:
-        InvalidArgument: a folder holds no file, or cannot be looked into.
+        InvalidArgument: A folder contains no file, or cannot be read.
     """
     result: list[Path] = []
-    for place in map(Path, places):
-        if not place.is_dir():
-            result.append(place)
+    for path in map(Path, paths):
+        if not path.is_dir():
+            result.append(path)
             continue
-        found = sorted(_below(place))
+        found = sorted(_below(path))
         if not found:
-            raise InvalidArgument(f"The folder {place} holds no files.")
+            raise InvalidArgument(f"The folder {path} contains no files.")
         result += found
     return result
 
 
 def _below(folder: Path) -> Iterator[Path]:
     def stop(error: OSError) -> None:
-        raise InvalidArgument(f"Cannot look into {error.filename}: {error.strerror}.") from error
+        raise InvalidArgument(f"Cannot read {error.filename}: {error.strerror}.") from error
 
     for parent, folders, files in os.walk(folder, onerror=stop):
         folders[:] = [name for name in folders if not name.startswith(".")]

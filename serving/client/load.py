@@ -1,9 +1,9 @@
-"""A load generator: so many callers, each sending its next request when the last is answered.
+"""Load generator: concurrent callers that each send the next request after the last answer.
 
-A closed loop (callers wait, as users of a library do), swept over numbers of callers. Time is cut
-into windows; a level is done when three windows in a row agree in throughput and 99th percentile,
-as in Triton's perf_analyzer, so that neither start-up nor a hiccup makes the figure. Nothing is
-retried: errors are counted by code.
+The load is a closed loop, as users of a library create it, measured at several levels of
+concurrency. Time is divided into windows. A level ends when three successive windows agree in
+throughput and 99th percentile, as in Triton's perf_analyzer, so that start-up and short
+disturbances do not distort the result. Requests are not retried; errors are counted by status code.
 """
 
 from __future__ import annotations
@@ -28,85 +28,85 @@ from imgpipe.serving.client.options import Connection, Retry
 from imgpipe.serving.client.steps import Call
 
 SCHEMA = 1
-"""Version of the report's form."""
+"""Version of the format of the report."""
 AGREEING = 3
-"""Windows in a row that must agree."""
+"""Number of successive windows that must agree."""
 PERCENTILES = (50, 90, 99)
-_AFTER_ERROR_S = 0.01  # a server that refuses at once is not to be flooded
+_AFTER_ERROR_S = 0.01  # do not flood a server that refuses requests immediately
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure, and when a figure counts as stable."""
+    """What to measure, and when a measurement is stable."""
 
     concurrency: tuple[int, ...] = (1, 8, 32)
-    """Callers at a time, one level after the other."""
+    """Number of concurrent callers in each level."""
     window_seconds: float = 5.0
     tolerance: float = 0.1
-    """Largest spread over three windows, as a share of their mean."""
+    """Largest spread of three windows, as a fraction of their mean."""
     most_windows: int = 12
-    """A level ends here, stable or not."""
+    """A level ends after this number of windows, stable or not."""
 
     def __post_init__(self) -> None:
         if not self.concurrency or min(self.concurrency) < 1:
             raise InvalidArgument(
-                f"concurrency is 1 or more, for each level. Received: {list(self.concurrency)}."
+                f"concurrency must be 1 or more in each level. Received: {list(self.concurrency)}."
             )
         if self.window_seconds <= 0 or self.tolerance <= 0:
             raise InvalidArgument(
-                "A window takes time and a tolerance is above 0. "
+                "The length of a window and the tolerance must be above 0. "
                 f"Received: {self.window_seconds!r} s, {self.tolerance!r}."
             )
         if self.most_windows < AGREEING:
             raise InvalidArgument(
-                f"At least {AGREEING} windows are compared. Received: {self.most_windows!r}."
+                f"At least {AGREEING} windows must be allowed. Received: {self.most_windows!r}."
             )
 
 
 @dataclass(frozen=True)
 class Level:
-    """What one number of callers got: of the last three windows."""
+    """Measurement at one level of concurrency, from its last three windows."""
 
     concurrency: int
     stable: bool
-    """Whether the three agree; a figure that is not is printed, not believed."""
+    """Whether the three windows agree."""
     windows: int
     requests: int
-    """Answered without error."""
+    """Number of requests answered without error."""
     seconds: float
     throughput: float
-    """Requests answered a second."""
+    """Answered requests per second."""
     latency_ms: dict[str, float | None]
-    """p50, p90, p99, mean, max of the answered ones; None where there are none."""
+    """p50, p90, p99, mean and max of the answered requests; None where no request was answered."""
     errors: dict[str, int]
-    """Count by code, over all windows of the level."""
+    """Number of errors by status code, over all windows of the level."""
     client_cores: float
-    """Processor cores that the generator itself took: near 1, it and not the server is measured."""
+    """CPU cores that the load generator used. Near 1, the load generator limits the throughput."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What was answered until the clock was looked at again."""
+    """Requests that were answered within one window of time."""
 
     latencies: list[float]
-    """Seconds of each request."""
+    """Latency of each request in seconds."""
     seconds: float
 
     @property
     def throughput(self) -> float:
-        """Requests answered a second."""
+        """Answered requests per second."""
         return len(self.latencies) / self.seconds
 
     @property
     def p99(self) -> float:
-        """99th percentile in seconds; NaN where nothing was answered."""
+        """99th percentile of the latency in seconds; NaN where no request was answered."""
         return float(np.percentile(self.latencies, 99)) if self.latencies else math.nan
 
 
 def connection(
     target: str, timeout: float = 30.0, headers: Mapping[str, str] | None = None
 ) -> Connection:
-    """The way to a server under load: no retry, which would hide what it cannot carry."""
+    """Return a connection without retries, which would hide that a server is overloaded."""
     return Connection(target, timeout, retry=Retry(attempts=1), headers=headers or {})
 
 
@@ -118,9 +118,21 @@ def image_calls(
     signature_name: str = "",
     input_name: str = "image_bytes",
 ) -> list[Call]:
-    """Requests of ``batch`` images each, in turn all of ``images``."""
+    """Return Predict requests of ``batch`` images each, which together use all of ``images``.
+
+    Args:
+        images: Encoded images; a generated image where there are none.
+        model: Name of the model.
+        batch: Number of images per request.
+        timeout: Deadline of each request in seconds.
+        signature_name: Name of the signature; empty for ``serving_default``.
+        input_name: Name of the input for encoded images.
+
+    Raises:
+        InvalidArgument: ``batch`` is below 1.
+    """
     if batch < 1:
-        raise InvalidArgument(f"A request holds 1 image or more. Received: batch {batch!r}.")
+        raise InvalidArgument(f"batch must be 1 or more. Received: {batch!r}.")
     endless = itertools.cycle(images or [noise()])
     count = max(1, math.ceil(len(images) / batch))
     servable = Servable(model)
@@ -138,12 +150,12 @@ def image_calls(
 
 
 def status_call(model: str, timeout: float = 30.0) -> Call:
-    """The cheapest RPC there is, to tell what the way costs without a model."""
+    """Return a status request, which measures the cost of a call without running the model."""
     return Call(protos.STATUS, messages.status_request(Servable(model)), timeout, False)
 
 
 def noise(side: int = 224, seed: int = 0) -> bytes:
-    """A JPEG of soft noise, about as large as a photograph of that side."""
+    """Return a JPEG of smooth noise of about the file size of a photograph with sides ``side``."""
     from PIL import Image
 
     coarse = np.random.default_rng(seed).integers(0, 255, (side // 8, side // 8, 3), np.uint8)
@@ -158,13 +170,13 @@ def run(
     plan: Plan | None = None,
     progress: Callable[[Level], None] | None = None,
 ) -> list[Level]:
-    """Measures every level of the plan.
+    """Measure every level of the plan.
 
     Args:
-        way: The server; see ``connection``.
-        calls: Requests to send, one after the other, from the start again at the end.
-        plan: Levels of concurrency and length of the windows; a plan with defaults when None.
-        progress: Called with each level as it ends.
+        way: The connection to the server; see ``connection``.
+        calls: Requests to send in a cycle.
+        plan: Levels of concurrency and length of the windows; None for the defaults.
+        progress: Called with each level when it ends.
 
     Returns:
         One measurement per level, in the order of the plan.
@@ -195,7 +207,7 @@ async def _run(
 
 
 class _Callers:
-    """The callers of one level and what they have seen since the last look."""
+    """The callers of one level and their measurements in the current window."""
 
     def __init__(self, transport: Transport, calls: Sequence[Call]) -> None:
         self._transport, self._calls = transport, itertools.cycle(calls)
@@ -233,16 +245,16 @@ async def _level(
             await asyncio.sleep(plan.window_seconds)
             windows.append(callers.cut(time.perf_counter() - start))
             if not windows[-1].latencies and callers.errors:
-                break  # refused throughout: more of it says no more
+                break  # the server refuses every request, so further windows add nothing
         cores = (time.process_time() - processor) / (time.perf_counter() - began)
     finally:
         callers.over = True
-        await asyncio.gather(*tasks)  # the last requests are on their way
+        await asyncio.gather(*tasks)  # wait for the requests in flight
     return _summary(concurrency, windows, plan, callers.errors, cores)
 
 
 def agree(windows: Sequence[Window], tolerance: float) -> bool:
-    """Whether the last three windows differ by no more than ``tolerance`` of their mean."""
+    """Return whether the last three windows differ by at most ``tolerance`` of their mean."""
     last = windows[-AGREEING:]
     if len(last) < AGREEING or not all(window.latencies for window in last):
         return False
@@ -283,7 +295,7 @@ def _summary(
 def report(
     target: str, model: str, batch: int, plan: Plan, levels: Sequence[Level]
 ) -> dict[str, Any]:
-    """The figures for other programs; ``schema`` is raised when the form changes."""
+    """Return the report as JSON-compatible values; ``schema`` is the version of its format."""
     return {
         "schema": SCHEMA,
         "target": target,

@@ -1,7 +1,7 @@
-"""Requests from plain values and plain records from replies: all that needs no connection.
+"""Conversion of Python values to requests and of replies to results, without a connection.
 
-Kept apart from the transport, so that every kind of client (blocking, asyncio, REST) shares it.
-Requests equal those of the official stubs byte for byte.
+The blocking, the asyncio and the REST client share this module. Requests equal those of the
+official stubs byte for byte.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Example = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Servable:
-    """Which model is asked: ``version`` or ``label``, or neither for the newest available."""
+    """A model, selected by ``version``, by ``label``, or by neither for the newest available."""
 
     name: str
     version: int | None = None
     label: str | None = None
 
     def fill(self, spec: Any, signature_name: str = "") -> None:
-        """Write it into a ModelSpec."""
+        """Write the selection into a ModelSpec."""
         spec.name = self.name
         if self.version is not None:
             spec.version.value = self.version
@@ -59,10 +59,10 @@ def predict_request(
     signature_name: str = "",
     output_filter: Sequence[str] = (),
 ) -> Any:
-    """A PredictRequest.
+    """Return a PredictRequest.
 
     Raises:
-        InvalidArgument: an input cannot become a tensor; names the input.
+        InvalidArgument: An input cannot become a tensor; the message names the input.
     """
     request = protos.PredictRequest()
     servable.fill(request.model_spec, signature_name)
@@ -76,12 +76,12 @@ def predict_request(
 
 
 def untyped(inputs: Mapping[str, Any]) -> list[str]:
-    """The inputs that are Python numbers, or lists of them, and so have no dtype of their own."""
+    """Return the names of the inputs that are Python numbers or lists, which have no dtype."""
     return [name for name, value in inputs.items() if not isinstance(value, _TYPED)]
 
 
 def input_types(response: Any, signature_name: str) -> dict[str, np.dtype[Any]]:
-    """The dtypes of a signature's inputs by name, from a GetModelMetadataResponse."""
+    """Return the dtypes of a signature's inputs by name, from a GetModelMetadataResponse."""
     signature = signature_defs(response).get(signature_name or "serving_default")
     rows = {} if signature is None else {k: i.dtype for k, i in signature.inputs.items()}
     found = {name: tensors.dtype_of(number) for name, number in rows.items()}
@@ -93,9 +93,9 @@ def input_types(response: Any, signature_name: str) -> dict[str, np.dtype[Any]]:
 
 
 def converted(inputs: Mapping[str, Any], types: Mapping[str, np.dtype[Any]]) -> dict[str, Any]:
-    """The inputs with Python numbers in the dtypes of a signature, where nothing is lost.
+    """Convert Python numbers to the dtypes of a signature where no value changes.
 
-    Arrays keep the dtype that their owner gave them.
+    Arrays keep their dtype.
     """
     result = dict(inputs)
     for name in untyped(inputs):
@@ -112,7 +112,11 @@ def converted(inputs: Mapping[str, Any], types: Mapping[str, np.dtype[Any]]) -> 
 
 
 def prediction(response: Any) -> Prediction:
-    """The content of a PredictResponse."""
+    """Convert a PredictResponse.
+
+    Raises:
+        ServingError: An output is malformed; the message names the output.
+    """
     outputs: dict[str, np.ndarray] = {}
     for name, tensor in response.outputs.items():
         try:
@@ -127,13 +131,17 @@ def prediction(response: Any) -> Prediction:
 def classifications(
     answer: Prediction, count: int, top: int, views: int = 1
 ) -> list[Classification]:
-    """One record for each of ``count`` images, with the ``top`` most probable labels.
+    """Convert a prediction to one classification for each image.
 
-    Reads ``classes`` and ``probabilities``, both [images * views, classes]; the probabilities of
-    an image's views, which follow one another, are averaged.
+    Args:
+        answer: The outputs ``classes`` and ``probabilities``, both of shape [images * views,
+            classes]. The views of an image follow one another.
+        count: Number of images.
+        top: Number of labels to return for each image, most probable first.
+        views: Number of views of each image, whose probabilities are averaged.
 
     Raises:
-        InvalidArgument: the signature is not one that classifies images.
+        InvalidArgument: The signature does not classify images.
     """
     classes = answer.outputs.get("classes")
     probabilities = answer.outputs.get("probabilities")
@@ -179,7 +187,7 @@ def _fill_example(proto: Any, example: Example) -> None:
             feature.int64_list.value.extend(flat.astype(np.int64).tolist())
         else:
             raise InvalidArgument(
-                f"Feature {name!r}: a tf.Example holds bytes, floats and ints. "
+                f"Feature {name!r}: a tf.Example can only hold bytes, floats and ints. "
                 f"Received: {flat.dtype}."
             )
 
@@ -201,7 +209,7 @@ def classification_request(
     signature_name: str = "",
     context: Example | None = None,
 ) -> Any:
-    """A ClassificationRequest; ``context`` holds the features that all examples share."""
+    """Return a ClassificationRequest; ``context`` has the features that all examples share."""
     request = protos.ClassificationRequest()
     servable.fill(request.model_spec, signature_name)
     _fill_input(request.input, examples, context)
@@ -214,7 +222,7 @@ def regression_request(
     signature_name: str = "",
     context: Example | None = None,
 ) -> Any:
-    """A RegressionRequest; ``context`` holds the features that all examples share."""
+    """Return a RegressionRequest; ``context`` has the features that all examples share."""
     request = protos.RegressionRequest()
     servable.fill(request.model_spec, signature_name)
     _fill_input(request.input, examples, context)
@@ -230,13 +238,23 @@ def multi_inference_request(
     examples: Sequence[Example],
     context: Example | None = None,
 ) -> Any:
-    """A MultiInferenceRequest; ``tasks`` maps signature names to ``classify`` or ``regress``."""
+    """Return a MultiInferenceRequest.
+
+    Args:
+        servable: The model.
+        tasks: Maps signature names to ``classify`` or ``regress``.
+        examples: One mapping of feature names to values for each tf.Example.
+        context: Features that all examples share.
+
+    Raises:
+        InvalidArgument: A task or a feature is not supported.
+    """
     request = protos.MultiInferenceRequest()
     for signature_name, kind in tasks.items():
         if kind not in METHOD_NAMES:
             raise InvalidArgument(
-                f"A task is one of {', '.join(METHOD_NAMES)}. Received: {kind!r} for signature "
-                f"{signature_name!r}."
+                f"A task must be one of {', '.join(METHOD_NAMES)}. "
+                f"Received: {kind!r} for signature {signature_name!r}."
             )
         task = request.tasks.add(method_name=METHOD_NAMES[kind])
         servable.fill(task.model_spec, signature_name)
@@ -245,7 +263,7 @@ def multi_inference_request(
 
 
 def rankings(response: Any) -> Rankings:
-    """The content of a ClassificationResponse."""
+    """Convert a ClassificationResponse."""
     spec = response.model_spec
     lists = [
         [(item.label, item.score) for item in one.classes]
@@ -255,14 +273,14 @@ def rankings(response: Any) -> Rankings:
 
 
 def regressions(response: Any) -> Regressions:
-    """The content of a RegressionResponse."""
+    """Convert a RegressionResponse."""
     spec = response.model_spec
     values = np.array([item.value for item in response.result.regressions], np.float32)
     return Regressions(values, spec.name, spec.version.value, spec.signature_name)
 
 
 def inferences(response: Any) -> dict[str, Rankings | Regressions]:
-    """The content of a MultiInferenceResponse by signature name."""
+    """Convert a MultiInferenceResponse to results by signature name."""
     result: dict[str, Rankings | Regressions] = {}
     for item in response.results:
         kind = item.WhichOneof("result")
@@ -276,14 +294,14 @@ def inferences(response: Any) -> dict[str, Rankings | Regressions]:
 
 # --- models --------------------------------------------------------------------------------------
 def status_request(servable: Servable) -> Any:
-    """A GetModelStatusRequest; without a version it asks for all."""
+    """Return a GetModelStatusRequest; without a version it asks for all versions."""
     request = protos.GetModelStatusRequest()
     servable.fill(request.model_spec)
     return request
 
 
 def statuses(response: Any) -> list[VersionStatus]:
-    """The versions of a GetModelStatusResponse, in the server's order: newest first."""
+    """Convert a GetModelStatusResponse to its versions in the server's order, newest first."""
     return [
         VersionStatus(
             item.version,
@@ -326,10 +344,10 @@ def no_model_list(error: Exception) -> ServingError:
 
 
 def reload_request(config: str) -> Any:
-    """A ReloadConfigRequest from the text of a models.config.
+    """Return a ReloadConfigRequest from the text of a models.config.
 
     Raises:
-        InvalidArgument: the text is not a ModelServerConfig; says where.
+        InvalidArgument: The text is not a ModelServerConfig; the message says where.
     """
     from google.protobuf import text_format  # rarely needed
 
@@ -344,7 +362,7 @@ def reload_request(config: str) -> Any:
 
 
 def metadata_request(servable: Servable) -> Any:
-    """A GetModelMetadataRequest for the signatures."""
+    """Return a GetModelMetadataRequest for the signatures."""
     request = protos.GetModelMetadataRequest()
     servable.fill(request.model_spec)
     request.metadata_field.append("signature_def")
@@ -352,13 +370,13 @@ def metadata_request(servable: Servable) -> Any:
 
 
 def signature_defs(response: Any) -> Mapping[str, Any]:
-    """The SignatureDefs of a GetModelMetadataResponse by name."""
+    """Return the SignatureDefs of a GetModelMetadataResponse by name."""
     packed = response.metadata["signature_def"].value
     return protos.SignatureDefMap.FromString(packed).signature_def
 
 
 def metadata(response: Any) -> Metadata:
-    """The signatures of a GetModelMetadataResponse."""
+    """Convert a GetModelMetadataResponse."""
     return Metadata(
         response.model_spec.name,
         response.model_spec.version.value,

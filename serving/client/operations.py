@@ -1,4 +1,4 @@
-"""The operations of a client: which calls each takes, and what is made of the replies."""
+"""The operations of a client: the calls that each makes, and how replies become results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 from google.protobuf import empty_pb2
 
-from imgpipe.serving.client import images as pictures
+from imgpipe.serving.client import images as image_module
 from imgpipe.serving.client import messages, protos
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
@@ -35,36 +35,37 @@ from imgpipe.serving.client.results import (
 from imgpipe.serving.client.steps import Call, Operation, Pause, Together, Work
 
 CHUNK_IMAGES = 32
-"""Images a request: measured 2.7-4 times the throughput of single images on a CPU."""
+"""Images per request: measured 2.7-4 times the throughput of single images on a CPU."""
 CHUNK_BYTES = 32 << 20
-"""A request ends here even with fewer images, so that large photographs do not pile up."""
-_PNG_GROWTH = 8  # of a cut photograph against its JPEG, about
+"""Size at which a request ends even with fewer images, so that large images do not fill memory."""
+_PNG_GROWTH = 8  # a cropped photograph as PNG is about this many times larger than as JPEG
 AT_ONCE = 4
-"""Chunks on their way at a time: enough for a server of a few cores, little memory here."""
+"""Chunks in flight at a time: enough for a server with a few cores, with little memory here."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 
 Answer = Classification | InvalidArgument
-"""What became of one image of many."""
+"""The result for one image of many: its classification or its error."""
 
 
 class Classifying(TypedDict, total=False):
     """Options of ``classify`` and ``classify_each``."""
 
     top: int
-    """How many labels to report for each image; 5."""
+    """Number of labels to return for each image; 5 by default."""
     signature_name: str
-    """A signature with an input of encoded images and the outputs ``classes`` and
-    ``probabilities``; empty for ``serving_default``."""
+    """Name of a signature with an input of encoded images and the outputs ``classes`` and
+    ``probabilities``; empty, the default, for ``serving_default``."""
     input_name: str
-    """The name of that input; ``image_bytes``."""
+    """Name of that input; ``image_bytes`` by default."""
     crop: Box | str | Sequence[float] | None
-    """Send this part of each picture: left, top, right, bottom in pixels or in shares."""
+    """Only send this part of each image: left, top, right and bottom in pixels or as fractions."""
     ten_crop: bool
-    """Ask ten parts of each picture and average: for a doubtful one, at ten times the cost."""
+    """Average the probabilities of ten crops of each image. This helps with doubtful images and
+    costs ten times as much."""
     at_once: int
-    """Requests on their way at a time."""
+    """Number of requests in flight at a time; 4 by default."""
     timeout: float | None
-    """Seconds for each request; None for the client's."""
+    """Deadline of each request in seconds; None, the default, uses the timeout of the client."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,16 @@ class _Question:
             given["crop"] = Box.of(given["crop"])
         question = cls(**given)
         if question.at_once < 1:
-            raise InvalidArgument(f"at_once is 1 or more. Received: {question.at_once!r}.")
+            raise InvalidArgument(f"at_once must be 1 or more. Received: {question.at_once!r}.")
         return question
 
     @property
     def views(self) -> int:
-        return pictures.TEN_CROP_VIEWS if self.ten_crop else 1
+        return image_module.TEN_CROP_VIEWS if self.ten_crop else 1
 
     @property
     def growth(self) -> int:
-        """Bytes sent for a byte read, about."""
+        """Approximate number of bytes sent for each byte read."""
         return self.views * (_PNG_GROWTH if self.ten_crop or self.crop else 1)
 
 
@@ -104,15 +105,15 @@ Loaded = tuple[str, list[bytes]]
 
 
 class Operations:
-    """All that can be asked of one model on one server."""
+    """The operations on one model of one server."""
 
     def __init__(self, connection: Connection, servable: Servable) -> None:
         if not servable.name:
-            raise InvalidArgument("A model has a name. Received an empty one.")
+            raise InvalidArgument("The name of the model must not be empty.")
         if servable.version is not None and servable.label is not None:
             raise InvalidArgument(
-                "A model is asked by version or by label. "
-                f"Received both: {servable.version} and {servable.label!r}."
+                "Select a model by version or by label, not by both. "
+                f"Received: version {servable.version} and label {servable.label!r}."
             )
         self.connection, self.servable = connection, servable
         self._input_types: dict[str, dict[str, np.dtype[Any]]] = {}  # by signature and input
@@ -127,7 +128,9 @@ class Operations:
         way = self.connection
         seconds = way.timeout if timeout is None else timeout
         if not seconds > 0:
-            raise InvalidArgument(f"timeout is in seconds and above 0. Received: {timeout!r}.")
+            raise InvalidArgument(
+                f"timeout must be a number of seconds above 0. Received: {timeout!r}."
+            )
         wait = way.wait_for_ready if wait_for_ready is None else wait_for_ready
         return Call(method, request, seconds, wait)
 
@@ -150,8 +153,8 @@ class Operations:
         try:
             return messages.prediction((yield call(given)))
         except InvalidArgument as error:
-            # Lists of Python numbers have no dtype of their own. Where the one that was chosen is
-            # refused, the signature is asked, once for all calls.
+            # Lists of Python numbers have no dtype. Where the server refuses the default dtype,
+            # the client reads the signature once and uses its dtypes from then on.
             if known or not error.from_server or not messages.untyped(inputs):
                 raise
             refused = error
@@ -200,7 +203,7 @@ class Operations:
     def classify(
         self, images: Sequence[Image], options: Classifying
     ) -> Operation[list[Classification]]:
-        """Classifies images and raises what the first bad one raises; see `Client.classify`."""
+        """Classifies images and raises the error of the first bad image; see `Client.classify`."""
         answers: list[Classification] = []
         for answer in (yield from self.classify_each(images, options, None, strict=True)):
             if isinstance(answer, InvalidArgument):
@@ -265,7 +268,8 @@ class Operations:
                 if strict:
                     raise named from error
                 return [named]
-            # One bad image refuses its whole request: halved until it is alone, it has a name.
+            # A server refuses the whole request for one bad image. Halving the request until the
+            # bad image is alone finds out which one it is.
             half = len(loaded) // 2
             first = yield from self._ask(loaded[:half], question, strict)
             return first + (yield from self._ask(loaded[half:], question, strict))
@@ -349,26 +353,26 @@ def _newest_available(states: Sequence[VersionStatus], model: str) -> int | None
 
 
 def _load(index: int, image: Image, question: _Question) -> Loaded | InvalidArgument:
-    name = pictures.name_of(image, index)
+    name = image_module.name_of(image, index)
     try:
-        content = pictures.content_of(image)
-        return name, pictures.views_of(content, question.crop, question.ten_crop)
+        content = image_module.content_of(image)
+        return name, image_module.views_of(content, question.crop, question.ten_crop)
     except InvalidArgument as error:
         return InvalidArgument(f"{name}: {error}")
 
 
 def _chunks(images: Sequence[Image], question: _Question) -> Iterator[tuple[int, list[Image]]]:
-    """Place of the first image and the images of each request; nothing is read yet."""
+    """Yield the index of the first image and the images of each request, without reading files."""
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
     if isinstance(images, str | bytes) or not isinstance(images, Sequence):
         raise InvalidArgument(
-            f"classify takes a list of images. Received a single {type(images).__name__}."
+            f"classify expects a list of images. Received a single {type(images).__name__}."
         )
     most = max(1, CHUNK_IMAGES // question.views)
     start, size = 0, 0
     for index, image in enumerate(images):
-        bytes_ = pictures.size_of(pictures.check(image, index)) * question.growth
+        bytes_ = image_module.size_of(image_module.check(image, index)) * question.growth
         if index > start and (index - start == most or size + bytes_ > CHUNK_BYTES):
             yield start, list(images[start:index])
             start, size = index, 0

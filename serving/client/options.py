@@ -1,7 +1,7 @@
-"""How a client reaches its server: addresses, TLS, retries, keepalive.
+"""Connection settings: address, TLS, retries and keepalive.
 
-All of it ends as gRPC channel arguments and a service config, so that retries, back-off and load
-balancing are gRPC's own: one deadline covers a call with all its retries.
+The settings become gRPC channel arguments and a service config, so that gRPC itself does retries,
+back-off and load balancing, and one deadline covers a call with all its retries.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     import ssl
 
 KEEPALIVE_MS = 30_000
-"""A connection that carries a call and is silent this long is asked whether it still lives."""
+"""gRPC sends a keepalive ping on a connection that has an open call and was silent this long."""
 KEEPALIVE_TIMEOUT_MS = 10_000
 IDLE_MS = 210_000
-"""An unused connection is given up before the 4 minutes after which load balancers forget it
-silently; the next call makes a new one."""
+"""An unused connection is closed before the 4 minutes after which load balancers drop it silently;
+the next call opens a new one."""
 FIRST_RECONNECT_MS, LONGEST_RECONNECT_MS = 100, 2_000
-"""gRPC's own grow to two minutes, in which a server that is back goes unnoticed."""
+"""gRPC's default back-off grows to two minutes, in which it would not notice that a server is back.
+"""
 MAX_ATTEMPTS = 5
-"""gRPC makes no more, whatever is asked for."""
+"""gRPC's own limit; it makes no more attempts than this."""
 _NOT_THERE = ("UNAVAILABLE", "CANCELLED")
 _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
 _REST = ("http://", "https://")
@@ -40,17 +41,17 @@ _HEADER_VALUE = re.compile(r"[ -~]*")
 
 @dataclass(frozen=True)
 class Retry:
-    """When a server is not there: try again, within the call's deadline.
+    """How calls are retried while a server is unavailable, within the deadline of the call.
 
-    That is UNAVAILABLE, and a CANCELLED that comes from the server: so ends what reaches a gRPC
-    server of Python in the moment in which it stops. Whatever else a server answers stands.
-    The pauses are ``first_pause`` s, then ``factor`` times the one before, at most
-    ``longest_pause`` s, each shortened or lengthened a little by chance. The default is what KServe
-    uses between its own parts.
+    Calls are retried on UNAVAILABLE, and on CANCELLED from the server, which is how a Python gRPC
+    server ends the calls that reach it while it stops. Other errors are not retried. The first
+    pause takes ``first_pause`` seconds and each further pause ``factor`` times the previous one,
+    up to ``longest_pause`` seconds, with a random jitter. The defaults are those that KServe uses
+    between its components.
     """
 
     attempts: int = MAX_ATTEMPTS
-    """The first one included; 1 for no retry."""
+    """Number of attempts, including the first; 1 disables retries."""
     first_pause: float = 0.1
     factor: float = 2.0
     longest_pause: float = 1.0
@@ -58,39 +59,46 @@ class Retry:
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= MAX_ATTEMPTS:
             raise InvalidArgument(
-                f"attempts is 1 (no retry) to {MAX_ATTEMPTS}. Received: {self.attempts!r}."
+                f"attempts must be 1 (no retry) to {MAX_ATTEMPTS}. Received: {self.attempts!r}."
             )
         if min(self.first_pause, self.longest_pause) <= 0 or self.factor < 1:
             raise InvalidArgument(
-                "Pauses are above 0 s and grow by a factor of 1 or more. Received: "
-                f"{self.first_pause!r}, {self.longest_pause!r}, {self.factor!r}."
+                "The pauses between retries must be above 0 s and their factor 1 or more. "
+                f"Received: {self.first_pause!r} s, {self.longest_pause!r} s, factor "
+                f"{self.factor!r}."
             )
 
 
 @dataclass(frozen=True)
 class Tls:
-    """Encryption, and with a key who we are (mTLS). Values are paths of PEM files, or PEM bytes."""
+    """TLS, or mutual TLS with a client certificate. Values are paths of PEM files, or PEM bytes."""
 
     ca: str | Path | bytes | None = None
-    """Authorities to trust; None for those of the system."""
+    """Certificate authorities to trust; None for those of the system."""
     certificate: str | Path | bytes | None = None
-    """Our own certificate chain, where the server wants one."""
+    """Certificate chain of the client, for servers that require one."""
     key: str | Path | bytes | None = field(default=None, repr=False)
     server_name: str | None = None
-    """The name in the server's certificate where it is not the address; gRPC only."""
+    """Name in the certificate of the server where it differs from the address; gRPC only."""
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise InvalidArgument("TLS takes a certificate and its key together. Received one.")
+            raise InvalidArgument(
+                "TLS needs a certificate and its key together. Received only one of them."
+            )
 
     def credentials(self) -> Any:
-        """For a gRPC channel."""
+        """Return the credentials for a gRPC channel."""
         return grpc.ssl_channel_credentials(
             _pem(self.ca), private_key=_pem(self.key), certificate_chain=_pem(self.certificate)
         )
 
     def context(self) -> ssl.SSLContext:
-        """For HTTPS."""
+        """Return the SSL context for HTTPS.
+
+        Raises:
+            InvalidArgument: The certificate and key are bytes, cannot be read or do not match.
+        """
         import ssl
 
         ca = _pem(self.ca)
@@ -98,13 +106,13 @@ class Tls:
         if self.certificate is not None and self.key is not None:
             if isinstance(self.certificate, bytes) or isinstance(self.key, bytes):
                 raise InvalidArgument(
-                    "Over HTTPS certificate and key are paths of files. Received bytes."
+                    "Over HTTPS the certificate and the key must be paths of files. Received bytes."
                 )
             try:
                 context.load_cert_chain(self.certificate, self.key)
             except (OSError, ssl.SSLError) as error:
                 raise InvalidArgument(
-                    f"{self.certificate} and {self.key} are no certificate and key: {error}."
+                    f"{self.certificate} and {self.key} are not a certificate and its key: {error}."
                 ) from error
         return context
 
@@ -120,7 +128,7 @@ def _pem(value: str | Path | bytes | None) -> bytes | None:
 
 @dataclass(frozen=True)
 class Connection:
-    """Everything about the way to a server; see ``Client`` for what each means."""
+    """Settings of a connection to a server; ``Client`` explains each of them."""
 
     target: str
     timeout: float = 30.0
@@ -134,15 +142,21 @@ class Connection:
 
     def __post_init__(self) -> None:
         if not self.timeout > 0:
-            raise InvalidArgument(f"timeout is in seconds and above 0. Received: {self.timeout!r}.")
+            raise InvalidArgument(
+                f"timeout must be a number of seconds above 0. Received: {self.timeout!r}."
+            )
         if self.target.startswith("http://") and self.tls is not None:
-            raise InvalidArgument(f"TLS over REST is https://. Received: {self.target!r}.")
+            raise InvalidArgument(
+                f"TLS over REST needs an https:// address. Received: {self.target!r}."
+            )
         if self.compression not in ("", "gzip"):
-            raise InvalidArgument(f'compression is "" or "gzip". Received: {self.compression!r}.')
+            raise InvalidArgument(
+                f'compression must be "" or "gzip". Received: {self.compression!r}.'
+            )
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 raise InvalidArgument(
-                    "A header is a name of letters, digits and -_. with a value of printable "
+                    "A header needs a name of letters, digits and -_. and a value of printable "
                     f"ASCII, as in Authorization: Bearer TOKEN. Received the name {name!r}."
                 )
 
@@ -152,7 +166,7 @@ class Connection:
         return self.target.startswith(_REST)
 
     def channel_arguments(self) -> list[tuple[str, int | str]]:
-        """Options of a gRPC channel."""
+        """Return the options of a gRPC channel."""
         result: list[tuple[str, int | str]] = [
             ("grpc.max_send_message_length", self.max_message_bytes),
             ("grpc.max_receive_message_length", self.max_message_bytes),
@@ -175,16 +189,16 @@ class Connection:
         return next((v for name, v in self.headers.items() if name.lower() == "host"), "")
 
     def call_metadata(self) -> list[tuple[str, str]]:
-        """The headers as metadata of a gRPC call; Host is the channel's authority instead."""
+        """Return the headers as metadata of a gRPC call, without Host, which the channel sets."""
         named = [(name.lower(), value) for name, value in self.headers.items()]
         return [(name, value) for name, value in named if name != "host"]
 
     def grpc_compression(self) -> grpc.Compression | None:
-        """How requests over gRPC are compressed; None where they are not."""
+        """Return the compression of gRPC requests; None for no compression."""
         return grpc.Compression.Gzip if self.compression else None
 
     def service_config(self) -> dict[str, Any]:
-        """gRPC's service config: requests go to all addresses of the target in turn."""
+        """Return gRPC's service config, with round-robin over all addresses of the target."""
         method: dict[str, Any] = {
             "name": [
                 {"service": name} for name in (PREDICTION_SERVICE, MODEL_SERVICE, SERVER_SERVICE)

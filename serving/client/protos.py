@@ -1,8 +1,8 @@
 """The messages and methods of TensorFlow Serving's API, built without TensorFlow.
 
-The definitions lie in ``protos.binpb`` (written by ``serving/tools/client_protos.py``) and live in
-a descriptor pool of their own: the default pool belongs to whoever imports TensorFlow in the same
-process, and two definitions of one name would clash there.
+The definitions are stored in ``protos.binpb`` (written by ``serving/tools/client_protos.py``) and
+loaded into a private descriptor pool. In the default pool they would clash with the definitions of
+TensorFlow where the same process imports it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _load() -> descriptor_pool.DescriptorPool:
 
 
 POOL = _load()
-"""For what looks types up by name, such as the text format."""
+"""Descriptor pool for code that looks types up by name, such as the text format parser."""
 
 
 def _message(name: str) -> Any:
@@ -53,7 +53,7 @@ STATES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Method:
-    """One RPC: where it goes and what comes back."""
+    """One RPC: its service, its name and the class of its response."""
 
     service: str
     name: str
@@ -61,7 +61,7 @@ class Method:
 
     @property
     def path(self) -> str:
-        """``/package.Service/Name``."""
+        """The path of the RPC, ``/package.Service/Name``."""
         return f"/{self.service}/{self.name}"
 
 

@@ -1,4 +1,4 @@
-"""What the client hands back: plain frozen records, numpy inside, no protobuf."""
+"""Results of the client: frozen dataclasses with NumPy arrays, without protobuf."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Classification:
-    """The answer for one image."""
+    """Classification of one image."""
 
     label: str
     probability: float
     top: tuple[tuple[str, float], ...]
-    """(label, probability), most probable first."""
+    """Pairs of label and probability, most probable first."""
     version: int
     """Version of the model that answered."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The raw answer of one Predict call."""
+    """Outputs of one Predict call."""
 
     outputs: dict[str, np.ndarray]
     model: str
     version: int
     signature_name: str
-    """The signature that ran: the server fills in the default one."""
+    """The signature that ran; the server fills in the default name."""
 
 
 @dataclass(frozen=True)
 class Rankings:
-    """The answer of the Classify RPC."""
+    """Result of the Classify RPC."""
 
     examples: list[list[tuple[str, float]]]
-    """(label, score) of each example, in the model's order; a missing label is empty."""
+    """Pairs of label and score for each example, in the order of the model. A label that the model
+    does not return is empty."""
     model: str
     version: int
     signature_name: str
@@ -43,10 +44,10 @@ class Rankings:
 
 @dataclass(frozen=True)
 class Regressions:
-    """The answer of the Regress RPC."""
+    """Result of the Regress RPC."""
 
     values: np.ndarray
-    """float32 [examples]."""
+    """One value per example, float32 of shape [examples]."""
     model: str
     version: int
     signature_name: str
@@ -60,7 +61,7 @@ class VersionStatus:
     state: str
     """START, LOADING, AVAILABLE, UNLOADING or END."""
     error_code: int
-    """Canonical status code; 0 is OK."""
+    """Canonical gRPC status code; 0 is OK."""
     error_message: str
 
 
@@ -83,7 +84,7 @@ class TensorSpec:
     """Name of the tensor in the graph."""
     dtype: str
     shape: tuple[int | None, ...] | None
-    """None for an unknown rank, None inside for an unknown size."""
+    """None where the rank is unknown; an entry is None where that dimension is unknown."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class SignatureSpec:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a model offers."""
+    """The signatures of a model version."""
 
     model: str
     version: int

@@ -1,8 +1,9 @@
-"""What a client does, written once for blocking and asyncio.
+"""The steps of an operation, shared by the blocking and the asyncio client.
 
-An operation is a generator: it yields what it wants done (a call, a pause, blocking work, several
-operations at once) and is sent the result, or thrown the error. A runner with a transport carries
-it out; it knows nothing of models, an operation nothing of threads or event loops.
+An operation is a generator. It yields steps (a call, a pause, blocking work, several operations at
+once) and receives the result of each step, or has its error thrown into it. The client executes the
+steps with its transport. A client needs to know nothing about models, and an operation nothing
+about threads or event loops.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call:
-    """One RPC; sent back is its reply, thrown a ``ServingError``."""
+    """One RPC; its result is the reply, its error a ``ServingError``."""
 
     method: Method
     request: Any
     timeout: float
-    """Seconds, with all retries."""
+    """Deadline in seconds, including all retries."""
     wait_for_ready: bool
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Do nothing for so many seconds."""
+    """Wait for a number of seconds."""
 
     seconds: float
 
@@ -43,9 +44,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Together:
-    """Several operations, at most ``at_once`` at a time; sent back are their results in order.
+    """Several operations, of which at most ``at_once`` run at a time.
 
-    The first error ends them all.
+    The result is the list of their results in order. The first error ends all of them.
     """
 
     operations: Sequence[Operation[Any]]

@@ -1,4 +1,4 @@
-"""How a call travels over gRPC, blocking."""
+"""Blocking gRPC transport, and the choice between gRPC and REST."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from imgpipe.serving.client.steps import Call
 
 
 class Transport(Protocol):
-    """What carries a call and blocks until its reply; threads may share it."""
+    """Sends a call and blocks until the reply arrives; threads may share one transport."""
 
     def call(self, call: Call) -> Any:
-        """The reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply; raises ``ServingError``."""
 
     def close(self) -> None:
-        """End it; calls on their way are cancelled."""
+        """Close the transport and cancel the calls in flight."""
 
 
 def transport_to(connection: Connection) -> Transport:
-    """gRPC or REST, as the address says."""
+    """Return the transport for the address: REST for ``http(s)://``, otherwise gRPC."""
     if connection.rest:
         from imgpipe.serving.client.rest import RestTransport
 
@@ -32,17 +32,17 @@ def transport_to(connection: Connection) -> Transport:
 
 
 def multicallable(channel: Any, method: Method) -> Any:
-    """The method of a channel, blocking or asyncio, that makes an RPC."""
+    """Return the callable with which a channel, blocking or asyncio, calls ``method``."""
     return channel.unary_unary(
         method.path,
-        # Deterministic: the same inputs are the same bytes, whatever order a dict had.
+        # Deterministic: the same inputs become the same bytes, whatever the order of a dict.
         request_serializer=lambda message: message.SerializeToString(deterministic=True),
         response_deserializer=method.response.FromString,
     )
 
 
 class GrpcTransport:
-    """A gRPC channel."""
+    """Transport over a blocking gRPC channel."""
 
     def __init__(self, connection: Connection) -> None:
         self._target, self._metadata = connection.target, connection.call_metadata()
@@ -55,7 +55,7 @@ class GrpcTransport:
         self._methods: dict[str, Any] = {}
 
     def call(self, call: Call) -> Any:
-        """The reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply; raises ``ServingError``."""
         path = call.method.path
         try:
             if path not in self._methods:
@@ -69,9 +69,9 @@ class GrpcTransport:
             )
         except grpc.RpcError as error:
             raise from_rpc(error, self._target, call.timeout) from error
-        except ValueError as error:  # gRPC on a channel that close() has ended
+        except ValueError as error:  # gRPC raises ValueError on a closed channel
             raise closed(self._target) from error
 
     def close(self) -> None:
-        """Close the channel; calls on their way are cancelled."""
+        """Close the channel and cancel the calls in flight."""
         self._channel.close()

@@ -1,8 +1,8 @@
-"""Configurations for the real thing: tensorflow/serving alone, on Kubernetes and under KServe.
+"""Configuration files to deploy tensorflow/serving with Docker Compose, Kubernetes or KServe.
 
-``settings`` (what all of them need to know) - ``text_configs`` (the server's own files) -
-``commented`` (YAML with remarks) - ``compose``, ``kubernetes``, ``kserve`` (one place each), each a
-function from ``Deployment`` to the files by name; ``TARGETS`` names them.
+``settings`` (the settings that all targets share) - ``text_configs`` (files of the server itself) -
+``commented`` (YAML with comments) - ``compose``, ``kubernetes``, ``kserve`` (one target each). Each
+target is a function from a ``Deployment`` to the contents of the files by name; see ``TARGETS``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
     "kubernetes": kubernetes.files,
     "kserve": kserve.files,
 }
-"""Where to deploy to: files by name, each text ending with a line break."""
+"""The deployment targets by name. Each returns the contents of its files by file name."""
 
 __all__ = ["TARGETS", "DeployError", "Deployment"]

@@ -1,7 +1,6 @@
-"""YAML with remarks, which the library itself does not write.
+"""YAML with comments, which PyYAML does not write.
 
-A remark is a key of the mapping, before the key that it speaks of: ``note("…"): None``. It becomes
-a comment; everything else is the library's work.
+A comment is a key of the mapping, in front of the key that it explains: ``note("…"): None``.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ _WIDTH = 90
 
 
 class _Note(str):
-    """The text of a remark."""
+    """The text of a comment."""
 
 
 def note(text: str) -> str:
-    """The key of a remark. A mapping holds each text once."""
+    """Return the key of a comment. One mapping cannot contain the same comment twice."""
     return _Note(text)
 
 
 class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)  # items of a list stand below their key
+        super().increase_indent(flow, False)  # indent the items of a list
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
@@ -40,7 +39,7 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(documents: Sequence[Mapping[str, Any]], head: str) -> str:
-    """Documents one after the other, with the remarks as comments and ``head`` above all."""
+    """Return the YAML of ``documents`` with their comments, and ``head`` as a comment on top."""
     parts = []
     for document in documents:
         notes: list[str] = []
@@ -49,23 +48,23 @@ def dump(documents: Sequence[Mapping[str, Any]], head: str) -> str:
             Dumper=_Dumper,
             sort_keys=False,
             allow_unicode=True,
-            width=10_000,  # flags are never folded
+            width=10_000,  # do not fold long flags
         )
         parts.append("".join(_with_note(line, notes) for line in text.splitlines(keepends=True)))
     return _comment(head, "") + "---\n".join(parts)
 
 
 def plain(value: Any) -> Any:
-    """``value`` without its remarks."""
+    """Return ``value`` without its comments."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items() if not isinstance(key, _Note)}
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _numbered(value: Any, notes: list[str]) -> Any:
-    """Moves each remark into ``notes`` and puts its number in its place as the key.
+    """Move each comment into ``notes`` and replace its key by its number.
 
-    YAML writes long keys in another form, so the remarks themselves cannot be keys.
+    PyYAML writes long keys in another form, so the comments themselves cannot be the keys.
     """
     if isinstance(value, Mapping):
         result = {}

@@ -9,24 +9,25 @@ from imgpipe.serving.deploy.commented import dump, note
 from imgpipe.serving.deploy.settings import CONFIGS, DRAIN_SECONDS, GRPC_PORT, REST_PORT, Deployment
 
 FILE = "docker-compose.yaml"
-_HEAD = "Start with: docker compose up --detach. Then: imgpipe predict PICTURE --model {model}"
+_HEAD = "Start with: docker compose up --detach. Then: imgpipe predict IMAGE --model {model}"
 
 
 def service(wanted: Deployment) -> dict[str, Any]:
-    """The document."""
+    """Return the document."""
     return {
         "services": {
             wanted.name: {
                 "image": wanted.image,
                 note(
-                    "The image's own entry point serves a model by environment variables; ours "
-                    "reads the files beside this one."
+                    "The default entry point of the image is configured by environment variables; "
+                    "this one reads the configuration files next to this file."
                 ): None,
                 "entrypoint": ["/usr/bin/tensorflow_model_server"],
                 "command": wanted.server_flags(),
                 note(
-                    "Only this machine reaches the ports. For others write 8500:8500, behind "
-                    "something that encrypts and asks who is there: the server does neither."
+                    "The ports are only open to this machine. To open one to others, write "
+                    "8500:8500, behind a proxy that does TLS and authentication: the server does "
+                    "neither."
                 ): None,
                 "ports": [
                     f"127.0.0.1:{GRPC_PORT}:{GRPC_PORT}",
@@ -35,7 +36,9 @@ def service(wanted: Deployment) -> dict[str, Any]:
                 "volumes": [
                     {
                         "type": "bind",
-                        note("Where imgpipe pushes to; new versions are found there."): None,
+                        note(
+                            "The folder that imgpipe pushes to; the server finds new versions there."
+                        ): None,
                         "source": str(wanted.base_path),
                         "target": wanted.container_path,
                         "read_only": True,
@@ -43,9 +46,11 @@ def service(wanted: Deployment) -> dict[str, Any]:
                     {"type": "bind", "source": ".", "target": CONFIGS, "read_only": True},
                 ],
                 "environment": {
-                    note("What the server prints: 0 everything to 3 nearly nothing."): None,
+                    note("Log level of the server, from 0 (everything) to 3 (fatal errors)."): None,
                     "TF_CPP_MIN_LOG_LEVEL": "1",
-                    note("Returns memory of unloaded versions to the system sooner."): None,
+                    note(
+                        "Fewer arenas return the memory of unloaded versions to the system sooner."
+                    ): None,
                     "MALLOC_ARENA_MAX": str(max(2, wanted.cpus)),
                 },
                 "restart": "unless-stopped",
@@ -62,14 +67,15 @@ def service(wanted: Deployment) -> dict[str, Any]:
 
 
 def _healthcheck(wanted: Deployment) -> dict[str, Any]:
-    # bash's own TCP: the image holds neither curl nor wget. No $ in it: that is Compose's.
+    # bash opens the connection: the image contains neither curl nor wget. The program must not
+    # contain $, which Compose would substitute.
     request = rf"GET {wanted.status_path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
     program = (
         f"exec 3<>/dev/tcp/127.0.0.1/{REST_PORT} && printf '{request}' >&3 "
         '&& grep -q \'"state": *"AVAILABLE"\' <&3'
     )
     return {
-        note("Healthy once a version answers."): None,
+        note("The server is healthy when a version is available."): None,
         "test": ["CMD", "bash", "-c", program],
         "interval": "10s",
         "timeout": "5s",
@@ -79,6 +85,6 @@ def _healthcheck(wanted: Deployment) -> dict[str, Any]:
 
 
 def files(wanted: Deployment) -> dict[str, str]:
-    """docker-compose.yaml and the server's files."""
+    """Return the contents of docker-compose.yaml and of the server's configuration files."""
     head = _HEAD.format(model=wanted.model)
     return {FILE: dump([service(wanted)], head), **text_configs.all_configs(wanted)}

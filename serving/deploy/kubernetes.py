@@ -1,4 +1,4 @@
-"""Servers on Kubernetes: configuration, Deployment, Service and what scales them."""
+"""Deployment on Kubernetes: ConfigMap, Deployment, Service and HorizontalPodAutoscaler."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from imgpipe.serving.deploy.settings import (
 )
 
 FILE = "kubernetes.yaml"
-_H2C = "kubernetes.io/h2c"  # HTTP/2 without TLS, which gRPC is here
+_H2C = "kubernetes.io/h2c"  # HTTP/2 without TLS, which the gRPC port speaks
 _HEAD = (
-    "kubectl apply -f kubernetes.yaml. The versions lie on the claim {claim}, in the folder "
-    "{model}: set push.directory of imgpipe to where that is mounted, or copy OUT/model there "
-    "(beside first, then rename: a version that is seen half is loaded half)."
+    "Apply with: kubectl apply -f kubernetes.yaml. The servers read the versions from the folder "
+    "{model} of the PersistentVolumeClaim {claim}. Set push.directory of imgpipe to the path where "
+    "that folder is mounted, or copy OUT/model there: copy under another name first and then "
+    "rename, because the server would load a version that is only copied in part."
 )
 
 
 def documents(wanted: Deployment) -> list[dict[str, Any]]:
-    """The objects in the order in which they are made."""
+    """Return the objects in the order in which Kubernetes must create them."""
     return [_config_map(wanted), _deployment(wanted), _service(wanted), _autoscaler(wanted)]
 
 
 def files(wanted: Deployment) -> dict[str, str]:
-    """kubernetes.yaml, and the server's files for reading (the ConfigMap holds them)."""
+    """Return the contents of kubernetes.yaml and of the configuration files of the server.
+
+    The ConfigMap contains the configuration files; the separate files are only for reading.
+    """
     head = _HEAD.format(claim=wanted.claim, model=wanted.model)
     return {FILE: dump(documents(wanted), head), **text_configs.all_configs(wanted)}
 
@@ -55,7 +59,7 @@ def _deployment(wanted: Deployment) -> dict[str, Any]:
         "kind": "Deployment",
         "metadata": _metadata(wanted),
         "spec": {
-            note("How many there are is the HorizontalPodAutoscaler's to say."): None,
+            note("The HorizontalPodAutoscaler sets the number of replicas."): None,
             "selector": {"matchLabels": {"app": wanted.name}},
             "strategy": {
                 "type": "RollingUpdate",
@@ -78,7 +82,7 @@ def _deployment(wanted: Deployment) -> dict[str, Any]:
 
 def _pod(wanted: Deployment) -> dict[str, Any]:
     return {
-        note("Longer than the sleep before the end, see preStop."): None,
+        note("This must be longer than the sleep in preStop."): None,
         "terminationGracePeriodSeconds": DRAIN_SECONDS + 15,
         "automountServiceAccountToken": False,
         "containers": [_container(wanted)],
@@ -87,8 +91,8 @@ def _pod(wanted: Deployment) -> dict[str, Any]:
             {
                 "name": "models",
                 note(
-                    "Many servers read it at once: its access mode is ReadOnlyMany or "
-                    "ReadWriteMany."
+                    "Several servers read the claim at once, so its access mode must be "
+                    "ReadOnlyMany or ReadWriteMany."
                 ): None,
                 "persistentVolumeClaim": {"claimName": wanted.claim, "readOnly": True},
             },
@@ -109,8 +113,8 @@ def _container(wanted: Deployment) -> dict[str, Any]:
         ],
         "resources": {
             note(
-                "As many cores as the flags above say. While versions are swapped both are in "
-                "memory: allow twice the model."
+                "As many cores as in the flags above. While the server replaces a version, both "
+                "versions are in memory: request twice the memory of the model."
             ): None,
             "requests": {"cpu": str(wanted.cpus), "memory": memory},
             "limits": {"memory": memory},
@@ -119,8 +123,8 @@ def _container(wanted: Deployment) -> dict[str, Any]:
         "lifecycle": {
             "preStop": {
                 note(
-                    "tensorflow_model_server drops its requests on SIGTERM. It goes on answering "
-                    "while it sleeps here, and the Service sends it nothing new."
+                    "tensorflow_model_server drops its requests on SIGTERM. During this sleep it "
+                    "still answers requests, and the Service sends it no new ones."
                 ): None,
                 "exec": {"command": ["sleep", str(DRAIN_SECONDS)]},
             }
@@ -145,15 +149,15 @@ def _probes(wanted: Deployment) -> dict[str, Any]:
     status = {"path": wanted.status_path, "port": "http"}
     return {
         "startupProbe": {
-            note("Time to load and warm up: 60 tries of 5 s."): None,
+            note("Allows 5 minutes to load and warm up: 60 attempts, 5 s apart."): None,
             "httpGet": dict(status),
             "periodSeconds": 5,
             "failureThreshold": 60,
         },
         "readinessProbe": {
             note(
-                "The model's status. The server listens only once a version is loaded, so an "
-                "answer is a model that answers."
+                "The status of the model. The server only starts to listen when a version is "
+                "loaded, so a server that answers is ready."
             ): None,
             "httpGet": dict(status),
             "periodSeconds": 5,
@@ -161,7 +165,7 @@ def _probes(wanted: Deployment) -> dict[str, Any]:
             "failureThreshold": 2,
         },
         "livenessProbe": {
-            note("The port alone: a server without a model is not helped by a restart."): None,
+            note("Only checks the port: a restart does not help a server without a model."): None,
             "tcpSocket": {"port": "grpc"},
             "periodSeconds": 10,
             "failureThreshold": 6,
@@ -176,10 +180,10 @@ def _service(wanted: Deployment) -> dict[str, Any]:
         "metadata": _metadata(wanted),
         "spec": {
             note(
-                "Headless: a gRPC client keeps its connections, and behind one address all of "
-                "them would lie on one server. imgpipe's client finds every server by "
-                f"dns:///{wanted.name}:{GRPC_PORT} and takes them in turn. Remove the line where a "
-                "mesh or a gateway balances requests."
+                "The Service is headless: gRPC clients keep their connections open, so that behind "
+                "a single address all requests of a client would go to one server. The client of "
+                f"imgpipe finds every server at dns:///{wanted.name}:{GRPC_PORT} and uses them in "
+                "turn. Remove this line where a service mesh or a gateway balances the requests."
             ): None,
             "clusterIP": "None",
             "selector": {"app": wanted.name},
@@ -209,14 +213,20 @@ def _autoscaler(wanted: Deployment) -> dict[str, Any]:
                     "type": "Resource",
                     "resource": {
                         "name": "cpu",
-                        note("Of the requested cores; latency grows fast above."): None,
+                        note(
+                            "Target load in percent of the requested cores; latency grows fast "
+                            "above it."
+                        ): None,
                         "target": {"type": "Utilization", "averageUtilization": BUSY_PERCENT},
                     },
                 }
             ],
             "behavior": {
                 "scaleDown": {
-                    note("Slowly down: a new server loads and warms up before it helps."): None,
+                    note(
+                        "Scale down slowly, because a new server must load and warm up before it "
+                        "can help."
+                    ): None,
                     "stabilizationWindowSeconds": 300,
                 }
             },

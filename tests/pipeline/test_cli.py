@@ -231,7 +231,7 @@ def test_messages_say_what_they_are_about_once(photos: Path):
     assert result.returncode == 2
     assert result.stderr.startswith("imgpipe: config: tune.trials and evaluate.cross_validate do")
     result = imgpipe("predict", str(next(photos.rglob("*.png"))), "--timeout", "0")
-    assert result.stderr.startswith("imgpipe: timeout is in seconds and above 0")
+    assert result.stderr.startswith("imgpipe: timeout must be a number of seconds above 0")
 
 
 def test_predict_without_a_server_leaves_with_five(photos: Path):
@@ -243,7 +243,7 @@ def test_predict_without_a_server_leaves_with_five(photos: Path):
 
 def test_bad_crop_is_refused(photos: Path):
     image = next(photos.rglob("*.png"))
-    for crop, expected in (("1,2,3", "LEFT,TOP,RIGHT,BOTTOM"), ("0,0,999,999", "reaches outside")):
+    for crop, expected in (("1,2,3", "LEFT,TOP,RIGHT,BOTTOM"), ("0,0,999,999", "extends beyond")):
         result = imgpipe("predict", str(image), "--crop", crop)
         assert result.returncode == 2
         assert expected in result.stderr

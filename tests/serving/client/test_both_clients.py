@@ -69,7 +69,7 @@ def test_errors_have_the_same_types_and_words(ask, half):
         ask("127.0.0.1:9", "status", client={"timeout": 5.0})
     with pytest.raises(InvalidArgument, match="by version or by label"):
         ask(half, "status", client={"version": 1, "label": "stable"})
-    with pytest.raises(InvalidArgument, match="timeout is in seconds"):
+    with pytest.raises(InvalidArgument, match="timeout must be a number of seconds"):
         ask(half, "status", client={"model": "half"}, timeout=-1)
 
 

@@ -74,7 +74,7 @@ def test_what_is_not_there_is_refused_before_sending(tmp_path):
         client.classify([tmp_path])
     with pytest.raises(InvalidArgument, match="takes a list"):
         client.classify("cat.jpg")
-    with pytest.raises(InvalidArgument, match="Received: int at place 0"):
+    with pytest.raises(InvalidArgument, match="Received: int at index 0"):
         client.classify([3])
     with pytest.raises(InvalidArgument, match="above 0"):
         Client("localhost:1", timeout=0)

@@ -100,7 +100,7 @@ def test_a_crop_and_ten_crops(folder, images):
     assert len({answer["probability"] for answer in answers}) == 3
     result = imgpipe("predict", file, "--server", images, "--crop", "0,0,50,50")
     assert result.returncode == 2
-    assert "The crop 0,0,50,50 reaches outside of the picture (20 x 24 pixels)" in result.stderr
+    assert "The crop 0,0,50,50 extends beyond the image (20 x 24 pixels)" in result.stderr
 
 
 def test_an_interruption_does_not_wait_for_the_server(folder, scripted):

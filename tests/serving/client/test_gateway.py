@@ -87,9 +87,9 @@ def test_a_compressed_request_is_answered_the_same(name, half, ask):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"headers": {"a b": "c"}}, "A header is a name of letters"),
+        ({"headers": {"a b": "c"}}, "A header needs a name of letters"),
         ({"headers": {"a": "line\r\nInjected: 1"}}, "printable ASCII"),
-        ({"compression": "zip"}, 'compression is "" or "gzip"'),
+        ({"compression": "zip"}, 'compression must be "" or "gzip"'),
     ],
 )
 def test_what_cannot_be_sent_is_refused(options: dict[str, Any], words: str):

@@ -55,7 +55,7 @@ def test_pillow_images_open_files_arrays_and_bytes_are_answered_the_same(images,
 
 
 def test_a_file_opened_as_text_is_refused(images, ask):
-    with pytest.raises(InvalidArgument, match=r"opened for bytes, as in open\(path, 'rb'\)"):
+    with pytest.raises(InvalidArgument, match=r"opened in binary mode, as in open\(path, 'rb'\)"):
         ask(images, "classify", [io.StringIO("text")])
 
 

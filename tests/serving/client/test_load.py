@@ -121,7 +121,7 @@ def test_images_go_in_batches_and_the_report_is_json(images, picture):
         assert level["client_cores"] > 0
 
 
-def test_noise_is_a_picture_that_the_model_takes(images):
+def test_noise_is_an_image_that_the_model_takes(images):
     from imgpipe.serving.client import Client
 
     with Client(images) as client:
@@ -130,13 +130,13 @@ def test_noise_is_a_picture_that_the_model_takes(images):
 
 def test_plans_that_cannot_be():
     for words, arguments in (
-        ("concurrency is 1 or more", ((),)),
-        ("concurrency is 1 or more", ((1, 0),)),
-        ("takes time", ((1,), 0.0)),
-        ("tolerance is above 0", ((1,), 1.0, 0.0)),
+        ("concurrency must be 1 or more", ((),)),
+        ("concurrency must be 1 or more", ((1, 0),)),
+        ("length of a window", ((1,), 0.0)),
+        ("tolerance must be above 0", ((1,), 1.0, 0.0)),
         ("At least 3 windows", ((1,), 1.0, 0.1, 2)),
     ):
         with pytest.raises(InvalidArgument, match=words):
             Plan(*arguments)
-    with pytest.raises(InvalidArgument, match="1 image or more"):
+    with pytest.raises(InvalidArgument, match="batch must be 1 or more"):
         load.image_calls([b"x"], "m", batch=0)

@@ -225,5 +225,5 @@ def test_answers_about_examples():
 
 
 def test_a_feature_that_no_example_holds_is_named():
-    with pytest.raises(InvalidArgument, match=r"Feature 'x': a tf\.Example holds bytes"):
+    with pytest.raises(InvalidArgument, match=r"Feature 'x': a tf\.Example can only hold bytes"):
         messages.classification_request(Servable("m"), [{"x": 1j}])

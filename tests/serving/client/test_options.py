@@ -169,9 +169,9 @@ def test_settings_that_cannot_be(tmp_path):
             Retry(attempts=attempts)
     with pytest.raises(InvalidArgument, match="above 0 s"):
         Retry(first_pause=0)
-    with pytest.raises(InvalidArgument, match="TLS over REST is https"):
+    with pytest.raises(InvalidArgument, match="TLS over REST needs an https"):
         Client("http://localhost:1", tls=Tls())
-    with pytest.raises(InvalidArgument, match="has a name"):
+    with pytest.raises(InvalidArgument, match="name of the model must not be empty"):
         Client("localhost:1", model="")
     assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
 

@@ -50,7 +50,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path):
     [
         (("swarm",), "deploy is for compose, kubernetes, kserve. Received: 'swarm'"),
         (("kserve", "--replicas", "few"), "a number or a range such as 2-8"),
-        (("kserve", "--replicas", "4-2"), "not below the fewest"),
+        (("kserve", "--replicas", "4-2"), "not below the smallest"),
         (("kserve", "--set", "run.name=ü"), "run.name"),
         (("kserve", "nowhere.toml"), "cannot read config nowhere.toml"),
     ],

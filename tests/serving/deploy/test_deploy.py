@@ -24,7 +24,7 @@ def documents(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_remarks_are_comments_and_change_nothing(target):
+def test_comments_change_nothing(target):
     for name, text in TARGETS[target](WANTED).items():
         assert text.endswith("\n")
         assert "#:" not in text
@@ -40,7 +40,7 @@ def test_remarks_are_comments_and_change_nothing(target):
     ]
 
 
-def test_a_remark_stands_above_its_key():
+def test_a_comment_stands_above_its_key():
     long = "It's long: " + "word " * 60
     text = dump([{note("first"): None, "a": [{note(long): None, "b": "x: y"}], "c": {}}], "head")
     assert text.startswith("# head\n# first\na:\n  - # It's long: word")
@@ -241,7 +241,7 @@ def test_kserve_has_the_documented_fields():
 def test_names_that_kubernetes_takes():
     assert Deployment("My_Model.v2", Path("/x")).name == "my-model-v2"
     for name in ("9lives", "ü", "x" * 64):
-        with pytest.raises(DeployError, match="small letters, digits and dashes"):
+        with pytest.raises(DeployError, match="lowercase letters, digits and dashes"):
             TARGETS["kubernetes"](Deployment(name, Path("/x")))
 
 
