@@ -37,7 +37,7 @@ def service(wanted: Deployment) -> dict[str, Any]:
                     {
                         "type": "bind",
                         note(
-                            "The folder that imgpipe pushes to; the server finds new versions there."
+                            "The folder that imgpipe pushes to. The server finds versions there."
                         ): None,
                         "source": str(wanted.base_path),
                         "target": wanted.container_path,

@@ -83,7 +83,7 @@ class Deployment:
         return f"/v1/models/{self.model}"
 
     def server_flags(self, configs: str = CONFIGS) -> list[str]:
-        """Return the flags of tensorflow_model_server for the configuration files in ``configs``."""
+        """Return the flags of tensorflow_model_server for the files in ``configs``."""
         return [
             f"--port={GRPC_PORT}",
             f"--rest_api_port={REST_PORT}",
