@@ -1,9 +1,9 @@
-"""ImageExampleGen: photographs in, one tf.Example a file out.
+"""ImageExampleGen: reads the images of a source and writes one tf.Example for each file.
 
-A plain component instead of TFX's FileBasedExampleGen: that one's driver fingerprints by
-modification time and does not run on Kubeflow. What a driver would find out (`fingerprint`,
-`vocabulary`) is a parameter, so `touch` changes nothing and one new photograph is noticed.
-The work itself is in `imgpipe.components.example_gen.ingestion`.
+It is a plain component instead of TFX's FileBasedExampleGen, whose driver computes fingerprints
+from modification times and does not run on Kubeflow. Here the fingerprint and the vocabulary are
+parameters, computed from the contents, so that one new image is noticed and `touch` changes
+nothing. The work is done by `imgpipe.components.example_gen.ingestion`.
 """
 
 import json
@@ -38,22 +38,25 @@ def ImageExampleGen(
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Read `source` (a spec for `open_source`).
+    """Read, decode and measure all images of a source.
 
     Args:
-        examples: Splits train, validation and test, each record with the features of
-            `imgpipe.models.feature_names`; `ingest.json` beside them says what was read.
-        source: Where the photographs are.
-        fingerprint: `Scan.fingerprint` of the source when the run was planned; "" for any.
+        examples: Output: splits train, validation and test with the features of
+            `imgpipe.models.feature_names`, and `ingest.json` with a summary.
+        source: Source of the images, as `open_source` accepts it.
+        fingerprint: `Scan.fingerprint` of the source when the run was planned. "" skips the
+            comparison.
         vocabulary: JSON list of class names in sorted order.
-        split_seed: Salt of the content hash that draws the splits.
-        validation_share: Of the images, 0..1.
-        test_share: Of the images, 0..1; not used where the source names its splits.
-        pixel_limit: Pixels; an image with more by its header is not decoded.
+        split_seed: Salt of the content hash that assigns the splits.
+        validation_share: Share of the images that are assigned to validation, 0 to 1.
+        test_share: Share of the images that are assigned to test, 0 to 1. It is not used if the
+            source names its splits.
+        pixel_limit: Largest number of pixels, according to the header, of an image that is
+            decoded.
         options: JSON of `SourceOptions`.
-        store: Folder of what is known by content from earlier runs, "" for none.
-        code: Address of the source code that decides, for the cache alone: a changed judge is
-            never answered with an old verdict.
+        store: Folder of the inspection cache, "" for none.
+        code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+        beam_pipeline: Beam pipeline, supplied by TFX.
     """
     settings = IngestSettings(
         source=source,

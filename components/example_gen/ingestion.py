@@ -1,7 +1,7 @@
-"""A source turned into the shard files of an Examples artifact, on any Beam engine.
+"""Ingestion: converts a source to the shard files of an Examples artifact, on any Beam engine.
 
-Each element of the Beam pipeline is a list of files; the worker that gets it reads, decodes and
-writes them. Image bytes never travel between stages, so memory does not grow with the source.
+Each element of the Beam pipeline is a list of files, and its worker reads, decodes and writes
+them. Image bytes are never passed between stages, so that memory does not grow with the source.
 """
 
 from __future__ import annotations
@@ -23,24 +23,35 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 
-SHARD_SIZE = 256  # files an element: enough to amortise one tf.data pipeline (~50 ms)
+SHARD_SIZE = 256  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
 SUMMARY_FILE = "ingest.json"  # beside the splits of the Examples artifact
-#: Pixels of an image that is still decoded, by its header: three 100-megapixel bytes are 300 MB.
+#: Largest number of pixels of an image that is decoded; 100 megapixels are 300 MB in RGB.
 PIXEL_LIMIT = 100_000_000
 
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """What decides the records."""
+    """Settings of `ingest`.
+
+    Attributes:
+        source: Source of the images, as `open_source` accepts it.
+        vocabulary: Class names in sorted order.
+        rule: Assigns the splits.
+        pixel_limit: Largest number of pixels of an image that is decoded.
+        fingerprint: Fingerprint of the source when the run was planned. "" skips the comparison.
+        shard_size: Number of images in one shard.
+        options: How the source is read.
+        store: Folder of the inspection cache, "" for none.
+    """
 
     source: str
     vocabulary: tuple[str, ...]
     rule: SplitRule = field(default_factory=SplitRule)
     pixel_limit: int = PIXEL_LIMIT
-    fingerprint: str = ""  # of the scan that the run was planned on; "" is not compared
+    fingerprint: str = ""
     shard_size: int = SHARD_SIZE
     options: SourceOptions = field(default_factory=SourceOptions)
-    store: str = ""  # folder of the kept verdicts, "" for none
+    store: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class _Shard:
 
 
 class _WriteShard(beam.DoFn):
-    """Files in, their records in one file a split, a small account out."""
+    """Reads the files of a shard, writes one file for each split, and yields the counts."""
 
     def __init__(self, settings: IngestSettings, uri: str) -> None:
         self._settings = settings
@@ -79,18 +90,17 @@ class _WriteShard(beam.DoFn):
 
 
 def _shards(items: tuple[Item, ...], size: int) -> list[_Shard]:
-    """At least one shard, so that an empty source still writes its (empty) files."""
+    """Divide the items into shards; an empty source has one empty shard, which writes its files."""
     cut = [items[start : start + size] for start in range(0, len(items), size)] or [()]
     return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
 
 
-def _write_summary(accounts: list[dict[str, Any]], uri: str, notes: list[dict[str, str]]) -> None:
-    """One small file that says what was read."""
+def _write_summary(results: list[dict[str, Any]], uri: str, notes: list[dict[str, str]]) -> None:
     splits: collections.Counter[str] = collections.Counter()
     keys: list[bytes] = []
-    for account in accounts:
-        splits.update(account["splits"])
-        keys += account["keys"]
+    for result in results:
+        splits.update(result["splits"])
+        keys += result["keys"]
     summary = {
         "images": len(keys),
         "splits": {split: splits[split] for split in names.SPLITS},
@@ -101,10 +111,19 @@ def _write_summary(accounts: list[dict[str, Any]], uri: str, notes: list[dict[st
 
 
 def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[str, Any]:
-    """Read the whole source into an Examples artifact at `uri`; returns its summary.
+    """Read a whole source into an Examples artifact.
 
-    Raises ConfigError when the source is not laid out as expected and ResourceError when it is
-    no longer what it was when the run was planned (`settings.fingerprint`).
+    Args:
+        pipeline: Beam pipeline.
+        uri: URI of the artifact.
+        settings: What is read, and how.
+
+    Returns:
+        The summary: numbers of images and splits, the fingerprint, and notes of the source.
+
+    Raises:
+        ConfigError: The source is not laid out as expected.
+        ResourceError: The source has changed since the run was planned.
     """
     scan = open_source(settings.source, settings.options).listing()
     settings = replace(settings, rule=replace(settings.rule, given=scan.given_splits))
@@ -124,7 +143,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
 
 
 def _check(settings: IngestSettings, listed: int, summary: dict[str, Any]) -> None:
-    """Every listed file has a record, and the contents are those the run was planned on."""
+    """Check that every listed file has a record, and that the source has not changed."""
     records = sum(summary["splits"].values())
     if not listed == summary["images"] == records:
         raise RuntimeError(
@@ -133,7 +152,7 @@ def _check(settings: IngestSettings, listed: int, summary: dict[str, Any]) -> No
         )
     if settings.fingerprint and settings.fingerprint != summary["fingerprint"]:
         raise ResourceError(
-            f"the photographs in {settings.source!r} changed while the run was reading them "
+            f"the images in {settings.source!r} changed while the run was reading them "
             f"(fingerprint {settings.fingerprint[:12]} when planned, "
-            f"{summary['fingerprint'][:12]} now); let the copying finish and run again"
+            f"{summary['fingerprint'][:12]} now); wait until nothing writes to it and run again"
         )

@@ -1,8 +1,8 @@
-"""Items of a source inspected: read, hashed, decoded by the serving op and measured.
+"""Inspection: reads, hashes, decodes and measures the items of a source.
 
-Every item gives exactly one record. The files go through one tf.data pipeline; one that the op
-refuses is missing from what the pipeline yields, and is decoded once more for the words of the
-error. Each file is read once.
+Every item gives exactly one record, and each file is read once. The files are decoded by the
+serving op in one tf.data pipeline. A file that the op refuses is missing from the output of the
+pipeline, and is decoded once more to get the text of the error.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from imgpipe.models import preprocess
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_AT_ONCE = 8  # files handed to tf.data together: each handing over takes a tenth of a millisecond
-#: Bytes of files kept until they come out of the pipeline; beyond that a file that the op refuses
-#: is read again, so that a folder full of large broken files does not fill the memory.
-_HELD = 64 << 20
+_AT_ONCE = 8  # files passed to tf.data together, because each call takes 0.1 ms
+#: Largest size, in bytes, of the files that are kept while they are in the pipeline. Beyond it a
+#: file that the op refuses is read again, so that large broken files do not fill the memory.
+_MAX_HELD_BYTES = 64 << 20
 
 
 @dataclass
 class Inspection:
-    """How the items of one source become records.
+    """Inspects the items of one source.
 
     Attributes:
-        source: Where the items are read from.
-        pixel_limit: Pixels by the header above which a file is not decoded.
-        cache: Results of earlier runs.
+        source: Source that the items are read from.
+        pixel_limit: Largest number of pixels, according to the header, that is decoded.
+        cache: Inspection cache with the results of earlier runs.
         rule: Assigns the split.
         vocabulary: Class names in sorted order.
     """
@@ -53,7 +53,14 @@ class Inspection:
     vocabulary: Sequence[str] = ()
 
     def records(self, items: Sequence[Item]) -> Iterator[ImageRecord]:
-        """One record for each item, in their order; a few files are in memory at a time."""
+        """Inspect items, with only a few files in memory at a time.
+
+        Args:
+            items: Items of the source's listing.
+
+        Returns:
+            One record for each item, in the order of `items`.
+        """
         expected = 0
         read: dict[int, _File] = {}
         with self.cache:
@@ -66,9 +73,13 @@ class Inspection:
                 yield self._refused(items[refused], read.pop(refused))
 
     def known(self, item: Item) -> ImageRecord | None:
-        """The record of an item whose content an earlier run has inspected; None otherwise.
+        """Look an item up in the inspection cache.
 
-        The item comes from a scan, so its hash is known and other files are not read.
+        Args:
+            item: Item of a scan, whose hash is known, so that the file is read only when found.
+
+        Returns:
+            The record of the item, or None if its content has not been inspected before.
         """
         record = self.cache.complete(self._described(item, item.sha256, b""))
         if record is None:
@@ -77,7 +88,7 @@ class Inspection:
         return dataclasses.replace(record, image_bytes=data, byte_size=len(data))
 
     def _read(self, item: Item) -> _File:
-        """One file, not decoded."""
+        """Read one file without decoding it."""
         data, image_hash, read_error = b"", "", ""
         try:
             data = self.source.read(item)
@@ -116,7 +127,7 @@ class Inspection:
     def _decoded(
         self, items: Sequence[Item], read: dict[int, _File]
     ) -> Iterator[tuple[int, Pixels | None]]:
-        """Number and pixels of the files that the op does not refuse; `read` is filled."""
+        """Index and pixels of the files that the op does not refuse; fills `read`."""
         import tensorflow as tf
 
         def parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -127,7 +138,7 @@ class Inspection:
                 held = sum(len(file.record.image_bytes) for file in list(read.values()))
                 for number, file in zip(numbers, files, strict=True):
                     held += file.record.byte_size
-                    read[number] = file if held <= _HELD else file.without_bytes()
+                    read[number] = file if held <= _MAX_HELD_BYTES else file.without_bytes()
                 wanted = np.array([file.is_decoded(self.pixel_limit) for file in files])
                 yield np.array(numbers), np.array(contents, object), wanted
 
@@ -142,12 +153,12 @@ class Inspection:
                 yield index, Pixels(values, alpha_channel(data, record.format, record.mode))
 
     def _refused(self, item: Item, file: _File) -> ImageRecord:
-        """Decode a file that the op refused once more, this time for the error's text."""
+        """Decode a file that the op refused once more, to get the text of the error."""
         record = file.record
         if record.byte_size and not record.image_bytes:
             record = self._read(item).record
         values, error = decode(record.image_bytes)
-        if values is not None:  # it was refused for want of memory, say
+        if values is not None:  # for example when memory was short the first time
             return self._finished(_File(record), Pixels(values))
         return self._remembered(dataclasses.replace(record, decode_error=error))
 
@@ -176,7 +187,7 @@ class _File:
     known: bool = False  # whether an earlier run has inspected its content
 
     def is_decoded(self, pixel_limit: int) -> bool:
-        """Whether the file is handed to the decoder at all."""
+        """Whether the file is passed to the decoder."""
         return bool(self.record.byte_size) and self.record.pixels <= pixel_limit and not self.known
 
     def without_bytes(self) -> _File:
@@ -194,10 +205,10 @@ def inspect(
     """Inspect items of a source.
 
     Args:
-        source: Where the items are read from.
-        items: Items of its listing.
-        pixel_limit: Pixels by the header above which a file is not decoded.
-        store: Folder of results of earlier runs, "" to inspect every file anew.
+        source: Source that the items are read from.
+        items: Items of the source's listing.
+        pixel_limit: Largest number of pixels, according to the header, that is decoded.
+        store: Folder of the inspection cache, "" for none.
         rule: Assigns the split. Default: `SplitRule()`.
         vocabulary: Class names in sorted order.
 
@@ -209,7 +220,7 @@ def inspect(
 
 
 def _dataset(parts: object) -> tf.data.Dataset:
-    """(number, encoded file, pixels) of the files that the op does not refuse."""
+    """Dataset of (index, encoded file, pixels) of the files that the op does not refuse."""
     import tensorflow as tf
 
     def decoded(index: tf.Tensor, data: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -230,7 +241,7 @@ def _dataset(parts: object) -> tf.data.Dataset:
 
 
 def _why_not_decoded(record: ImageRecord, pixel_limit: int) -> str:
-    """Why a file was not handed to the decoder."""
+    """Why a file was not passed to the decoder."""
     if record.read_error:
         return "the file could not be read"
     if not record.byte_size:

@@ -1,8 +1,8 @@
-"""What inspection found out about the content of a file, kept by content across runs.
+"""The inspection cache, which keeps decode results by content across runs.
 
-Hash and bytes are read anew each time; header, decoding, measurements and perceptual hashes are
-looked up. The key holds everything that decides them, the code too, so that changed code is never
-answered with an old result.
+Files are read and hashed in every run; header, decode result, measurements and perceptual hashes
+are looked up. The key includes everything that determines them, also the code, so that changed
+code never gets an old result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import preprocess
 
 _LIBRARIES = ("tensorflow", "pillow", "numpy")
-_WRITE_AT_ONCE = 256  # results a transaction
+_WRITE_AT_ONCE = 256  # results in one transaction
 #: Fields of a record that depend on the content of the file alone.
 _CONTENT = (
     *("width", "height", "channels", "format", "mode", "frames", "orientation"),
@@ -33,7 +33,7 @@ _CONTENT = (
 
 @functools.cache
 def _code() -> str:
-    """Address of what decides: our source code and the versions of the decoders."""
+    """Fingerprint of the source code of the inspection and of the decoders' versions."""
     digest = hashlib.sha256()
     folders = [Path(path) for package in (image_file, checks) for path in package.__path__]
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
@@ -45,9 +45,13 @@ def _code() -> str:
 
 
 class InspectionCache:
-    """Results by content, in ``<directory>/verdicts.sqlite``; keeps nothing when directory is "".
+    """Results by content in ``<directory>/verdicts.sqlite``.
 
-    Used in a `with` block: what is new is written when the block ends, or before.
+    Use it in a `with` block; new results are written at the end of the block at the latest.
+
+    Args:
+        directory: Folder of the file, which is created when absent. "" keeps nothing.
+        pixel_limit: Largest number of pixels that is decoded; part of the key.
     """
 
     def __init__(self, directory: str, pixel_limit: int) -> None:
@@ -59,7 +63,7 @@ class InspectionCache:
         return hashlib.sha256(f"{image_hash}:{self._about}".encode()).digest()
 
     def complete(self, record: ImageRecord) -> ImageRecord | None:
-        """The record with what is known of its content; None when nothing is."""
+        """Complete a record with the stored result of its content; None when there is none."""
         if self._blobs is None or not record.image_hash:
             return None
         key = self._key(record.image_hash)
@@ -72,7 +76,7 @@ class InspectionCache:
         return dataclasses.replace(record, **known)
 
     def put(self, record: ImageRecord) -> None:
-        """Keep what the record says of its content."""
+        """Store the fields of the record that depend on its content alone."""
         if self._blobs is None or not record.image_hash:
             return
         values = {name: getattr(record, name) for name in _CONTENT}

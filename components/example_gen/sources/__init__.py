@@ -1,6 +1,6 @@
-"""Sources of images behind one interface; `open_source` finds the one that a spec names.
+"""Sources of images behind one interface; `open_source` opens the one that a spec names.
 
-A new source is one module with a class and one line in `SOURCES`.
+To add a source, write a module with a class and add one line to `SOURCES`.
 """
 
 from __future__ import annotations
@@ -46,43 +46,58 @@ class Kind:
     """One kind of source."""
 
     open: Callable[[str, SourceOptions], Source]
-    #: Whether a plain path is of this kind.
-    takes: Callable[[str, SourceOptions], bool] = lambda place, options: False
-    is_path: bool = True  # whether its place is a path, and not a name
+    #: Whether a path without prefix is of this kind.
+    takes: Callable[[str, SourceOptions], bool] = lambda locator, options: False
+    is_path: bool = True  # whether its locator is a path, not a name
 
 
-#: Prefix of a spec ("folder:PATH") → the kind; of a plain path, the first kind that takes it.
+#: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
+#: `takes` returns True, otherwise a folder.
 SOURCES: dict[str, Kind] = {
-    "folder": Kind(lambda place, options: FolderSource(place, options)),
-    "archive": Kind(lambda place, options: ArchiveSource(place), archive.takes),
+    "folder": Kind(lambda locator, options: FolderSource(locator, options)),
+    "archive": Kind(lambda locator, options: ArchiveSource(locator), archive.takes),
     "manifest": Kind(ManifestSource, file_list.takes),
     "csv": Kind(PixelSource, pixel_table.takes),
     "tfrecord": Kind(TFRecordSource, tfrecord.takes),
     "tfds": Kind(TfdsSource, is_path=False),
 }
 _DEFAULT = "folder"
-_LONGEST = 4096  # characters of a path on Linux
+_MAX_LENGTH = 4096  # characters of a path on Linux
 _PREFIX = re.compile(r"^([A-Za-z][A-Za-z0-9+-]+):")
 
 
 def open_source(spec: str, options: SourceOptions | None = None) -> Source:
-    """The source that `spec` names: ``<kind>:<place>``, or a plain path.
+    """Open a source of images.
 
-    Raises ConfigError when the kind is unknown. Whether the place exists and is what it should
-    be shows when it is listed.
+    Whether the locator exists and has the expected layout is checked when the source is listed.
+
+    Args:
+        spec: ``<kind>:<locator>``, or a path without prefix.
+        options: How the source is read. Default: `SourceOptions()`.
+
+    Raises:
+        ConfigError: The spec is empty or its kind is unknown.
     """
     if not spec.strip():
         raise ConfigError(
-            "no data source given; expected a folder with one sub-folder a class, or another "
-            "source of images (--data SRC, or data.source in the config)"
+            "no data source given; expected a folder with one sub-folder for each class, or "
+            "another source of images (--data SRC, or data.source in the configuration)"
         )
     options = options or SourceOptions()
-    kind, place = split_spec(spec, options)
-    return VettedSource(SOURCES[kind].open(place, options), options)
+    kind, locator = split_spec(spec, options)
+    return VettedSource(SOURCES[kind].open(locator, options), options)
 
 
 def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
-    """(kind, place) of a spec; ConfigError when the kind is unknown."""
+    """Split a spec into its kind and its locator.
+
+    Args:
+        spec: ``<kind>:<locator>``, or a path without prefix.
+        options: How the source is read.
+
+    Raises:
+        ConfigError: The kind is unknown.
+    """
     match = _PREFIX.match(spec)
     if match is None:
         taken = (kind for kind, entry in SOURCES.items() if entry.takes(spec, options))
@@ -97,11 +112,19 @@ def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
 
 
 def absolute(spec: str, folder: Path) -> str:
-    """The spec with its path made absolute, counted from `folder`; names and addresses stay."""
-    if "\0" in spec or len(spec) > _LONGEST:
+    """Make the path of a spec absolute.
+
+    Args:
+        spec: ``<kind>:<locator>``, or a path without prefix. Names and URIs are left unchanged.
+        folder: Folder that a relative path starts from.
+
+    Raises:
+        ConfigError: The spec is longer than a path can be, or contains a NUL character.
+    """
+    if "\0" in spec or len(spec) > _MAX_LENGTH:
         raise ConfigError(
             f"data source {spec[:60]!r}… has {len(spec):,} characters or a NUL character; expected "
-            f"a path of {_LONGEST:,} characters at most"
+            f"a path of {_MAX_LENGTH:,} characters at most"
         )
     match = _PREFIX.match(spec)
     if match is None:

@@ -1,4 +1,4 @@
-"""A .zip, .tar or .tar.gz as a source: read in place, nothing is ever written anywhere.
+"""A .zip, .tar or .tar.gz as a source: read in locator, nothing is ever written anywhere.
 
 What an archive may hold against its reader is refused by name: paths that lead out, links,
 devices, encrypted members, members that lie over each other, and anything that unpacks to more
@@ -43,7 +43,7 @@ MEMBER_LIMIT = BYTE_LIMIT
 _HEADER_LIMIT = 16 << 20  # bytes that a tar may ask to read at once, for names and the like
 _TABLE_LIMIT = BYTE_LIMIT  # bytes of a zip's table of contents; some two million members
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # PKWARE APPNOTE 4.3.7: signature, lengths of two names
-_REFUSED = "!"  # first character of the place of a member that must not be read
+_REFUSED = "!"  # first character of the locator of a member that must not be read
 #: Compressions of zip members that are read: both give no more bytes than they are asked for.
 #: Decoders of LZMA and bzip2 unpack a whole block first, however much it holds.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -52,9 +52,9 @@ _OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd
 _EXPECTED = "expected a .zip, .tar or .tar.gz of a folder tree"
 
 
-def takes(place: str, options: SourceOptions) -> bool:
+def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names an archive."""
-    return place.lower().endswith(SUFFIXES) and not Path(place).expanduser().is_dir()
+    return locator.lower().endswith(SUFFIXES) and not Path(locator).expanduser().is_dir()
 
 
 @dataclass
@@ -65,7 +65,7 @@ class _Found:
     folders: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
-    def add(self, name: str, kind: str, size: int, place: str) -> None:
+    def add(self, name: str, kind: str, size: int, locator: str) -> None:
         """One member; `kind` is file, folder, link or special."""
         path, unsafe = safe_path(name)
         if unsafe:
@@ -76,11 +76,11 @@ class _Found:
             self.notes.append(Note("special_file", path, "a pipe or device is not read"))
         elif kind == "folder":
             self.folders += [path] if path else []
-        elif size > MEMBER_LIMIT and not place.startswith(_REFUSED):
+        elif size > MEMBER_LIMIT and not locator.startswith(_REFUSED):
             limit = f"larger than {MEMBER_LIMIT >> 20} MiB when unpacked ({size:,} bytes)"
-            self.items.append(Item(path, place=_REFUSED + limit))
+            self.items.append(Item(path, locator=_REFUSED + limit))
         else:
-            self.items.append(Item(path, place=place))
+            self.items.append(Item(path, locator=locator))
 
 
 def safe_path(name: str) -> tuple[str, str]:
@@ -129,9 +129,9 @@ class ArchiveSource:
 
     def read(self, item: Item) -> bytes:
         """The content of one member; OSError when it is refused or broken."""
-        if item.place.startswith(_REFUSED):
-            raise OSError(item.place[1:])
-        kind, *numbers = item.place.split(":")
+        if item.locator.startswith(_REFUSED):
+            raise OSError(item.locator[1:])
+        kind, *numbers = item.locator.split(":")
         path = str(Path(self.file).expanduser())
         if kind == "zip":
             return _read_zip(path, [int(number) for number in numbers])
@@ -183,7 +183,7 @@ def _is_tar(file: IO[bytes]) -> bool:
 def _what_else(head: bytes) -> str:
     for magic, name in _OTHER_COMPRESSION.items():
         if head.startswith(magic):
-            return f"is compressed with {name}, which cannot be read in place"
+            return f"is compressed with {name}, which cannot be read in locator"
     cut = " or is cut off" if head.startswith(b"PK") else ""
     return f"is no archive that can be read{cut}"
 
@@ -206,7 +206,7 @@ def _collect_zip(where: str, path: Path, found: _Found) -> None:
         reach = info.header_offset + _LOCAL_HEADER.size + info.compress_size
         if reach > end:
             end, before = reach, info.filename
-        found.add(info.orig_filename, _zip_kind(info), info.file_size, _zip_place(info, overlaps))
+        found.add(info.orig_filename, _zip_kind(info), info.file_size, _zip_locator(info, overlaps))
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:
@@ -218,7 +218,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
     return "file" if mode in (0, stat.S_IFREG) else "special"
 
 
-def _zip_place(info: zipfile.ZipInfo, overlaps: str) -> str:
+def _zip_locator(info: zipfile.ZipInfo, overlaps: str) -> str:
     if info.flag_bits & 0x41:  # encrypted, or strongly so
         return f"{_REFUSED}encrypted; unpack the archive with its password and name the folder"
     if overlaps:
@@ -262,10 +262,10 @@ def _collect_tar(where: str, stream: IO[bytes], kind: str, found: _Found) -> Non
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for info in _members(archive):
-                place = f"{kind}:{info.offset_data}:{info.size}"
+                locator = f"{kind}:{info.offset_data}:{info.size}"
                 if info.issparse():
-                    place = f"{_REFUSED}a sparse member; unpack the archive and name the folder"
-                found.add(info.name, _tar_kind(info), info.size, place)
+                    locator = f"{_REFUSED}a sparse member; unpack the archive and name the folder"
+                found.add(info.name, _tar_kind(info), info.size, locator)
     except (Bomb, Damaged):
         raise
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
@@ -300,9 +300,9 @@ class _Careful:
             raise Damaged(f"the archive has a header of {size:,} bytes")
         return self._file.read(size if size >= 0 else self._limit)
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte."""
-        return self._file.seek(place, whence)
+        return self._file.seek(offset, whence)
 
     def seekable(self) -> bool:
         """Files are."""
@@ -327,10 +327,10 @@ class _Unpacked(_Careful):
         self._at += len(data)
         return data
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to an unpacked byte from the start; nothing is unpacked before it is read."""
-        self._at = place
-        return place
+        self._at = offset
+        return offset
 
     def tell(self) -> int:
         """Current unpacked byte."""

@@ -1,6 +1,7 @@
-"""What every source of images hands over: a list of items, the classes, a fingerprint, notes.
+"""The interface of all sources of images: items, scans, notes and options.
 
-No TensorFlow here: the command line scans and hashes while the heavy imports load.
+This module does not import TensorFlow, because the command line scans and hashes a source while
+the heavy imports load.
 """
 
 from __future__ import annotations
@@ -16,35 +17,35 @@ from typing import Protocol
 
 from imgpipe.models import progress
 
-_HASH_THREADS = 8  # reading waits for the disk, hashing releases the interpreter lock
-_AHEAD = 1024  # items handed to the threads at once: memory does not grow with the source
+_HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
+_AHEAD = 1024  # items passed to the threads at once, so that memory does not grow with the source
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How a source is to be read, where its own form leaves that open; see the config's [data]."""
+    """Options that say how a source is read; see [data] in the configuration."""
 
-    classes: tuple[str, ...] = ()  # the only labels there may be; empty: those that are found
-    group_pattern: str = ""  # regular expression on the path; its first group is the group's id
-    label_column: str = ""  # name, or place from 0; "" for the usual names
+    classes: tuple[str, ...] = ()  # the allowed labels; empty allows all
+    group_pattern: str = ""  # regular expression on the path; its first group names the group
+    label_column: str = ""  # name or index from 0 of the column; "" for the usual names
     path_column: str = ""
     split_column: str = ""
     group_column: str = ""
     image_column: str = ""  # feature that holds the encoded image (TFRecord, TFDS)
-    root: str = ""  # folder that a manifest's paths start from; "" for the manifest's own
-    follow_links: bool = False  # read files that symbolic links outside of the source lead to
-    tfds_dir: str = ""  # TensorFlow Datasets' folder; "" for its usual one
+    root: str = ""  # folder that a manifest's paths start from; "" for the manifest's folder
+    follow_links: bool = False  # read files outside of the source that symbolic links lead to
+    tfds_dir: str = ""  # data folder of TensorFlow Datasets; "" for its default
 
     def to_json(self) -> str:
-        """Only what is set, so that a new option changes no cache key."""
-        usual = SourceOptions()
+        """Convert to JSON without default values, so that a new option changes no cache key."""
+        defaults = SourceOptions()
         values = dataclasses.asdict(self)
-        changed = {k: v for k, v in values.items() if v != getattr(usual, k)}
+        changed = {k: v for k, v in values.items() if v != getattr(defaults, k)}
         return json.dumps(changed, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> SourceOptions:
-        """The reverse of `to_json`."""
+        """Convert back from `to_json`."""
         values = json.loads(text or "{}")
         return dataclasses.replace(cls(**values), classes=tuple(values.get("classes", ())))
 
@@ -53,24 +54,28 @@ class SourceOptions:
 class Item:
     """One image of a source."""
 
-    path: str  # below the source's root, with forward slashes; no two items share one
-    label: str | None = None  # class name, None where the place says none
-    split: str | None = None  # the split given by the place, None where it is to be drawn
-    symlink: bool = False  # reached through a symbolic link
-    sha256: str = ""  # hex, of the content; "" when not hashed or not readable
-    group: str | None = None  # what must not straddle splits: a person, a video, a session
-    problem: str = ""  # "<reason>: <detail>" when the source itself speaks against this item
-    place: str = ""  # where the source finds it again, in the source's own words
+    path: str  # relative to the source's root, with forward slashes; unique
+    label: str | None = None  # class name, None when the source gives none
+    split: str | None = None  # split that the source gives, None when it is to be assigned
+    symlink: bool = False  # whether the file was reached through a symbolic link
+    sha256: str = ""  # hex digest of the content, "" when it is not hashed or not readable
+    group: str | None = None  # images of one group (a person, a video) must be in the same split
+    problem: str = ""  # "<reason>: <detail>" when the source rejects this item
+    locator: str = ""  # says where the image is stored, in a format of the source
 
     def key(self, content: str) -> bytes:
-        """Address of everything that decides this item's record; `content` is its hex SHA-256."""
+        """Fingerprint of everything that determines this item's record.
+
+        Args:
+            content: Hex SHA-256 of the content.
+        """
         parts = [self.path, content, self.label, self.split, self.group, self.problem]
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something seen on the way that is no item: named, so that nothing is dropped in silence."""
+    """Something that a source found and did not use, so that nothing is ignored silently."""
 
     kind: str  # hidden, symlink, cycle, unreadable_folder, unreadable_file, special_file, …
     path: str
@@ -79,43 +84,55 @@ class Note:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a source holds at one moment; `items` are sorted by path."""
+    """The content of a source at one moment."""
 
     source: str
     items: tuple[Item, ...]
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
     notes: tuple[Note, ...] = ()
-    fingerprint: str = ""  # hex SHA-256 over all `Item.key`s; "" when not hashed
+    fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, "" when not hashed
 
     def counts(self) -> dict[str, int]:
-        """Files of each class of the vocabulary, before anything is judged."""
+        """Number of files of each class of the vocabulary, before any check."""
         seen = collections.Counter(item.label for item in self.items)
         return {name: seen[name] for name in self.vocabulary}
 
     def groups(self) -> int:
-        """How many different groups there are."""
+        """Number of different groups."""
         return len({item.group for item in self.items if item.group is not None})
 
 
 class Source(Protocol):
-    """A place that images come from. Implementations are picklable: Beam workers hold one."""
+    """A source of images. Implementations can be pickled, because Beam workers hold one."""
 
     def listing(self) -> Scan:
-        """Everything there is, without reading contents (`fingerprint` and hashes stay empty)."""
+        """List all items without reading contents; hashes and fingerprint are empty.
+
+        Raises:
+            ConfigError: The source does not exist or is not laid out as expected.
+        """
         ...
 
     def scan(self) -> Scan:
-        """Like `listing`, with every content hashed and the fingerprint over all of them."""
+        """List all items, hash their contents and compute the fingerprint.
+
+        Raises:
+            ConfigError: The source does not exist or is not laid out as expected.
+        """
         ...
 
     def read(self, item: Item) -> bytes:
-        """The content of one item of a listing; OSError when it cannot be read."""
+        """Read the content of an item of a listing.
+
+        Raises:
+            OSError: The content cannot be read.
+        """
         ...
 
 
 def fingerprint(keys: Iterable[bytes]) -> str:
-    """Hex SHA-256 over the sorted `Item.key`s: times and order change nothing."""
+    """Hex SHA-256 of all `Item.key`s, independent of their order."""
     digest = hashlib.sha256()
     for key in sorted(keys):
         digest.update(key)
@@ -123,14 +140,19 @@ def fingerprint(keys: Iterable[bytes]) -> str:
 
 
 def sorted_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """Notes in the order of every scan."""
+    """Remove duplicate notes and sort the others, so that equal scans have equal notes."""
     return tuple(sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail)))
 
 
 def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
-    """The listing with every content hashed, in threads.
+    """Hash the contents of a listing in threads, and compute the fingerprint.
 
-    `digest` gives the hex SHA-256 of an item's content and raises OSError when it cannot be read.
+    Args:
+        listing: Listing of a source.
+        digest: Returns the hex SHA-256 of an item's content, or raises OSError.
+
+    Returns:
+        The listing with hashes and fingerprint, and with a note for each unreadable item.
     """
 
     def attempt(item: Item) -> tuple[str, str]:

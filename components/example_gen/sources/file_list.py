@@ -42,17 +42,17 @@ _USUAL = {
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "group_id"),
 }
-_REFUSED = "!"  # first character of the place of a row that must not be read
+_REFUSED = "!"  # first character of the locator of a row that must not be read
 _EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
 _LINE_LIMIT = 1 << 20  # characters of one line; a longer one is no row of a path and a label
 
 
-def takes(place: str, options: SourceOptions) -> bool:
+def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
-    path = Path(place).expanduser()
-    if place.lower().endswith(_JSON):
+    path = Path(locator).expanduser()
+    if locator.lower().endswith(_JSON):
         return True
-    if not place.lower().endswith(_TABLE) or not path.is_file():
+    if not locator.lower().endswith(_TABLE) or not path.is_file():
         return False
     if options.path_column:
         return True
@@ -81,7 +81,7 @@ class _Entry:
     """All rows of one file of the list."""
 
     path: str
-    place: str
+    locator: str
     labels: dict[str, int] = field(default_factory=dict)  # label → first row
     splits: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class _Entry:
             _only(self.splits),
             group=_only(self.groups),
             problem=problems[0] if problems else "",
-            place=self.place,
+            locator=self.locator,
         )
 
 
@@ -155,8 +155,8 @@ class ManifestSource:
 
     def _file(self, item: Item) -> Path:
         """Where an item lies; OSError when its row was refused or a link leads out of the root."""
-        if item.place.startswith(_REFUSED):
-            raise OSError(item.place[1:])
+        if item.locator.startswith(_REFUSED):
+            raise OSError(item.locator[1:])
         root = self._root()
         if not self.options.follow_links:
             local_files.check_inside(root / item.path, root)
@@ -231,16 +231,16 @@ class ManifestSource:
             rows = local_files.lines(file, _LINE_LIMIT, self._too_long)
             reader = csv.reader(rows, delimiter=delimiter)
             if self.options.path_column.isdigit():
-                places = self._places([])
+                columns = self._columns([])
             else:
-                places = self._places(next(reader, []))
+                columns = self._columns(next(reader, []))
             for cells in reader:
                 if any(cells):
                     yield (
                         reader.line_num,
                         {
-                            role: cells[place].strip() if 0 <= place < len(cells) else ""
-                            for role, place in places.items()
+                            role: cells[index].strip() if 0 <= index < len(cells) else ""
+                            for role, index in columns.items()
                         },
                     )
 
@@ -261,11 +261,11 @@ class ManifestSource:
                         f"label. Received: {line.strip()[:80]}"
                     )
                 keys = list(value)
-                found = {role: keys[n] for role, n in self._places(keys, True).items() if n >= 0}
+                found = {role: keys[n] for role, n in self._columns(keys, True).items() if n >= 0}
                 yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
 
-    def _places(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
-        """Role → place of its column, -1 for none; with `sparse`, a named one may be missing."""
+    def _columns(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
+        """Role → index of its column, -1 for none; with `sparse`, a named one may be missing."""
         wanted = {
             "path": self.options.path_column,
             "label": self.options.label_column,
@@ -273,16 +273,16 @@ class ManifestSource:
             "group": self.options.group_column,
         }
         return {
-            role: column_place(self.file, header, name, _USUAL[role], required=role == "path")
+            role: column_index(self.file, header, name, _USUAL[role], required=role == "path")
             for role, name in wanted.items()
             if role == "path" or not sparse or not name or name in header
         }
 
 
-def column_place(
+def column_index(
     where: str, header: Sequence[str], wanted: str, usual: Sequence[str], required: bool
 ) -> int:
-    """Place of a column by the name or place that the config gives, or by usual names; -1: none.
+    """Index of a column by the name or index that the config gives, or by usual names; -1: none.
 
     Raises ConfigError when the config names one that is not there, or a required one is missing.
     """

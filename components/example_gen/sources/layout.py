@@ -1,4 +1,4 @@
-"""How names of folders and files become classes and splits; shared by all sources with paths."""
+"""Rules by which names of folders and files determine classes and splits, for all sources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 
-#: Folder names at the root that are splits, not classes (any case).
+#: Splits by the lower-case names of folders at the root that are splits, not classes.
 SPLIT_FOLDERS = {
     "train": names.TRAIN,
     "training": names.TRAIN,
@@ -17,46 +17,54 @@ SPLIT_FOLDERS = {
     "test": names.TEST,
     "testing": names.TEST,
 }
-#: Further words for splits, in manifests and in names of record files.
+#: Splits by their names in manifests and in names of record files.
 SPLIT_WORDS = {
     **SPLIT_FOLDERS,
     "dev": names.VALIDATION,
-    "publictest": names.VALIDATION,  # FER-2013's words
+    "publictest": names.VALIDATION,  # used by FER-2013
     "privatetest": names.TEST,
 }
-ARCHIVER_LEFTOVERS = {"__MACOSX"}  # beside the photographs in archives made on a Mac
+ARCHIVER_LEFTOVERS = {"__MACOSX"}  # metadata folder in archives made on macOS
 EXPECTED_TREE = (
-    "expected a folder with one sub-folder a class (cats/, dogs/), or train/, validation/ and "
-    "test/ folders of those"
+    "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
+    "and test/ folders with such sub-folders"
 )
 
 
 def is_split(folder: str) -> bool:
-    """Whether a folder of this name may be a split."""
+    """Whether a folder with this name may be a split."""
     return folder.lower() in SPLIT_FOLDERS
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is left out everywhere: dot files and what archivers leave behind."""
+    """Whether files and folders with this name are ignored: dot files and archiver metadata."""
     return name.startswith(".") or name in ARCHIVER_LEFTOVERS
 
 
 def some(values: Sequence[str], limit: int = 5) -> str:
-    """The first few names, and how many more there are."""
+    """Join the first `limit` names for a message, and add the number of the others."""
     shown = ", ".join(values[:limit])
     return f"{shown}, … ({len(values) - limit} more)" if len(values) > limit else shown
 
 
 def given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
-    """Folder name → split when the root holds splits, empty when it holds classes.
+    """Decide whether the folders at the root are splits or classes.
 
-    Raises ConfigError when the folders are neither the one nor the other.
+    Args:
+        where: The source, for messages.
+        folders: Names of the folders at the root.
+
+    Returns:
+        The split of each folder by its name; empty when the folders are classes.
+
+    Raises:
+        ConfigError: Folders of splits are mixed with others, repeated, or there is none for train.
     """
     given = {name: SPLIT_FOLDERS[name.lower()] for name in folders if is_split(name)}
     others = [name for name in folders if not is_split(name)]
     if len(set(given.values())) < len(given):
         raise ConfigError(
-            f"data source {where!r} names one split twice: found "
+            f"data source {where!r} has two folders for one split: found "
             f"{some(sorted(given))}; keep one folder for each of train, validation and test"
         )
     if not given or (others and names.TRAIN not in given.values()):
@@ -78,5 +86,5 @@ def given_splits(where: str, folders: Sequence[str]) -> Mapping[str, str]:
 
 
 def in_order(splits: set[str]) -> tuple[str, ...]:
-    """Splits in the order of `names.SPLITS`."""
+    """Sort splits in the order of `names.SPLITS`."""
     return tuple(split for split in names.SPLITS if split in splits)

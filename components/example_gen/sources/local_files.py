@@ -1,8 +1,8 @@
-"""Files that other people made, opened and read within bounds.
+"""Safe reading of files that come from other people.
 
-A file of a data source may be a pipe that never answers, a device that never ends, a sparse file
-of terabytes or a link to a file that is nobody else's business. All of these are refused here with
-an `OSError` that names the reason, so that every source treats them alike.
+A file of a data source may be a pipe that blocks, an endless device, a sparse file of terabytes or
+a link to a private file outside of the source. These functions refuse all of them with an
+`OSError` that names the reason, for all sources alike.
 """
 
 from __future__ import annotations
@@ -17,22 +17,34 @@ from imgpipe.components.example_gen.sources.layout import is_hidden
 from imgpipe.models import regular_files
 from imgpipe.models.errors import ConfigError
 
-#: Bytes of a file that are read at all: films lie among photographs, and no photograph is so large.
+#: Largest size in bytes of a file that is read (256 MiB). Folders of images may contain videos.
 BYTE_LIMIT = 1 << 28
 
 
 def read_bytes(file: Path) -> bytes:
-    """The content of one image file; OSError when it cannot be read or is over `BYTE_LIMIT`."""
+    """Read one image file.
+
+    Raises:
+        OSError: The file cannot be read or is larger than `BYTE_LIMIT`.
+    """
     return regular_files.read_bytes(file, BYTE_LIMIT)
 
 
 def sha256(file: Path) -> str:
-    """Hex SHA-256 of what `read_bytes` gives, without holding it in memory."""
+    """Hex SHA-256 of the content that `read_bytes` returns, without holding it in memory.
+
+    Raises:
+        OSError: The file cannot be read or is larger than `BYTE_LIMIT`.
+    """
     return regular_files.sha256(file, BYTE_LIMIT)
 
 
 def check_inside(file: Path, root: Path) -> None:
-    """Raise OSError when symbolic links lead from `file` to a place outside of `root`."""
+    """Check that symbolic links do not lead from `file` to a path outside of `root`.
+
+    Raises:
+        OSError: They do, or no file can have this path.
+    """
     try:
         target = os.path.realpath(file)
         inside = Path(target).is_relative_to(os.path.realpath(root))
@@ -47,15 +59,25 @@ def check_inside(file: Path, root: Path) -> None:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What a folder holds without hidden entries; nothing when it cannot be read."""
+    """Entries of a folder that are not hidden; an empty list when it cannot be read."""
     try:
         return [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
     except OSError:
         return []
 
 
-def check_all(place: str, files: Iterable[Path], root: Path, follow_links: bool) -> None:
-    """ConfigError unless all files of a data source are regular ones that lie below `root`."""
+def check_all(source: str, files: Iterable[Path], root: Path, follow_links: bool) -> None:
+    """Check that all files of a data source are regular files below its root.
+
+    Args:
+        source: The source, for messages.
+        files: Files to check.
+        root: Root folder of the source.
+        follow_links: Whether symbolic links may lead to files outside of `root`.
+
+    Raises:
+        ConfigError: A file is not regular, cannot be opened, or is outside of `root`.
+    """
     for file in files:
         try:
             if not follow_links:
@@ -63,17 +85,17 @@ def check_all(place: str, files: Iterable[Path], root: Path, follow_links: bool)
             regular_files.open_regular(file).close()
         except OSError as error:
             raise ConfigError(
-                f"data source {place!r}: {file.name!r} {error.strerror or error}"
+                f"data source {source!r}: {file.name!r} {error.strerror or error}"
             ) from None
 
 
 def lines(stream: IO[AnyStr], limit: int, too_long: Callable[[int], Exception]) -> Iterator[AnyStr]:
-    """The lines of a stream, with their line ends.
+    """Iterate over the lines of a stream, including their line ends.
 
     Args:
-      stream: a file opened as text or bytes.
-      limit: characters (or bytes) of the longest line that is accepted.
-      too_long: makes the exception for a longer line from its number, counted from 1.
+        stream: File opened as text or bytes.
+        limit: Largest accepted length of a line, in characters or bytes.
+        too_long: Creates the exception for a longer line from its number, counted from 1.
     """
     number = 0
     while line := stream.readline(limit + 1):

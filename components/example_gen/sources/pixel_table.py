@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions, hashed
-from imgpipe.components.example_gen.sources.file_list import column_place
+from imgpipe.components.example_gen.sources.file_list import column_index
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
@@ -33,13 +33,13 @@ _BOM = b"\xef\xbb\xbf"
 _QUOTES = b' "\r\n'
 
 
-def takes(place: str, options: SourceOptions) -> bool:
+def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names a CSV, or a folder of nothing but CSVs."""
-    path = Path(place).expanduser()
+    path = Path(locator).expanduser()
     if path.is_dir():
         found = local_files.visible(path)
         return bool(found) and all(entry.name.lower().endswith(_SUFFIX) for entry in found)
-    return place.lower().endswith(_SUFFIX)
+    return locator.lower().endswith(_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
     header = wordy > 1 or (wordy == 1 and len(cells) > 1 and _is_number_row(second, delimiter))
     sample = _cells(second, delimiter) if header else cells
     titles = [cell.decode("utf-8", "replace") for cell in cells] if header else []
-    label = column_place(path, titles, options.label_column, _LABELS, required=False)
-    split = column_place(path, titles, options.split_column, ("usage",), required=False)
-    group = column_place(path, titles, options.group_column, (), required=False)
+    label = column_index(path, titles, options.label_column, _LABELS, required=False)
+    split = column_index(path, titles, options.split_column, ("usage",), required=False)
+    group = column_index(path, titles, options.group_column, (), required=False)
     roles = {max(label, 0), split, group} - {-1}
-    values = [place for place in range(len(sample)) if place not in roles]
+    values = [column for column in range(len(sample)) if column not in roles]
     spaced = values[0] if len(values) == 1 and b" " in sample[values[0]] else -1
     count = len(sample[spaced].split()) if spaced >= 0 else len(values)
     side, channels = _square(count)
-    numbers = sum(_is_number(sample[place]) for place in values)
+    numbers = sum(_is_number(sample[column]) for column in values)
     if titles and spaced < 0 and (numbers < len(values) or numbers < _FEWEST_PIXELS):
         raise ConfigError(
             f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
@@ -134,7 +134,7 @@ def _square(count: int) -> tuple[int, int]:
 class PixelSource:
     """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
 
-    place: str
+    locator: str
     options: SourceOptions
 
     def listing(self) -> Scan:
@@ -148,7 +148,7 @@ class PixelSource:
                 raise ConfigError(
                     f"data source {str(file)!r} cannot be read: {error.strerror or error}"
                 ) from None
-        return listed(self.place, items, _EXPECTED)
+        return listed(self.locator, items, _EXPECTED)
 
     def scan(self) -> Scan:
         """List and hash the pictures; see `Source.scan`."""
@@ -156,7 +156,7 @@ class PixelSource:
 
     def read(self, item: Item) -> bytes:
         """One row as PNG; OSError when it does not hold the pixels of one picture."""
-        offset, length, name = item.place.split(":", 2)
+        offset, length, name = item.locator.split(":", 2)
         file = self._folder() / name
         layout = self._layout(file)
         with open_regular(file) as stream:
@@ -164,20 +164,20 @@ class PixelSource:
         return _png(_values(line, layout), layout)
 
     def _folder(self) -> Path:
-        path = Path(self.place).expanduser()
+        path = Path(self.locator).expanduser()
         return path if path.is_dir() else path.parent
 
     def _files(self) -> list[Path]:
-        path = Path(self.place).expanduser()
+        path = Path(self.locator).expanduser()
         if path.is_dir():
             found = sorted(path.glob(f"*{_SUFFIX}")) + sorted(path.glob(f"*{_SUFFIX.upper()}"))
             files = [file for file in found if not is_hidden(file.name)]
-            local_files.check_all(self.place, files, path, self.options.follow_links)
+            local_files.check_all(self.locator, files, path, self.options.follow_links)
             if files:
                 return files
-            raise ConfigError(f"data source {self.place!r} holds no .csv; {_EXPECTED}")
+            raise ConfigError(f"data source {self.locator!r} holds no .csv; {_EXPECTED}")
         if not path.is_file():
-            raise ConfigError(f"data source {self.place!r} does not exist; {_EXPECTED}")
+            raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return [path]
 
     def _layout(self, file: Path) -> _Layout:
@@ -201,7 +201,7 @@ class PixelSource:
                     _whole(_cell(cells, layout.label)) or None,
                     self._word(word, file, number) if word else split,
                     group=_cell(cells, layout.group) or None,
-                    place=f"{start}:{len(line)}:{file.name}",
+                    locator=f"{start}:{len(line)}:{file.name}",
                 )
 
     def _word(self, word: str, file: Path, number: int) -> str:
@@ -220,10 +220,10 @@ def _split_of(name: str) -> str | None:
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
-def _cell(cells: Sequence[bytes], place: int) -> str:
-    if not 0 <= place < len(cells):
+def _cell(cells: Sequence[bytes], column: int) -> str:
+    if not 0 <= column < len(cells):
         return ""
-    return cells[place].strip(_QUOTES).decode("utf-8", "replace")
+    return cells[column].strip(_QUOTES).decode("utf-8", "replace")
 
 
 def _whole(text: str) -> str:
@@ -239,7 +239,7 @@ def _values(line: bytes, layout: _Layout) -> bytes:
     if layout.spaced >= 0:
         values = cells[layout.spaced].split()
     else:
-        values = [cell for place, cell in enumerate(cells) if place not in layout.roles]
+        values = [cell for column, cell in enumerate(cells) if column not in layout.roles]
     expected = layout.side * layout.side * layout.channels
     if len(values) != expected:
         raise OSError(f"{len(values)} pixels, expected {expected}")

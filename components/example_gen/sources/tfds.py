@@ -28,7 +28,7 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
 from imgpipe.components.example_gen.sources.record_files import PATH_FEATURES, Fields, index
-from imgpipe.components.example_gen.sources.tfrecord import read_place, to_item
+from imgpipe.components.example_gen.sources.tfrecord import read_locator, to_item
 from imgpipe.components.example_gen.sources.tree import check_classes
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -52,7 +52,7 @@ def load() -> Any:
 class TfdsSource:
     """A labelled image set of TensorFlow Datasets."""
 
-    place: str
+    locator: str
     options: SourceOptions
 
     def listing(self) -> Scan:
@@ -71,7 +71,7 @@ class TfdsSource:
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
         scan = Scan(
-            source=f"tfds:{self.place}",
+            source=f"tfds:{self.locator}",
             items=tuple(sorted(items, key=lambda item: item.path)),
             vocabulary=tuple(sorted(held | set(class_names))),
             given_splits=in_order({split for split in splits.values() if split}),
@@ -86,12 +86,12 @@ class TfdsSource:
 
     def read(self, item: Item) -> bytes:
         """The image as encoded on disk."""
-        return read_place(item.place)
+        return read_locator(item.locator)
 
     def _open(self) -> tuple[Any, str | None]:
-        match = _SPEC.match(self.place)
+        match = _SPEC.match(self.locator)
         if match is None:
-            raise ConfigError(f"data source 'tfds:{self.place}': {_EXPECTED}")
+            raise ConfigError(f"data source 'tfds:{self.locator}': {_EXPECTED}")
         return _builder(match["name"], self.options.tfds_dir), match["split"]
 
     def _keys(self, builder: Any) -> tuple[str, str]:
@@ -105,7 +105,7 @@ class TfdsSource:
         label = self.options.label_column or (label if label in features else "".join(labels[:1]))
         if image not in images or label not in features:
             raise ConfigError(
-                f"data source 'tfds:{self.place}' is no labelled set of images: its features are "
+                f"data source 'tfds:{self.locator}' is no labelled set of images: its features are "
                 f"{some(list(features), 12)}; name them by data.image_column and data.label_column"
             )
         return image, label
@@ -118,7 +118,7 @@ class TfdsSource:
                 builder.info.splits[wanted]
             except (KeyError, ValueError):
                 raise ConfigError(
-                    f"data source 'tfds:{self.place}': no split {wanted!r}; the set has "
+                    f"data source 'tfds:{self.locator}': no split {wanted!r}; the set has "
                     f"{some(known, 12)}, and slices such as train[:10%]"
                 ) from None
             return {wanted: None}, []
@@ -228,6 +228,6 @@ def _missing(builder: Any, name: str, addresses: dict[str, str], why: str) -> Re
         f"the data set 'tfds:{name}' is not prepared in {builder.data_dir} and cannot be fetched: "
         f"{why}. {fetch}On a machine with network run `tfds build {name}` (from the package "
         f"tensorflow-datasets), then copy its folder {builder.info.full_name} from "
-        f"~/tensorflow_datasets to {builder.data_dir}; another place is named by data.tfds_dir or "
+        f"~/tensorflow_datasets to {builder.data_dir}; another folder is named by data.tfds_dir or "
         "TFDS_DATA_DIR."
     )

@@ -26,21 +26,21 @@ _NAME = re.compile(r"tfrecords?(-\d+-of-\d+)?(\.gz)?$", re.IGNORECASE)
 _EXPECTED = "expected TFRecord files of tf.Examples with an encoded image and its label"
 
 
-def takes(place: str, options: SourceOptions) -> bool:
+def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names record files, by its name or by all names in the folder."""
-    path = Path(place).expanduser()
+    path = Path(locator).expanduser()
     if path.is_dir():
         found = local_files.visible(path)
         records = [entry for entry in found if _NAME.search(entry.name)]
         return bool(records) and not any(entry.is_dir() for entry in found)
-    return bool(_NAME.search(place.rstrip("*")) or ".tfrecord" in place.lower())
+    return bool(_NAME.search(locator.rstrip("*")) or ".tfrecord" in locator.lower())
 
 
 @dataclass(frozen=True)
 class TFRecordSource:
     """Files on a local or mounted file system, gzip or not."""
 
-    place: str
+    locator: str
     options: SourceOptions
 
     def listing(self) -> Scan:
@@ -52,7 +52,7 @@ class TFRecordSource:
             fields = fields_of(str(file), self.options)
             if fields is not None:
                 items += self._items(file, name, fields, _split_of(name))
-        return listed(self.place, items, _EXPECTED)
+        return listed(self.locator, items, _EXPECTED)
 
     def scan(self) -> Scan:
         """List and hash the images; see `Source.scan`."""
@@ -60,7 +60,7 @@ class TFRecordSource:
 
     def read(self, item: Item) -> bytes:
         """The encoded image of one record."""
-        return read_place(item.place)
+        return read_locator(item.locator)
 
     def _items(self, file: Path, name: str, fields: Fields, split: str | None) -> Iterator[Item]:
         for number, entry in enumerate(index(str(file), fields)):
@@ -70,7 +70,7 @@ class TFRecordSource:
 
     def _files(self) -> tuple[Path, list[Path]]:
         """(folder that names are relative to, record files in order)."""
-        path = Path(self.place).expanduser().absolute()
+        path = Path(self.locator).expanduser().absolute()
         if path.is_file():
             return path.parent, [path]
         if path.is_dir():
@@ -78,12 +78,12 @@ class TFRecordSource:
             # Files of our own Examples artifacts: Split-train/data_tfrecord-00000-of-00001.
             files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
             if not files:
-                raise ConfigError(f"data source {self.place!r} holds no record file; {_EXPECTED}")
-            local_files.check_all(self.place, files, path, self.options.follow_links)
+                raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
+            local_files.check_all(self.locator, files, path, self.options.follow_links)
             return path, files
         files = sorted(file for file in _matching(path) if file.is_file())
         if not files:
-            raise ConfigError(f"data source {self.place!r} does not exist; {_EXPECTED}")
+            raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         folders = [file.parent for file in files]
         base = folders[0]
         while not all(folder.is_relative_to(base) for folder in folders):
@@ -106,13 +106,13 @@ def to_item(path: str, file: str, entry: Entry, fields: Fields, label: str | Non
         f"{path}/{name}" if name and not unsafe else path,
         given if label is None else label,
         group=entry.group or None,
-        place=f"{entry.offset}:{entry.length}:{fields.image}:{file}",
+        locator=f"{entry.offset}:{entry.length}:{fields.image}:{file}",
     )
 
 
-def read_place(place: str) -> bytes:
-    """The encoded image that an item's place names."""
-    offset, length, rest = place.split(":", 2)
+def read_locator(locator: str) -> bytes:
+    """The encoded image that an item's locator names."""
+    offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")
     return image_of(file, int(offset), int(length), feature)
 

@@ -73,10 +73,10 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
     return scan
 
 
-def listed(place: str, items: Sequence[Item], expected: str) -> Scan:
+def listed(source: str, items: Sequence[Item], expected: str) -> Scan:
     """The scan of a flat list of items, in order of path; ConfigError as of `check_classes`."""
     scan = Scan(
-        source=place,
+        source=source,
         items=tuple(sorted(items, key=lambda item: item.path)),
         vocabulary=tuple(sorted({item.label for item in items if item.label})),
         given_splits=in_order({item.split for item in items if item.split}),
@@ -103,9 +103,9 @@ def check_classes(scan: Scan, expected: str) -> None:
 def _hidden(path: str) -> str:
     """The part of a path up to its first hidden name, "" when none is."""
     parts = path.split("/")
-    for place, name in enumerate(parts):
+    for depth, name in enumerate(parts):
         if is_hidden(name):
-            return "/".join(parts[: place + 1])
+            return "/".join(parts[: depth + 1])
     return ""
 
 

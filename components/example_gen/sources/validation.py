@@ -142,14 +142,14 @@ def _one_split_a_group(items: Sequence[Item]) -> list[Item]:
             given[item.group].setdefault(item.split, item.path)
     settled = []
     for item in items:
-        places = given.get(item.group) if item.group is not None else None
-        if places:
-            stays = next(split for split in _PRECEDENCE if split in places)
+        splits = given.get(item.group) if item.group is not None else None
+        if splits:
+            stays = next(split for split in _PRECEDENCE if split in splits)
             if item.split is None:
                 item = replace(item, split=stays)
             elif item.split != stays and not item.problem:
                 detail = (
-                    f"group {item.group!r} is in {stays} too ({places[stays]}); this one is in "
+                    f"group {item.group!r} is in {stays} too ({splits[stays]}); this one is in "
                     f"{item.split}"
                 )
                 item = replace(item, problem=f"{GROUP_ACROSS_SPLITS}: {detail}")

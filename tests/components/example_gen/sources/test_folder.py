@@ -131,7 +131,7 @@ def test_empty_class_stays_in_the_vocabulary(tmp_path):
         (("photos/cat/1.jpg", "photos/dog/2.jpg"), "one level too deep; give .*photos instead"),
         (("train/a/1", "test/a/1", "notes/x"), "mixes split folders .test, train. with others"),
         (("val/a/1", "test/b/1"), "holds test, val but no train"),
-        (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "names one split twice"),
+        (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "has two folders for one split"),
     ],
 )
 def test_wrong_folder_says_what_was_found(tmp_path, paths, message):
