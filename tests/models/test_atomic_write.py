@@ -55,7 +55,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path):
 
 def test_a_folder_in_the_way_is_an_error(tmp_path: Path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(IsADirectoryError, match=f"Is a directory: '{tmp_path}/folder'"):
         atomic_write(tmp_path / "folder", "content")
 
 

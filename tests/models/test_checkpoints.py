@@ -44,7 +44,7 @@ class Fragile(Checkpoint):
         super().write(*arguments)
         self._left -= 1
         if not self._left:
-            raise Killed
+            raise Killed("during a write")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_training_goes_on_from_its_last_epoch(bank, tmp_path) -> None:
     straight = _fit(bank)
     path = tmp_path / "resume" / "head.npz"
     for writes in (1, 4):
-        with pytest.raises(Killed):
+        with pytest.raises(Killed, match="during a write"):
             _fit(bank, Fragile(path, writes))
     found = _fit(bank, Checkpoint(path, "key"))
     assert found.resumed == 5
@@ -75,7 +75,7 @@ def test_training_goes_on_from_its_last_epoch(bank, tmp_path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", None])
 def test_what_cannot_be_read_begins_anew(bank, tmp_path, damage: bytes | None) -> None:
     path = tmp_path / "head.npz"
-    with pytest.raises(Killed):
+    with pytest.raises(Killed, match="during a write"):
         _fit(bank, Fragile(path, 2))
     path.write_bytes(path.read_bytes()[:-200] if damage is None else damage)
     assert _fit(bank, Checkpoint(path, "key")).resumed == 0
@@ -83,7 +83,7 @@ def test_what_cannot_be_read_begins_anew(bank, tmp_path, damage: bytes | None) -
 
 def test_another_training_is_not_gone_on_with(bank, tmp_path) -> None:
     path = tmp_path / "head.npz"
-    with pytest.raises(Killed):
+    with pytest.raises(Killed, match="during a write"):
         _fit(bank, Fragile(path, 2))
     assert _fit(bank, Checkpoint(path, "other")).resumed == 0
 

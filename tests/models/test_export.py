@@ -173,13 +173,20 @@ def test_a_request_of_no_image_is_an_invalid_argument(session, signature: str) -
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "serving_examples", "features", "cam"])
-@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\xff\xd8\xff\xe0 no jpeg"])
-def test_garbage_is_an_invalid_argument(session, images, signature, garbage) -> None:
+@pytest.mark.parametrize(
+    ("garbage", "message"),
+    [
+        (b"", "Input is empty"),
+        (b"garbage", "Unknown image file format"),
+        (b"\xff\xd8\xff\xe0 no jpeg", "Invalid JPEG data"),
+    ],
+)
+def test_garbage_is_an_invalid_argument(session, images, signature, garbage, message) -> None:
     import tensorflow as tf
 
     batch = [images[0], garbage]
     values = _examples(batch) if signature == "serving_examples" else np.array(batch, object)
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         session(signature, values)
 
 

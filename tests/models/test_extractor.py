@@ -86,7 +86,7 @@ def test_the_policy_comes_back_after_a_failure(monkeypatch) -> None:
 
     before = keras.config.dtype_policy()
     broken = replace(FeatureExtractor().backbone, cut="no such layer")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"the name of a layer\. Received: 'no such layer'"):
         module.build_features(broken, _SIZE, "bfloat16")
     assert keras.config.dtype_policy() == before
 
@@ -139,7 +139,7 @@ def test_auto_takes_bfloat16_where_the_cpu_has_it(monkeypatch, flags: str, expec
 def test_what_is_no_image_is_an_invalid_argument(float32) -> None:
     import tensorflow as tf
 
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
         float32.extract([b"garbage"], ["0" * 64], [[0]])
 
 

@@ -206,7 +206,7 @@ def _killed_after(monkeypatch, stage: str, writes: int) -> None:
         if self._path.name.startswith(stage):
             left[0] -= 1
             if not left[0]:
-                raise Killed
+                raise Killed("after an epoch")
 
     monkeypatch.setattr(Checkpoint, "write", write)
 
@@ -221,7 +221,7 @@ def test_every_stage_goes_on_where_it_was(
     straight = train(_inputs(settings, place, examples))
     with monkeypatch.context() as patched:
         _killed_after(patched, stage, 2)
-        with pytest.raises(Killed):
+        with pytest.raises(Killed, match="after an epoch"):
             train(_inputs(settings, place, examples, resume_dir=tmp_path))
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [stage]
     again = train(_inputs(settings, place, examples, resume_dir=tmp_path))

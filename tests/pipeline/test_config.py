@@ -1,5 +1,6 @@
 """Configuration: validation, messages, overrides, the commented file."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -45,9 +46,8 @@ def test_written_file_loads_back_to_the_same_configuration(tmp_path: Path):
     ],
 )
 def test_what_is_wrong_is_named(tree, expected):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
         configs.build(tree)
-    assert expected in str(caught.value)
 
 
 def test_set_overrides_and_parses_toml_values():
@@ -156,9 +156,8 @@ def test_every_check_with_a_choice_can_be_set(tmp_path: Path):
     ],
 )
 def test_severities_that_make_no_sense_are_refused(assignment, expected):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
         configs.build({}, [assignment])
-    assert expected in str(caught.value)
 
 
 def test_overrides_are_taken_from_the_folder_of_the_file(tmp_path: Path):
@@ -208,9 +207,8 @@ def test_a_search_that_cannot_be_is_refused(tree: dict, message: str) -> None:
 )
 def test_a_configuration_beyond_all_bounds_is_refused_at_once(tmp_path, text, expected):
     (tmp_path / "c.toml").write_text(text)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
         configs.load(tmp_path / "c.toml")
-    assert expected in str(caught.value)
     assert len(str(caught.value)) < 8000
 
 
@@ -224,6 +222,5 @@ def test_a_configuration_beyond_all_bounds_is_refused_at_once(tmp_path, text, ex
     ],
 )
 def test_a_setting_beyond_all_bounds_is_refused(assignment, expected):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
         configs.build({}, [assignment])
-    assert expected in str(caught.value)

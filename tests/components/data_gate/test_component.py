@@ -104,7 +104,7 @@ def test_too_few_images_and_too_many_rejects_are_refused_with_an_empty_test_spli
             "train/dog/empty.jpg": b"",
         }
     )
-    with pytest.raises(DataRefused) as refused:
+    with pytest.raises(DataRefused, match="too few 'dog' in train") as refused:
         run(folder, min_images_per_class=json.dumps({"train": 5}), max_rejected_share=0.01)
     text = str(refused.value)
     assert "too few 'dog' in train: expected at least 5, seen 3" in text

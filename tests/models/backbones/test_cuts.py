@@ -80,7 +80,7 @@ def test_layers_beside_a_skip_connection_do_not_separate(lite0) -> None:
     points = backbones.cut_points(lite0)
     assert "block2_join" in points and "block2_project" not in points
     lower = cuts.feature_map(lite0, "block2_project")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="is not connected to `inputs`"):
         keras.Model(lower, lite0)
 
 

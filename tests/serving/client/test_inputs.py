@@ -20,7 +20,7 @@ def test_whole_numbers_of_a_list_take_the_dtype_of_the_signature(half, ask):
 
 
 def test_an_array_keeps_its_dtype_and_is_refused_when_it_does_not_fit(half, ask):
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument, match="to be float but int32 is provided"):
         ask(half, "predict", {"x": np.array([2, 4], np.int32)}, client=CLIENT)
 
 

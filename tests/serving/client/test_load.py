@@ -100,9 +100,9 @@ def test_a_server_that_refuses_from_some_moment_on_ends_the_level(scripted):
 
 
 def test_nothing_to_measure_is_an_error(images):
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="No model server is available"):
         load.run(load.connection("127.0.0.1:9"), [load.status_call("m")], QUICK)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="nope"):
         load.run(load.connection(images), load.image_calls([], "nope"), QUICK)
 
 

@@ -116,8 +116,8 @@ def test_mutual_tls_with_the_embedded_server(ask, models, push, tmp_path, certif
         known = {"model": "half", "tls": Tls(certificates.ca, *certificates.client)}
         answer = ask(running.target, "predict", {"x": np.float32([2])}, client=known)
         assert answer.outputs["y"].tolist() == [3.0]
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match=r"Latest\(other\)"):
             ask(running.target, "predict", {"x": [1.0]}, client={**known, "model": "other"})
         stranger = {"model": "half", "tls": Tls(certificates.ca), "timeout": 5.0}
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="No model server is available"):
             ask(running.target, "status", client=stranger)

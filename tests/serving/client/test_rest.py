@@ -323,7 +323,7 @@ def test_https_and_a_client_certificate(ask, saved, tmp_path, certificates):
         stranger = Tls(certificates.stranger, *certificates.client)
         for refused in (Tls(certificates.ca), stranger, None):
             client = {**HALF, "tls": refused, "retry": Retry(1), "timeout": 5.0}
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match="No model server is available"):
                 ask(server.rest_target, "status", client=client)
 
 

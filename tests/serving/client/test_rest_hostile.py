@@ -103,7 +103,7 @@ def test_unavailable_is_tried_again_within_the_deadline(ask, http_server):
         ask(target, "status", client={"retry": Retry(attempts=2)})
     assert len(seen) == 6
     began = time.monotonic()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="No model server is available"):
         ask(target, "status", timeout=0.3)
     assert time.monotonic() - began < 2
 
@@ -135,7 +135,7 @@ def test_half_an_answer_is_no_answer(ask):
         thread = threading.Thread(target=answer)
         thread.start()
         port = listening.getsockname()[1]
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="No model server is available"):
             ask(f"http://127.0.0.1:{port}", "status", client={"retry": Retry(2), "timeout": 5.0})
         thread.join(10)
     assert len(asked) == 2

@@ -73,7 +73,10 @@ def test_arrays_are_checked_as_messages_are(core, inputs, words):
 
 
 def test_time_that_is_over_does_not_run(core):
-    with core.acquire(Spec("m")) as handle, pytest.raises(StatusError) as error:
+    with (
+        core.acquire(Spec("m")) as handle,
+        pytest.raises(StatusError, match="before the model") as error,
+    ):
         handle.predict({"x": np.float32([1])}, timeout=0.0)
     assert error.value.code == Code.DEADLINE_EXCEEDED
 

@@ -376,7 +376,7 @@ def test_stop_ends_with_its_grace_and_cuts_off_what_still_runs(push, base):
         began = time.monotonic()
         assert server.stop(0.1) is False
         assert time.monotonic() - began < 2
-        with pytest.raises(ServingError):
+        with pytest.raises(ServingError, match="No model server is available"):
             running.result()
 
 
@@ -397,7 +397,7 @@ def test_requests_that_expired_in_the_queue_do_not_run(push, base):
         time.sleep(0.05)
         late = [pool.submit(hasty.predict, {"steps": np.int32(1500)}, "slow") for _ in range(30)]
         for future in late:
-            with pytest.raises(DeadlineExceeded):
+            with pytest.raises(DeadlineExceeded, match=r"within 0\.2 s"):
                 future.result()
         first.result()
         began = time.monotonic()

@@ -193,7 +193,7 @@ def test_a_second_signal_ends_the_drain(program):
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="No model server is available"):
             running.result()
 
 
@@ -221,5 +221,5 @@ def test_kill_9_in_the_middle_is_a_clear_error_and_a_new_one_takes_over(program,
             again.terminate()
             _, log = again.communicate(timeout=30)
         assert again.returncode == 0, log
-        with pytest.raises(ServingError):
+        with pytest.raises(ServingError, match="No model server is available"):
             client.status()

@@ -69,7 +69,7 @@ def test_the_last_of_two_names_of_a_number_counts(tmp_path):
 
 
 def test_a_missing_base_path_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/nope"):
         list_versions(tmp_path / "nope")
 
 

@@ -56,5 +56,8 @@ def test_questions_and_errors(target):
             client.predict({"x": [1.0]}, output_filter=["z"])
     with Client(target, "nope") as client, pytest.raises(NotFound, match="of model nope"):
         client.status()
-    with Client(target, "half", version=9) as client, pytest.raises(NotFound):
+    with (
+        Client(target, "half", version=9) as client,
+        pytest.raises(NotFound, match=r"Specific\(half, 9\)|version 9"),
+    ):
         client.predict({"x": [1.0]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from tensorflow_serving.apis import input_pb2
@@ -63,9 +64,8 @@ def test_context():
     ],
 )
 def test_what_is_refused(document, words):
-    with pytest.raises(StatusError) as error:
+    with pytest.raises(StatusError, match=re.escape(words)):
         fill(document)
-    assert words in error.value.message
 
 
 def test_signature_name():

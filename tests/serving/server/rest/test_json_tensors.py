@@ -232,7 +232,7 @@ def test_several_inputs_need_names():
 
 def test_types_without_json():
     for dtype in ("complex64", "resource"):
-        with pytest.raises(StatusError) as error:
+        with pytest.raises(StatusError, match="JSON Value to type: ") as error:
             take({"instances": [1]}, x=dtype)
         assert error.value.code == Code.UNIMPLEMENTED
 

@@ -153,7 +153,7 @@ def test_escapes_at_the_borders_of_chunks(monkeypatch):
         monkeypatch.setattr(json_bounds, "_CHUNK", size)
         monkeypatch.setattr(json_bounds, "MAX_DEPTH", 2)
         json_bounds.check(body, 5)
-        with pytest.raises(TooMany):
+        with pytest.raises(TooMany, match="more than 4 values"):
             json_bounds.check(body, 4)
         json_bounds.check(b"\\" * 101 + b"[" * 2, 5)
         with pytest.raises(StatusError, match=r"Nesting too deep\. Allowed are 2 levels"):

@@ -200,7 +200,7 @@ def test_the_end_of_a_server(serve):
         thread.join()
     assert [answer.status for answer in answers] == [200] * 4
     assert finished == [True]
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(ConnectionRefusedError, match="Connection refused"):
         server.get("/v1/health/live")
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -250,7 +250,7 @@ def test_tls_as_grpc_has_it(serve, certificates, verify):
         assert client.predict({"x": [1.0]}).outputs["y"].tolist() == [2.5]
     with Client(target, "half", tls=Tls(certificates.ca), retry=None, timeout=5.0) as client:
         if verify:
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match="No model server is available"):
                 client.status()
         else:
             assert client.status()[0].version == 3
