@@ -1,7 +1,7 @@
-"""The engine on Beam: an Examples artifact judged, with kept images, metadata and quarantine.
+"""The Beam driver of the engine. It writes kept images, their metadata and the quarantine.
 
-Neither image bytes nor anything else of every image travels between stages, so memory does not
-grow with the number of images.
+The stages pass on neither image bytes nor any other data of every image, so memory does not grow
+with the number of images.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 
 _KEPT, _METADATA = "kept", "metadata"
-_PARTS = ".parts"  # folder of what is not finished, while the filter works
+_PARTS = ".parts"  # folder for unfinished files while the filter runs
 _STATISTICS_FEATURES = (*METADATA, names.SPLIT)
 
 
 @dataclass(frozen=True)
 class Places:
-    """URIs that the filter reads from and writes to."""
+    """URIs of the artifacts that the filter reads and writes."""
 
     examples: str
     kept: str
@@ -48,11 +48,11 @@ class Places:
     quarantine: str
 
     def folders(self) -> dict[str, str]:
-        """Kind of output → its URI."""
+        """Return the URIs of the outputs by kind."""
         return {_KEPT: self.kept, _METADATA: self.metadata}
 
     def remove_parts(self) -> None:
-        """Remove what was there while the filter worked."""
+        """Remove the unfinished files."""
         for uri in (self.quarantine, self.kept, self.metadata):
             remove_folder(f"{uri}/{_PARTS}")
 
@@ -78,8 +78,8 @@ class _Shard:
 class _Output:
     """The output of one shard: candidates in the first pass, published in the second.
 
-    The candidates are whole files that are renamed when the comparison with other images rejects
-    none of them; otherwise they are copied without those that it rejects.
+    The candidates are complete files. If the comparison with other images rejects none of the
+    images, the files are renamed; otherwise they are copied without the rejected images.
     """
 
     shard: _Shard
@@ -88,7 +88,7 @@ class _Output:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Ready for `write`."""
+        """Open the files that `write` writes to."""
         with ShardWriter(self._candidates()) as self._writer:
             yield
         self._writer = None
@@ -104,7 +104,7 @@ class _Output:
         return ""
 
     def publish(self, removed: Sequence[Decision]) -> Mapping[str, str]:
-        """See `Output.publish`; published again, after a failure of the worker, it is the same."""
+        """See `Output.publish`. If a worker fails, publishing again gives the same files."""
         import tensorflow as tf
 
         candidates, published = self._candidates(), self._published()
@@ -129,7 +129,7 @@ class _Output:
         return stored | self._store_originals({p: d for p, d in gone.items() if d.repairs})
 
     def _store_originals(self, repaired: Mapping[str, Decision]) -> dict[str, str]:
-        """Store images as they were found that were written with repaired bytes."""
+        """Store the original bytes of images whose repaired bytes were written."""
         stored: dict[str, str] = {}
         for example in read_examples(self.shard.path) if repaired else ():
             if decision := repaired.get(text(example, names.PATH)):
@@ -151,7 +151,7 @@ class _Output:
 
 
 def _write(writer: ShardWriter, record: ImageRecord) -> None:
-    """Write the Example of an image, and the features that statistics and schema look at."""
+    """Write the Example of an image, and the features that statistics and schema use."""
     features = record.features()
     writer.write(_KEPT, make(features))
     described = {k: v for k, v in features.items() if k in _STATISTICS_FEATURES}
@@ -159,7 +159,7 @@ def _write(writer: ShardWriter, record: ImageRecord) -> None:
 
 
 class _Examine(beam.DoFn):
-    """The first pass; gives what the checks of the whole set count."""
+    """The first pass. It outputs the parts, and the counts for the checks that need the set."""
 
     def __init__(self, settings: Settings, places: Places) -> None:
         self._settings, self._places = settings, places
@@ -175,7 +175,7 @@ class _Examine(beam.DoFn):
 
 
 class _Settle(beam.DoFn):
-    """The second pass; gives the outcomes of each shard."""
+    """The second pass. It outputs the outcomes of each shard."""
 
     def __init__(self, settings: Settings, places: Places) -> None:
         self._settings, self._places = settings, places
@@ -209,20 +209,21 @@ def _make_folders(places: Places) -> None:
 def filter_examples(
     pipeline: beam.Pipeline, places: Places, settings: Settings, vocabulary: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Judge every record of an Examples artifact.
+    """Filter all records of an Examples artifact.
 
     Args:
-        pipeline: A Beam pipeline on any engine.
-        places: Where to read and write.
-        settings: What the checks compare with.
+        pipeline: A Beam pipeline with any runner.
+        places: URIs to read from and write to.
+        settings: Settings of the checks.
         vocabulary: Class names in sorted order.
 
     Returns:
         The summary of the quarantine.
 
     Raises:
-        ConfigError: The settings name something that is no check.
-        RuntimeError: Records in are not records kept plus rejected: a defect, never data.
+        ConfigError: The settings name an unknown check or a severity that it cannot have.
+        RuntimeError: The numbers of kept and rejected records do not add up to the number of
+            records read, which is a defect.
     """
     validate(settings)
     ingested = quarantine.ingest_summary(places.examples)

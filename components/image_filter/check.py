@@ -1,7 +1,8 @@
-"""What every check is made of: one image record in, at most one finding out.
+"""The types that checks consist of: settings, findings and the check itself.
 
-A check is one file of `checks/` with a `CHECK`; `imgpipe.components.image_filter.checks` finds it
-there. Checks need neither Beam nor TFX.
+A check takes one image record and returns at most one finding. Each check is one file in `checks/`
+that defines `CHECK`; the registry in `imgpipe.components.image_filter.checks` finds it. Checks need
+neither Beam nor TFX.
 """
 
 from __future__ import annotations
@@ -18,54 +19,54 @@ from imgpipe.components.image_record import ImageRecord
 if TYPE_CHECKING:
     from imgpipe.components.image_filter.overrides import Override
 
-#: reject: moved to quarantine · repair: kept with repaired bytes · warn: kept as it is and
-#: reported · ignore: not checked.
+#: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
+#: kept with repaired bytes; "warn": it is kept unchanged and reported; "ignore": it is not checked.
 Severity = Literal["reject", "repair", "warn", "ignore"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-#: What a check looks at: the header and the bytes, the decoded pixels, or the whole set of images.
+#: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
 Needs = Literal["header", "pixels", "set"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the checks compare with."""
+    """Limits, severities, thresholds and overrides for the checks."""
 
-    min_side: int = 16  # pixels; sets of 28 × 28 images are real
-    pixel_limit: int = 100_000_000  # pixels; decoded they take 300 MB
-    severity: Mapping[str, str] = field(default_factory=dict)  # check → other than its usual one
-    threshold: Mapping[str, float] = field(default_factory=dict)  # check → other than its usual one
-    overrides: Mapping[str, Override] = field(default_factory=dict)  # hex SHA-256 → the decision
-    #: Check that needs the set → its limits, once all images are known.
+    min_side: int = 16  # pixels; small enough for data sets with images of 28 × 28 pixels
+    pixel_limit: int = 100_000_000  # pixels, which take 300 MB when decoded
+    severity: Mapping[str, str] = field(default_factory=dict)  # by check, if not the default
+    threshold: Mapping[str, float] = field(default_factory=dict)  # by check, if not the default
+    overrides: Mapping[str, Override] = field(default_factory=dict)  # by hex SHA-256
+    #: Limits of the checks that need the set, by check; known after the first pass.
     limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one image, by a check or by the comparison with other images.
+    """What a check or the comparison with other images found in one image.
 
-    A check gives a reason, a detail and a score; the engine adds the rest.
+    A check sets the reason, the detail and the score; the engine sets the other fields.
     """
 
     reason: str
     detail: str
     severity: Severity = "reject"
-    score: float = 0.0  # how bad, lower is worse; 0 where there are no degrees
-    remedy: str = ""  # what to do when the image is wanted after all
-    kept_copy: str = ""  # path of the image that stays, for duplicates
+    score: float = 0.0  # lower is worse; 0 when the finding has no degree
+    remedy: str = ""  # what to do to keep the image
+    kept_copy: str = ""  # for duplicates: path of the copy that is kept
     path: str = ""
     label: str = ""
     split: str = ""
     image_hash: str = ""
-    stored: str = ""  # place below the quarantine; "" when there were no bytes to store
+    stored: str = ""  # path relative to the quarantine; "" when there are no bytes
     repaired: bytes | None = field(default=None, repr=False)  # the repaired file
 
     @property
     def key(self) -> bytes:
-        """The path as bytes: Beam's coders refuse names that are not UTF-8."""
+        """The path as bytes, because Beam's coders cannot encode names that are not UTF-8."""
         return os.fsencode(self.path)
 
     def about(self, record: ImageRecord, **changes: Any) -> Finding:
-        """The finding with the image that it is about."""
+        """Return the finding with the path, label, split and hash of the image that it is about."""
         return dataclasses.replace(
             self,
             path=record.path,
@@ -77,7 +78,7 @@ class Finding:
         )
 
     def row(self) -> dict[str, Any]:
-        """The finding as a line of the quarantine's files and of ``imgpipe check --json``."""
+        """Return the finding as a row of the quarantine's files and of ``imgpipe check --json``."""
         row = {"path": self.path, "image_hash": self.image_hash}
         if self.severity != "reject":
             return {
@@ -99,7 +100,8 @@ class Finding:
         }
 
 
-#: From a record and its bytes, repaired so far, to repaired bytes; raises what Pillow raises.
+#: Function from a record and its bytes, including earlier repairs, to repaired bytes. It raises
+#: whatever Pillow raises.
 Repair = Callable[[ImageRecord, bytes], bytes]
 
 
@@ -109,33 +111,33 @@ class Choice:
 
     usual: Severity
     may_be: tuple[Severity, ...]
-    about: str  # for the configuration file
+    about: str  # description for the configuration file
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """A check.
 
     Attributes:
-        name: Name in the configuration and usually the reason of its findings.
-        order: Place among the checks. The first rejection ends them, so what explains a file best
-            comes first.
-        needs: What it looks at. A check of pixels is asked only about decoded images, and one that
-            needs the set again when all images are known.
-        judge: The finding, None when there is nothing to object to.
-        remedy: What to do when the image is wanted after all.
-        severity: What a finding leads to unless the configuration says otherwise.
+        name: Name in the configuration, and usually the reason of the findings.
+        order: Position among the checks. The first rejection is the last check of an image, so the
+            check that explains a problem best comes first.
+        needs: What the check needs. A check that needs pixels is run only for decoded images. One
+            that needs the set is run again when all images are known.
+        judge: Function that returns the finding, or None if there is no problem.
+        remedy: What to do to keep the image.
+        severity: Default severity.
         may_be: Severities that the configuration may set.
-        finds: What it objects to, for the configuration file.
-        repair: What the severity "repair" does.
-        measurement: What it computes from the pixels of each image, stored in every Example.
-        threshold: Usual threshold of a check that compares a number.
+        finds: What the check reports, for the configuration file.
+        repair: Function that makes the repair.
+        measurement: Measurement that is computed for each image and stored in its Example.
+        threshold: Default threshold of a check that compares a number.
         about: What the threshold is compared with.
-        counted: For a check that needs the set: the number to count, of each image.
-        limits: For a check that needs the set: limits from the counts and the threshold.
+        counted: For a check that needs the set: function that returns the number to count.
+        limits: For a check that needs the set: function that computes the limits from the counts
+            and the threshold.
         choices: Further kinds of findings that the configuration may set.
-        unusable: Reasons of its findings that no decision of a person changes, because the file
-            cannot be used.
+        unusable: Reasons of findings that no override can change, because the file cannot be used.
     """
 
     name: str
@@ -157,13 +159,13 @@ class Check:
 
     @property
     def skippable(self) -> bool:
-        """Whether it may be left out altogether."""
+        """Whether the check may be ignored."""
         return "ignore" in self.may_be
 
     def severity_in(self, settings: Settings) -> Severity:
-        """What its findings lead to with these settings."""
+        """Return the severity that these settings give."""
         return cast(Severity, settings.severity.get(self.name, self.severity))
 
     def threshold_in(self, settings: Settings) -> float:
-        """The threshold with these settings."""
+        """Return the threshold that these settings give."""
         return settings.threshold.get(self.name, self.threshold or 0.0)

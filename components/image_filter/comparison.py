@@ -1,7 +1,7 @@
 """The comparison of all images of a set: identical files and near-duplicates.
 
-One worker searches the hashes of all images for those that matter; only these are then compared in
-groups. `compare` does it in one process, and Beam runs the same steps on its workers.
+One worker searches the hashes of all images for candidates; only these are compared in groups.
+`compare` runs all steps in one process, and Beam runs the same steps on its workers.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from imgpipe.components.image_filter.part import Part
 
 
 def radius(settings: Settings) -> int:
-    """Bits within which images are near-duplicates; 0 when none are looked for."""
+    """Return the largest distance of near-duplicates in bits; 0 turns the search off."""
     return int(near_duplicate.CHECK.threshold_in(settings))
 
 
 def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Found | None]]:
-    """Find the contents that occur twice or are near another.
+    """Find the contents that occur several times or have near-duplicates.
 
-    Returns:
-        Their hashes, each with the near-duplicates that it belongs to, None when it has none.
+    Yields:
+        (content hash, its group of near-duplicates or None).
     """
     limit = radius(settings)
     with tempfile.TemporaryDirectory(prefix="imgpipe-rows-") as folder:
@@ -46,7 +46,7 @@ def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Fou
 
 
 def resolve_identical(group: tuple[str, Iterable[Copy]]) -> list[tuple[bytes, Finding]]:
-    """(path, finding) of the images with one content that are rejected."""
+    """Return (path, finding) of the images of one content that are rejected."""
     return [(finding.key, finding) for finding in identical_files.resolve(group[1])]
 
 
@@ -56,7 +56,7 @@ def compare(
     """Compare all images in this process.
 
     Returns:
-        What was found by path, and the groups of near-duplicates as they are listed.
+        The findings by path, and the rows of the groups of near-duplicates.
     """
     found = dict(search(parts, settings))
     copies: dict[str, list[Copy]] = collections.defaultdict(list)

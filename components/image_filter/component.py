@@ -1,6 +1,6 @@
-"""ImageFilter: judges every example; clean ones go on, rejects go to quarantine with reasons.
+"""ImageFilter: keeps usable images, and moves rejected files with the reason to the quarantine.
 
-The judgement itself is in `imgpipe.components.image_filter.checks`, which needs no TFX.
+The checks are in `imgpipe.components.image_filter.checks`, which does not need TFX.
 """
 
 import json
@@ -37,21 +37,21 @@ def ImageFilter(
     code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Judge what ImageExampleGen made.
+    """Filter the Examples of ImageExampleGen.
 
     Args:
         ingested: The `examples` of ImageExampleGen.
-        examples: What is kept, with all features.
-        metadata: The same records with `METADATA` and `SPLIT` alone, for StatisticsGen.
-        quarantine: The rejects; see `imgpipe.components.image_filter.quarantine`.
-        vocabulary: JSON list of class names in sorted order; sets the rows of the summary.
-        min_side: Pixels; an image with a shorter side is rejected.
-        pixel_limit: Pixels, by the header.
-        severity: JSON object, check → reject, repair, warn or ignore, where it is not the usual.
-        threshold: JSON object, check → number, where it is not the usual.
-        overrides: What people decided about single images; see `checks.overrides.to_json`.
-        code: Address of the source code that decides, for the cache alone: a changed judge is
-            never answered with an old verdict.
+        examples: The kept images, with all features.
+        metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
+        quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
+        vocabulary: JSON list of class names in sorted order.
+        min_side: Length in pixels; images with a shorter side are rejected.
+        pixel_limit: Number of pixels; images whose header states more are rejected.
+        severity: JSON object of severities by check, for those that are not the default.
+        threshold: JSON object of thresholds by check, for those that are not the default.
+        overrides: Decisions about single images, as `overrides.to_json` writes them.
+        code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
+            check never gets a cached result.
     """
     classes = tuple(json.loads(vocabulary))
     settings = Settings(

@@ -1,4 +1,4 @@
-"""The decision about one image: what the checks say of it, and its repaired record."""
+"""The decision about one image: the findings of the checks, and its repaired record."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from imgpipe.models import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the file that judge.overrides names"
-_LAST = 1 << 30  # order of a rejection by an override: every check goes before it
+_LAST = 1 << 30  # order of a rejection by an override: it comes after all checks
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the checks say of one image; the comparison with other images comes later.
+    """The result of the checks of one image, before it is compared with other images.
 
     Attributes:
-        record: The record as inspected, with the label that people gave it.
-        source_label: The label that the source gave it.
-        override: What people decided about it, None when they did not.
-        rejection: Why the image is rejected, None when it is kept.
-        order: Order of the check that rejected.
-        repairs: The repairs that were made.
-        warnings: What the image is kept with.
-        repaired: The record after its repairs, None when there were none.
-        perceptual_hash: Hashes of what the image shows, b"" when it cannot be compared.
+        record: The inspected record, with the label of the override if there is one.
+        source_label: The label in the source.
+        override: The override of the image, or None.
+        rejection: The finding that rejects the image, or None when the image is kept.
+        order: Order of the check that rejected the image.
+        repairs: Findings that were repaired.
+        warnings: Findings that are only reported.
+        repaired: The record after the repairs, or None when there were none.
+        perceptual_hash: Perceptual hashes, b"" when the image cannot be compared.
     """
 
     record: ImageRecord
@@ -52,11 +52,11 @@ class Decision:
 
     @property
     def kept(self) -> ImageRecord:
-        """The record as it is written when the image is kept."""
+        """The record that is written when the image is kept."""
         return self.repaired or self.record
 
     def stored_at(self, place: str) -> Decision:
-        """The decision to reject, with the place of the bytes below the quarantine."""
+        """Return the decision with the path, relative to the quarantine, of the stored bytes."""
         if self.rejection is None:
             return self
         return dataclasses.replace(
@@ -64,19 +64,19 @@ class Decision:
         )
 
     def without_pixels(self) -> Decision:
-        """The decision without the bytes of the image."""
+        """Return the decision without the bytes of the image."""
         return dataclasses.replace(self, record=self.record.without_pixels(), repaired=None)
 
     def without_hash(self) -> Decision:
-        """The decision without its perceptual hashes, which the search has."""
+        """Return the decision without perceptual hashes, which are stored in another file."""
         return dataclasses.replace(self, perceptual_hash=b"")
 
 
 def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
-    """The record with the label that people gave it, without problems that concern the old label.
+    """Apply an override to the label of a record, and drop the problems that concern the old label.
 
-    A label of the test split never changes: an override there would move the figure that is there
-    to check all other choices.
+    Labels of the test split never change, because the test accuracy is the check on all other
+    choices and must not depend on them.
     """
     if override is None or override.verdict != "relabel" or record.split == names.TEST:
         return record
@@ -89,11 +89,15 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
 
 
 def decide(found: ImageRecord, settings: Settings) -> Decision:
-    """Ask the checks in order, up to the first that rejects, and make the repairs.
+    """Run the checks in order until one rejects the image, and make the repairs.
 
-    What people accepted is neither rejected nor warned of by a check that may be ignored; a file
-    that cannot be used stays rejected whatever anybody decided. A file that only Pillow reads is
-    transcoded first, and the checks of pixels look at the result.
+    For an image that an override accepts, checks that may be ignored are skipped. A file that
+    cannot be used is rejected regardless of overrides. A file that only Pillow can read is
+    transcoded, and the following checks use the transcoded pixels.
+
+    Args:
+        found: The inspected record.
+        settings: Settings of the checks.
     """
     override = find(settings.overrides, found.image_hash)
     record = relabelled(found, override)
@@ -131,7 +135,7 @@ def decide(found: ImageRecord, settings: Settings) -> Decision:
 
 
 def decide_in_set(decision: Decision, settings: Settings) -> Decision:
-    """Add what the checks say that need the limits of the whole set, `Settings.limits`."""
+    """Add the findings of the checks that need the limits of the whole set, `Settings.limits`."""
     record = decision.record
     for check in CHECKS:
         if check.needs != "set":
@@ -150,13 +154,13 @@ def decide_in_set(decision: Decision, settings: Settings) -> Decision:
 def _ask(
     check: Check, record: ImageRecord, override: Override | None, settings: Settings
 ) -> Finding | None:
-    """What a check finds, with its severity; None when it is ignored or overruled."""
+    """Run a check; None when it finds nothing, is ignored or is overridden."""
     severity = check.severity_in(settings)
     accepted = override is not None and override.verdict == "accept"
     if severity == "ignore" or (accepted and check.skippable):
         return None
     if check.needs == "pixels" and not record.figures:
-        return None  # it was not decoded
+        return None  # the image was not decoded
     finding = check.judge(record, settings)
     if finding is None or finding.repaired is not None:
         return finding
@@ -170,7 +174,7 @@ def _rejected(decision: Decision, finding: Finding, order: int) -> Decision:
 
 
 def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None]]) -> Decision:
-    """The decision with its repairs made; one that fails becomes a warning."""
+    """Make the repairs. A repair that fails becomes a warning."""
     record = decision.record
     data, done, warnings = record.image_bytes, [], list(decision.warnings)
     for finding, repair in repairs:
@@ -179,7 +183,7 @@ def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None
                 data = finding.repaired
             elif repair is not None:
                 data = repair(record, data)
-        except Exception as error:  # Pillow's plugins raise anything on odd files
+        except Exception as error:  # Pillow's plugins raise exceptions of any type
             detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
             warnings.append(Finding(finding.reason, detail, "warn"))
         else:
@@ -193,7 +197,7 @@ def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None
 
 
 def _written(record: ImageRecord, data: bytes, done: Sequence[Finding]) -> ImageRecord | None:
-    """The record with its repaired bytes, and what they measure."""
+    """Return the record with its repaired bytes and their measurements."""
     content, _ = Content.decoded(data, MEASUREMENTS)
     if content is None:
         return None

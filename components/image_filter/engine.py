@@ -1,12 +1,12 @@
-"""The engine that judges a set of images: inspect, decide, resolve groups, write.
+"""The engine that checks a set of images: inspect, decide, resolve groups, write.
 
-Two drivers run it, Beam for ImageFilter and a thread pool for ``imgpipe check``, so that both give
-the same answers. A set is cut into shards. The first pass decides about each image of a shard by
-itself (`examine`) and leaves what the comparison needs in files, so that memory does not grow with
-the number of images. When all shards are examined, the images with the same or nearly the same
-content are found and resolved in groups (`imgpipe.components.image_filter.comparison`). The second
-pass combines both (`settle`). Each image is read, decided about and written in the first pass; the
-second one only takes out what the comparison rejected.
+Two drivers run it, Beam for ImageFilter and a thread pool for ``imgpipe check``, so both give the
+same results. A set is divided into shards. The first pass (`examine`) decides about each image of a
+shard on its own and writes the data for the comparison to files, so memory does not grow with the
+number of images. Then the images with the same or nearly the same content are found and resolved in
+groups (`imgpipe.components.image_filter.comparison`). The second pass (`settle`) combines both
+results. Each image is read and written in the first pass; the second pass only removes images that
+the comparison rejected.
 """
 
 from __future__ import annotations
@@ -25,29 +25,31 @@ from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import progress
 
-#: Check that needs the whole set → number that it counts → images that have it.
+#: For each check that needs the set: how many images have each number that the check counts.
 Counts = dict[str, collections.Counter[int]]
 
 
 class Output(Protocol):
-    """Where a driver writes the images of a shard."""
+    """The interface through which a driver writes the images of a shard."""
 
     def write(self, decision: Decision) -> str:
-        """Write an image that passed the checks, or store one that did not.
+        """Write an image that passed the checks, or store a rejected one.
 
         Returns:
-            Where the bytes of a rejected image are stored, "" for nowhere.
+            Path of the stored bytes relative to the quarantine; "" when nothing is stored.
         """
         ...
 
     def publish(self, removed: Sequence[Decision]) -> Mapping[str, str]:
-        """Make what was written visible, without the images that the second pass rejected.
+        """Publish the written images, without those that the second pass rejected.
 
-        An image that the first pass had rejected for another reason is among them, and its
-        rejection says where its bytes are stored.
+        Args:
+            removed: Decisions that the second pass changed to a rejection. If the first pass had
+                already rejected the image for another reason, the rejection has the path of the
+                stored bytes.
 
         Returns:
-            Path of such an image → where its bytes are stored.
+            The paths of the stored bytes, by path of the image.
         """
         ...
 
@@ -55,16 +57,16 @@ class Output(Protocol):
 def examine(
     records: Iterable[ImageRecord], settings: Settings, part: Part, output: Output
 ) -> Counts:
-    """Decide about each image of a shard by itself: the first pass.
+    """Run the first pass, which decides about each image of a shard on its own.
 
     Args:
-        records: The images as inspected.
-        settings: What the checks compare with.
-        part: Where the decisions are left for the second pass.
-        output: Where each image is written while its bytes are there.
+        records: The inspected images.
+        settings: Settings of the checks.
+        part: Files in which the decisions are stored for the second pass.
+        output: Where the images are written.
 
     Returns:
-        What the checks of the whole set count in the images that passed.
+        The counts of the images that passed, for the checks that need the set.
     """
     decisions: list[Decision] = []
     counts: Counts = {c.name: collections.Counter() for c in CHECKS if c.counted is not None}
@@ -84,7 +86,7 @@ def examine(
 
 
 def add_counts(counts: Iterable[Counts]) -> Counts:
-    """The sum of the counts of all shards."""
+    """Add up the counts of all shards."""
     total: Counts = {c.name: collections.Counter() for c in CHECKS if c.counted is not None}
     for one in counts:
         for name, counter in one.items():
@@ -93,7 +95,7 @@ def add_counts(counts: Iterable[Counts]) -> Counts:
 
 
 def with_limits(settings: Settings, counts: Counts) -> Settings:
-    """The settings with the limits that the whole set gives."""
+    """Return the settings with the limits computed from the whole set."""
     limits = {
         check.name: check.limits(counts[check.name], check.threshold_in(settings))
         for check in CHECKS
@@ -105,13 +107,16 @@ def with_limits(settings: Settings, counts: Counts) -> Settings:
 def settle(
     part: Part, settings: Settings, findings: Mapping[bytes, Finding], output: Output
 ) -> Outcomes:
-    """What becomes of the images of a shard, now that the whole set is known: the second pass.
+    """Run the second pass, which combines the decisions with the findings of the comparison.
 
     Args:
-        part: What the first pass left.
-        settings: What the checks compare with, `with_limits` of the set.
-        findings: What the comparison with other images found, by path.
-        output: Where the shard is written; see `examine`.
+        part: Files that the first pass wrote.
+        settings: Settings of the checks, from `with_limits`.
+        findings: Findings of the comparison with other images, by `Finding.key`.
+        output: Where the images were written in the first pass.
+
+    Returns:
+        The counts and findings of the shard.
     """
     decisions, removed = [], []
     for first in part.decisions():
@@ -129,7 +134,7 @@ def settle(
 
 
 def _settled(decision: Decision, settings: Settings, findings: Mapping[bytes, Finding]) -> Decision:
-    """The decision about one image with what the comparison with other images found."""
+    """Combine the decision about one image with the finding of the comparison."""
     decision = decide_in_set(decision, settings)
     finding = findings.get(os.fsencode(decision.record.path))
     if decision.rejection is not None or finding is None:

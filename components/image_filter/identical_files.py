@@ -1,8 +1,8 @@
 """Byte-identical files: in one split, in several splits, or with several labels.
 
-They are compared in groups that share a content hash. Of copies in several splits the one used for
-evaluation is kept, so that no model is evaluated on an image that it was trained on. Of copies with
-several labels none is kept, because it is unknown which label is right.
+Files with the same content hash form a group. If the copies are in several splits, the one used for
+evaluation is kept, so that no model is evaluated on an image that it was trained on. If the copies
+have different labels, none is kept, because the correct label is unknown.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ DUPLICATE = "duplicate"
 ACROSS_SPLITS = "duplicate_across_splits"
 LABEL_CONFLICT = "label_conflict"
 
-#: What to do when a rejected copy is wanted after all, by reason.
+#: What to do about a rejected copy, by reason.
 REMEDIES = {
-    DUPLICATE: "nothing is lost: its copy is in; delete the copy that is not wanted",
-    ACROSS_SPLITS: "nothing is lost: its copy is in; delete the copy in the other split to move it",
-    LABEL_CONFLICT: "keep the copy under the right class, delete the others, run again",
+    DUPLICATE: "nothing is lost, because one copy is kept; delete the copy that you do not need",
+    ACROSS_SPLITS: "nothing is lost, because one copy is kept; delete that one to use this one",
+    LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
 }
 _PRECEDENCE = {names.TEST: 0, names.VALIDATION: 1, names.TRAIN: 2}
 _SHOWN = 10  # paths listed in a detail
@@ -29,19 +29,22 @@ _SHOWN = 10  # paths listed in a detail
 
 @dataclass(frozen=True, order=True)
 class Copy:
-    """One file of a group with the same content."""
+    """A file of a group with the same content."""
 
     path: str
     split: str
     label: str
-    group: str = ""  # what the source says belongs together; "" where it says nothing
+    group: str = ""  # the group that the source gives; "" when it gives none
 
 
 def resolve(copies: Iterable[Copy]) -> list[Finding]:
-    """The copies of one group that are rejected, in path order.
+    """Decide which copies of one content are rejected.
 
     Args:
         copies: The images with the same content, in any order.
+
+    Returns:
+        One finding for each rejected copy, in the order of their paths.
     """
     group = sorted(copies)
     if len(group) < 2:
