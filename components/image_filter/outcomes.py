@@ -1,4 +1,4 @@
-"""What became of the images of a shard or of a whole set: counts, and the findings."""
+"""The results for the images of a shard or of a whole set: counts and findings."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from imgpipe.models import feature_names as names
 
 @dataclass
 class Outcomes:
-    """What became of some images; small, and gathered from all shards."""
+    """Counts and findings of some images, small enough to be collected from all shards."""
 
     read: int = 0
     kept: dict[str, dict[str, int]] = field(default_factory=dict)  # split → label → images
     rejects: list[Finding] = field(default_factory=list)
     repairs: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
-    reviews: list[Finding] = field(default_factory=list)  # images that an override names
+    reviews: list[Finding] = field(default_factory=list)  # images with an override
     relabelled: dict[str, int] = field(default_factory=dict)  # split → kept images with a new label
     overrides: set[str] = field(default_factory=set)  # hashes of these overrides, as in the file
 
     def add(self, decision: Decision) -> None:
-        """Count an image, and collect what was found in it."""
+        """Count an image and collect its findings."""
         self.read += 1
         self._review(decision)
         if decision.rejection is not None:
@@ -39,7 +39,7 @@ class Outcomes:
         labels[record.label] = labels.get(record.label, 0) + 1
 
     def _review(self, decision: Decision) -> None:
-        """Collect what people decided about an image."""
+        """Collect the effect of the override of an image."""
         record, found, reject = decision.record, decision.source_label, decision.rejection
         override = decision.override
         if override is None:
@@ -65,7 +65,7 @@ def totals(
     notes: Sequence[Mapping[str, str]],
     settings: Settings,
 ) -> dict[str, Any]:
-    """All outcomes as the arguments of `quarantine.write` and `quarantine.summarise`."""
+    """Combine all outcomes to the arguments of `quarantine.write` and `quarantine.summarise`."""
     kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
     relabelled = dict.fromkeys(names.SPLITS, 0)
     for one in outcomes:

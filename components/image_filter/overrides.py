@@ -1,15 +1,16 @@
-"""What people decided about single images, by content hash, in a file to review and commit.
+"""Overrides: decisions of people about single images, in a file to review and commit.
 
     [[override]]
     image_hash = "9f86d081884c7d65…"        # SHA-256 of the file, or at least 12 digits of it
     verdict = "accept"                       # or "reject", or "relabel"
     label = "dog"                            # for relabel
-    path = "cat/owl.jpg"                     # for the reader; the hash decides
+    path = "cat/owl.jpg"                     # for the reader; only the hash counts
     note = "small, but the only one"
     confirmed = true                         # the default; false for a proposal
 
-A moved or renamed file keeps its override; a changed file loses it and is named as unknown. A
-proposal, such as an entry of `suspects.toml`, changes nothing until a person confirms it.
+A file that is moved or renamed keeps its override. The override of a changed file no longer applies
+and is reported as unknown. A proposal, such as an entry of `suspects.toml`, changes nothing
+until a person confirms it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OverrideVerdict = Literal["accept", "reject", "relabel"]
 VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)
 _HASH = re.compile(r"[0-9a-f]{12,64}")
 _WHOLE = 64  # digits of a SHA-256
-_LARGEST = 64 << 20  # bytes of a file; some 300,000 entries
+_LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
 _TABLE = "override"
 _HEADER = """\
 # Decisions about single images, by content hash: accept, reject or relabel.
@@ -43,7 +44,7 @@ _HEADER = """\
 
 @dataclass(frozen=True)
 class Override:
-    """One decision."""
+    """A decision about one image."""
 
     image_hash: str  # hex SHA-256 of the file as found, or its first digits
     verdict: OverrideVerdict
@@ -51,14 +52,20 @@ class Override:
     path: str = ""
     note: str = ""
     confirmed: bool = True  # whether a person decided this; otherwise it is a proposal
-    label_index: int = -1  # place of `label` in the vocabulary, once `resolve` has looked it up
+    label_index: int = -1  # index of `label` in the vocabulary, which `resolve` sets
 
 
 def load(path: Path) -> tuple[Override, ...]:
-    """Read a file of overrides, in its order.
+    """Read a file of overrides.
+
+    Args:
+        path: Path of the TOML file.
+
+    Returns:
+        The overrides in the order of the file, including proposals.
 
     Raises:
-      ConfigError: it cannot be read, is not TOML, or an entry is not as it should be, by number.
+        ConfigError: The file cannot be read, is not valid TOML, or an entry is invalid.
     """
     try:
         tree = tomllib.loads(read_bytes(path, _LARGEST).decode())
@@ -66,13 +73,13 @@ def load(path: Path) -> tuple[Override, ...]:
         raise ConfigError(
             f"judge.overrides: cannot read {path}: {error.strerror or error}."
         ) from None
-    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, too long a number, too deep
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, too deep
         raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
     entries = tree.pop(_TABLE, [])
     if tree or not isinstance(entries, list):
         raise ConfigError(
-            f"judge.overrides: {path} holds {', '.join(tree) or 'an override that is no list'}; "
-            f"expected [[{_TABLE}]] tables alone"
+            f"judge.overrides: {path} holds {', '.join(tree) or 'an override that is not a list'}; "
+            f"expected only [[{_TABLE}]] tables"
         )
     found = tuple(_entry(entry, f"{path}, entry {n}") for n, entry in enumerate(entries, 1))
     _contradictions(found, str(path))
@@ -103,12 +110,12 @@ def _entry(entry: object, where: str) -> Override:
             f"{where}: verdict takes {', '.join(VERDICTS)}. Received: {override.verdict!r}."
         )
     if bool(override.label) != (override.verdict == "relabel"):
-        raise ConfigError(f"{where}: a label belongs to relabel, and to nothing else.")
+        raise ConfigError(f"{where}: relabel needs a label; other verdicts take no label.")
     return dataclasses.replace(override, image_hash=digest)
 
 
 def _contradictions(overrides: Sequence[Override], where: str) -> None:
-    """ConfigError when two decisions say different things of one image."""
+    """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
     for override in sorted(confirmed(overrides), key=lambda o: len(o.image_hash)):
         digest = override.image_hash
@@ -127,12 +134,12 @@ def _words(override: Override) -> str:
 
 
 def confirmed(overrides: Iterable[Override]) -> tuple[Override, ...]:
-    """The entries that a person decided, without the proposals."""
+    """Return the confirmed entries, without the proposals."""
     return tuple(override for override in overrides if override.confirmed)
 
 
 def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping[str, Override]:
-    """Confirmed overrides by hash, with the places of their labels in the vocabulary.
+    """Return the confirmed overrides by hash, with the vocabulary indices of their labels.
 
     Raises:
         ConfigError: An image is relabelled to a class that the vocabulary lacks.
@@ -144,7 +151,7 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
             if override.label not in vocabulary:
                 raise ConfigError(
                     f"judge.overrides: {override.image_hash[:12]}… is relabelled to "
-                    f"{override.label!r}, which is no class; expected one of "
+                    f"{override.label!r}, which is not a class; expected one of "
                     + ", ".join(vocabulary)
                 )
             index = list(vocabulary).index(override.label)
@@ -153,7 +160,7 @@ def resolve(overrides: Iterable[Override], vocabulary: Sequence[str]) -> Mapping
 
 
 def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
-    """The override of an image, by its whole hash or by the digits that are given."""
+    """Return the override of an image, whose hash may be given in full or by its first digits."""
     if not overrides or not image_hash:
         return None
     if whole := overrides.get(image_hash):
@@ -163,13 +170,13 @@ def find(overrides: Mapping[str, Override], image_hash: str) -> Override | None:
 
 
 def to_json(overrides: Iterable[Override]) -> str:
-    """The confirmed overrides as the parameter of a component, without notes and paths."""
+    """Return the confirmed overrides as JSON without notes and paths, for a component."""
     rows = sorted((o.image_hash, o.verdict, o.label) for o in confirmed(overrides))
     return json.dumps(rows, separators=(",", ":"))
 
 
 def from_json(text: str) -> tuple[Override, ...]:
-    """The reverse of `to_json`."""
+    """Return the overrides that `to_json` wrote."""
     return tuple(Override(digest, verdict, label) for digest, verdict, label in json.loads(text))
 
 
@@ -179,7 +186,7 @@ def unknown(overrides: Mapping[str, Override], seen: Collection[str]) -> list[st
 
 
 def to_toml(overrides: Iterable[Override]) -> str:
-    """The entries as text, to be added to a file."""
+    """Return the entries as TOML, to be appended to a file."""
     blocks = []
     for override in overrides:
         fields = dataclasses.asdict(override)
@@ -193,12 +200,19 @@ def to_toml(overrides: Iterable[Override]) -> str:
 
 
 def add(path: Path, overrides: Sequence[Override]) -> int:
-    """Append to a file, making it where there is none; comments and order stay.
+    """Append overrides to a file, which is created if it does not exist.
 
-    Entries that stand there already are left out. Returns how many were written.
+    Comments and the order of the file are kept. Overrides that are already in the file are skipped.
+
+    Args:
+        path: Path of the TOML file.
+        overrides: The overrides to append.
+
+    Returns:
+        Number of overrides that were appended.
 
     Raises:
-      ConfigError: the file is not as it should be, or says something else of one of the images.
+        ConfigError: The file is invalid, or contradicts one of the overrides.
     """
     there = load(path) if path.exists() else ()
     known = {(o.image_hash, o.verdict, o.label) for o in confirmed(there)}

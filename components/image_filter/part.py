@@ -1,4 +1,4 @@
-"""What the first pass of the engine leaves of a shard in files."""
+"""The files that the first pass of the engine writes for a shard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imgpipe.components.image_filter.near_duplicates.matching import Found
 
 @dataclass(frozen=True)
 class Part:
-    """What the first pass leaves of a shard, in three files.
+    """The three files that the first pass writes for a shard.
 
     Attributes:
         place: Path or URI of the files, without their suffix.
@@ -23,7 +23,7 @@ class Part:
     place: str
 
     def write(self, decisions: Sequence[Decision]) -> None:
-        """Write the files; a second attempt writes the same."""
+        """Write the files; a second attempt writes the same files."""
         kept = [one for one in decisions if one.rejection is None]
         rows = [matching.row(one.record.image_hash, one.perceptual_hash) for one in kept]
         waiting = [one.without_hash() for one in decisions]
@@ -32,20 +32,20 @@ class Part:
         self._write("rows", b"".join(rows))
 
     def decisions(self) -> list[Decision]:
-        """The decisions of the first pass, in the order of the shard."""
+        """Read the decisions of the first pass, in the order of the shard."""
         found: list[Decision] = pickle.loads(self._read("decisions"))  # written by this pipeline
         return found
 
     def contents(self) -> matching.Contents:
-        """Content hashes of the images that passed the checks."""
+        """Read the content hashes of the images that passed the checks."""
         return matching.contents(self._read("contents"))
 
     def rows(self) -> bytes:
-        """What the search for near-duplicates needs; 150 kB for a shard of 256 images."""
+        """Read the rows for the search for near-duplicates; 150 kB for a shard of 256 images."""
         return self._read("rows")
 
     def copies(self, wanted: Mapping[str, Found | None]) -> Iterator[tuple[str, Copy]]:
-        """(content hash, image) of the images that passed the checks and have a wanted content."""
+        """Yield (content hash, copy) of the images with a wanted content that passed the checks."""
         if not any(content.tobytes().hex() in wanted for content in self.contents()):
             return
         for one in self.decisions():

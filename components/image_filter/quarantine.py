@@ -1,11 +1,11 @@
-"""The quarantine: rejected files with their bytes, and what was found in all files.
+"""The quarantine: rejected files with their bytes, and the findings of all files.
 
 Layout below the artifact's URI:
 
     manifest.jsonl   one line for each rejected file (`Finding.row`)
     repaired.jsonl   one line for each repair
     warnings.jsonl   one line for each warning about a file that is kept
-    reviewed.jsonl   one line for each file that an override names
+    reviewed.jsonl   one line for each file with an override
     summary.json     counts (`write`)
     <reason>/…       the original bytes, named by content hash and file name
 """
@@ -28,9 +28,9 @@ REPAIRED = "repaired.jsonl"
 WARNINGS = "warnings.jsonl"
 REVIEWED = "reviewed.jsonl"
 SUMMARY = "summary.json"
-#: Reason of an override that would have changed a label of the test split, and did not.
+#: Reason of an override that was not applied because it would change a label of the test split.
 NOT_RELABELLED = "kept_test_label"
-_EXAMPLES_SHOWN = 20  # paths and details listed for a kind of warning; all are in `WARNINGS`
+_EXAMPLES_SHOWN = 20  # paths and details per kind of warning; `WARNINGS` has all of them
 _OWNER_FOLDER, _OWNER_FILE = 0o700, 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 
@@ -38,8 +38,13 @@ _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file sy
 def store(uri: str, record: ImageRecord, reason: str) -> str:
     """Store the original bytes of a rejected file.
 
+    Args:
+        uri: URI of the quarantine.
+        record: The record with its bytes.
+        reason: Reason of the rejection, which names the folder.
+
     Returns:
-        Their place below `uri`, "" when the file could not be read.
+        Path relative to `uri`; "" when the file could not be read.
     """
     import tensorflow as tf
 
@@ -54,10 +59,13 @@ def store(uri: str, record: ImageRecord, reason: str) -> str:
 
 
 def make_private(uri: str) -> None:
-    """Let nobody but its owner read the quarantine at `uri`; its folder is made where needed.
+    """Create the folder of the quarantine if needed, and let only its owner read it.
 
-    What is rejected may be what was never meant to be among the images, such as a scanned
-    passport. Object stores have access rules of their own, which are left alone.
+    Rejected files may be private, such as a scanned passport among the images. Object stores have
+    their own access rules, which are not changed.
+
+    Args:
+        uri: URI of the quarantine.
     """
     if "://" in uri:
         return
@@ -69,7 +77,15 @@ def make_private(uri: str) -> None:
 
 
 def move(uri: str, rejection: Finding) -> str:
-    """Move stored bytes to the folder of the reason; returns their place below `uri`."""
+    """Move stored bytes to the folder of another reason.
+
+    Args:
+        uri: URI of the quarantine.
+        rejection: The new rejection, with the path of the stored bytes.
+
+    Returns:
+        The new path relative to `uri`.
+    """
     import tensorflow as tf
 
     place = f"{rejection.reason}/{rejection.stored.rpartition('/')[2]}"
@@ -92,10 +108,19 @@ def write(
     relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
 ) -> None:
-    """Write manifest, findings and summary, sorted by path, so that every engine writes the same.
+    """Write manifest, findings and summary, sorted by path, so that every driver writes the same.
 
-    `reviews` are the overrides that were met, `relabelled` counts the kept images whose label they
-    changed by split, and `unknown` are the hashes of those that no file has.
+    Args:
+        uri: URI of the quarantine.
+        images: Number of images that were read.
+        kept: Number of kept images by split and label.
+        rejects: Findings of the rejected images.
+        repairs: Findings that were repaired.
+        warnings: Findings of kept images that are only reported.
+        notes: Notes of the source about files that were not read as images.
+        reviews: Effects of the overrides.
+        relabelled: Number of kept images with an overridden label, by split.
+        unknown: Hashes of overrides that match no file.
     """
     write_text(f"{uri}/{MANIFEST}", _lines(rejects))
     for name, findings in ((REPAIRED, repairs), (WARNINGS, warnings), (REVIEWED, reviews)):
@@ -126,7 +151,7 @@ def summarise(
     relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Counts of the images, and the warnings and notes with their first paths."""
+    """Count the images, and list warnings and notes with their first paths; see `write`."""
     return {
         "in": images,
         "kept": sum(sum(labels.values()) for labels in kept.values()),
@@ -151,7 +176,7 @@ def _lines(rows: Iterable[Finding]) -> str:
 
 
 def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Warnings by reason, with counts by detail and the paths of the worst."""
+    """Group warnings by reason, with counts by detail and the paths of the worst."""
     groups: dict[str, list[Finding]] = collections.defaultdict(list)
     for warning in sorted(warnings, key=lambda found: (found.score, found.path)):
         groups[warning.reason].append(warning)
@@ -168,14 +193,14 @@ def _grouped(warnings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def _details(found: Sequence[Finding]) -> dict[str, int]:
-    """The first details with their counts; what is measured differs from file to file."""
+    """Count the first details; details with measurements differ from file to file."""
     counts = collections.Counter(warning.detail for warning in found)
     shown = list(counts)[:_EXAMPLES_SHOWN]
     return {detail: counts[detail] for detail in shown}
 
 
 def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """Notes of the source by kind, with their first paths; ingest.json lists all."""
+    """Group notes of the source by kind, with their first paths; ingest.json lists all."""
     groups: dict[str, list[Mapping[str, str]]] = collections.defaultdict(list)
     for note in notes:
         groups[note["kind"]].append(note)
@@ -190,7 +215,7 @@ def _counted(notes: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
 
 
 def ingest_summary(examples_uri: str) -> dict[str, Any]:
-    """The summary that ImageExampleGen wrote beside its Examples; empty when there is none."""
+    """Read the summary that ImageExampleGen wrote beside its Examples; empty if there is none."""
     import tensorflow as tf
 
     from imgpipe.components.example_gen.ingestion import SUMMARY_FILE
@@ -200,12 +225,16 @@ def ingest_summary(examples_uri: str) -> dict[str, Any]:
 
 
 def read_summary(uri: str) -> dict[str, Any]:
-    """The summary of a quarantine."""
+    """Read the summary of a quarantine."""
     return read_json(f"{uri}/{SUMMARY}")
 
 
 def check_conservation(summary: Mapping[str, Any], ingested: int | None) -> None:
-    """RuntimeError unless every image that came in was kept or rejected."""
+    """Check that every image was either kept or rejected.
+
+    Raises:
+        RuntimeError: Images were lost or counted twice, which is a defect.
+    """
     out = summary["kept"] + summary["rejected"]
     if summary["in"] != out or ingested not in (None, summary["in"]):
         raise RuntimeError(

@@ -1,7 +1,7 @@
-"""The engine on a thread pool: any source judged whole, without Beam, TFX or training.
+"""The thread pool driver of the engine. It checks a source without Beam, TFX and training.
 
-What is kept of an image lies in a temporary folder, so that memory does not grow with the number
-of images; the few images that are to be shown are read again.
+Decisions and hashes are stored in a temporary folder, so memory does not grow with the number of
+images. The few images that are shown are read again.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.part import Part
 from imgpipe.models import progress
 
-_SHARD = 1024  # files a tf.data pipeline: enough to make nothing of its start (~50 ms)
-_THREADS = 8  # more only hold more images in memory: each has tf.data's own threads below it
+_SHARD = 1024  # files per tf.data pipeline, enough to make its start (about 50 ms) negligible
+_THREADS = 8  # more threads only use more memory, because each one has tf.data's own threads
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is judged, and by what."""
+    """What to check, and with which settings."""
 
     source: str
     settings: Settings = field(default_factory=Settings)
     options: SourceOptions = field(default_factory=SourceOptions)
     rule: SplitRule = field(default_factory=SplitRule)
     overrides: tuple[Override, ...] = ()
-    store: str = ""  # folder of results of earlier runs, "" for none
+    store: str = ""  # folder of the inspection cache, "" for none
 
     def opened(self) -> Source:
-        """The source; each thread opens its own."""
+        """Open the source; each thread opens its own."""
         return open_source(self.source, self.options)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Everything found; files are sorted by path."""
+    """The result of the checks; findings are sorted by path."""
 
     scan: Scan
-    summary: Mapping[str, Any]  # as `quarantine.summarise` gives it
+    summary: Mapping[str, Any]  # from `quarantine.summarise`
     rejects: tuple[Finding, ...]
     repairs: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     reviews: tuple[Finding, ...]
-    near: tuple[Mapping[str, Any], ...] | None  # groups of near-duplicates; None: not looked for
+    near: tuple[Mapping[str, Any], ...] | None  # near-duplicates; None: not searched
     seconds: float
 
 
 class _NoOutput:
-    """Nothing is written."""
+    """An output that writes nothing."""
 
     def write(self, decision: Decision) -> str:
         """See `Output.write`."""
@@ -74,11 +74,15 @@ class _NoOutput:
 
 
 def judge(plan: Plan) -> Judged:
-    """Judge everything that a source holds.
+    """Check all images of a source.
+
+    Args:
+        plan: What to check, and with which settings.
 
     Raises:
-        ConfigError: The source or the settings are not as they should be.
-        RuntimeError: Files in are not files kept plus rejected: a defect, never data.
+        ConfigError: The source or the settings are invalid.
+        RuntimeError: The numbers of kept and rejected files do not add up to the number of files,
+            which is a defect.
     """
     validate(plan.settings)
     began = time.monotonic()
@@ -110,10 +114,11 @@ def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _examine(plan: Plan, scan: Scan, folder: str) -> tuple[list[Part], engine.Counts]:
-    """The first pass over all shards, in threads; the parts in the order of the listing."""
-    import tensorflow  # noqa: F401  # here, once: threads that import it together hang
+    """Run the first pass over all shards in threads; the parts are in the listing's order."""
+    # Imported once here, because threads that import it at the same time hang.
+    import tensorflow  # noqa: F401
 
-    threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores that are ours, not all there are
+    threads = min(len(os.sched_getaffinity(0)), _THREADS)  # cores this process may use
     size = max(1, min(_SHARD, -(-len(scan.items) // threads)))
     progress.total(len(scan.items), "images")
 
@@ -138,7 +143,16 @@ def _examine(plan: Plan, scan: Scan, folder: str) -> tuple[list[Part], engine.Co
 
 
 def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, bytes]:
-    """The bytes of some files by path, read again; those that cannot be read are left out."""
+    """Read some images again.
+
+    Args:
+        plan: The plan that was passed to `judge`.
+        judged: The result of `judge`.
+        paths: Paths of the wanted images.
+
+    Returns:
+        Encoded images by path, without those that cannot be read.
+    """
     wanted = set(paths)
     source = plan.opened()
     found = {}

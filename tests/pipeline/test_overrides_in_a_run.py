@@ -54,7 +54,7 @@ def test_where_verdicts_are_kept_decides_nothing(find):
 
 
 def test_a_class_that_is_not_there_is_refused_before_the_run(find):
-    with pytest.raises(ConfigError, match="relabelled to 'c', which is no class"):
+    with pytest.raises(ConfigError, match="relabelled to 'c', which is not a class"):
         find(Override("0" * 64, "relabel", "c"))
 
 

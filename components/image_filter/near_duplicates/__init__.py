@@ -1,6 +1,5 @@
-"""Near-duplicates: copies saved again, shrunk, brightened, cropped or mirrored.
+"""Near-duplicates: copies that were saved again, resized, brightened, cropped or mirrored.
 
-`hashing` gives an image 256 bits, `search` finds groups of near ones among all images without
-comparing all pairs, `groups` decides what becomes of each. Pure functions on small records; the
-filter runs them as Beam steps.
+`search` finds groups of similar perceptual hashes without comparing all pairs, `groups` decides
+about the images of each group, and `matching` and `beam_steps` run both on a whole set.
 """

@@ -1,4 +1,4 @@
-"""Near-duplicates as Beam steps between the two passes of the filter."""
+"""The resolution of near-duplicates in Beam, between the two passes of the filter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _write(lines: list[dict[str, Any]], uri: str) -> None:
 
 
 class NearDuplicates(beam.PTransform):
-    """From images by content and what is near each to (path as bytes, finding).
+    """Transform that resolves groups of near-duplicates to (`Finding.key`, finding).
 
     Args:
         uri: URI of the quarantine, where the groups are listed.
-        settings: What the checks compare with.
+        settings: Settings of the checks.
     """
 
     def __init__(self, uri: str, settings: Settings) -> None:
@@ -29,7 +29,11 @@ class NearDuplicates(beam.PTransform):
         self._uri, self._settings = uri, settings
 
     def expand(self, inputs: tuple[Any, Any]) -> Any:
-        """`inputs`: (content hash, its images), grouped; and (content hash, what is near it)."""
+        """Apply the transform.
+
+        Args:
+            inputs: The images grouped by content hash, and (content hash, its group).
+        """
         by_content, found = inputs
         resolved = (
             by_content

@@ -1,9 +1,10 @@
-"""What is found in a group of near-duplicates: which images are rejected or kept with a warning.
+"""Decisions about a group of near-duplicates: which images are rejected or kept with a warning.
 
-A training image that is nearly one of validation or test is rejected, so that no model is evaluated
-on an image that it was trained on. Copies within a split are kept with a warning, and so are copies
-with two labels: unlike byte-identical files they may really show two things. Only images within the
-radius of each other count, not those that are connected by a chain of others.
+A training image with a near-duplicate in validation or test is rejected, so that no model is
+evaluated on an image that it was trained on. Copies within a split are kept with a warning. So are
+copies with different labels, because unlike byte-identical files they may really differ. Two images
+of a group count as near-duplicates only if their own distance is within the radius; a chain of
+other images between them is not enough.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from imgpipe.components.image_filter.checks.near_duplicate import (
 from imgpipe.components.image_filter.near_duplicates.search import Places, distances, words
 from imgpipe.models import feature_names as names
 
-#: Images of one group that each of its images is compared with inside a split; larger groups are
-#: films, whose frames have enough neighbours among the first.
+#: Number of images of a group that each image is compared with inside a split. Larger groups are
+#: frames of films, which have enough near-duplicates among these.
 _COMPARED = 2000
 
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """One image of a group."""
+    """An image of a group of near-duplicates."""
 
     path: str
     split: str
     label: str
     image_hash: str
     hashes: PerceptualHashes
-    group: str = ""  # what the source says belongs together; "" where it says nothing
+    group: str = ""  # the group that the source gives; "" when it gives none
 
 
 def resolve(
@@ -50,14 +51,14 @@ def resolve(
     severities: Mapping[str, str] | None = None,
     accepted: Collection[str] = (),
 ) -> list[Finding]:
-    """What is found in the images of one group.
+    """Decide about the images of one group.
 
     Args:
         members: The images, in any order.
         radius: Bits within which images are near-duplicates.
-        severities: Reason → severity, where it is not the usual one.
-        accepted: First digits of the content hashes of images that people accepted; a rejection
-            of these becomes a warning.
+        severities: Severities by reason, for those that are not the default.
+        accepted: First digits of the content hashes of images that overrides accept; a rejection
+            of such an image becomes a warning.
 
     Returns:
         At most one finding for each image, in the order of their paths.
@@ -67,7 +68,7 @@ def resolve(
     findings: dict[str, Finding] = {}
     gone: set[str] = set()
     for rule in (_leak, _conflict, _copy):
-        # Of two with clashing labels neither is taken for gone; of copies the first one stays.
+        # A label conflict is reported for both images; of several copies the first one is kept.
         away = gone if rule is _copy else frozenset(gone)
         for place, member in enumerate(near.members):
             if member.path in findings:
@@ -84,7 +85,7 @@ def resolve(
 
 
 def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> dict[str, Any]:
-    """One group as it is listed in the quarantine and by ``imgpipe check --json``."""
+    """Return a group as it is listed in the quarantine and by ``imgpipe check --json``."""
     found = {finding.path: finding for finding in findings}
     rows = [_row(member, found.get(member.path)) for member in members]
     return {"radius": radius, "members": rows}
@@ -104,11 +105,11 @@ def _row(member: Member, finding: Finding | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Match:
-    """How near another image is."""
+    """Another image, and how far away it is."""
 
-    place: int  # of the other
+    place: int  # index of the other image in the group
     bits: int
-    way: str = ""  # in which it is like the other, "" when it simply is
+    way: str = ""  # how it was changed, such as "mirrored"; "" when it was not
 
 
 class _Near:
@@ -123,9 +124,9 @@ class _Near:
         self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
 
     def nearest(self, place: int, others: Sequence[int]) -> _Match | None:
-        """The nearest of `others` within the radius, the first of equals; None when none is.
+        """Return the nearest of `others` within the radius (the first of equal ones), or None.
 
-        Crops are compared only where no whole image is near.
+        Crops are compared only if no whole image is within the radius.
         """
         if not others:
             return None
@@ -154,7 +155,7 @@ class _Near:
 def _leak(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
-    """A training image near one of validation or test; one of validation near test is a warning."""
+    """Find an image of validation or test near a training image, or of test near validation."""
     member = near.members[place]
     over = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
     held_out = over.get(member.split, ())
@@ -166,14 +167,14 @@ def _leak(
     detail = _described(member, other, found) + where
     severity = levels[ACROSS_SPLITS]
     if member.split != names.TRAIN and severity == "reject":
-        severity = "warn"  # nothing was trained on it
+        severity = "warn"  # the model is not trained on this image
     return _finding(member, ACROSS_SPLITS, severity, detail, other)
 
 
 def _conflict(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
-    """An image near one with another label."""
+    """Find a near-duplicate with another label."""
     member = near.members[place]
     others = [
         i for i, m in _compared(near, place) if m.label != member.label and m.path not in gone
@@ -189,7 +190,7 @@ def _conflict(
 def _copy(
     near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
-    """An image near an earlier one of the same split, unless the source puts both in one group."""
+    """Find an earlier near-duplicate in the same split that is not in the same source group."""
     member = near.members[place]
     others = [
         i
@@ -218,7 +219,7 @@ def _finding(member: Member, reason: str, severity: str, detail: str, other: Mem
 
 
 def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:
-    """The other images of the group; of a very large one, the first and those just before."""
+    """Return the images to compare with: of a large group, the first and the preceding ones."""
     head = list(enumerate(near.members[:_COMPARED]))
     start = max(_COMPARED, place - _COMPARED)
     tail = list(enumerate(near.members[start:place], start))
@@ -226,7 +227,7 @@ def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:
 
 
 def _described(member: Member, other: Member, found: _Match) -> str:
-    """Which image it is like, and how much, as a sentence."""
+    """Describe which image it is similar to, and the distance."""
     way = f"{found.way}, " if found.way else ""
     labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
     return f"like {other.path}{labels}: {way}{found.bits} of {BITS} bits differ"

@@ -1,7 +1,7 @@
-"""Near-duplicates of a whole set, from perceptual hashes to findings, in steps that an engine runs.
+"""The steps from the perceptual hashes of a whole set to findings; both drivers run them.
 
-What the steps pass on is small: 576 bytes an image to the search, and the paths of the images that
-are near another.
+The steps pass on little data: 576 bytes per image to the search, and then the paths of the images
+that have near-duplicates.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search
 
-#: One line a group, beside the quarantine's other files.
+#: File in the quarantine with one line for each group.
 FILE = "near_duplicates.jsonl"
-HASH_BYTES = BYTES  # of a SHA-256: by chance as many as of a perceptual hash
-#: Columns of a row: content hash, perceptual hashes.
+HASH_BYTES = BYTES  # of a SHA-256, which is as long as a perceptual hash
+#: Number of columns of a row: the content hash and the perceptual hashes.
 _COLUMNS = 1 + ALL_BYTES // BYTES
 
 Column = npt.NDArray[np.uint8]  # [n, 32]
@@ -40,11 +40,11 @@ class Found:
 
 
 def row(image_hash: str, hashes: bytes) -> bytes:
-    """What the search needs of one image; b"" when it cannot be compared.
+    """Return the row of an image for the search; b"" when the image cannot be compared.
 
     Args:
         image_hash: Hex SHA-256 of the file.
-        hashes: Its perceptual hashes; another length than `ALL_BYTES` means none.
+        hashes: The perceptual hashes; another length than `ALL_BYTES` means that there are none.
     """
     if len(hashes) != ALL_BYTES or len(image_hash) != 2 * HASH_BYTES:
         return b""
@@ -52,32 +52,43 @@ def row(image_hash: str, hashes: bytes) -> bytes:
 
 
 class Columns:
-    """Rows in files, one a column, so that a column is read without the others."""
+    """Rows that are stored in one file per column, so that single columns can be read."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: created when absent."""
+        """Create empty files.
+
+        Args:
+            folder: Folder of the files; it is created if it does not exist.
+        """
         self._folder = folder
         folder.mkdir(exist_ok=True)
         for number in range(_COLUMNS):
             (folder / str(number)).touch()
 
     def append(self, rows: Iterable[bytes]) -> None:
-        """Add rows at the end; one thread at a time."""
+        """Append rows; not safe for several threads at a time."""
         table = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, _COLUMNS, HASH_BYTES)
         for number in range(_COLUMNS):
             with (self._folder / str(number)).open("ab") as file:
                 file.write(table[:, number].tobytes())
 
     def __call__(self, number: int) -> Column:
-        """Reads one column, of shape [rows, HASH_BYTES]."""
+        """Read one column: uint8 [rows, HASH_BYTES]."""
         return np.fromfile(self._folder / str(number), np.uint8).reshape(-1, HASH_BYTES)
 
 
 def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, Found]]:
-    """(content hash, what it belongs to) of all images that are near another.
+    """Find all contents that have near-duplicates.
 
-    `column` gives the rows by column: content hashes are number 0, perceptual hashes follow.
-    Byte-identical images are one here: what becomes of those is decided elsewhere.
+    Byte-identical images count once here; `identical_files` decides about them.
+
+    Args:
+        column: Function that returns a column by number. Column 0 holds the content hashes, the
+            others hold the perceptual hashes.
+        limit: Largest distance of near-duplicates in bits.
+
+    Yields:
+        (content hash, its group).
     """
     keys = np.ascontiguousarray(column(0)).view(f"S{HASH_BYTES}")[:, 0]
     order = np.unique(keys, return_index=True)[1]
@@ -93,12 +104,12 @@ def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, 
 
 
 def contents(table: bytes) -> Contents:
-    """Content hashes of 32 bytes each as an array."""
+    """Return concatenated content hashes of 32 bytes each as an array."""
     return np.frombuffer(table, f"V{HASH_BYTES}")
 
 
 def repeated(parts: Sequence[Contents]) -> set[bytes]:
-    """The contents that occur more than once."""
+    """Return the contents that occur more than once."""
     if not parts:
         return set()
     words = np.concatenate(parts).view(">u8").reshape(-1, HASH_BYTES // 8)
@@ -110,7 +121,7 @@ def repeated(parts: Sequence[Contents]) -> set[bytes]:
 def members(
     content: tuple[str, Iterable[Copy]], found: Mapping[str, Found | None]
 ) -> list[tuple[int, tuple[int, groups.Member]]]:
-    """The copies of one content that stay, when it is near another."""
+    """Return (group number, (radius, member)) of the kept copies, if the content has a group."""
     image_hash, copies = content
     near = found.get(image_hash)
     if near is None:
@@ -131,7 +142,12 @@ def _member(copy: Copy, image_hash: str, hashes: PerceptualHashes) -> groups.Mem
 def resolve_group(
     group: tuple[int, Iterable[tuple[int, groups.Member]]], settings: Settings
 ) -> Iterator[tuple[list[tuple[bytes, Finding]], dict[str, Any]]]:
-    """What is found in one group by `Finding.key`, and its line in the quarantine."""
+    """Decide about one group.
+
+    Yields:
+        The findings with their `Finding.key`, and the row of the group in the quarantine; nothing
+        when there are no findings.
+    """
     entries = sorted(group[1], key=lambda entry: entry[1].path)
     members, radius = [member for _, member in entries], entries[0][0]
     accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
@@ -140,6 +156,6 @@ def resolve_group(
 
 
 def listing(lines: Iterable[Mapping[str, Any]]) -> str:
-    """The groups as JSON Lines, sorted by first path: equal whatever the engine."""
+    """Return the groups as JSON Lines, sorted by first path: every driver writes the same."""
     ordered = sorted(lines, key=lambda line: line["members"][0]["path"])
     return "".join(json.dumps(line) + "\n" for line in ordered)

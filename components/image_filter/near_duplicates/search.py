@@ -1,12 +1,12 @@
-"""Groups of hashes within a Hamming radius, found without comparing all pairs.
+"""Search for groups of hashes within a Hamming radius, without comparing all pairs.
 
-Hashes are sorted by a random choice of their bits, and each is compared exactly with its next
-neighbours; near hashes become neighbours in some of many such orders (locality-sensitive hashing
-with as many bits as the density asks for: Charikar 2002, Lv et al. 2007). Hashes of whole images
-are sorted among those of mirrored ones, and of each crop in turn. The cost is linear in the number
-of images but for the sorting, the memory beside the hashes two hundred bytes an image. What is
-called near was compared bit by bit, so only a miss is by chance; the orders are drawn from a fixed
-seed, so a run repeats.
+Hashes are sorted by a random choice of their bits, and each hash is compared exactly with its next
+neighbours. Similar hashes are neighbours in some of many such orders. This is locality-sensitive
+hashing in which the number of bits depends on the number of images (Charikar 2002, Lv et al. 2007).
+Hashes of whole images are sorted together with those of mirrored images, and then with those of
+each crop. Apart from sorting, the time is linear in the number of images. Besides the hashes, the
+search needs 200 bytes of memory per image. Every reported pair was compared bit by bit, so pairs
+may only be missed. The orders come from a fixed seed, so runs are repeatable.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import BITS, BYTES
 
-#: Orders, and neighbours compared in each. Recall of one pair at distance d among n images is
-#: about 1 - (1 - (1 - d/256)^k)^ORDERS with k = log2(2n / WINDOW) bits or fewer.
+#: Number of orders, and of neighbours compared in each. A pair at distance d among n images is
+#: found with a probability of about 1 - (1 - (1 - d/256)^k)^ORDERS, where k = log2(2n / WINDOW)
+#: bits or fewer.
 ORDERS, WINDOW = 32, 16
-#: The same for each crop: a cropped copy is near several of them.
+#: The same for each crop. Fewer are enough, as a cropped copy is similar to several crops.
 CROP_ORDERS, CROP_WINDOW = 12, 8
-#: Radius (bits) within which copies saved again, shrunk, brightened and cropped by 5 % lie, and
-#: under which no two different images of 1,240 and of 4,160 flowers do (nearest: 55 and 41).
+#: Radius in bits. Copies that were saved again, resized, brightened or cropped by 5 % are within
+#: it. No two different images of 1,240 and of 4,160 flowers are (the nearest: 55 and 41 bits).
 RADIUS = 40
-#: Copies saved again lie within this many bits whatever they show.
+#: Copies that were saved again are within this many bits, whatever they show.
 _CERTAIN = 8
-#: Random pairs looked at to see how alike the images of a set are by nature.
+#: Number of random pairs from which the natural similarity of the images of a set is estimated.
 _SAMPLE = 40_000
-_FEWEST = 1000  # of such pairs that say anything
-#: Standard deviations under the median of unlike pairs where likeness stops being chance.
+_FEWEST = 1000  # pairs that are needed for an estimate
+#: Pairs this many standard deviations below the median of all pairs are not similar by chance.
 _SIGMAS = 5.0
 _SIGMAS_AT_1_PERCENT = 2.326
-#: Images up to which all pairs are compared, which is exact and as fast; rows at once: 1 MB.
+#: Number of images up to which all pairs are compared, which is exact and as fast; and the number
+#: of rows that are compared at once, which takes 1 MB.
 _ALL_PAIRS, _BLOCK = 1000, 64
-_SPARE_BITS = 6  # of a key, beyond those that number the hashes: images are not random bits
+_SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
 
 Words = npt.NDArray[np.uint64]
@@ -46,13 +48,13 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The hashes of n images, which may lie in files: one kind of them is fetched at a time.
+    """The hashes of n images. One kind of hashes is read at a time, for example from a file.
 
     Attributes:
-      column: from the number of a kind (upright, mirrored, crops) to the hashes of that kind,
-        uint8 [m, 32], as `perceptual_hash.perceptual_hashes` has them.
-      kinds: how many kinds there are.
-      order: int64 [n], which of the m images in which order.
+        column: Function from the number of a kind (upright, mirrored, crops) to the hashes of that
+            kind, uint8 [m, 32], in the order of `perceptual_hash.perceptual_hashes`.
+        kinds: Number of kinds.
+        order: int64 [n], the indices of the images among the m rows.
     """
 
     column: Callable[[int], npt.NDArray[np.uint8]]
@@ -61,7 +63,11 @@ class Hashes:
 
     @classmethod
     def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
-        """Of uint8 [n, 32 · kinds]."""
+        """Create the hashes from an array.
+
+        Args:
+            table: uint8 [n, 32 · kinds].
+        """
 
         def column(number: int) -> npt.NDArray[np.uint8]:
             return table[:, number * BYTES : (number + 1) * BYTES]
@@ -72,20 +78,20 @@ class Hashes:
         return len(self.order)
 
     def kind(self, number: int) -> Words:
-        """Uint64 [n, 4]: one of the hashes of each image."""
+        """Return the hashes of one kind: uint64 [n, 4]."""
         return np.ascontiguousarray(self.column(number)).view(np.uint64)[self.order]
 
 
 def groups(hashes: Hashes, radius: int) -> Places:
-    """Group of each image: equal numbers are connected by steps of at most `radius` bits.
+    """Find groups of images that are connected by steps of at most `radius` bits.
 
     Args:
-      hashes: of n images.
-      radius: bits; two images are near when the upright hash of one is that close to any hash
-        of the other.
+        hashes: The hashes of n images.
+        radius: Distance in bits. Two images are connected if the upright hash of one is within this
+            distance of any hash of the other.
 
     Returns:
-      Int64 [n]; the number is the place of the group's first member.
+        Group number of each image, int64 [n]: the index of the first member of the group.
     """
     n = len(hashes)
     parents = np.arange(n)
@@ -100,11 +106,16 @@ def groups(hashes: Hashes, radius: int) -> Places:
 
 
 def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
-    """`limit`, or less where images are alike by nature: hands before one wall, rendered figures.
+    """Return a smaller radius than `limit` for sets whose images are naturally similar.
 
-    The distances of random pairs give a median and, from their lowest hundredth, a standard
-    deviation; the radius is five of those below the median. That leaves images at 40 and
-    brings 1,651 hands before a white wall, of which 18,924 pairs lie within 48 bits, to 8.
+    Examples of such sets are hands in front of one wall, or rendered figures. The median of the
+    distances of random pairs, and their first percentile, give a standard deviation; the radius is
+    five standard deviations below the median. For photographs it stays 40. For 1,651 hands in front
+    of a white wall, of which 18,924 pairs are within 48 bits, it is 8.
+
+    Args:
+        hashes: The hashes of the set.
+        limit: Largest radius in bits.
     """
     n = len(hashes)
     pairs = n * (n - 1) // 2
@@ -124,21 +135,21 @@ def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
 
 
 def words(hashes: bytes) -> Words:
-    """Uint64 [n, 4] of n hashes in a row."""
+    """Return n concatenated hashes as uint64 [n, 4]."""
     return np.frombuffer(hashes, np.uint8).reshape(-1, BYTES).view(np.uint64)
 
 
 def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
-    """Hamming distances of hashes [..., 4] and [..., 4], with broadcasting."""
+    """Compute Hamming distances of hashes [..., 4] and [..., 4], with broadcasting."""
     return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
 
 
 def _near(
     upright: Words, other: Words, number: int, radius: int
 ) -> Iterator[tuple[Places, Places]]:
-    """Images [m] and [m] of which one's upright hash is near a hash of the other.
+    """Yield pairs of indices [m] and [m] of images within the radius.
 
-    `other` are their hashes of the kind `number`; both uint64 [n, 4].
+    `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
     """
     if len(upright) <= _ALL_PAIRS:
         yield from _all_near(upright, other, radius)
@@ -155,12 +166,12 @@ def _near(
         for step in range(1, window + 1):
             (near,) = np.nonzero(_differing(ordered[:, :-step], ordered[:, step:]) <= radius)
             first, second = order[near], order[near + step]
-            wanted = (first < n) | (second < n)  # of two that are not upright, nothing follows
+            wanted = (first < n) | (second < n)  # a pair of two other hashes does not count
             yield first[wanted] % n, second[wanted] % n
 
 
 def _all_near(one: Words, other: Words, radius: int) -> Iterator[tuple[Places, Places]]:
-    """The same by comparing all pairs."""
+    """Do the same as `_near` by comparing all pairs."""
     others = np.ascontiguousarray(other.T)[:, None]
     for start in range(0, len(one), _BLOCK):
         block = np.ascontiguousarray(one[start : start + _BLOCK].T)[..., None]
@@ -169,18 +180,18 @@ def _all_near(one: Words, other: Words, radius: int) -> Iterator[tuple[Places, P
 
 
 def _differing(one: Words, other: Words) -> npt.NDArray[np.uint16]:
-    """Hamming distances of hashes [4, …] and [4, …], with broadcasting."""
-    total = np.bitwise_count(one[0] ^ other[0]).astype(np.uint16)  # 256 is no uint8
+    """Compute Hamming distances of hashes [4, …] and [4, …], with broadcasting."""
+    total = np.bitwise_count(one[0] ^ other[0]).astype(np.uint16)  # 256 does not fit in uint8
     for word in range(1, len(one)):
         total += np.bitwise_count(one[word] ^ other[word])
     return total
 
 
 def _order(table: Words, bits: Places) -> Places:
-    """Places [m] of the hashes in `table` [4, m] in the order of the first few of `bits`.
+    """Sort the hashes in `table` [4, m] by the first few of `bits`, and return their indices [m].
 
-    Those are as many as tell the hashes apart and some; equal ones stay in the order of the table.
-    The place stands in the lowest bits of the key, which sorts twice as fast as `argsort`.
+    As many bits are used as are needed to distinguish the hashes, and a few more. The lowest bits
+    of each sort key are the index, which is twice as fast as `argsort`.
     """
     count = table.shape[1]
     wide = count.bit_length()
@@ -198,9 +209,9 @@ def _order(table: Words, bits: Places) -> Places:
 
 
 def _joined(parents: Places, one: Places, other: Places) -> Places:
-    """Groups after joining those of `one` and `other`; the lowest place names each.
+    """Join the groups of `one` and `other`; the lowest index is the number of a group.
 
-    Every place points at its group's name before and after.
+    Before and after, each element of `parents` is the number of its group.
     """
     while True:
         low, high = parents[one], parents[other]

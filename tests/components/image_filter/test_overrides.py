@@ -43,13 +43,13 @@ def test_entries_are_read_in_order(file):
     ("content", "message"),
     [
         ("x = [", "is not valid TOML"),
-        ("[accept]\nx = 1", r"holds accept; expected \[\[override\]\] tables alone"),
-        ("[override]\nx = 1", "an override that is no list"),
+        ("[accept]\nx = 1", r"holds accept; expected only \[\[override\]\] tables"),
+        ("[override]\nx = 1", "an override that is not a list"),
         (entry("xyz"), "entry 1: image_hash takes the SHA-256 .* Received: 'xyz'"),
         (entry(A[:11]), "at least 12 hex digits"),
         (entry(verdict="keep"), "verdict takes accept, reject, relabel. Received: 'keep'"),
-        (entry(verdict="relabel"), "a label belongs to relabel"),
-        (entry(label="dog"), "a label belongs to relabel"),
+        (entry(verdict="relabel"), "relabel needs a label; other verdicts take no label"),
+        (entry(label="dog"), "relabel needs a label; other verdicts take no label"),
         (entry(hash="1"), "entry 1: unknown key hash; expected any of image_hash, verdict"),
         (
             entry() + "[[override]]\nimage_hash = 3\n",
@@ -99,7 +99,9 @@ def test_the_same_decision_twice_is_no_contradiction(file):
 def test_labels_are_looked_up_in_the_vocabulary():
     found = overrides.resolve([Override(A, "relabel", "dog")], ["cat", "dog"])
     assert found[A].label_index == 1
-    with pytest.raises(ConfigError, match=r"relabelled to 'cow', which is no class; .* cat, dog"):
+    with pytest.raises(
+        ConfigError, match=r"relabelled to 'cow', which is not a class; .* cat, dog"
+    ):
         overrides.resolve([Override(A, "relabel", "cow")], ["cat", "dog"])
 
 
