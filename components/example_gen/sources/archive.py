@@ -1,8 +1,8 @@
-"""A .zip, .tar or .tar.gz as a source: read in locator, nothing is ever written anywhere.
+"""A .zip, .tar or .tar.gz archive as a source, which is read without unpacking it to disk.
 
-What an archive may hold against its reader is refused by name: paths that lead out, links,
-devices, encrypted members, members that lie over each other, and anything that unpacks to more
-than pictures do. Members are laid out as a folder tree.
+Dangerous members are refused, each with its name: paths that lead out of the archive, links,
+devices, encrypted members, overlapping members, and data that expands more than images do. The
+paths of the members determine labels and splits, as in a folder tree.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from imgpipe.components.example_gen.sources.seekable_gzip import (
 from imgpipe.components.example_gen.sources.tree import lay_out, repeated
 from imgpipe.models.errors import ConfigError
 
-#: Names that are taken for archives; the last ones for the sake of a clear refusal.
+#: Suffixes of archives. Those of the second line are recognised to give a clear error.
 SUFFIXES = (
     *(".zip", ".tar", ".tar.gz", ".tgz"),
     *(".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar"),
 )
-#: Bytes of one unpacked member; several are in memory at a time.
+#: Largest size in bytes of an unpacked member; several are in memory at a time.
 MEMBER_LIMIT = BYTE_LIMIT
-_HEADER_LIMIT = 16 << 20  # bytes that a tar may ask to read at once, for names and the like
-_TABLE_LIMIT = BYTE_LIMIT  # bytes of a zip's table of contents; some two million members
+_HEADER_LIMIT = 16 << 20  # bytes that a tar header, such as a long name, may have
+_TABLE_LIMIT = BYTE_LIMIT  # bytes of a zip's table of contents, enough for two million members
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # PKWARE APPNOTE 4.3.7: signature, lengths of two names
 _REFUSED = "!"  # first character of the locator of a member that must not be read
-#: Compressions of zip members that are read: both give no more bytes than they are asked for.
-#: Decoders of LZMA and bzip2 unpack a whole block first, however much it holds.
+#: Compression methods of zip members that are read, whose decoders limit the size of the output.
+#: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _RAW_DEFLATE = -15  # zlib's wbits
 _OTHER_COMPRESSION = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -59,14 +59,14 @@ def takes(locator: str, options: SourceOptions) -> bool:
 
 @dataclass
 class _Found:
-    """Collects what an archive holds."""
+    """Collects the members of an archive."""
 
     items: list[Item] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
     def add(self, name: str, kind: str, size: int, locator: str) -> None:
-        """One member; `kind` is file, folder, link or special."""
+        """Add one member; `kind` is file, folder, link or special."""
         path, unsafe = safe_path(name)
         if unsafe:
             self.notes.append(Note("unsafe_name", name, unsafe))
@@ -84,7 +84,14 @@ class _Found:
 
 
 def safe_path(name: str) -> tuple[str, str]:
-    """(the path below the archive's root, "") or ("", why the name leads elsewhere)."""
+    """Convert the name of a member to a path below the archive's root.
+
+    Args:
+        name: Name of the member.
+
+    Returns:
+        The path and "", or "" and the reason why the name is unsafe.
+    """
     parts = name.replace("\\", "/").split("/")
     if not parts[0] and len(parts) > 1:
         return "", "an absolute path"
@@ -111,7 +118,7 @@ class ArchiveSource:
             self._collect(path, found)
         except (Bomb, Damaged) as error:
             raise ConfigError(
-                f"data source {self.file!r}: {error}. If these are your pictures, fetch the "
+                f"data source {self.file!r}: {error}. If the images are your own, download the "
                 "archive again, or unpack it and name the folder."
             ) from None
         except OSError as error:
@@ -128,7 +135,7 @@ class ArchiveSource:
         return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
-        """The content of one member; OSError when it is refused or broken."""
+        """Read one member; see `Source.read`."""
         if item.locator.startswith(_REFUSED):
             raise OSError(item.locator[1:])
         kind, *numbers = item.locator.split(":")
@@ -169,7 +176,7 @@ class ArchiveSource:
 
 
 def _is_tar(file: IO[bytes]) -> bool:
-    """Whether the file begins with a tar header (or is an empty tar); leaves it at the start."""
+    """Whether the file begins with a tar header or is an empty tar. Seeks to its start."""
     file.seek(0)
     block = file.read(tarfile.BLOCKSIZE)
     file.seek(0)
@@ -183,13 +190,13 @@ def _is_tar(file: IO[bytes]) -> bool:
 def _what_else(head: bytes) -> str:
     for magic, name in _OTHER_COMPRESSION.items():
         if head.startswith(magic):
-            return f"is compressed with {name}, which cannot be read in locator"
+            return f"is compressed with {name}, which cannot be read in place"
     cut = " or is cut off" if head.startswith(b"PK") else ""
-    return f"is no archive that can be read{cut}"
+    return f"is not an archive that can be read{cut}"
 
 
 def _collect_zip(where: str, path: Path, found: _Found) -> None:
-    """Members by the central directory."""
+    """Collect the members that the central directory lists."""
     try:
         with path.open("rb") as file:
             careful = cast("IO[bytes]", _Careful(file, _TABLE_LIMIT))
@@ -233,14 +240,14 @@ def _zip_locator(info: zipfile.ZipInfo, overlaps: str) -> str:
 
 
 def _read_zip(path: str, numbers: list[int]) -> bytes:
-    """One member by its numbers, without the central directory: what a shard costs is its own."""
+    """Read one member by its numbers, without reading the central directory in every worker."""
     offset, packed, size, method, crc = numbers
     with Path(path).open("rb") as file:
         head = os.pread(file.fileno(), _LOCAL_HEADER.size, offset)
         if len(head) < _LOCAL_HEADER.size or not head.startswith(b"PK\3\4"):
-            raise OSError("the zip has no member where its directory says so")
+            raise OSError("the zip has no member at the offset in its directory")
         _, names, extra = _LOCAL_HEADER.unpack(head)
-        # Deflate adds some bytes to what it cannot shrink; far more is no data of this member.
+        # Deflate adds some bytes to data that it cannot compress, but never many more.
         most = min(packed, size + size // 64 + (1 << 16))
         data = os.pread(file.fileno(), most, offset + _LOCAL_HEADER.size + names + extra)
     if method == zipfile.ZIP_DEFLATED:
@@ -258,7 +265,7 @@ def _read_zip(path: str, numbers: list[int]) -> bytes:
 
 
 def _collect_tar(where: str, stream: IO[bytes], kind: str, found: _Found) -> None:
-    """Members in the order of the file; its contents are passed over."""
+    """Collect the members in the order of the file, skipping their contents."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for info in _members(archive):
@@ -274,7 +281,7 @@ def _collect_tar(where: str, stream: IO[bytes], kind: str, found: _Found) -> Non
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """All members, without keeping them."""
+    """Iterate over all members without keeping them in memory."""
     while (info := archive.next()) is not None:
         yield info
         cast("Any", archive).members = []
@@ -289,32 +296,32 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 
 class _Careful:
-    """A file as `tarfile` and `zipfile` use one, which never gives an endless name or table."""
+    """A file for `tarfile` and `zipfile` that refuses to read very long headers or tables."""
 
     def __init__(self, file: IO[bytes], limit: int = _HEADER_LIMIT) -> None:
         self._file, self._limit = file, limit
 
     def read(self, size: int = -1) -> bytes:
-        """Read; Damaged when a header claims to be longer than any is."""
+        """Read; raises Damaged when a header claims to be longer than the limit."""
         if size > self._limit:
             raise Damaged(f"the archive has a header of {size:,} bytes")
         return self._file.read(size if size >= 0 else self._limit)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte."""
+        """Seek to a byte."""
         return self._file.seek(offset, whence)
 
     def seekable(self) -> bool:
-        """Files are."""
+        """Whether `seek` works, which is always true."""
         return True
 
     def tell(self) -> int:
-        """Current byte."""
+        """Current position in bytes."""
         return self._file.tell()
 
 
 class _Unpacked(_Careful):
-    """The same over a gzip stream."""
+    """The same for the unpacked data of a gzip stream."""
 
     def __init__(self, stream: SeekableGzip) -> None:
         self._stream, self._at = stream, 0
@@ -328,10 +335,10 @@ class _Unpacked(_Careful):
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to an unpacked byte from the start; nothing is unpacked before it is read."""
+        """Seek to an unpacked byte, counted from the start, without unpacking anything."""
         self._at = offset
         return offset
 
     def tell(self) -> int:
-        """Current unpacked byte."""
+        """Current position in unpacked bytes."""
         return self._at

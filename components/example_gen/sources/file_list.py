@@ -1,7 +1,7 @@
-"""A list of files as a source: CSV or JSON Lines with path, label and, if wanted, split and group.
+"""A list of files as a source: CSV or JSON Lines with path, label and, optionally, split and group.
 
-What the list says against itself (two labels for one file) and paths that lead out of its folder
-become problems of the item, by row; a list that cannot be read at all is refused with its row.
+Contradictions in the list (two labels for one file) and paths that lead out of its folder become
+problems of the item, with their rows. A list that cannot be parsed is refused with the row.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.regular_files import open_regular
 
-#: Problems of an item that its list makes.
+#: Reasons of problems that the list causes.
 TWO_LABELS, TWO_SPLITS, TWO_GROUPS = "two_labels", "two_splits", "two_groups"
 _JSON = (".jsonl", ".ndjson")
 _TABLE = (".csv", ".tsv")
-#: Usual names of the columns, in lower case.
+#: Recognised names of the columns by role, in lower case.
 _USUAL = {
     "path": ("path", "filepath", "file_path", "filename", "file_name", "file", "image_path"),
     "label": ("label", "class", "class_name", "category", "target"),
@@ -44,7 +44,7 @@ _USUAL = {
 }
 _REFUSED = "!"  # first character of the locator of a row that must not be read
 _EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
-_LINE_LIMIT = 1 << 20  # characters of one line; a longer one is no row of a path and a label
+_LINE_LIMIT = 1 << 20  # characters of one line; no row with a path and a label is longer
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
@@ -78,17 +78,17 @@ def _delimiter(head: str) -> str:
 
 @dataclass
 class _Entry:
-    """All rows of one file of the list."""
+    """All rows of the list for one file."""
 
     path: str
     locator: str
-    labels: dict[str, int] = field(default_factory=dict)  # label → first row
+    labels: dict[str, int] = field(default_factory=dict)  # first row by label
     splits: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
 
     def item(self) -> Item:
-        """One item, with a problem where the rows disagree."""
+        """Create the item, with a problem when the rows contradict each other."""
         said = ((TWO_LABELS, self.labels), (TWO_SPLITS, self.splits), (TWO_GROUPS, self.groups))
         problems = [_disagree(reason, found) for reason, found in said if len(found) > 1]
         return Item(
@@ -117,7 +117,7 @@ class ManifestSource:
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """Read the list, not the files; see `Source.listing`."""
+        """Read the list but not the files; see `Source.listing`."""
         entries: dict[str, _Entry] = {}
         root = self._root()
         for row, values in self._rows():
@@ -147,14 +147,14 @@ class ManifestSource:
         return hashed(self.listing(), self._digest)
 
     def read(self, item: Item) -> bytes:
-        """The content of one file; OSError when it is not there or outside of the root."""
+        """Read one file; see `Source.read`."""
         return local_files.read_bytes(self._file(item))
 
     def _digest(self, item: Item) -> str:
         return local_files.sha256(self._file(item))
 
     def _file(self, item: Item) -> Path:
-        """Where an item lies; OSError when its row was refused or a link leads out of the root."""
+        """Path of an item; OSError when its row was refused or a link leads out of the root."""
         if item.locator.startswith(_REFUSED):
             raise OSError(item.locator[1:])
         root = self._root()
@@ -173,7 +173,7 @@ class ManifestSource:
         if not given & {names.TRAIN, None}:
             raise ConfigError(
                 f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
-                "leave the split empty where it is to be drawn"
+                "leave the split empty where it is to be assigned"
             )
 
     def _split(self, word: str, row: int) -> str:
@@ -182,11 +182,11 @@ class ManifestSource:
         except KeyError:
             raise ConfigError(
                 f"data source {self.file!r}, row {row}: split {word!r}; expected train, "
-                "validation or test, or nothing where it is to be drawn"
+                "validation or test, or nothing where it is to be assigned"
             ) from None
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """(row, path, label, split and group as text, "" where empty); ConfigError for bad rows."""
+        """Number and values by role ("" where empty) of each row; ConfigError for invalid rows."""
         path = Path(self.file).expanduser()
         rows = self._objects(path) if self.file.lower().endswith(_JSON) else self._cells(path)
         try:
@@ -200,17 +200,17 @@ class ManifestSource:
                 f"data source {self.file!r} is not UTF-8 text (byte {error.start}); save it as such"
             ) from None
         except csv.Error as error:
-            raise ConfigError(f"data source {self.file!r} is no CSV: {error}") from None
+            raise ConfigError(f"data source {self.file!r} is not a CSV file: {error}") from None
         except OSError as error:
             raise ConfigError(
                 f"data source {self.file!r} cannot be read: {error.strerror}; {_EXPECTED}"
             ) from None
 
     def _check_text(self, row: int, values: dict[str, str]) -> None:
-        """ConfigError for text that no file system or model can spell: a lone surrogate, a NUL."""
+        """ConfigError for text that is not valid Unicode, such as a lone surrogate."""
         for role, text in values.items():
             try:
-                # Names of files may hold any bytes, which Python spells as lone low surrogates.
+                # Python represents the bytes of a file name that is not UTF-8 as surrogates.
                 text.encode("utf-8", "surrogateescape" if role == "path" else "strict")
             except UnicodeEncodeError as error:
                 raise ConfigError(
@@ -253,7 +253,7 @@ class ManifestSource:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
                     raise ConfigError(
-                        f"data source {self.file!r}, row {row}: no JSON ({error}); {_EXPECTED}"
+                        f"data source {self.file!r}, row {row}: not JSON ({error}); {_EXPECTED}"
                     ) from None
                 if not isinstance(value, dict):
                     raise ConfigError(
@@ -265,7 +265,7 @@ class ManifestSource:
                 yield row, {r: _text(value[found[r]]) if r in found else "" for r in _USUAL}
 
     def _columns(self, header: Sequence[str], sparse: bool = False) -> dict[str, int]:
-        """Role → index of its column, -1 for none; with `sparse`, a named one may be missing."""
+        """Indices of the columns by role, -1 for none; with `sparse`, named ones may be absent."""
         wanted = {
             "path": self.options.path_column,
             "label": self.options.label_column,
@@ -282,9 +282,20 @@ class ManifestSource:
 def column_index(
     where: str, header: Sequence[str], wanted: str, usual: Sequence[str], required: bool
 ) -> int:
-    """Index of a column by the name or index that the config gives, or by usual names; -1: none.
+    """Find a column by its name or index in the configuration, or by its usual names.
 
-    Raises ConfigError when the config names one that is not there, or a required one is missing.
+    Args:
+        where: The source, for messages.
+        header: Names of the columns, empty when the file has no header.
+        wanted: Name or index of the column in the configuration, "" for none.
+        usual: Usual names of the column, in lower case.
+        required: Whether the column must exist.
+
+    Returns:
+        The index of the column, -1 for none.
+
+    Raises:
+        ConfigError: The column of the configuration or a required column is missing.
     """
     cells = [cell.strip() for cell in header]
     if wanted:
@@ -306,7 +317,7 @@ def column_index(
 
 
 def _text(value: Any) -> str:
-    """A JSON value as text: "" for null, whole numbers without a point."""
+    """A JSON value as text; null is "", and 3.0 is "3"."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -315,12 +326,12 @@ def _text(value: Any) -> str:
 
 
 def _below(raw: str, root: Path) -> tuple[str, str]:
-    """(path below `root`, "") or (file name, why it must not be read)."""
+    """Path relative to `root` and "", or the file name and why it must not be read."""
     plain = raw.replace("\\", "/") if "\\" in raw and "/" not in raw else raw
     name = plain.rstrip("/").rpartition("/")[2] or "unnamed"
     if "://" in plain:
-        return name, f"{raw!r} is an address; only files are read"
-    path = os.path.normpath(root / plain)  # without a look at the disk, so links stay
+        return name, f"{raw!r} is a URL; only files are read"
+    path = os.path.normpath(root / plain)  # does not resolve links
     inside = os.path.relpath(path, root)
     if inside == "." or inside.split("/")[0] == ".." or "\0" in raw:
         return name, f"{raw!r} leads out of {str(root)!r}; set data.root to the folder of all files"

@@ -1,7 +1,7 @@
-"""A folder tree as a source: one folder a class, or train/ validation/ test/ of those.
+"""A folder tree as a source: one folder for each class, or train/, validation/, test/ with those.
 
-Every file below a class folder is an item, whatever its name: what is no image is rejected by
-name later. Hidden files, cycles, unreadable folders and special files become notes.
+Every file below a class folder is an item, whatever its name; files that are not images are
+rejected later. Hidden files, cycles, unreadable folders and special files become notes.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from imgpipe.components.example_gen.sources.layout import (
 )
 from imgpipe.models.errors import ConfigError
 
-_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")  # endings of files that may list the classes
+_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")  # suffixes of files that may list the classes
 _Identity = tuple[int, int]  # (device, inode)
-_NOWHERE: _Identity = (-1, -1)  # of what is no folder
+_NO_FOLDER: _Identity = (-1, -1)  # identity of anything but a folder
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A directory entry with everything that telling apart needs; small, as there are many."""
+    """A directory entry and its kind."""
 
     name: str
     path: str
     symlink: bool
     kind: str  # "folder", "file", "special", "outside" (a link to a folder outside of the root)
-    identity: _Identity  # of the folder that it leads to
+    identity: _Identity  # identity of the folder, after following links
 
 
 @dataclass
@@ -78,14 +78,14 @@ class _Walk:
         return visible
 
     def _entry(self, entry: os.DirEntry[str], path: str) -> _Entry:
-        """Tell folder, file and special file apart; a dead link counts as a file."""
+        """Determine the kind of an entry; a dead link counts as a file."""
         symlink = entry.is_symlink()
         try:
             status = entry.stat()
         except OSError as error:
             self.note("unreadable_file", path, error.strerror or str(error))
-            return _Entry(entry.name, path, symlink, "file", _NOWHERE)
-        identity = _NOWHERE
+            return _Entry(entry.name, path, symlink, "file", _NO_FOLDER)
+        identity = _NO_FOLDER
         if stat.S_ISDIR(status.st_mode):
             kind, identity = "folder", (status.st_dev, status.st_ino)
         elif stat.S_ISREG(status.st_mode):
@@ -110,7 +110,7 @@ class _Walk:
         )
 
     def collect(self, folder: _Entry, label: str, split: str | None) -> int:
-        """All files below `folder` as items of one class; returns how many."""
+        """Add all files below `folder` as items of one class, and return their number."""
         before = len(self.items)
         if folder.identity in self.above:
             self.note("cycle", folder.path, "leads back to a folder above it; not followed")
@@ -138,7 +138,7 @@ class FolderSource:
     options: SourceOptions = field(default_factory=SourceOptions)
 
     def listing(self) -> Scan:
-        """Walk the tree; see `Source.listing`. ConfigError when it is not laid out as expected."""
+        """Walk the tree; see `Source.listing`."""
         root = self._root()
         status = root.stat()
         walk = _Walk(
@@ -169,22 +169,21 @@ class FolderSource:
         )
 
     def scan(self) -> Scan:
-        """List and hash, contents in threads; see `Source.scan`."""
+        """List and hash the files; see `Source.scan`."""
         return hashed(self.listing(), self._digest)
 
     def read(self, item: Item) -> bytes:
-        """The content of one file; see `Source.read`."""
+        """Read one file; see `Source.read`."""
         return local_files.read_bytes(self._file(item))
 
     def _path(self) -> Path:
         return Path(self.directory).expanduser().absolute()
 
     def _digest(self, item: Item) -> str:
-        """Hex SHA-256 of what `read` gives, without holding it in memory."""
         return local_files.sha256(self._file(item))
 
     def _file(self, item: Item) -> Path:
-        """Where an item lies; OSError when a link leads it out of the root."""
+        """Path of an item; OSError when a link leads out of the root."""
         root = self._path()
         if not self.options.follow_links:
             local_files.check_inside(root / item.path, root)
@@ -195,7 +194,7 @@ class FolderSource:
         if "://" in self.directory:
             raise ConfigError(
                 f"data source {self.directory!r}: only local and mounted folders are read; "
-                "mount the bucket or copy the photographs"
+                "mount the bucket or copy the images"
             )
         if root.is_file():
             raise ConfigError(f"data source {self.directory!r} is a file; {EXPECTED_TREE}")
@@ -208,7 +207,7 @@ class FolderSource:
         return root
 
     def _inside(self, entries: list[_Entry]) -> list[_Entry]:
-        """The entries; ConfigError when a folder of a class or split lies outside of the root."""
+        """Return the entries; ConfigError when a class or split folder is outside of the root."""
         for entry in entries:
             if entry.kind == "outside":
                 raise ConfigError(
@@ -219,7 +218,7 @@ class FolderSource:
         return entries
 
     def _collect_split(self, walk: _Walk, folder: _Entry, split: str) -> set[str]:
-        """Items of one split folder; returns its class names."""
+        """Collect the items of one split folder, and return its class names."""
         entries = self._inside(walk.entries(folder.path))
         for entry in entries:
             if entry.kind == "file":
@@ -227,14 +226,14 @@ class FolderSource:
         return self._collect_classes(walk, [e for e in entries if e.kind == "folder"], split)
 
     def _collect_classes(self, walk: _Walk, folders: list[_Entry], split: str | None) -> set[str]:
-        """Items of class folders; an empty one stays in the vocabulary, and is noted."""
+        """Collect the items of class folders and return the class names, also of empty folders."""
         for entry in folders:
             try:
                 entry.name.encode("utf-8")
             except UnicodeEncodeError:
                 raise ConfigError(
                     f"class folder {entry.name!r} in {self.directory!r} has a name that is not "
-                    "UTF-8; rename it: the name is what the model will answer"
+                    "UTF-8; rename it, because the model answers with this name"
                 ) from None
             if walk.collect(entry, entry.name, split) == 0:
                 walk.note("empty_class", entry.path, "no file in it")
@@ -258,7 +257,7 @@ class FolderSource:
         split: bool,
         loose: list[_Entry],
     ) -> None:
-        """Fewer than two classes, or no file at all, is not data to learn from."""
+        """ConfigError unless there are at least two classes and one file with a class."""
         if len(classes) < 2:
             only = folders[0]
             inner = [e.name for e in _Walk(str(root)).entries(only.path) if e.kind == "folder"]
@@ -276,7 +275,7 @@ class FolderSource:
                     f"their classes, and {some(lists)} beside. Where that lists the classes, give "
                     f"{Path(self.directory) / lists[0]} in place of the folder, and name its "
                     "columns by data.path_column and data.label_column and the folder of the "
-                    f"files by data.root; else {EXPECTED_TREE}"
+                    f"files by data.root; otherwise {EXPECTED_TREE}"
                 )
             found = f"one class only ({some(sorted(classes))})" if classes else "no class folder"
             raise ConfigError(
@@ -286,5 +285,5 @@ class FolderSource:
         if not any(item.label for item in walk.items):
             raise ConfigError(
                 f"data source {self.directory!r}: found {len(classes)} class folders "
-                f"({some(sorted(classes))}) without a single file; put the photographs into them"
+                f"({some(sorted(classes))}) without a single file; put the images into them"
             )

@@ -1,7 +1,7 @@
-"""CSV of pixels as a source: a row a picture, its label in one column, grey or RGB values beside.
+"""CSV files of pixels as a source: each row holds an image, as a label and grey or RGB values.
 
-The layout of sign-language MNIST, with and without header; any square size. A row becomes PNG
-bytes when it is read, so that it is judged, stored and served like every other image.
+This is the layout of sign-language MNIST, with or without a header, for square images of any size.
+A row is converted to PNG when it is read, so that it is handled like every other image.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from imgpipe.models.regular_files import open_regular
 _SUFFIX = ".csv"
 _LABELS = ("label", "class", "target", "emotion", "y")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
-_FEWEST_PIXELS = 4  # two by two
+_MIN_PIXELS = 4  # two by two
 _LINE_LIMIT = 1 << 26  # bytes; a row of 2048 x 2048 RGB pixels has 50 MB
 _BOM = b"\xef\xbb\xbf"
 _QUOTES = b' "\r\n'
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names a CSV, or a folder of nothing but CSVs."""
+    """Whether a plain path names a CSV file, or a folder that holds only CSV files."""
     path = Path(locator).expanduser()
     if path.is_dir():
         found = local_files.visible(path)
@@ -44,7 +44,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where things stand in the rows of one file."""
+    """The layout of the rows of one file; columns are counted from 0."""
 
     header: bool
     delimiter: bytes
@@ -54,7 +54,7 @@ class _Layout:
     group: int
     side: int  # pixels
     channels: int  # 1 or 3
-    spaced: int  # the one column that holds all pixels with spaces between, -1 for one column each
+    spaced: int  # column that holds all pixels separated by spaces, -1 for one column each
 
     @property
     def roles(self) -> set[int]:
@@ -64,7 +64,7 @@ class _Layout:
 
 @functools.lru_cache(maxsize=64)
 def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
-    """Look at the first two rows; ConfigError when they hold no square picture."""
+    """Find the layout from the first two rows; ConfigError when they hold no square image."""
     with open_regular(Path(path)) as file:
         lines = local_files.lines(file, _LINE_LIMIT, lambda line: _too_long(path, line))
         first, second = next(lines, b"").removeprefix(_BOM), next(lines, b"")
@@ -83,7 +83,7 @@ def _layout(path: str, options: SourceOptions, *version: int) -> _Layout:
     count = len(sample[spaced].split()) if spaced >= 0 else len(values)
     side, channels = _square(count)
     numbers = sum(_is_number(sample[column]) for column in values)
-    if titles and spaced < 0 and (numbers < len(values) or numbers < _FEWEST_PIXELS):
+    if titles and spaced < 0 and (numbers < len(values) or numbers < _MIN_PIXELS):
         raise ConfigError(
             f"data source {path!r}: found the columns {some(titles)} and no pixels. Where it lists "
             "image files, name its columns by data.path_column and data.label_column, and the "
@@ -122,7 +122,7 @@ def _is_number_row(line: bytes, delimiter: bytes) -> bool:
 
 
 def _square(count: int) -> tuple[int, int]:
-    """(side, channels) of a picture of `count` values, (0, 0) when it is no square."""
+    """(side, channels) of a square image of `count` values, (0, 0) when there is none."""
     for channels in (1, 3):
         side = math.isqrt(count // channels)
         if side > 1 and side * side * channels == count:
@@ -151,11 +151,11 @@ class PixelSource:
         return listed(self.locator, items, _EXPECTED)
 
     def scan(self) -> Scan:
-        """List and hash the pictures; see `Source.scan`."""
+        """List and hash the images; see `Source.scan`."""
         return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
-        """One row as PNG; OSError when it does not hold the pixels of one picture."""
+        """Read one row as PNG; see `Source.read`."""
         offset, length, name = item.locator.split(":", 2)
         file = self._folder() / name
         layout = self._layout(file)
@@ -185,7 +185,7 @@ class PixelSource:
         return _layout(str(file), self.options, status.st_mtime_ns, status.st_size)
 
     def _rows(self, file: Path, split: str | None) -> Iterator[Item]:
-        """An item a row; its path tells the line of the file."""
+        """One item for each row; its path contains the number of the line."""
         layout = self._layout(file)
         offset = 0
         with open_regular(file) as stream:
@@ -215,7 +215,7 @@ class PixelSource:
 
 
 def _split_of(name: str) -> str | None:
-    """The split that a file name tells of, as in sign_mnist_test.csv."""
+    """The split in a file name, such as sign_mnist_test.csv."""
     words = re.split(r"[^a-z]+", name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
@@ -227,12 +227,12 @@ def _cell(cells: Sequence[bytes], column: int) -> str:
 
 
 def _whole(text: str) -> str:
-    """A label of digits without what a spreadsheet adds: 3.0 is 3."""
+    """A numeric label without the decimals that spreadsheets add: "3.0" becomes "3"."""
     return text[:-2] if re.fullmatch(r"\d+\.0", text) else text
 
 
 def _values(line: bytes, layout: _Layout) -> bytes:
-    """The pixels of a row; OSError in words when they are not what the first row promised."""
+    """The pixels of a row; OSError when they do not match the layout of the first rows."""
     cells = _cells(line, layout.delimiter)
     if len(cells) != layout.columns:
         raise OSError(f"{len(cells)} columns, expected {layout.columns}")
@@ -250,7 +250,7 @@ def _values(line: bytes, layout: _Layout) -> bytes:
 
 
 def _pixel(value: bytes) -> int:
-    """A pixel that is not written as a whole number; 12.0 will do."""
+    """Parse a pixel that is not written as an integer, such as 12.0."""
     try:
         number = float(value)
     except ValueError:

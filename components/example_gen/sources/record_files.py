@@ -1,7 +1,7 @@
-"""TFRecord and ArrayRecord files of tf.Examples: where each record lies, its label, its image.
+"""TFRecord and ArrayRecord files of tf.Examples: an index of the records, and reading of one.
 
-One pass finds the records (TensorFlow checks their sums on the way); afterwards each is read alone.
-TensorFlow is imported when a file is looked at, not with this module.
+One pass finds the records, while TensorFlow verifies their checksums; afterwards each record is
+read by its offset. TensorFlow is imported when a file is opened, not when this module is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from imgpipe.models.regular_files import open_regular
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Names that encoders of image records use.
+#: Common names of the features that hold the encoded image, the label and the path.
 IMAGE_FEATURES = (
     *("image_bytes", "image/encoded", "image", "encoded_image", "image_raw"),
     *("jpeg", "jpg", "png", "image_data"),
@@ -33,16 +33,16 @@ LABEL_FEATURES = (
     *("label", "class", "image/class/text", "image/class/label", "image/label", "target"),
 )
 PATH_FEATURES = ("path", "image/filename", "filename", "file_name")
-_HEADER, _FOOTER = 12, 4  # bytes around a TFRecord: length and its checksum, checksum of the data
+_HEADER, _FOOTER = 12, 4  # bytes around a TFRecord: length with checksum, checksum of the data
 _ARRAY_RECORD = ".array_record"
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _FRAME = _HEADER + _FOOTER
-_FILES_KEPT = 1024  # indexes of files kept in the process: a source is listed up to three times
+_FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Names of the features of a record, "" where there is none."""
+    """Names of the features of a record, "" for features that are absent."""
 
     image: str
     label: str = ""
@@ -53,10 +53,10 @@ class Fields:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a record lies, and what it says besides the image."""
+    """Position of a record, and its features besides the image."""
 
-    offset: int  # byte of the record's data in the (unpacked) file; in an ArrayRecord its number
-    length: int
+    offset: int  # first byte of the data in the unpacked file; in an ArrayRecord its index
+    length: int  # bytes; -1 in an ArrayRecord
     label: str | int | None
     path: str
     split: str
@@ -64,9 +64,17 @@ class Entry:
 
 
 def fields_of(path: str, options: SourceOptions) -> Fields | None:
-    """Names of the features by the first record of a file; None when it has no record.
+    """Find the names of the features in the first record of a file.
 
-    Raises ConfigError when there is no feature that could be the image, or not the one wanted.
+    Args:
+        path: Path of the file.
+        options: Options, which may name the features.
+
+    Returns:
+        The names, or None when the file has no record.
+
+    Raises:
+        ConfigError: There is no feature for the image, or one of the options is missing.
     """
     for _, _, record in _records(path):
         example = _parse(record, path, 0)
@@ -100,7 +108,15 @@ def _fields(path: str, example: tf.train.Example, options: SourceOptions) -> Fie
 
 
 def index(path: str, fields: Fields) -> tuple[Entry, ...]:
-    """All records of a file; ConfigError when it is cut off or damaged."""
+    """Index all records of a file.
+
+    Args:
+        path: Path of the file.
+        fields: Names of the features, as `fields_of` returns them.
+
+    Raises:
+        ConfigError: The file is cut off or damaged.
+    """
     status = Path(path).stat()
     return _index(path, fields, status.st_mtime_ns, status.st_size)
 
@@ -124,7 +140,17 @@ def _index(path: str, fields: Fields, *version: int) -> tuple[Entry, ...]:
 
 
 def image_of(path: str, offset: int, length: int, feature: str) -> bytes:
-    """The encoded image of one record; OSError when it cannot be read or has none."""
+    """Read the encoded image of one record.
+
+    Args:
+        path: Path of the file.
+        offset: `Entry.offset` of the record.
+        length: `Entry.length` of the record.
+        feature: Name of the feature that holds the image.
+
+    Raises:
+        OSError: The record cannot be read or holds no image.
+    """
     example = _parse(_read(path, offset, length), path, offset)
     values = example.features.feature[feature].bytes_list.value
     if len(values) != 1:
@@ -133,7 +159,7 @@ def image_of(path: str, offset: int, length: int, feature: str) -> bytes:
 
 
 def _value(example: tf.train.Example, name: str) -> str | int | None:
-    """A feature as text or number, None where it is absent or empty."""
+    """A feature as text or number, None when it is absent or empty."""
     feature = example.features.feature.get(name) if name else None
     kind = feature.WhichOneof("kind") if feature is not None else None
     values: Sequence[Any] = getattr(feature, kind).value if kind else ()
@@ -158,13 +184,13 @@ def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
         return tf.train.Example.FromString(record)
     except DecodeError:
         raise ConfigError(
-            f"data source {path!r}: record {number} is no tf.Example; expected records with the "
+            f"data source {path!r}: record {number} is not a tf.Example; expected records with the "
             "encoded image and its label as features"
         ) from None
 
 
 def _records(path: str) -> Iterator[tuple[int, int, bytes]]:
-    """(offset, length, data) of every record in order."""
+    """Iterate over the records in order, as (offset, length, data)."""
     if _ARRAY_RECORD in Path(path).name:
         reader = _array_record(path)
         for number in range(reader.num_records()):
@@ -193,10 +219,10 @@ def _tfrecords(path: str) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _check_lengths(path: str, packed: bool) -> None:
-    """ConfigError for a record that claims more than there is, or more than any image has.
+    """ConfigError for a record whose length exceeds the file or the limit of an image.
 
-    TensorFlow allocates what a record's header claims before it reads, and a length of 2^40 with
-    a right checksum ends the process.
+    TensorFlow allocates the length in a record's header before it reads the data. A length of 2^40
+    with a valid checksum would end the process.
     """
     offset = number = 0
     with open_regular(Path(path)) as file:
@@ -214,24 +240,24 @@ def _check_lengths(path: str, packed: bool) -> None:
 
 
 def _part(path: str, file: BinaryIO, packed: bool, offset: int) -> bytes:
-    """The (unpacked) header of a record."""
+    """The header of the record at an unpacked offset."""
     if not packed:
         return os.pread(file.fileno(), _HEADER, offset)
     try:
         return shared(path).pread(_HEADER, offset)
     except OSError as error:
-        raise ConfigError(f"data source {path!r}: {error}; write or fetch it again") from None
+        raise ConfigError(f"data source {path!r}: {error}; write or download it again") from None
 
 
 def _damaged(path: str, number: int, offset: int, what: str) -> ConfigError:
     return ConfigError(
-        f"data source {path!r} is cut off, damaged or no TFRecord file: record {number} at "
-        f"byte {offset:,} cannot be read ({what}); write or fetch it again"
+        f"data source {path!r} is cut off, damaged or not a TFRecord file: record {number} at "
+        f"byte {offset:,} cannot be read ({what}); write or download it again"
     )
 
 
 def is_packed(path: str) -> bool:
-    """Whether a TFRecord file is gzip: by its first bytes, and by unpacking some."""
+    """Whether a TFRecord file is compressed with gzip, from its first bytes."""
     with Path(path).open("rb") as file:
         if file.read(len(_GZIP_MAGIC)) != _GZIP_MAGIC:
             return False

@@ -1,9 +1,9 @@
-"""Reads any byte range of a gzip file without unpacking the whole of it.
+"""Reads any byte range of a gzip file without unpacking all of it.
 
-Copies of the zlib decoder (a window of 32 KiB each) are kept at intervals, and reading goes on from
-the nearest one. The package `indexed_gzip` 1.10 does the same, but it reports neither a file that
-is cut off nor flipped bytes: both read as an ordinary end or as other data. A cache of unpacked
-blocks serves readers that overtake each other.
+Copies of the zlib decoder (with a window of 32 KiB each) are kept at intervals, and reading
+continues from the nearest one. The package `indexed_gzip` 1.10 does the same, but does not report
+a file that is cut off or has flipped bytes: it returns an ordinary end or other data. A cache of
+unpacked blocks serves several threads that read at similar positions.
 """
 
 from __future__ import annotations
@@ -18,41 +18,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_BLOCK = 1 << 18  # bytes unpacked at once and kept
+_BLOCK = 1 << 18  # bytes that are unpacked and cached together
 _BLOCKS_KEPT = 128  # 32 MiB, for readers in several threads
-_INPUT = 1 << 14  # packed bytes read at once; a state keeps what is not used up of them
-_STATES = 256  # some 50 KB each; with more, every second one goes and the spacing doubles
-_SPACING = 16  # blocks between two states at first: 4 MiB
+_INPUT = 1 << 14  # compressed bytes read at once; a state keeps the unused rest
+_STATES = 256  # about 50 KB each; above it every second state is dropped and the spacing doubles
+_SPACING = 16  # initial number of blocks between two states, 4 MiB
 _GZIP = 31  # zlib's wbits for a gzip stream
-#: Unpacked bytes from which on a ratio above `BOMB_RATIO` counts as a bomb. Photographs in a tar
-#: hardly shrink; deflate's limit is 1032.
+#: Above `BOMB_BYTES` unpacked bytes, a compression ratio over `BOMB_RATIO` is refused. A tar of
+#: images has a ratio near 1; the largest possible ratio of deflate is 1032.
 BOMB_BYTES, BOMB_RATIO = 1 << 30, 200
 
 
 class Damaged(OSError):
-    """The stream is cut off or broken."""
+    """The stream is cut off or damaged."""
 
 
 class Bomb(OSError):
-    """The stream unpacks to far more than any pictures do."""
+    """The stream unpacks to far more data than images do."""
 
 
 @dataclass
 class _State:
-    """A place in the stream that unpacking can go on from."""
+    """A position in the stream from which unpacking can continue."""
 
-    block: int  # the next block
-    at: int  # next byte of the packed file
-    pending: bytes  # read, and not yet used up
+    block: int  # number of the next block
+    at: int  # next byte of the compressed file
+    pending: bytes  # compressed bytes that were read and not yet used
     decoder: Any
-    fresh: bool  # nothing of the current gzip member was read yet
+    fresh: bool  # whether nothing of the current gzip member has been read
 
     def copy(self) -> _State:
         return _State(self.block, self.at, self.pending, self.decoder.copy(), self.fresh)
 
 
 class SeekableGzip:
-    """A gzip file (of one or several members) read at any place; safe to share among threads."""
+    """A gzip file with random access, which threads can share.
+
+    Args:
+        path: Path of a gzip file with one or several members.
+    """
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY)
@@ -64,9 +68,18 @@ class SeekableGzip:
         self._live = self._states[0].copy()
 
     def pread(self, size: int, offset: int) -> bytes:
-        """Up to `size` unpacked bytes from `offset`; fewer at the end.
+        """Read unpacked bytes.
 
-        Raises Damaged or Bomb, both OSError.
+        Args:
+            size: Number of bytes.
+            offset: First byte, counted in unpacked bytes.
+
+        Returns:
+            The bytes; fewer than `size` at the end of the stream.
+
+        Raises:
+            Damaged: The stream is cut off or damaged.
+            Bomb: The stream unpacks to far more data than images do.
         """
         parts = []
         end = offset + size
@@ -107,7 +120,7 @@ class SeekableGzip:
             self._spacing *= 2
 
     def _next(self, state: _State) -> bytes:
-        """One block, shorter only at the end of the stream."""
+        """Unpack one block, which is shorter only at the end of the stream."""
         parts, missing = [], _BLOCK
         while missing:
             part = self._some(state, missing)
@@ -121,7 +134,7 @@ class SeekableGzip:
         return b"".join(parts)
 
     def _some(self, state: _State, limit: int) -> bytes:
-        """Between 1 and `limit` bytes, none at the end of the stream."""
+        """Unpack 1 to `limit` bytes, or none at the end of the stream."""
         while True:
             ended = False
             if not state.pending:
@@ -151,7 +164,7 @@ class SeekableGzip:
 
 
 def shared(path: str) -> SeekableGzip:
-    """The reader of a file in this process, with all its states; another one once it changed."""
+    """The reader of a file that this process shares, or a new one after the file has changed."""
     status = Path(path).stat()
     return _shared(path, status.st_mtime_ns, status.st_size, status.st_ino)
 

@@ -1,8 +1,8 @@
-"""TensorFlow Datasets as a source: `tfds:NAME[:SPLIT]`, prepared on disk or fetched once.
+"""TensorFlow Datasets as a source: `tfds:NAME[:SPLIT]`, prepared on disk or downloaded once.
 
-The prepared record files are read directly, so that bytes, names and order are those on disk and
-each shard of a run reads its own records. Without network, what is not prepared is refused with
-what to fetch and where to put it.
+The prepared record files are read directly, so that bytes, names and order are those on disk, and
+each shard of a run reads only its own records. Without a network, a data set that is not prepared
+is refused with an error that says what to download and where to put it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from imgpipe.components.example_gen.sources.tree import check_classes
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 
-_REACH_SECONDS = 5.0  # to connect to a host; the downloader itself tries for minutes
+_REACH_SECONDS = 5.0  # timeout to connect to a host; the downloader itself retries for minutes
 _EXPECTED = "expected tfds:NAME or tfds:NAME:SPLIT, such as tfds:cats_vs_dogs"
 #: name[/config][:version][:split]; a version is three numbers.
 _SPEC = re.compile(
@@ -42,7 +42,7 @@ _SPEC = re.compile(
 
 
 def load() -> Any:
-    """The package `tensorflow_datasets`, imported when it is needed."""
+    """Import `tensorflow_datasets` when it is needed."""
     import tensorflow_datasets
 
     return tensorflow_datasets
@@ -50,15 +50,17 @@ def load() -> Any:
 
 @dataclass(frozen=True)
 class TfdsSource:
-    """A labelled image set of TensorFlow Datasets."""
+    """A data set of labelled images from TensorFlow Datasets."""
 
     locator: str
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """One pass over the prepared records; see `Source.listing`.
+        """Read the prepared records once; see `Source.listing`.
 
-        Raises ResourceError when the set is not prepared and cannot be fetched.
+        Raises:
+            ConfigError: The data set is unknown or has no labelled images.
+            ResourceError: The data set is not prepared and cannot be downloaded.
         """
         builder, wanted = self._open()
         image, label = self._keys(builder)
@@ -85,7 +87,7 @@ class TfdsSource:
         return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
-        """The image as encoded on disk."""
+        """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
     def _open(self) -> tuple[Any, str | None]:
@@ -95,7 +97,7 @@ class TfdsSource:
         return _builder(match["name"], self.options.tfds_dir), match["split"]
 
     def _keys(self, builder: Any) -> tuple[str, str]:
-        """Names of the image and of the label feature."""
+        """Names of the image feature and of the label feature."""
         tfds = load()
         features = builder.info.features
         image, label = builder.info.supervised_keys or ("", "")
@@ -111,7 +113,7 @@ class TfdsSource:
         return image, label
 
     def _splits(self, builder: Any, wanted: str | None) -> tuple[dict[str, str | None], list[Note]]:
-        """Split or slice of the set → split of ours; None where it is to be drawn."""
+        """Splits by those of the data set, or by the slice; None where images are assigned."""
         known = sorted(builder.info.splits)
         if wanted is not None:
             try:
@@ -151,13 +153,13 @@ class TfdsSource:
 
 
 def _path_feature(builder: Any) -> str:
-    """The feature that holds the image's file name, "" for none."""
+    """Name of the feature that holds the file name of the image, "" for none."""
     return next((name for name in PATH_FEATURES if name in builder.info.features), "")
 
 
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
-    """The prepared set; ConfigError for an unknown name, ResourceError when it is not there."""
+    """The builder of a prepared data set; ConfigError when unknown, ResourceError when missing."""
     tfds = load()
     try:
         with _silent():
@@ -173,7 +175,7 @@ def _builder(name: str, folder: str) -> Any:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Without TFDS's warning of a folder that is not there yet: the error that follows says it."""
+    """Suppress TFDS's warning of a missing folder, which the error that follows reports."""
     from absl import logging
 
     before = logging.get_verbosity()
@@ -185,7 +187,7 @@ def _silent() -> Iterator[None]:
 
 
 def _prepare(tfds: Any, builder: Any, name: str) -> None:
-    """Fetch and prepare a set; ResourceError, without a long wait, when that cannot be."""
+    """Download and prepare a data set; ResourceError, without a long wait, when that fails."""
     addresses = {url: str(info.size) for url, info in _addresses(builder).items()}
     down = _unreachable(list(addresses))
     if down:
@@ -206,7 +208,7 @@ def _addresses(builder: Any) -> dict[str, Any]:
 
 
 def _unreachable(addresses: list[str]) -> str:
-    """The first host that does not answer, "" when all do or when a proxy stands between."""
+    """The first host that does not answer; "" when all do, or when a proxy is used."""
     if urllib.request.getproxies():
         return ""
     hosts = {(url.hostname, url.port, url.scheme) for url in map(urllib.parse.urlparse, addresses)}
@@ -225,9 +227,9 @@ def _missing(builder: Any, name: str, addresses: dict[str, str], why: str) -> Re
     listed = [f"{url} ({size})" for url, size in addresses.items()]
     fetch = f"It is made from {some(listed, 4)}. " if listed else ""
     return ResourceError(
-        f"the data set 'tfds:{name}' is not prepared in {builder.data_dir} and cannot be fetched: "
-        f"{why}. {fetch}On a machine with network run `tfds build {name}` (from the package "
-        f"tensorflow-datasets), then copy its folder {builder.info.full_name} from "
+        f"the data set 'tfds:{name}' is not prepared in {builder.data_dir} and cannot be "
+        f"downloaded: {why}. {fetch}On a machine with network run `tfds build {name}` (from the "
+        f"package tensorflow-datasets), then copy its folder {builder.info.full_name} from "
         f"~/tensorflow_datasets to {builder.data_dir}; another folder is named by data.tfds_dir or "
         "TFDS_DATA_DIR."
     )

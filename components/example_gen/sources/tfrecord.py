@@ -1,4 +1,4 @@
-"""TFRecord files of encoded images as a source: one file, a folder or a pattern of them."""
+"""TFRecord files of encoded images as a source: one file, a folder or a file pattern."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXPECTED = "expected TFRecord files of tf.Examples with an encoded image and it
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names record files, by its name or by all names in the folder."""
+    """Whether a plain path names record files, or a folder that holds them and no folder."""
     path = Path(locator).expanduser()
     if path.is_dir():
         found = local_files.visible(path)
@@ -38,13 +38,13 @@ def takes(locator: str, options: SourceOptions) -> bool:
 
 @dataclass(frozen=True)
 class TFRecordSource:
-    """Files on a local or mounted file system, gzip or not."""
+    """Files on a local or mounted file system, with or without gzip compression."""
 
     locator: str
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """One pass over the records; see `Source.listing`."""
+        """Read all records once; see `Source.listing`."""
         base, files = self._files()
         items: list[Item] = []
         for file in files:
@@ -59,7 +59,7 @@ class TFRecordSource:
         return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
-        """The encoded image of one record."""
+        """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
     def _items(self, file: Path, name: str, fields: Fields, split: str | None) -> Iterator[Item]:
@@ -69,13 +69,13 @@ class TFRecordSource:
             yield replace(item, split=said or split)
 
     def _files(self) -> tuple[Path, list[Path]]:
-        """(folder that names are relative to, record files in order)."""
+        """The folder that names are relative to, and the record files in order."""
         path = Path(self.locator).expanduser().absolute()
         if path.is_file():
             return path.parent, [path]
         if path.is_dir():
             found = [f for f in sorted(path.rglob("*")) if f.is_file() and _NAME.search(f.name)]
-            # Files of our own Examples artifacts: Split-train/data_tfrecord-00000-of-00001.
+            # This includes Examples artifacts: Split-train/data_tfrecord-00000-of-00001.
             files = [f for f in found if not any(map(is_hidden, f.relative_to(path).parts))]
             if not files:
                 raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
@@ -92,14 +92,22 @@ class TFRecordSource:
 
 
 def _matching(pattern: Path) -> Iterator[Path]:
-    """Paths that a pattern matches; `**` stands for any folders."""
+    """Paths that a pattern matches; `**` matches any number of folders."""
     parts = pattern.parts
     fixed = next((n for n, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
     yield from Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
 
 
 def to_item(path: str, file: str, entry: Entry, fields: Fields, label: str | None = None) -> Item:
-    """The item of a record; the file name that it holds, if any, ends its path."""
+    """Create the item of a record.
+
+    Args:
+        path: Path of the item, to which the file name in the record, if any, is appended.
+        file: Path of the record file.
+        entry: Index entry of the record.
+        fields: Names of the features.
+        label: Class name, or None for the label of the entry.
+    """
     name, unsafe = safe_path(entry.path) if entry.path else ("", "")
     given = None if entry.label is None else str(entry.label)
     return Item(
@@ -111,19 +119,19 @@ def to_item(path: str, file: str, entry: Entry, fields: Fields, label: str | Non
 
 
 def read_locator(locator: str) -> bytes:
-    """The encoded image that an item's locator names."""
+    """Read the encoded image that the locator of an item refers to."""
     offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")
     return image_of(file, int(offset), int(length), feature)
 
 
 def _split_of(name: str) -> str | None:
-    """The split that a file name tells of: Split-train/…, rps-test.tfrecord-00000-of-00002."""
+    """The split in a file name, such as Split-train/… or rps-test.tfrecord-00000-of-00002."""
     words = re.split(r"[^a-z]+", name.lower())
     found = sorted({SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS})
     if len(found) > 1:
         raise ConfigError(
-            f"data source: the file name {name!r} tells of {some(found)}; rename it, or name the "
+            f"data source: the file name {name!r} contains {some(found)}; rename it, or name the "
             "files of one split"
         )
     return found[0] if found else None

@@ -1,10 +1,10 @@
-"""Classes and splits from the names of members alone, for sources that are no folder on disk."""
+"""Classes and splits from the paths of items, for sources that are not folders on disk."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, sorted_notes
 from imgpipe.components.example_gen.sources.layout import (
@@ -18,27 +18,22 @@ from imgpipe.components.example_gen.sources.layout import (
 from imgpipe.models.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class _Level:
-    """What lies directly below one folder."""
-
-    folders: tuple[str, ...]
-    files: int
-
-
 def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: list[Note]) -> Scan:
-    """Items with labels and splits, as `FolderSource` would give them for the unpacked tree.
+    """Set labels and splits as `FolderSource` does for the unpacked tree.
 
-    A single folder around everything is passed through, since that is how archives are made.
+    A single folder around all others is skipped, because most archives have one.
 
     Args:
-      where: the source, for messages.
-      members: items by path; labels and splits are still unset.
-      folders: paths of folders, which may be empty.
-      notes: what was seen so far.
+        where: The source, for messages.
+        members: Items whose labels and splits are not set.
+        folders: Paths of folders, which may hold no item.
+        notes: Notes so far; further notes are appended.
+
+    Returns:
+        The scan of the source.
 
     Raises:
-      ConfigError: the names are not laid out as expected.
+        ConfigError: The paths are not laid out as expected.
     """
     visible = []
     for item in members:
@@ -74,7 +69,16 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
 
 
 def listed(source: str, items: Sequence[Item], expected: str) -> Scan:
-    """The scan of a flat list of items, in order of path; ConfigError as of `check_classes`."""
+    """Create the scan of a list of items that have labels and splits.
+
+    Args:
+        source: The source, for messages.
+        items: Items in any order.
+        expected: What was expected, for messages.
+
+    Raises:
+        ConfigError: There are fewer than two classes, or no labelled item.
+    """
     scan = Scan(
         source=source,
         items=tuple(sorted(items, key=lambda item: item.path)),
@@ -86,7 +90,15 @@ def listed(source: str, items: Sequence[Item], expected: str) -> Scan:
 
 
 def check_classes(scan: Scan, expected: str) -> None:
-    """ConfigError unless there are two classes and at least one labelled item."""
+    """Check that a scan has at least two classes and one labelled item.
+
+    Args:
+        scan: Scan to check.
+        expected: What was expected, for messages.
+
+    Raises:
+        ConfigError: There are fewer than two classes, or no labelled item.
+    """
     if len(scan.vocabulary) < 2:
         found = f"one class only ({scan.vocabulary[0]})" if scan.vocabulary else "no class"
         raise ConfigError(
@@ -101,7 +113,7 @@ def check_classes(scan: Scan, expected: str) -> None:
 
 
 def _hidden(path: str) -> str:
-    """The part of a path up to its first hidden name, "" when none is."""
+    """The part of a path up to its first hidden name, "" when no name is hidden."""
     parts = path.split("/")
     for depth, name in enumerate(parts):
         if is_hidden(name):
@@ -110,7 +122,7 @@ def _hidden(path: str) -> str:
 
 
 def _ancestors(path: str) -> list[str]:
-    """Folders above a member, each with a slash at its end."""
+    """Folders above an item, each with a slash at its end."""
     parts = path.split("/")[:-1]
     return ["/".join(parts[: depth + 1]) + "/" for depth in range(len(parts))]
 
@@ -135,7 +147,7 @@ def _wrapper(folders: set[str]) -> str:
 
 
 def _depth_end(path: str, prefix: str, splits: bool) -> int:
-    """Where the class folder's name (with its slash) ends in a path; 0 when it has none."""
+    """End of the class folder's name (with its slash) in a path; 0 when there is none."""
     if not path.startswith(prefix):
         return 0
     end = len(prefix) - 1 if prefix else -1
@@ -156,7 +168,12 @@ def _placed(item: Item, roots: Sequence[tuple[str, str | None]], classes: dict[s
 
 
 def repeated(members: Iterable[Item], notes: list[Note]) -> list[Item]:
-    """One item a path, the last as archivers do; the others are noted."""
+    """Keep one item for each path, the last one as archivers do.
+
+    Args:
+        members: Items, some of which may have the same path.
+        notes: Notes, to which one is appended for each repeated path.
+    """
     last: dict[str, Item] = {}
     times: collections.Counter[str] = collections.Counter()
     for item in members:

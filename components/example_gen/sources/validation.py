@@ -1,6 +1,6 @@
-"""What holds for the items of every source: groups, the allowed classes, names that make trouble.
+"""Rules for the items of every source: groups, allowed classes and problematic names.
 
-A source only finds its images; `VettedSource` around it reports and settles the rest, by name.
+A source only finds its images. `VettedSource` wraps a source and applies these rules.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ from imgpipe.models.errors import ConfigError
 OUTSIDE_CLASSES = "outside_classes"
 GROUP_ACROSS_SPLITS = "group_across_splits"
 
-_LONG_PATH = 255  # bytes; beyond it archivers, Windows and many file systems cut or refuse
-_NAMED = 100  # notes of one kind about names; beyond it they are counted
-#: Of a group that was given to several splits, the part for evaluation stays.
+_LONG_PATH = 255  # bytes; archivers, Windows and many file systems truncate or refuse longer ones
+_NAMED = 100  # notes of one kind about names; further ones are only counted
+#: If a source gives a group to several splits, its images in the first of these are used.
 _PRECEDENCE = (names.TEST, names.VALIDATION, names.TRAIN)
 
 
 @dataclass(frozen=True)
 class VettedSource:
-    """A source, and the rules that hold for all of them."""
+    """A source with the rules for all sources applied to it."""
 
     inner: Source
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """See `Source.listing`; ConfigError when the options do not fit what is there."""
+        """List the items; see `Source.listing`."""
         with _readable():
             return vet(self.inner.listing(), self.options)
 
     def scan(self) -> Scan:
-        """See `Source.scan`."""
+        """List and hash the items; see `Source.scan`."""
         with _readable():
             found = vet(self.inner.scan(), self.options)
         keys = (item.key(item.sha256) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
 
     def read(self, item: Item) -> bytes:
-        """See `Source.read`."""
+        """Read one item; see `Source.read`."""
         return self.inner.read(item)
 
 
 @contextlib.contextmanager
 def _readable() -> Iterator[None]:
-    """Name a file or folder of the source that this user may not read."""
+    """Turn a PermissionError into a ConfigError that names the file."""
     try:
         yield
     except PermissionError as error:
@@ -72,7 +72,15 @@ def _readable() -> Iterator[None]:
 
 
 def vet(scan: Scan, options: SourceOptions) -> Scan:
-    """Groups set, labels and splits checked, odd names noted."""
+    """Set groups, check labels and splits, and note problematic names.
+
+    Args:
+        scan: Scan of a source.
+        options: Options with the group pattern and the allowed classes.
+
+    Raises:
+        ConfigError: The group pattern is invalid or matches no path.
+    """
     items: Sequence[Item] = scan.items
     notes, vocabulary = list(scan.notes), scan.vocabulary
     if options.group_pattern:
@@ -90,15 +98,15 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
 
 
 def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
-    """Items with their groups, and the paths that the pattern does not match.
+    """Set the groups of items, and return the paths that the pattern does not match as well.
 
-    A group that the source itself names (a manifest's column) stays.
+    A group that the source itself gives, such as a column of a manifest, is kept.
     """
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"data.group_pattern {pattern!r} is no regular expression: {error}"
+            f"data.group_pattern {pattern!r} is not a regular expression: {error}"
         ) from None
     if not expression.groups:
         raise ConfigError(
@@ -123,7 +131,7 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
 
 
 def _within(item: Item, classes: Sequence[str]) -> Item:
-    """The item, with a problem when its label is none of `classes`."""
+    """The item, with a problem when its label is not in `classes`."""
     if item.label is None or item.label in classes or item.problem:
         return item
     detail = f"label {item.label!r} is not in data.classes ({some(classes, 8)})"
@@ -131,12 +139,12 @@ def _within(item: Item, classes: Sequence[str]) -> Item:
 
 
 def _one_split_a_group(items: Sequence[Item]) -> list[Item]:
-    """No group straddles splits, also where the source itself names them.
+    """Ensure that all images of a group are in one split.
 
-    An item without a split joins its group's; where the source gives a group to several splits,
-    the part for evaluation stays, and the rest has a problem.
+    An item without a split gets that of its group. If the source gives a group to several splits,
+    the items outside of the first split in `_PRECEDENCE` get a problem.
     """
-    given: dict[str, dict[str, str]] = collections.defaultdict(dict)  # group → split → a path
+    given: dict[str, dict[str, str]] = collections.defaultdict(dict)  # a path by group and split
     for item in items:
         if item.group is not None and item.split is not None and not item.problem:
             given[item.group].setdefault(item.split, item.path)
@@ -158,8 +166,8 @@ def _one_split_a_group(items: Sequence[Item]) -> list[Item]:
 
 
 def _odd_names(paths: Sequence[str]) -> list[Note]:
-    """Notes on names that another system may cut, change or take for one another."""
-    once: set[int] = set()  # hashes of names: these are many, and hardly one is met twice
+    """Notes on names that another system may truncate, change or confuse."""
+    once: set[int] = set()  # hashes of names, because names need more memory
     again: set[int] = set()
     for path in paths:
         key = hash(_folded(path))
@@ -179,12 +187,13 @@ def _odd_names(paths: Sequence[str]) -> list[Note]:
     odd = [path for path in paths if not path.isascii()]
     notes += _capped("non_ascii_name", odd, "not ASCII; other systems may show another name")
     long = [p for p in paths if len(p) > _LONG_PATH // 4 and _bytes(p) > _LONG_PATH]
-    notes += _capped("long_name", long, f"longer than {_LONG_PATH} bytes; other systems may cut it")
+    detail = f"longer than {_LONG_PATH} bytes; other systems may truncate it"
+    notes += _capped("long_name", long, detail)
     return notes
 
 
 def _folded(path: str) -> str:
-    """What names are alike to a system that knows neither case nor the form of accents."""
+    """The form of a path that is equal for names that differ only in case or accents' form."""
     return (path if path.isascii() else unicodedata.normalize("NFC", path)).casefold()
 
 
@@ -193,7 +202,7 @@ def _bytes(path: str) -> int:
 
 
 def _capped(kind: str, paths: Sequence[str], detail: str) -> Iterator[Note]:
-    """A note for each path, up to a number; then one that says how many more there are."""
+    """A note for each of the first paths, and one with the number of the others."""
     yield from (Note(kind, path, detail) for path in paths[:_NAMED])
     yield from _more(kind, len(paths) - _NAMED)
 

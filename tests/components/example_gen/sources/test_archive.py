@@ -228,7 +228,7 @@ def test_cut_off_archives_are_refused(pack, kind):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.zip", b"no zip at all", "is no archive that can be read"),
+        ("a.zip", b"no zip at all", "is not an archive that can be read"),
         ("a.tar.xz", b"\xfd7zXZ\x00", "compressed with xz, which cannot be read in place"),
         ("a.tar.bz2", b"BZh91AY", "compressed with bzip2"),
         ("a.tgz", gzip.compress(b"no tar" * 500), "cut off or broken"),

@@ -111,7 +111,7 @@ def test_paths_that_lead_out_are_items_that_cannot_be_read(folder):
     ]
     assert "'/etc/passwd' leads out of" in said["row-000006/passwd"]
     assert "set data.root" in said["row-000005/secret"]
-    assert "is an address; only files are read" in said["row-000008/a.jpg"]
+    assert "is a URL; only files are read" in said["row-000008/a.jpg"]
 
 
 def test_the_root_may_be_elsewhere_and_missing_files_are_noted(folder, tmp_path_factory):
@@ -129,7 +129,7 @@ def test_rows_without_label_are_items_without_label(folder):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.jsonl", '{"path": "1", "label": "a"}\n{"path"', "row 2: no JSON"),
+        ("a.jsonl", '{"path": "1", "label": "a"}\n{"path"', "row 2: not JSON"),
         ("a.jsonl", '["x"]\n', "row 1: expected an object with path and label"),
         ("a.jsonl", '{"label": "a"}', "no column for the path; found label; name it by data.path"),
         ("a.csv", "path,label\n1.jpg,a\n,b\n", "row 3: no path"),

@@ -198,8 +198,8 @@ def test_a_file_without_line_ends_is_refused(tmp_path, name):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[" * 200_000, r"row 1: no JSON \(maximum recursion"),
-        ('{"path": 1' + "0" * 9999 + "}", r"row 1: no JSON \(Exceeds the limit"),
+        ("[" * 200_000, r"row 1: not JSON \(maximum recursion"),
+        ('{"path": 1' + "0" * 9999 + "}", r"row 1: not JSON \(Exceeds the limit"),
         (
             json.dumps({"path": "a\ud800.jpg", "label": "a"}),
             r"the path 'a\\ud800.jpg' is not valid",

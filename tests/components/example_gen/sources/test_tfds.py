@@ -150,7 +150,7 @@ def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_pa
     with pytest.raises(ResourceError, match="cannot be fetched") as caught:
         open_source("tfds:far_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
     text = str(caught.value)
-    assert f"is not prepared in {tmp_path}/far_shapes/1.2.3 and cannot be fetched" in text
+    assert f"is not prepared in {tmp_path}/far_shapes/1.2.3 and cannot be downloaded" in text
     assert (
         "no connection to 127.0.0.1. It is made from http://127.0.0.1:9/far.zip (2.00 KiB)" in text
     )

@@ -94,7 +94,7 @@ def test_damage_is_refused_by_record(tmp_path, encode, spoil):
     file = tmp_path / "x.tfrecord"
     write(file, records(encode))
     file.write_bytes(spoil(file.read_bytes()))
-    with pytest.raises(ConfigError, match=r"damaged or no TFRecord file: record \d at byte"):
+    with pytest.raises(ConfigError, match=r"damaged or not a TFRecord file: record \d at byte"):
         open_source(str(file)).listing()
 
 
