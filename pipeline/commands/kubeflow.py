@@ -59,7 +59,7 @@ def compile_(
 
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
-      ConfigError: The folder for the output does not exist.
+      ConfigError: The folder for the output does not exist, or `root` is no URI of an object store.
     """
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
@@ -70,11 +70,18 @@ def compile_(
 
     from imgpipe.pipeline import console
     from imgpipe.pipeline import inputs as run_inputs
+    from imgpipe.pipeline.kubeflow import mounts
     from imgpipe.pipeline.run import scan
     from imgpipe.pipeline.settings import configuration
 
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")
+    if not root.startswith(mounts.SCHEMES):
+        raise ConfigError(
+            f"--root {root}: expected the URI of an object store, beginning with "
+            f"{', '.join(mounts.SCHEMES)}, because the containers of a pipeline share no folder. "
+            "For example: --root minio://mlpipeline/imgpipe"
+        )
     config = configuration(source, data, None, settings)
     inputs = run_inputs.find(config, scan(config))
     with tempfile.TemporaryDirectory() as folder, console.quiet(Path(folder) / "log"):

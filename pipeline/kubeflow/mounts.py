@@ -13,6 +13,8 @@ from pathlib import Path
 #: Environment variable that moves the folders below another one than ``/``.
 ROOT = "IMGPIPE_KUBEFLOW_MOUNTS"
 _FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
+#: Beginnings of the URIs whose files the launcher mounts.
+SCHEMES = tuple(_FOLDERS)
 
 
 def _root() -> Path:

@@ -97,6 +97,17 @@ def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
         kubeflow.compile_(None, str(tmp_path), tmp_path / "no" / "x.yaml", "i", "r", [])
 
 
+@pytest.mark.parametrize("root", ["", "/data/artifacts", "http://host/x"])
+def test_a_root_that_is_no_object_store_is_refused(tmp_path: Path, root: str):
+    from imgpipe.models.errors import ConfigError
+    from imgpipe.pipeline.commands import kubeflow
+
+    with pytest.raises(ConfigError, match=r"beginning with minio://, s3://, gs://") as raised:
+        kubeflow.compile_(None, str(tmp_path), tmp_path / "x.yaml", "i", root, [])
+    assert str(raised.value).startswith(f"--root {root}: ")
+    assert not (tmp_path / "x.yaml").exists()
+
+
 def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, Any]):
     cached = {
         name: task.get("cachingOptions", {}).get("enableCache", False)
