@@ -1,0 +1,176 @@
+"""Plays Kubeflow Pipelines 2.17 from a compiled pipeline alone: its driver and its launcher.
+
+Each task is a process with an empty working folder, a home of its own, and a mount root that holds
+nothing but its downloaded inputs and the parent folders of its outputs. As with an object store,
+only files travel between tasks, no empty folders.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imgpipe.pipeline.kubeflow import mounts
+
+_SCHEME, _FOLDER = "minio://", "minio"
+_LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
+#: What ML Metadata keeps of each artifact beside what the task wrote.
+_RECORDED = {"store_session_info": '{"Provider":"minio"}'}
+_AT_A_TIME = 2
+_TASK_SECONDS = 240
+
+
+@dataclass
+class Cluster:
+    """One run of a compiled pipeline.
+
+    Attributes:
+      spec: The parsed PipelineSpec.
+      folder: Everything of the run goes below it.
+      exit_codes: Of the tasks that ran.
+      logs: What they wrote to standard output and standard error.
+      outputs: Artifacts that they published: task, output, ``{"name", "uri", "metadata"}``. The
+        name is the number of the artifact in ML Metadata.
+      most_at_once: Largest number of tasks that ran at the same time.
+    """
+
+    spec: dict[str, Any]
+    folder: Path
+    exit_codes: dict[str, int] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    most_at_once: int = 0
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def run(self) -> None:
+        """Run the tasks in the order of the graph; after a failure no further one is started."""
+        waiting = dict(self.spec["root"]["dag"]["tasks"])
+        running: dict[futures.Future[int], str] = {}
+        with futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
+            while True:
+                healthy = not any(self.exit_codes.values())
+                for name in [name for name in waiting if healthy and self._ready(waiting[name])]:
+                    if len(running) < _AT_A_TIME:
+                        running[pool.submit(self._task, name, waiting.pop(name))] = name
+                self.most_at_once = max(self.most_at_once, len(running))
+                if not running:
+                    return
+                done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                for ended in done:
+                    self.exit_codes[running.pop(ended)] = ended.result()
+
+    def stored(self, uri: str) -> Path:
+        """Folder of the object store that holds an artifact."""
+        assert uri.startswith(_SCHEME), uri
+        return self.folder / "store" / uri.removeprefix(_SCHEME)
+
+    def _ready(self, task: dict[str, Any]) -> bool:
+        return all(self.exit_codes.get(name) == 0 for name in task.get("dependentTasks", []))
+
+    def _task(self, name: str, task: dict[str, Any]) -> int:
+        pod = self.folder / "pods" / name
+        for part in ("work", "home", "tmp", "mounts"):
+            (pod / part).mkdir(parents=True)
+        given = self._executor_input(name, task, pod)
+        for uri in _uris(given["inputs"]):
+            _copy_files(self.stored(uri), _mounted(pod, uri))
+        for uri in _uris(given["outputs"]):
+            _mounted(pod, uri).parent.mkdir(parents=True, exist_ok=True)
+        label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        container = self.spec["deploymentSpec"]["executors"][label]["container"]
+        words = [*container["command"], *container["args"]]
+        ended = subprocess.run(
+            [word.replace("{{$}}", json.dumps(given)) for word in words],
+            cwd=pod / "work",
+            env=_environment(pod),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_TASK_SECONDS,
+        )
+        self.logs[name] = ended.stdout
+        if ended.returncode == 0:
+            self._publish(name, given, pod)
+        return ended.returncode
+
+    def _executor_input(self, name: str, task: dict[str, Any], pod: Path) -> dict[str, Any]:
+        """What the driver sends: input artifacts untyped, and a log among the outputs."""
+        component = self.spec["components"][task["componentRef"]["name"]]
+        wanted = task.get("inputs", {})
+        inputs = {
+            key: {"artifacts": [self._input(source["taskOutputArtifact"])]}
+            for key, source in wanted.get("artifacts", {}).items()
+        }
+        declared = component.get("outputDefinitions", {}).get("artifacts", {})
+        types = {key: output["artifactType"] for key, output in declared.items()}
+        place = f"{self.spec['defaultPipelineRoot']}/{self.spec['pipelineInfo']['name']}/1/{name}"
+        return {
+            "inputs": {
+                "artifacts": inputs,
+                "parameterValues": {
+                    key: value["runtimeValue"]["constant"]
+                    for key, value in wanted.get("parameters", {}).items()
+                },
+            },
+            "outputs": {
+                "artifacts": {
+                    key: {"artifacts": [{"name": key, "type": kind, "uri": f"{place}/7/{key}"}]}
+                    for key, kind in {**types, "executor-logs": _LOG}.items()
+                },
+                "outputFile": str(pod / "tmp" / "kfp_outputs" / "output_metadata.json"),
+            },
+        }
+
+    def _input(self, source: dict[str, str]) -> dict[str, Any]:
+        artifact = self.outputs[source["producerTask"]][source["outputArtifactKey"]]
+        return {**artifact, "type": {"instanceSchema": ""}}
+
+    def _publish(self, name: str, given: dict[str, Any], pod: Path) -> None:
+        """Upload the outputs and keep what the task wrote about them, as the launcher does."""
+        written = json.loads(Path(given["outputs"]["outputFile"]).read_text())
+        published: dict[str, Any] = {}
+        for key, output in given["outputs"]["artifacts"].items():
+            uri = output["artifacts"][0]["uri"]
+            told = written["artifacts"].get(key, {"artifacts": [{}]})["artifacts"][0]
+            _copy_files(_mounted(pod, uri), self.stored(uri))
+            published[key] = {
+                "name": str(next(self._numbers)),
+                "uri": told.get("uri", uri),
+                "metadata": {**_RECORDED, "display_name": key, **told.get("metadata", {})},
+            }
+        self.outputs[name] = published
+
+
+def _uris(side: dict[str, Any]) -> list[str]:
+    return [one["uri"] for found in side["artifacts"].values() for one in found["artifacts"]]
+
+
+def _mounted(pod: Path, uri: str) -> Path:
+    return pod / "mounts" / _FOLDER / uri.removeprefix(_SCHEME)
+
+
+def _environment(pod: Path) -> dict[str, str]:
+    """Environment of a container: nothing of this process but where the programs are."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(pod / "home"),
+        "TMPDIR": str(pod / "tmp"),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        mounts.ROOT: str(pod / "mounts"),
+    }
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    for file in source.rglob("*") if source.is_dir() else ():
+        if file.is_file():
+            (target / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target / file.relative_to(source))
