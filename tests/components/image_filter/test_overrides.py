@@ -127,7 +127,7 @@ def test_adding_keeps_comments_and_says_nothing_twice(tmp_path):
     assert overrides.add(path, [odd, Override(B, "accept")]) == 1
     assert overrides.load(path) == (odd, Override(B, "accept"))
     text = path.read_text()
-    assert text.startswith("# Decisions about single pictures") and "# mine\n" in text
+    assert text.startswith("# Decisions about single images") and "# mine\n" in text
     with pytest.raises(ConfigError, match="says both accept and reject"):
         overrides.add(path, [Override(B, "reject")])
     assert path.read_text() == text
