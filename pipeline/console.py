@@ -1,7 +1,8 @@
-"""What a person sees while a run works; everything the libraries say goes to the run's log.
+"""The console of a command: it shows progress, and the output of libraries goes to a log.
 
-TFX, Beam, absl and TensorFlow write to standard error, partly from C++, so the file descriptors
-themselves are pointed at the log and the display keeps a copy of the terminal.
+TFX, Beam, absl and TensorFlow write to standard error, partly from C++. Therefore the file
+descriptors themselves are redirected to the log, and the display writes to a copy of the original
+one.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _WIDTH_PLAIN = 100  # columns when the output is no terminal
 
 
 class _Terminal(Console):
-    """A console that asks its own file for the size of the terminal.
+    """A console that determines the size of the terminal from its own file.
 
-    Rich asks standard input, output and error. Here the last two are the log, and standard input
-    need not be a terminal, so the width would be a guess and wrapped rows would be miscounted.
+    Rich uses standard input, output and error. Here the last two are the log, and standard input
+    may not be a terminal, so Rich would guess the width and miscount wrapped rows.
     """
 
-    @property  # type: ignore[misc]  # Rich has a setter too, which nothing here uses
+    @property  # type: ignore[misc]  # Rich has a setter too, which is not used here
     def size(self) -> ConsoleDimensions:
         if self._width is None and self.is_terminal:
             try:
@@ -49,12 +50,15 @@ class _Terminal(Console):
 
 @contextlib.contextmanager
 def quiet(log: Path, to_stderr: bool = False) -> Iterator[Console]:
-    """Send file descriptors 1 and 2 to `log` and yield a console for people.
+    """Redirect file descriptors 1 and 2 to a log, and restore them afterwards.
 
     Args:
-      log: file that everything the libraries say is appended to.
-      to_stderr: whether the console writes to the old standard error, because standard output
-        carries the JSON of ``--json -``, instead of to the old standard output.
+      log: File to which the output of libraries is appended.
+      to_stderr: Whether the console writes to the original standard error instead of the original
+        standard output, because the latter carries the JSON of ``--json -``.
+
+    Yields:
+      A console that writes to the original standard output or error.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -102,9 +106,10 @@ _STYLES = {
 
 
 class Display:
-    """Steps with counts and rates: live on a terminal, a line a finished step elsewhere.
+    """Shows steps with counts and rates.
 
-    It is the runner's observer and the listener of `imgpipe.models.progress`.
+    On a terminal the display is updated while steps run. Otherwise it prints one line for each
+    finished step. It is the observer of the runner and the listener of `imgpipe.models.progress`.
     """
 
     def __init__(self, console: Console) -> None:
@@ -123,7 +128,7 @@ class Display:
                 get_renderable=self._table,
                 console=self._console,
                 refresh_per_second=5,
-                redirect_stdout=False,  # what libraries print stays in the log
+                redirect_stdout=False,  # the output of libraries stays in the log
                 redirect_stderr=False,
             )
             self._live.start()
@@ -135,12 +140,12 @@ class Display:
 
     # --- steps -------------------------------------------------------------------------------
     def started(self, name: str) -> None:
-        """A step begins."""
+        """Start a step."""
         with self._lock:
             self._steps.append(_Step(name))
 
     def finished(self, result: NodeResult) -> None:
-        """A component ended well."""
+        """End the step of a component that succeeded."""
         self.timings[result.name] = round(result.seconds, 3)
         self.outputs[result.name] = result.outputs
         self.cached = [name for name in self.cached if name != result.name]
@@ -149,19 +154,19 @@ class Display:
         self._end("cached" if result.cached else "done")
 
     def damaged(self, name: str, what: str) -> None:
-        """A component met an artifact that is not what was written; it is made again."""
+        """End a step that found a damaged artifact, which is then made again."""
         self._end("damaged")
         self._console.print(f"   {what}. It is made again.", markup=False, soft_wrap=True)
 
     def failed(self, name: str, seconds: float) -> None:
-        """A component raised."""
+        """End the step of a component that raised an error."""
         self.timings[name] = round(seconds, 3)
         self.failed_step = name
         self._end("failed")
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """A step of the command itself, such as loading libraries."""
+        """Show a step of the command itself, such as loading libraries, while its body runs."""
         self.started(name)
         try:
             yield

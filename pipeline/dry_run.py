@@ -1,10 +1,10 @@
-"""``imgpipe run --dry-run``: what a run would do, without doing it.
+"""``imgpipe run --dry-run``: describes what a run would do.
 
-The store is asked for every (image, view) that a run would need, so the forward passes named are
-those that a run would make. Files that an earlier run inspected are decided about by the engine of
-ImageFilter: a rejected one needs no forward pass, a repaired one those of its repaired bytes. About
-files that no run has inspected, and about duplicates, nothing is known yet. TensorFlow is loaded
-only when an inspected file is to be repaired.
+Every image and view that a run would need is looked up in the feature store, so the number of
+forward passes is that of a run. The engine of ImageFilter decides about files that an earlier run
+inspected: a rejected file needs no forward pass, and a repaired file needs those of its repaired
+bytes. Nothing is known about files that no run has inspected, and about duplicates. TensorFlow is
+loaded only if an inspected file has to be repaired.
 """
 
 from __future__ import annotations
@@ -29,7 +29,17 @@ _MIB = 1 << 20
 
 
 def describe(config: Config) -> str:
-    """A few lines: images, splits, forward passes, disk, baseline."""
+    """Describe what a run would do.
+
+    Args:
+      config: The validated configuration.
+
+    Returns:
+      Lines on images, splits, forward passes, disk space and baseline.
+
+    Raises:
+      ConfigError: The source cannot be read, or settings do not fit its classes.
+    """
     found = scan(config)
     settings = config.settings
     extractor = from_description(describe_bank(settings, config.bank.precision))
@@ -62,7 +72,7 @@ def describe(config: Config) -> str:
 
 
 def _network(config: Config, precision: str) -> list[str]:
-    """What trains: layers on stored views of a frozen backbone, or all on a fresh view an epoch."""
+    """Lines on the network: which layers are trained, and on how many views."""
     model, tune = config.model, config.settings.fine_tune
     if not config.settings.frozen:
         views = "a new view" if config.views.count else "the image itself"
@@ -76,7 +86,7 @@ def _network(config: Config, precision: str) -> list[str]:
 
 
 def _optional(config: Config, splits: Counter[str]) -> list[str]:
-    """Lines on the gates that only some runs have."""
+    """Lines on folds and LiteRT files."""
     lines = []
     if config.evaluate.cross_validate:
         images = splits[names.TRAIN] + splits[names.VALIDATION]
@@ -87,7 +97,7 @@ def _optional(config: Config, splits: Counter[str]) -> list[str]:
 
 
 def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:
-    """How many of the keys the store has, and the bytes a view takes (0 where not known yet)."""
+    """Number of stored keys, and bytes of one view (0 if nothing is stored yet)."""
     if not (config.bank_store / "features.sqlite").exists():
         return 0, 0
     store = FeatureStore(config.bank_store)
@@ -98,7 +108,7 @@ def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tu
 
 
 def _seen(found: Scan) -> list[str]:
-    """Lines on groups and on what the source reports, where there is any."""
+    """Lines on groups and on problems that the source reports."""
     lines = []
     if found.groups():
         lines.append(f"groups      {found.groups()}, none of them in two splits")
@@ -129,7 +139,7 @@ def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes
 
 
 def _contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
-    """Usable files with the hex SHA-256 of the bytes that a run would decode, where it is known."""
+    """Usable files with the hexadecimal SHA-256 of the bytes that a run would decode."""
     settings = run_inputs.judge_settings(config, found.vocabulary)
     store = config.judge_store
     known = store if (store / "verdicts.sqlite").exists() else ""

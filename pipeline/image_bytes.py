@@ -1,4 +1,4 @@
-"""Images that a command was pointed at: their bytes, and why some cannot be shown."""
+"""Reads the bytes of images that are named on the command line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from imgpipe.components.image_file.header import probe
 
 
 def read(paths: Sequence[Path], pixel_limit: int) -> Iterator[tuple[Path, bytes, str]]:
-    """(path, content, why it cannot be shown or "") of each file, judged by the serving op.
+    """Read image files and check that the served model could decode them.
 
     Args:
-      paths: files.
-      pixel_limit: most pixels that are decoded.
+      paths: Paths of the files.
+      pixel_limit: Most pixels of an image that is decoded.
+
+    Yields:
+      Path, content, and the reason why the image cannot be decoded, "" if it can.
     """
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Whether this machine can run the pipeline: what `imgpipe doctor` looks at first."""
+"""Checks whether this machine can run the pipeline, for ``imgpipe doctor``."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _GIB = 1 << 30
-_DISK_GIB = 2.0  # a run on 10,000 images keeps about this much
+_DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
-_PORT = 8500  # TensorFlow Serving's own
+_PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-      name: what was looked at.
-      fit: whether it is as it should be.
-      detail: what was seen.
-      advice: what to do where it is not.
-      fatal: whether a run, or a server, cannot work with it.
+      name: What was checked.
+      fit: Whether it is as expected.
+      detail: What was found.
+      advice: What to do if it is not as expected.
+      fatal: Whether no run and no server can work if it is not as expected.
     """
 
     name: str
@@ -40,7 +40,11 @@ class Finding:
 def _python(out: Path) -> Finding:
     fit = sys.version_info[:2] == (3, 11)
     return Finding(
-        "Python", fit, platform.python_version(), "Expected 3.11: TFX's wheels need it.", fatal=True
+        "Python",
+        fit,
+        platform.python_version(),
+        "Expected 3.11, which the wheels of TFX need.",
+        fatal=True,
     )
 
 
@@ -58,7 +62,7 @@ def _packages(out: Path) -> Finding:
 
 
 def _imgpipe(out: Path) -> Finding:
-    """imgpipe and imgpipe-client own the same files, so their versions must be the same."""
+    """Compare the versions of imgpipe and imgpipe-client, which install the same files."""
     import importlib.metadata
 
     found = {
@@ -92,13 +96,13 @@ def _weights(out: Path) -> Finding:
 
 
 def _bytecode(out: Path) -> Finding:
-    """Without compiled bytecode every start compiles TensorFlow and TFX again."""
+    """Check for compiled bytecode, without which every start compiles TensorFlow and TFX."""
     import importlib.util
 
     spec = importlib.util.find_spec("tfx")
     origin = spec.origin if spec else None
     compiled = bool(origin) and Path(importlib.util.cache_from_source(str(origin))).exists()
-    text = "compiled" if compiled else "not compiled: every start is some 15 s slower"
+    text = "compiled" if compiled else "not compiled, so every start takes some 15 s longer"
     return Finding("bytecode", compiled, text, "Run: uv sync --frozen --compile-bytecode")
 
 
@@ -112,7 +116,7 @@ def _cpu(out: Path) -> Finding:
 def _memory(out: Path) -> Finding:
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     return Finding(
-        "memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", f"A run wants {_MEMORY_GIB:.0f} GiB."
+        "memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", f"A run needs {_MEMORY_GIB:.0f} GiB."
     )
 
 
@@ -127,7 +131,7 @@ def _disk(out: Path) -> Finding:
         "disk",
         writable and gib >= _DISK_GIB,
         text,
-        f"A run wants {_DISK_GIB:.0f} GiB in a folder it may write to: --out DIR.",
+        f"A run needs {_DISK_GIB:.0f} GiB in a writable folder: --out DIR.",
         fatal=not writable,
     )
 
@@ -136,7 +140,7 @@ def _port(out: Path) -> Finding:
     with socket.socket() as probe:
         busy = probe.connect_ex(("127.0.0.1", _PORT)) == 0
     text = f"{_PORT} is {'in use' if busy else 'free'}"
-    return Finding("serving port", not busy, text, "Serve on another: imgpipe serve --port N.")
+    return Finding("serving port", not busy, text, "Use another port: imgpipe serve --port N.")
 
 
 CHECKS: tuple[Callable[[Path], Finding], ...] = (

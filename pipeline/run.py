@@ -1,6 +1,6 @@
-"""One run on this machine: scan, import, graph, runner, summary, report.
+"""Executes one run on this machine, from the scan of the source to the report.
 
-Everything heavy is imported inside, while the images are hashed in a thread.
+TensorFlow and TFX are imported inside of functions, while a thread hashes the images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from imgpipe.models import progress
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline import component_names, failures, metadata_file, signals, summary, temporary
-from imgpipe.pipeline import console as screen
+from imgpipe.pipeline import console as consoles
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config, to_toml, tuned
 
@@ -32,20 +32,18 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
 LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
-
-
 _LOADING = "loading TensorFlow, TFX"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
-      exit_code: of the command line.
-      verdict: the sentence a person reads.
-      summary: see `imgpipe.pipeline.summary`.
-      directory: folder of the run: log, summary, report, configuration.
+      exit_code: Exit code of the command line.
+      verdict: A sentence for people.
+      summary: The summary, as `imgpipe.pipeline.summary` describes it.
+      directory: Folder of the run with its log, summary, report and configuration.
     """
 
     exit_code: int
@@ -57,8 +55,14 @@ class Outcome:
 def scan(config: Config) -> Scan:
     """List and hash the images.
 
+    Args:
+      config: The configuration, which names the source.
+
+    Returns:
+      All files of the source with their hashes and labels.
+
     Raises:
-      ConfigError: there is no source, or it is not one.
+      ConfigError: No source is named, or it cannot be read as one.
     """
     return _source(config).scan()
 
@@ -66,8 +70,8 @@ def scan(config: Config) -> Scan:
 def _source(config: Config) -> Source:
     if not config.data.source:
         raise ConfigError(
-            "no images: name a folder with one sub-folder a class, or another source of "
-            "images, by --data or data.source."
+            "no images: name a folder with one sub-folder for each class, or another source "
+            "of images, with --data or data.source."
         )
     return open_source(config.data.source, run_inputs.source_options(config))
 
@@ -76,12 +80,15 @@ def execute(config: Config, start: str | None = None, to_stderr: bool = False) -
     """Run the pipeline.
 
     Args:
-      config: the validated configuration.
-      start: component from which on cached outputs are not used, None to use all.
-      to_stderr: whether progress goes to standard error instead of standard output.
+      config: The validated configuration.
+      start: Component from which on cached outputs are not used. None to use all of them.
+      to_stderr: Whether progress is printed to standard error instead of standard output.
+
+    Returns:
+      The outcome, also of a run that failed in a component.
 
     Raises:
-      ImgpipeError: before anything ran: bad source, locked output, missing permission.
+      ImgpipeError: The run could not start: wrong source, locked output folder, no permission.
     """
     try:
         return _execute(config, start, to_stderr)
@@ -95,7 +102,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
     start = start and component_names.find(start, config)
     run_inputs.check_files(config)
-    _source(config).listing()  # a wrong folder is known at once, not after the imports
+    _source(config).listing()  # reports a wrong folder before the imports, which take seconds
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)
@@ -105,14 +112,14 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
         atomic_write(directory / "config.toml", to_toml(config))
         with (
             temporary.below(directory),
-            screen.quiet(directory / LOG, to_stderr) as console,
-            screen.Display(console) as display,
+            consoles.quiet(directory / LOG, to_stderr) as console,
+            consoles.Display(console) as display,
         ):
             return _Run(config, directory, console, display, began).go(start)
 
 
 def _fresh_directory(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3 … that does not exist yet."""
+    """Create `path`, or the first of path-2, path-3 and so on that does not exist."""
     candidate, number = path, 1
     while candidate.exists():
         number += 1
@@ -123,7 +130,7 @@ def _fresh_directory(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Hold the output folder for one run at a time; freed by the system if the process dies."""
+    """Lock the output folder for one run; the system frees the lock if the process dies."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(out / LOCK)
@@ -139,14 +146,14 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 class _Run:
-    """State of one run while it lasts."""
+    """The state of a run in progress."""
 
     def __init__(
         self,
         config: Config,
         directory: Path,
         console: Console,
-        display: screen.Display,
+        display: consoles.Display,
         began: float,
     ) -> None:
         self.config, self.directory = config, directory
@@ -155,7 +162,7 @@ class _Run:
         self.vocabulary: tuple[str, ...] = ()
 
     def go(self, start: str | None) -> Outcome:
-        """Run to the end, whatever that is, and account for it."""
+        """Run the pipeline and report its outcome, also after an error."""
         error: BaseException | None = None
         progress.attach(self.display)
         try:
@@ -167,14 +174,14 @@ class _Run:
             error = failures.known(caught, self.config.out)
         finally:
             progress.attach(None)
-        return self._account(error)
+        return self._outcome(error)
 
     def _pipeline(self, start: str | None) -> None:
         found: dict[str, Any] = {}
 
         def hash_images() -> None:
             try:
-                with progress.silent():  # the libraries are loaded meanwhile
+                with progress.silent():  # the display shows the loading of libraries meanwhile
                     found["scan"] = scan(self.config)
             except BaseException as caught:
                 found["error"] = caught
@@ -194,7 +201,7 @@ class _Run:
             if "error" in found:
                 raise found["error"]
             progress.advance(len(found["scan"].items))
-        with self.display.step("finding weights"):  # before the images are judged for nothing
+        with self.display.step("finding weights"):  # before time is spent on the images
             settings = self.config.settings
             settings.backbone_spec().fetch(settings.size)
         self.vocabulary = tuple(found["scan"].vocabulary)
@@ -211,7 +218,7 @@ class _Run:
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:
-        """The display; the timings file that the Report reads; the origin of the schema."""
+        """Observer that updates the display, the timings for the report and the schema."""
         outer = self
 
         class Observer:
@@ -233,7 +240,7 @@ class _Run:
         return Observer()
 
     def _keep_schema(self) -> None:
-        """Accept the inferred schema again where DataGate was cached and the file is gone."""
+        """Write the accepted schema again if DataGate was cached and the file was removed."""
         from imgpipe.components.data_gate import component, schema
 
         if not self.config.schema_file.is_file():
@@ -241,7 +248,7 @@ class _Run:
             accepted = schema.accepted(inferred, self.vocabulary)
             schema.write(accepted, str(self.config.schema_file))
 
-    # --- accounting ------------------------------------------------------------------------
+    # --- outcome ---------------------------------------------------------------------------
     def _timings(self) -> dict[str, Any]:
         return {
             "total_s": round(time.monotonic() - self.began, 3),
@@ -253,8 +260,8 @@ class _Run:
     def _write_timings(self) -> None:
         atomic_write(self.directory / "timings.json", json.dumps(self._timings(), indent=1) + "\n")
 
-    def _account(self, error: BaseException | None) -> Outcome:
-        """Summary, report and exit code, also of a run that was refused or failed."""
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        """Write summary and report, also of a run that was refused or failed."""
         log = str(self.directory / LOG)
         facts: dict[str, Any] = {
             "settings": run_inputs.report_settings(self.config, self.vocabulary)
@@ -285,7 +292,7 @@ class _Run:
         return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
 
     def _facts(self, error: BaseException | None) -> dict[str, Any]:
-        """What the Report component collected; collected here when the run did not get there."""
+        """Facts that the Report component collected, or that are collected here after an error."""
         from imgpipe.components.report import component as report
         from imgpipe.components.report import facts
 
@@ -296,7 +303,7 @@ class _Run:
         return facts.collect(self._uris(error), settings)
 
     def _page(self, error: BaseException | None, facts: dict[str, Any]) -> str:
-        """Path of the report, which is drawn here when the run did not get there."""
+        """Path of the report, which is drawn here if the Report component did not run."""
         from imgpipe.components.report import component as report
 
         page = self.directory / report.PAGE
@@ -307,7 +314,7 @@ class _Run:
         return str(page)
 
     def _uris(self, error: BaseException | None) -> dict[str, str]:
-        """Artifacts of the components that finished, by the names that the report gives them."""
+        """URIs of the artifacts of finished components, by their names in the report."""
         from imgpipe.components.report.inputs import REPORTED
 
         uris = {
@@ -318,20 +325,20 @@ class _Run:
         return uris | (self._refused_blessing() if error else {})
 
     def _keep_tuned(self, values: dict[str, Any] | None) -> None:
-        """Write the configuration with the Tuner's best values, to run from now on."""
+        """Write the configuration with the best values of the Tuner, for later runs."""
         if values and self.config.tune.trials:
             text = to_toml(tuned(self.config, values))
             atomic_write(self.directory / TUNED, text)
 
     def _refused_blessing(self) -> dict[str, str]:
-        """Folder of DataGate's decision when it refused: its output was not published."""
+        """Folder of DataGate's decision if it refused, since its output was not published."""
         decided = self.config.decision_file
         refused = self.display.failed_step == "DataGate" and decided.exists()
         return {"data_blessing": str(self.config.out)} if refused else {}
 
 
 def _from(pipeline: Any, start: str | None) -> set[str]:
-    """The nodes whose cached outputs are not used: `start` and all that depends on it."""
+    """The nodes whose cached outputs are not used: `start` and all nodes that depend on it."""
     if start is None:
         return set()
     nodes = {node.id: node for node in pipeline.components}

@@ -1,7 +1,7 @@
-"""The run's summary for other programs (``--json``): versioned, documented, tested.
+"""Builds the summary of a run for other programs (``--json``).
 
-Fields are those of the README's table; a consumer may rely on every one being there, with null
-where the run did not get that far.
+The README's table documents the fields. All of them are always present; their value is null if the
+run did not get that far.
 """
 
 from __future__ import annotations
@@ -33,18 +33,21 @@ def build(
     """Assemble the summary.
 
     Args:
-      facts: of `imgpipe.components.report.facts.collect`.
-      timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``.
-      report: path of the page, None where none was written.
-      blessed: whether the model passed its gates.
-      verdict: the sentence.
-      log: path of the run's log.
+      facts: Facts of `imgpipe.components.report.facts.collect`.
+      timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``, in seconds.
+      report: Path of the report, None if none was written.
+      blessed: Whether the model passed its gates.
+      verdict: The outcome as a sentence.
+      log: Path of the run's log.
+
+    Returns:
+      The summary, which consists of JSON values only.
     """
     settings = facts["settings"]
     data = facts.get("data") or {}
     bank = facts.get("bank") or {}
     forward, reused = bank.get("forward_passes", 0), bank.get("reused", 0)
-    if "FeatureBank" in timings["cached"]:  # the passes were an earlier run's
+    if "FeatureBank" in timings["cached"]:  # an earlier run made the forward passes
         forward, reused = 0, forward + reused
     push = facts.get("push") or {"status": "refused", "version": None, "path": None}
     gate = facts.get("gate")
@@ -97,7 +100,7 @@ def build(
 
 
 def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What trained, for how long, what fine-tuning and calibration did; None without a model."""
+    """Training, fine-tuning and calibration; None if no model was trained."""
     if not history.get("epochs"):
         return None
     tuned = history.get("fine_tune")

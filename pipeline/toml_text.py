@@ -1,7 +1,7 @@
-"""TOML from a person, read within bounds.
+"""Reads TOML files within limits.
 
-`tomllib` takes minutes for a key of 50,000 parts, and nests without a limit. A configuration is a
-few kilobytes with three levels, so that everything beyond these bounds is a mistake and is named.
+`tomllib` takes minutes for a key with 50,000 parts and does not limit nesting. A configuration has
+a few kilobytes and three levels, so anything beyond these limits is reported as a mistake.
 """
 
 from __future__ import annotations
@@ -14,17 +14,25 @@ from typing import Any
 
 from imgpipe.models.errors import ConfigError
 
-MOST_BYTES = 256 << 10  # of a file; the longest preset has 4 KiB
-_MOST_DOTS = 100  # in one word; `tomllib` takes quadratic time for the parts of a key
-_MOST_LEVELS = 8  # of tables and lists; the configuration has three
-_MOST_CHARACTERS = 4096  # of a value: the longest path that Linux takes
+MOST_BYTES = 256 << 10  # size of a file; the longest preset has 4 KiB
+_MOST_DOTS = (
+    100  # dots in one word; the time that `tomllib` takes is quadratic in the parts of a key
+)
+_MOST_LEVELS = 8  # levels of tables and lists; the configuration has three
+_MOST_CHARACTERS = 4096  # length of a value; Linux accepts no longer path
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
+    Args:
+      path: Path of the file.
+
+    Returns:
+      The tables of the file as nested dictionaries.
+
     Raises:
-      ConfigError: the file cannot be read, is not TOML or is beyond the bounds.
+      ConfigError: The file cannot be read, is not TOML or exceeds a limit.
     """
     try:
         with path.open("rb") as file:
@@ -52,9 +60,15 @@ def read(path: Path) -> dict[str, Any]:
 def parse(text: str) -> dict[str, Any]:
     """Parse TOML text.
 
+    Args:
+      text: The text.
+
+    Returns:
+      Its tables as nested dictionaries.
+
     Raises:
-      TOMLDecodeError: it is not TOML.
-      ValueError: keys, brackets or numbers are beyond the bounds; the message says which.
+      TOMLDecodeError: The text is not TOML.
+      ValueError: Keys, brackets or numbers exceed a limit, which the message names.
     """
     words = re.sub(r"[ \t]*\.[ \t]*", ".", text).split()
     if any(word.count(".") > _MOST_DOTS for word in words):
@@ -65,16 +79,20 @@ def parse(text: str) -> dict[str, Any]:
         raise ValueError("brackets are nested too deeply") from None
     except tomllib.TOMLDecodeError:
         raise
-    except ValueError:  # Python reads whole numbers of 4,300 digits at most
+    except ValueError:  # Python reads integers of at most 4,300 digits
         raise ValueError("a number with thousands of digits") from None
     return tree
 
 
 def check(tree: Mapping[str, Any]) -> None:
-    """Refuse values that no setting can have.
+    """Check the limits of values.
+
+    Args:
+      tree: Nested tables.
 
     Raises:
-      ValueError: nesting, length of a value or a NUL character; the message names the key.
+      ValueError: A value is nested too deeply, is too long or has a NUL character. The message
+        names its key.
     """
     for key, value, level in _walk(tree):
         if level > _MOST_LEVELS:
@@ -88,7 +106,7 @@ def check(tree: Mapping[str, Any]) -> None:
 
 
 def _walk(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
-    """Name of the key, value and level of everything in a tree, without recursion."""
+    """Yields the key, value and level of every value in a tree, without recursion."""
     pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in tree.items()]
     while pending:
         key, value, level = pending.pop()

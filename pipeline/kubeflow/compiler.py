@@ -1,7 +1,7 @@
-"""The same graph as a PipelineSpec for open-source Kubeflow Pipelines.
+"""Compiles the graph to a PipelineSpec for open-source Kubeflow Pipelines.
 
-Its API server accepts schema 2.1 only. A file name ending in ``.yaml`` makes TFX write the bare
-PipelineSpec.
+The API server of Kubeflow Pipelines accepts only schema 2.1. TFX writes a bare
+PipelineSpec if the name of the file ends in ``.yaml``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.pipeline.graph import NEVER_CACHED
 
-#: What each container runs.
+#: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
 
 
@@ -26,10 +26,10 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) 
       pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
         becomes the default of a run that is submitted without a root.
       image: Container image with this package installed.
-      output: File to write; ``.yaml`` is appended when it is missing.
+      output: Path of the file. ``.yaml`` is appended if it is missing.
 
     Returns:
-      The file written.
+      The path of the written file.
     """
     target = output if output.suffix == ".yaml" else output.with_name(output.name + ".yaml")
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(

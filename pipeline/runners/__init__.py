@@ -1,1 +1,1 @@
-"""Thin runners: they supply paths and engines, the graph is the same."""
+"""The runner of the graph on this machine."""

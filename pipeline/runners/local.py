@@ -1,7 +1,7 @@
-"""The local runner: TFX's own launcher for each node, one after the other, observed.
+"""Runs the graph on this machine, one node after the other, with TFX's launcher.
 
-LocalDagRunner does the same loop but says nothing of cached nodes, times or outputs, which the
-progress display, the summary and the report need; each node is launched exactly as there.
+LocalDagRunner launches nodes in the same way, but it does not report cached nodes, durations and
+outputs, which the progress display, the summary and the report need.
 """
 
 from __future__ import annotations
@@ -37,7 +37,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NodeResult:
-    """What became of one node."""
+    """The result of one node.
+
+    Attributes:
+      name: Name of the node.
+      seconds: Duration.
+      cached: Whether the outputs were taken from the cache.
+      outputs: URI of each output by its name.
+    """
 
     name: str
     seconds: float
@@ -46,7 +53,7 @@ class NodeResult:
 
 
 class Observer(Protocol):
-    """Told what the runner does, as it does it."""
+    """Receives the events of a run."""
 
     def started(self, name: str) -> None:
         """A node is about to run, or to be taken from the cache."""
@@ -58,27 +65,28 @@ class Observer(Protocol):
         """A node raised an error after this many seconds."""
 
     def damaged(self, name: str, what: str) -> None:
-        """The cached outputs of a node are damaged, so it runs again; `what` names the damage."""
+        """An artifact that a node reads or reuses is damaged; `what` names the damage."""
 
 
 def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:
-    """Connection to the sqlite ML Metadata store at `path`."""
+    """Create the connection to the SQLite store of ML Metadata at `path`."""
     return metadata.sqlite_metadata_connection_config(str(path))
 
 
 def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str] = ()) -> None:
-    """Run all nodes in topological order; the first failure is raised as it is.
+    """Run all nodes in topological order.
 
-    A damaged artifact is removed and made again, once for each component of a run: the nodes are
-    gone through again, and those before it are cached.
+    A damaged artifact is removed and made again, at most once for each component. For this, all
+    nodes are launched again, and those before the component are taken from the cache.
 
     Args:
-      pipeline: of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
-      observer: told of starts, ends, failures and damaged artifacts.
-      fresh: nodes whose cached outputs are not to be used.
+      pipeline: Pipeline of `imgpipe.pipeline.graph.create_pipeline`, with a metadata connection.
+      observer: Receives starts, ends, failures and damaged artifacts.
+      fresh: Nodes whose cached outputs are not used.
 
     Raises:
-      ResourceError: an artifact that was made again in this run is damaged again.
+      ResourceError: An artifact that was made again in this run is damaged again.
+      Exception: The first error of a node is raised unchanged.
     """
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)
@@ -102,14 +110,14 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
 
 
 def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], root: Path) -> None:
-    """Go through all nodes.
+    """Launch all nodes once.
 
     Args:
-      ir: the compiled pipeline, to be changed here.
-      observer: told of all nodes but those in `told`, which are cached and were told of before.
-      fresh: nodes whose cached outputs are not to be used; a node that has ended is taken out.
-      told: see `observer`.
-      root: folder of all artifacts.
+      ir: The compiled pipeline, which is changed.
+      observer: Receives the events of all nodes but those in `told`.
+      fresh: Nodes whose cached outputs are not used. A node that has ended is removed.
+      told: Nodes that are taken from the cache and were reported to the observer before.
+      root: Folder of all artifacts.
     """
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
@@ -117,7 +125,7 @@ def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], r
     deployment = runner_utils.extract_local_deployment_config(ir)
     connection = deployment.metadata_connection_config
     config = getattr(connection, connection.WhichOneof("connection_config"))
-    bury_the_dead(config, root)
+    fail_interrupted_executions(config, root)
     for node in (entry.pipeline_node for entry in ir.nodes):
         name = node.node_info.id
         if name in fresh or name in NEVER_CACHED:
@@ -150,7 +158,7 @@ def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], r
 
 
 def _result(config: Any, name: str, seconds: float, info: Any) -> NodeResult:
-    """State and output URIs of an execution, from ML Metadata (a cached one has others)."""
+    """State and output URIs of an execution according to ML Metadata."""
     store = mlmd.MetadataStore(config)
     [execution] = store.get_executions_by_id([info.execution_id])
     events = [
@@ -165,10 +173,14 @@ def _result(config: Any, name: str, seconds: float, info: Any) -> NodeResult:
 
 
 def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
-    """Have Beam's local worker processes load what TFDV needs to be unpickled.
+    """Make Beam's local worker processes load what they need to unpickle TFDV's objects.
 
-    FnApiRunner starts them without the pipeline's options, ``--beam_plugins`` among them (Beam
-    2.77); a file named in their environment is read in its place.
+    FnApiRunner starts these processes without the options of the pipeline such as
+    ``--beam_plugins`` (Beam 2.77), but they read a file that is named in their environment.
+
+    Args:
+      beam_args: Options of Beam.
+      directory: Folder in which the file is written.
     """
     if any("multi_processing" in arg for arg in beam_args):
         file = directory / "worker_options.json"
@@ -176,15 +188,19 @@ def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
         os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 
-def bury_the_dead(config: metadata_store_pb2.ConnectionConfig, root: Path) -> int:
-    """Mark executions of a killed run as failed and remove what they left half-written.
+def fail_interrupted_executions(config: metadata_store_pb2.ConnectionConfig, root: Path) -> int:
+    """Mark the executions of a killed run as failed and remove their incomplete artifacts.
 
-    TFX leaves them RUNNING for ever. The caller holds the run's lock, so nothing that is marked
-    RUNNING can be alive. Their artifacts were never published; the folder follows from the id:
-    ``<root>/<node>/<output>/<execution id>``.
+    TFX would leave them in the state RUNNING. The caller holds the lock of the run, so no execution
+    in this state is alive. Their artifacts were not published; their folder follows from the id of
+    the execution: ``<root>/<node>/<output>/<execution id>``.
+
+    Args:
+      config: Connection to ML Metadata.
+      root: Folder of all artifacts.
 
     Returns:
-      How many there were.
+      The number of such executions.
     """
     store = mlmd.MetadataStore(config)
     dead = [

@@ -1,9 +1,11 @@
-"""How the local runner executes a component: whole inputs in, an empty folder, sealed outputs out.
+"""Executor operators of the local runner, which check inputs and seal outputs.
 
-TFX lets a runner name its own executor operators. These add three things to TFX's: inputs are
-compared with their seals before they are read, output folders are emptied before they are written
-(execution numbers start again when the metadata database is lost, and shards of an earlier run
-would be read as this one's), and outputs are sealed before they are published.
+TFX lets a runner supply its own executor operators. These do three things in addition to TFX's:
+
+- They compare inputs with their seals before they are read.
+- They empty output folders before they are written. Execution numbers start again when the metadata
+  database is lost, and shards of an earlier run would otherwise be read as those of this one.
+- They seal outputs before they are published.
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ from tfx.proto.orchestration import executable_spec_pb2
 
 from imgpipe.components import integrity
 
-#: Components that show a little of large inputs, in every run: their inputs are compared by size
-#: and modification time, or a run without changes would read all images for its page.
+#: Components that run every time and read a small part of large inputs. Their inputs are compared
+#: by size and modification time; otherwise a run without changes would read all images.
 READS_LITTLE = frozenset({"Report"})
 
 
 class Damaged(Exception):
-    """An artifact is not what its component wrote.
+    """An artifact differs from what its component wrote.
 
     Attributes:
-      folder: the artifact.
-      node: the component that made it.
-      what: what is wrong with it.
+      folder: Folder of the artifact.
+      node: Component that made it.
+      what: Description of the damage.
     """
 
     def __init__(self, folder: Path, what: str) -> None:
@@ -42,10 +44,10 @@ def require_whole(uris: Iterable[str]) -> None:
     """Compare cached artifacts with their seals, by size and modification time.
 
     Args:
-      uris: folders of artifacts.
+      uris: Folders of artifacts.
 
     Raises:
-      Damaged: naming the first that is not whole.
+      Damaged: An artifact differs from its seal; the error names the first one.
     """
     for folder in map(Path, uris):
         if what := integrity.damage(folder, complete=False):
@@ -57,19 +59,22 @@ def _folders(artifacts: Mapping[str, Iterable[Any]]) -> list[Path]:
 
 
 class _Sealing:
-    """What both operators add to TFX's; the class beside it in the bases does the work."""
+    """Checks and sealing for both operators; the other base class executes the component."""
 
-    #: Artifacts whose every byte this process has compared, or written itself.
+    #: Artifacts of which this process has compared or written every byte.
     compared: set[Path] = set()  # noqa: RUF012 - shared by all operators on purpose
 
     def run_executor(self, execution_info: Any) -> Any:
         """Execute a component.
 
         Args:
-          execution_info: of TFX's launcher: inputs, outputs and parameters.
+          execution_info: Inputs, outputs and parameters from TFX's launcher.
+
+        Returns:
+          The result of TFX's operator.
 
         Raises:
-          Damaged: an input is not what its component wrote.
+          Damaged: An input differs from what its component wrote.
         """
         complete = execution_info.pipeline_node.node_info.id not in READS_LITTLE
         for folder in _folders(execution_info.input_dict):
@@ -91,14 +96,14 @@ class _Sealing:
 
 
 class _Python(_Sealing, python_executor_operator.PythonExecutorOperator):
-    """For components that need no Beam."""
+    """Executes components that do not use Beam."""
 
 
 class _Beam(_Sealing, beam_executor_operator.BeamExecutorOperator):
-    """For components that run on Beam."""
+    """Executes components that run on Beam."""
 
 
-#: For the launcher's `custom_executor_operators`.
+#: Value of the launcher's argument `custom_executor_operators`.
 OPERATORS = {
     executable_spec_pb2.PythonClassExecutableSpec: _Python,
     executable_spec_pb2.BeamExecutableSpec: _Beam,
@@ -106,5 +111,5 @@ OPERATORS = {
 
 
 def forget_comparisons() -> None:
-    """Have every artifact compared again; called at the start of a run."""
+    """Forget which artifacts were compared, so that a new run compares all of them."""
     _Sealing.compared.clear()
