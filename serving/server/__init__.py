@@ -1,7 +1,7 @@
 """Embedded model server that speaks TensorFlow Serving's protocol.
 
-For one machine, tests and the serving gate; traffic belongs on tensorflow/serving itself.
-Nothing here imports TensorFlow before a server is made.
+It is meant for a single machine, for tests and for the serving check; production traffic belongs on
+tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
 Bottom up: ``storage``, ``remote`` (version directories) - ``allowed_ops``, ``custom_ops``,
 ``graph_check``, ``saved_model_config``, ``runtime``, ``tflite_signatures``, ``tflite``,

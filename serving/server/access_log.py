@@ -1,10 +1,10 @@
-"""One JSON object a line for every inference request: who asked what, how it ended, how long.
+"""Access log: one line with a JSON object for every inference request.
 
     {"time": "2026-01-31T12:00:00.123Z", "method": "Predict", "entrypoint": "GRPC", "peer":
      "ipv4:127.0.0.1:40112", "model": "imgpipe", "version": 3, "signature": "serving_default",
      "rows": 1, "request_bytes": 48211, "status": "OK", "ms": 12.4, "model_ms": 11.1}
 
-A request that failed has ``message`` too.
+Failed requests also have the field ``message``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ STDERR = "-"
 
 
 class AccessLog:
-    """Observer of ``calls.Calls``; lines are whole whatever threads write."""
+    """Observer of ``calls.Calls`` that writes the log; safe for use from several threads."""
 
     def __init__(self, path: str) -> None:
-        """``path`` is a file to append to, or ``-`` for stderr.
+        """Open the log.
+
+        Args:
+            path: File to append to, or ``-`` for standard error.
 
         Raises:
-            BadArgument: the file cannot be written.
+            BadArgument: The file cannot be written.
         """
         self._lock = threading.Lock()
         if path == STDERR:
@@ -64,6 +67,6 @@ class AccessLog:
             self._file.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         if self._file is not sys.stderr:
             self._file.close()

@@ -1,10 +1,10 @@
-"""Which TensorFlow operations a served graph may run.
+"""The TensorFlow operations that a served graph may run.
 
-The list is made from TensorFlow's own registry of operations by the rules below, so it fits the
-installed version. An operation is allowed when neither its name nor one of its arguments speaks of
-files, the network, other processes or devices, Python, data sets or debugging, and when it is
-stateless or keeps its state in this process (variables, tables, random numbers). Everything else is
-refused, among it whatever a later version of TensorFlow adds with state of its own.
+The list is derived from TensorFlow's registry of operations by the rules below, so that it fits the
+installed version. An operation is allowed if neither its name nor one of its arguments refers to
+files, the network, other processes or devices, Python, data sets or debugging, and if it is
+stateless or keeps its state in this process (variables, tables, random numbers). All other
+operations are refused, including stateful operations of later versions of TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _NAME_WORDS = re.compile(
     "|nccl|options|reader|recv|record|remote|restore|rpc|save|saver|send|session|snapshot|sql|stats"
     "|summary|system|tpu|worker"
 )
-"""Words of an operation's name: ``PyFunc`` and ``ReadFile`` hold one, ``PartitionedCall`` none."""
+"""Forbidden words in names of operations: ``PyFunc`` and ``ReadFile`` contain one."""
 _ARGUMENT_WORDS = re.compile(
     "address(es)?|debug|descriptor|dir|directory|files?|filenames?|logdir|path|port|prefix|protocol"
     "|region|urls?|uri"
 )
-"""Words of the names of inputs and attributes."""
+"""Forbidden words in names of inputs and attributes."""
 _DEBUG_NAME = "debug_name"
-"""An attribute of variables and parsers that is shown in error messages alone."""
+"""An attribute of variables and parsers that only appears in error messages."""
 _HARMLESS = frozenset(
     [
         "ShardedFilename",  # joins strings
@@ -67,7 +67,7 @@ def _is_allowed(op: op_def_pb2.OpDef) -> bool:
 
 
 def registered() -> Iterator[op_def_pb2.OpDef]:
-    """Every operation that TensorFlow knows now, with those of loaded libraries."""
+    """Yield every registered operation, including those of loaded libraries."""
     operations = op_def_pb2.OpList()
     buffer = pywrap_tf_session.TF_GetAllOpList()
     try:
@@ -79,5 +79,5 @@ def registered() -> Iterator[op_def_pb2.OpDef]:
 
 @functools.cache
 def allowed_operations() -> frozenset[str]:
-    """Names of the operations that a served graph may run."""
+    """Return the names of the operations that a served graph may run."""
     return frozenset(op.name for op in registered() if _is_allowed(op))

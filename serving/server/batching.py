@@ -4,7 +4,7 @@ Only with ``--enable_batching``. Three things are better than there, on purpose:
 
 * nobody waits on an idle server: ``batch_timeout_micros`` counts only while other requests run;
 * rows of unequal shape go into different batches where padding is off, and fail nobody;
-* a request that fails in company is run again alone, so one broken picture is refused alone.
+* a request that fails in company is run again alone, so one broken image is refused alone.
 """
 
 from __future__ import annotations

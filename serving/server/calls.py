@@ -1,7 +1,7 @@
-"""What happens around every inference request, whatever it came in by.
+"""Execution of inference requests from gRPC and REST, with observers such as log and metrics.
 
-A request that nobody waits for any more is not run; the others are counted, timed and told to
-whoever observes (access log, metrics) with how they ended.
+A request whose client has gone is not run. All requests are counted, timed and reported to the
+observers with their status.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass
 class Call:
-    """One request. The first block is given, the second is filled in on the way."""
+    """One request. The first block of fields is given, the second is set while it runs."""
 
     method: str
     """``Predict``, ``Classify``, ``Regress``, ``MultiInference``, ``GetModelMetadata`` …"""
@@ -30,9 +30,9 @@ class Call:
     peer: str = ""
     request_bytes: int = 0
     deadline: float | None = None
-    """On the monotonic clock."""
+    """Deadline on the monotonic clock; None for no deadline."""
     is_active: Callable[[], bool] = field(default=lambda: True, repr=False)
-    """Whether somebody still waits for the answer."""
+    """Returns whether the client still waits for the answer."""
 
     model: str = ""
     version: int | None = None
@@ -43,15 +43,15 @@ class Call:
     message: str = ""
     seconds: float = 0.0
     started: float = field(default_factory=time.time)
-    """Seconds since 1970."""
+    """Start of the request, in seconds since 1970."""
 
     def left(self) -> float | None:
-        """Seconds until the deadline, None without one."""
+        """Return the seconds until the deadline; None without a deadline."""
         return None if self.deadline is None else self.deadline - time.monotonic()
 
     @property
     def status(self) -> str:
-        """Name of the code."""
+        """Name of the status code."""
         return code_name(self.code)
 
 
@@ -59,24 +59,24 @@ Observer = Callable[[Call], None]
 
 
 class Calls:
-    """Runs requests and tells the observers."""
+    """Runs requests and notifies the observers."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.observers: list[Observer] = list(observers)
-        """Called after each request, in its thread; what one raises is logged and dropped."""
+        """Called after each request, in its thread. Their exceptions are logged and ignored."""
         self._lock = threading.Lock()
         self._running = 0
 
     @property
     def running(self) -> int:
-        """Requests at work now."""
+        """Number of requests that are running."""
         return self._running
 
     def run(self, call: Call, work: Callable[[Call], T]) -> T:
-        """``work(call)``.
+        """Run ``work(call)`` and return its result.
 
         Raises:
-            StatusError: whatever went wrong.
+            StatusError: The request failed; other exceptions are converted.
         """
         began = time.monotonic()
         with self._lock:
@@ -97,13 +97,13 @@ class Calls:
             self._tell(call)
 
     def refuse(self, call: Call, error: StatusError) -> None:
-        """Tell the observers of a request that is refused before it runs."""
+        """Notify the observers of a request that is refused before it runs."""
         call.code, call.message = error.code, error.message
         self._tell(call)
 
     @staticmethod
     def _check_wanted(call: Call) -> None:
-        # It may have waited in the queue until nobody listened any more.
+        # The client may have gone while the request waited in the queue.
         left = call.left()
         if left is not None and left <= 0:
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the request ran.")

@@ -1,4 +1,4 @@
-"""Operations that TensorFlow itself does not have: libraries of custom ones, and TF Text."""
+"""Operations that are not part of TensorFlow: libraries of custom operations, and TF Text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def load_libraries(paths: Iterable[str]) -> frozenset[str]:
     """Load shared libraries of custom operations into this process.
 
     Args:
-        paths: of the libraries, as ``tf.load_op_library`` takes them.
+        paths: Paths of the libraries, as for ``tf.load_op_library``.
 
     Returns:
-        The names of their operations. Whoever loads a library trusts what is in it.
+        The names of their operations. These count as trusted, because the user chose the library.
 
     Raises:
-        BadArgument: a file does not exist or is not such a library.
+        BadArgument: A file does not exist or is not such a library.
     """
     import tensorflow as tf
     from tensorflow.core.framework import op_def_pb2
@@ -48,7 +48,7 @@ def load_libraries(paths: Iterable[str]) -> frozenset[str]:
 
 @functools.cache
 def load_text() -> frozenset[str]:
-    """Load the operations of TF Text where it is installed; returns their names."""
+    """Load the operations of TF Text where it is installed, and return their names."""
     if importlib.util.find_spec(_TEXT) is None:
         return frozenset()
     from imgpipe.serving.server.allowed_ops import registered
@@ -56,7 +56,7 @@ def load_text() -> frozenset[str]:
     before = {operation.name for operation in registered()}
     try:
         importlib.import_module(_TEXT)
-    except Exception as error:  # built for another TensorFlow: models without it are still served
+    except Exception as error:  # e.g. built for another TensorFlow; other models still work
         _log.warning("TF Text is installed and cannot be used: %s", error)
         return frozenset()
     return frozenset(operation.name for operation in registered()) - before

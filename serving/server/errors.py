@@ -1,4 +1,4 @@
-"""Failures of a server that cannot start, each with the exit code of the command line."""
+"""Errors of a server that cannot start, each with its exit code of the command line."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import ClassVar
 
 
 class ServerError(Exception):
-    """Base of the server's own failures; the message is for people."""
+    """Base class of the errors."""
 
     exit_code: ClassVar[int] = 1
 
 
 class BadArgument(ServerError):
-    """An argument that cannot be."""
+    """An argument or a configuration file is not valid."""
 
     exit_code = 2
 
 
 class PortBusy(ServerError):
-    """The address is not to be had."""
+    """The server cannot listen on the address."""
 
     exit_code = 5

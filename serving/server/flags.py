@@ -224,8 +224,8 @@ _LIMITS = (
         DEFAULT_MAX_BODY_VALUES,
         "numbers, strings, lists and objects in the JSON of one REST request",
     ),
-    _Flag("max_image_pixels", number, 50_000_000, "of one encoded picture, told by its header"),
-    _Flag("image_inputs", str, IMAGE_INPUT, "comma-separated inputs that hold encoded pictures"),
+    _Flag("max_image_pixels", number, 50_000_000, "of one encoded image, told by its header"),
+    _Flag("image_inputs", str, IMAGE_INPUT, "comma-separated inputs that hold encoded images"),
     _Flag("max_tensor_bytes", number, 0, "of one input; 0 for any"),
     _Flag("max_queued_requests", number, 1024, "that wait; beyond it they are refused; 0 for any"),
 )
@@ -235,7 +235,7 @@ _LOGS = (
     _Flag("request_log_prefix", str, "", "keep PredictionLog records in <prefix>-….tfrecord"),
     _Flag("request_log_sampling_rate", share, 0.01, "share of the requests that is kept"),
     _Flag("request_log_max_bytes", number, 256 << 20, "of all files; the oldest go first"),
-    _Flag("request_log_images", boolean, False, "keep the pictures too"),
+    _Flag("request_log_images", boolean, False, "keep the images too"),
 )
 _NO_EFFECT = (
     _Flag("num_unload_threads", number, 0, "the last request of a version unloads it"),

@@ -1,7 +1,7 @@
-"""``grpc.health.v1``: whether every model has a version that answers.
+"""The health service ``grpc.health.v1``: whether every model has an available version.
 
-The state is set from any thread; questions are answered in the event loop of the gRPC port, so that
-they wait neither for a thread nor for a place in the queue of requests.
+Any thread can set the state. Health requests are answered in the event loop of the gRPC port, so
+that they wait neither for a thread nor in the queue of inference requests.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ HEALTH_SERVICES: Final = (
     "tensorflow.serving.PredictionService",
     "tensorflow.serving.ModelService",
 )
-"""Names under which health is asked: the whole server, TensorFlow Serving's, the full ones."""
+"""Service names in health requests: the whole server, the short names that TensorFlow Serving uses,
+and the full names."""
 _State = health_pb2.HealthCheckResponse
 
 
 class Health(health_pb2_grpc.HealthServicer):
     """The health service.
 
-    The asyncio servicer of grpcio-health-checking forgets the other watchers of a service once one
-    of them leaves.
+    It replaces the asyncio servicer of grpcio-health-checking, which drops all watchers of a
+    service when one of them leaves.
     """
 
     def __init__(self) -> None:
@@ -37,21 +38,21 @@ class Health(health_pb2_grpc.HealthServicer):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def set(self, up: bool) -> None:
-        """All services are SERVING, or are not; those who watch are told."""
+        """Set all services to SERVING or NOT_SERVING, and notify the watchers."""
         self._up = up
         self._wake()
 
     def end(self) -> None:
-        """NOT_SERVING for good: those who watch are told, and their streams end.
+        """Set all services to NOT_SERVING for good, and end the streams of the watchers.
 
-        An open stream would hold up the end of the server.
+        An open stream would delay the shutdown of the server.
         """
         self._ended = True
         self._wake()
 
     def _wake(self) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the port is closed: nobody watches
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and all watchers with it
                 self._loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
@@ -64,14 +65,14 @@ class Health(health_pb2_grpc.HealthServicer):
         return int(_State.SERVING if self._up and not self._ended else _State.NOT_SERVING)
 
     async def Check(self, request: Any, context: Any) -> Any:
-        """The state of a service; NOT_FOUND for an unknown one."""
+        """Return the state of a service, or NOT_FOUND for an unknown service."""
         state = self._state(request.service)
         if state is None:
             await context.abort(grpc.StatusCode.NOT_FOUND)
         return _State(status=state)
 
     async def Watch(self, request: Any, context: Any) -> None:
-        """The state of a service, now and whenever it changes."""
+        """Stream the state of a service, first the current state and then every change."""
         self._loop = asyncio.get_running_loop()
         last = None
         while True:

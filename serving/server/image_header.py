@@ -1,4 +1,4 @@
-"""How many pixels an encoded picture would decode to, from its header alone.
+"""How many pixels an encoded image would decode to, from its header alone.
 
 Every format that ``tf.io.decode_image`` reads: PNG, JPEG, GIF, BMP, WebP, JPEG XL. Nothing is
 decoded and nothing allocated; a header that cannot be read is left to the decoder, which refuses

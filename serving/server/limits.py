@@ -1,7 +1,7 @@
-"""What a request may ask for: bytes of a tensor, pixels of a picture - before anything is decoded.
+"""Limits of a request, checked before anything is decoded: bytes of a tensor, pixels of an image.
 
-A PNG of some kilobytes can hold 16000 x 16000 pixels and cost 3,000 times its size in memory when
-the graph decodes it. The headers say so beforehand (``image_header``).
+A PNG of a few kilobytes can contain 16000 x 16000 pixels and take 3,000 times its size in memory
+when the graph decodes it. The header tells the size beforehand (``image_header``).
 """
 
 from __future__ import annotations
@@ -14,54 +14,54 @@ from imgpipe.serving.server.image_header import pixels
 from imgpipe.serving.server.status import StatusError, invalid
 
 IMAGE_INPUT = "image_bytes"
-"""Name of the input, and of the feature, that holds encoded pictures in the models of imgpipe."""
+"""Name of the input, and of the feature, for encoded images in the models of imgpipe."""
 DEFAULT_MAX_MESSAGE_BYTES = 128 << 20
-"""Of one gRPC request, decompressed. TensorFlow Serving has no bound below gRPC's own of 2 GiB: a
-request of 0.6 MB made it hold 1.45 GiB."""
+"""Largest decompressed size of a gRPC request. TensorFlow Serving has no limit below gRPC's limit
+of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
 _MEGA = 1_000_000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of one request; 0 means none."""
+    """The limits of one request; 0 means no limit."""
 
     max_pixels: int = 50 * _MEGA
-    """Of one encoded picture (of an animation: of all its frames together)."""
+    """Largest number of pixels of an encoded image; for an animation, of all frames together."""
     max_tensor_bytes: int = 0
-    """Of one input, decoded from its message."""
+    """Largest size of one input after it is decoded from its message."""
     image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
-    """String inputs and features whose values are encoded pictures."""
+    """String inputs and features whose values are encoded images."""
 
     def check(self, alias: str, value: np.ndarray) -> None:
         """Refuse an input that is too large.
 
         Raises:
-            StatusError: INVALID_ARGUMENT.
+            StatusError: INVALID_ARGUMENT, the input exceeds a limit.
         """
         if self.max_tensor_bytes and value.nbytes > self.max_tensor_bytes:
             raise invalid(
-                f"Input {alias} has {value.nbytes} bytes, allowed are {self.max_tensor_bytes}. "
+                f"Input {alias} has {value.nbytes} bytes; {self.max_tensor_bytes} are allowed. "
                 "Send fewer rows at once."
             )
         if not self.max_pixels or value.dtype != object:
             return
         if alias in self.image_inputs:
             for item in value.reshape(-1):
-                self._check_picture(alias, item)
+                self._check_image(alias, item)
         elif alias in ("examples", "inputs"):
             self.check_examples(value.reshape(-1))
 
     def check_examples(self, strings: np.ndarray) -> None:
-        """The same for the pictures inside serialized tf.Examples; what is none is passed over.
+        """Check the images inside serialized tf.Examples; other strings are ignored.
 
         Raises:
-            StatusError: INVALID_ARGUMENT.
+            StatusError: INVALID_ARGUMENT, an image exceeds the limit.
         """
         if not self.max_pixels:
             return
         names = [(name, name.encode()) for name in self.image_inputs]
         for item in strings:
-            # Parsing costs more than the search, and most examples hold no picture.
+            # Most examples have no image, and searching is cheaper than parsing.
             for name, key in names:
                 if key in item:
                     self._check_example(name, item)
@@ -73,12 +73,12 @@ class Limits:
         try:
             example = example_pb2.Example.FromString(item)
         except DecodeError:
-            return  # the graph says it better
+            return  # the graph reports a better error
         if name in example.features.feature:
-            for picture in example.features.feature[name].bytes_list.value:
-                self._check_picture(name, picture)
+            for image in example.features.feature[name].bytes_list.value:
+                self._check_image(name, image)
 
-    def _check_picture(self, alias: str, data: bytes) -> None:
+    def _check_image(self, alias: str, data: bytes) -> None:
         size = pixels(data)
         if size is not None and size > self.max_pixels:
             raise _too_large(alias, size, self.max_pixels)
@@ -86,6 +86,6 @@ class Limits:
 
 def _too_large(alias: str, size: int, most: int) -> StatusError:
     return invalid(
-        f"A picture in {alias} has {size / _MEGA:.1f} million pixels, allowed are "
-        f"{most / _MEGA:g} million. Send it smaller."
+        f"An image in {alias} has {size / _MEGA:.1f} million pixels; at most {most / _MEGA:g} "
+        "million are allowed. Send a smaller image."
     )

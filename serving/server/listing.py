@@ -1,7 +1,7 @@
-"""What a server serves: the list of its models and the configuration in force.
+"""List of the models of a server, and its current configuration.
 
-TensorFlow Serving tells the state of a model only to who knows its name. Here both questions need
-nothing but an address:
+TensorFlow Serving only reports the state of a model to clients that know its name. These calls need
+only the address of the server:
 
 * REST: ``GET /v1/server/models`` and ``GET /v1/server/config``;
 * gRPC: ``ListModels`` and ``GetConfig`` of ``imgpipe.serving.ServerService``. Both take a
@@ -29,7 +29,7 @@ SERVICE = "imgpipe.serving.ServerService"
 
 
 def models(core: Core) -> dict[str, Any]:
-    """Every model in the order of its name: its versions, newest first, and its labels."""
+    """Return every model by name, with its versions, newest first, and its labels."""
     labels = {config.name: config.labels for config in core.configs}
     return {
         "models": [
@@ -44,7 +44,7 @@ def models(core: Core) -> dict[str, Any]:
 
 
 def config(core: Core) -> dict[str, Any]:
-    """The configuration in force as JSON, with the names of a ``--model_config_file``."""
+    """Return the current configuration as JSON with the field names of a model config file."""
     return _as_dict(configs.to_proto(core.configs))
 
 
@@ -56,7 +56,7 @@ def _as_dict(message: Any) -> dict[str, Any]:
 
 
 def handler(core: Core) -> Any:
-    """The gRPC handler of the service. It answers in the event loop: nothing here takes long."""
+    """Return the gRPC handler of the service. It answers in the event loop, as it is fast."""
 
     def as_struct() -> bytes:
         return bytes(json_format.ParseDict(models(core), struct_pb2.Struct()).SerializeToString())

@@ -1,4 +1,4 @@
-"""Which runtime a version directory gets, and what stands in front of it."""
+"""The loader, which chooses the runtime of a version and adds batching."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from imgpipe.serving.server.storage import TFLITE_MODEL
 from imgpipe.serving.server.textproto import BatchingParameters, read_batching
 
 PER_MODEL_BATCHING = "batching_params.pbtxt"
-"""In a version directory, read with ``per_model_batching``."""
+"""File in a version directory that is read with ``per_model_batching``."""
 
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How versions are brought into memory."""
+    """Options for loading versions."""
 
     session: SessionOptions = field(default_factory=SessionOptions)
     batching: BatchingParameters | None = None
@@ -28,16 +28,20 @@ class LoaderOptions:
     custom_op_libraries: tuple[str, ...] = ()
     """Paths of shared libraries that are loaded before the first model."""
     tflite: bool = False
-    """``model.tflite`` goes before the SavedModel beside it."""
+    """Whether ``model.tflite`` is preferred to a SavedModel in the same directory."""
     tflite_interpreters: int = 0
-    """0: one a core."""
+    """Number of LiteRT interpreters per model; 0 for one per CPU core."""
 
 
 def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
-    """The function that loads a version directory; ``watch`` hears of batches.
+    """Return the function that loads a version directory.
+
+    Args:
+        options: How versions are loaded.
+        watch: Called with every batch that runs.
 
     Raises:
-        BadArgument: a library of custom operations cannot be loaded.
+        BadArgument: A library of custom operations cannot be loaded.
     """
     trusted = load_text() | load_libraries(options.custom_op_libraries)
     session = replace(options.session, trusted_ops=options.session.trusted_ops | trusted)

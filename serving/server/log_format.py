@@ -1,9 +1,9 @@
-"""What the server logs, as text for people or as one JSON object a line for programs.
+"""Format of the server's log: text for people, or one JSON object per line for programs.
 
     {"time": "2026-01-31T12:00:00.123Z", "level": "INFO", "logger": "imgpipe.serving.server.server",
      "message": "listening on 127.0.0.1:8500"}
 
-A message with a traceback has it as ``exception``. The access log has a file of its own.
+A traceback is in the field ``exception``. The access log is written to a separate file.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ FORMATS = ("text", "json")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a record."""
         when = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line = {
             "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up(log_format: str) -> None:
-    """Send the log to standard error in one of ``FORMATS``."""
+    """Write the log to standard error in one of ``FORMATS``."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname).1s %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)

@@ -1,15 +1,16 @@
-"""The bound of open files of this process, of which every connection takes one."""
+"""The limit of open files of this process, of which every connection takes one."""
 
 from __future__ import annotations
 
 import resource
 
 MAX_FILES = 65_536
-"""More than the server ever needs; some systems allow a billion, and selectors allocate for it."""
+"""More files than the server needs. Some systems allow a billion, and selectors allocate memory for
+all of them."""
 
 
 def raise_limit() -> None:
-    """Take what the system allows. The usual soft bound of 1,024 is there for ``select`` alone."""
+    """Raise the soft limit to the hard limit; the usual soft limit of 1,024 is for ``select``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -17,11 +18,11 @@ def raise_limit() -> None:
 
 
 def connections(share: float, most: int) -> int:
-    """How many connections a port may hold.
+    """Return the number of connections that a port may accept.
 
     Args:
-        share: of the files that the process may open.
-        most: connections at most, whatever the system allows.
+        share: Fraction of the open files that the connections of the port may use.
+        most: Largest number of connections, whatever the system allows.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else min(most, int(soft * share))

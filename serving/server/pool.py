@@ -1,7 +1,7 @@
-"""The threads of the requests, with a queue that ends: beyond it requests are refused at once.
+"""Thread pool for requests with a bounded queue; requests beyond it are refused immediately.
 
-A queue without end turns an overload into minutes of waiting for everybody, and into memory. A
-client that is refused may try elsewhere or later.
+With an unbounded queue, an overload would fill memory and make all clients wait for minutes. A
+client that is refused can retry later or on another server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Refused(StatusError):
-    """A request that is not worked on."""
+    """The pool did not accept the request."""
 
 
 class SheddingPool(futures.ThreadPoolExecutor):
@@ -35,24 +35,24 @@ class SheddingPool(futures.ThreadPoolExecutor):
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """Number of requests in the queue."""
         return self._waiting
 
     def drain(self) -> None:
-        """Finish what is here; what comes from now on is refused with UNAVAILABLE."""
+        """Finish the accepted requests, and refuse new requests with UNAVAILABLE."""
         with self._lock:
             self._draining = True
 
     def idle(self) -> bool:
-        """Whether nothing waits and nothing runs."""
+        """Return whether no request waits or runs."""
         with self._lock:
             return not self._waiting and self._free == self.workers
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> futures.Future[T]:
-        """As usual.
+        """Run ``fn`` in a thread of the pool.
 
         Raises:
-            Refused: RESOURCE_EXHAUSTED, the queue is full, or UNAVAILABLE, the server stops.
+            Refused: RESOURCE_EXHAUSTED if the queue is full, UNAVAILABLE if the server stops.
         """
         with self._lock:
             if self._draining:
@@ -66,10 +66,10 @@ class SheddingPool(futures.ThreadPoolExecutor):
         return super().submit(self._take, fn, *args, **kwargs)
 
     async def run(self, fn: Callable[[], T]) -> T:
-        """``fn()`` in a thread, from an event loop. It goes on when the caller is cancelled.
+        """Run ``fn`` in a thread and await it. It runs to its end if the caller is cancelled.
 
         Raises:
-            Refused: as ``submit``.
+            Refused: See ``submit``.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
@@ -84,7 +84,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
                 answer.set_exception(error)
 
         def tell(done: futures.Future[T]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+            with contextlib.suppress(RuntimeError):  # the event loop has ended, so nobody waits
                 loop.call_soon_threadsafe(settle, done)
 
         self.submit(fn).add_done_callback(tell)

@@ -1,4 +1,4 @@
-"""TensorFlow's profiler service, which TensorBoard and ``tf.profiler`` ask for traces."""
+"""TensorFlow's profiler service, from which TensorBoard and ``tf.profiler`` collect traces."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _log = logging.getLogger(__name__)
 
 
 def start(port: int) -> None:
-    """Serve traces of this process on ``port``, until the process ends.
+    """Serve traces of this process on ``port`` until the process ends.
 
-    TensorFlow opens the port on every network of the machine, without TLS.
+    TensorFlow opens the port on every network interface of the machine, without TLS.
 
     Raises:
-        PortBusy: something else listens there.
+        PortBusy: Another process listens on the port.
     """
     from tensorflow.python.profiler import profiler_v2
 
-    # TensorFlow itself does not tell whether it got the port.
+    # TensorFlow does not report whether it could open the port.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _FILES = 8
 """The bound is kept by so many files: an eighth is lost when the oldest goes."""
 _UINT8, _SIDES = 4, 3
-"""DataType of pixels, and dimensions from which such a tensor is a picture."""
+"""DataType of pixels, and dimensions from which such a tensor is an image."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RequestLogOptions:
     max_bytes: int = 256 << 20
     """Of all files of one prefix together."""
     images: bool = False
-    """Keep pictures too; without, they are left out of the record: encoded ones, those inside
+    """Keep images too; without, they are left out of the record: encoded ones, those inside
     tf.Examples, and pixels."""
     image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
 
@@ -80,7 +80,7 @@ class RequestLogs:
         body.request.CopyFrom(request)
         body.response.CopyFrom(response)
         if not self._options.images:
-            _drop_pictures(body.request, kind, self._options.image_inputs)
+            _drop_images(body.request, kind, self._options.image_inputs)
         log.log_metadata.model_spec.name = model
         log.log_metadata.model_spec.version.value = version
         log.log_metadata.sampling_config.sampling_rate = config.sampling_rate
@@ -104,13 +104,13 @@ class RequestLogs:
             self._writers.clear()
 
 
-def _drop_pictures(request: Any, kind: str, names: frozenset[str]) -> None:
-    """Take the pictures out of a request, in whichever form they came.
+def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
+    """Take the images out of a request, in whichever form they came.
 
     Args:
         request: a message of ``kind``; changed in place.
         kind: field of PredictionLog.
-        names: inputs, and features of tf.Examples, that hold encoded pictures.
+        names: inputs, and features of tf.Examples, that hold encoded images.
     """
     if kind != "predict_log":
         examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")
@@ -128,7 +128,7 @@ def _drop_pictures(request: Any, kind: str, names: frozenset[str]) -> None:
 
 
 def _bare(item: bytes, names: frozenset[str]) -> bytes:
-    """A serialized tf.Example without its pictures; any other string as it is."""
+    """A serialized tf.Example without its images; any other string as it is."""
     if not any(name.encode() in item for name in names):
         return item
     try:

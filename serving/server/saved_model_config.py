@@ -1,8 +1,8 @@
-"""``assets.extra/saved_model_config.pb``: settings of the session that a model brings along.
+"""Session settings that come with a model, in ``assets.extra/saved_model_config.pb``.
 
-A serialised ``tensorflow.serving.SavedModelConfig``, as TensorFlow Serving reads it. The rewriters
-of remote calls and of batching are not part of TensorFlow's Python package, so of its fields only
-``disable_meta_optimizer`` can be followed here; the log names the others.
+The file is a serialized ``tensorflow.serving.SavedModelConfig``, as TensorFlow Serving reads it.
+The graph rewriters for remote calls and for batching are not part of TensorFlow's Python package,
+so that only the field ``disable_meta_optimizer`` has an effect here; the log names the others.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 
 
 def apply(directory: Path, config: Any) -> None:
-    """Change a session's ``ConfigProto`` as the model in ``directory`` wants it.
+    """Apply the settings of the model in ``directory`` to the ``ConfigProto`` of a session.
 
     Raises:
-        StatusError: INTERNAL, the file is not such a message.
+        StatusError: INTERNAL, the file is not a SavedModelConfig.
     """
     path = directory / FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Failures as the wire knows them: a canonical code and a message of one tidy line."""
+"""Errors of requests and loads: a canonical status code and a message of one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 import re
 
 MAX_MESSAGE_BYTES = 1024
-"""TensorFlow Serving cuts there (model_servers/grpc_status_util.cc)."""
+"""TensorFlow Serving truncates messages here (model_servers/grpc_status_util.cc)."""
 _TRUNCATED = "...TRUNCATED"
 
 
@@ -36,7 +36,7 @@ _NUMBERS = frozenset(int(code) for code in Code)
 
 
 class StatusError(Exception):
-    """A request or a load that fails with ``code``; the message goes to the client as it is."""
+    """A request or a load failed with ``code``; the client receives the message unchanged."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -45,17 +45,20 @@ class StatusError(Exception):
 
 
 def invalid(message: str) -> StatusError:
-    """INVALID_ARGUMENT."""
+    """Return an INVALID_ARGUMENT error."""
     return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 def code_name(code: int) -> str:
-    """``INVALID_ARGUMENT`` of 3; numbers that are none are UNKNOWN."""
+    """Return the name of a status code, such as ``INVALID_ARGUMENT`` for 3.
+
+    Numbers that are not status codes are ``UNKNOWN``.
+    """
     return Code(code).name if code in _NUMBERS else Code.UNKNOWN.name
 
 
 def truncate(message: str) -> str:
-    """``message`` cut at 1024 bytes, never inside a character."""
+    """Truncate ``message`` to 1024 bytes without dividing a character."""
     data = message.encode()
     if len(data) <= MAX_MESSAGE_BYTES:
         return message
@@ -68,9 +71,9 @@ _NODE_SUFFIX = re.compile(r"\s*(?:\[\[\{\{|\[Op:|\[\[\{?node).*$", re.S)
 
 
 def tidy(message: str) -> str:
-    """The first line of a TensorFlow error, without the trace through the graph's nodes.
+    """Return the first line of a TensorFlow error without the trace of graph nodes.
 
-    The trace is the model's inside; who sends a broken picture is helped by the cause alone.
+    The trace describes the inside of the model and does not help the sender of a broken image.
     """
     text = _ROOT_ERROR.sub("", message.strip())
     text = _NODE_PREFIX.sub("", text)
@@ -79,7 +82,7 @@ def tidy(message: str) -> str:
 
 
 def from_exception(error: BaseException) -> StatusError:
-    """Any failure as a status: TensorFlow's keep their code, others are INTERNAL."""
+    """Convert an exception; errors of TensorFlow keep their code, others become INTERNAL."""
     if isinstance(error, StatusError):
         return error
     code, message = getattr(error, "error_code", None), getattr(error, "message", None)

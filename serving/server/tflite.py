@@ -1,12 +1,12 @@
 """A version that is a ``model.tflite``: LiteRT interpreters in place of a session.
 
-One interpreter of one thread for each core: so many side by side did 2.2 to 2.4 times the pictures
+One interpreter of one thread for each core: so many side by side did 2.2 to 2.4 times the images
 a second of the float model at its best batch, with a quarter of the p99.
 
 Any .tflite file is served under its own signatures. One that takes pixels uint8 [N, S, S, 3] and
 has a vocabulary beside it (``assets/vocabulary.txt``, as the int8 exports of imgpipe have) answers
-as the SavedModel does: ``serving_default`` takes encoded pictures, ``serving_pixels`` pixels of
-the model's own size. A picture is decoded by the thread that runs it, once it holds an interpreter.
+as the SavedModel does: ``serving_default`` takes encoded images, ``serving_pixels`` pixels of
+the model's own size. An image is decoded by the thread that runs it, once it holds an interpreter.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class TfliteRuntime:
         }
         classifier = _Classifier.of(directory, runners)
         if classifier is not None:
-            self._serve_pictures(classifier)
+            self._serve_images(classifier)
 
-    def _serve_pictures(self, classifier: _Classifier) -> None:
+    def _serve_images(self, classifier: _Classifier) -> None:
         def from_pixels(given: Mapping[str, np.ndarray], timeout: float | None) -> Any:
             pixels = given["pixels"]
             if pixels.ndim != 4 or pixels.shape[-1] != 3:
@@ -84,24 +84,24 @@ class TfliteRuntime:
         self,
         classifier: _Classifier,
         pixels_of: Callable[[Any], np.ndarray],
-        pictures: np.ndarray,
+        images: np.ndarray,
         timeout: float | None,
     ) -> dict[str, np.ndarray]:
-        """One picture after the other, which is as fast as together.
+        """One image after the other, which is as fast as together.
 
         Each is decoded by whoever holds an interpreter, and run while its pixels are still in the
-        core's cache: as many pictures are at work as there are interpreters, and no more.
+        core's cache: as many images are at work as there are interpreters, and no more.
         """
-        if not len(pictures):
+        if not len(images):
             raise invalid("expected one image or more. Received: 0")
         end = None if timeout is None else time.monotonic() + timeout
         runners = self._borrow(timeout)
         try:
             runner, rows = runners[classifier.key], []
-            for picture in pictures:
+            for image in images:
                 if end is not None and time.monotonic() > end:
-                    raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded between pictures.")
-                given = {classifier.input: pixels_of(picture)}
+                    raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded between images.")
+                given = {classifier.input: pixels_of(image)}
                 rows.append(runner(**given)[classifier.output])
         finally:
             self._give_back(runners)
@@ -219,7 +219,7 @@ class _Classifier:
         return cls(key, runner, vocabulary)
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Pixels uint8 [1, S, S, 3] of an encoded picture.
+        """Pixels uint8 [1, S, S, 3] of an encoded image.
 
         Raises:
             tf.errors.InvalidArgumentError: it is none.

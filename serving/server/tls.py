@@ -1,4 +1,4 @@
-"""The key and certificates of both ports, and their exchange while the server runs."""
+"""TLS key and certificates of both ports, which can be replaced while the server runs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from imgpipe.serving.server.errors import BadArgument, PortBusy
 from imgpipe.serving.server.textproto import SslConfig, read_ssl
 
 POLL_S = 5.0
-"""Between two looks at the file of the certificates, s."""
+"""Seconds between two checks of the certificate file for changes."""
 _log = logging.getLogger(__name__)
 
 
 def server_context(tls: SslConfig) -> ssl.SSLContext:
-    """TLS 1.2 or newer, with client certificates where they are asked for.
+    """Return an SSL context for TLS 1.2 or newer, with client certificates where required.
 
     Raises:
-        ssl.SSLError: key and certificate do not belong together.
+        ssl.SSLError: The key and the certificate do not match.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # only files are read; mode 0600
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # ssl only reads files; mode 0600
         pem.write(f"{tls.server_key}\n{tls.server_cert}\n")
         pem.flush()
         context.load_cert_chain(pem.name)
@@ -36,14 +36,14 @@ def server_context(tls: SslConfig) -> ssl.SSLContext:
 
 
 class Certificates:
-    """What new connections are shown. Connections that are open keep what they have.
+    """The certificates for new connections. Open connections keep their certificates.
 
     Args:
-        tls: key and certificates.
-        file: the file that they are from, to be read again when it changes.
+        tls: Key and certificates.
+        file: The file that they are from, which is read again when it changes.
 
     Raises:
-        PortBusy: key and certificate do not belong together.
+        PortBusy: The key and the certificate do not match.
     """
 
     def __init__(self, tls: SslConfig, file: Path | None = None) -> None:
@@ -52,19 +52,19 @@ class Certificates:
             self.context = server_context(tls)
         except ssl.SSLError as error:
             raise PortBusy(
-                "Cannot listen with TLS: key and certificate do not belong together, or one of "
-                "them is not in PEM format. Check the file of --ssl_config_file."
+                "Cannot listen with TLS: the key and the certificate do not match, or one of them "
+                "is not in PEM format. Check the file of --ssl_config_file."
             ) from error
         self._file = file
         self._seen = self._fingerprint()
 
     def follow(self, stopping: threading.Event) -> None:
-        """Look at the file again and again until ``stopping`` is set."""
+        """Check the file for changes until ``stopping`` is set."""
         while self._file and not stopping.wait(POLL_S):
             self.look()
 
     def look(self) -> None:
-        """Take what the file holds now, where it has changed and is valid."""
+        """Read the file again if it has changed, and use its certificates if they are valid."""
         now = self._fingerprint()
         if self._file is None or now is None or now == self._seen:
             return
@@ -73,13 +73,13 @@ class Certificates:
             tls = read_ssl(self._file)
             context = server_context(tls)
         except (BadArgument, ssl.SSLError) as error:
-            _log.error("certificates not taken, those in use stay: %s", error)
+            _log.error("new certificates are not valid, the current ones stay in use: %s", error)
             return
         if tls.client_verify != self.tls.client_verify:
             _log.error("%s: a change of client_verify needs a restart", self._file)
             return
         self.tls, self.context = tls, context
-        _log.info("new connections are shown the certificates of %s", self._file)
+        _log.info("new connections use the certificates of %s", self._file)
 
     def _fingerprint(self) -> tuple[int, int, int] | None:
         if self._file is None:
@@ -87,5 +87,5 @@ class Certificates:
         try:
             status = self._file.stat()
         except OSError:
-            return None  # in between two files
+            return None  # the file is being replaced
         return status.st_mtime_ns, status.st_size, status.st_ino

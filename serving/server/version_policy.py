@@ -1,4 +1,4 @@
-"""Which of the versions of a model are served."""
+"""The version policy of a model: which of its versions are served."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions that exist should be served."""
+    """Rule that selects the versions to serve from those that exist."""
 
     kind: Literal["latest", "all", "specific"] = "latest"
     num_versions: int = 1
-    """Of ``latest``; 0 means 1."""
+    """Number of versions to serve with ``latest``; 0 means 1."""
     versions: tuple[int, ...] = ()
-    """Of ``specific``."""
+    """Numbers of the versions to serve with ``specific``."""
 
     @property
     def asks_for_nothing(self) -> bool:
@@ -26,12 +26,12 @@ class VersionPolicy:
     def choose(
         self, found: Iterable[int], usable: Callable[[int], bool] = lambda number: True
     ) -> list[int]:
-        """The versions among ``found`` to serve, newest first.
+        """Return the versions among ``found`` to serve, newest first.
 
         Args:
-            found: all that exist.
-            usable: whether a version can be served; asked about no more versions than needed, since
-                the answer costs a look at its files.
+            found: The numbers of all existing versions.
+            usable: Returns whether a version can be served. It is called for no more versions than
+                necessary, because it must read the files of the version.
         """
         newest = sorted(found, reverse=True)
         if self.kind == "specific":

@@ -1,8 +1,8 @@
-"""Replay of the requests a model brings along, before it may answer anybody.
+"""Replay of the warm-up requests that come with a model, before the model becomes available.
 
-Same file and rules as TensorFlow Serving: ``assets.extra/tf_serving_warmup_requests``, a TFRecord
-of PredictionLog, at most 1000; a request that fails, fails the load. This is what catches an
-export that loads and cannot run.
+The file and the rules are those of TensorFlow Serving: ``assets.extra/tf_serving_warmup_requests``
+is a TFRecord file of at most 1000 PredictionLog records, and a load fails if one of its requests
+fails. This detects exports that can be loaded but cannot run.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ MAX_RECORDS = 1000
 
 
 def replay(handle: Handle, directory: Path, iterations: int = 1) -> int:
-    """Run the warm-up requests under ``directory``; returns how many there were.
+    """Run the warm-up requests of a version.
 
     Args:
-        handle: the version that has just been loaded.
-        directory: its folder.
-        iterations: how often each request runs.
+        handle: The version that has just been loaded.
+        directory: The folder of the version.
+        iterations: How many times each request runs.
+
+    Returns:
+        The number of requests in the file.
 
     Raises:
-        StatusError: the file is damaged or too long, or one of the requests fails.
+        StatusError: The file is damaged or too long, or one of the requests fails.
     """
     path = directory / FILE
     if not path.is_file():

@@ -33,7 +33,7 @@ class TooMany(TooLarge):
             self,
             Code.RESOURCE_EXHAUSTED,
             f"The body of the request holds more than {most:,} values (numbers, strings, lists and "
-            "objects). Send fewer rows at once, send pictures as encoded bytes, or use gRPC.",
+            "objects). Send fewer rows at once, send images as encoded bytes, or use gRPC.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Sizes told by headers equal sizes after decoding, and what is no picture is passed over."""
+"""Sizes told by headers equal sizes after decoding, and what is no image is passed over."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_limits_name_the_size_and_the_bound():
     assert len(bomb) < 20_000
     good = np.array([encoded("PNG", 100, 100)], object)
     limits.check("image_bytes", good)
-    with pytest.raises(StatusError, match=r"has 144\.0 million pixels, allowed are 1 million"):
+    with pytest.raises(StatusError, match=r"has 144\.0 million pixels; at most 1 million are allowed"):
         limits.check("image_bytes", np.array([good[0], bomb], object))
     limits.check("other", np.array([bomb], object))  # another model's string is its own matter
     Limits(0).check("image_bytes", np.array([bomb], object))
@@ -122,5 +122,5 @@ def test_pictures_inside_examples_are_seen():
 
 
 def test_large_tensors_are_refused():
-    with pytest.raises(StatusError, match="Input x has 400 bytes, allowed are 100"):
+    with pytest.raises(StatusError, match="Input x has 400 bytes; 100 are allowed"):
         Limits(max_tensor_bytes=100).check("x", np.zeros(100, np.float32))

@@ -1,4 +1,4 @@
-"""Bounds of a running server: pictures, messages, the queue, deadlines; and what it logs."""
+"""Bounds of a running server: images, messages, the queue, deadlines; and what it logs."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_nothing_older_than_tls_1_2(secured, pems, tmp_path, version, works):
 
 def test_a_key_of_another_certificate_is_refused(pems, tmp_path):
     tls = SslConfig(pems["client.key"].decode(), pems["server.pem"].decode())
-    with pytest.raises(PortBusy, match="do not belong together"):
+    with pytest.raises(PortBusy, match="do not match"):
         ModelServer("m", tmp_path, options=ServerOptions(tls=tls)).start()
 
 

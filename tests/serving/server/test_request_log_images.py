@@ -1,4 +1,4 @@
-"""Without the switch no picture gets into the log, in whichever form it was sent."""
+"""Without the switch no image gets into the log, in whichever form it was sent."""
 
 from __future__ import annotations
 
