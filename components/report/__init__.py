@@ -1,4 +1,4 @@
-"""The run's page: facts read from artifacts, drawn into one self-contained HTML file.
+"""The report of a run: one self-contained HTML page that shows facts read from artifacts.
 
-Nothing is imported here: facts need TensorFlow, drawing needs matplotlib, the component TFX.
+Nothing is imported here, because facts need TensorFlow, plots matplotlib, and the component TFX.
 """

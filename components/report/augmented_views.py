@@ -1,4 +1,4 @@
-"""Augmented views of a few training images, for the page: which ones, and their images."""
+"""The augmented views of a few training images that the page shows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 
 ROWS = 4  # images shown
-_LOOKED_AT = 256  # training examples among which the images are chosen
+_LOOKED_AT = 256  # number of training examples from which the images are chosen
 
 
 def choose(examples_uri: str) -> list[dict[str, str]]:
-    """Path, label and hashes of a few training images, from each class in turn."""
+    """Choose a few training images from each class in turn.
+
+    Args:
+        examples_uri: URI of the Examples that ImageFilter kept.
+
+    Returns:
+        Path, label, image_hash and content_hash of up to `ROWS` images.
+    """
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     for example in itertools.islice(records.iterate(examples_uri, names.TRAIN), _LOOKED_AT):
         row = {
@@ -36,11 +43,14 @@ def choose(examples_uri: str) -> list[dict[str, str]]:
 
 
 def encoded_views(facts: Mapping[str, Any], images: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Encoded images by `key` of the views of the images in ``facts["views"]``.
+    """Encode the views of the images in ``facts["views"]``.
 
     Args:
-      facts: of the run.
-      images: encoded images by hash; those that are missing are left out.
+        facts: Facts of the run.
+        images: Encoded images by hash. Images that are missing are skipped.
+
+    Returns:
+        PNG files by `key`.
     """
     settings = facts["settings"]
     made: dict[str, bytes] = {}

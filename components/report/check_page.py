@@ -1,6 +1,6 @@
-"""The page of `imgpipe check`: what the judge found, with images; one self-contained file.
+"""The page of `imgpipe check`: one self-contained file with all findings and their images.
 
-The same head, style and thumbnails as the page of a run; only the sections are others.
+It has the same head, style and thumbnails as the report of a run, but other sections.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from imgpipe.components.report.section import Absent, Context, RunState, Section
 from imgpipe.components.report.sections import data, near
 from imgpipe.components.report.sections.rejects import common_override, shown
 
-#: Rows on the page for each fate; every reason gets a fair share of them.
+#: Rows on the page for each group of findings; every reason gets a fair share of them.
 _ROWS = 200
-_OPEN = 12  # files of a group up to which it is unfolded
+_OPEN = 12  # groups with at most this many files are unfolded
 _FATES = ("rejected", "repaired", "warned")
 
 
 def _verdict(context: Context) -> Mapping[str, Any]:
     found = context.part("data")
-    words = context.state.verdict.partition(": ")[2]  # the heading has said what stands before
+    words = context.state.verdict.partition(": ")[2]  # the heading shows the part before the colon
     keys = [("images", found["in"]), ("kept", found["kept"]), ("rejected", found["rejected"])]
     return {
         "state": context.state,
@@ -35,13 +35,13 @@ def _verdict(context: Context) -> Mapping[str, Any]:
 
 
 def _data(context: Context) -> Mapping[str, Any] | Absent:
-    """The run's section; warnings stand below, with their images."""
+    """Build the section of the run's report without warnings, which are shown as findings."""
     facts = {**context.facts, "data": {**context.part("data"), "warnings": []}}
     return data.build(dataclasses.replace(context, facts=facts))
 
 
 def _findings(context: Context) -> Mapping[str, Any]:
-    """Groups by fate and reason, the most frequent first within a fate."""
+    """Group the findings by what happens to the file and by reason, the most frequent first."""
     groups: list[dict[str, Any]] = []
     for fate in _FATES:
         rows = context.facts["findings"][fate]
@@ -80,7 +80,7 @@ _SECTIONS = (
 
 
 def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
-    """All findings by fate, the worst of each reason first."""
+    """Return all findings by what happens to the file, the worst of each reason first."""
     warnings = sorted(judged.warnings, key=lambda found: (found.score, found.path))
     return {
         "rejected": [row.row() for row in judged.rejects],
@@ -90,7 +90,7 @@ def findings(judged: Judged) -> dict[str, list[dict[str, Any]]]:
 
 
 def paths_shown(judged: Judged) -> set[str]:
-    """Files whose images the page shows."""
+    """Return the paths of the images that the page shows."""
     rows = [row for found in findings(judged).values() for row in shown(found, _ROWS)]
     groups = near.condensed(judged.near or ())["rows"]
     members = [member for group in groups for member in group["members"]]
@@ -108,17 +108,17 @@ def render(
     """Draw the page.
 
     Args:
-      judged: what was found.
-      images: encoded files by path, of `paths_shown`; whatever bytes they are.
-      state: status "clean", "usable" or "refused", and the sentence.
-      settings: name, source and vocabulary.
-      reasons: why a run would be refused, a sentence each.
+        judged: Result of the checks.
+        images: Encoded files of `paths_shown` by path; any bytes are safe.
+        state: Status "clean", "usable" or "refused", and the sentence.
+        settings: Name, source and vocabulary.
+        reasons: Sentences that say why a run would refuse the data.
 
     Returns:
-      The HTML text; encodes as UTF-8.
+        The HTML text, which can be encoded as UTF-8.
     """
     groups = near.condensed(judged.near) if judged.near is not None else None
-    for group in groups["rows"] if groups else ():  # thumbnails go by path here
+    for group in groups["rows"] if groups else ():  # thumbnails are addressed by path on this page
         group["members"] = [{**m, "image_hash": m["path"]} for m in group["members"]]
     if groups:
         groups["listed_in"] = "the file that --json writes"

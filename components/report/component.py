@@ -1,6 +1,6 @@
 """Report: one page from the artifacts of a run.
 
-The local runner calls `write` itself when a run is refused or fails before this component.
+The local runner calls `draw` itself when a run is refused or fails before this component.
 """
 
 import json
@@ -24,10 +24,10 @@ from imgpipe.components.report import suspects as label_suspects
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.sections import data, rejects, suspects
 
-TIMINGS = "timings.json"  # written by the local runner while it goes along
+TIMINGS = "timings.json"  # the local runner updates it during the run
 PAGE = "report.html"
 FACTS = "facts.json"
-_THUMBNAILS = 200  # thumbnails on a page; beyond that a browser crawls
+_THUMBNAILS = 200  # thumbnails on a page; with more, browsers become slow
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -35,7 +35,7 @@ def _artifact_type(name: str) -> type[Artifact]:
 
 
 class ReportSpec(ComponentSpec):
-    """The inputs of `inputs.REPORTED`, the settings, and the page."""
+    """The specification: the inputs of `inputs.REPORTED`, the settings and the page."""
 
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         name: ChannelParameter(type=_artifact_type(row.type), optional=row.optional)
@@ -49,7 +49,7 @@ class ReportSpec(ComponentSpec):
 
 
 class Executor(BaseExecutor):
-    """Writes ``report.html`` and ``facts.json``, also into the run's folder where there is one."""
+    """Writes ``report.html`` and ``facts.json``, also to the folder of the run if there is one."""
 
     def Do(
         self,
@@ -67,19 +67,19 @@ class Executor(BaseExecutor):
 
 
 class Report(BaseComponent):
-    """One page from the artifacts of a run."""
+    """Component that draws one page from the artifacts of a run."""
 
     SPEC_CLASS = ReportSpec
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
 
     def __init__(self, settings: str, run_directory: str, **reported: Channel) -> None:
-        """Wire the component.
+        """Connect the component.
 
         Args:
-          settings: JSON object with name, source, vocabulary, threshold, max_drop,
-            cross_validate, lite, max_loss, backbone, image_size, views, mixing and expect.
-          run_directory: Folder of the run, "" where there is none (Kubeflow).
-          **reported: A channel for each row of `inputs.REPORTED` that the pipeline has.
+            settings: JSON object with name, source, vocabulary, threshold, max_drop,
+                cross_validate, lite, max_loss, backbone, image_size, views, mixing and expect.
+            run_directory: Folder of the run, "" when there is none (on Kubeflow).
+            **reported: A channel for each row of `inputs.REPORTED` that the pipeline has.
         """
         report = Channel(type=artifacts.RunReport)
         super().__init__(
@@ -95,15 +95,15 @@ def draw(
     failed: str = "",
     log: str = "",
 ) -> None:
-    """Draw the page and write it, with the facts, into every folder that is not "".
+    """Draw the page and write it and the facts to every folder that is not "".
 
     Args:
-      facts: of `imgpipe.components.report.facts.collect`.
-      uris: artifact URIs by name; whatever is missing is said to be missing.
-      folders: where to write; timings are read from the last.
-      error: why the run stopped, "" when it did not.
-      failed: the component that stopped it.
-      log: path of the run's log.
+        facts: Facts from `imgpipe.components.report.facts.collect`.
+        uris: Artifact URIs by name. The page says which sections are missing.
+        folders: Folders to write to. Timings are read from the last one.
+        error: Why the run stopped, "" when it did not.
+        failed: The component that stopped the run.
+        log: Path of the log of the run.
     """
     state = verdict.state(facts, error=error, failed=failed, log=log)
     timings = None
@@ -119,7 +119,7 @@ def draw(
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:
-    """Encoded images the page may show: rejects from quarantine, all others from the examples."""
+    """Read the images that the page shows, from the quarantine and from the examples."""
     found: dict[str, bytes] = {}
     for reject in rejects.shown(facts["rejects"]):
         path = f"{uris['quarantine']}/{reject.get('stored', '')}"

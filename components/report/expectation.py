@@ -1,4 +1,4 @@
-"""A run's result beside the one that was to be expected: in the summary, on screen, on the page."""
+"""The result of a run and the expected result, for the summary, the console and the page."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from imgpipe.models import feature_names as names
 
 
 def beside(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the configuration's [expect] says, with the run's own accuracy on the same split.
+    """Compare the accuracy of the run with the [expect] section of the configuration.
 
     Args:
-      facts: of `imgpipe.components.report.facts.collect`.
+        facts: Facts from `imgpipe.components.report.facts.collect`.
 
     Returns:
-      text, low, high, split, time, value (None where nothing was measured) and compared (within,
-      above, below; None where there is nothing to compare); None where nothing is expected.
+        text, low, high, split, time, value (None when nothing was measured) and compared ("within",
+        "above", "below", or None when there is nothing to compare). None when nothing is expected.
     """
     expect = (facts.get("settings") or {}).get("expect") or {}
     low, high = expect.get("low"), expect.get("high")
@@ -45,7 +45,7 @@ def _compared(value: float | None, low: float | None, high: float | None) -> str
 
 
 def figures(low: float | None, high: float | None) -> str:
-    """``0.95 to 0.97``, ``0.8 or more``, ``0.84``; "" for none."""
+    """Format a range: ``0.95 to 0.97``, ``0.8 or more``, ``0.84``; "" when there is none."""
     if low is None and high is None:
         return ""
     if high is None:
@@ -56,7 +56,7 @@ def figures(low: float | None, high: float | None) -> str:
 
 
 def lines(expected: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """(heading, text) of what was expected and of what came out; none where nothing was."""
+    """Return (heading, text) of the expected result and of the result of this run."""
     if expected is None:
         return []
     wanted = figures(expected["low"], expected["high"])

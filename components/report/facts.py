@@ -1,7 +1,7 @@
-"""What a run found out, read from its artifacts into one plain dictionary.
+"""The facts of a run, read from its artifacts into one plain dictionary.
 
-The summary (``--json``), the verdict and the page all come from here. Every artifact may be
-missing: a run that was refused or failed has facts too.
+The summary (``--json``), the verdict and the page are made from the facts. Any artifact may be
+missing, because runs that were refused or failed have facts too.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from imgpipe.models import feature_names as names
 
 
 def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts of a run.
+    """Collect the facts of a run.
 
     Args:
-      uris: artifact URIs by the names of `inputs.REPORTED`.
-      settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size,
-        views, mixing, expect.
+        uris: Artifact URIs by the names of `inputs.REPORTED`.
+        settings: name, source, vocabulary, proposals, threshold, max_drop, backbone, image_size,
+            views, mixing and expect.
 
     Returns:
-      A JSON-ready dictionary: settings, data, near, bank, views, suspects, training, metrics, gate,
-      serving, push.
+        A dictionary that can be written as JSON, with keys such as settings, data, near, bank,
+        views, suspects, training, metrics, gate, serving and push.
     """
     predictions = _predictions(uris.get("predictions", ""), settings)
     facts: dict[str, Any] = {
@@ -58,7 +58,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
 
 
 def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
-    """A JSON file of an artifact, None when artifact or file is missing."""
+    """Read a JSON file of an artifact; None when the artifact or the file is missing."""
     uri = uris.get(artifact)
     path = f"{uri}/{file}"
     return records.read_json(path) if uri and tf.io.gfile.exists(path) else None
@@ -69,7 +69,7 @@ def _rejects(uri: str) -> list[dict[str, Any]]:
 
 
 def _lines(path: str) -> list[dict[str, Any]]:
-    """A JSON Lines file, empty when it is missing."""
+    """Read a JSON Lines file; empty when it is missing."""
     if not tf.io.gfile.exists(path):
         return []
     with tf.io.gfile.GFile(path, "r") as file:
@@ -77,20 +77,20 @@ def _lines(path: str) -> list[dict[str, Any]]:
 
 
 def _near(uri: str) -> dict[str, Any] | None:
-    """Groups of near-duplicates, None where none were looked for."""
+    """Read the groups of near-duplicates; None when the search was off."""
     path = f"{uri}/{NEAR_FILE}"
     return near.condensed(_lines(path)) if uri and tf.io.gfile.exists(path) else None
 
 
 def _views(uris: Mapping[str, str], settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Training images whose views the page shows, none where no bank was made."""
+    """Choose the training images whose views the page shows; none when there is no feature bank."""
     bank, examples = uris.get("bank", ""), uris.get("examples", "")
     made = bank and examples and tf.io.gfile.exists(f"{bank}/bank.json")
     return augmented_views.choose(examples) if made and settings.get("views") else []
 
 
 def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Doubtful labels by the bank's features, None where there is no bank."""
+    """Rank suspicious labels by the features of the bank; None when there is no bank."""
     if not uri or not tf.io.gfile.exists(f"{uri}/bank.json"):
         return None
     return suspects.rank(uri, settings["vocabulary"])
@@ -119,9 +119,10 @@ def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Tab
 def _gate(
     uris: Mapping[str, str], settings: Mapping[str, Any], tables: Mapping[str, metrics.Table]
 ) -> dict[str, Any] | None:
-    """The decision on accuracy with the figures it rests on, None when there was none.
+    """Read the decision on accuracy and its figures; None when there was no evaluation.
 
-    Where folds decide, the threshold is theirs and validation is compared with the baseline alone.
+    With cross-validation, the threshold applies to the folds, and the validation accuracy is only
+    compared with the baseline.
     """
     uri = uris.get("evaluation", "")
     if not uri or not tf.io.gfile.exists(uri):
@@ -160,14 +161,14 @@ def _gate(
 
 
 def evaluation(uri: str) -> dict[str, dict[str, float]]:
-    """TFMA's figures on the validation slice.
+    """Read TFMA's metrics of the validation slice.
 
     Args:
-      uri: Evaluator's evaluation.
+        uri: URI of the evaluation.
 
     Returns:
-      ``{"candidate": {"accuracy", "count", "loss"}, "baseline": {...}}``; baseline is empty when
-      there was none.
+        ``{"candidate": {"accuracy", "count", "loss"}, "baseline": {...}}``. The baseline is empty
+        when there was none.
     """
     import tensorflow_model_analysis as tfma
 
@@ -189,7 +190,7 @@ def evaluation(uri: str) -> dict[str, dict[str, float]]:
 
 
 def encoded_images(examples_uri: str, wanted: set[str], limit: int) -> dict[str, bytes]:
-    """Encoded images of the kept examples whose hash is wanted, at most `limit`."""
+    """Read at most `limit` encoded images with wanted hashes, by hash."""
     found: dict[str, bytes] = {}
     for split in names.SPLITS:
         for example in records.iterate(examples_uri, split):
