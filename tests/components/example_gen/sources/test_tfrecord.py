@@ -101,7 +101,7 @@ def test_damage_is_refused_by_record(tmp_path, encode, spoil):
 def test_what_is_no_record_file_says_so(tmp_path):
     with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
         writer.write(b"\xff\xff no example")
-    with pytest.raises(ConfigError, match=r"record 0 is no tf\.Example"):
+    with pytest.raises(ConfigError, match=r"record 0 is not a tf\.Example"):
         open_source(str(tmp_path / "x.tfrecord")).listing()
     with pytest.raises(ConfigError, match="does not exist; expected TFRecord"):
         open_source(str(tmp_path / "gone.tfrecord")).listing()
