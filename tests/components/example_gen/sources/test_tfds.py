@@ -147,7 +147,7 @@ def test_groups_by_the_file_names_of_the_set(prepared):
 
 def test_without_network_the_error_says_what_to_fetch_and_where_to_put_it(tmp_path):
     began = time.monotonic()
-    with pytest.raises(ResourceError, match="cannot be fetched") as caught:
+    with pytest.raises(ResourceError, match="cannot be downloaded") as caught:
         open_source("tfds:far_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
     text = str(caught.value)
     assert f"is not prepared in {tmp_path}/far_shapes/1.2.3 and cannot be downloaded" in text
