@@ -1,7 +1,7 @@
-"""All models of a server: from a model spec to a loaded version, and changes of what is served.
+"""All models of a server: access to loaded versions, and changes of the configuration.
 
-``acquire`` is the way of every request (see ``handle``); ``reload`` that of the config file, its
-polling and HandleReloadConfigRequest.
+Every request uses ``acquire`` (see ``handle``). The config file, its polling and
+HandleReloadConfigRequest use ``reload``.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from imgpipe.serving.server.status import Code, StatusError, code_name, invalid
 
 _log = logging.getLogger(__name__)
 _STOP_LOADING_S = 5.0
-"""How long a load under way is waited for; it ends by itself afterwards."""
+"""Time in seconds to wait for an unfinished load; a longer load ends by itself."""
 
 
 @dataclass(frozen=True)
 class CoreOptions:
-    """How models are found, loaded and asked."""
+    """Options for finding, loading and running models."""
 
     poll_seconds: float = 1.0
     load: LoadPolicy = field(default_factory=LoadPolicy)
     tflite: bool = False
-    """Versions may hold ``model.tflite`` in place of a SavedModel."""
+    """Whether versions may contain ``model.tflite`` instead of a SavedModel."""
     limits: Limits = field(default_factory=Limits)
     check_method_name: bool = False
     labels_for_unavailable: bool = False
-    """New labels may name versions that do not answer yet."""
+    """Whether new labels may refer to versions that are not available yet."""
 
 
 class Core:
-    """The models, by name."""
+    """The models of a server by name."""
 
     def __init__(
         self,
@@ -62,17 +62,17 @@ class Core:
 
     @property
     def models(self) -> Mapping[str, ModelManager]:
-        """Managers by name, as they are now."""
+        """The current managers by name."""
         return self._models
 
     @property
     def configs(self) -> tuple[ModelConfig, ...]:
-        """What is served, as it was last asked for."""
+        """The current configuration of the models."""
         return self._configs
 
     @contextmanager
     def acquire(self, spec: Spec) -> Iterator[Handle]:
-        """The version that ``spec`` means, held until the block ends.
+        """Hold the version that ``spec`` selects until the block ends.
 
         Raises:
             StatusError: NOT_FOUND, UNAVAILABLE in its place while the server starts, or
@@ -100,7 +100,7 @@ class Core:
             )
 
     def states(self, name: str, version: int | None = None) -> list[VersionState]:
-        """Every known version of a model newest first, or the one asked for.
+        """Return the states of all known versions of a model, newest first, or of one version.
 
         Raises:
             StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
@@ -117,7 +117,7 @@ class Core:
         return lines
 
     def starting(self) -> list[str]:
-        """Names of the models of the first configuration whose first load is not over yet.
+        """Return the names of the initial models that have not finished their first load.
 
         TensorFlow Serving opens its ports once this list is empty.
         """
@@ -126,7 +126,7 @@ class Core:
         models = self._models
         names = [name for name in self._first if name in models and not models[name].tried]
         if not names:
-            self._first = frozenset()  # from now on requests need not look again
+            self._first = frozenset()  # later requests can skip this check
         return sorted(names)
 
     def _absent(self, error: StatusError) -> StatusError:
@@ -140,16 +140,16 @@ class Core:
         )
 
     def request_log(self, name: str) -> RequestLogConfig | None:
-        """Where requests of a model are kept, None where they are not."""
+        """Return the request log of a model; None where its requests are not logged."""
         return self._request_logs.get(name)
 
     def ready(self) -> bool:
-        """Whether there are models and every one has a version that answers."""
+        """Return whether there are models and each of them has an available version."""
         models = self._models
         return bool(models) and all(model.available() for model in models.values())
 
     def busy(self) -> bool:
-        """Whether a request is running on any version of any model."""
+        """Return whether any version of any model runs a request."""
         return any(model.busy() for model in [*self._models.values(), *self._leaving])
 
     def reload(self, wanted: Sequence[ModelConfig], wait: float = 0.0) -> None:
@@ -205,7 +205,7 @@ class Core:
             model.start()
         self._leaving = [model for model in self._leaving if model.busy()] + gone
         for model in gone:
-            # In a thread: a load under way may take its time, and nobody needs its end.
+            # In a thread, because an unfinished load may take long and nothing waits for it.
             threading.Thread(target=model.stop, args=(_STOP_LOADING_S,), daemon=True).start()
 
     def _manager(self, config: ModelConfig) -> ModelManager:
@@ -225,7 +225,7 @@ class Core:
         for name in names:
             model = self._models.get(name)
             if model is None:
-                continue  # taken away by another change
+                continue  # removed by another change
             try:
                 model.wait_until_available(max(end - time.monotonic(), 0.0), may_come_later=False)
             except LoadFailed as error:
@@ -247,5 +247,5 @@ class Core:
 
 
 def _what_to_load(config: ModelConfig) -> ModelConfig:
-    """``config`` without what does not touch the versions."""
+    """Return ``config`` without the settings that do not concern the versions."""
     return replace(config, labels={}, request_log=None)

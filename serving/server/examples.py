@@ -30,7 +30,7 @@ _FLOAT = 1
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to be done with the examples."""
+    """A method and a signature to run on the examples."""
 
     method: str
     """``CLASSIFY`` or ``REGRESS``."""
@@ -39,7 +39,7 @@ class Task:
 
 @dataclass(frozen=True)
 class ExampleAnswer:
-    """What became of one task."""
+    """Result of one task."""
 
     signature_name: str
     result: Any
@@ -48,7 +48,7 @@ class ExampleAnswer:
 
 @dataclass(frozen=True)
 class ExampleAnswers:
-    """What became of all tasks of a request."""
+    """Results of all tasks of a request."""
 
     answers: list[ExampleAnswer]
     run_seconds: float
@@ -59,7 +59,7 @@ def serialized(examples: Any) -> np.ndarray:
     """Strings [N] of a ``tensorflow.serving.Input``, context and example joined byte for byte.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, there is no example.
+        StatusError: INVALID_ARGUMENT, the request contains no example.
     """
     kind = examples.WhichOneof("kind")
     context, listed = b"", []
@@ -85,10 +85,12 @@ def infer(
     check_method_name: bool = False,
     multi: bool = False,
 ) -> ExampleAnswers:
-    """Run all ``tasks`` on the same examples in one go; ``multi`` only chooses the words.
+    """Run all ``tasks`` on the same examples in one session run.
+
+    ``multi`` selects the error messages of MultiInference.
 
     Raises:
-        StatusError: a task does not fit the model, or the graph fails.
+        StatusError: A task does not fit the model, or the graph fails.
     """
     feeds, fetches = set(), set()
     for task in tasks:
@@ -126,7 +128,7 @@ def _signature(runtime: Runtime, task: Task, multi: bool) -> Any:
 
 
 def _ends(signature: Any, method: str, check_name: bool) -> tuple[str, list[str]]:
-    """Names of the input tensor and the output tensors."""
+    """Return the name of the input tensor and the names of the output tensors."""
     kind = "classification" if method == CLASSIFY else "regression"
     if check_name and signature.method_name != method:
         raise invalid(

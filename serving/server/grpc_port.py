@@ -1,7 +1,7 @@
-"""The gRPC port: gRPC's asyncio server, in a thread with an event loop of its own.
+"""The gRPC port: gRPC's asyncio server in a thread with its own event loop.
 
-A thread of the pool works on a request only once all of the request is here. With gRPC's threaded
-server a client that opened streams and sent nothing on them locked everybody else out.
+A request only takes a thread of the pool when it has arrived completely. With gRPC's threaded
+server, a client that opened streams and sent nothing on them blocked all other clients.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from imgpipe.serving.server.health import Health
 from imgpipe.serving.server.tls import Certificates
 
 MAX_STREAMS = 1024
-"""Requests under way on one connection; a client keeps further ones back until some have ended."""
+"""Simultaneous requests on one connection; clients hold back further ones until some have ended."""
 HANDSHAKE_S = 5.0
-"""For a TLS handshake, and for the first words of HTTP/2; gRPC's own default is two minutes."""
+"""Timeout of the TLS and HTTP/2 handshakes; the default of gRPC is two minutes."""
 _MAX_CONNECTIONS = 4096
 _SHARE = 0.25
-"""Of the files that the process may open."""
+"""Fraction of the open files of the process that connections may use."""
 _ANSWER_S = 10.0
-"""For what the event loop does at once."""
+"""Timeout for calls into the event loop, which answers at once."""
 _CLEANING_S = 5.0
-"""For the end of the port beyond its grace."""
+"""Time for the shutdown of the port after the grace period."""
 T = TypeVar("T")
 Arguments = Sequence[tuple[str, int | str]]
 
@@ -53,7 +53,7 @@ class GrpcPort:
                 open_files.connections(_SHARE, _MAX_CONNECTIONS),
             ),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # else a second server would share the port unnoticed
+            ("grpc.so_reuseport", 0),  # otherwise two servers could share the port
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients ping every 30 s
             *arguments,
         ]
@@ -108,11 +108,11 @@ class GrpcPort:
             ) from error
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer requests."""
         self._run(self._server.start())
 
     def stop(self, grace: float) -> None:
-        """End: nothing new is taken, and what still runs after ``grace`` seconds is cancelled."""
+        """Accept no new requests, and cancel those that still run after ``grace`` seconds."""
         if self._thread is None or self._loop is None or self._closing is None:
             return
         if self._thread.is_alive():
@@ -123,7 +123,7 @@ class GrpcPort:
 
 
 def _credentials(certificates: Certificates) -> Any:
-    """Credentials that are asked for anew with each handshake."""
+    """Return credentials that are read again with each handshake."""
 
     def current() -> Any:
         tls = certificates.tls

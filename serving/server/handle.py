@@ -1,21 +1,20 @@
-"""What every entry point stands on: a loaded version, held while a request uses it.
+"""A loaded version that a request holds while it uses it: the interface for gRPC and REST.
 
-gRPC and REST differ in how requests are written and answers are read; in between both do this:
+gRPC and REST only differ in how messages are encoded. Both run a request in this way:
 
     with core.acquire(Spec("imgpipe", label="stable")) as handle:       # core.Core
         prediction = handle.predict({"image_bytes": array}, timeout=2.0)
         prediction.outputs            # {alias: numpy array}
         handle.name, handle.version   # what answered
 
-* ``Spec`` says which version of which model is meant; ``Spec.of(message)`` reads a ModelSpec.
-* ``Core.acquire(spec)`` gives a ``Handle``; the version is not unloaded before it is given back.
+* ``Spec`` selects a version of a model; ``Spec.of(message)`` reads a ModelSpec.
+* ``Core.acquire(spec)`` returns a ``Handle``; the version is loaded until the handle is released.
 * ``Handle.predict`` takes TensorProtos or arrays (strings: object arrays of bytes), ``classify``,
   ``regress`` and ``infer`` take a ``tensorflow.serving.Input`` of tf.Examples.
 * ``Handle.signatures`` are the SignatureDefs by key.
-* Everything that goes wrong is a ``StatusError`` with a canonical code and the message of
-  TensorFlow Serving.
+* Every error is a ``StatusError`` with a canonical code and the message of TensorFlow Serving.
 
-Around it, ``calls.Calls.run(call, work)`` counts, sheds, times and logs the request.
+``calls.Calls.run(call, work)`` counts, times and logs the request.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from imgpipe.serving.server.status import invalid
 
 @dataclass(frozen=True)
 class Spec:
-    """Which version of which model a request means: a number, a label, or the newest."""
+    """The version of a model that a request selects: by number, by label, or the newest."""
 
     name: str
     version: int | None = None
@@ -43,10 +42,10 @@ class Spec:
 
     @classmethod
     def of(cls, request: Any) -> Spec:
-        """The spec of any request message with a ``model_spec``.
+        """Return the spec of a request message with a ``model_spec``.
 
         Raises:
-            StatusError: INVALID_ARGUMENT, it has none, or one without a name.
+            StatusError: INVALID_ARGUMENT, the ``model_spec`` or its name is missing.
         """
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
@@ -54,7 +53,7 @@ class Spec:
 
     @classmethod
     def of_spec(cls, spec: Any) -> Spec:
-        """The same of a ModelSpec message itself."""
+        """Return the spec of a ModelSpec message; see ``of``."""
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
         kind = spec.WhichOneof("version_choice")
@@ -88,10 +87,10 @@ class Handle:
         *,
         timeout: float | None = None,
     ) -> Prediction:
-        """Tensors in, tensors out; ``timeout`` in seconds ends the run.
+        """Run a signature on tensors; ``timeout`` in seconds ends the run.
 
         Raises:
-            StatusError: the request does not fit the model, or the graph fails on its values.
+            StatusError: The request does not fit the model, or the graph fails on its values.
         """
         return prediction.predict(
             self.runtime,
@@ -110,10 +109,10 @@ class Handle:
         timeout: float | None = None,
         multi: bool = False,
     ) -> ExampleAnswers:
-        """Several tasks on the same ``tensorflow.serving.Input``, in one run.
+        """Run several tasks on the same ``tensorflow.serving.Input`` in one session run.
 
         Raises:
-            StatusError: a task does not fit the model, or the graph fails.
+            StatusError: A task does not fit the model, or the graph fails.
         """
         return example_tasks.infer(
             self.runtime,
@@ -128,11 +127,11 @@ class Handle:
     def classify(
         self, examples: Any, signature_name: str = "", *, timeout: float | None = None
     ) -> ExampleAnswers:
-        """One ClassificationResult in ``answers``."""
+        """Run Classify; ``answers`` has one ClassificationResult."""
         return self.infer([Task(CLASSIFY, signature_name)], examples, timeout=timeout)
 
     def regress(
         self, examples: Any, signature_name: str = "", *, timeout: float | None = None
     ) -> ExampleAnswers:
-        """One RegressionResult in ``answers``."""
+        """Run Regress; ``answers`` has one RegressionResult."""
         return self.infer([Task(REGRESS, signature_name)], examples, timeout=timeout)

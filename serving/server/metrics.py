@@ -1,4 +1,4 @@
-"""The Prometheus page, with the names, types and labels of TensorFlow Serving's.
+"""Prometheus metrics with the names, types and labels of TensorFlow Serving.
 
 Values are kept by prometheus-client; the text is written here, since its own writer appends
 ``_total`` to counters and upstream does not (util/prometheus_exporter.cc: a ``# TYPE`` line for
@@ -29,20 +29,20 @@ from imgpipe.serving.server.status import Code
 
 _MICRO = 1e6
 _LATENCY = tuple(10 * 1.8**power for power in range(33))
-"""µs, up to some 20 minutes."""
+"""Bucket limits in µs, up to about 20 minutes."""
 _QUEUING = tuple(100 * 1.2**power for power in range(52))
-"""µs, up to some second."""
+"""Bucket limits in µs, up to about one second."""
 _SECONDS = tuple(0.001 * 2**power for power in range(15))
-"""1 ms to 16 s."""
+"""Bucket limits in seconds, from 1 ms to 16 s."""
 _EXAMPLES = tuple(float(1 << power) for power in range(15))
 _NOT_IN_NAMES = re.compile(r"\W", re.ASCII)
 
 
 class Metrics:
-    """Observer of ``calls.Calls`` and of loads; ``page`` is what Prometheus reads."""
+    """Observer of ``calls.Calls`` and of loads; Prometheus reads the result of ``page``."""
 
     def __init__(self, is_model: Callable[[str], bool]) -> None:
-        """Creates the counters.
+        """Create the counters.
 
         Args:
             is_model: Says whether a name is served. Names that clients make up share one line, or
@@ -114,7 +114,7 @@ class Metrics:
             self._own_seconds.labels(*own).observe(call.seconds)
 
     def counted(self, loader: Loader) -> Loader:
-        """``loader``, with its attempts counted."""
+        """Return a loader that counts its attempts and calls ``loader``."""
 
         def load(directory: Path) -> Any:
             began, status = time.monotonic(), "fail"
@@ -135,13 +135,13 @@ class Metrics:
         self._warm_up.labels(str(directory), status).observe(seconds * _MICRO)
 
     def batch(self, pool: str, waited: Iterable[float]) -> None:
-        """Count a batch that goes to the model, and the seconds that each task has waited."""
+        """Count a batch, and record how many seconds each of its tasks has waited."""
         self._batches.inc()
         for seconds in waited:
             self._queuing.labels(pool).observe(seconds * _MICRO)
 
     def count(self, name: str) -> int:
-        """Value of a counter, over all of its labels; 0 for a histogram and for an unknown name.
+        """Return the sum of a counter over its labels; 0 for histograms and unknown names.
 
         Upstream's own spelling (``/tensorflow/serving/request_count``) is understood as well.
         """
@@ -152,7 +152,7 @@ class Metrics:
         return round(sum(s.value for s in family.samples if not s.name.endswith("_created")))
 
     def page(self) -> str:
-        """All of it as text."""
+        """Return all metrics in the text format of Prometheus."""
         lines: list[str] = []
         for name, metric in sorted(self._named.items()):
             (family,) = metric.collect()

@@ -25,13 +25,13 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What Predict answers."""
+    """Result of Predict."""
 
     signature_name: str
-    """The one that ran, also where the request named none."""
+    """Name of the signature that ran, also where the request named none."""
     outputs: dict[str, np.ndarray]
     run_seconds: float
-    """Time in the model alone."""
+    """Time in seconds that the model itself took."""
     rows: int
     """First dimension of the first input; 1 for a scalar."""
 
@@ -48,7 +48,7 @@ def predict(
     """Run one signature on TensorProtos or arrays.
 
     Raises:
-        StatusError: the request does not fit the model, or the graph fails on its values.
+        StatusError: The request does not fit the model, or the graph fails on its values.
     """
     key = signature_name or DEFAULT_SIGNATURE
     signature = runtime.signatures.get(key)
@@ -58,7 +58,7 @@ def predict(
     feeds, values = _inputs(signature, inputs, limits)
     aliases = _outputs(signature, output_filter)
     names = [signature.outputs[alias].name for alias in aliases]
-    fetches = sorted(set(names))  # one tensor may stand under several aliases
+    fetches = sorted(set(names))  # several aliases may refer to one tensor
     began = time.monotonic()
     results = dict(zip(fetches, run(runtime, feeds, values, fetches, timeout), strict=True))
     return Prediction(

@@ -1,7 +1,7 @@
-"""A sample of the requests as PredictionLog records, to be replayed, compared or labelled later.
+"""Request log: a sample of the requests as PredictionLog records, for replay or labeling later.
 
-Off unless a model's ``logging_config`` (or the flags) name a path. One TFRecord file after the
-other, ``<prefix>-<time>-<number>.tfrecord``; the oldest go when all together reach the bound.
+It is off unless a model's ``logging_config`` (or the flags) name a path. The files are named
+``<prefix>-<time>-<number>.tfrecord``; the oldest are deleted at the size limit.
 The same records serve as warm-up requests and as input of a drift report.
 """
 
@@ -29,17 +29,17 @@ from imgpipe.serving.server.limits import IMAGE_INPUT
 
 _log = logging.getLogger(__name__)
 _FILES = 8
-"""The bound is kept by so many files: an eighth is lost when the oldest goes."""
+"""Number of files that share the size limit: an eighth is deleted with the oldest file."""
 _UINT8, _SIDES = 4, 3
-"""DataType of pixels, and dimensions from which such a tensor is an image."""
+"""DataType of pixels, and the number of dimensions from which such a tensor is an image."""
 
 
 @dataclass(frozen=True)
 class RequestLogOptions:
-    """The same for all models."""
+    """Options of the request log, which apply to all models."""
 
     max_bytes: int = 256 << 20
-    """Of all files of one prefix together."""
+    """Largest total size of the files with one prefix."""
     images: bool = False
     """Keep images too; without, they are left out of the record: encoded ones, those inside
     tf.Examples, and pixels."""
@@ -47,7 +47,7 @@ class RequestLogOptions:
 
 
 class RequestLogs:
-    """One writer a path prefix."""
+    """The request logs of all models, with one writer per path prefix."""
 
     def __init__(self, options: RequestLogOptions | None = None) -> None:
         self._options = options or RequestLogOptions()
@@ -63,15 +63,15 @@ class RequestLogs:
         model: str,
         version: int,
     ) -> None:
-        """Keep this request, or not, as the sampling rate has it. Never raises.
+        """Record this request with the probability of the sampling rate. Errors are only logged.
 
         Args:
-            config: where and how many.
-            kind: field of PredictionLog, such as ``predict_log``.
-            request: the message that came.
-            response: the answer.
-            model: name of the model that answered.
-            version: its version.
+            config: Path prefix and sampling rate.
+            kind: Field of PredictionLog, such as ``predict_log``.
+            request: The request message.
+            response: The response message.
+            model: Name of the model that answered.
+            version: Version of the model that answered.
         """
         if random.random() >= config.sampling_rate:
             return
@@ -97,7 +97,7 @@ class RequestLogs:
             return self._writers[prefix]
 
     def close(self) -> None:
-        """End all files."""
+        """Close all files."""
         with self._lock:
             for writer in self._writers.values():
                 writer.close()
@@ -105,7 +105,7 @@ class RequestLogs:
 
 
 def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
-    """Take the images out of a request, in whichever form they came.
+    """Remove the images from a request, in whichever form they were sent.
 
     Args:
         request: a message of ``kind``; changed in place.

@@ -1,7 +1,7 @@
-"""The life of one version: START, LOADING, AVAILABLE, UNLOADING, END.
+"""The life cycle of one version: START, LOADING, AVAILABLE, UNLOADING, END.
 
-Requests hold a version by reference. Retiring it lets no new request in; whoever drops the last
-reference closes it. So a version never goes away under a running request, and nobody waits.
+Requests hold references to a version. A retired version accepts no new requests, and is closed when
+its last reference is released. So a version is never unloaded during a request, and nothing waits.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ Loader = Callable[[Path], Runtime]
 
 @dataclass(frozen=True)
 class LoadPolicy:
-    """How a version is brought up."""
+    """How a version is loaded and warmed up."""
 
     warm: bool = True
     warm_iterations: int = 1
     max_retries: int = 0
-    """After the first failure, before the version is given up."""
+    """Number of further attempts after a failed load."""
     retry_seconds: float = 60.0
     slots: threading.Semaphore | None = None
-    """Shared by all models where the number of loads at once is bounded."""
+    """Limits the number of simultaneous loads of all models; None for no limit."""
     on_warm_up: Callable[[Path, str, float], None] | None = None
-    """Hears of each replay: version directory, name of the code it ended with, seconds."""
+    """Called after each replay with the version directory, the name of the status and seconds."""
 
 
 class Servable:
@@ -73,12 +73,12 @@ class Servable:
 
     @property
     def state(self) -> State:
-        """Where it stands now."""
+        """The current state."""
         return self._state
 
     @property
     def references(self) -> int:
-        """How many requests hold it now."""
+        """Number of requests that hold the version."""
         return self._references
 
     def load(self, loader: Loader) -> None:
@@ -101,7 +101,7 @@ class Servable:
             storage.verify(path)
             runtime = loader(path)
             replayed = self._warm_up(runtime, path) if self._policy.warm else 0
-        except Exception as error:  # a model is someone else's program: anything may come out
+        except Exception as error:  # a model can raise any exception
             _log.debug("load of %s version %d", self.model, self.version, exc_info=True)
             if runtime is not None:
                 runtime.close()
@@ -118,7 +118,7 @@ class Servable:
         )
 
     def _warm_up(self, runtime: Runtime, path: Path) -> int:
-        """How many requests were replayed."""
+        """Replay the warm-up requests and return their number."""
         handle = Handle(self.model, self.version, runtime)
         began, code = time.monotonic(), int(Code.OK)
         try:
@@ -151,14 +151,14 @@ class Servable:
         _log.error("model %s version %d failed: %s", self.model, self.version, error)
 
     def give_up(self) -> None:
-        """No attempt any more: it is not wanted now."""
+        """Make no further attempts to load, because the version is no longer needed."""
         if self.retry_at is not None:
             self.retry_at = None
             self.error = StatusError(Code.CANCELLED, "Its load was cancelled: not wanted any more")
             self._state = State.END
 
     def acquire(self) -> Runtime | None:
-        """The runtime with one reference more, or None when it is not available."""
+        """Add a reference and return the runtime; None if the version is not available."""
         with self._lock:
             if self._state is not State.AVAILABLE:
                 return None
@@ -166,13 +166,13 @@ class Servable:
             return self._runtime
 
     def release(self) -> None:
-        """Give one reference back; the last one of a retired version closes it."""
+        """Release a reference; the last reference of a retired version closes it."""
         with self._lock:
             self._references -= 1
         self._close_if_idle()
 
     def retire(self) -> None:
-        """Let nobody in any more; close it now or when the last request is done."""
+        """Accept no more requests, and close the version when the last request is done."""
         with self._lock:
             if self._state is State.AVAILABLE:
                 self._state = State.UNLOADING
@@ -194,14 +194,14 @@ class Servable:
 def _load_error(error: Exception) -> StatusError:
     known = status.from_exception(error)
     if known.code == Code.INTERNAL and isinstance(error, OSError | ValueError | RuntimeError):
-        # The Python loader's own complaints (no such tag, an unreadable protobuf).
+        # Errors of the Python loader, such as a missing tag or an unreadable protobuf.
         return StatusError(Code.INVALID_ARGUMENT, status.tidy(str(error)))
     return known
 
 
 @contextmanager
 def released(servable: Servable) -> Iterator[None]:
-    """Give the reference back whatever happens."""
+    """Release the reference at the end of the block, also after an exception."""
     try:
         yield
     finally:
