@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+
+from tests.images import encoded, noise
 
 _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -18,10 +18,7 @@ def encode():
     """A function (format, size, seed) → bytes of a noise picture; every seed another one."""
 
     def make(kind="JPEG", size=(40, 32), seed=0, mode="RGB", **options):
-        pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-        out = io.BytesIO()
-        Image.fromarray(pixels).convert(mode).save(out, kind, **options)
-        return out.getvalue()
+        return encoded(Image.fromarray(noise(seed, size)).convert(mode), kind, **options)
 
     return make
 

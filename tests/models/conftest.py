@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +10,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from imgpipe.models import feature_names as names
+from tests.images import encoded, soft
 
 Draw = Callable[..., bytes]
 WriteRecords = Callable[..., str]
@@ -26,10 +25,7 @@ def draw() -> Draw:
     """Encoded picture of soft random colours: `draw(seed, size=(w, h), format="JPEG")`."""
 
     def drawn(seed: int, size: tuple[int, int] = (80, 60), format: str = "JPEG") -> bytes:
-        coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, format)
-        return file.getvalue()
+        return encoded(soft(seed, size), format)
 
     return drawn
 

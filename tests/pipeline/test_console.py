@@ -15,11 +15,11 @@ import termios
 import threading
 from pathlib import Path
 
-from PIL import Image
 from rich.console import Console
 
 from imgpipe.models import progress
 from imgpipe.pipeline import console
+from tests.images import folder_of
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: A display with long rows, and a library that writes to standard error while it is live.
@@ -68,9 +68,7 @@ def test_rows_fit_a_narrow_terminal_and_libraries_stay_in_the_log(tmp_path: Path
 
 
 def test_a_run_that_writes_json_to_standard_output_writes_nothing_else_there(tmp_path: Path):
-    for label in ("cat", "dog"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / label / "0.png")
+    folder_of(tmp_path / "photos")
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "imgpipe.pipeline.cli", "run", "--json", "-"),

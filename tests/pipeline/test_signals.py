@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
+
+from tests.images import folder_of
 
 _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 
@@ -25,9 +26,7 @@ _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 def test_a_signal_during_the_imports_of_a_run(
     tmp_path: Path, number: signal.Signals, after: float, exit_code: int, sentence: str
 ):
-    for label in ("cat", "dog"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / label / "0.png")
+    folder_of(tmp_path / "photos")
     out, file = tmp_path / "out", tmp_path / "summary.json"
     killed = out / "runs" / "of-a-killed-process" / "tmp"
     killed.mkdir(parents=True)

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+
+from tests.images import folder_of
 
 _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 
@@ -16,10 +17,7 @@ _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Two classes of one picture each, too few for a run: a check leaves with 4."""
-    for label in ("cät", "dog"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        Image.new("RGB", (40, 40)).save(tmp_path / "photos" / label / "0.png")
-    return tmp_path / "photos"
+    return folder_of(tmp_path / "photos", ("cät", "dog"))
 
 
 def shell(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

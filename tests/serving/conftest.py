@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.images import encoded, noise
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 CLASSES = ("paper", "rock", "scissors")
@@ -201,12 +203,4 @@ def picture() -> Callable[..., bytes]:
 
 
 def _picture(seed: int = 0, kind: str = "JPEG") -> bytes:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    pixels = np.random.default_rng(seed).integers(0, 255, (24, 20, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
+    return encoded(noise(seed, (20, 24)), kind)

@@ -8,7 +8,6 @@ editors do: bits turned, ends cut, blocks lost, zeroed, repeated or swapped with
 from __future__ import annotations
 
 import collections
-import io
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from imgpipe.components.image_file.header import probe
 from imgpipe.components.image_filter import thread_driver
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.pipeline.demo import draw_hand
+from tests.images import encoded
 
 _PIXELS = 2_000_000  # limit of the trial: larger ones would only cost memory
 _BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte"}
@@ -35,17 +35,11 @@ def bases():
             ("L", {"quality": 80, "optimize": True}),
             ("CMYK", {"quality": 85}),
         ):
-            made[".jpg"].append(_encoded(hand.convert(mode), "JPEG", **options))
+            made[".jpg"].append(encoded(hand.convert(mode), "JPEG", **options))
         for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"):
             picture = hand.convert("L") if mode == "I;16" else hand
-            made[".png"].append(_encoded(picture.convert(mode), "PNG"))
+            made[".png"].append(encoded(picture.convert(mode), "PNG"))
     return made
-
-
-def _encoded(picture, kind, **options):
-    out = io.BytesIO()
-    picture.save(out, kind, **options)
-    return out.getvalue()
 
 
 def _bits(rng, data, other):

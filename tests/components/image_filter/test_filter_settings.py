@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 
-import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
@@ -17,6 +16,7 @@ from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models import feature_names as names
 from tests.components.image_filter.test_component import Run
+from tests.images import encoded, noise
 
 
 @pytest.fixture
@@ -45,18 +45,13 @@ def warned(done):
 
 
 def black(size=(60, 40)):
-    out = io.BytesIO()
-    Image.new("RGB", size).save(out, "PNG")
-    return out.getvalue()
+    return encoded(Image.new("RGB", size))
 
 
 def turned(orientation=6):
-    exif, out = Image.Exif(), io.BytesIO()
+    exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    random = np.random.default_rng(5)
-    pixels = random.integers(0, 255, (30, 45, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(out, "JPEG", exif=exif)
-    return out.getvalue()
+    return encoded(noise(5, (45, 30)), "JPEG", exif=exif)
 
 
 def test_measurements_reach_examples_and_metadata(photos, run):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from imgpipe.components import records
 from imgpipe.components.lite_exporter import component
 from imgpipe.components.lite_exporter.component import LiteResult
 from imgpipe.models import feature_names as names
 from imgpipe.models import litert
+from tests.images import encoded
 from tests.models import small_export
 
 _COUNTS = {"train": 24, "validation": 30, "test": 3}
@@ -40,12 +39,11 @@ def examples(tmp_path_factory) -> str:
 
 
 def _example(pixels: np.ndarray, label: int):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    digest = hashlib.sha256(file.getvalue()).hexdigest()
+    content = encoded(pixels)
+    digest = hashlib.sha256(content).hexdigest()
     return records.make(
         {
-            names.IMAGE_BYTES: file.getvalue(),
+            names.IMAGE_BYTES: content,
             names.IMAGE_HASH: digest,
             names.LABEL_INDEX: label,
         }

@@ -1,6 +1,5 @@
 """Made-up facts of a run, in the shape of `imgpipe.components.report.facts.collect`."""
 
-import io
 from collections import Counter
 
 import numpy as np
@@ -9,6 +8,7 @@ from PIL import Image
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.components.report.metrics import Row, Table, wilson
 from imgpipe.components.report.section import RunState
+from tests.images import encoded
 
 BLESSED = RunState(
     "blessed", "blessed: validation accuracy 0.950 reaches 0.9", "", "/out/runs/1/run.log", ""
@@ -17,9 +17,7 @@ BLESSED = RunState(
 
 def jpeg(colour=(200, 30, 30), size=(320, 200)):
     """Bytes of a plain picture."""
-    buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "JPEG")
-    return buffer.getvalue()
+    return encoded(Image.new("RGB", size, colour), "JPEG")
 
 
 def measured(classes, count, accuracy, seed):

@@ -11,6 +11,7 @@ from PIL import Image, ImageFile
 
 from imgpipe.components.report.thumbnails import SIDE, Thumbnails, thumbnail
 from tests.components.report.report_facts import jpeg
+from tests.images import encoded
 
 BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 
@@ -19,12 +20,6 @@ def opened(uri):
     head, _, body = uri.partition(",")
     assert head == "data:image/jpeg;base64"
     return Image.open(io.BytesIO(base64.b64decode(body)))
-
-
-def encoded(image, kind):
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
 
 
 def test_the_longer_side_is_limited_and_proportions_are_kept():

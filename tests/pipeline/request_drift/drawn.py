@@ -6,12 +6,10 @@ manifest and the ML Metadata store are real.
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.components import records
@@ -22,6 +20,7 @@ from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors
 from imgpipe.serving.server.config import RequestLogConfig
 from imgpipe.serving.server.request_log import RequestLogOptions, RequestLogs
+from tests.images import encoded
 
 CLASSES = ("cat", "dog", "owl")
 _SIZE = (24, 32)  # height, width
@@ -31,9 +30,7 @@ def picture(seed: int, brightness: float = 0.5) -> bytes:
     """A PNG of noise."""
     random = np.random.default_rng(seed)
     pixels = random.normal(255 * brightness, 30, (*_SIZE, 3)).clip(0, 255).astype(np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
+    return encoded(pixels)
 
 
 def probabilities(count: int, seed: int = 0, sharpness: float = 4.0) -> np.ndarray:

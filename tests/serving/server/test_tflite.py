@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from imgpipe.models import litert
 from imgpipe.serving.client import Client, InvalidArgument, ServingError
@@ -15,17 +13,12 @@ from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.loading import LoaderOptions
 from imgpipe.serving.server.server import ServerOptions
+from tests.images import encoded
 from tests.models.small_export import COLOURS, pictures, save
 
 TFLITE = ServerOptions(
     core=CoreOptions(poll_seconds=0.05, tflite=True), loader=LoaderOptions(tflite=True)
 )
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +51,7 @@ def test_pictures_are_named_and_probabilities_are_the_float_models(int8, version
         plain.wait_until_available(60)
         expected = reference.predict({"pixels": pixels}, "serving_pixels").outputs
         found = client.predict({"pixels": pixels}, "serving_pixels").outputs
-        by_bytes = client.predict({"image_bytes": [png(one) for one in pixels]})
+        by_bytes = client.predict({"image_bytes": [encoded(one) for one in pixels]})
     np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=0.03)
     np.testing.assert_array_equal(found["label"], expected["label"])
     assert by_bytes.signature_name == "serving_default" and by_bytes.version == 1
@@ -73,8 +66,8 @@ def test_pictures_of_another_size_are_resized(int8):
     large = np.repeat(np.repeat(pictures(2)[0], 3, axis=1), 2, axis=2)
     with Client(int8, "m") as client:
         by_pixels = client.predict({"pixels": large}, "serving_pixels").outputs
-        by_bytes = client.predict({"image_bytes": [png(one) for one in large]}).outputs
-        assert client.classify([png(large[0])])[0].label in COLOURS
+        by_bytes = client.predict({"image_bytes": [encoded(one) for one in large]}).outputs
+        assert client.classify([encoded(large[0])])[0].label in COLOURS
     np.testing.assert_array_equal(by_pixels["probabilities"], by_bytes["probabilities"])
 
 
@@ -97,7 +90,7 @@ def test_many_clients_share_the_interpreters(int8):
 
     def ask(number: int) -> bool:
         with Client(int8, "m") as client:
-            return client.classify([png(pixels[number])])[0].label == COLOURS[labels[number]]
+            return client.classify([encoded(pixels[number])])[0].label == COLOURS[labels[number]]
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(60)))

@@ -16,14 +16,9 @@ from imgpipe.components.image_filter.checks import odd_size, validate
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
+from tests.images import encoded
 
 QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
-
-
-def encoded(image, kind="PNG", **options):
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
 
 
 def scene(size=(160, 120), light=1.0, seed=0):
