@@ -1,4 +1,4 @@
-"""What a person should know about a verdict that stands: on the page, in the summary, on screen."""
+"""Warnings about the limits of a verdict, for the page, the summary and the console."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 from imgpipe.components.report.text import plural
 
-#: Validation images below which one of them weighs half a point or more.
+#: With fewer validation images, each one changes the accuracy by more than half a point.
 FEW = 200
 #: Folds that the hint proposes: each trains on 80 % of the images.
 FOLDS = 5
 
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:
-    """What a person should know about a verdict that stands, a sentence each."""
+    """Return warnings about the limits of a verdict, one sentence each."""
     return [*_few_images(facts), *_proposals(facts)]
 
 
 def _proposals(facts: Mapping[str, Any]) -> list[str]:
-    """Overrides that nobody confirmed."""
+    """Warn of overrides that nobody confirmed."""
     number = (facts.get("settings") or {}).get("proposals") or 0
     if not number:
         return []
@@ -30,7 +30,7 @@ def _proposals(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _few_images(facts: Mapping[str, Any]) -> list[str]:
-    """A validation split in which a single image weighs much."""
+    """Warn of a small validation split."""
     gate = facts.get("gate") or {}
     count = gate.get("count") or 0
     if not 0 < count < FEW or (facts.get("settings") or {}).get("cross_validate"):

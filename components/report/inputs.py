@@ -1,6 +1,6 @@
-"""Which artifacts the report is drawn from: the one table that graph, component and facts share.
+"""The artifacts that the report reads. Graph, component and facts share this table.
 
-A new artifact for the report is one row here and one section in `sections/`.
+A new artifact needs one row here and one section in `sections/`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class Reported:
     """An artifact that the report reads.
 
     Attributes:
-      component: Id of the component in the pipeline that makes it.
+      component: Id of the component that writes the artifact.
       output: Key of the component's output.
       type: Name of the artifact type, one of TFX's standard artifacts or of
         `components/artifacts.py`.

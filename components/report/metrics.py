@@ -1,4 +1,4 @@
-"""Figures computed from predictions: accuracy, log loss, calibration, confusion, intervals."""
+"""Metrics computed from predictions: accuracy, log loss, calibration, confusion and intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.models.calibration import confidence_error
 
-#: (label, predicted, count), the classes by their places in the vocabulary.
+#: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]
 
 _TINY = 1e-7  # keeps the log finite
@@ -20,7 +20,13 @@ _MISTAKES = 24  # shown on the page
 
 
 def wilson(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson score interval of a share (Wilson 1927); (0, 1) when nothing was counted."""
+    """Compute the Wilson score interval of a share (Wilson 1927).
+
+    Args:
+        correct: Number of successes.
+        count: Number of trials. The interval is (0, 1) when it is 0.
+        z: Quantile of the normal distribution; the default gives a 95 % interval.
+    """
     if count == 0:
         return 0.0, 1.0
     share = correct / count
@@ -32,7 +38,7 @@ def wilson(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class Row:
-    """One labelled image and what the model said of it."""
+    """A labelled image and its prediction."""
 
     path: str
     image_hash: str
@@ -53,18 +59,18 @@ class Table:
         self._of_label = np.asarray([one.of_label for one in said], np.float64)
 
     def confusion(self) -> list[Cell]:
-        """The cells of the confusion matrix that are not 0, as (label, predicted, count)."""
+        """Return the cells of the confusion matrix that are not 0, as (label, predicted, count)."""
         pairs = np.stack([self._labels, self._predicted], axis=1)
         cells, counts = np.unique(pairs, axis=0, return_counts=True)
         found = zip(cells.tolist(), counts.tolist(), strict=True)
         return [(label, predicted, count) for (label, predicted), count in found]
 
     def ece(self) -> float:
-        """Expected calibration error of the top class over equal-width bins (Guo et al. 2017)."""
+        """Compute the expected calibration error of the predicted class (Guo et al. 2017)."""
         return confidence_error(self._confidence, self._predicted == self._labels)
 
     def summary(self) -> dict[str, Any]:
-        """Accuracy, log loss, calibration error and the per-class table."""
+        """Compute accuracy, log loss, calibration error and the per-class metrics."""
         size = len(self._vocabulary)
         correct = self._labels[self._predicted == self._labels]
         right, of_label, of_guess = (
@@ -92,11 +98,11 @@ class Table:
         }
 
     def most_confused(self) -> tuple[str, str, int] | None:
-        """(label, what it was taken for, how often) of the largest off-diagonal count."""
+        """Return (label, predicted class, count) of the most frequent confusion, or None."""
         return most_confused(self._vocabulary, self.confusion())
 
     def mistakes(self) -> list[dict[str, Any]]:
-        """Wrong predictions, the most confident first."""
+        """Return the wrong predictions, the most confident first."""
         wrong = np.flatnonzero(self._predicted != self._labels).tolist()
         wrong.sort(key=lambda i: (-self._confidence[i], self._rows[i].path))
         return [
@@ -114,7 +120,7 @@ class Table:
 def most_confused(
     vocabulary: Sequence[str], confusion: Iterable[Cell]
 ) -> tuple[str, str, int] | None:
-    """(label, taken for, count) of the largest off-diagonal count; None without mistakes."""
+    """Return (label, predicted class, count) of the most frequent confusion, or None."""
     wrong = [cell for cell in confusion if cell[0] != cell[1]]
     if not wrong:
         return None

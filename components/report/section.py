@@ -1,4 +1,4 @@
-"""What a section is, and what it is given."""
+"""The types of the sections of a page, and the data that they are drawn from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     from imgpipe.components.report.thumbnails import Thumbnails
 
-#: Splits the trained model is measured on.
+#: Splits on which the model is evaluated for the page.
 MEASURED = (names.VALIDATION, names.TEST)
 
 
@@ -21,7 +21,7 @@ class RunState:
     """How the run ended."""
 
     status: str  # a key of `page.STATUS`
-    verdict: str  # the sentence a person reads
+    verdict: str  # the sentence at the top of the page
     error: str = ""  # why the run stopped, "" when it did not
     log: str = ""  # path of the run's log
     failed: str = ""  # the component that stopped it
@@ -36,7 +36,7 @@ class Absent:
 
 @dataclass(frozen=True)
 class Context:
-    """Everything a section may draw from; each part may be empty."""
+    """The data for all sections; each part may be empty."""
 
     facts: Mapping[str, Any]
     timings: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Context:
     state: RunState
 
     def part(self, name: str) -> Any:
-        """A part of the facts; an empty dictionary where it is missing or None."""
+        """Return a part of the facts; an empty dictionary when it is missing or None."""
         return self.facts.get(name) or {}
 
     @property
@@ -53,16 +53,16 @@ class Context:
         return list(self.part("settings").get("vocabulary") or [])
 
     def cached(self, component: str) -> bool:
-        """Whether a component's artifacts, and so its facts, come from an earlier run."""
+        """Return whether the artifacts of a component come from an earlier run."""
         return component in (self.timings.get("cached") or ())
 
     @property
     def data_reasons(self) -> list[str]:
-        """DataGate's reasons against the data in sentences, grouped when there are many."""
+        """DataGate's reasons for refusing the data as sentences, grouped when there are many."""
         return rules.summarised(self.part("data_gate").get("reasons") or [])
 
     def absent(self, what: str) -> Absent:
-        """`what` is not there ("no model was trained"), because the run stopped or plainly."""
+        """Say what is missing, such as "No model was trained", and where the run stopped."""
         if self.state.error:
             where = f"in {self.state.failed}" if self.state.failed else "before its first component"
             return Absent(f"{what}: the run stopped {where}.")
@@ -81,4 +81,4 @@ class Section:
     title: str
     build: Callable[[Context], Mapping[str, Any] | Absent]  # values for the template
     order: int = 0
-    template: str = ""  # its name, where that is not the id
+    template: str = ""  # name of the template if it is not the id

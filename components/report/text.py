@@ -1,4 +1,4 @@
-"""How figures are written on the page; "–" stands for what is not known."""
+"""The formatting of numbers on the page; "–" stands for an unknown value."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _Item = TypeVar("_Item")
 
 
 def count(value: Any) -> str:
-    """A whole number with thousands separated: ``12,400``."""
+    """Format a whole number with thousands separators: ``12,400``."""
     return NONE if value is None else f"{int(value):,}"
 
 
 def share(value: Any) -> str:
-    """A share or a metric to three places: ``0.953``."""
+    """Format a share or a metric with three decimal places: ``0.953``."""
     return NONE if value is None else f"{float(value):.3f}"
 
 
 def percent(value: Any) -> str:
-    """A share as CSS takes lengths: ``95.30%``."""
+    """Format a share as a CSS length: ``95.30%``."""
     return f"{100 * float(value or 0):.2f}%"
 
 
 def seconds(value: Any) -> str:
-    """A duration: ``0.4 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Format a duration: ``0.4 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if value is None:
         return NONE
     value = float(value)
@@ -38,12 +38,12 @@ def seconds(value: Any) -> str:
 
 
 def plural(number: int, singular: str, many: str = "") -> str:
-    """``1 image``, ``1,240 images``."""
+    """Format a number and its noun: ``1 image``, ``1,240 images``."""
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
 def overridden(data: Mapping[str, Any]) -> str:
-    """How many labels people overrode: ``4 labels were overridden (3 of train, 1 of validation)``.
+    """Count the overridden labels: ``4 labels were overridden (3 of train, 1 of validation)``.
 
     Args:
         data: The quarantine's summary.
@@ -59,7 +59,7 @@ def overridden(data: Mapping[str, Any]) -> str:
 
 
 def capped(items: Sequence[_Item], limit: int, what: str, rest: str = "") -> tuple[Any, str]:
-    """At most `limit` items, and the sentence that owns up to it ("" when all are shown)."""
+    """Return at most `limit` items, and a sentence that says so ("" when all are shown)."""
     if len(items) <= limit:
         return items, ""
     return items[:limit], f"{limit:,} of {len(items):,} {what} are shown.{rest and ' ' + rest}"

@@ -1,7 +1,7 @@
-"""Small images for the page, made from whatever bytes quarantine and the examples hold.
+"""Thumbnails for the page, made from the files in the quarantine and the examples.
 
-The bytes are hostile: every image is decoded within a pixel limit and encoded anew, so that
-nothing of the file itself reaches the page.
+The files are not trusted: every image is decoded within a pixel limit and encoded again, so the
+bytes of the file itself are never part of the page.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _QUALITY = 72  # of the JPEG; about 2 kB an image
 
 
 class Thumbnails:
-    """Data URIs of small images by image hash, each made at most once.
+    """Data URIs of thumbnails by image hash; each one is made at most once.
 
     Args:
-      images: encoded files by image hash.
+        images: Encoded files by image hash.
     """
 
     def __init__(self, images: Mapping[str, bytes]) -> None:
@@ -32,7 +32,7 @@ class Thumbnails:
         self._made: dict[str, str] = {}
 
     def uri(self, image_hash: str | None) -> str:
-        """``data:image/jpeg;base64,…``, or "" where there is no image to show."""
+        """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show."""
         data = self._images.get(image_hash or "")
         if not image_hash or not data:
             return ""
@@ -42,7 +42,7 @@ class Thumbnails:
 
 
 def thumbnail(data: bytes) -> str:
-    """A small JPEG as data URI; "" for bytes that give no image. Never raises.
+    """Make a small JPEG as a data URI; "" when the bytes are not an image. Never raises.
 
     Exif orientation is not applied: the image is shown as the model sees it. The readable part
     of a truncated file is shown.
@@ -55,14 +55,14 @@ def thumbnail(data: bytes) -> str:
             image.thumbnail((SIDE, SIDE), reducing_gap=2.0)
             small = io.BytesIO()
             image.convert("RGB").save(small, "JPEG", quality=_QUALITY)
-    except Exception:  # Pillow's plugins raise anything from SyntaxError to struct.error
+    except Exception:  # Pillow's plugins raise exceptions of any type
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode("ascii")
 
 
 @contextlib.contextmanager
 def _truncated_too() -> Iterator[None]:
-    """Pillow gives the part that is there; the setting belongs to the process, `pillow` locks."""
+    """Let Pillow decode truncated files. The setting is global, and `pillow` holds a lock."""
     theirs = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:

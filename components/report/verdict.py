@@ -1,4 +1,4 @@
-"""The sentence a person reads, and the state it stands for."""
+"""The verdict of a run as a status and a sentence."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from imgpipe.components.report.text import overridden
 
 
 def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str = "") -> RunState:
-    """Status and verdict of a run.
+    """Return the status and the verdict of a run.
 
     Args:
-      facts: of `imgpipe.components.report.facts.collect`.
-      error: why the run stopped, "" when it did not.
-      failed: the component that stopped it.
-      log: path of the run's log.
+        facts: Facts from `imgpipe.components.report.facts.collect`.
+        error: Why the run stopped, "" when it did not.
+        failed: The component that stopped the run.
+        log: Path of the log of the run.
     """
     if error:
         gate = facts.get("data_gate") or {}
@@ -31,7 +31,7 @@ def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str 
 
 
 def is_blessed(facts: Mapping[str, Any]) -> bool:
-    """Both gates said yes: ImageEvaluator's on accuracy, the ServingValidator's on serving."""
+    """Return whether both ImageEvaluator and ServingValidator blessed the model."""
     gate = facts.get("gate") or {}
     checks = facts.get("serving") or []
     serves = bool(checks) and all(check["passed"] for check in checks)
@@ -39,7 +39,7 @@ def is_blessed(facts: Mapping[str, Any]) -> bool:
 
 
 def sentence(facts: Mapping[str, Any]) -> str:
-    """Verdict, figures, the reason of a refusal, and how many labels were overridden."""
+    """Return the verdict with the accuracy, the reasons and the number of overridden labels."""
     gate = facts.get("gate")
     if gate is None:
         return "not blessed: the model was not evaluated"
@@ -76,7 +76,7 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
 
 
 def _by_validation(gate: Mapping[str, Any]) -> str:
-    """The figure on the validation split, with its count and interval."""
+    """Describe the accuracy on the validation split."""
     if gate["value"] is None:
         return "no validation images were evaluated"
     low, high = gate["ci95"]
@@ -87,7 +87,7 @@ def _by_validation(gate: Mapping[str, Any]) -> str:
 
 
 def _by_folds(folds: Mapping[str, Any]) -> str:
-    """The figure over folds, with their spread."""
+    """Describe the mean accuracy of the folds."""
     return (
         f"mean accuracy {folds['mean']:.3f} ± {folds['std']:.3f} over {folds['folds']} folds "
         f"({folds['min']:.3f} to {folds['max']:.3f}; {folds['correct']} of {folds['images']})"

@@ -1,4 +1,4 @@
-"""The feature bank: what the frozen backbone cost this run."""
+"""The feature bank: the forward passes of the frozen backbone in this run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COMPONENT = "FeatureBank"
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Forward passes computed and reused."""
+    """Count the forward passes that were computed and reused."""
     bank = context.part("bank")
     if not bank:
         return context.absent("No features were extracted")

@@ -1,4 +1,4 @@
-"""What is taken for what: a table in colours, or an image where there are many classes."""
+"""The confusion matrix: a coloured table, or a plot when there are many classes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from imgpipe.components.report import plots
 from imgpipe.components.report.metrics import Cell
 from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
-_TABLE = 20  # classes; a wider table is read by nobody
-_PAIRS = 12  # most confused pairs named beside an image
+_TABLE = 20  # classes; a wider table is hard to read
+_PAIRS = 12  # most frequent confusions listed beside a plot
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """One matrix a measured split."""
+    """Make one matrix for each split."""
     classes = context.vocabulary
     splits = []
     for split in MEASURED:
@@ -36,12 +36,12 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
             }
         )
     if not splits:
-        return context.absent("No image was put to a trained model")
+        return context.absent("No image was classified by a trained model")
     return {"splits": splits, "classes": classes}
 
 
 def _rows(cells: Sequence[Cell], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows with (count, opacity, right or wrong) a cell; roots, so that one mistake is seen."""
+    """Make rows of (count, opacity, correct); the square root makes single mistakes visible."""
     counts = [[0] * len(classes) for _ in classes]
     for label, predicted, count in cells:
         counts[label][predicted] = count

@@ -1,4 +1,4 @@
-"""What came in and what became of it: nothing is lost, and the page can be held to it."""
+"""The data: how many files were read, kept and rejected, and the warnings about them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from imgpipe.components.report.text import capped, overridden
 from imgpipe.models import feature_names as names
 
 _CLASSES = 300
-#: Images of a kind of warning, the worst first; a row of them says what is meant.
+#: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Counts in, kept and rejected; images by split and class; warnings, notes; DataGate's word."""
+    """Collect counts, images by split and class, warnings, notes and DataGate's decision."""
     data, gate = context.part("data"), context.part("data_gate")
     if not data:
         return context.absent("No file was judged")

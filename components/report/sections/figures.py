@@ -28,7 +28,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         interval = wilson(correct, count)
         rows.append({"split": split, "role": _ROLES[split], "interval": interval, **summary})
     if not rows:
-        return context.absent("No image was put to a trained model")
+        return context.absent("No image was classified by a trained model")
     return {"rows": rows}
 
 

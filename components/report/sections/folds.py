@@ -1,4 +1,4 @@
-"""Cross-validation: what each fold's held-out images said."""
+"""Cross-validation: the accuracy on the held-out images of each fold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imgpipe.components.report.text import plural
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """The mean with its spread, and one row a fold."""
+    """Return the mean and one row for each fold."""
     found = context.part("cross_validation")
     if not found:
         if not context.part("settings").get("cross_validate"):

@@ -1,4 +1,4 @@
-"""LiteRT files: what each kind kept of the model's accuracy, and which are shipped."""
+"""LiteRT files: the accuracy of each kind, and which ones are published."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MB = 1e6
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """One row a kind."""
+    """Return one row for each kind."""
     found = context.part("lite")
     if not found:
         if not context.part("settings").get("lite"):

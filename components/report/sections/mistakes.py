@@ -1,4 +1,4 @@
-"""The mistakes the model was surest of: often a wrong label in the data, not a wrong model."""
+"""The most confident mistakes of the model, which are often caused by wrong labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Mistakes with images, by split."""
     if not context.part("metrics"):
-        return context.absent("No image was put to a trained model")
+        return context.absent("No image was classified by a trained model")
     splits = []
     for split in MEASURED:
         metrics = context.part("metrics").get(split)

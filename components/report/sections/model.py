@@ -1,4 +1,4 @@
-"""Where the model is, and how to serve it and ask it."""
+"""The location of the model, and the commands to serve it and to send requests."""
 
 from __future__ import annotations
 

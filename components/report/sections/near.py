@@ -29,7 +29,7 @@ def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _told(members: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that something is said of first; the image they are like stands in the detail."""
+    """Put members with findings first; their details name the similar image."""
     return sorted(members, key=lambda member: (member["stays"], not member["reason"]))
 
 

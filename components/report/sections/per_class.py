@@ -20,7 +20,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     }
     splits = [split for split in MEASURED if tables[split]]
     if not splits:
-        return context.absent("No image was put to a trained model")
+        return context.absent("No image was classified by a trained model")
     classes = context.vocabulary or list(tables[splits[0]])
     numbered = len(classes) > _SORTED_ABOVE
     rows: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""What the ServingValidator tried on the export, and what it saw."""
+"""The checks that ServingValidator made on the exported model, and their results."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from imgpipe.components.report.section import Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """One row a check."""
+    """Return one row for each check."""
     checks = context.part("serving")
     if not checks:
-        return context.absent("The export was not tried in a server")
+        return context.absent("The exported model was not checked in a server")
     return {"checks": checks, "passed": sum(bool(check.get("passed")) for check in checks)}
 
 

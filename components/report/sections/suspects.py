@@ -14,10 +14,10 @@ REVIEW_FILE = "suspects.toml"
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """The first of the ranking."""
+    """Return the first rows of the ranking."""
     found = context.part("suspects")
     if not found:
-        return context.absent("Labels were not put to the test: too few images, or no features")
+        return context.absent("Labels were not checked: there are too few images or no features")
     rows = [
         {**row, "image": context.thumbnails.uri(row.get("image_hash"))}
         for row in (found.get("rows") or [])[:SHOWN]

@@ -1,4 +1,4 @@
-"""Where the time went."""
+"""The time that each component took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict: the sentence, and what the gate read against what it demands."""
+"""The verdict: the sentence, and the accuracy compared with what the gate requires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmented views of a few training images: what the training saw besides the images."""
+"""Augmented views of a few training images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def columns(settings: Mapping[str, Any]) -> int:
 
 
 def key(image_hash: str, view: int) -> str:
-    """Under which a view's image stands among those of the page."""
+    """Return the key of a view among the images of the page."""
     return f"{image_hash} view {view}"
 
 
