@@ -106,7 +106,7 @@ def test_each_file_is_read_once_also_when_the_op_refuses_it(encode):
 
 def test_large_files_that_the_op_refuses_do_not_fill_the_memory(encode, monkeypatch):
     """Above a limit their bytes are not kept, but read again, and the answer is the same."""
-    monkeypatch.setattr("imgpipe.components.example_gen.inspection._HELD", 0)
+    monkeypatch.setattr("imgpipe.components.example_gen.inspection._MAX_HELD_BYTES", 0)
     files = {f"a/{n}.jpg": encode(seed=n)[: 300 if n % 2 else None] for n in range(6)}
     records = list(inspect(Counting(files), [Item(path, "a") for path in files], LIMIT))
     assert [record.image_bytes for record in records] == list(files.values())
