@@ -1,4 +1,4 @@
-"""Plots as inline SVG that take their colours from the page, in light and in dark.
+"""Plots as inline SVG that use the colours of the page, in light and dark mode.
 
 No text of the data is ever drawn into a plot: names of any script or length stay in HTML, where
 the browser has the fonts and the page the escaping.

@@ -1,4 +1,4 @@
-"""Likely label errors: images whose features say another class than their label.
+"""Likely label errors: images whose features resemble another class than their label.
 
 Every image of the bank is judged by a linear head that was fitted without it (k folds), and the
 images are ranked by how much more another class speaks for them than their own: confident
@@ -28,7 +28,7 @@ FOLDS = 5
 _DECAYS = (0.1, 0.3, 1.0)
 #: Classes above which one decay has to do: each costs rows × features × classes.
 _MANY_CLASSES, _DECAY_OF_MANY = 1_000, (0.3,)
-#: Images below which a fold says nothing.
+#: Smallest number of images for which folds are meaningful.
 _FEWEST = 20
 #: Suspects listed; the first in the ranking.
 LIMIT = 500
@@ -55,7 +55,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class CleanViews:
-    """The clean view of every labelled image: features [n, d], labels [n], who they are."""
+    """The clean views of all labelled images: features [n, d], labels [n], hashes and paths."""
 
     features: Floats
     labels: Integers
@@ -102,7 +102,7 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
 
 @dataclass(frozen=True)
 class Doubts:
-    """What heads that were fitted without them say of some images.
+    """Predictions for images by heads that were trained without them.
 
     Attributes:
       margins: Score of the best other class minus that of the label, [n]; above 0 they disagree.
@@ -145,7 +145,7 @@ def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: in
 
 
 def _margins(scores: Floats, labels: Integers) -> Floats:
-    """How much more the best other class scores than the label, [n]; changes the scores."""
+    """Compute by how much the best other class exceeds the label, [n]; changes the scores."""
     rows = np.arange(len(labels))
     given = scores[rows, labels]
     scores[rows, labels] = -np.inf
