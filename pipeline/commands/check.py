@@ -49,7 +49,7 @@ def check(
         typer.Option("--json", metavar="FILE", help="Write all findings (- for standard output)."),
     ] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page that shows images.")
     ] = None,
 ) -> None:
     """Judge the data, and nothing else: what a run would reject, repair and warn of."""
@@ -115,7 +115,7 @@ def plan_of(config: Config) -> Plan:
 
 
 def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
-    """The judgement and the pictures for the page, with a display of how far it is."""
+    """The judgement and the images for the page, with a display of how far it is."""
     from imgpipe.components.image_filter import thread_driver
     from imgpipe.models import progress
     from imgpipe.pipeline import console as screen
@@ -135,7 +135,7 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
                 if pictures:
                     from imgpipe.components.report.check_page import paths_shown
 
-                    with display.step("fetching pictures"):
+                    with display.step("fetching images"):
                         found = thread_driver.read_images(plan, judged, paths_shown(judged))
             finally:
                 progress.attach(None)

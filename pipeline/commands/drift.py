@@ -24,11 +24,11 @@ app = typer.Typer()
 
 SCHEMA = 1  # of the file that --json writes
 _WIDTH_PLAIN = 120  # columns when the output is no terminal
-_NAMED = 5  # pictures that do not decode, shown
+_NAMED = 5  # images that do not decode, shown
 _MOST = 100_000  # files of a folder that a person could still open
-#: How to have pictures in the log.
+#: How to have images in the log.
 SWITCH_ON = (
-    "the log holds no pictures; keep them with `imgpipe serve --request-log PREFIX --log-images` "
+    "the log holds no images; keep them with `imgpipe serve --request-log PREFIX --log-images` "
     "(imgpipe-model-server: --request_log_images)"
 )
 
@@ -55,7 +55,7 @@ def drift(
         typer.Option("--pictures", metavar="DIR", help="New folder for the least certain ones."),
     ] = None,
     most: Annotated[
-        int, typer.Option("--most", min=1, max=_MOST, help="Least certain pictures to write.")
+        int, typer.Option("--most", min=1, max=_MOST, help="Least certain images to write.")
     ] = 50,
     json_file: Annotated[
         str | None,
@@ -100,13 +100,13 @@ def execute(
                 with display.step("comparing"):
                     examined = examination.examine(read, versions, run)
                 if pictures is not None and read.survey.uncertain:
-                    with display.step("writing pictures"):
+                    with display.step("writing images"):
                         written = read.save_uncertain(pictures)
             finally:
                 progress.attach(None)
     console = json_files.console_beside(json_file)
     _print(console, read, examined)
-    _print_pictures(console, read, pictures, written)
+    _print_images(console, read, pictures, written)
     if json_file:
         json_files.write(as_json(read, examined, pictures, written), json_file)
     return DataRefused.exit_code if examined.drift else 0
@@ -178,7 +178,7 @@ def _print_version(console: Console, one: Compared) -> None:
     from imgpipe.components.report.text import plural
 
     asked = one.asked
-    different = f", {plural(len(asked.locations), 'different picture')}" if asked.locations else ""
+    different = f", {plural(len(asked.locations), 'different image')}" if asked.locations else ""
     console.print(
         f"\n[bold]version {asked.version}[/]  {plural(asked.answers, 'answer')}{different}, "
         f"{_when(asked.first)} to {_when(asked.last)}"
@@ -235,14 +235,14 @@ def _undecodable(examined: Examined) -> Iterable[str]:
     failed = examined.measured.failed
     if not failed:
         return
-    yield f"{plural(failed, 'picture')} of the log cannot be decoded:"
+    yield f"{plural(failed, 'image')} of the log cannot be decoded:"
     for found in examined.measured.undecodable[:_NAMED]:
         yield f"  {found.image}: {found.error}"
     if failed > _NAMED:
         yield f"  … and {failed - _NAMED} more; --json names the first of them"
 
 
-def _print_pictures(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
+def _print_images(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
 
     from imgpipe.components.report.text import plural
 
@@ -250,7 +250,7 @@ def _print_pictures(console: Console, read: Log, folder: Path | None, written: i
         console.print(f"  [dim]{escape(SWITCH_ON)}[/]")
     elif folder is not None and written is not None:
         console.print(
-            f"\n{plural(written, 'picture')} that the model knew least about in "
+            f"\n{plural(written, 'image')} for which the model was least certain in "
             f"{escape(str(folder))}, with index.csv: move each into its class's folder, add them "
-            "to the photographs, run again"
+            "to the training images, run again"
         )

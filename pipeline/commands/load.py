@@ -37,7 +37,7 @@ def command(
     ] = "localhost:8500",
     images: Annotated[
         list[Path] | None,
-        typer.Option("--image", help="Picture or folder to send, repeatable. Default: noise."),
+        typer.Option("--image", help="Image or folder to send, repeatable. Default: noise."),
     ] = None,
     model: options.ModelOption = "imgpipe",
     concurrency: Annotated[

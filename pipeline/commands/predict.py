@@ -1,4 +1,4 @@
-"""``imgpipe predict``: pictures to a server, label names back. No TensorFlow."""
+"""``imgpipe predict``: images to a server, label names back. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SOME_REFUSED = 2
-"""Exit code when some pictures are none: the same as for a bad argument."""
+"""Exit code when some images are none: the same as for a bad argument."""
 
 
 @app.command(rich_help_panel=options.SERVING)
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     server: Annotated[
         str,
         typer.Option(
@@ -50,14 +50,14 @@ def predict(
         typer.Option(
             "--crop",
             metavar="LEFT,TOP,RIGHT,BOTTOM",
-            help="Part of the pictures, in pixels or in shares from 0 to 1.",
+            help="Part of the images, in pixels or in shares from 0 to 1.",
         ),
     ] = None,
     ten_crop: Annotated[
         bool,
-        typer.Option("--ten-crop", help="Average ten parts of each picture: for doubtful ones."),
+        typer.Option("--ten-crop", help="Average ten parts of each image: for doubtful ones."),
     ] = False,
-    top: Annotated[int, typer.Option("--top", help="Labels to show for each picture.")] = 5,
+    top: Annotated[int, typer.Option("--top", help="Labels to show for each image.")] = 5,
     at_once: Annotated[int, typer.Option("--at-once", help="Requests at a time.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
     ca: Annotated[
@@ -73,7 +73,7 @@ def predict(
     header: options.HeaderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask a server what the pictures show."""
+    """Ask a server what the images show."""
     way = Way(server, model, version, label, timeout, ca, certificate, key, headers(header))
     question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
     raise typer.Exit(run(images, way, question, as_json))
@@ -214,12 +214,12 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
     console = new_console(stderr=True)
     for error in refused:
         console.print(f"[red]{escape(_one_line(error))}[/]")
-    console.print(f"{len(refused)} of {len(answers)} pictures could not be classified.")
+    console.print(f"{len(refused)} of {len(answers)} images could not be classified.")
     return _SOME_REFUSED
 
 
 def _one_line(error: ServingError) -> str:
-    """Without the graph's trace, which says nothing to who sent a picture."""
+    """Without the graph's trace, which says nothing to who sent an image."""
     return str(error).split("\n", 1)[0].strip()
 
 

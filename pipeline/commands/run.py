@@ -1,4 +1,4 @@
-"""``imgpipe run``: the pipeline, from photographs to a blessed, pushed model."""
+"""``imgpipe run``: the pipeline, from images to a blessed, pushed model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def command(
         bool, typer.Option("--dry-run", help="Say what a run would do, and do nothing.")
     ] = False,
 ) -> None:
-    """Run the pipeline: from photographs to a blessed, pushed model."""
+    """Run the pipeline: from images to a blessed, pushed model."""
     raise typer.Exit(run(config, data, out, settings or [], json_file, start, dry_run))
 
 

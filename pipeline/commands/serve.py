@@ -43,9 +43,7 @@ def serve(
     log_share: Annotated[
         float, typer.Option("--log-share", min=0, max=1, help="Share of the requests to keep.")
     ] = 0.1,
-    log_images: Annotated[
-        bool, typer.Option("--log-images", help="Keep their pictures too.")
-    ] = False,
+    log_images: Annotated[bool, typer.Option("--log-images", help="Log their images too.")] = False,
 ) -> None:
     """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
     more = [*log_flags(log, log_share, log_images), *(flags or [])]

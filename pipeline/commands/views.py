@@ -70,7 +70,7 @@ def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path
             raise ConfigError(f"{photos}: none of {len(paths)} files shows an image.")
         _write(out, drawn, min(size, _SIDE))
         views = plural(config.views.count, "augmented view")
-        said = f"{plural(len(drawn), 'picture')}, each clean and in {views}: {out}"
+        said = f"{plural(len(drawn), 'image')}, each clean and in {views}: {out}"
         console.print(escape(said), soft_wrap=True)
     return 0
 

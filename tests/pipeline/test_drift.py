@@ -59,7 +59,7 @@ def test_dark_pictures_are_drift_and_the_least_certain_are_written(out, logs, tm
     assert run(logs / "dark", out, target, 5, str(file)) == 4
     said = capfd.readouterr().out
     assert "drift: version 1 receives requests unlike its training data: " in said
-    assert "brightness (0.5" in said and f"knew least about in {target}" in said
+    assert "brightness (0.5" in said and f"least certain in {target}" in said
     with (target / "index.csv").open(newline="") as index:
         rows = list(csv.DictReader(index))
     lowest = np.sort(probabilities(120, seed=1).max(axis=1))[:5]
@@ -108,7 +108,7 @@ def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(out, tmp
     said = capfd.readouterr().out
     assert f"{file} breaks off after 60 records" in said
     assert "answers of version 8 are not judged: it is no longer there" in said
-    assert "1 picture of the log cannot be decoded" in said
+    assert "1 image of the log cannot be decoded" in said
     assert f"{file.name}, record 3, image 0: " in said
 
 

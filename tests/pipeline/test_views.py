@@ -32,7 +32,7 @@ def photos(tmp_path: Path) -> Path:
 def test_a_photograph_makes_one_row(photos, tmp_path, capfd) -> None:
     out = tmp_path / "sheet.png"
     assert views.run(str(photos / "cat" / "0.png"), None, _SMALL, out, 8) == 0
-    assert f"1 picture, each clean and in 2 augmented views: {out}" in capfd.readouterr().out
+    assert f"1 image, each clean and in 2 augmented views: {out}" in capfd.readouterr().out
     one = np.asarray(Image.open(out))
     assert (one == (20, 30, 90)).all(axis=-1).sum() >= 3 * 32 * 32 * 0.99  # fill nearest: all of it
     assert not list(tmp_path.glob(".tmp-*"))
@@ -45,7 +45,7 @@ def test_a_folder_gives_from_each_class_in_turn_and_names_what_is_no_picture(
     assert views.run(str(photos), "transfer", _SMALL, out, 64) == 0
     said = capfd.readouterr().out
     assert "notes.txt: Unknown image file format" in said
-    assert "6 pictures" in said
+    assert "6 images" in said
     shown = [path.relative_to(photos).as_posix() for path in views.spread(photos)]
     assert shown[:4] == ["cat/0.png", "dog/0.png", "cat/1.png", "dog/1.png"]
     assert ".hidden/x.png" not in shown

@@ -75,7 +75,7 @@ def test_a_folder_is_classified_and_what_is_no_picture_named(folder, images):
     assert lines[0].endswith("version 7")
     assert "notes.txt: Unknown image file format" in result.stderr
     assert "empty.png: Input is empty" in result.stderr
-    assert "2 of 42 pictures could not be classified." in result.stderr
+    assert "2 of 42 images could not be classified." in result.stderr
     assert "Traceback" not in result.stderr
 
 
