@@ -1,8 +1,8 @@
-"""TensorProto to numpy and back, without TensorFlow.
+"""Conversion between TensorProto and NumPy arrays, without TensorFlow.
 
-The one codec of client and server. It works on any message class that has the fields of
-``tensorflow.TensorProto`` (the official one or the client's private one), so both ends share the
-table of types. Two encodings exist on the wire and both are read:
+Client and server share this module. It works on any message class that has the fields of
+``tensorflow.TensorProto`` (the official class or the client's private one). Tensors are sent in two
+encodings, and both can be read:
 
 * ``tensor_content``: the raw little-endian bytes, what ``tf.make_tensor_proto`` sends for arrays;
 * typed ``*_val`` fields: what TensorFlow Serving answers with, and the only form of strings.
@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 MAX_CONTENT_BYTES = (1 << 31) - 1
-"""A protobuf message ends at 2 GiB."""
+"""Largest size of a protobuf message."""
 
 MAX_FILL_BYTES = 64 << 20
 """A tensor may repeat its last value up to this size; beyond it the values must be sent, so that
 a message of some bytes cannot ask for gigabytes."""
 
 MAX_FILL_STRINGS = 1024
-"""The same for strings: each may be an image, and costs what an image costs."""
+"""The same limit for strings, of which each may be an image that must be decoded."""
 
 
 class TensorError(ValueError):
-    """A tensor that cannot be encoded or decoded; the message says why."""
+    """A tensor cannot be encoded or decoded; the message says why."""
 
 
 @dataclass(frozen=True)

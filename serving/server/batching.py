@@ -1,10 +1,10 @@
-"""Requests of the same kind run together, under TensorFlow Serving's own parameters.
+"""Batching: requests of the same kind run together, with the parameters of TensorFlow Serving.
 
-Only with ``--enable_batching``. Three things are better than there, on purpose:
+It is enabled by ``--enable_batching``. Three things differ from TensorFlow Serving on purpose:
 
-* nobody waits on an idle server: ``batch_timeout_micros`` counts only while other requests run;
-* rows of unequal shape go into different batches where padding is off, and fail nobody;
-* a request that fails in company is run again alone, so one broken image is refused alone.
+* on an idle server no request waits: ``batch_timeout_micros`` only applies while others run;
+* without padding, rows of different shapes go into different batches instead of failing;
+* if a batch fails, its requests run again one by one, so that only the broken one is refused.
 """
 
 from __future__ import annotations

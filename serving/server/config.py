@@ -1,7 +1,7 @@
-"""What to serve: models, version policies, labels - and the text file that says so.
+"""Configuration of the served models: names, version policies and labels, and its text file.
 
-The file is TensorFlow Serving's ``--model_config_file``, read with its own messages. The checks
-and their words are those of model_servers/server_core.cc.
+The file is TensorFlow Serving's ``--model_config_file``, parsed with its protobuf messages. The
+checks and their error messages are those of model_servers/server_core.cc.
 """
 
 from __future__ import annotations

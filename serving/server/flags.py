@@ -1,8 +1,8 @@
-"""Flags of ``imgpipe-model-server``: names and defaults of tensorflow_model_server, and our own.
+"""Flags of ``imgpipe-model-server``: those of tensorflow_model_server, and additional ones.
 
-Three kinds: those that mean the same here, those that have nothing to act on here and are said to
-have no effect, and those that would make another server than the one asked for and are refused.
-Nothing is ignored in silence. Differences on purpose: ``--host`` (this machine only), ``--port=0``
+There are three kinds of flags: those with the same meaning here, those without an effect here,
+which the log reports, and those that this server cannot honor and therefore refuses. No flag is
+ignored silently. Differences on purpose: ``--host`` (this machine only), ``--port=0``
 (any free port, unless there is a socket path), ``--rest_api_port=-1`` (any free one), health is
 always there.
 """

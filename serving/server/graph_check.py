@@ -1,4 +1,4 @@
-"""A model is a program: what its graph could do to this machine is checked before it is loaded.
+"""Check of a model's graph for unsafe operations, before the model is loaded.
 
 TensorFlow's own advice is never to run a graph that one does not trust
 (https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md). Here a graph is served only when

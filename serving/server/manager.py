@@ -1,4 +1,4 @@
-"""The versions of one model: which should run, which do, and the way from one to the other.
+"""The versions of one model: which should be served, which are served, and how to get there.
 
 Polls the base path and applies TensorFlow Serving's availability-preserving policy: the new
 version is loaded and warmed up before the old one is let go, and an old one stays while the new

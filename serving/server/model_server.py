@@ -1,4 +1,4 @@
-"""``imgpipe-model-server``: the embedded server as a program, from its flags to its last signal.
+"""``imgpipe-model-server``: the embedded server as a program.
 
 The flags are in ``flags``; here they become the settings of a ``ModelServer``, which runs until
 SIGTERM and then lets running requests finish.

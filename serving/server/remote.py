@@ -1,4 +1,4 @@
-"""Base paths on an object store: listed where they are, copied to this machine to be loaded.
+"""Base paths on an object store, from which versions are copied to this machine to load them.
 
 TensorFlow's own file system reads them, so what it supports (``gs://``) is supported here. A copy
 is kept in a cache, checked against the manifest when it is loaded, and used again after a restart.

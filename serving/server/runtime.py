@@ -1,6 +1,6 @@
-"""One loaded SavedModel, run as TensorFlow Serving runs it: a graph in a session of its own.
+"""Runtime for a SavedModel: a graph in its own session, as in TensorFlow Serving.
 
-The TF1 loader and session are on purpose. ``tf.saved_model.load`` restores Python objects and so
+The TF1 loader and session are deliberate. ``tf.saved_model.load`` restores Python objects and so
 runs exports that TensorFlow Serving loads and then cannot run (``tf.saved_model.save`` of a
 Keras 3 model: "Could not find variable"); what passes here passes there. A session also gave 1.9
 times the throughput of TF2 signatures at 16 clients.

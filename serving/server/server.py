@@ -1,4 +1,4 @@
-"""``ModelServer``: models, services, health and ports, in the caller's process."""
+"""``ModelServer``, which runs the models, services, health checks and ports in this process."""
 
 from __future__ import annotations
 

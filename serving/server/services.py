@@ -1,6 +1,6 @@
-"""The gRPC services: messages in, messages out, deadlines, and errors as statuses.
+"""The gRPC services: conversion of messages, deadlines, and errors as status codes.
 
-What a request means and does is in ``handle`` and ``core``; here it is only unpacked and packed.
+``handle`` and ``core`` execute the requests; this module only converts the messages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server's text files: batching, monitoring and SSL, and how any of them is read.
+"""Parsers for the text files of the server: batching, monitoring and SSL.
 
 tensorflow-serving-api has no messages for these, nor for the settings of a SavedModel, so they are
 described here, field for field as in TensorFlow Serving (session_bundle_config.proto,

@@ -1,7 +1,7 @@
-"""A version that is a ``model.tflite``: LiteRT interpreters in place of a session.
+"""Runtime for versions with a ``model.tflite``, which uses LiteRT instead of a session.
 
-One interpreter of one thread for each core: so many side by side did 2.2 to 2.4 times the images
-a second of the float model at its best batch, with a quarter of the p99.
+It has one single-threaded interpreter per core, which was measured to process 2.2 to 2.4 times the
+images per second of the float model at its best batch size, at a quarter of the p99 latency.
 
 Any .tflite file is served under its own signatures. One that takes pixels uint8 [N, S, S, 3] and
 has a vocabulary beside it (``assets/vocabulary.txt``, as the int8 exports of imgpipe have) answers

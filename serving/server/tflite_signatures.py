@@ -1,7 +1,7 @@
-"""Signatures of a .tflite file that LiteRT itself does not know.
+"""Signatures of .tflite files that LiteRT does not read.
 
-Older converters write SignatureDefs into the file's metadata, as TensorFlow Serving reads them
-(tensorflow/lite/tools/signature); the oldest write none, and the tensors' own names must do.
+Older converters write SignatureDefs into the metadata of the file, as TensorFlow Serving reads them
+(tensorflow/lite/tools/signature). The oldest write none; then the names of the tensors are used.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Scripts for maintainers of serving; nothing at run time imports them."""
+"""Scripts for maintainers, which no other module imports."""

@@ -1,8 +1,8 @@
-"""Write ``serving/client/protos.binpb``: the message types the client speaks, as descriptors.
+"""Write ``serving/client/protos.binpb``, the descriptors of the client's message types.
 
-The official stubs import TensorFlow only to get at these definitions. Taken once from the locked
-``tensorflow-serving-api`` and kept as a FileDescriptorSet, they let the client do without. Run it
-after an upgrade of either package; a test says when the file is stale::
+The official stubs need TensorFlow for these definitions. The client does not, because it reads them
+from this file, a FileDescriptorSet made from the locked ``tensorflow-serving-api``. Run the script
+after an upgrade of either package; a test fails when the file is stale::
 
     python -m imgpipe.serving.tools.client_protos
 """
@@ -23,11 +23,11 @@ MODULES = (
     "get_model_status",
     "model_management",
 )
-"""The files whose messages the client speaks; what they import comes with them."""
+"""The files whose messages the client uses; the files that they import are included too."""
 
 
 def descriptor_set() -> bytes:
-    """The serialized FileDescriptorSet: each file after all that it imports."""
+    """Return the serialized FileDescriptorSet, with each file after the files that it imports."""
     from google.protobuf import descriptor_pb2
 
     files: dict[str, Any] = {}

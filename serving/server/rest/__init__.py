@@ -5,8 +5,8 @@ what a model takes), ``json_answers`` (what it gives to JSON) - ``paths`` (what 
 ``api`` (one request, from its bytes to its answer) - ``body`` and ``app`` (the ASGI application:
 bodies, time limits, health, metrics page) - ``listener`` (uvicorn in a thread).
 
-A request does what its gRPC twin does, through ``handle`` and ``calls``, in the same threads and
-under the same limits. Better than upstream on purpose: nesting, bodies, headers and waiting are
-bounded; strings that are no UTF-8 come back as ``{"b64": …}`` and not as broken JSON; there are
-URLs of health; SIGTERM lets running requests finish.
+REST and gRPC requests use the same ``handle``, ``calls``, threads and limits. Differences from
+TensorFlow Serving on purpose: nesting, bodies, headers and waiting times are bounded; strings that
+are not UTF-8 are returned as ``{"b64": …}`` and not as broken JSON; there are health check URLs;
+SIGTERM lets running requests finish.
 """

@@ -1,8 +1,9 @@
-"""Takes the connections of the REST port, as many as there is room for.
+"""Accepts the connections of the REST port up to a limit.
 
-uvicorn and asyncio accept whatever comes and leave a TLS handshake a minute: 1,100 connections that
-never said a word took all files of the process, and REST and gRPC stood still. Here a handshake has
-a deadline, a bounded number of them is under way, and who waits longest in silence goes first.
+uvicorn and asyncio accept every connection and allow a minute for a TLS handshake: 1,100 silent
+connections used all open files of the process and blocked REST and gRPC. Here a handshake has a
+deadline, the number of simultaneous handshakes is bounded, and the longest silent one is closed
+first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One REST request, from its bytes to its answer. Runs in the threads of the gRPC requests."""
+"""Handling of REST requests, in the same thread pool as gRPC requests."""
 
 from __future__ import annotations
 

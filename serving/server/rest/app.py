@@ -1,10 +1,10 @@
-"""The ASGI application: what is around a request of the API.
+"""The ASGI application around the REST API: health checks, metrics and the list of models.
 
-Health has URLs of its own, which need no model and no free thread:
+The health check URLs need neither a model nor a free thread:
 
 * ``/v1/health/live``, ``/v2/health/live``: the process answers;
 * ``/v1/health/ready``, ``/v2/health/ready``: every model has a version that answers, and the
-  server is not stopping; 503 else. The second forms are those of KServe's protocol v2.
+  server is not stopping; otherwise 503. The ``/v2`` URLs are those of KServe's protocol v2.
 
 Pages beside the API (metrics, the list of models) are made when they are asked for.
 """

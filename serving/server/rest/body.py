@@ -1,4 +1,4 @@
-"""Bodies of requests, read and decompressed within bounds."""
+"""Request bodies, which are read and decompressed up to a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs to JSON text, as TensorFlow Serving writes them.
+"""Conversion of outputs to JSON text in the format of TensorFlow Serving.
 
 The layout is that of rapidjson's PrettyWriter as upstream sets it (util/json_tensor.cc): rows on
 one line, columns with one value a line. Floats are the shortest text that reads back as the same

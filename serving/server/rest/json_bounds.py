@@ -1,4 +1,4 @@
-"""How much a JSON document holds, counted over its bytes before anything is parsed.
+"""Number of values and depth of a JSON document, counted in its bytes before it is parsed.
 
 Python's parser keeps the interpreter lock while it works and takes many times the size of a body in
 memory: 98 MiB of numbers stopped every other request for 15 s. Nesting is counted beforehand too

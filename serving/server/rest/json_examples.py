@@ -1,7 +1,7 @@
-"""JSON to the tf.Examples of Classify and Regress, with upstream's rules of types.
+"""Conversion of JSON to the tf.Examples of Classify and Regress.
 
-A feature's first value says its type: whole numbers and booleans are int64, others float, strings
-and ``{"b64": …}`` bytes (util/json_tensor.cc).
+As in TensorFlow Serving, the first value of a feature sets its type: int64 for whole numbers and
+booleans, float for other numbers, bytes for strings and ``{"b64": …}`` (util/json_tensor.cc).
 """
 
 from __future__ import annotations

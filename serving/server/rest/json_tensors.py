@@ -1,7 +1,7 @@
-"""JSON to the arrays of a Predict request, by row or by column.
+"""Conversion of JSON to the arrays of a Predict request, in row or column format.
 
-What fits takes a fast way: lists are flattened level by level and become an array at once. What
-does not is walked again value by value, only to say what is wrong, in the order and the words of
+Valid lists are flattened level by level and converted to an array at once, which is fast. Invalid
+lists are examined again value by value, to report the error in the order and with the messages of
 TensorFlow Serving (util/json_tensor.cc).
 """
 

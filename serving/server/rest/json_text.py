@@ -1,8 +1,8 @@
-"""Bytes to JSON, within bounds, and TensorFlow Serving's words for what is wrong with them.
+"""Bounded JSON parser with the error messages of TensorFlow Serving.
 
-Python's own parser, since it takes NaN and Infinity as rapidjson does there. Around it: a document
-is measured before it is parsed (see ``json_bounds``), the first of equal keys counts as upstream's
-lookup has it, and what follows the document is ignored.
+It uses Python's parser, which accepts NaN and Infinity like rapidjson. In addition, a document is
+measured before it is parsed (see ``json_bounds``), the first of several equal keys is used, and
+text after the document is ignored, as in TensorFlow Serving.
 """
 
 from __future__ import annotations

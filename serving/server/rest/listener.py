@@ -1,4 +1,4 @@
-"""uvicorn in a thread of its own: a port, TLS, bounds of connections, and an orderly end."""
+"""The REST port: uvicorn in its own thread, with TLS, connection limits and graceful shutdown."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_MAX_BODY_BYTES = 32 << 20
-"""TensorFlow Serving takes 100 MiB when decompressed (net_http/compression/gzip_zlib.h)."""
+"""TensorFlow Serving allows 100 MiB after decompression (net_http/compression/gzip_zlib.h)."""
 DEFAULT_MAX_BODY_VALUES = 1_000_000
-"""Parsing takes a tenth of a second and some 100 MB then. gRPC is the way for more numbers."""
+"""Parsing this many values takes 0.1 s and about 100 MB. Clients with more numbers can use gRPC."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a URL means: TensorFlow Serving's two patterns (model_servers/http_rest_api_util.cc)."""
+"""URL patterns of the REST API, as in TensorFlow Serving (model_servers/http_rest_api_util.cc)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: uvicorn's httptools protocol, with timers and a bound on heads.
+"""HTTP/1.1 protocol of one connection: uvicorn's httptools protocol with timeouts and limits.
 
 The parser (llhttp, the one of Node.js) refuses what invites request smuggling: Content-Length
 together with Transfer-Encoding (RFC 9112, section 6.1), two lengths, and lines that end with a bare
