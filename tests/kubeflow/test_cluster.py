@@ -75,7 +75,8 @@ def test_refused_data_stops_the_run(photos: Path, tmp_path: Path):
     cluster = _compiled(photos, tmp_path, "gate.min_train=1000")
     cluster.run()
     assert cluster.exit_codes["DataGate"] == 4, cluster.logs["DataGate"][-2000:]
-    assert "imgpipe: " in cluster.logs["DataGate"].splitlines()[-1]
+    _, told = cluster.logs["DataGate"].rsplit("\nimgpipe: ", 1)
+    assert "too few 'scissors' in train: expected at least 1000" in told
     assert not {"FeatureBank", "ImageTrainer", "ModelPusher"} & set(cluster.exit_codes)
     assert "blessing" not in cluster.outputs.get("DataGate", {})
 
