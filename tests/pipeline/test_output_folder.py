@@ -61,7 +61,7 @@ def test_every_fault_is_named(out: Path):
     found = findings(out)
     assert not any(fit for fit, _ in found.values())
     assert "version 1: saved_model.pb has changed" in found["served versions"][1]
-    assert "artifacts/DataGate/blessing/4: gate.json holds other" in found["artifacts"][1]
+    assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
     assert "features.sqlite: file is not a database" in found["stores"][1]
     assert f"imgpipe doctor {out} --repair" in found["metadata"][1]
     assert doctor.run(out) == 5
