@@ -72,7 +72,7 @@ def test_what_is_not_there_is_refused_before_sending(tmp_path):
         client.classify([tmp_path / "nope.jpg"])
     with pytest.raises(InvalidArgument, match="cannot be read as an image file"):
         client.classify([tmp_path])
-    with pytest.raises(InvalidArgument, match="takes a list"):
+    with pytest.raises(InvalidArgument, match="expects a list of images"):
         client.classify("cat.jpg")
     with pytest.raises(InvalidArgument, match="Received: int at index 0"):
         client.classify([3])

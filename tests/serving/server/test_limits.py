@@ -151,7 +151,7 @@ def test_a_cancelled_request_in_the_queue_does_not_run(serve):
     seen = []
     server.calls.observers.append(seen.append)
     stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
-    running = stub.Predict.future(ask("slow", steps=np.int32(1500)), timeout=30)
+    running = stub.Predict.future(ask("slow", steps=np.int32(6000)), timeout=30)
     time.sleep(0.1)
     waiting = [stub.Predict.future(ask(x=np.float32([1])), timeout=30) for _ in range(20)]
     time.sleep(0.1)
