@@ -16,11 +16,10 @@ def __getattr__(name: str) -> Any:
 
     TFX's Kubeflow entry point looks up a custom artifact type as ``<top-level package>.<Name>``.
     """
-    if name.startswith("_"):
-        raise AttributeError(f"module 'imgpipe' has no attribute {name!r}")
-    import importlib
+    if not name.startswith("_"):
+        import importlib
 
-    try:
-        return getattr(importlib.import_module("imgpipe.components"), name)
-    except AttributeError:
-        raise AttributeError(f"module 'imgpipe' has no attribute {name!r}") from None
+        components = importlib.import_module("imgpipe.components")
+        if name in components.__all__:
+            return getattr(components, name)
+    raise AttributeError(f"module 'imgpipe' has no attribute {name!r}")
