@@ -141,7 +141,7 @@ class AsyncClient(ClientBase):  # noqa: D101 (made from that of the base)
         return await self._run(self._operations.status(version, timeout))
 
     async def models(self, timeout: float | None = None) -> list[ModelStatus]:
-        """As ``Client.models``."""
+        """See ``Client.models``."""
         return await self._run(self._operations.models(timeout))
 
     async def ready(self, timeout: float | None = None) -> bool:

@@ -225,12 +225,17 @@ class Client(ClientBase):  # noqa: D101 (built from the docstring of the base cl
         return self._run(self._operations.status(version, timeout))
 
     def models(self, timeout: float | None = None) -> list[ModelStatus]:
-        """All models of the server, by name, each with its versions and labels.
+        """Return all models of the server by name, each with its versions and labels.
 
-        Only imgpipe's own server lists its models. The client's ``model`` plays no part in it.
+        The ``model`` of the client has no effect on this call.
+
+        Args:
+            timeout: Deadline of this call in seconds; None uses the timeout of the client.
 
         Raises:
-            Unimplemented: the server does not list its models, as TensorFlow Serving.
+            Unimplemented: The server does not list its models. Only imgpipe's server lists them;
+                TensorFlow Serving does not.
+            ServingError: The call failed for another reason.
         """
         return self._run(self._operations.models(timeout))
 

@@ -23,7 +23,7 @@ PLATFORM = "tensorflow"
 
 @dataclass(frozen=True)
 class RequestLogConfig:
-    """Where a share of the requests is kept; see ``requestlog``."""
+    """Where a share of the requests is kept; see ``request_log``."""
 
     path_prefix: str
     sampling_rate: float

@@ -9,13 +9,14 @@ saving half of a SavedModel writes files, but nothing that a server runs reaches
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tensorflow.python.saved_model import loader_impl
 
 from imgpipe.serving.server.allowed_ops import allowed_operations
 from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.storage import leads_out
 
 _PRINT = "PrintV2"
 """Prints to a stream, or to a file where its attribute says so."""
@@ -72,7 +73,7 @@ def _reachable(meta_graph: Any) -> Iterator[_Walk]:
         walk = _Walk(meta_graph.graph_def, fed={_full(i.name) for i in signature.inputs.values()})
         walk.follow(output.name for output in signature.outputs.values())
         yield walk
-    assets = [asset for asset in _assets(meta_graph) if _stays_inside(asset.filename)]
+    assets = [asset for asset in _assets(meta_graph) if not leads_out(asset.filename)]
     walk = _Walk(meta_graph.graph_def, files={_node(asset.tensor_info.name) for asset in assets})
     walk.follow(_first_steps(meta_graph))
     yield walk
@@ -88,11 +89,6 @@ def _assets(meta_graph: Any) -> list[Any]:
     listed = meta_graph.collection_def["saved_model_assets"].any_list.value
     packed = [meta_graph_pb2.AssetFileDef.FromString(item.value) for item in listed]
     return [*meta_graph.asset_file_def, *packed]
-
-
-def _stays_inside(filename: str) -> bool:
-    path = PurePosixPath(filename)
-    return not path.is_absolute() and ".." not in path.parts
 
 
 def _first_steps(meta_graph: Any) -> list[str]:

@@ -130,7 +130,7 @@ class ModelManager:
             self._settle(config)
             return  # nothing is unloaded: an outage of the disk is not a wish
         self._fresh = {n: seen for n, seen in self._fresh.items() if n in names}
-        found = _Found(store, names, self._judged)
+        found = _Found(store, names, self._examined)
         wanted = config.policy.choose(names, found.is_complete)
         waiting = {n: e for n in config.policy.choose(names) if (e := found.incomplete(n))}
         # What is complete now waits until it is loaded.
@@ -175,7 +175,7 @@ class ModelManager:
         given_up = servable.error is not None and servable.error.code != Code.CANCELLED
         return given_up or servable.retry_at is not None
 
-    def _judged(
+    def _examined(
         self, version: int, look: Callable[[], VersionDirectory | None]
     ) -> VersionDirectory | None:
         """A version's directory, not complete while its files may still be coming.
@@ -356,15 +356,15 @@ class ModelManager:
                 self._changed.wait(left)
 
 
-_Judge = Callable[[int, Callable[[], VersionDirectory | None]], VersionDirectory | None]
+_Examine = Callable[[int, Callable[[], VersionDirectory | None]], VersionDirectory | None]
 
 
 class _Found:
     """The versions of one poll; the files of each are looked at once, and only when needed."""
 
-    def __init__(self, store: VersionStore, names: dict[int, str], judge: _Judge) -> None:
+    def __init__(self, store: VersionStore, names: dict[int, str], examine: _Examine) -> None:
         self.names = names
-        self._store, self._judge = store, judge
+        self._store, self._examine = store, examine
         self._entries: dict[int, VersionDirectory | None] = {}
 
     def get(self, version: int) -> VersionDirectory | None:
@@ -373,7 +373,7 @@ class _Found:
         if name is None:
             return None
         if version not in self._entries:
-            self._entries[version] = self._judge(
+            self._entries[version] = self._examine(
                 version, lambda: self._store.inspect(version, name)
             )
         return self._entries[version]

@@ -21,25 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.serving.server import log_format, open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
-from imgpipe.serving.server.flags import (
-    DEFAULT_DRAIN_SECONDS,
-    DEFAULT_PORT,
-    make_parser,
-    parse,
-    without_effect,
-)
+from imgpipe.serving.server.flags import DEFAULT_DRAIN_SECONDS, parse, without_effect
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer, ServerOptions
 
-__all__ = [
-    "DEFAULT_DRAIN_SECONDS",
-    "DEFAULT_PORT",
-    "leave",
-    "main",
-    "make_parser",
-    "run_until_signalled",
-]
 _LOOK_S = 0.05
 """How often the main thread looks for a signal, s."""
 _log = logging.getLogger(__name__)

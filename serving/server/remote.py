@@ -161,7 +161,7 @@ class RemoteStore:
             raise StatusError(
                 Code.UNAVAILABLE,
                 f"{root} could not be copied to {self._cache} ({error.strerror or error}). Check "
-                "the access to it and the room on the disk.",
+                "the access to it and the free space on the disk.",
             ) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)

@@ -197,10 +197,10 @@ def _eventually(check: Callable[[], bool], timeout: float = 20.0) -> None:
 
 
 @pytest.fixture(scope="session")
-def picture() -> Callable[..., bytes]:
+def make_image() -> Callable[..., bytes]:
     """Make a small encoded image."""
-    return _picture
+    return _make_image
 
 
-def _picture(seed: int = 0, kind: str = "JPEG") -> bytes:
+def _make_image(seed: int = 0, kind: str = "JPEG") -> bytes:
     return encoded(noise(seed, (20, 24)), kind)

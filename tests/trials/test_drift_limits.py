@@ -27,7 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 _EACH = 300  # photographs of a side
-_FEATURES = (*drift.SHARE_LIMITS, *drift.DIVERGENCE_LIMITS)
 
 
 class Memory:
@@ -48,7 +47,7 @@ def tfdv():
 
 @pytest.fixture(scope="module")
 def statistics(tfdv):
-    """A function (files, change of a picture) → statistics of what ingest says of them."""
+    """A function (files, change of an image) → statistics of their Examples."""
     import pandas as pd
 
     def make(files, change=None):
@@ -57,8 +56,8 @@ def statistics(tfdv):
             data[str(file)] = file.read_bytes()
             if change is not None:
                 out = io.BytesIO()
-                with Image.open(file) as picture:
-                    change(picture.convert("RGB")).save(out, "JPEG", quality=90)
+                with Image.open(file) as image:
+                    change(image.convert("RGB")).save(out, "JPEG", quality=90)
                 data[str(file)] = out.getvalue()
         items = [Item(str(file), file.parent.name) for file in files]
         rows = []
@@ -99,11 +98,11 @@ def test_halves_of_a_set_do_not_drift(shared_data, tfdv, statistics, name):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda picture: ImageEnhance.Brightness(picture).enhance(0.7), {"brightness"}),
-        (lambda picture: ImageEnhance.Contrast(picture).enhance(0.5), {"contrast", "entropy"}),
-        (lambda picture: picture.convert("L").convert("RGB"), {"colour"}),
-        (lambda picture: picture.filter(ImageFilter.GaussianBlur(8)), {"sharpness"}),
-        (lambda picture: picture.resize((64, 64)), {"aspect_ratio"}),
+        (lambda image: ImageEnhance.Brightness(image).enhance(0.7), {"brightness"}),
+        (lambda image: ImageEnhance.Contrast(image).enhance(0.5), {"contrast", "entropy"}),
+        (lambda image: image.convert("L").convert("RGB"), {"colour"}),
+        (lambda image: image.filter(ImageFilter.GaussianBlur(8)), {"sharpness"}),
+        (lambda image: image.resize((64, 64)), {"aspect_ratio"}),
     ],
     ids=["darker", "paler", "grey", "blurred", "squeezed to 64 pixels"],
 )

@@ -49,10 +49,10 @@ def _export(folder: Path) -> Path:
 def test_the_serving_check_passes(tmp_path: Path):
     tf = pytest.importorskip("tensorflow")
     library = compiled("fast_clock", tmp_path)
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(tf.io.encode_png(np.full((8, 8, 3), [9, 5, 7], np.uint8)).numpy())
+    image = tmp_path / "image.png"
+    image.write_bytes(tf.io.encode_png(np.full((8, 8, 3), [9, 5, 7], np.uint8)).numpy())
     expected = tf.nn.softmax([[9.0, 5.0, 7.0]]).numpy().tolist()
-    arguments = [str(_export(tmp_path / "export")), json.dumps(expected), str(picture)]
+    arguments = [str(_export(tmp_path / "export")), json.dumps(expected), str(image)]
     result = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments],
         env={**os.environ, "LD_PRELOAD": str(library), "CLOCK_RATE": str(RATE)},

@@ -1,8 +1,8 @@
-"""Ten thousand damaged pictures: the judge never falls, and says of each what the serving op does.
+"""Ten thousand damaged images: the checks never crash and agree with the decoder of the server.
 
-The op's word is asked of TensorFlow itself, file by file, not of our reading of it. The base files
-are of every kind that cameras, editors and browsers write; the damage is what disks, downloads and
-editors do: bits turned, ends cut, blocks lost, zeroed, repeated or swapped with another file's.
+TensorFlow's own decode operation is run on every file for the comparison. The base files are of the
+kinds that cameras, editors and browsers write. The damage is that of disks, downloads and editors:
+flipped bits, truncation, and blocks that are lost, zeroed, repeated or from another file.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def bases():
         ):
             made[".jpg"].append(encoded(hand.convert(mode), "JPEG", **options))
         for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"):
-            picture = hand.convert("L") if mode == "I;16" else hand
-            made[".png"].append(encoded(picture.convert(mode), "PNG"))
+            drawn = hand.convert("L") if mode == "I;16" else hand
+            made[".png"].append(encoded(drawn.convert(mode), "PNG"))
     return made
 
 

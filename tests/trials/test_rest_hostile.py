@@ -173,14 +173,14 @@ def in_threads(work) -> None:
 
 
 def good_bodies() -> list[tuple[str, bytes]]:
-    picture = {"b64": base64.b64encode(encoded("JPEG", 1)).decode()}
+    image = {"b64": base64.b64encode(encoded("JPEG", 1)).decode()}
     made = [
         ("half:predict", {"instances": [1.0, 2.5, -3e4]}),
         ("half:predict", {"inputs": {"x": [1, 2, 3]}}),
         ("half:predict", {"signature_name": "pair", "inputs": {"a": [0.5, 1], "b": [3, 4]}}),
         ("half:classify", {"examples": [{"x": [1.0], "y": "z"}], "context": {"c": True}}),
-        ("images:predict", {"instances": [picture, picture]}),
-        ("images:predict", {"instances": [{"image_bytes": picture}]}),
+        ("images:predict", {"instances": [image, image]}),
+        ("images:predict", {"instances": [{"image_bytes": image}]}),
     ]
     return [(path, json.dumps(body).encode()) for path, body in made]
 

@@ -1,6 +1,6 @@
 """Whatever is sent, the server answers it or refuses it, stays up and stays small.
 
-10,000 mutated pictures, 100 decompression bombs, 5,000 mutated messages.
+10,000 mutated images, 100 decompression bombs, 5,000 mutated messages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.serving.server.test_image_header import png_bomb
 from .serving_program import MEGABYTE, clients, program, request
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
-PICTURES, MESSAGES, BOMBS, CLIENTS = 10_000, 5_000, 100, 4
+IMAGES, MESSAGES, BOMBS, CLIENTS = 10_000, 5_000, 100, 4
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_mutated_pictures(server, record_property):
     def work(ask) -> None:
         with lock:
             rng = random.Random(next(seeds))
-        for number in range(PICTURES // CLIENTS):
+        for number in range(IMAGES // CLIENTS):
             kinds = goods[:8] if number % 5 else goods[8:]
             answer = ask(request(image_bytes=[mutated(rng, rng.choice(kinds))]), 30)
             if answer is not None:
@@ -79,10 +79,10 @@ def test_mutated_pictures(server, record_property):
     found = clients(server.target, CLIENTS, work)
     grown = server.rss() - before
     ratio = found.quantile(0.99) / good.quantile(0.99)
-    print(f"{dict(found.codes)}, p99 {ratio:.1f} x of a good picture, {grown / MEGABYTE:.0f} MiB")
+    print(f"{dict(found.codes)}, p99 {ratio:.1f} x of a good content, {grown / MEGABYTE:.0f} MiB")
     assert server.alive()
     assert set(found.codes) == {"OK", "INVALID_ARGUMENT"}, found.messages
-    assert sum(found.codes.values()) == PICTURES and min(found.codes.values()) > PICTURES // 10
+    assert sum(found.codes.values()) == IMAGES and min(found.codes.values()) > IMAGES // 10
     # A turned byte in a header may ask for 50 million pixels, which are allowed and take time.
     assert found.quantile(0.95) < 5 * max(good.quantile(0.99), 0.01)
 
@@ -103,10 +103,10 @@ def test_bombs(server):
     assert grown < 64 * MEGABYTE and server.alive()
 
 
-def hostile(rng: random.Random, picture: bytes) -> bytes:
+def hostile(rng: random.Random, content: bytes) -> bytes:
     """A request whose tensor is not what it says, or whose bytes are turned."""
     message = predict_pb2.PredictRequest()
-    message.ParseFromString(request(image_bytes=[picture]))
+    message.ParseFromString(request(image_bytes=[content]))
     tensor = message.inputs["image_bytes"]
     kind = rng.randrange(7)
     if kind == 0:
@@ -120,7 +120,7 @@ def hostile(rng: random.Random, picture: bytes) -> bytes:
         for _ in range(rng.choice([1, 64, 255])):
             tensor.tensor_shape.dim.add().size = rng.choice([1, 0, 1 << 20])
     elif kind == 4:
-        tensor.tensor_content = picture
+        tensor.tensor_content = content
     elif kind == 5:
         tensor.tensor_shape.unknown_rank = True
     data = bytearray(message.SerializeToString())
@@ -131,7 +131,7 @@ def hostile(rng: random.Random, picture: bytes) -> bytes:
 
 
 def test_mutated_messages(server):
-    picture = encoded("PNG", 1)
+    content = encoded("PNG", 1)
     seeds = iter(range(CLIENTS))
     lock = threading.Lock()
 
@@ -139,7 +139,7 @@ def test_mutated_messages(server):
         with lock:
             rng = random.Random(next(seeds))
         for _ in range(MESSAGES // CLIENTS):
-            ask(hostile(rng, picture), 30)
+            ask(hostile(rng, content), 30)
 
     before = server.rss()
     found = clients(server.target, CLIENTS, work)
@@ -149,7 +149,7 @@ def test_mutated_messages(server):
     assert set(found.codes) <= allowed, found.messages
     assert found.codes["INVALID_ARGUMENT"] > MESSAGES // 2
     assert grown < 64 * MEGABYTE and server.alive()
-    last = clients(server.target, 1, lambda ask: ask(request(image_bytes=[picture]), 30) and None)
+    last = clients(server.target, 1, lambda ask: ask(request(image_bytes=[content]), 30) and None)
     assert last.codes == {"OK": 1}
 
 

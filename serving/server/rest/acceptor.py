@@ -20,24 +20,24 @@ from imgpipe.serving.server.rest.protocol import HttpProtocol
 from imgpipe.serving.server.tls import Certificates
 
 HANDSHAKE_S = 10.0
-"""For a TLS handshake, s."""
+"""Timeout of a TLS handshake."""
 MAX_HANDSHAKES = 128
-"""TLS handshakes under way. An honest client needs some milliseconds for one."""
+"""Largest number of simultaneous TLS handshakes. Each takes a well-behaved client milliseconds."""
 _SHUTDOWN_S = 5.0
-"""For the other side to agree to the end of a TLS connection, s."""
+"""Timeout for the client to confirm the end of a TLS connection."""
 _RETRY_S = 0.05
-"""Between two attempts when the system has no room for a connection, s."""
+"""Pause after the system could not accept a connection."""
 
 
 class Acceptor:
     """Accepts connections until it is closed. It stands in for an ``asyncio.Server``.
 
     Args:
-        bound: a listening socket.
-        protocol: makes the protocol of a connection.
-        certificates: for TLS, or None.
-        connections: those that are open, kept by uvicorn.
-        room: connections that may be open; beyond it idle ones are closed.
+        bound: A listening socket.
+        protocol: Creates the protocol of a connection.
+        certificates: The certificates for TLS; None for plain HTTP.
+        connections: The open connections, which uvicorn keeps up to date.
+        limit: Number of open connections beyond which idle ones are closed.
     """
 
     def __init__(
@@ -46,22 +46,22 @@ class Acceptor:
         protocol: Callable[[], HttpProtocol],
         certificates: Certificates | None,
         connections: set[HttpProtocol],
-        room: int,
+        limit: int,
     ) -> None:
         self._socket, self._protocol, self._certificates = bound, protocol, certificates
-        self._connections, self._room = connections, room
+        self._connections, self._limit = connections, limit
         self._greeted: dict[asyncio.Task[None], None] = {}  # oldest first
         self._socket.setblocking(False)
         self._task = asyncio.get_running_loop().create_task(self._accept())
 
     def close(self) -> None:
-        """Accept nothing more; open connections stay."""
+        """Accept no more connections; open connections stay open."""
         self._task.cancel()
         for task in self._greeted:
             task.cancel()
 
     async def wait_closed(self) -> None:
-        """Wait until ``close`` is done."""
+        """Wait until ``close`` has finished."""
         await asyncio.gather(self._task, *self._greeted, return_exceptions=True)
 
     async def _accept(self) -> None:
@@ -78,10 +78,10 @@ class Acceptor:
             task = loop.create_task(self._greet(connection))
             self._greeted[task] = None
             task.add_done_callback(lambda done: self._greeted.pop(done, None))
-            await asyncio.sleep(0)  # others run too while there is always one more to accept
+            await asyncio.sleep(0)  # let other tasks run while more connections wait
 
     def _is_full(self) -> bool:
-        return len(self._connections) + len(self._greeted) >= self._room
+        return len(self._connections) + len(self._greeted) >= self._limit
 
     def _make_room(self) -> None:
         """End the oldest handshake, or else the connection that has been idle longest."""
@@ -97,7 +97,7 @@ class Acceptor:
     async def _greet(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         tls = self._certificates.context if self._certificates else None
-        with contextlib.suppress(OSError):  # a failed handshake is the client's
+        with contextlib.suppress(OSError):  # a failed handshake is an error of the client
             try:
                 await loop.connect_accepted_socket(
                     self._protocol,
@@ -107,7 +107,7 @@ class Acceptor:
                     ssl_shutdown_timeout=_SHUTDOWN_S if tls else None,
                 )
             except asyncio.CancelledError:
-                # asyncio closes it only once the handshake has begun.
+                # Before the handshake begins, asyncio does not close the connection itself.
                 connection.shutdown(socket.SHUT_RDWR)
                 raise
 
@@ -116,20 +116,20 @@ class BoundedServer(uvicorn.Server):
     """uvicorn's server, with an ``Acceptor`` for each of its sockets."""
 
     def __init__(
-        self, config: uvicorn.Config, certificates: Certificates | None, room: int
+        self, config: uvicorn.Config, certificates: Certificates | None, limit: int
     ) -> None:
         super().__init__(config)
-        self._certificates, self._room = certificates, room
+        self._certificates, self._limit = certificates, limit
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept. There is no lifespan, and sockets are always given."""
+        """Begin to accept connections. There is no lifespan, and the sockets are always given."""
 
         def protocol() -> HttpProtocol:
             return HttpProtocol(self.config, self.server_state, {})
 
         connections = cast("set[HttpProtocol]", self.server_state.connections)
         acceptors = [
-            Acceptor(bound, protocol, self._certificates, connections, self._room)
+            Acceptor(bound, protocol, self._certificates, connections, self._limit)
             for bound in sockets or []
         ]
         self.servers = cast("list[asyncio.Server]", acceptors)

@@ -89,7 +89,7 @@ class Answer:
 
 
 class Api:
-    """The REST twin of the gRPC services."""
+    """Answers REST requests with the models and errors of the gRPC services."""
 
     def __init__(
         self, core: Core, calls: Calls, logs: RequestLogs, options: RestOptions, workers: int

@@ -133,7 +133,6 @@ def _grouped(
         one_line: without a line break between values.
     """
     texts = _values(name, np.ascontiguousarray(array).reshape(-1), level + len(shape))
-    count = int(np.prod(array.shape, dtype=np.int64))
     for index in range(len(shape) - 1, -1, -1):
         size = shape[index]
         count = int(np.prod(array.shape[: array.ndim - len(shape) + index], dtype=np.int64))

@@ -73,20 +73,20 @@ def test_errors_have_the_same_types_and_words(ask, half):
         ask(half, "status", client={"model": "half"}, timeout=-1)
 
 
-def test_classify_bytes_paths_and_arrays(ask, images, picture, tmp_path):
+def test_classify_bytes_paths_and_arrays(ask, images, make_image, tmp_path):
     file = tmp_path / "a.png"
-    file.write_bytes(picture(1, "PNG"))
+    file.write_bytes(make_image(1, "PNG"))
     pixels = np.random.default_rng(2).integers(0, 255, (24, 20, 3), np.uint8)
     first, second, third, grey = ask(
-        images, "classify", [picture(0), file, pixels, pixels[:, :, 0]]
+        images, "classify", [make_image(0), file, pixels, pixels[:, :, 0]]
     )
     assert {a.version for a in (first, second, third, grey)} == {7}
     assert ask(images, "classify", pixels[None])[0] == third
     assert ask(images, "classify", [file], top=1)[0].top == second.top[:1]
 
 
-def test_each_image_has_its_own_fate(ask, images, picture, tmp_path):
-    contents = [picture(index) for index in range(70)]
+def test_each_image_has_its_own_fate(ask, images, make_image, tmp_path):
+    contents = [make_image(index) for index in range(70)]
     contents[3], contents[64] = b"no image", contents[64][:150]
     contents[40] = tmp_path / "gone.jpg"
     heard = []
@@ -107,7 +107,7 @@ def test_each_image_has_its_own_fate(ask, images, picture, tmp_path):
         assert answers[place].probability == pytest.approx(one.probability, rel=1e-4)
 
 
-def test_a_folder_goes_with_bounded_concurrency(ask, scripted, picture):
+def test_a_folder_goes_with_bounded_concurrency(ask, scripted, make_image):
     """Never more than ``at_once`` requests on their way, and more than one."""
     lock, now, most = threading.Lock(), [0], [0]
 
@@ -151,12 +151,12 @@ def test_the_first_failure_of_many_ends_them_all(ask, scripted):
     assert len(seen.seen) < 100
 
 
-def test_crop_and_ten_crop(ask, images, picture):
+def test_crop_and_ten_crop(ask, images, make_image):
     import io
 
     from PIL import Image
 
-    content = picture(5, "PNG")
+    content = make_image(5, "PNG")
     with Image.open(io.BytesIO(content)) as image:
         part = np.asarray(image.crop((2, 4, 18, 20)))
     cropped = ask(images, "classify", [content], crop="2,4,18,20")
@@ -173,8 +173,8 @@ def test_crop_and_ten_crop(ask, images, picture):
     assert sum(p for _, p in mean.top) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_ten_crops_of_many_images_keep_their_order(ask, images, picture):
-    contents = [picture(index) for index in range(8)]
+def test_ten_crops_of_many_images_keep_their_order(ask, images, make_image):
+    contents = [make_image(index) for index in range(8)]
     together = ask(images, "classify", contents, ten_crop=True)
     for content, answer in zip(contents, together, strict=True):
         (alone,) = ask(images, "classify", [content], ten_crop=True)

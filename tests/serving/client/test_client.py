@@ -32,10 +32,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_classify_bytes_and_paths_in_order(client, picture, tmp_path):
+def test_classify_bytes_and_paths_in_order(client, make_image, tmp_path):
     file = tmp_path / "ünïcode name.png"
-    file.write_bytes(picture(1, "PNG"))
-    answers = client.classify([picture(0), file, str(file)])
+    file.write_bytes(make_image(1, "PNG"))
+    answers = client.classify([make_image(0), file, str(file)])
     assert [answer.version for answer in answers] == [7, 7, 7]
     assert answers[1] == answers[2]
     for answer in answers:
@@ -44,9 +44,9 @@ def test_classify_bytes_and_paths_in_order(client, picture, tmp_path):
         assert sum(score for _, score in answer.top) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_many_images_go_in_chunks(client, picture):
-    answers = client.classify([picture(index) for index in range(70)])
-    alone = [client.classify([picture(index)])[0] for index in (0, 31, 32, 69)]
+def test_many_images_go_in_chunks(client, make_image):
+    answers = client.classify([make_image(index) for index in range(70)])
+    alone = [client.classify([make_image(index)])[0] for index in (0, 31, 32, 69)]
     assert len(answers) == 70
     for index, answer in zip((0, 31, 32, 69), alone, strict=True):
         assert answers[index].label == answer.label
@@ -57,13 +57,13 @@ def test_no_images_no_answers(client):
     assert client.classify([]) == []
 
 
-def test_the_bad_image_of_a_chunk_is_named(client, picture, tmp_path):
+def test_the_bad_image_of_a_chunk_is_named(client, make_image, tmp_path):
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(picture()[:200])
+    broken.write_bytes(make_image()[:200])
     with pytest.raises(InvalidArgument, match=r"broken\.jpg: .*JPEG"):
-        client.classify([picture(), broken, picture()])
+        client.classify([make_image(), broken, make_image()])
     with pytest.raises(InvalidArgument, match="image 1: Input is empty"):
-        client.classify([picture(), b""])
+        client.classify([make_image(), b""])
 
 
 def test_what_is_not_there_is_refused_before_sending(tmp_path):

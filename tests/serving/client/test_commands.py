@@ -39,18 +39,18 @@ def imgpipe(*arguments: object) -> Done:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, picture) -> Path:
-    """Forty good pictures and two that are none, in two folders."""
+def folder(tmp_path: Path, make_image) -> Path:
+    """Forty valid images and two files that are not images, in two folders."""
     for index in range(40):
         file = tmp_path / f"{'ab'[index % 2]} ö" / f"{index:02}.jpg"
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(picture(index))
-    (tmp_path / "a ö" / "notes.txt").write_text("no picture")
+        file.write_bytes(make_image(index))
+    (tmp_path / "a ö" / "notes.txt").write_text("no image")
     (tmp_path / "b ö" / "empty.png").touch()
     return tmp_path
 
 
-def test_a_folder_is_classified_and_what_is_no_picture_named(folder, images):
+def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, images):
     result = subprocess.run(
         [
             sys.executable,

@@ -39,8 +39,8 @@ def test_the_signature_is_asked_once_and_only_when_it_is_needed(half):
     assert calls == kinds
 
 
-def test_pillow_images_open_files_arrays_and_bytes_are_answered_the_same(images, ask, picture):
-    pixels = np.asarray(Image.open(io.BytesIO(picture(3))).convert("RGB"))
+def test_pillow_images_open_files_arrays_and_bytes_are_answered_the_same(images, ask, make_image):
+    pixels = np.asarray(Image.open(io.BytesIO(make_image(3))).convert("RGB"))
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     given = [

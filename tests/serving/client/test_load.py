@@ -106,8 +106,8 @@ def test_nothing_to_measure_is_an_error(images):
         load.run(load.connection(images), load.image_calls([], "nope"), QUICK)
 
 
-def test_images_go_in_batches_and_the_report_is_json(images, picture):
-    contents = [picture(index) for index in range(5)]
+def test_images_go_in_batches_and_the_report_is_json(images, make_image):
+    contents = [make_image(index) for index in range(5)]
     calls = load.image_calls(contents, "imgpipe", batch=2)
     sent = [list(call.request.inputs["image_bytes"].string_val) for call in calls]
     assert sent == [contents[:2], contents[2:4], [contents[4], contents[0]]]

@@ -109,7 +109,7 @@ def test_limits_name_the_size_and_the_bound():
     Limits(0).check("image_bytes", np.array([bomb], object))
 
 
-def test_pictures_inside_examples_are_seen():
+def test_images_inside_examples_are_seen():
     from tensorflow.core.example import example_pb2
 
     example = example_pb2.Example()

@@ -71,10 +71,10 @@ def outcome(stub, request, timeout=30.0) -> str:
         return error.code().name
 
 
-def test_a_decompression_bomb_costs_nothing(serve, picture):
+def test_a_decompression_bomb_costs_nothing(serve, make_image):
     _, stub = serve("images")
-    stub.Predict(ask(image_bytes=[picture()]), timeout=30)
-    bomb = ask(image_bytes=[picture(), png_bomb(12_000, 12_000)])
+    stub.Predict(ask(image_bytes=[make_image()]), timeout=30)
+    bomb = ask(image_bytes=[make_image(), png_bomb(12_000, 12_000)])
     process = psutil.Process()
     before = process.memory_info().rss
     for _ in range(20):
@@ -82,7 +82,7 @@ def test_a_decompression_bomb_costs_nothing(serve, picture):
             stub.Predict(bomb, timeout=30)
         assert error.value.code() is Code.INVALID_ARGUMENT
     assert process.memory_info().rss - before < 64 << 20
-    assert outcome(stub, ask(image_bytes=[picture()])) == "OK"
+    assert outcome(stub, ask(image_bytes=[make_image()])) == "OK"
 
 
 def test_messages_above_the_bound_are_refused(serve):
@@ -208,7 +208,7 @@ def records(folder) -> list:
 
 
 @pytest.mark.parametrize("images", [False, True])
-def test_the_request_log(serve, tmp_path, picture, images):
+def test_the_request_log(serve, tmp_path, make_image, images):
     folder = tmp_path / "log"
     _, stub = serve(
         "images",
@@ -216,7 +216,7 @@ def test_the_request_log(serve, tmp_path, picture, images):
         request_log=RequestLogOptions(images=images),
     )
     for seed in range(3):
-        stub.Predict(ask(image_bytes=[picture(seed)]), timeout=30)
+        stub.Predict(ask(image_bytes=[make_image(seed)]), timeout=30)
     found = records(folder)
     assert len(found) == 3
     for seed, log in enumerate(found):
@@ -225,7 +225,7 @@ def test_the_request_log(serve, tmp_path, picture, images):
         sent = log.predict_log.request.inputs
         assert ("image_bytes" in sent) == images
         if images:
-            assert sent["image_bytes"].string_val[0] == picture(seed)
+            assert sent["image_bytes"].string_val[0] == make_image(seed)
 
 
 def test_the_request_log_is_bounded(serve, tmp_path):

@@ -49,7 +49,7 @@ def predict(**inputs):
     return request
 
 
-def test_encoded_pictures_and_pixels_are_left_out(kept):
+def test_encoded_images_and_pixels_are_left_out(kept):
     pixels = np.full((1, 4, 4, 3), 7, np.uint8)
     request = predict(image_bytes=[_SECRET], pixels=pixels, threshold=np.float32([0.5]))
     content, log = kept("predict_log", request)
@@ -59,7 +59,7 @@ def test_encoded_pictures_and_pixels_are_left_out(kept):
     )
 
 
-def test_pictures_inside_examples_are_left_out(kept):
+def test_images_inside_examples_are_left_out(kept):
     sent = example(image_bytes=_SECRET, camera=b"door")
     strings = [sent.SerializeToString(), b"image_bytes, and no example"]
     content, log = kept("predict_log", predict(examples=strings))
@@ -70,7 +70,7 @@ def test_pictures_inside_examples_are_left_out(kept):
 
 
 @pytest.mark.parametrize("kind", ["example_list", "example_list_with_context"])
-def test_pictures_of_classify_and_multi_inference_are_left_out(kept, kind):
+def test_images_of_classify_and_multi_inference_are_left_out(kept, kind):
     classify, multi = (
         classification_pb2.ClassificationRequest(),
         inference_pb2.MultiInferenceRequest(),

@@ -41,7 +41,7 @@ def int8(version):
         yield server.target
 
 
-def test_pictures_are_named_and_probabilities_are_the_float_models(int8, version):
+def test_images_are_named_and_probabilities_are_the_float_models(int8, version):
     pixels, labels = pictures(12)
     with (
         ModelServer("m", version.parent) as plain,
@@ -62,7 +62,7 @@ def test_pictures_are_named_and_probabilities_are_the_float_models(int8, version
     assert (np.diff(found["top_k_probabilities"], axis=1) <= 0).all()
 
 
-def test_pictures_of_another_size_are_resized(int8):
+def test_images_of_another_size_are_resized(int8):
     large = np.repeat(np.repeat(pictures(2)[0], 3, axis=1), 2, axis=2)
     with Client(int8, "m") as client:
         by_pixels = client.predict({"pixels": large}, "serving_pixels").outputs

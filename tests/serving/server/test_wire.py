@@ -286,10 +286,12 @@ def test_a_deadline_is_answered_in_time(stub):
         stub.Predict(ask({"steps": np.int32(3000)}, "slow"), timeout=0.02)
 
 
-def test_mutated_requests_are_refused_and_nothing_else(images, picture):
+def test_mutated_requests_are_refused_and_nothing_else(images, make_image):
     """Whatever arrives: an answer, or a refusal that blames the sender."""
     rng = random.Random(0)
-    whole = ask({"image_bytes": [picture(0), picture(1)]}, model="imgpipe").SerializeToString()
+    whole = ask(
+        {"image_bytes": [make_image(0), make_image(1)]}, model="imgpipe"
+    ).SerializeToString()
     found = Counter()
     with grpc.insecure_channel(images) as channel:
         raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")

@@ -27,19 +27,19 @@ def test_predict(target):
         assert only == "y"
 
 
-def test_pictures(target, picture):
+def test_images(target, make_image):
     with Client(target, "imgpipe") as client:
-        found = client.classify([picture(1), picture(2, "PNG"), picture(3)])
+        found = client.classify([make_image(1), make_image(2, "PNG"), make_image(3)])
     assert [image.version for image in found] == [7] * 3
     assert {image.label for image in found} <= {"paper", "rock", "scissors"}
     assert all(0 < image.probability <= 1 for image in found)
 
 
-def test_both_ways_say_the_same_of_a_picture(rest, picture):
+def test_both_ways_say_the_same_of_an_image(rest, make_image):
     answers = []
     for target in (rest.server.target, rest.server.rest_target):
         with Client(target, "imgpipe") as client:
-            answers.append(client.predict({"image_bytes": [picture(4)]}).outputs)
+            answers.append(client.predict({"image_bytes": [make_image(4)]}).outputs)
     for name, value in answers[0].items():
         np.testing.assert_array_equal(value, answers[1][name])
 

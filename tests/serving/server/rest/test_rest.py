@@ -36,8 +36,8 @@ def test_predict_by_row_and_by_column(rest):
     }
 
 
-def test_pictures_to_labels(rest, picture):
-    jpeg, png = picture(1), picture(2, "PNG")
+def test_images_to_labels(rest, make_image):
+    jpeg, png = make_image(1), make_image(2, "PNG")
     answer = rest.predict({"instances": [b64(jpeg), b64(png)]}, "imgpipe").json()
     named = rest.predict({"instances": [{"image_bytes": b64(jpeg)}]}, "imgpipe").json()
     first, _ = answer["predictions"]
@@ -130,16 +130,18 @@ def test_paths_of_nobody(rest):
         assert (answer.status, answer.body) == (404, b"")
 
 
-def test_failures_of_the_graph_have_the_words_of_grpc(rest, picture):
-    broken = picture()[:-40] + bytes(40)
-    answer = rest.predict({"instances": [b64(b"no picture")]}, "imgpipe")
+def test_failures_of_the_graph_have_the_words_of_grpc(rest, make_image):
+    broken = make_image()[:-40] + bytes(40)
+    answer = rest.predict({"instances": [b64(b"no image")]}, "imgpipe")
     assert answer.status == 400 and "Unknown image file format" in answer.error()
     assert rest.predict({"instances": [b64(broken)]}, "imgpipe").status in (200, 400)
-    assert rest.predict({"inputs": [b64(picture())]}, "imgpipe").status == 200
+    assert rest.predict({"inputs": [b64(make_image())]}, "imgpipe").status == 200
 
 
-def test_bombs_are_told_by_their_header(rest, picture):
-    answer = rest.predict({"instances": [b64(picture()), b64(png_bomb(12_000, 12_000))]}, "imgpipe")
+def test_bombs_are_told_by_their_header(rest, make_image):
+    answer = rest.predict(
+        {"instances": [b64(make_image()), b64(png_bomb(12_000, 12_000))]}, "imgpipe"
+    )
     assert answer.status == 400 and "144.0 million pixels" in answer.error()
 
 
