@@ -55,9 +55,7 @@ class Finished:
 
     @property
     def forward_passes(self) -> int:
-        """Made by this run; a cached bank's own count is of the run that made it."""
-        if "FeatureBank" in self.summary["cached"]:
-            return 0
+        """Made by this run: none where the bank came from the cache."""
         return int(self.summary["bank"]["forward_passes"])
 
     def accuracy(self, split: str) -> float:
@@ -188,9 +186,9 @@ def measured(command: Sequence[str], printed: Path, codes: Sequence[int]) -> End
       SystemExit: It ended otherwise; the message holds what it printed.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with printed.open("w") as screen:
+    with printed.open("w") as output:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=screen, stderr=subprocess.STDOUT, cwd=ROOT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
         with _PeakMemory(process.pid) as memory:
             try:
                 code = process.wait(_RUN_LIMIT_SECONDS)

@@ -43,7 +43,10 @@ class BankRows:
 
     def up_to(self, view: int) -> BankRows:
         """Returns the rows of the clean view and of the augmented views up to a number."""
-        keep = self.views <= view
+        return self.select(self.views <= view)
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
+        """Returns the rows for which `keep` [n] is true."""
         return BankRows(self.features[keep], self.labels[keep], self.views[keep], self.hashes[keep])
 
 

@@ -110,9 +110,9 @@ def cross_validate(
     fold_of = assign(rows.labels[clean], sets[clean], folds)
     fold = np.array([fold_of[name] for name in sets])
     found = [
-        _fold(select(rows, fold != number), sets[fold != number], held, classes, settings)
+        _fold(rows.select(fold != number), sets[fold != number], held, classes, settings)
         for number in range(folds)
-        if len(held := select(rows, (fold == number) & clean))
+        if len(held := rows.select((fold == number) & clean))
     ]
     return CrossValidation(tuple(found), len(names))
 
@@ -130,8 +130,8 @@ def _fold(
     clean = rest.views == 0
     parts = assign(rest.labels[clean], sets[clean], min(_PICKING_PARTS, count))
     picking = np.array([parts[name] == 0 for name in sets])
-    train = select(rest, ~picking)
-    fit = fit_head(train, select(rest, picking & clean), classes, settings)
+    train = rest.select(~picking)
+    fit = fit_head(train, rest.select(picking & clean), classes, settings)
     right = predicted(fit.head, held) == held.labels
     return Fold(
         images=len(held),
@@ -179,20 +179,10 @@ def predicted(head: Any, rows: BankRows) -> Integers:
     return np.concatenate([np.argmax(np.asarray(part), axis=1) for part in logits])
 
 
-def select(rows: BankRows, keep: npt.NDArray[np.bool_]) -> BankRows:
-    """Returns the rows for which `keep` [n] is true."""
-    return _rebuilt(rows, [getattr(rows, field.name)[keep] for field in dataclasses.fields(rows)])
-
-
 def join(parts: Sequence[BankRows]) -> BankRows:
     """Returns the rows of several splits, one after the other."""
     columns = [
         np.concatenate([getattr(part, field.name) for part in parts])
-        for field in dataclasses.fields(parts[0])
+        for field in dataclasses.fields(BankRows)
     ]
-    return _rebuilt(parts[0], columns)
-
-
-def _rebuilt(like: BankRows, columns: Sequence[npt.NDArray[Any]]) -> BankRows:
-    names = [field.name for field in dataclasses.fields(like)]
-    return dataclasses.replace(like, **dict(zip(names, columns, strict=True)))
+    return BankRows(*columns)

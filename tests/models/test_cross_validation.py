@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.models import cross_validation
 from imgpipe.models.bank import BankRows, read_split
-from imgpipe.models.cross_validation import CrossValidation, assign, cross_validate, join, select
+from imgpipe.models.cross_validation import CrossValidation, assign, cross_validate, join
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.settings import ModelSettings
 
@@ -129,7 +129,7 @@ def test_a_large_group_does_not_leave_a_fold_empty():
 
 
 def test_fewer_pictures_than_folds_are_refused(rows):
-    few = select(rows, np.isin(rows.hashes, np.unique(rows.hashes)[:4]))
+    few = rows.select(np.isin(rows.hashes, np.unique(rows.hashes)[:4]))
     with pytest.raises(DataRefused, match=r"cross_validate = 4: .* Received: 4"):
         cross_validate(few, 4, 3, SETTINGS)
 
@@ -144,7 +144,7 @@ def test_a_group_of_nearly_everything_is_refused(rows, monkeypatch):
 
 
 def test_rows_are_joined_and_selected_in_every_column(rows):
-    first, second = select(rows, rows.views == 0), select(rows, rows.views > 0)
+    first, second = rows.select(rows.views == 0), rows.select(rows.views > 0)
     again = join([first, second])
     assert len(again) == len(rows)
     for field in dataclasses.fields(rows):
