@@ -1,4 +1,4 @@
-"""LiteRT files of a run beside its SavedModel: size, accuracy, pictures a second.
+"""LiteRT files of a run beside its SavedModel: size, accuracy, images a second.
 
     python -m benchmarks.lite
 
@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks import common
 from benchmarks.backbone import fastest
 from benchmarks.common import Figure, Finished
-from imgpipe.components.predictor.component import Served
 from imgpipe.models import litert, preprocess
+from imgpipe.models.served_model import Served
 
 _SETTINGS = ("export.lite=['float16', 'int8']",)
 _FEW = ("split.validation=0.3", "gate.min_validation=1")  # for a quick look
@@ -64,7 +64,7 @@ def _pixels(folder: Path, count: int, size: int) -> np.ndarray:
 
 
 def race(version: Path, pixels: np.ndarray, batch: int, rounds: int) -> dict[str, float]:
-    """Pictures a second of the SavedModel and of each LiteRT file of a pushed version."""
+    """Images a second of the SavedModel and of each LiteRT file of a pushed version."""
     served = Served(str(version), "serving_pixels")
 
     def by_session() -> None:
