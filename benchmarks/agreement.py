@@ -29,45 +29,45 @@ CHECKS = {
     "exact_duplicates": ("duplicate", "duplicate_across_splits", "label_conflict"),
     "near_duplicates": ("near",),
 }
-#: Severities for the judge with which no picture goes for another's sake before it is measured.
+#: Severities for the judge with which no image goes for another's sake before it is measured.
 SEVERITY = {"near_duplicate_across_splits": "warn"}
-_LEAST_SIDE = 20  # pixels of a shrunk picture: under 16 the judge rejects it unseen
+_LEAST_SIDE = 20  # pixels of a shrunk image: under 16 the judge rejects it unseen
 _LIGHTEST = 255.0
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
-def _dark(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _dark(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     factor = rng.uniform(0.05, 0.6)
-    return picture.point(lambda value: value * factor)
+    return image.point(lambda value: value * factor)
 
 
-def _light(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _light(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     factor = rng.uniform(0.01, 0.2)
-    return picture.point(lambda value: _LIGHTEST - (_LIGHTEST - value) * factor)
+    return image.point(lambda value: _LIGHTEST - (_LIGHTEST - value) * factor)
 
 
-def _blurred(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    return picture.filter(ImageFilter.GaussianBlur(max(picture.size) * rng.uniform(0.002, 0.04)))
+def _blurred(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(max(image.size) * rng.uniform(0.002, 0.04)))
 
 
-def _shrunk(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    scale = max(rng.uniform(0.05, 0.5), _LEAST_SIDE / min(picture.size))
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)))
+def _shrunk(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    scale = max(rng.uniform(0.05, 0.5), _LEAST_SIDE / min(image.size))
+    return image.resize((round(image.width * scale), round(image.height * scale)))
 
 
-def _strip(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    height = max(round(picture.width * rng.uniform(0.2, 0.5)), _LEAST_SIDE)
-    return picture.crop((0, 0, picture.width, min(height, picture.height)))
+def _strip(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    height = max(round(image.width * rng.uniform(0.2, 0.5)), _LEAST_SIDE)
+    return image.crop((0, 0, image.width, min(height, image.height)))
 
 
-def _enlarged(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _enlarged(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     scale = rng.uniform(2, 6)
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)))
+    return image.resize((round(image.width * scale), round(image.height * scale)))
 
 
-def _grey(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    return picture.convert("L").convert("RGB")
+def _grey(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return image.convert("L").convert("RGB")
 
 
 VERSIONS: dict[str, Change] = {
@@ -88,13 +88,13 @@ def make(photographs: Sequence[Path], folder: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         (place / photograph.name).write_bytes(photograph.read_bytes())
         with Image.open(photograph) as opened:
-            picture = opened.convert("RGB")
+            image = opened.convert("RGB")
         seldom = SELDOM if number % _SELDOM == 0 else {}
         if seldom:
             (place / f"{photograph.stem}.copy.jpg").write_bytes(photograph.read_bytes())
         for name, change in {**VERSIONS, **seldom}.items():
             made = place / f"{photograph.stem}.{name}.jpg"
-            change(picture, rng).save(made, "JPEG", quality=92)
+            change(image, rng).save(made, "JPEG", quality=92)
 
 
 def compare(
@@ -110,5 +110,5 @@ def compare(
             f"both {len(mine & his)}, only CleanVision {len(his - mine)}, only ours "
             f"{len(mine - his)}; the same of {same / images:.2%}"
         )
-        rows.append(Figure(f"{check} among {images} pictures", value))
+        rows.append(Figure(f"{check} among {images} images", value))
     return rows

@@ -2,7 +2,7 @@
 
     python -m benchmarks.augmentation
 
-Batches of 32 pictures of 224 pixels that are in memory already, every way as a graph of its own,
+Batches of 32 images of 224 pixels that are in memory already, every way as a graph of its own,
 measured in turns with the best of each kept. Keras' preprocessing layers are given the same
 ranges. They draw by batch and from a state of their own, so a view would depend on its neighbours;
 here is what they would cost.

@@ -129,29 +129,29 @@ def fetch(target: Path) -> Side:
 
 # --- valid files that a rule of thumb throws away ------------------------------------------------
 def _saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Image.Image], bytes]:
-    def save(picture: Image.Image) -> bytes:
+    def save(image: Image.Image) -> bytes:
         out = io.BytesIO()
-        picture.convert(mode).save(out, kind, **options)
+        image.convert(mode).save(out, kind, **options)
         return out.getvalue()
 
     return save
 
 
-def _camera(picture: Image.Image) -> bytes:
+def _camera(image: Image.Image) -> bytes:
     """As cameras write it: Exif in the place of JFIF."""
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "Camera", "One"  # make and model
-    data = _saved("JPEG", quality=92, exif=exif)(picture)
+    data = _saved("JPEG", quality=92, exif=exif)(image)
     if data[6:10] != b"JFIF":
         return data
     length = int.from_bytes(data[4:6], "big")
     return data[:2] + data[4 + length :]
 
 
-def _deep(picture: Image.Image) -> bytes:
+def _deep(image: Image.Image) -> bytes:
     import numpy as np
 
-    grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
     out = io.BytesIO()
     Image.fromarray(grey).save(out, "PNG")
     return out.getvalue()
@@ -183,8 +183,8 @@ def odd_formats(photographs: list[Path], folder: Path) -> tuple[dict[str, list[s
         for number, photograph in enumerate(photographs[place * each : (place + 1) * each]):
             path = f"{'ab'[number % 2]}/{place:02d}-{number:02d}{suffix}"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(photograph) as picture:
-                (folder / path).write_bytes(save(picture))
+            with Image.open(photograph) as image:
+                (folder / path).write_bytes(save(image))
             good[name].append(path)
     for number, photograph in enumerate(photographs[len(GOOD) * each :]):
         path = f"{'ab'[number % 2]}/cut-{number:02d}.jpg"

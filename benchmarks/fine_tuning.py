@@ -38,7 +38,7 @@ _VALIDATION = 0.2
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """Encoded images with their hashes and labels."""
 
     images: list[bytes]
@@ -108,7 +108,7 @@ def main() -> None:
     common.finish(figures, options.json)
 
 
-def read(folder: Path, count: int) -> tuple[Pictures, Pictures, int]:
+def read(folder: Path, count: int) -> tuple[ImageSet, ImageSet, int]:
     """Train and validation by content hash, and the number of classes."""
     paths = common.sample(folder, count)
     vocabulary = sorted({path.parent.name for path in paths})
@@ -120,12 +120,12 @@ def read(folder: Path, count: int) -> tuple[Pictures, Pictures, int]:
     for side in (~held, held):
         places = np.flatnonzero(side)
         parts.append(
-            Pictures([images[i] for i in places], [hashes[i] for i in places], labels[places])
+            ImageSet([images[i] for i in places], [hashes[i] for i in places], labels[places])
         )
     return parts[0], parts[1], len(vocabulary)
 
 
-def ours(train: Pictures, validation: Pictures, classes: int, settings: ModelSettings) -> Result:
+def ours(train: ImageSet, validation: ImageSet, classes: int, settings: ModelSettings) -> Result:
     """The bank with activations at the cut, a head on it, then the layers above the cut."""
     cut = settings.fine_tune.cut
     started, cpu = time.perf_counter(), time.process_time()
@@ -148,21 +148,21 @@ def ours(train: Pictures, validation: Pictures, classes: int, settings: ModelSet
 
 
 def _rows(
-    extractor: FeatureExtractor, pictures: Pictures, views: range
+    extractor: FeatureExtractor, image_set: ImageSet, views: range
 ) -> tuple[BankRows, datasets.Maps]:
     rows = np.concatenate(
-        extractor.extract(pictures.images, pictures.hashes, [views] * len(pictures))
+        extractor.extract(image_set.images, image_set.hashes, [views] * len(image_set))
     )
-    labels = np.repeat(pictures.labels, len(views))
-    numbers = np.tile(np.array(views), len(pictures))
-    hashes = np.repeat(np.array(pictures.hashes, "S"), len(views))
+    labels = np.repeat(image_set.labels, len(views))
+    numbers = np.tile(np.array(views), len(image_set))
+    hashes = np.repeat(np.array(image_set.hashes, "S"), len(views))
     maps = rows[:, extractor.dim :].reshape(len(rows), *extractor.activation_shape)
     bank = BankRows(rows[:, : extractor.dim], labels, numbers, hashes)
     return bank, datasets.Maps(maps, labels)
 
 
 def on_the_fly(
-    train: Pictures, validation: Pictures, classes: int, settings: ModelSettings, passes: int
+    train: ImageSet, validation: ImageSet, classes: int, settings: ModelSettings, passes: int
 ) -> Result:
     """Every layer from the start, at the rate of fine-tuning, a fresh view each pass."""
     every = replace(
@@ -180,15 +180,15 @@ def on_the_fly(
     return Result(seconds, cpu, found.best["val_accuracy"], f"{passes} passes")
 
 
-def _decoded(pictures: Pictures, settings: ModelSettings) -> datasets.Images:
+def _decoded(image_set: ImageSet, settings: ModelSettings) -> datasets.Images:
     pixels = np.stack(
         [
             np.asarray(tf.cast(preprocess.decode_and_resize(image, settings.size), tf.uint8))
-            for image in pictures.images
+            for image in image_set.images
         ]
     )
-    seeds = np.array(augmentation.seeds(pictures.hashes), np.int64)
-    return datasets.Images(pixels, pictures.labels, seeds, settings.views)
+    seeds = np.array(augmentation.seeds(image_set.hashes), np.int64)
+    return datasets.Images(pixels, image_set.labels, seeds, settings.views)
 
 
 def share(classes: int, settings: ModelSettings, cut: str) -> Figure:

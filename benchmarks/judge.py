@@ -3,9 +3,9 @@
     python -m benchmarks.judge
 
 Photographs of cats and dogs in folders that name their split (a sixth is held out), with copies of
-other photographs planted among them: empty, cut at random points, text under a picture's name,
+other photographs planted among them: empty, cut at random points, text under an image's name,
 byte-identical, under both labels, saved again by somebody else (`cats_dogs_reencoded`), shrunk,
-cropped, mirrored, and training pictures that are held out too. Recall is what is found of the
+cropped, mirrored, and training images that are held out too. Recall is what is found of the
 planted ones, under the right name; precision is what was planted of all that is reported so.
 """
 
@@ -67,9 +67,9 @@ def _opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def _saved(picture: Image.Image, quality: int = 85) -> bytes:
+def _saved(image: Image.Image, quality: int = 85) -> bytes:
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=quality)
+    image.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 
@@ -78,18 +78,18 @@ def _cut(planted: Planted, data: bytes) -> bytes:
 
 
 def _shrunk(planted: Planted, data: bytes) -> bytes:
-    picture = _opened(data)
+    image = _opened(data)
     scale = planted.rng.uniform(0.3, 0.8)
-    size = (max(int(picture.width * scale), 32), max(int(picture.height * scale), 32))
-    return _saved(picture.resize(size, Image.Resampling.BICUBIC))
+    size = (max(int(image.width * scale), 32), max(int(image.height * scale), 32))
+    return _saved(image.resize(size, Image.Resampling.BICUBIC))
 
 
 def _cropped(planted: Planted, data: bytes) -> bytes:
-    picture = _opened(data)
-    width, height = (int(side * (1 - _CROP)) for side in picture.size)
-    left = int(planted.rng.integers(picture.width - width + 1))
-    top = int(planted.rng.integers(picture.height - height + 1))
-    return _saved(picture.crop((left, top, left + width, top + height)))
+    image = _opened(data)
+    width, height = (int(side * (1 - _CROP)) for side in image.size)
+    left = int(planted.rng.integers(image.width - width + 1))
+    top = int(planted.rng.integers(image.height - height + 1))
+    return _saved(image.crop((left, top, left + width, top + height)))
 
 
 def _mirrored(planted: Planted, data: bytes) -> bytes:
@@ -184,7 +184,7 @@ def figures(planted: Planted, judged: thread_driver.Judged) -> list[Figure]:
     # Of two that are near each other one is named; which one, the order of the names decides.
     either = {**planted.pairs, **{there: copy for copy, there in planted.pairs.items()}}
     copies = [row for row in judged.rejects if row.reason == "duplicate"]
-    twins = {path for row in copies for path in (row.path, row.kept_copy)}
+    both = {path for row in copies for path in (row.path, row.kept_copy)}
     listed = {member["path"] for group in judged.near or () for member in group["members"]}
     rows = []
     for kind in KINDS:
@@ -192,12 +192,12 @@ def figures(planted: Planted, judged: thread_driver.Judged) -> list[Figure]:
         hits = set().union(*(found.get(reason, set()) for reason in kind.reasons))
         right = {path for path in truth if path in hits or either.get(path) in hits}
         if kind.name == _AGAIN:  # two have no original here, but each other, with the same bytes
-            right = truth & (listed | twins)
+            right = truth & (listed | both)
         same = [other for other in KINDS if set(other.reasons) & set(kind.reasons)]
         meant = set().union(*(planted.kinds[other.name] for other in same))
         meant |= {either[path] for path in meant if path in either}
         if kind.reasons == ("duplicate",):
-            meant |= twins & planted.kinds[_AGAIN]
+            meant |= both & planted.kinds[_AGAIN]
         precision = len(hits & meant) / len(hits) if hits else 1.0
         value = f"recall {len(right)} of {len(truth)}, precision {precision:.3f}"
         if wrong := len(hits - meant):

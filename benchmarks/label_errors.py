@@ -18,10 +18,10 @@ from benchmarks.common import Figure
 from imgpipe.components.report import suspects
 from imgpipe.models.extractor import FeatureExtractor
 
-FLIPPED, FIRST = 0.03, 0.05  # of the pictures: labels flipped, and ranks that are looked through
+FLIPPED, FIRST = 0.03, 0.05  # of the images: labels flipped, and ranks that are looked through
 SEEDS = range(10)
 GOAL = 0.95
-_AT_ONCE = 256  # pictures
+_AT_ONCE = 256  # images
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def _cost(count: int) -> Figure:
     search.groups(search.Hashes.of(hashes), search.RADIUS)
     seconds = time.process_time() - began
     return Figure(
-        f"search among {count:,}", f"{seconds:.1f} s, {seconds / count * 1e6:.0f} µs a picture"
+        f"search among {count:,}", f"{seconds:.1f} s, {seconds / count * 1e6:.0f} µs an image"
     )
 
 

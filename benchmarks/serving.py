@@ -3,10 +3,10 @@
     python -m benchmarks.serving
 
 Model, server, load and the model in process have a process each. All is of one model (a head with
-fresh weights on the default backbone, the project's own export, and its int8 twin) and of one set
-of drawn JPEGs; rounds take turns, medians are shown. Client and server share the machine's cores,
+fresh weights on the default backbone, the project's own export, and its int8 LiteRT version) and of
+one set of drawn JPEGs; rounds take turns, medians are shown. Client and server share the machine's cores,
 the model in process has them to itself. What a request costs beyond the network is told by a model
-of one sum, and by what the server's access log says of each picture.
+of one sum, and by what the server's access log says of each image.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
             inside.append(part("inside", str(work), "1", str(options.window)))
             found.append(part("one_caller", target, str(work), str(options.window)))
             part("one_caller", logging, str(work), str(options.window))
-    empty, tiny, picture = (_median(run[k] for run in found) for k in ("empty", "tiny", "picture"))
+    empty, tiny, image = (_median(run[k] for run in found) for k in ("empty", "tiny", "image"))
     single = _median(run["p50_ms"] for run in inside)
     logged = [json.loads(line) for line in log.read_text().splitlines()]
     around = {
@@ -215,8 +215,8 @@ def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
             f"{around[TINY]:.2f} ms in the server around it)",
         ),
         Figure(
-            "one caller: a picture's Predict, in the server around the model",
-            f"{around[MODEL]:.2f} ms (request {picture:.1f} ms, model in process {single:.1f} ms)",
+            "one caller: a Predict of an image, in the server around the model",
+            f"{around[MODEL]:.2f} ms (request {image:.1f} ms, model in process {single:.1f} ms)",
         ),
     ]
 

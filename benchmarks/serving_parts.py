@@ -41,7 +41,7 @@ _STEADY_S = 4.0  # between two swaps
 
 # --- models and images --------------------------------------------------------------------------
 def make(work: str) -> None:
-    """All models, and pictures as JPEG files."""
+    """All models, and images as JPEG files."""
     import keras
 
     from imgpipe.models.classifier import build_classifier, build_head
@@ -51,14 +51,14 @@ def make(work: str) -> None:
     root = Path(work)
     (root / IMAGES).mkdir()
     for number in range(_PICTURES):
-        (root / IMAGES / f"{number:03}.jpg").write_bytes(_picture(number))
+        (root / IMAGES / f"{number:03}.jpg").write_bytes(_image(number))
     keras.utils.set_random_seed(0)
     settings = ModelSettings(name=MODEL)
     head = build_head(1280, len(_CLASSES), settings)
     classifier = build_classifier(head, _CLASSES, settings)
     export(classifier, str(root / MODEL / "1"))
     _export_floats(classifier, root / FLOATS / "1")
-    _export_lite(root / MODEL / "1", root / LITE / "1", pictures_of(work))
+    _export_lite(root / MODEL / "1", root / LITE / "1", images_of(work))
     _export_tiny(root / TINY / "1")
 
 
@@ -77,12 +77,12 @@ def _export_floats(classifier: object, target: Path) -> None:
     archive.write_out(str(target), verbose=False)
 
 
-def _export_lite(exported: Path, target: Path, pictures: list[bytes]) -> None:
-    """model.tflite alone, calibrated on the pictures, and the vocabulary that it needs."""
+def _export_lite(exported: Path, target: Path, images: list[bytes]) -> None:
+    """model.tflite alone, calibrated on the images, and the vocabulary that it needs."""
     from imgpipe.models import litert, preprocess
 
     network = litert.load_network(str(exported))
-    pixels = [preprocess.whole_pixels(one, network.image_size).numpy() for one in pictures]
+    pixels = [preprocess.whole_pixels(one, network.image_size).numpy() for one in images]
     (target / "assets").mkdir(parents=True)
     (target / litert.FILES[litert.INT8]).write_bytes(litert.convert(network, litert.INT8, pixels))
     (target / "assets" / "vocabulary.txt").write_text("".join(f"{c}\n" for c in _CLASSES))
@@ -102,7 +102,7 @@ def _export_tiny(target: Path) -> None:
     tf.saved_model.save(module, str(target), signatures={"serving_default": predict})
 
 
-def _picture(seed: int) -> bytes:
+def _image(seed: int) -> bytes:
     """A JPEG with detail at several scales."""
     from PIL import Image
 
@@ -117,8 +117,8 @@ def _picture(seed: int) -> bytes:
     return out.getvalue()
 
 
-def pictures_of(work: str) -> list[bytes]:
-    """The pictures that ``make`` drew there."""
+def images_of(work: str) -> list[bytes]:
+    """The images that ``make`` drew there."""
     return [path.read_bytes() for path in sorted((Path(work) / IMAGES).iterdir())]
 
 
@@ -128,10 +128,10 @@ def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
     import tensorflow as tf
 
     served = tf.saved_model.load(f"{work}/{MODEL}/1").signatures["serving_default"]
-    pictures = pictures_of(work)
+    images = images_of(work)
     rates, latencies = {}, []
     for size in map(int, batches.split(",")):
-        endless = itertools.cycle(pictures)
+        endless = itertools.cycle(images)
         served(image_bytes=tf.constant(list(itertools.islice(endless, size))))
         done, began = 0, time.perf_counter()
         while (now := time.perf_counter()) - began < float(seconds):
@@ -148,19 +148,19 @@ def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
     """Single images at each number of callers, 4 times 32 images, and empty RPCs."""
     from imgpipe.serving.client import load as generator
 
-    way, pictures = generator.connection(target), pictures_of(work)
+    way, images = generator.connection(target), images_of(work)
 
     def measure(concurrency: tuple[int, ...], calls: list[Any]) -> list[dict[str, Any]]:
         plan = generator.Plan(concurrency, float(window), most_windows=6)
         return [asdict(level) for level in generator.run(way, calls, plan)]
 
-    singles = measure(tuple(map(int, levels.split(","))), generator.image_calls(pictures, MODEL))
-    (batched,) = measure((4,), generator.image_calls(pictures, MODEL, _BATCHED))
+    singles = measure(tuple(map(int, levels.split(","))), generator.image_calls(images, MODEL))
+    (batched,) = measure((4,), generator.image_calls(images, MODEL, _BATCHED))
     return {"levels": singles, "batched": batched}
 
 
 def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
-    """Milliseconds (p50) of one caller: an RPC without a model, a model of one sum, a picture.
+    """Milliseconds (p50) of one caller: an RPC without a model, a model of one sum, an image.
 
     They take turns in short windows, so that a machine that others work on slows all alike.
     """
@@ -172,7 +172,7 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
     kinds = {
         "empty": [generator.status_call(TINY)],
         "tiny": [Call(protos.PREDICT, tiny, 30.0, False)],
-        "picture": generator.image_calls(pictures_of(work), MODEL),
+        "image": generator.image_calls(images_of(work), MODEL),
     }
     plan = generator.Plan((1,), float(window) / _TURNS, most_windows=generator.AGREEING)
     way = generator.connection(target)
@@ -185,9 +185,9 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
 
 
 # --- clients -------------------------------------------------------------------------------------
-def _timed(seconds: float, ask: Callable[[bytes], object], pictures: list[bytes]) -> dict[str, Any]:
+def _timed(seconds: float, ask: Callable[[bytes], object], images: list[bytes]) -> dict[str, Any]:
     """Median of a call in ms, and the processor time that it took here."""
-    endless, latencies = itertools.cycle(pictures), []
+    endless, latencies = itertools.cycle(images), []
     ask(next(endless))
     cpu, began = time.process_time(), time.perf_counter()
     while (now := time.perf_counter()) - began < seconds:
@@ -204,10 +204,10 @@ def bytes_client(target: str, work: str, seconds: str) -> dict[str, Any]:
     """Our client: the file's bytes."""
     from imgpipe.serving.client import Client, messages
 
-    pictures = pictures_of(work)
-    request = messages.predict_request(messages.Servable(MODEL), {"image_bytes": [pictures[0]]})
+    images = images_of(work)
+    request = messages.predict_request(messages.Servable(MODEL), {"image_bytes": [images[0]]})
     with Client(target, MODEL) as client:
-        found = _timed(float(seconds), lambda picture: client.classify([picture]), pictures)
+        found = _timed(float(seconds), lambda image: client.classify([image]), images)
     return {**found, "request_bytes": request.ByteSize()}
 
 
@@ -218,14 +218,14 @@ def floats_client(target: str, work: str, seconds: str) -> dict[str, Any]:
     from PIL import Image
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-    pictures = pictures_of(work)
+    images = images_of(work)
     channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     size = [0]
 
-    def ask(picture: bytes) -> None:
-        with Image.open(io.BytesIO(picture)) as image:
-            pixels = np.asarray(image.convert("RGB").resize((224, 224)), np.float32)[None]
+    def ask(image: bytes) -> None:
+        with Image.open(io.BytesIO(image)) as opened:
+            pixels = np.asarray(opened.convert("RGB").resize((224, 224)), np.float32)[None]
         request = predict_pb2.PredictRequest()
         request.model_spec.name = FLOATS
         request.inputs["pixels"].CopyFrom(tf.make_tensor_proto(pixels))
@@ -233,7 +233,7 @@ def floats_client(target: str, work: str, seconds: str) -> dict[str, Any]:
         tf.make_ndarray(reply.outputs["probabilities"])
         size[0] = request.ByteSize()
 
-    found = _timed(float(seconds), ask, pictures)
+    found = _timed(float(seconds), ask, images)
     channel.close()
     return {**found, "request_bytes": size[0]}
 
@@ -251,7 +251,7 @@ def swaps(target: str, work: str, base: str, count: str) -> dict[str, Any]:
 async def _swaps(target: str, work: str, base: Path, count: int) -> dict[str, Any]:
     from imgpipe.serving.client import AsyncClient, ServingError
 
-    pictures = itertools.cycle(pictures_of(work))
+    images = itertools.cycle(images_of(work))
     calls: list[tuple[float, float]] = []  # start, seconds
     first: dict[int, float] = {}  # version: when it first answered
     failed, over = [0], [False]
@@ -260,7 +260,7 @@ async def _swaps(target: str, work: str, base: Path, count: int) -> dict[str, An
         while not over[0]:
             began = time.perf_counter()
             try:
-                (answer,) = await client.classify([next(pictures)])
+                (answer,) = await client.classify([next(images)])
             except ServingError:
                 failed[0] += 1
                 await asyncio.sleep(0.01)

@@ -6,8 +6,8 @@ The settings lie in ``benchmarks/recipes/SET.toml``, each a configuration that `
 as it is. A figure is of whole runs, one a seed of split and training, and is read from their
 summaries: TFMA's, on the served signature, on images that chose nothing (horses_or_humans has only
 a validation split). The sets ending in "_defaults" run with the default configuration and vary the
-split alone. "few" is the accuracy with 10, 25, 50 and 100 pictures a class, a fifth of
-them for validation, on all pictures that were not drawn. Recipes were chosen on validation.
+split alone. "few" is the accuracy with 10, 25, 50 and 100 images a class, a fifth of
+them for validation, on all images that were not drawn. Recipes were chosen on validation.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"
 FEW_SETS = ("cats_dogs", "sign_digits")  # what ImageNet knows, and what it does not
 FEW_SIZES = (10, 25, 50, 100)
-FEW_TESTED = 60  # pictures a class: what the smaller of the two leaves
+FEW_TESTED = 60  # images a class: what the smaller of the two leaves
 
 
 @dataclass(frozen=True)
 class Task:
-    """One set of pictures and what is to be reached on it.
+    """One set of images and what is to be reached on it.
 
     Attributes:
       folder: below the reference data.
@@ -78,7 +78,7 @@ def main() -> None:
                 continue
             data = folders[name]
             if options.images:
-                data = _sample(data, options.images, work / "pictures" / name)
+                data = _sample(data, options.images, work / "images" / name)
             figures.append(measure(name, data, options.seeds or TASKS[name].seeds, work))
     common.finish(figures, options.json)
 
@@ -108,17 +108,17 @@ def _computed(run: Finished) -> float:
 
 
 def few(folders: dict[str, Path], draws: int, work: Path) -> Iterator[Figure]:
-    """The accuracy with few pictures a class, the defaults otherwise."""
+    """The accuracy with few images a class, the defaults otherwise."""
     for name in FEW_SETS:
         for size in FEW_SIZES:
             values = []
             for draw in range(draws):
                 place = work / f"{FEW}-{name}-{size}-{draw}"
-                data = _draw(folders[name], size, draw, place / "pictures")
+                data = _draw(folders[name], size, draw, place / "images")
                 run = _run(FEW, data, place / "out", work, draw)
                 values.append(run.accuracy("test"))
                 _say(f"{name}, {size} a class, draw {draw}", run, "test")
-            yield Figure(f"{name}: test accuracy with {size} pictures a class", _spread(values))
+            yield Figure(f"{name}: test accuracy with {size} images a class", _spread(values))
 
 
 def _run(recipe: str, data: Path, out: Path, work: Path, seed: int) -> Finished:
@@ -130,19 +130,19 @@ def _run(recipe: str, data: Path, out: Path, work: Path, seed: int) -> Finished:
 
 
 def _draw(folder: Path, size: int, seed: int, target: Path) -> Path:
-    """``train``, ``validation`` and ``test`` with `size` pictures a class in the first two."""
+    """``train``, ``validation`` and ``test`` with `size` images a class in the first two."""
     held = max(2, size // 5)
     for label in sorted(path for path in folder.iterdir() if path.is_dir()):
-        pictures = sorted(path for path in label.iterdir() if path.is_file())
-        random.Random(f"{seed} {label.name}").shuffle(pictures)
-        common.copy(pictures[:held], target / "validation")
-        common.copy(pictures[held:size], target / "train")
-        common.copy(pictures[size : size + FEW_TESTED], target / "test")
+        images = sorted(path for path in label.iterdir() if path.is_file())
+        random.Random(f"{seed} {label.name}").shuffle(images)
+        common.copy(images[:held], target / "validation")
+        common.copy(images[held:size], target / "train")
+        common.copy(images[size : size + FEW_TESTED], target / "test")
     return target
 
 
 def _sample(folder: Path, count: int, target: Path) -> Path:
-    """`count` pictures, of each split where the folder has its own."""
+    """`count` images, of each split where the folder has its own."""
     splits = [name for name in ("train", "validation", "test") if (folder / name).is_dir()]
     for name in splits or ("",):
         common.copy(common.sample(folder / name, count), target / name)

@@ -262,7 +262,7 @@ def _plain(text: str) -> str:
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # Of letters that the font lacks: they become boxes, and the screen names the label.
+        # Of letters that the font lacks: they become boxes, and the console names the label.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(file, format="png", dpi=_DPI)
     return file.getvalue()

@@ -23,7 +23,7 @@ FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 _COMPONENTS: Final = 64
 _FEWEST_TRAIN: Final = 64
 _MOST: Final = 20_000  # training images looked at, spread evenly: 100 MB of features
-FEWEST_HELD_OUT: Final = 50  # below it, nothing says which scores are usual
+_FEWEST_HELD_OUT: Final = 50  # below it, nothing says which scores are usual
 _LONGEST: Final = 4096  # features of an image; a covariance of longer ones takes 130 MB and more
 _SHRINKAGE: Final = 0.1  # of the covariance towards a multiple of the identity
 #: Quantile of the held-out scores above which an image is unlike the training data.
@@ -117,7 +117,7 @@ def fit(
     Returns:
         The distribution; None where there are too few images, or the features are too long.
     """
-    few = len(features) < _FEWEST_TRAIN or len(held_out) < FEWEST_HELD_OUT
+    few = len(features) < _FEWEST_TRAIN or len(held_out) < _FEWEST_HELD_OUT
     if few or not 0 < features.shape[1] <= _LONGEST:
         return None
     step = -(-len(features) // _MOST)

@@ -162,7 +162,7 @@ def fit(
                     initial_epoch=first,
                     epochs=settings.epochs,
                     callbacks=callbacks,
-                    shuffle=False,  # the feed shuffles by itself
+                    shuffle=False,  # the dataset shuffles by itself
                     verbose=0,
                 )
         watcher.restore_best(model)
@@ -186,7 +186,6 @@ def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: dat
     import keras
 
     at_once = isinstance(train, datasets.Vectors) and settings.strategy == "none"
-
     model.compile(
         optimizer=optimizer(settings, steps * settings.epochs),
         loss=keras.losses.CategoricalCrossentropy(

@@ -22,14 +22,14 @@ def test_no_recipe_is_left_out() -> None:
 
 
 def test_a_small_draw_keeps_its_splits_apart(tmp_path: Path) -> None:
-    pictures = tmp_path / "all"
+    images = tmp_path / "all"
     for label in ("cat", "dog"):
-        (pictures / label).mkdir(parents=True)
+        (images / label).mkdir(parents=True)
         for number in range(100):
-            (pictures / label / f"{number}.jpg").write_text(f"{label} {number}")
+            (images / label / f"{number}.jpg").write_text(f"{label} {number}")
     drawn = {}
     for seed in (0, 1):
-        target = training._draw(pictures, 10, seed, tmp_path / str(seed))
+        target = training._draw(images, 10, seed, tmp_path / str(seed))
         for split, count in (("train", 8), ("validation", 2), ("test", training.FEW_TESTED)):
             for label in ("cat", "dog"):
                 assert len(list((target / split / label).iterdir())) == count
