@@ -4,9 +4,9 @@
 
 Model, server, load and the model in process have a process each. All is of one model (a head with
 fresh weights on the default backbone, the project's own export, and its int8 LiteRT version) and of
-one set of drawn JPEGs; rounds take turns, medians are shown. Client and server share the machine's cores,
-the model in process has them to itself. What a request costs beyond the network is told by a model
-of one sum, and by what the server's access log says of each image.
+one set of drawn JPEGs; rounds take turns, medians are shown. Client and server share the machine's
+cores, the model in process has them to itself. What a request costs beyond the network is told by a
+model of one sum, and by what the server's access log says of each image.
 """
 
 from __future__ import annotations
