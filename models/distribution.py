@@ -108,7 +108,7 @@ def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def policy(precision: str) -> Iterator[None]:
-    """Keras' dtype policy for layers that train; "auto" looks for a GPU.
+    """Keras' dtype policy for layers made in the block; "auto" looks for a GPU.
 
     The policy is global: it is put back afterwards.
     """

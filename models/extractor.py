@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models import augmentation, backbones, preprocess, progress
+from imgpipe.models import augmentation, backbones, distribution, preprocess, progress
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.classifier import pooled
@@ -285,22 +285,17 @@ def build_features(
 ) -> Any:
     """Keras model from pixels [N, S, S, 3] (0..255) to features float32 [N, dim].
 
-    With a tap to a pair, features and the activations [N, h, w, C] at that layer. Keras' dtype
-    policy is global: it is set for the build and put back, whatever happens.
+    With a tap to a pair, features and the activations [N, h, w, C] at that layer.
     """
     import keras
 
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-    try:
+    with distribution.policy("mixed_bfloat16" if precision == "bfloat16" else "float32"):
         pixels = keras.Input((image_size, image_size, 3), dtype="float32", name="pixels")
         feature_map = backbone.build(pixels)
         outputs = pooled(feature_map, pooling)
         if tap:
             outputs = [outputs, layer_at(keras.Model(pixels, feature_map), tap).output]
         return keras.Model(pixels, outputs, name=backbone.name)
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 @functools.cache
