@@ -85,7 +85,7 @@ def draw(
     }
     planted = dict(_places(split_folders)) if faults else {}
     _refuse_strangers(directory, {*pictures.values(), *planted})
-    progress.total(len(pictures) + len(planted), "pictures")
+    progress.total(len(pictures) + len(planted), "images")
     for (label, i), path in pictures.items():
         rng = _stream(seed, _SET, label, i)
         _write(directory / path, _picture(label, rng, size, Path(path).suffix))
@@ -165,7 +165,7 @@ def _picture(label: str, rng: np.random.Generator, size: int, suffix: str) -> by
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    progress.advance(1, "pictures")
+    progress.advance(1, "images")
 
 
 def _refuse_strangers(directory: Path, expected: set[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Small enough for seconds: some 70 pictures of 112 px, two augmented views.
+#: Small enough for seconds: some 70 images of 112 px, two augmented views.
 SETTINGS = {
     "run": {"name": "hands"},
     "split": {"validation": 0.25, "test": 0.1},

@@ -19,7 +19,7 @@ GATES = ("evaluate.cross_validate=3", "export.lite=['float16', 'int8']", "export
 
 @pytest.fixture(scope="module")
 def gated(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
-    """The same pictures with an output folder of their own, and their first run."""
+    """The same images with an output folder of their own, and their first run."""
     own = Case(case.photos, tmp_path_factory.mktemp("gates") / "out")
     return own, own.run(*GATES)
 

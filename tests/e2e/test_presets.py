@@ -1,6 +1,6 @@
-"""Every preset runs through on a handful of its own pictures: to a pushed model, or to a plain no.
+"""Every preset runs through on a handful of its own images: to a pushed model, or to a plain no.
 
-Too few pictures and epochs for any accuracy: what is looked at is that every part of the recipe
+Too few images and epochs for any accuracy: what is looked at is that every part of the recipe
 meets the others. The accuracies are the benchmarks' business.
 """
 
@@ -30,7 +30,7 @@ COURSE_LINES = {"cats_vs_dogs_inception": "0.95 to 0.97", "sign_mnist": "0.8425"
 
 @pytest.fixture(scope="module")
 def pictures(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A function from a set's name to a folder of some of its pictures, laid out as it comes."""
+    """A function from a set's name to a folder of some of its images, laid out as it comes."""
     root = tmp_path_factory.mktemp("sets")
 
     def link(files: list[Path], folder: Path) -> None:

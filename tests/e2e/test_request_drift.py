@@ -1,4 +1,4 @@
-"""A served model is asked, ordinary and dark pictures, and ``imgpipe drift`` tells them apart."""
+"""A served model is sent ordinary and dark images, and ``imgpipe drift`` tells them apart."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def imgpipe(*arguments: str) -> list[str]:
 
 
 def ask(case: Case, prefix: Path, pictures: list[bytes], *flags: str) -> None:
-    """Serve by the command line, ask all pictures, stop."""
+    """Serve by the command line, send all images, stop."""
     from imgpipe.serving.client import Client
 
     said = prefix.with_suffix(".said")

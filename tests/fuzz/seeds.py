@@ -94,7 +94,7 @@ def pixel_tables() -> Iterator[bytes]:
 
 
 def images() -> Iterator[bytes]:
-    """A picture in every format that is accepted, with Exif where there is some."""
+    """An image in every format that is accepted, with Exif where there is some."""
     picture = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
     exif = Image.Exif()
     exif[274] = 6

@@ -47,7 +47,7 @@ def faulty(tmp_path_factory):
 
 @pytest.fixture
 def clean(tmp_path):
-    """Sixteen good pictures of two classes, far from each other."""
+    """Sixteen good images of two classes, far from each other."""
     from imgpipe.pipeline.demo import draw_hand
 
     for number in range(8):

@@ -33,7 +33,7 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Folder of logs: as trained on, dark, and without pictures."""
+    """Folder of logs: as trained on, dark, and without images."""
     folder = tmp_path_factory.mktemp("logs")
     said = probabilities(120, seed=1)
     for name, brightness in (("same", 0.5), ("dark", 0.2)):

@@ -19,7 +19,7 @@ def contents(config, found):
 
 
 def test_dry_run_knows_the_bytes_of_what_an_earlier_run_repaired(tmp_path: Path):
-    """An earlier look says what is rejected and what is mended, and so what is banked."""
+    """The stored inspections say what is rejected or repaired, and so what is in the bank."""
     folder = tmp_path / "photos"
     for label in "ab":
         (folder / label).mkdir(parents=True)

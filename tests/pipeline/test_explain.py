@@ -1,4 +1,4 @@
-"""``imgpipe explain``: what is written and said of pictures, and what is refused."""
+"""``imgpipe explain``: what is written and said of images, and what is refused."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of one picture each, too few for a run: a check leaves with 4."""
+    """Two classes of one image each, too few for a run: a check leaves with 4."""
     return folder_of(tmp_path / "photos", ("cät", "dog"))
 
 

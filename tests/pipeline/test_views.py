@@ -16,7 +16,7 @@ _SMALL = ["model.image_size=32", "views.count=2"]
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of three pictures, a file that is none, a hidden one."""
+    """Two classes of three images, a file that is none, a hidden one."""
     folder = tmp_path / "photos"
     for number, label in enumerate(("cat", "dog")):
         (folder / label).mkdir(parents=True)

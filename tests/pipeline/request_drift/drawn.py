@@ -1,6 +1,6 @@
 """A pushed version with what it was blessed with, and request logs as the server writes them.
 
-Pictures are noise of a chosen brightness; the answers are made up, the records, the statistics, the
+Images are noise of a chosen brightness; the answers are made up, the records, the statistics, the
 manifest and the ML Metadata store are real.
 """
 
@@ -74,7 +74,7 @@ def write_log(
 
 
 def statistics_of(rows):
-    """TFDV's statistics of measured pictures or of any columns."""
+    """TFDV's statistics of measured images or of any columns."""
     import pandas as pd
     import tensorflow_data_validation as tfdv
 
@@ -82,7 +82,7 @@ def statistics_of(rows):
 
 
 def push(out: Path, images: int = 150) -> manifest.Version:
-    """A version below `out`/model, trained on pictures of middle brightness."""
+    """A version below `out`/model, trained on images of middle brightness."""
     import tensorflow_data_validation as tfdv
 
     measured = measuring.MeasuredImages()

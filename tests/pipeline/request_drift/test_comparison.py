@@ -1,4 +1,4 @@
-"""What is drift and what is chance, in pictures and in predictions."""
+"""What is drift and what is chance, in images and in predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reference(pushed):
 
 @pytest.fixture(scope="module")
 def measured():
-    """A function (pictures, brightness) → what they measure; every picture once."""
+    """A function (images, brightness) → what they measure; every image once."""
     known = {}
 
     def make(count, brightness=0.5):

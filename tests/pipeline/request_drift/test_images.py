@@ -1,4 +1,4 @@
-"""Logged pictures measure as they did at ingestion."""
+"""Logged images measure as they did at ingestion."""
 
 from __future__ import annotations
 

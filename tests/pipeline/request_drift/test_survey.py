@@ -1,4 +1,4 @@
-"""One reading: counts by version, different pictures, the least certain ones."""
+"""One reading: counts by version, different images, the least certain ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of the least certain pictures: new, whole, indexed."""
+"""The folder of the least certain images: new, whole, indexed."""
 
 from __future__ import annotations
 
