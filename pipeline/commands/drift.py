@@ -162,7 +162,6 @@ def _when(seconds: int) -> str:
 
 
 def _print(console: Console, read: Log, examined: Examined) -> None:
-
     colour = {True: "red", False: "green", None: "yellow"}[examined.drift]
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
     for one in examined.compared:
@@ -243,7 +242,6 @@ def _undecodable(examined: Examined) -> Iterable[str]:
 
 
 def _print_images(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
-
     from imgpipe.components.report.text import plural
 
     if not read.survey.images:

@@ -205,7 +205,6 @@ def _bar(count: int) -> Progress:
 
 
 def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
-
     from imgpipe.serving.client import ServingError
 
     refused = [answer for _, answer in answers if isinstance(answer, ServingError)]
@@ -243,7 +242,6 @@ def _row(path: Path, answer: Answer) -> dict[str, Any]:
 
 
 def _print_table(answers: Sequence[tuple[Path, Answer]]) -> None:
-
     from imgpipe.serving.client import ServingError
 
     console = new_console()

@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # as `components.checks.quarantine`
+_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # of `components.image_filter`
 _OVERRIDES = Path("overrides.toml")
 _HASH = re.compile(r"[0-9a-f]{6,64}")
 _SHOWN = 12  # digits of a hash that are shown, enough for an override
@@ -151,8 +151,7 @@ def find(place: Path) -> Path:
     """
     if (place / _MANIFEST).is_file():
         return place
-    runs = [place, *sorted(place.glob("runs/*/"), key=_changed, reverse=True)]
-    for run in runs:
+    for run in _runs(place):
         folder = _of_run(run)
         if folder is not None:
             return folder
@@ -162,6 +161,11 @@ def find(place: Path) -> Path:
             f"no quarantine in {place}. Name the output folder of a run: --from DIR."
         )
     return max(found, key=_changed)
+
+
+def _runs(place: Path) -> list[Path]:
+    """`place` itself, then the folders of the runs in it, the newest first."""
+    return [place, *sorted(place.glob("runs/*/"), key=_changed, reverse=True)]
 
 
 def _changed(path: Path) -> float:
@@ -182,7 +186,7 @@ def _named_by(place: Path) -> Path | None:
     """The file of overrides that the newest run was given."""
     from imgpipe.pipeline import config
 
-    for run in [place, *sorted(place.glob("runs/*/"), key=_changed, reverse=True)]:
+    for run in _runs(place):
         if (run / "config.toml").is_file():
             return config.load(run / "config.toml").overrides_file
     return None

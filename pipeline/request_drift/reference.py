@@ -24,7 +24,6 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.feature_distribution import FeatureDistribution
 from imgpipe.pipeline import metadata_file, pushed_models
 
-METADATA = "metadata.sqlite"  # in a run's output folder
 _ARTIFACT_PARTS = 3  # parts of an artifact's URI below the root: component, output, number
 _PREDICTOR = "Predictor"
 
@@ -128,8 +127,11 @@ def load(version: manifest.Version, run: Path | None = None) -> Blessed:
 
 
 def _predictions(version: manifest.Version, out: Path) -> tuple[Predictions | None, str]:
-    if not (out / METADATA).is_file():
-        return None, f"no run beside the model ({out / METADATA}); name its folder with --run"
+    if not (out / metadata_file.NAME).is_file():
+        return (
+            None,
+            f"no run beside the model ({out / metadata_file.NAME}); name its folder with --run",
+        )
     if wrong := metadata_file.fault(out, to_read=True):
         raise ResourceError(wrong)
     for uri in _made_by(version, out):
@@ -156,7 +158,7 @@ def _made_by(version: manifest.Version, out: Path) -> list[Path]:
     from ml_metadata.proto import metadata_store_pb2 as proto
 
     config = proto.ConnectionConfig()
-    config.sqlite.filename_uri = str(out / METADATA)
+    config.sqlite.filename_uri = str(out / metadata_file.NAME)
     config.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
     store = mlmd.MetadataStore(config)
     models = [

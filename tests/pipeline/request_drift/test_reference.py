@@ -11,6 +11,7 @@ import pytest
 from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest, versions
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import metadata_file
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.request_drift import reference
 from tests.pipeline.request_drift import drawn
@@ -110,6 +111,6 @@ def test_damaged_predictions_and_metadata_are_named(tmp_path):
     (folder / "added").write_text("")
     with pytest.raises(ResourceError, match="11 is damaged: added was added after"):
         reference.load(reference.versions(tmp_path)[1])
-    (tmp_path / reference.METADATA).write_bytes(b"garbage" * 1000)
+    (tmp_path / metadata_file.NAME).write_bytes(b"garbage" * 1000)
     with pytest.raises(ResourceError, match=r"file is not a database\. Run: imgpipe"):
         reference.load(reference.versions(tmp_path)[1])
