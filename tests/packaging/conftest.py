@@ -76,15 +76,5 @@ def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """
     interpreter = environment(tmp_path_factory.mktemp("user") / "venv")
     (site_packages(interpreter) / "locked.pth").write_text(f"{SITE_PACKAGES}\n")
-    run(
-        interpreter,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-index",
-        "--no-deps",
-        wheel,
-        cwd=wheel.parent,
-    )
+    install(interpreter, "-q", "--no-deps", wheel)
     return interpreter
