@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import shutil
 
@@ -14,21 +13,10 @@ from typer.testing import CliRunner
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.cli import app
 from imgpipe.pipeline.commands import drift, serve
-from tests.pipeline.request_drift import drawn
 from tests.pipeline.request_drift.drawn import picture, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    """Output folder of a run that pushed a version and predicted its validation split."""
-    importlib.import_module("tfx.components")  # before TFDV
-    folder = tmp_path_factory.mktemp("pushed") / "out"
-    drawn.push(folder)
-    drawn.predict(folder, probabilities(200, seed=7))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +35,16 @@ def run(log, out, pictures=None, most=50, json_file=None):
     return drift.execute(log, out, None, pictures, most, json_file)
 
 
-def test_what_was_trained_on_is_no_drift(out, logs, capfd):
-    assert run(logs / "same", out) == 0
+def test_what_was_trained_on_is_no_drift(pushed, logs, capfd):
+    assert run(logs / "same", pushed) == 0
     said = capfd.readouterr().out
     assert "no drift: 120 answers of version 1, none of 11 comparisons over its limit" in said
     assert "brightness" in said and "confidence" in said and "over" not in said.split("limit", 2)[2]
 
 
-def test_dark_pictures_are_drift_and_the_least_certain_are_written(out, logs, tmp_path, capfd):
+def test_dark_pictures_are_drift_and_the_least_certain_are_written(pushed, logs, tmp_path, capfd):
     target, file = tmp_path / "label", tmp_path / "drift.json"
-    assert run(logs / "dark", out, target, 5, str(file)) == 4
+    assert run(logs / "dark", pushed, target, 5, str(file)) == 4
     said = capfd.readouterr().out
     assert "drift: version 1 receives requests unlike its training data: " in said
     assert "brightness (0.5" in said and f"least certain in {target}" in said
@@ -75,36 +63,36 @@ def test_dark_pictures_are_drift_and_the_least_certain_are_written(out, logs, tm
 
 
 def test_without_pictures_predictions_are_judged_and_the_switch_is_named(
-    out, logs, tmp_path, capfd
+    pushed, logs, tmp_path, capfd
 ):
-    assert run(logs / "bare", out, tmp_path / "label") == 0
+    assert run(logs / "bare", pushed, tmp_path / "label") == 0
     said = capfd.readouterr().out
     assert "no drift in the predictions: 120 answers" in said
     assert "imgpipe serve --request-log PREFIX --log-images" in said
     assert not (tmp_path / "label").exists()
 
 
-def test_json_on_the_screen_is_json_alone(out, logs, capfd):
-    assert run(logs / "bare", out, json_file="-") == 0
+def test_json_on_the_screen_is_json_alone(pushed, logs, capfd):
+    assert run(logs / "bare", pushed, json_file="-") == 0
     streams = capfd.readouterr()
     assert json.loads(streams.out)["drift"] is False
     assert "no drift in the predictions" in streams.err
 
 
-def test_few_requests_are_not_judged(out, tmp_path, capfd):
+def test_few_requests_are_not_judged(pushed, tmp_path, capfd):
     write_log(tmp_path / "r", probabilities(10))
-    assert run(tmp_path / "r", out) == 0
+    assert run(tmp_path / "r", pushed) == 0
     assert "not judged: 10 answers in the log, 50 of a version are needed" in capfd.readouterr().out
 
 
-def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(out, tmp_path, capfd):
+def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(pushed, tmp_path, capfd):
     sent = [picture(number) for number in range(60)]
     sent[3] = b"no picture"
     (file,) = write_log(tmp_path / "r", probabilities(60), sent)
     with file.open("ab") as log:
         log.write(b"half a record")
     write_log(tmp_path / "s", probabilities(4), version=8)
-    assert run(tmp_path, out) == 0
+    assert run(tmp_path, pushed) == 0
     said = capfd.readouterr().out
     assert f"{file} breaks off after 60 records" in said
     assert "answers of version 8 are not judged: it is no longer there" in said
@@ -112,20 +100,20 @@ def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(out, tmp
     assert f"{file.name}, record 3, image 0: " in said
 
 
-def test_a_folder_that_is_there_is_refused_before_anything_is_read(out, logs, tmp_path):
+def test_a_folder_that_is_there_is_refused_before_anything_is_read(pushed, logs, tmp_path):
     with pytest.raises(ConfigError, match="exists already"):
-        run(logs / "same", out, tmp_path)
+        run(logs / "same", pushed, tmp_path)
     with pytest.raises(ConfigError, match="its folder does not exist"):
-        run(logs / "same", out, json_file=str(tmp_path / "none" / "x.json"))
+        run(logs / "same", pushed, json_file=str(tmp_path / "none" / "x.json"))
 
 
-def test_another_models_log_and_a_model_without_statistics_are_refused(out, logs, tmp_path):
+def test_another_models_log_and_a_model_without_statistics_are_refused(pushed, logs, tmp_path):
     write_log(tmp_path / "r", probabilities(3), classes=("ant", "bee", "fly"))
     with pytest.raises(
         ConfigError, match="is the log of another model, with the classes ant, bee, fly"
     ):
-        run(tmp_path / "r", out)
-    shutil.copytree(out / "model", tmp_path / "model")
+        run(tmp_path / "r", pushed)
+    shutil.copytree(pushed / "model", tmp_path / "model")
     shutil.rmtree(tmp_path / "model" / "1" / "provenance")
     about = tmp_path / "model/1/manifest.json"
     manifest = json.loads(about.read_text())

@@ -1,4 +1,4 @@
-"""One pushed version for all tests here; who changes it takes a copy."""
+"""One pushed version for all tests of request drift; a test that changes it takes a copy."""
 
 from __future__ import annotations
 
