@@ -55,9 +55,8 @@ class Data(Section):
     group_pattern: str = Field(
         "",
         description="Regular expression that is searched in the path of each image. Its first "
-        "group is "
-        "the name of the image's group (a person, a video), and a group is never divided between "
-        r"splits. Example: '([^/]+)\.rf\.'.",
+        "group is the name of the image's group (a person, a video), and a group is never divided "
+        r"between splits. Example: '([^/]+)\.rf\.'.",
     )
     label_column: str = Field(
         "",
@@ -70,8 +69,7 @@ class Data(Section):
     image_column: str = Field(
         "",
         description="Feature of the encoded image in TFRecord files and TensorFlow Datasets. "
-        "Empty: it "
-        "is found by its usual names or its type.",
+        "Empty: it is found by its usual names or its type.",
     )
     root: str = Field(
         "",
@@ -190,8 +188,7 @@ class Gate(Section):
     allow_missing_classes: bool = Field(
         False,
         description="Whether classes of the vocabulary may have no image, as in sign language, "
-        "where "
-        "two of 26 letters have none.",
+        "where two of 26 letters have none.",
     )
     max_rejected_share: float = Field(
         0.1, ge=0, le=1, description="Largest share of rejected images; above it, the run stops."
@@ -199,8 +196,7 @@ class Gate(Section):
     drift: Literal["reject", "warn", "ignore"] = Field(
         "reject",
         description="What happens when the data differs from that of the last blessed model: "
-        "reject, "
-        "warn or ignore. The limits are in the accepted schema (drift_comparator).",
+        "reject, warn or ignore. The limits are in the accepted schema (drift_comparator).",
     )
     skew: Literal["reject", "warn", "ignore"] = Field(
         "warn",
@@ -238,8 +234,7 @@ class Bank(Section):
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto",
         description="Precision of the computation. auto: bfloat16 if the CPU supports it, "
-        "otherwise "
-        "float32.",
+        "otherwise float32.",
     )
     store: str = Field(
         "", description="Folder of the features, which are kept across runs. Empty: <out>/bank."
@@ -248,8 +243,7 @@ class Bank(Section):
         2.0,
         ge=0,
         description="Most GiB that the features and activations of a run may take. Above it, "
-        "layers "
-        "are trained on images instead.",
+        "layers are trained on images instead.",
     )
 
 
@@ -261,9 +255,8 @@ class Tune(Section):
         ge=0,
         le=1000,
         description="Number of heads that are tried, with other hidden units, learning rates, "
-        "dropout "
-        "and views. Each takes about a second. The best settings are written to tuned.toml in the "
-        "run's folder. 0: no search.",
+        "dropout and views. Each takes about a second. The best settings are written to "
+        "tuned.toml in the run's folder. 0: no search.",
     )
 
 
@@ -284,9 +277,8 @@ class Evaluate(Section):
         ge=0,
         le=20,
         description="Number of folds over train and validation. Their mean accuracy must then "
-        "reach "
-        "the threshold, instead of the validation accuracy. Meant for data with fewer than 200 "
-        "validation images. 0: no folds.",
+        "reach the threshold, instead of the validation accuracy. Meant for data with fewer than "
+        "200 validation images. 0: no folds.",
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """``imgpipe run --dry-run``: describes what a run would do.
 
-Every image and view that a run would need is looked up in the feature store, so the number of
+Every image and view that a run would need is looked up in the feature bank, so the number of
 forward passes is that of a run. The engine of ImageFilter decides about files that an earlier run
 inspected: a rejected file needs no forward pass, and a repaired file needs those of its repaired
 bytes. Nothing is known about files that no run has inspected, and about duplicates. TensorFlow is
