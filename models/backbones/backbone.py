@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from imgpipe.models import regular_files
 from imgpipe.models.backbones import registry
+from imgpipe.models.backbones.torch_legacy import MAX_BYTES
 from imgpipe.models.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -177,5 +179,4 @@ def file_sha256(path: Path, expected: str = "") -> str:
 
 @functools.lru_cache(maxsize=64)
 def _hash(path: Path, changed: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return regular_files.sha256(path, MAX_BYTES)

@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
+from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
 
 _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.weights.h5"
 _MEMBERS: Final = frozenset({_CONFIG, "metadata.json", _WEIGHTS})
 _MAX_CONFIG: Final = 64 << 20  # bytes; NASNetLarge has 1 MB
-_MAX_WEIGHTS: Final = 4 << 30
 _MAX_RATIO: Final = 20  # unpacked to packed; trained weights hardly shrink, their JSON tenfold
 
 #: Their decoders give no more than they are asked for; those of LZMA and bzip2 do.
@@ -83,7 +82,7 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
                 f"{path}: {member.filename}: expected a member that is stored or deflated. "
                 f"Received: compression method {member.compress_type}"
             )
-        most = _MAX_WEIGHTS if member.filename == _WEIGHTS else _MAX_CONFIG
+        most = MAX_BYTES if member.filename == _WEIGHTS else _MAX_CONFIG
         if member.file_size > min(most, _MAX_RATIO * max(member.compress_size, 1 << 16)):
             raise UnsafeWeightsError(
                 f"{path}: {member.filename}: {member.compress_size} bytes claim to unpack to "

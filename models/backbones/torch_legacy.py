@@ -31,7 +31,7 @@ _PROTOCOL: Final = 1001
 _PICKLES: Final = 5  # magic number, protocol, machine, tensors, names of the storages
 _COUNT_BYTES: Final = 8  # each storage opens with an int64 element count
 _MAX_DIMENSIONS: Final = 8
-_MAX_BYTES: Final = 4 << 30  # the same as of other files of weights
+MAX_BYTES: Final = 4 << 30  # of any file of weights; keras.applications' largest has 1.4 GB
 #: Storage classes a weights file may name, and what their elements are (little-endian).
 _STORAGES: Final[Mapping[str, str]] = {
     "FloatStorage": "<f4",
@@ -161,7 +161,7 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
             is not allowed, is truncated, or has data after the last storage.
     """
     try:
-        data = read_bytes(path, _MAX_BYTES)
+        data = read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise ResourceError(f"cannot read the weights file {path}: {error}") from error
     return parse(data)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from imgpipe.models.backbones import keras_archive
 from imgpipe.models.backbones.rebuild import snake
-from imgpipe.models.backbones.torch_legacy import UnsafeWeightsError
+from imgpipe.models.backbones.torch_legacy import MAX_BYTES, UnsafeWeightsError
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.regular_files import read_bytes
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import h5py
     import keras
 
-MAX_BYTES: Final = 4 << 30  # the largest of keras.applications has 1.4 GB of weights
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _ZIP: Final = b"PK"
 _MAX_OBJECTS: Final = 100_000  # groups and datasets; NASNetLarge has some 10,000
@@ -79,8 +78,6 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
         with h5py.File(io.BytesIO(content), "r") as file:
             _check(file, path)
             values = _match(model, file, path)
-    except UnsafeWeightsError:
-        raise
     except ResourceError:
         raise
     except Exception as error:  # h5py raises errors of many kinds for damaged files

@@ -99,6 +99,14 @@ def test_trained_weights_know_no_seed() -> None:
     assert backbones.get("vgg16", seed=1).key() == backbones.get("vgg16", seed=2).key()
 
 
+@pytest.mark.timeout(30)
+def test_a_pipe_is_no_file_of_weights_and_nobody_waits_for_it(tmp_path) -> None:
+    pipe = tmp_path / "pipe.weights.h5"
+    os.mkfifo(pipe)
+    with pytest.raises(ResourceError, match=r"cannot read .*pipe\.weights\.h5: .*a pipe"):
+        backbones.get("conv_16", str(pipe)).key()
+
+
 def test_a_missing_file_and_another_file_are_named(tmp_path) -> None:
     path = tmp_path / "weights.h5"
     backbone = backbones.get("vgg16", weights=str(path), weights_sha256="0" * 64)
