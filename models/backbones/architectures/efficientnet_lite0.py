@@ -63,7 +63,6 @@ class Unit:
     name: str
     stored: tuple[str, str]
     size: int
-    channels: int
     filters: int
     stride: int = 1
     active: bool = True  # ReLU6 after it
@@ -71,15 +70,10 @@ class Unit:
     block: int | None = None
     joins: bool = False
 
-    @property
-    def kernel_shape(self) -> tuple[int, int, int, int]:
-        """As Keras has it: [h, w, in, out], or [h, w, channels, 1] where depthwise."""
-        return (self.size, self.size, self.channels, 1 if self.depthwise else self.filters)
-
 
 def units() -> Iterator[Unit]:
     """The whole network as one sequence of convolutions, stem to head."""
-    yield Unit("stem", ("_conv_stem", "_bn0"), 3, 3, 32, 2)
+    yield Unit("stem", ("_conv_stem", "_bn0"), 3, 32, 2)
     channels, block = 32, 0
     for repeats, size, stride, expand, out in STAGES:
         for repeat in range(repeats):
@@ -87,14 +81,14 @@ def units() -> Iterator[Unit]:
             step = stride if repeat == 0 else 1
             if expand > 1:
                 stored = (f"{at}._expand_conv", f"{at}._bn0")
-                yield Unit(f"{name}_expand", stored, 1, channels, wide, block=block)
+                yield Unit(f"{name}_expand", stored, 1, wide, block=block)
             stored = (f"{at}._depthwise_conv", f"{at}._bn1")
-            yield Unit(f"{name}_depthwise", stored, size, wide, wide, step, True, True, block)
+            yield Unit(f"{name}_depthwise", stored, size, wide, step, True, True, block)
             stored = (f"{at}._project_conv", f"{at}._bn2")
             joins = step == 1 and channels == out
-            yield Unit(f"{name}_project", stored, 1, wide, out, 1, False, False, block, joins)
+            yield Unit(f"{name}_project", stored, 1, out, 1, False, False, block, joins)
             channels, block = out, block + 1
-    yield Unit("head", ("_conv_head", "_bn1"), 1, channels, FEATURE_DIM)
+    yield Unit("head", ("_conv_head", "_bn1"), 1, FEATURE_DIM)
 
 
 def weights_path() -> Path:
@@ -128,12 +122,6 @@ def read_weights() -> dict[str, npt.NDArray[Any]]:
     """The tensors as the file holds them, BatchNorms and classifier included."""
     weights_sha256()
     return torch_legacy.read(weights_path())
-
-
-def imagenet_classifier() -> tuple[Array, Array]:
-    """Kernel [1280, 1000] and bias [1000] of the ImageNet classifier on pooled features."""
-    weights = read_weights()
-    return np.ascontiguousarray(weights["_fc.weight"].T), weights["_fc.bias"]
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:

@@ -41,9 +41,9 @@ def _photograph(name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_logits(network, name: str) -> None:
-    kernel, bias = lite0.imagenet_classifier()
+    weights = lite0.read_weights()
     features = network(_photograph(name), training=False).numpy().mean(axis=(1, 2))
-    logits = (features @ kernel + bias)[0]
+    logits = (features @ weights["_fc.weight"].T + weights["_fc.bias"])[0]
     highest = logits.argsort()[::-1][: len(GOLDEN[name])]
     assert highest.tolist() == list(GOLDEN[name])
     np.testing.assert_allclose(logits[highest], list(GOLDEN[name].values()), atol=1e-2)
