@@ -1,8 +1,8 @@
 """The run's page: one self-contained HTML file, drawn from the facts.
 
-No script, no external resource: it can be mailed, archived and opened from disk. Paths and labels
-come from strangers' folders, so everything is escaped by the template engine, and a content
-security policy on the page forbids whatever would slip through.
+The page has no scripts and no external resources, so that it can be mailed, archived and opened
+from disk. Paths and labels are not trusted: the template engine escapes all text, and the content
+security policy of the page forbids scripts and external resources that it might miss.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     import jinja2
 
 _log = logging.getLogger(__name__)
-#: Bytes of odd file names (surrogates) cannot be written as UTF-8, control characters are not
-#: shown, and those of writing direction show another name than the file has.
+#: Characters that are replaced: surrogates, which stand for bytes of file names that are not UTF-8
+#: and cannot be written; control characters; and characters that change the writing direction,
+#: with which a name looks like another name.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
-#: What the status is called on the page; the sign says it without colour.
+#: Text of each status on the page, and a sign for readers who do not see the colour.
 STATUS = {
     "blessed": ("Blessed", "✓"),
     "not_blessed": ("Not blessed", "✕"),
@@ -49,13 +50,14 @@ def render(
     """Draw the page.
 
     Args:
-      facts: of `imgpipe.components.report.facts.collect`; any part may be missing or None.
+      facts: Facts from `imgpipe.components.report.facts.collect`, each of which may be
+        missing or None.
       timings: ``{"total_s", "import_s", "components": {name: seconds}, "cached": [name]}``.
-      images: encoded files of rejects and mistakes by image hash; whatever bytes they are.
-      state: how the run ended.
+      images: Encoded files of the images that are shown, by image hash; any bytes are safe.
+      state: How the run ended.
 
     Returns:
-      The HTML text; encodes as UTF-8.
+      The HTML text, which can be encoded as UTF-8.
     """
     return draw(facts, timings or {}, images, state, SECTIONS)
 
@@ -67,13 +69,13 @@ def draw(
     state: RunState,
     sections: Sequence[Section],
 ) -> str:
-    """A page of any sections; the one called "verdict" is its heading. See `render`."""
+    """Draw a page of the given sections; the one called "verdict" is its heading. See `render`."""
     context = Context(facts, timings, Thumbnails(images), state)
     present, absent = [], []
     for section in sections:
         try:
             content = _draw(section, context)
-        except Exception as error:  # one bad figure must not cost the page of a run
+        except Exception as error:  # a section that fails must not prevent the page
             _log.exception("the report's section %r could not be drawn", section.title)
             content = Absent(f"Could not be drawn ({type(error).__name__}: {error}).")
         if isinstance(content, Absent):
@@ -99,7 +101,7 @@ def draw(
 
 
 def _draw(section: Section, context: Context) -> Any:
-    """Markup of a section, or why there is none."""
+    """Return the markup of a section, or the reason why there is none."""
     import markupsafe
 
     values = section.build(context)
@@ -110,7 +112,7 @@ def _draw(section: Section, context: Context) -> Any:
 
 
 def _visible(match: re.Match[str]) -> str:
-    """A character that HTML cannot carry, spelt out; odd bytes of a name as Python shows them."""
+    """Return the escape sequence that is shown for an unprintable character or byte."""
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"

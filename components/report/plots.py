@@ -1,7 +1,7 @@
 """Plots as inline SVG that use the colours of the page, in light and dark mode.
 
-No text of the data is ever drawn into a plot: names of any script or length stay in HTML, where
-the browser has the fonts and the page the escaping.
+Names from the data are never drawn into a plot. They are written in HTML, where the browser has the
+fonts for every script and the template engine escapes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import markupsafe
     from matplotlib.figure import Figure
 
-#: Stand-ins that matplotlib writes, and the page's own colours they become.
+#: Colours that matplotlib writes, by the name of the page's colour that replaces each of them.
 _COLOURS = {
     "ink": "#0a0b01",
     "muted": "#0a0b02",
@@ -23,8 +23,12 @@ _COLOURS = {
     "train": "#0a0b04",
     "validation": "#0a0b05",
 }
-_ACCENT = (0.15, 0.39, 0.92)  # of the matrix; a transparent colour lies well on light and dark
-_MOST_ROWS = 500  # of an image of a matrix; more are finer than a screen shows
+_ACCENT = (
+    0.15,
+    0.39,
+    0.92,
+)  # of the matrix; its transparency varies, so it suits a light and a dark page
+_MOST_ROWS = 500  # of a matrix; a screen cannot show more
 _FONT = 8.5  # points at a width of about 300
 
 
@@ -35,17 +39,17 @@ def curves(
     best: float | None,
     name: str,
 ) -> markupsafe.Markup:
-    """A metric over epochs; training dashed, validation solid, the best epoch marked.
+    """Plot a metric over the epochs, dashed for training and solid for validation.
 
     Args:
-      epochs: numbers of the epochs.
-      train: values, None where there is none.
-      validation: values.
-      best: number of the best epoch, None for no mark.
-      name: of the plot, unique on the page.
+      epochs: Numbers of the epochs.
+      train: Values on the training split, None for an epoch without one.
+      validation: Values on the validation split, None for an epoch without one.
+      best: Number of the best epoch, which is marked; None for no mark.
+      name: Name of the plot, unique on the page.
     """
     figure, axes = _figure(4.2, 2.3)
-    size = 2.5 if len(epochs) < 3 else 0  # one epoch is no line: show the points
+    size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
     for values, colour, style in ((train, "train", (0, (4, 2))), (validation, "validation", "-")):
         points = [float("nan") if value is None else float(value) for value in values]
         axes.plot(
@@ -70,18 +74,20 @@ def curves(
 
 
 def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:
-    """A confusion matrix of many classes, each row as shares of its label; classes by number.
+    """Plot a confusion matrix of many classes, whose rows are the shares of each label.
+
+    Classes are shown by number.
 
     Args:
       cells: (label, predicted, count) of the cells that are not 0.
-      classes: Number of classes. Neighbours share a row above 500 of them.
-      name: of the plot, unique on the page.
+      classes: Number of classes. Above 500, neighbouring classes share a row.
+      name: Name of the plot, unique on the page.
     """
     return _svg(matrix_figure(cells, classes), name)
 
 
 def matrix_figure(cells: Iterable[tuple[int, int, int]], classes: int) -> Figure:
-    """The figure of `matrix`: label 1 at the top, predicted 1 at the left."""
+    """Draw the figure of `matrix`, with label 1 at the top and predicted class 1 at the left."""
     import numpy as np
 
     together = -(-classes // _MOST_ROWS)
@@ -92,7 +98,7 @@ def matrix_figure(cells: Iterable[tuple[int, int, int]], classes: int) -> Figure
     share = values / np.maximum(values.sum(axis=1, keepdims=True), 1)
     colours = np.zeros((*share.shape, 4))
     colours[..., :3] = _ACCENT
-    colours[..., 3] = np.sqrt(share)  # one mistake in a hundred must still be seen
+    colours[..., 3] = np.sqrt(share)  # so that one mistake in a hundred is visible
     figure, axes = _figure(4.2, 4.2)
     end = len(share) * together + 0.5
     axes.imshow(colours, interpolation="nearest", extent=(0.5, end, end, 0.5))
@@ -104,7 +110,7 @@ def matrix_figure(cells: Iterable[tuple[int, int, int]], classes: int) -> Figure
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    """A figure (inches) without pyplot, and its axes in the page's colours."""
+    """Create a figure of a size in inches without pyplot, and its axes in the page's colours."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -119,7 +125,10 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def _svg(figure: Figure, name: str) -> markupsafe.Markup:
-    """Markup of the figure, the same bytes each time; hidden from readers, the caption speaks."""
+    """Return the markup of a figure, which is the same each time.
+
+    Screen readers skip the figure, because its caption says what it shows.
+    """
     import markupsafe
     from matplotlib import rc_context
 

@@ -1,10 +1,10 @@
 """Likely label errors: images whose features resemble another class than their label.
 
-Every image of the bank is judged by a linear head that was fitted without it (k folds), and the
-images are ranked by how much more another class speaks for them than their own: confident
-learning in its simplest form (Northcutt et al. 2021). The head is ridge regression on one-hot
-labels, whose folds cost one sum over the images in all; on these features it ranks as a
-logistic head does and needs no tuning by hand.
+Every image of the bank is scored by a linear head that was fitted without it (k folds). The images
+are ranked by the difference between the score of the best other class and that of their label,
+which is the simplest form of confident learning (Northcutt et al. 2021). The head is a ridge
+regression on one-hot labels, because one sum over the images is enough to fit all folds. On these
+features it ranks images as a logistic head does, and its weight decay is chosen automatically.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ from imgpipe.models import bank
 from imgpipe.models import feature_names as names
 
 FOLDS = 5
-#: Weight decay as a multiple of the mean squared feature; the best out of fold is taken.
+#: Weight decays as multiples of the mean squared feature; the one with the best accuracy on the
+#: held-out folds is used.
 _DECAYS = (0.1, 0.3, 1.0)
-#: Classes above which one decay has to do: each costs rows × features × classes.
+#: Number of classes above which only one decay is tried, because each one takes time proportional
+#: to rows × features × classes.
 _MANY_CLASSES, _DECAY_OF_MANY = 1_000, (0.3,)
 #: Smallest number of images for which folds are meaningful.
 _FEWEST = 20
-#: Suspects listed; the first in the ranking.
+#: Number of suspects that are listed.
 LIMIT = 500
 _ROWS = 4096  # images in float64 at once: 42 MB
-#: Features of a row above which, as in flattened maps, a sketch of it is judged, and its length:
-#: sums grow with the square, and solving with the cube.
+#: Number of features above which a sketch of them is used, and the length of the sketch. Backbones
+#: that flatten their feature map have so many. Memory grows with the square of this number, and
+#: time with its cube.
 _WIDEST, _SKETCH = 2048, 1024
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -65,12 +68,17 @@ class CleanViews:
 
 
 def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[str, Any] | None:
-    """Suspects of a feature bank, the likeliest first.
+    """Rank the suspects of a feature bank, the most likely label errors first.
+
+    Args:
+      bank_uri: URI of the Examples of FeatureBank.
+      vocabulary: Class names in sorted order.
+      limit: Largest number of suspects in the result.
 
     Returns:
       ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all
-      images that look like another class, `rows` holds the first `limit`. None where there are
-      no features, or too few images or classes to say.
+      images that look like another class, `rows` holds the first `limit`. None if there are
+      no features, or too few images or classes for a ranking.
     """
     if not bank.read_dim(bank_uri):
         return None
@@ -114,14 +122,14 @@ class Doubts:
 
 
 def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: int) -> Doubts:
-    """Judge each row by a head fitted on the other folds.
+    """Score each row with a head that was fitted on the other folds.
 
-    Scores of all classes are in memory for some thousand rows at a time only.
+    Only the scores of a few thousand rows are in memory at a time.
 
     Args:
       features: [n, d], any float type.
       labels: [n], 0..classes-1.
-      folds: [n], fold of each row; rows that belong together should share one.
+      folds: [n], the fold of each row; rows that belong together should be in the same fold.
       classes: Number of classes.
     """
     gram, moments = _sums(features, labels, folds, classes)
@@ -153,15 +161,16 @@ def _margins(scores: Floats, labels: Integers) -> Floats:
 
 
 def review_file(found: dict[str, Any]) -> str:
-    """Proposals to relabel the suspects, as a file of overrides to go through by hand.
+    """Return proposals to relabel the suspects, as a file of overrides for people to review.
 
     Suspects of the test split are left out, because overrides never change a label of test.
     """
     header = (
-        "# Likely label errors, the likeliest first. Each entry is a proposal and changes nothing\n"
-        "# while it says `confirmed = false`. Look at each image and set `confirmed = true` where\n"
-        "# the label is wrong, then name this file in judge.overrides. The next run relabels the\n"
-        "# confirmed images. Labels of the test split are corrected in the data source alone.\n"
+        "# Likely label errors, the most likely first. Each entry is a proposal, which changes\n"
+        "# nothing while it says `confirmed = false`. Look at each image and set\n"
+        "# `confirmed = true` where the label is wrong, then name this file in judge.overrides.\n"
+        "# The next run relabels the confirmed images. Labels of the test split are corrected in\n"
+        "# the data source alone.\n"
     )
     entries = [
         Override(
@@ -182,7 +191,7 @@ def review_file(found: dict[str, Any]) -> str:
 def _sums(
     features: Floats, labels: Integers, folds: Integers, classes: int
 ) -> tuple[dict[int, Floats], dict[int, Floats]]:
-    """By fold: features × features [d, d] and features × centred one-hot labels [d, classes]."""
+    """Sum features × features [d, d] and features × centred one-hot labels [d, classes] by fold."""
     gram: dict[int, Floats] = {}
     moments: dict[int, Floats] = {}
     for number in np.unique(folds).tolist():
@@ -201,7 +210,7 @@ def _sums(
 
 
 def _prepared(features: Floats) -> Floats:
-    """Float64 [m, d + 1]: rows of length √d, and a one."""
+    """Return float64 [m, d + 1]: the rows scaled to length √d, and a column of ones."""
     rows = np.asarray(features, np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows / np.where(lengths > 0, lengths, 1.0) * np.sqrt(rows.shape[1])
@@ -209,9 +218,9 @@ def _prepared(features: Floats) -> Floats:
 
 
 def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """[d] as it is, or [_SKETCH] sums of random features with random signs where d is larger.
+    """Return a row of few features as it is, and [_SKETCH] sums of features with random signs else.
 
-    A count sketch (Charikar et al. 2002): products of rows stay what they were, in the mean.
+    This is a count sketch (Charikar et al. 2002), which keeps the products of rows on average.
     """
     dim = len(row)
     if dim <= _WIDEST:
@@ -225,14 +234,14 @@ def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
 
 @functools.lru_cache(maxsize=1)
 def _draw(dim: int) -> tuple[Integers, Floats]:
-    """Places and signs [dim] of a sketch, always the same."""
+    """Return the positions and signs [dim] of a sketch, which are always the same."""
     drawing = np.random.default_rng(0)
     signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
     return drawing.permutation(dim), signs
 
 
 def _read(bank_uri: str) -> CleanViews:
-    """The clean views of all splits, float16."""
+    """Read the clean views of all splits as float16."""
     dim = bank.read_dim(bank_uri)
     parts: list[npt.NDArray[np.float16]] = [
         np.empty((0, dim if dim <= _WIDEST else _SKETCH), np.float16)

@@ -35,10 +35,8 @@ def limits(pixels: Mapping[int, int], factor: float) -> tuple[float, float] | No
         return None
     areas = np.array(sorted(pixels))
     counts = np.array([pixels[int(area)] for area in areas])
-    sizes, last = (
-        np.sqrt(areas),
-        np.cumsum(counts) - 1,
-    )  # `last`: index of the last image of each size
+    sizes = np.sqrt(areas)
+    last = np.cumsum(counts) - 1  # index of the last image of each size
     q1, q3 = (_quantile(sizes, last, share) for share in (0.25, 0.75))
     return q1 - factor * (q3 - q1), q3 + factor * (q3 - q1)
 

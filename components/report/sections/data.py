@@ -46,19 +46,19 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
 
 
 def _counts(by_kind: Any) -> str:
-    """Returns text such as "2 transcoded, 1 orientation" for the numbers by kind; "" for none."""
+    """Return text such as "2 transcoded, 1 orientation" for the numbers by kind; "" for none."""
     kinds = by_kind.items() if isinstance(by_kind, Mapping) else ()
     return ", ".join(f"{count} {str(kind).replace('_', ' ')}" for kind, count in kinds)
 
 
 def shown_hashes(data: Mapping[str, Any]) -> set[str]:
-    """Content hashes of the kept images that the warnings are shown with."""
+    """Return the content hashes of the images that are shown beside the warnings."""
     warnings = [found for found in data.get("warnings") or () if isinstance(found, Mapping)]
     return {h for found in warnings for h in (found.get("image_hashes") or ())[:IMAGES]}
 
 
 def _finding(found: Any, context: Context) -> dict[str, Any]:
-    """A warning or a note: what it is, how often, its details, images and paths."""
+    """Return the kind, count, details, images and paths of a warning or a note."""
     if not isinstance(found, Mapping):
         return {"what": str(found), "count": 1, "details": [], "paths": [], "images": []}
     paths = [str(path) for path in found.get("paths") or [found.get("path")] if path]

@@ -17,7 +17,7 @@ _ROLES = {
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """One row for each split, with its Wilson interval."""
+    """Return one row for each split, with its Wilson interval."""
     metrics = context.part("metrics")
     rows = []
     for split in names.SPLITS:

@@ -9,7 +9,7 @@ from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Mistakes with images, by split."""
+    """Return the mistakes with their images, by split."""
     if not context.part("metrics"):
         return context.absent("No image was classified by a trained model")
     splits = []

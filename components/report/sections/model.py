@@ -8,7 +8,7 @@ from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
 
-_PORT = 8500  # TensorFlow Serving's own for gRPC
+_PORT = 8500  # TensorFlow Serving's default for gRPC
 _GATES = {
     "model": "the Evaluator",
     "serving": "the ServingValidator",
@@ -17,7 +17,7 @@ _GATES = {
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Outcome of the push, and commands where there is something to serve."""
+    """Return the outcome of the push, and commands if there is a model to serve."""
     push, settings = context.part("push"), context.part("settings")
     if not push:
         return context.absent("Nothing was published")
@@ -33,7 +33,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
 
 
 def _commands(path: str, name: str) -> list[tuple[str, str]]:
-    """(what for, command) with everything quoted for a shell."""
+    """Return (purpose, command) pairs, with all names quoted for a shell."""
     base = path.rpartition("/")[0] or path
     here, model = shlex.quote(base), shlex.quote(name)
     mount = shlex.quote(f"{base}:/models/{name}:ro")

@@ -1,4 +1,4 @@
-"""Groups of near-duplicates, side by side."""
+"""Groups of near-duplicates, shown side by side."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
 
-#: Groups on the page, and images of each; all are in the quarantine's file.
+#: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS, MEMBERS = 24, 4
 
 
 def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The facts of this section from the lines of the quarantine's list of groups.
+    """Condense the groups that the quarantine lists to the facts of this section.
 
-    Groups with a leak come first, then those with clashing labels.
+    Groups with images in different splits come first, then those with different labels.
     """
     groups = sorted(lines, key=_urgency)
     return {
@@ -41,7 +41,7 @@ def _urgency(group: Mapping[str, Any]) -> int:
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """The groups with their images."""
+    """Return the groups with their images."""
     found = context.part("near")
     if not found:
         return context.absent("Near-duplicates were not looked for")

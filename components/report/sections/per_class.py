@@ -8,12 +8,12 @@ from typing import Any
 from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 from imgpipe.components.report.text import capped
 
-_SORTED_ABOVE = 30  # classes; more are listed weakest first
+_SORTED_ABOVE = 30  # classes; with more, those with the lowest F1 come first
 _ROWS = 200
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """One row a class."""
+    """Return one row for each class."""
     tables = {
         split: (context.part("metrics").get(split) or {}).get("per_class") or {}
         for split in MEASURED
@@ -34,7 +34,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
 
 
 def _f1(figures: Mapping[str, Any]) -> float:
-    """F1 to sort by; a class without images comes last."""
+    """Return the F1 as a sort key; a class without images comes last."""
     return figures.get("f1") or 0.0 if figures.get("count") else 2.0
 
 

@@ -1,4 +1,4 @@
-"""Rejected files by reason, with image, why, and how to overrule it."""
+"""Rejected files by reason, with their images, the details and how to keep them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
 
-#: Rows on the page; every reason gets a fair share of them. All are in quarantine's manifest.
+#: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
 LIMIT = 200
-_OPEN = 12  # rejects in all up to which every group is unfolded
+_OPEN = 12  # total number of rejected files up to which all groups are unfolded
 
 
 def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapping[str, Any]]:
-    """The rejects the page has rows for: by reason, each reason's first in turn up to `limit`."""
+    """Choose at most `limit` rejected files for the page, divided evenly among the reasons."""
     groups = _by_reason(rejects)
     quota = dict.fromkeys(groups, 0)
     left = min(limit, sum(map(len, groups.values())))
@@ -26,7 +26,7 @@ def shown(rejects: Iterable[Mapping[str, Any]], limit: int = LIMIT) -> list[Mapp
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Groups of rejects, the most frequent reason first."""
+    """Group the rejected files, the most frequent reason first."""
     data = context.part("data")
     rejects: Sequence[Mapping[str, Any]] = context.facts.get("rejects") or []
     if not data and not rejects:
@@ -62,7 +62,7 @@ def _by_reason(rejects: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[s
 
 
 def common_override(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What to do when it is the same for all rows, said once."""
+    """Return what to do to keep the files if it is the same for all rows; otherwise ""."""
     found = {str(row.get("override") or "") for row in rows}
     return found.pop() if len(found) == 1 else ""
 

@@ -9,7 +9,7 @@ from imgpipe.components.report.section import Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Components by time, the longest first; imports; the rest."""
+    """Return the times of the components, the imports and everything else, the longest first."""
     timings = context.timings
     components = timings.get("components") or {}
     if not components:

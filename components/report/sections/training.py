@@ -1,4 +1,4 @@
-"""Training against validation, epoch by epoch."""
+"""Accuracy and loss on the training and validation splits after each epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STOPPED = {
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Each stage with its plots, its best epoch and what stopped it; what calibration did."""
+    """Collect the stages with their plots, and the results of fine-tuning and calibration."""
     history = context.part("training")
     if not history.get("epochs"):
         return context.absent("No model was trained")
@@ -56,7 +56,7 @@ def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _outcome(tuned: Mapping[str, Any]) -> str:
-    """One sentence on what fine-tuning did to validation, and what ships."""
+    """Describe how fine-tuning changed the validation accuracy, and which network is exported."""
     before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
     if not tuned.get("epochs"):
         return "Fine-tuning diverged (lower fine_tune.learning_rate). The head alone ships."

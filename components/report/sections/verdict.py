@@ -11,13 +11,13 @@ from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import bank
 from imgpipe.components.report.text import NONE, count, seconds, share
 
-_STEP = 0.05  # of the gauge's left end
-#: Openings of a verdict that the heading has said already.
+_STEP = 0.05  # the left end of the gauge is a multiple of this
+#: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "data refused: ")
 
 
 def build(context: Context) -> Mapping[str, Any]:
-    """Sentence, gate figures, gauge and key figures; always there."""
+    """Collect the sentence, the figures of the gate, the gauge and the key figures."""
     gate = context.part("gate")
     baseline = context.part("baseline")
     folds = context.part("cross_validation")
@@ -37,7 +37,7 @@ def build(context: Context) -> Mapping[str, Any]:
 
 
 def _sentence(context: Context) -> str:
-    """The verdict without the words of the heading above it; a refusal's reasons follow as list."""
+    """Return the verdict without the words of the heading and without reasons that are listed."""
     text = context.state.verdict
     if context.state.status == "refused" and context.data_reasons:
         text = text.splitlines()[0] if text else ""
@@ -49,7 +49,7 @@ def _sentence(context: Context) -> str:
 
 
 def _gauge(gate: Mapping[str, Any]) -> dict[str, float | None] | None:
-    """Places of value, interval, threshold and baseline on a line from `left` to 1, as shares."""
+    """Return the positions, 0..1, of the figures on a line that goes from accuracy `left` to 1."""
     marks = [gate.get("value"), gate.get("threshold"), gate.get("baseline")]
     if marks[0] is None:
         return None
@@ -66,13 +66,13 @@ def _gauge(gate: Mapping[str, Any]) -> dict[str, float | None] | None:
 
 
 def _close(gate: Mapping[str, Any]) -> bool:
-    """Whether the threshold lies inside the interval: other images could turn the verdict."""
+    """Whether the threshold is within the interval, so other images could change the verdict."""
     low, high = gate.get("ci95") or (0, 0)
     return gate.get("value") is not None and low < gate.get("threshold", 0) < high
 
 
 def _keys(context: Context) -> list[tuple[str, str]]:
-    """(name, text) of the figures looked for first, as far as they are known."""
+    """Return (name, text) of the key figures that are known."""
     data, metrics = context.part("data"), context.part("metrics")
     validation, test = metrics.get("validation") or {}, metrics.get("test") or {}
     push = context.part("push")
@@ -90,7 +90,7 @@ def _keys(context: Context) -> list[tuple[str, str]]:
 
 
 def _forward_passes(context: Context) -> int | None:
-    """Of this run: none when the bank came from cache, whatever it cost the run that made it."""
+    """Return the number of forward passes of this run, 0 when it used the bank of another run."""
     return 0 if context.cached(bank.COMPONENT) else context.part("bank").get("forward_passes")
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from imgpipe.components.report.section import Absent, Context, Section
 
 _COLUMNS = 8  # augmented views shown of each image
-_COUNT = "count"  # the one setting that says how many views there are, and not how they look
+_COUNT = "count"  # the number of views; all other settings describe how they look
 
 
 def columns(settings: Mapping[str, Any]) -> int:
-    """How many augmented views of an image the page shows."""
+    """Return the number of augmented views that the page shows of each image."""
     return min(int(settings["views"].get(_COUNT) or 0), _COLUMNS)
 
 
@@ -22,7 +22,7 @@ def key(image_hash: str, view: int) -> str:
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Rows of images, and the settings that made them."""
+    """Return a row of views for each image, and the settings of the augmentation."""
     rows = context.facts.get("views") or []
     settings = context.part("settings")
     if not rows or not settings.get("views"):
@@ -46,7 +46,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
 
 
 def _changes(settings: Mapping[str, Any]) -> list[str]:
-    """What is on: "rotation 40", "horizontal flip"."""
+    """Describe the settings that are on, such as "rotation 40" or "horizontal flip"."""
     return [
         name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
         for name, value in settings.items()
