@@ -277,4 +277,4 @@ def _write_quarantine(
     settings: Settings,
 ) -> None:
     notes = ingested.get("notes", [])
-    quarantine.write(uri, **totals(outcomes, vocabulary, notes, settings))
+    quarantine.write(uri, totals(outcomes, vocabulary, notes, settings))

@@ -6,7 +6,7 @@ Layout below the artifact's URI:
     repaired.jsonl   one line for each repair
     warnings.jsonl   one line for each warning about a file that is kept
     reviewed.jsonl   one line for each file with an override
-    summary.json     counts (`write`)
+    summary.json     counts (`summarise`)
     <reason>/…       the original bytes, named by content hash and file name
 """
 
@@ -95,48 +95,17 @@ def move(uri: str, rejection: Finding) -> str:
     return place
 
 
-def write(
-    uri: str,
-    *,
-    images: int,
-    kept: Mapping[str, Mapping[str, int]],
-    rejects: Sequence[Finding],
-    repairs: Sequence[Finding],
-    warnings: Sequence[Finding],
-    notes: Sequence[Mapping[str, str]],
-    reviews: Sequence[Finding] = (),
-    relabelled: Mapping[str, int] | None = None,
-    unknown: Sequence[str] = (),
-) -> None:
+def write(uri: str, found: Mapping[str, Any]) -> None:
     """Write manifest, findings and summary, sorted by path, so that every driver writes the same.
 
     Args:
         uri: URI of the quarantine.
-        images: Number of images that were read.
-        kept: Number of kept images by split and label.
-        rejects: Findings of the rejected images.
-        repairs: Findings that were repaired.
-        warnings: Findings of kept images that are only reported.
-        notes: Notes of the source about files that were not read as images.
-        reviews: Effects of the overrides.
-        relabelled: Number of kept images with an overridden label, by split.
-        unknown: Hashes of overrides that match no file.
+        found: Arguments of `summarise` by name.
     """
-    write_text(f"{uri}/{MANIFEST}", _lines(rejects))
-    for name, findings in ((REPAIRED, repairs), (WARNINGS, warnings), (REVIEWED, reviews)):
-        write_text(f"{uri}/{name}", _lines(findings))
-    summary = summarise(
-        images=images,
-        kept=kept,
-        rejects=rejects,
-        repairs=repairs,
-        warnings=warnings,
-        notes=notes,
-        reviews=reviews,
-        relabelled=relabelled,
-        unknown=unknown,
-    )
-    write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
+    files = ((MANIFEST, "rejects"), (REPAIRED, "repairs"), (WARNINGS, "warnings"))
+    for name, findings in (*files, (REVIEWED, "reviews")):
+        write_text(f"{uri}/{name}", _lines(found[findings]))
+    write_text(f"{uri}/{SUMMARY}", json.dumps(summarise(**found), indent=1))
 
 
 def summarise(
@@ -151,7 +120,22 @@ def summarise(
     relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Count the images, and list warnings and notes with their first paths; see `write`."""
+    """Count the images, and list warnings and notes with their first paths.
+
+    Args:
+        images: Number of images that were read.
+        kept: Number of kept images by split and label.
+        rejects: Findings of the rejected images.
+        repairs: Findings that were repaired.
+        warnings: Findings of kept images that are only reported.
+        notes: Notes of the source about files that were not read as images.
+        reviews: Effects of the overrides.
+        relabelled: Number of kept images with an overridden label, by split.
+        unknown: Hashes of overrides that match no file.
+
+    Returns:
+        The summary that `write` stores in ``summary.json``.
+    """
     return {
         "in": images,
         "kept": sum(sum(labels.values()) for labels in kept.values()),
