@@ -7,10 +7,8 @@ import apache_beam as beam
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 
-from imgpipe.components.records import SPLIT_NAMES_JSON, shard_files
+from imgpipe.components.records import FILE_PREFIX, SPLIT_NAMES_JSON, shard_files
 from imgpipe.models import feature_names as names
-
-FILE_PREFIX = "data_tfrecord"
 
 
 def mark_examples(artifact: Any) -> None:

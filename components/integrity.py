@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.model_pusher.manifest import sha256
+from imgpipe.components.records import FILE_PREFIX
 from imgpipe.models.atomic_write import atomic_write, sync_tree
 
 _SCHEMA = 1
-_RECORDS = "data_tfrecord-"
+_RECORDS = f"{FILE_PREFIX}-"
 #: Framing of a TFRecord: the length and its checksum before the data, and 4 bytes after it.
 _HEADER, _FOOTER = struct.Struct("<QI"), 4
 

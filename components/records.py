@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 
 Value = bytes | str | int | float | list[float] | list[int]
 
-_SHARD = re.compile(r"data_tfrecord-\d{5}-of-\d{5}$")
+#: Beginning of the names of shard files, before their numbers.
+FILE_PREFIX = "data_tfrecord"
+_SHARD = re.compile(rf"{FILE_PREFIX}-\d{{5}}-of-\d{{5}}$")
 #: Value of the `split_names` property of Examples artifacts.
 SPLIT_NAMES_JSON = json.dumps(list(names.SPLITS))
 
 
 def shard_path(uri: str, split: str, shard: int, shards: int) -> str:
     """Path of one shard file of an Examples artifact at `uri`."""
-    return f"{uri}/Split-{split}/data_tfrecord-{shard:05d}-of-{shards:05d}"
+    return f"{uri}/Split-{split}/{FILE_PREFIX}-{shard:05d}-of-{shards:05d}"
 
 
 def shard_files(uri: str, split: str) -> list[str]:
     """Paths of the shard files of a split, in order."""
-    found = matching(f"{uri}/Split-{split}/data_tfrecord-*")
+    found = matching(f"{uri}/Split-{split}/{FILE_PREFIX}-*")
     return [path for path in found if _SHARD.search(path)]
 
 

@@ -20,8 +20,8 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
+from imgpipe.components import blessings
 from imgpipe.components.artifacts import DataBlessing, Quarantine
-from imgpipe.components.blessings import BLESSED, NOT_BLESSED
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate import schema as schemas
@@ -64,14 +64,6 @@ def read_statistics(uri: str) -> dict[str, statistics_pb2.DatasetFeatureStatisti
     }
 
 
-def read_counts(uri: str) -> dict[str, int]:
-    """Read the number of examples by split from the ExampleStatistics artifact at `uri`."""
-    return {
-        split: int(sum(dataset.num_examples for dataset in found.datasets))
-        for split, found in read_statistics(uri).items()
-    }
-
-
 def read_schema(uri: str) -> schema_pb2.Schema:
     """Read the schema from the Schema artifact at `uri`."""
     (path,) = matching(f"{uri}/*.pbtxt")
@@ -102,19 +94,18 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
 
 
 def changes(
-    statistics_uri: str, baseline_uri: str, schema: schema_pb2.Schema
+    now: Mapping[str, comparison.Statistics], baseline_uri: str, schema: schema_pb2.Schema
 ) -> dict[str, list[rules.Reason]]:
     """Compare the distributions with those of the last blessed run and between the splits.
 
     Args:
-        statistics_uri: URI of this run's ExampleStatistics.
-        baseline_uri: URI of those of the last blessed run, "" for none.
+        now: Statistics of this run by split, as `read_statistics` returns them.
+        baseline_uri: URI of the ExampleStatistics of the last blessed run, "" for none.
         schema: Schema with the limits.
 
     Returns:
         Reasons by kind, which is "drift" (since the last blessed run) or "skew" (between splits).
     """
-    now = read_statistics(statistics_uri)
     before = read_statistics(baseline_uri) if baseline_uri else {}
     return {
         "drift": [found.reason() for found in comparison.drift(now, before, schema)],
@@ -147,7 +138,7 @@ def write_blessing(
     content = json.dumps(decision, indent=1)
     for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
         write_text(path, content)
-    write_text(f"{uri}/{NOT_BLESSED if reasons else BLESSED}", "")
+    blessings.write(uri, blessings.NOT_BLESSED if reasons else blessings.BLESSED)
 
 
 @component
@@ -204,14 +195,15 @@ def DataGate(
         allow_missing_classes=bool(allow_missing_classes),
         max_rejected_share=max_rejected_share,
     )
+    now, current_schema = read_statistics(statistics.uri), read_schema(schema.uri)
     reasons = rules.judge(
         read_summary(quarantine.uri),
         read_anomalies(anomalies.uri),
-        read_counts(statistics.uri),
+        {split: comparison.image_count(one) for split, one in now.items()},
         settings,
     )
     baseline_uri = baseline_statistics.uri if baseline_statistics else ""
-    found = changes(statistics.uri, baseline_uri, read_schema(schema.uri))
+    found = changes(now, baseline_uri, current_schema)
     levels = {"drift": drift, "skew": skew}
     if accept_changes:
         levels = {kind: "warn" if level == "reject" else level for kind, level in levels.items()}
@@ -225,8 +217,7 @@ def DataGate(
     }
     accept = bool(accept_schema_to) and not reasons and not tf.io.gfile.exists(accept_schema_to)
     if accept:
-        inferred = read_schema(schema.uri)
-        schemas.write(schemas.accepted(inferred, settings.vocabulary), accept_schema_to)
+        schemas.write(schemas.accepted(current_schema, settings.vocabulary), accept_schema_to)
     write_blessing(blessing.uri, reasons, accept_schema_to if accept else "", decision_to, facts)
     if reasons:
         raise DataRefused(rules.refusal(reasons))

@@ -39,6 +39,7 @@ DIVERGENCE_LIMITS = {
 MIN_IMAGES = 100
 _SIGMAS = 4.0  # standard deviations of the difference of two shares near one half
 _JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice the expected value for equal distributions, ten bins
+_SHOWN = 4  # values that the description of a distribution names
 _ACCEPT = "if this is right: imgpipe schema accept, with the same arguments as the run"
 
 
@@ -234,6 +235,3 @@ def description(statistics: Statistics, name: str) -> str:
             total = sum(bucket.sample_count for bucket in buckets) or 1
             return ", ".join(f"{b.label} {b.sample_count / total:.2f}" for b in buckets[:_SHOWN])
     return "absent"
-
-
-_SHOWN = 4  # values that the description of a distribution names

@@ -253,7 +253,8 @@ def FeatureBank(
       examples: Kept images of all splits, Examples of ImageFilter.
       metadata: Metadata of the same images without their bytes, from which they are counted.
       data_blessing: Blessing of DataGate; without it nothing is computed.
-      features: Output: feature records, ``activations/`` and ``bank.json`` (see `BankFacts`).
+      features: Output: feature records, ``activations/`` and ``bank.json`` (see
+        `imgpipe.models.bank.BankFacts`).
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
       weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
       store: Folder of the content-addressed store.

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-THUMBNAIL = (
-    64  # pixels of the longer side at which sharpness is measured, so that noise does not count
-)
+#: Pixels of the longer side at which sharpness is measured, so that noise does not count.
+THUMBNAIL = 64
 _SPARE = 2  # pixels of the reduced image for each of the thumbnail, in each direction
 _ROWS = 256  # at most this many rows are averaged, so that their sums fit in 16 bits
 

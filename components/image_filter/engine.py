@@ -69,7 +69,7 @@ def examine(
         The counts of the images that passed, for the checks that need the set.
     """
     decisions: list[Decision] = []
-    counts: Counts = {c.name: collections.Counter() for c in CHECKS if c.counted is not None}
+    counts = _no_counts()
     for record in records:
         decision = decide(record, settings)
         stored = output.write(decision)
@@ -85,9 +85,13 @@ def examine(
     return counts
 
 
+def _no_counts() -> Counts:
+    return {c.name: collections.Counter() for c in CHECKS if c.counted is not None}
+
+
 def add_counts(counts: Iterable[Counts]) -> Counts:
     """Add up the counts of all shards."""
-    total: Counts = {c.name: collections.Counter() for c in CHECKS if c.counted is not None}
+    total = _no_counts()
     for one in counts:
         for name, counter in one.items():
             total[name].update(counter)

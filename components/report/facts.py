@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from imgpipe.components import blessings, records
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import augmented_views, metrics, suspects
@@ -33,9 +34,9 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         views, suspects, training, metrics, gate, serving and push.
     """
     predictions = _predictions(uris.get("predictions", ""), settings)
-    facts: dict[str, Any] = {
+    return {
         "settings": dict(settings),
-        "data": _json(uris, "quarantine", "summary.json"),
+        "data": _json(uris, "quarantine", quarantine.SUMMARY),
         "rejects": _rejects(uris.get("quarantine", "")),
         "quarantine": uris.get("quarantine", ""),
         "data_gate": _json(uris, "data_blessing", "gate.json"),
@@ -52,9 +53,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "mistakes": {split: table.mistakes() for split, table in predictions.items()},
-        "gate": _gate(uris, settings, predictions),
+        "gate": _gate(uris, settings),
     }
-    return facts
 
 
 def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
@@ -65,7 +65,7 @@ def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
 
 
 def _rejects(uri: str) -> list[dict[str, Any]]:
-    return _lines(f"{uri}/manifest.jsonl") if uri else []
+    return _lines(f"{uri}/{quarantine.MANIFEST}") if uri else []
 
 
 def _lines(path: str) -> list[dict[str, Any]]:
@@ -116,9 +116,7 @@ def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Tab
     return tables
 
 
-def _gate(
-    uris: Mapping[str, str], settings: Mapping[str, Any], tables: Mapping[str, metrics.Table]
-) -> dict[str, Any] | None:
+def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Read the decision on accuracy and its figures; None when there was no evaluation.
 
     With cross-validation, the threshold applies to the folds, and the validation accuracy is only

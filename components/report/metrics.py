@@ -97,10 +97,6 @@ class Table:
             "per_class": per_class,
         }
 
-    def most_confused(self) -> tuple[str, str, int] | None:
-        """Return (label, predicted class, count) of the most frequent confusion, or None."""
-        return most_confused(self._vocabulary, self.confusion())
-
     def mistakes(self) -> list[dict[str, Any]]:
         """Return the wrong predictions, the most confident first."""
         wrong = np.flatnonzero(self._predicted != self._labels).tolist()

@@ -164,13 +164,11 @@ class ArchiveSource:
         with path.open("rb") as file:
             head = file.read(8)
             if zipfile.is_zipfile(file):
-                _collect_zip(self.file, path, found)
+                _collect_zip(path, found)
             elif head.startswith(b"\x1f\x8b"):
-                _collect_tar(
-                    self.file, cast("IO[bytes]", _Unpacked(shared(str(path)))), "gz", found
-                )
+                _collect_tar(cast("IO[bytes]", _Unpacked(shared(str(path)))), "gz", found)
             elif _is_tar(file):
-                _collect_tar(self.file, cast("IO[bytes]", _Careful(file)), "tar", found)
+                _collect_tar(cast("IO[bytes]", _Careful(file)), "tar", found)
             else:
                 raise ConfigError(f"data source {self.file!r} {_what_else(head)}; {_EXPECTED}")
 
@@ -195,7 +193,7 @@ def _what_else(head: bytes) -> str:
     return f"is not an archive that can be read{cut}"
 
 
-def _collect_zip(where: str, path: Path, found: _Found) -> None:
+def _collect_zip(path: Path, found: _Found) -> None:
     """Collect the members that the central directory lists."""
     try:
         with path.open("rb") as file:
@@ -264,7 +262,7 @@ def _read_zip(path: str, numbers: list[int]) -> bytes:
     return data
 
 
-def _collect_tar(where: str, stream: IO[bytes], kind: str, found: _Found) -> None:
+def _collect_tar(stream: IO[bytes], kind: str, found: _Found) -> None:
     """Collect the members in the order of the file, skipping their contents."""
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:

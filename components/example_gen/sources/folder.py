@@ -148,7 +148,7 @@ class FolderSource:
         folders = [entry for entry in top if entry.kind == "folder"]
         files = [entry for entry in top if entry.kind == "file"]
         if not folders:
-            raise self._no_folders(root, files, walk.notes)
+            raise self._no_folders(files, walk.notes)
         given = given_splits(self.directory, [folder.name for folder in folders])
         classes: set[str] = set()
         if given:
@@ -239,7 +239,7 @@ class FolderSource:
                 walk.note("empty_class", entry.path, "no file in it")
         return {entry.name for entry in folders}
 
-    def _no_folders(self, root: Path, files: list[_Entry], notes: list[Note]) -> ConfigError:
+    def _no_folders(self, files: list[_Entry], notes: list[Note]) -> ConfigError:
         if files:
             found = f"{len(files)} files directly in it ({some([f.name for f in files])})"
             found += " and no folder, so no file has a class"
