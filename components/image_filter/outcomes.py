@@ -65,7 +65,7 @@ def totals(
     notes: Sequence[Mapping[str, str]],
     settings: Settings,
 ) -> dict[str, Any]:
-    """Combine all outcomes to the arguments of `quarantine.write` and `quarantine.summarise`."""
+    """Combine all outcomes to the arguments of `quarantine.summarise`, by name."""
     kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
     relabelled = dict.fromkeys(names.SPLITS, 0)
     for one in outcomes:

@@ -19,7 +19,7 @@ import dataclasses
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -178,11 +178,6 @@ def to_json(overrides: Iterable[Override]) -> str:
 def from_json(text: str) -> tuple[Override, ...]:
     """Return the overrides that `to_json` wrote."""
     return tuple(Override(digest, verdict, label) for digest, verdict, label in json.loads(text))
-
-
-def unknown(overrides: Mapping[str, Override], seen: Collection[str]) -> list[str]:
-    """Hashes of overrides that no image answered to, sorted."""
-    return sorted(set(overrides) - set(seen))
 
 
 def to_toml(overrides: Iterable[Override]) -> str:
