@@ -79,7 +79,7 @@ def test_mutated_pictures(server, record_property):
     found = clients(server.target, CLIENTS, work)
     grown = server.rss() - before
     ratio = found.quantile(0.99) / good.quantile(0.99)
-    print(f"{dict(found.codes)}, p99 {ratio:.1f} x of a good content, {grown / MEGABYTE:.0f} MiB")
+    print(f"{dict(found.codes)}, p99 {ratio:.1f} x of a valid image, {grown / MEGABYTE:.0f} MiB")
     assert server.alive()
     assert set(found.codes) == {"OK", "INVALID_ARGUMENT"}, found.messages
     assert sum(found.codes.values()) == IMAGES and min(found.codes.values()) > IMAGES // 10

@@ -161,7 +161,7 @@ def test_who_leaves_is_not_worked_for(serve):
     server.predict({"signature_name": "slow", "inputs": 1})
     server.server.calls.observers.append(seen.append)
     running = threading.Thread(
-        target=server.predict, args=({"signature_name": "slow", "inputs": 1500},)
+        target=server.predict, args=({"signature_name": "slow", "inputs": 6000},)
     )
     running.start()
     time.sleep(0.1)
