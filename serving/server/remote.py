@@ -1,7 +1,8 @@
 """Base paths on an object store, from which versions are copied to this machine to load them.
 
-TensorFlow's own file system reads them, so what it supports (``gs://``) is supported here. A copy
-is kept in a cache, checked against the manifest when it is loaded, and used again after a restart.
+They are read with TensorFlow's file systems, so every scheme that TensorFlow supports (``gs://``)
+works here. The copies are kept in a cache, are checked against the manifest when they are loaded,
+and are used again after a restart.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.storage import MANIFEST, Fingerprint, VersionDirectory
 
 _DIGEST = 16
-"""Characters of a SHA-256 in the name of a folder; enough to tell versions apart."""
+"""Number of characters of a SHA-256 in the name of a folder, enough to distinguish versions."""
 _TEMPORARY = ".tmp-"
 
 
@@ -38,7 +39,7 @@ class RemotePath:
 
     @property
     def scheme(self) -> str:
-        """``gs`` of ``gs://…``."""
+        """The scheme, such as ``gs`` for ``gs://…``."""
         return self.uri.partition("://")[0]
 
 
@@ -46,17 +47,17 @@ BasePath = Path | RemotePath
 
 
 def base_path_of(text: str) -> BasePath:
-    """A path on this machine (``/models/a``, ``file:///models/a``) or a remote one."""
+    """Parse a path on this machine (``/models/a``, ``file:///models/a``) or a remote path."""
     if "://" in text and not text.startswith("file://"):
         return RemotePath(text.rstrip("/"))
     return Path(text.removeprefix("file://"))
 
 
 def check_readable(path: RemotePath) -> None:
-    """Refuse what TensorFlow's file system has no way to read.
+    """Refuse a path whose scheme TensorFlow cannot read.
 
     Raises:
-        BadArgument: says which schemes there are.
+        BadArgument: The scheme is not supported; the message lists the supported schemes.
     """
     import tensorflow as tf
 
@@ -71,14 +72,14 @@ def check_readable(path: RemotePath) -> None:
 
 
 def default_cache() -> Path:
-    """``~/.cache/imgpipe/served``, or below XDG_CACHE_HOME."""
+    """Return ``~/.cache/imgpipe/served``, or the same folder below XDG_CACHE_HOME."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "imgpipe" / "served"
 
 
 @contextmanager
 def _os_errors() -> Iterator[None]:
-    """TensorFlow's failures as OSError, which stands for a disk that is out of reach."""
+    """Raise errors of TensorFlow as OSError, as a local file system would."""
     import tensorflow as tf
 
     try:
@@ -93,7 +94,7 @@ class RemoteStore:
     def __init__(
         self, base_path: RemotePath, *, tflite: bool = False, cache: Path | None = None
     ) -> None:
-        """``cache`` holds the copies; see ``default_cache``."""
+        """Create the store; ``cache`` is the folder for the copies (see ``default_cache``)."""
         import tensorflow as tf
 
         self._files: Any = tf.io.gfile
@@ -102,16 +103,16 @@ class RemoteStore:
         self._cache = (cache or default_cache()) / name
 
     def names(self) -> dict[int, str]:
-        """The version directories by number.
+        """Return the version directories by number; see ``storage.numbered``.
 
         Raises:
-            OSError: the base path does not exist or cannot be read.
+            OSError: The base path does not exist or cannot be read.
         """
         with _os_errors():
             return storage.numbered(name.rstrip("/") for name in self._files.listdir(self._uri))
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
-        """The directory ``name`` as it is now; None if it has gone."""
+        """Return the current content of the directory ``name``; None if it no longer exists."""
         root = f"{self._uri}/{name}"
         try:
             with _os_errors():
@@ -139,10 +140,10 @@ class RemoteStore:
             return bytes(file.read())
 
     def _fetch(self, root: str, files: Fingerprint, target: Path) -> Path:
-        """Copy a version into the cache unless it is there whole; returns where it lies.
+        """Copy a version into the cache unless a complete copy exists; return its folder.
 
         Raises:
-            StatusError: it cannot be read, or did not arrive as it was listed.
+            StatusError: The version cannot be read, or a file does not have the listed size.
         """
         if target.is_dir():
             try:
@@ -177,12 +178,12 @@ class RemoteStore:
         if path.stat().st_size != size:
             raise StatusError(
                 Code.DATA_LOSS,
-                f"{uri} arrived with {path.stat().st_size} bytes where {size} were listed. It is "
-                "being written, or was cut off.",
+                f"{uri} has {path.stat().st_size} bytes after the copy, but {size} bytes were "
+                "listed. It is still being written, or the transfer was interrupted.",
             )
 
     def _drop_others(self, target: Path) -> None:
-        """Remove earlier copies of the same version, and those of versions that are gone."""
+        """Remove older copies of the same version, and copies of versions that no longer exist."""
         listed = self.names()
         version = target.name.rpartition("-")[0]
         for child in self._cache.iterdir():
@@ -197,7 +198,7 @@ def _digest(data: bytes) -> str:
 
 
 def store_of(base_path: BasePath, *, tflite: bool) -> storage.VersionStore:
-    """Where the versions under a base path are found."""
+    """Return the store of the versions under a base path."""
     make: Callable[..., storage.VersionStore] = storage.LocalStore
     if isinstance(base_path, RemotePath):
         make = RemoteStore

@@ -33,9 +33,9 @@ _MAX_TIMEOUT_MS = (1 << 31) - 1
 
 @contextlib.contextmanager
 def _plain_name(directory: Path) -> Iterator[Path]:
-    """A name for the folder without ``*``, ``?`` and ``[``.
+    """Yield a path to the folder without ``*``, ``?`` and ``[``.
 
-    TensorFlow's reader takes the place of the variables for a file pattern.
+    TensorFlow's loader reads the path of the variables as a file pattern.
     """
     if set("*?[").isdisjoint(str(directory)):
         yield directory

@@ -43,7 +43,7 @@ _WORKERS_A_CORE = 16
 JSON = "application/json"
 _DRAIN_LOOK_S = 0.01
 _ANSWERS_S = 1.0
-"""For answers that are on their way when the last request has ended."""
+"""Time in seconds to send answers after the last request has ended."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,22 @@ class ServerOptions:
     services: ServiceOptions = field(default_factory=ServiceOptions)
     request_log: RequestLogOptions = field(default_factory=RequestLogOptions)
     max_workers: int = 0
-    """Requests at once; 0 for 16 a core (TensorFlow releases Python's lock while it runs, and a
-    request that waits costs nothing)."""
+    """Number of simultaneous requests; 0 for 16 per CPU core (TensorFlow releases the GIL while it
+    runs)."""
     max_waiting: int = 1024
-    """Requests in the queue; what comes beyond is refused. 0 for any number."""
+    """Largest number of requests in the queue; further requests are refused. 0 for no limit."""
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    """Of one gRPC request, decompressed; -1 for gRPC's own bound of 2 GiB."""
+    """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB."""
     tls: SslConfig | None = None
     tls_file: Path | None = None
-    """The file that ``tls`` is from; new connections follow its changes."""
+    """The file of ``tls``, which is read again for new connections when it changes."""
     socket_path: str = ""
     """Listen on this Unix socket too."""
     channel_arguments: tuple[tuple[str, int | str], ...] = ()
     access_log: str = ""
-    """File of JSON lines, ``-`` for stderr."""
+    """File for JSON lines; ``-`` for standard error, empty for no access log."""
     profiler_port: int = 0
-    """TensorFlow's profiler service, on every network of the machine; 0 for none."""
+    """Port of TensorFlow's profiler service, on all network interfaces; 0 for none."""
     config_file: Path | None = None
     """Read again every ``config_poll_seconds``."""
     config_poll_seconds: float = 0.0
@@ -147,7 +147,7 @@ class ModelServer:
         self._grpc = self._make_grpc()
 
     def _count(self, core: CoreOptions) -> tuple[Loader, CoreOptions]:
-        """Metrics of all that happens, for their page and for what a reload is asked to tell."""
+        """Count events for the metrics page and for the metrics that a reload request asks for."""
         from imgpipe.serving.server.metrics import Metrics
 
         options = self._options
@@ -252,7 +252,7 @@ class ModelServer:
         return f"http{'s' * bool(self._options.tls)}://{self.host}:{self.rest_port}"
 
     def _follow_config(self) -> None:
-        """Read the config file again and again; a bad one changes nothing."""
+        """Read the config file at intervals; an invalid file changes nothing."""
         file = self._options.config_file
         before = self._wanted
         while file and not self._stopping.wait(self._options.config_poll_seconds):
@@ -279,27 +279,29 @@ class ModelServer:
             return
         up = hasattr(self, "core") and self.core.ready()
         if up is self._up:
-            return  # watchers hear of changes alone
+            return  # watchers are only notified of changes
         self._up = up
         self._health.set(up)
 
     def stop(self, grace: float = 30.0) -> bool:
-        """Turn unhealthy, refuse new requests, let those that run finish within ``grace`` s.
+        """Stop the server: refuse new requests and let running requests finish within ``grace`` s.
 
-        Returns False when some did not: their clients have been told, the threads run on until
-        TensorFlow is done with them, and their version is unloaded then.
+        Returns:
+            Whether all requests have finished. Otherwise the remaining requests are cancelled for
+            their clients, and their versions are unloaded once TensorFlow has finished them.
         """
         self._draining = True
         self._stopping.set()
         self._health.end()
-        # Still listening: gRPC would cancel what is just coming in, and no client retries that.
+        # The port stays open: gRPC would cancel requests that are arriving, which clients would
+        # not retry.
         if self._rest:
             self._rest.drain()
         self._pool.drain()
         end = time.monotonic() + grace
         while not self._pool.idle() and time.monotonic() < end:
             time.sleep(_DRAIN_LOOK_S)
-        # Nothing runs any more, unless the grace is over; streams without a request may be open.
+        # Nothing runs unless the grace period is over; streams without a request may be open.
         self._grpc.stop(min(max(end - time.monotonic(), 0.0), _ANSWERS_S))
         if self._rest:
             self._rest.stop(max(end - time.monotonic(), 0.0))
@@ -326,4 +328,4 @@ class ModelServer:
 
 
 class StartRefused(BadArgument):
-    """What should be served cannot be."""
+    """The models cannot be served as configured."""

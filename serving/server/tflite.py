@@ -38,13 +38,13 @@ _STRING, _FLOAT, _UINT8 = 7, 1, 4
 
 
 class TfliteRuntime:
-    """A ``model.tflite`` behind the interface of a session."""
+    """A ``model.tflite`` with the interface of a session."""
 
     def __init__(self, directory: Path, interpreters: int = 0) -> None:
-        """Load ``interpreters`` copies; 0 means one a core.
+        """Create ``interpreters`` interpreters; 0 for one per CPU core.
 
         Raises:
-            ValueError, RuntimeError: as LiteRT finds.
+            ValueError, RuntimeError: LiteRT cannot load the file.
             StatusError: INVALID_ARGUMENT, an input or output has no TensorFlow type.
         """
         content = (directory / TFLITE_MODEL).read_bytes()
@@ -87,10 +87,10 @@ class TfliteRuntime:
         images: np.ndarray,
         timeout: float | None,
     ) -> dict[str, np.ndarray]:
-        """One image after the other, which is as fast as together.
+        """Run the images one after the other, which is as fast as a batch.
 
-        Each is decoded by whoever holds an interpreter, and run while its pixels are still in the
-        core's cache: as many images are at work as there are interpreters, and no more.
+        The thread that holds an interpreter decodes each image and runs it while its pixels are in
+        the cache of the core. So at most one image per interpreter is decoded at a time.
         """
         if not len(images):
             raise invalid("expected one image or more. Received: 0")
@@ -137,10 +137,10 @@ class TfliteRuntime:
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """As of a session; names of tensors are ``<signature>/<input or output>``.
+        """See ``Runtime.run``; names of tensors are ``<signature>/<input or output>``.
 
         Raises:
-            StatusError: the values do not fit, or the time is over.
+            StatusError: The values do not fit the model, or the deadline is exceeded.
         """
         key = fetches[0].partition("/")[0]
         given = {name.partition("/")[2]: v for name, v in zip(feeds, values, strict=True)}
@@ -154,7 +154,7 @@ class TfliteRuntime:
 
 
 def _describe(key: str, runner: Any) -> Any:
-    """SignatureDef of one signature of the file."""
+    """Return the SignatureDef of one signature of the file."""
     signature = meta_graph_pb2.SignatureDef(method_name=_METHOD)
     for target, details in (
         (signature.inputs, runner.get_input_details()),
@@ -178,10 +178,10 @@ def _fill(info: Any, name: str, dtype: int, shape: Sequence[int]) -> None:
 
 
 def _resized(images: tf.Tensor, size: int) -> np.ndarray:
-    """Pixels uint8 [N, size, size, 3] of [N, H, W, 3].
+    """Resize [N, H, W, 3] to uint8 [N, size, size, 3].
 
-    What ``tf.image.resize`` does with ``bilinear`` and half to even, without its checks and without
-    a graph: the op runs in the request's own thread, with no hand-over to another and back.
+    The result is that of ``tf.image.resize`` with ``bilinear``, rounded half to even. The operation
+    is called without its checks and without a graph, so that it runs in the thread of the request.
     """
     grown = tf.raw_ops.ResizeBilinear(images=images, size=(size, size), half_pixel_centers=True)
     pixels: np.ndarray = np.rint(grown.numpy()).astype(np.uint8)
@@ -189,9 +189,10 @@ def _resized(images: tf.Tensor, size: int) -> np.ndarray:
 
 
 class _Classifier:
-    """How a network from pixels to probabilities answers as the SavedModel it was made of.
+    """Gives a network from pixels to probabilities the signatures of imgpipe's SavedModels.
 
-    Decoding and resizing are the ops of the exported graph, the result rounded to whole numbers.
+    Images are decoded and resized with the operations of the exported graph, and the pixels are
+    rounded to whole numbers.
     """
 
     def __init__(self, key: str, runner: Any, vocabulary: Sequence[str]) -> None:
@@ -203,7 +204,7 @@ class _Classifier:
 
     @classmethod
     def of(cls, directory: Path, runners: Mapping[str, Any]) -> _Classifier | None:
-        """None where the file is something else."""
+        """Return the classifier of a version; None where its file is not such a network."""
         if len(runners) != 1 or not (directory / VOCABULARY).is_file():
             return None
         [(key, runner)] = runners.items()
@@ -219,29 +220,29 @@ class _Classifier:
         return cls(key, runner, vocabulary)
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Pixels uint8 [1, S, S, 3] of an encoded image.
+        """Decode an image to uint8 [1, S, S, 3].
 
         Raises:
-            tf.errors.InvalidArgumentError: it is none.
+            tf.errors.InvalidArgumentError: The data is not an image.
         """
-        # Not inside a graph, whose errors say where they come from before they say what they are.
+        # Without a graph, whose error messages begin with the names of its nodes.
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
         return _resized(tf.expand_dims(image, 0), self.size)
 
     def resized(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels uint8 [N, S, S, 3] of [N, H, W, 3]."""
+        """Resize pixels [N, H, W, 3] to uint8 [N, S, S, 3] where necessary."""
         if pixels.shape[1:3] == (self.size, self.size):
             return pixels
         return _resized(tf.constant(pixels), self.size)
 
     def dequantised(self, rows: np.ndarray) -> np.ndarray:
-        """Float32 from the whole numbers that stand for them."""
+        """Convert quantised outputs to float32."""
         if rows.dtype == np.float32:
             return rows
         return ((rows.astype(np.float32) - self._zero) * self._scale).astype(np.float32)
 
     def answer(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs of the SavedModel's own signatures."""
+        """Return the outputs that the SavedModel has."""
         count, names = min(_TOP, len(self._names)), self._names
         top = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
         return {
@@ -253,7 +254,7 @@ class _Classifier:
         }
 
     def signature(self, key: str, alias: str, dtype: int, shape: Sequence[int]) -> Any:
-        """SignatureDef from one input to the five outputs of ``answer``."""
+        """Return the SignatureDef with one input and the five outputs of ``answer``."""
         signature = meta_graph_pb2.SignatureDef(method_name=_METHOD)
         _fill(signature.inputs[alias], f"{key}/{alias}", dtype, shape)
         classes, top = len(self._names), min(_TOP, len(self._names))

@@ -24,7 +24,7 @@ _METADATA = b"signature_defs_metadata"
 
 
 def runners(content: bytes, interpreter: Interpreter) -> dict[str, Any]:
-    """What the file can be asked, by signature key: objects like LiteRT's signature runners.
+    """Return objects like LiteRT's signature runners, by signature key.
 
     Raises:
         StatusError: INVALID_ARGUMENT, the metadata is damaged or names tensors that do not exist.
@@ -42,10 +42,10 @@ def runners(content: bytes, interpreter: Interpreter) -> dict[str, Any]:
 
 
 def stored_signatures(content: bytes) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """The SignatureDefs in the metadata of a .tflite file, by key; empty where there are none.
+    """Return the SignatureDefs in the metadata of a .tflite file by key; empty where it has none.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, they cannot be read.
+        StatusError: INVALID_ARGUMENT, the metadata cannot be read.
     """
     model = schema.Model.GetRootAsModel(content, 0)
     for entry in map(model.Metadata, range(model.MetadataLength())):
@@ -71,7 +71,7 @@ def _plain(name: str) -> str:
 
 
 class TensorRunner:
-    """Looks like a signature runner, for a file whose signatures LiteRT does not know."""
+    """Replaces a signature runner for files whose signatures LiteRT does not read."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class TensorRunner:
         inputs: Mapping[str, str] | None = None,
         outputs: Mapping[str, str] | None = None,
     ) -> None:
-        """Without names of tensors by alias, every tensor is called by its own name.
+        """Create the runner; without names by alias, every tensor has its own name as its alias.
 
         Raises:
             StatusError: INVALID_ARGUMENT, a tensor does not exist.
@@ -90,15 +90,15 @@ class TensorRunner:
         self.get_output_details()
 
     def get_input_details(self) -> dict[str, Any]:
-        """LiteRT's description of each input, by alias."""
+        """Return LiteRT's description of each input by alias."""
         return _by_alias("input", self._interpreter.get_input_details(), self._inputs)
 
     def get_output_details(self) -> dict[str, Any]:
-        """LiteRT's description of each output, by alias."""
+        """Return LiteRT's description of each output by alias."""
         return _by_alias("output", self._interpreter.get_output_details(), self._outputs)
 
     def __call__(self, **values: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs, by alias."""
+        """Run the model and return its outputs by alias."""
         inputs = self.get_input_details()
         for alias, tensor in inputs.items():
             if tuple(tensor["shape"]) != values[alias].shape:

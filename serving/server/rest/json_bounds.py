@@ -16,9 +16,9 @@ from imgpipe.serving.server.rest.body import TooMany
 from imgpipe.serving.server.status import StatusError, invalid
 
 MAX_DEPTH: Final = 500
-"""Levels of lists and objects; a tensor has 64 dimensions at most."""
+"""Largest depth of nested lists and objects; a tensor has at most 64 dimensions."""
 _CHUNK = 1 << 20
-"""Bytes looked at in one go: some milliseconds, after which other threads may run."""
+"""Bytes per step. A step takes some milliseconds, after which other threads can run."""
 _OTHERS = bytes(set(range(256)) - set(b'[]{},"'))
 """Everything that is neither a bracket, a comma nor a quote."""
 _STEPS = np.zeros(256, np.int8)
@@ -29,15 +29,15 @@ _BEGINS_VALUE[[ord("["), ord("{"), ord(",")]] = True
 
 
 def check(body: bytes, max_values: int) -> None:
-    """Refuse documents that hold too much.
+    """Refuse documents with too many values or too deep nesting.
 
     Args:
-        body: the text, in UTF-8. It need not be valid JSON.
-        max_values: numbers, strings, lists and objects that are allowed together; an empty list or
-            object counts as two.
+        body: The text in UTF-8. It need not be valid JSON.
+        max_values: Largest number of numbers, strings, lists and objects together; an empty list
+            or object counts as two.
 
     Raises:
-        TooMany: there are more values.
+        TooMany: There are more values.
         StatusError: INVALID_ARGUMENT, lists and objects are nested more than ``MAX_DEPTH`` times.
     """
     opened = body.count(b"[") + body.count(b"{")
@@ -58,14 +58,14 @@ def check(body: bytes, max_values: int) -> None:
 
 
 def too_deep() -> StatusError:
-    """INVALID_ARGUMENT for a document that is nested too deeply."""
+    """Return the INVALID_ARGUMENT error for a document that is nested too deeply."""
     return invalid(
         f"JSON Parse error: Nesting too deep. Allowed are {MAX_DEPTH} levels of lists and objects."
     )
 
 
 def open_brackets(text: bytes) -> bytes:
-    """The brackets of ``text`` that are open at its end, outermost first."""
+    """Return the brackets that are open at the end of ``text``, outermost first."""
     opened = bytearray()
     inside = False
     for chars in _syntax(text):
@@ -79,7 +79,7 @@ def open_brackets(text: bytes) -> bytes:
 
 
 def _syntax(body: bytes) -> Iterator[np.ndarray]:
-    """Brackets, commas, and the quotes that begin or end a string, chunk by chunk."""
+    """Yield brackets, commas, and the quotes that begin or end strings, chunk by chunk."""
     start = 0
     while start < len(body):
         chunk = body[start : start + _CHUNK]
@@ -94,7 +94,7 @@ def _syntax(body: bytes) -> Iterator[np.ndarray]:
 
 
 def _outside_strings(chars: np.ndarray, inside: bool) -> tuple[np.ndarray, bool]:
-    """What is not part of a string, and whether a string is open at the end."""
+    """Return the characters outside strings, and whether a string is open at the end."""
     if not chars.size:
         return chars, inside
     quotes = np.cumsum(chars == ord('"'), dtype=np.int32) + inside

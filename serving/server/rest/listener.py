@@ -19,7 +19,7 @@ from imgpipe.serving.server.tls import Certificates
 
 _MAX_CONNECTIONS = 4096
 _SHARE = 0.5
-"""Of the files that the process may open."""
+"""Fraction of the open files of the process that connections may use."""
 _START_S = 20.0
 _LOOK_S = 0.01
 
@@ -28,10 +28,10 @@ class Listener:
     """The REST port of a server."""
 
     def __init__(self, host: str, port: int, certificates: Certificates | None) -> None:
-        """Take the port; nothing is answered before ``start``.
+        """Bind the port; requests are answered only after ``start``.
 
         Raises:
-            PortBusy: it cannot be listened on.
+            PortBusy: The address cannot be listened on.
         """
         self._certificates = certificates
         self._socket = _bound(host, port)
@@ -40,7 +40,7 @@ class Listener:
         self._thread: threading.Thread | None = None
 
     def start(self, app: Any, api: Endpoint) -> None:
-        """Begin to answer."""
+        """Start to answer requests."""
         self._api = api
         most = open_files.connections(_SHARE, _MAX_CONNECTIONS)
         config = uvicorn.Config(
@@ -51,7 +51,7 @@ class Listener:
             lifespan="off",
             interface="asgi3",
             log_config=None,
-            log_level="error",  # what clients send wrong is theirs
+            log_level="error",  # errors of clients are not logged
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -59,7 +59,7 @@ class Listener:
             timeout_keep_alive=IDLE_S,
             timeout_graceful_shutdown=1,
         )
-        # Idle connections go before new ones are answered with 503.
+        # Idle connections are closed before the limit at which uvicorn answers 503.
         self._server = BoundedServer(config, self._certificates, most - most // 8)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="rest", daemon=True
@@ -70,12 +70,16 @@ class Listener:
             time.sleep(_LOOK_S)
 
     def drain(self) -> None:
-        """Refuse new requests from now on; those that run go on."""
+        """Refuse new requests; running requests continue."""
         if self._server is not None:
             self._api.draining = True
 
     def stop(self, grace: float) -> bool:
-        """Wait for running requests, ``grace`` seconds at most, and end. False: some were cut."""
+        """Wait at most ``grace`` seconds for running requests, then stop.
+
+        Returns:
+            Whether all requests have finished.
+        """
         if self._server is None or self._thread is None:
             self._socket.close()
             return True
@@ -92,7 +96,8 @@ class Listener:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named, else asyncio leaves Nagle's delay of 40 ms between head and body.
+    # asyncio only turns off Nagle's algorithm (40 ms between head and body) where the protocol
+    # is given.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

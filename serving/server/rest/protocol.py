@@ -2,7 +2,7 @@
 
 The parser (llhttp, the one of Node.js) refuses what invites request smuggling: Content-Length
 together with Transfer-Encoding (RFC 9112, section 6.1), two lengths, and lines that end with a bare
-line feed. uvicorn bounds neither the size of a head nor the time that it may take; this does.
+line feed. uvicorn limits neither the size of a head nor its duration; this protocol limits both.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 IDLE_S = 60
-"""How long a connection is kept without a request, and how long a client may not read, s."""
+"""Seconds until a connection is closed that has no request, or whose client reads no answer."""
 HEAD_S = 10.0
-"""For the head of a request from its first byte, and for the first byte after connecting, s."""
+"""Seconds for a complete head from its first byte, and for the first byte after connecting."""
 MAX_HEAD_BYTES = 64 << 10
-"""Of the request line and the headers together; as much again for the trailers of a body."""
+"""Largest size of the request line and the headers together, and of the trailers of a body."""
 _INVALID = "Invalid HTTP request received."
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Ends connections whose heads are too slow or too large, and those that take no answer."""
+    """Closes connections whose heads are too slow or too large, and whose clients do not read."""
 
     since = 0.0
-    """When the connection was made or has had its last answer, on the clock of the loop."""
+    """Time of the last answer, or of the connection, on the clock of the event loop."""
     _head_timer: asyncio.TimerHandle | None = None
     _answer_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
-    """Of the URL and the headers that are parsed."""
+    """Size of the URL and the headers parsed so far."""
     _pending_bytes = 0
-    """Received since a head or a part of a body was complete; the parser may hold all of them."""
+    """Bytes received since the last complete head or part of a body; the parser may hold them."""
     _repeats_head = False
-    """The parser reads the framing of a request whose head is known already."""
+    """Whether the parser reads the framing of a request whose head has been parsed before."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way."""
+        """Whether no request is being received or answered."""
         return self.cycle is None or bool(self.cycle.response_complete)
 
     @property
@@ -68,10 +68,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)
 
     def _feed(self, data: bytes) -> None:
-        """Parse ``data``, and pass over requests to change the protocol (RFC 9110, section 7.8).
+        """Parse ``data``, and ignore requests to change the protocol (RFC 9110, section 7.8).
 
-        Java's HttpClient and ``curl --http2`` ask for HTTP/2 beside an ordinary request. The parser
-        then ends before the body, so another one goes on behind a head without that wish.
+        Java's HttpClient and ``curl --http2`` ask for HTTP/2 in an ordinary request. The parser
+        then stops before the body, so a new parser continues after a head without the upgrade.
         """
         while data:
             try:
@@ -124,7 +124,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._pending_bytes = 0
-        if not self.parser.should_upgrade():  # else the body is still to come
+        if not self.parser.should_upgrade():  # otherwise the body has not been parsed yet
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
