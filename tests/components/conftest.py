@@ -15,7 +15,7 @@ _DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 @pytest.fixture
 def encode():
-    """A function (format, size, seed) → bytes of a noise picture; every seed another one."""
+    """A function (format, size, seed) → bytes of a noise image; every seed another one."""
 
     def make(kind="JPEG", size=(40, 32), seed=0, mode="RGB", **options):
         return encoded(Image.fromarray(noise(seed, size)).convert(mode), kind, **options)
@@ -25,7 +25,7 @@ def encode():
 
 @pytest.fixture
 def photos(tmp_path, encode):
-    """A function {relative path: bytes, or a number for `count` drawn pictures} → the folder."""
+    """A function {relative path: bytes, or a number for `count` drawn images} → the folder."""
     folder = tmp_path / "photos"
 
     def make(files):

@@ -30,7 +30,7 @@ def test_groups_and_near_duplicates_hang_together():
     assert apart == 0
 
 
-def test_a_chain_of_alike_pictures_longer_than_a_fold_is_left_apart():
+def test_a_chain_of_alike_images_longer_than_a_fold_is_left_apart():
     near = [[b"a", b"b", b"c", b"d", b"e", b"f"], [b"g", b"h"]]
     groups, apart = component.fold_groups(ALL, [], near, largest=5)
     assert _sides(groups) == {frozenset("gh")}

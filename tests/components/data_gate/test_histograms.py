@@ -39,7 +39,7 @@ def divergence():
     return make
 
 
-def test_one_picture_that_is_not_square_among_many_is_no_drift(divergence):
+def test_one_image_that_is_not_square_among_many_is_no_drift(divergence):
     # TFDV alone says 1, as of distributions that have nothing in common.
     assert divergence([*SQUARE, 1.3], SQUARE) < 0.01
     assert divergence(SQUARE, [*SQUARE, 1.3]) < 0.01

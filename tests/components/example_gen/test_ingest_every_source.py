@@ -94,7 +94,7 @@ def run(beam_pipeline, root, spec, options=None):
 
 
 @pytest.mark.parametrize("write", [_folder, _zip, _tar, _manifest, _tfrecord])
-def test_the_same_pictures_from_every_source(tmp_path, pictures, beam_pipeline, write):
+def test_the_same_images_from_every_source(tmp_path, pictures, beam_pipeline, write):
     (tmp_path / "data").mkdir()
     kept, rejected = run(beam_pipeline, tmp_path, str(write(tmp_path / "data", pictures)))
     assert rejected == {}

@@ -87,7 +87,7 @@ def test_pillows_own_limit_is_restored(encode):
 
 
 def test_an_icon_is_not_opened():
-    """Pillow's reader of icons decodes the picture inside before its size is known."""
+    """Pillow's reader of icons decodes the image inside before its size is known."""
     inside = io.BytesIO()
     Image.new("RGB", (300, 300)).save(inside, "PNG")
     entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inside.getvalue()), 22)

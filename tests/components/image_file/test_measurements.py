@@ -1,4 +1,4 @@
-"""What is measured, against hand-made pictures and a plain reading of the published formulas."""
+"""What is measured, against hand-made images and a plain reading of the published formulas."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_photographs_measure_as_published(shared_data):
         agree(measure(np.asarray(blurred)), blurred, path.name)
 
 
-def test_large_pictures_are_sampled_and_measure_nearly_the_same(encode):
+def test_large_images_are_sampled_and_measure_nearly_the_same(encode):
     noise = np.random.default_rng(0).integers(0, 200, (75, 100, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((4000, 3000), Image.Resampling.BICUBIC)
     found = measure(np.asarray(image))
@@ -135,7 +135,7 @@ def test_transparency_is_the_share_that_is_not_opaque():
     assert measure(solid(9), np.zeros(0, np.uint8))["transparency"] == 0
 
 
-def test_on_white_shows_the_page_through_the_picture():
+def test_on_white_shows_the_page_through_the_image():
     image = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
     image.putpixel((1, 0), (0, 0, 0, 0))
     shown = Image.open(io.BytesIO(on_white(image)))

@@ -65,13 +65,13 @@ def test_a_copy_stays_near(copy, bits):
     assert distance(copy.upright, ORIGINAL.upright) <= bits
 
 
-def test_another_picture_is_far_away():
+def test_another_image_is_far_away():
     others = [hashed(scene(seed)) for seed in range(1, 20)]
     assert min(distance(o.upright, ORIGINAL.upright) for o in others) > 60
     assert min(distance(o.mirrored, ORIGINAL.upright) for o in others) > 60
 
 
-def test_the_mirrored_hash_is_that_of_the_mirrored_picture():
+def test_the_mirrored_hash_is_that_of_the_mirrored_image():
     mirrored = hashed(ImageOps.mirror(scene()), "PNG")
     assert distance(mirrored.upright, ORIGINAL.mirrored) <= 2
     assert distance(mirrored.upright, ORIGINAL.upright) > 60
@@ -92,7 +92,7 @@ def test_what_is_not_decoded_has_no_hash(data):
     assert decode(data)[0] is None
 
 
-def test_a_plain_picture_cannot_be_told_from_others():
+def test_a_plain_image_cannot_be_told_from_others():
     assert hashes(saved(Image.new("RGB", (64, 64), (200, 10, 10)))) == b""
 
 
@@ -107,7 +107,7 @@ def vignette():
 
 
 @pytest.mark.parametrize("picture", [ramp(), ramp(turned=True), vignette()])
-def test_a_picture_without_texture_cannot_be_told_from_others(picture):
+def test_an_image_without_texture_cannot_be_told_from_others(picture):
     assert hashes(saved(picture.convert("RGB"), "PNG")) == b""
 
 

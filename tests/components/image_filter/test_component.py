@@ -25,7 +25,7 @@ from imgpipe.models.errors import ConfigError
 
 
 def near_warnings(done):
-    """Warnings of near-duplicates; what else the drawn pictures are warned of is not meant."""
+    """Warnings of near-duplicates; what else the drawn images are warned of is not meant."""
     return [found for found in done.summary["warnings"] if found["reason"].startswith("near")]
 
 
@@ -66,7 +66,7 @@ def run(tmp_path, beam_pipeline):
 
 @pytest.fixture
 def faulty(photos, encode):
-    """A folder with one of each fault; good pictures around them."""
+    """A folder with one of each fault; good images around them."""
     same, conflicting = encode(seed=901), encode(seed=902)
     return photos(
         {
@@ -164,7 +164,7 @@ def test_same_records_whatever_the_engine_and_the_shards(faulty, run):
                 assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
-def test_an_ignored_check_lets_the_picture_in(faulty, run):
+def test_an_ignored_check_lets_the_image_in(faulty, run):
     assert (
         "cat/icon.png" in run(faulty, settings=Settings(severity={"too_small": "ignore"})).paths()
     )
@@ -243,7 +243,7 @@ def test_a_dead_link_is_rejected_by_name(photos, run):
 
 @pytest.fixture
 def scene():
-    """A function (seed, quality, size) → JPEG of smooth shapes; every seed another picture."""
+    """A function (seed, quality, size) → JPEG of smooth shapes; every seed another image."""
 
     def make(seed, quality=90, size=(96, 80)):
         rng = np.random.default_rng(seed)
@@ -265,7 +265,7 @@ def scene():
 
 @pytest.fixture
 def leaking(photos, scene):
-    """Given splits with a training picture saved again in test, and more near copies."""
+    """Given splits with a training image saved again in test, and more near copies."""
     return photos(
         {
             **{
@@ -284,7 +284,7 @@ def leaking(photos, scene):
     )
 
 
-def test_training_copies_of_held_out_pictures_go_and_other_copies_are_named(leaking, run):
+def test_training_copies_of_held_out_images_go_and_other_copies_are_named(leaking, run):
     done = run(leaking)
     assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
         "train/a/leak.jpg": "near_duplicate_across_splits",

@@ -85,10 +85,10 @@ def test_one_size_among_many_is_odd(photos, encode, run):
     assert done.rejects["a/huge.jpg"]["detail"].endswith("usual are 36 to 36")
 
 
-def test_turned_photographs_are_named_or_mended(photos, run):
+def test_rotated_photographs_are_reported_or_repaired(photos, run):
     folder = photos({"a": 3, "b": 3, "a/side.jpg": turned()})
     assert warned(run(folder))["orientation"] == ["a/side.jpg"]
-    done = run(folder, name="mended", settings=Settings(severity={"orientation": "repair"}))
+    done = run(folder, name="repaired", settings=Settings(severity={"orientation": "repair"}))
     example = kept(done, "a/side.jpg")
     data = records.raw(example, names.IMAGE_BYTES)
     assert Image.open(io.BytesIO(data)).size == (30, 45)

@@ -105,7 +105,7 @@ def test_labels_are_looked_up_in_the_vocabulary():
         overrides.resolve([Override(A, "relabel", "cow")], ["cat", "dog"])
 
 
-def test_a_picture_is_found_by_its_hash_or_by_the_first_digits():
+def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
     known = overrides.resolve([Override(A[:12], "accept"), Override(B, "reject")], [])
     assert overrides.find(known, A).verdict == "accept"
     assert overrides.find(known, B).verdict == "reject"

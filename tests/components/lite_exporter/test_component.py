@@ -27,7 +27,7 @@ def directory(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory) -> str:
-    """Pictures of 20 px, labelled by their colour; the last of each split has no label."""
+    """Images of 20 px, labelled by their colour; the last of each split has no label."""
     uri = str(tmp_path_factory.mktemp("examples"))
     paths = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
     with records.ShardWriter(paths) as writer:

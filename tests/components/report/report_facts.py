@@ -16,7 +16,7 @@ BLESSED = RunState(
 
 
 def jpeg(colour=(200, 30, 30), size=(320, 200)):
-    """Bytes of a plain picture."""
+    """Bytes of a plain image."""
     return encoded(Image.new("RGB", size, colour), "JPEG")
 
 

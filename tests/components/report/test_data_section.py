@@ -1,4 +1,4 @@
-"""The data section: repairs, overrides, and warnings by kind with their pictures."""
+"""The data section: repairs, overrides, and warnings by kind with their images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_repairs_and_overrides_are_named_by_kind():
     assert "1 override does not match any file" in text and "<code>ffffffffffff</code>" in text
 
 
-def test_a_warning_shows_its_worst_pictures():
+def test_a_warning_shows_its_worst_images():
     hashes = [f"{n:064x}" for n in range(9)]
     warning = {
         "reason": "blurry",

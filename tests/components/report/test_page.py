@@ -226,7 +226,7 @@ def test_no_rejects_is_said():
     assert "None of 180 files was rejected." in read(facts()).text
 
 
-def test_rejects_are_grouped_with_picture_detail_and_override():
+def test_rejects_are_grouped_with_image_detail_and_override():
     bad = [reject(1), reject(2), reject(3, "animated", override="add it to judge.skip")]
     parsed = read(facts(rejects=bad), images={"bad1": jpeg(), "bad2": b"no image"})
     assert "rejected file rock/bad-1.jpg" in parsed.alts
@@ -253,14 +253,14 @@ def test_every_reason_gets_rows():
     assert rejects.shown(bad, 1000) == bad
 
 
-def test_mistakes_carry_pictures_and_both_labels():
+def test_mistakes_carry_images_and_both_labels():
     found = facts()
     row = found["mistakes"]["validation"][0]
     parsed = read(found, images={row["image_hash"]: jpeg()})
     assert f"labelled {row['label']}, predicted as {row['predicted']}" in parsed.alts
 
 
-def test_many_classes_get_a_picture_and_the_most_confused_pairs():
+def test_many_classes_get_a_plot_and_the_most_confused_pairs():
     parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
     assert "Most frequent confusions, validation" in parsed.text
     assert "200 of 250 classes are shown." in parsed.text

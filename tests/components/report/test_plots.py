@@ -25,7 +25,7 @@ def test_the_matrix_has_its_first_class_at_the_top_left():
     assert columns.max() < width * 0.3
 
 
-def test_a_matrix_of_thousands_of_classes_is_a_picture_of_five_hundred_rows():
+def test_a_matrix_of_thousands_of_classes_is_a_plot_of_five_hundred_rows():
     figure = plots.matrix_figure([(0, 0, 1), (4999, 4999, 1)], classes=5000)
     (axes,) = figure.axes
     (image,) = axes.images

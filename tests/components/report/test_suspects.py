@@ -88,7 +88,7 @@ def test_too_little_to_say(bank):
     assert suspects.rank(bank(features, labels * 0), CLASSES) is None
 
 
-def test_a_picture_is_judged_by_a_head_that_never_saw_it():
+def test_an_image_is_judged_by_a_head_that_never_saw_it():
     """Noise fits nothing out of fold, however many features there are."""
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(400, 500)), rng.integers(0, 2, 400)
@@ -116,7 +116,7 @@ def test_the_review_file_proposes_and_decides_nothing(bank, tmp_path):
 
 
 def test_flattened_maps_are_judged_by_a_sketch_of_them(bank):
-    """40,000 numbers a picture, as Flatten gives: sums over all of them would take 13 GB."""
+    """40,000 numbers an image, as Flatten gives: sums over all of them would take 13 GB."""
     features, labels = clouds(dim=40_000)
     noisy, wrong = flipped(labels, 0.05)
     found = suspects.rank(bank(features, noisy), CLASSES)

@@ -27,7 +27,7 @@ def test_the_longer_side_is_limited_and_proportions_are_kept():
         assert image.size == (SIDE, SIDE // 2)
 
 
-def test_a_small_picture_is_not_blown_up():
+def test_a_small_image_is_not_blown_up():
     with opened(thumbnail(jpeg(size=(28, 28)))) as image:
         assert image.size == (28, 28)
 
@@ -40,7 +40,7 @@ def test_every_mode_becomes_a_jpeg(mode, kind):
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"GIF89a", b"no image at all" * 9])
-def test_bytes_without_a_picture_give_none(data):
+def test_bytes_without_an_image_give_none(data):
     assert thumbnail(data) == ""
 
 
@@ -58,7 +58,7 @@ def test_a_pixel_bomb_is_not_decoded():
     assert thumbnail(b"\x89PNG\r\n\x1a\n" + chunk) == ""
 
 
-def test_an_unknown_hash_has_no_picture():
+def test_an_unknown_hash_has_no_image():
     made = Thumbnails({"a": jpeg()})
     assert made.uri("a").startswith("data:")
     assert made.uri("b") == made.uri(None) == made.uri("") == ""

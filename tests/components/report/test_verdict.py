@@ -67,7 +67,7 @@ def test_a_small_validation_split_is_worth_a_hint(count, hints):
     assert warnings(facts()) == [], "folds decide already"
 
 
-def test_the_hint_names_the_weight_of_a_picture_and_the_setting():
+def test_the_hint_names_the_weight_of_an_image_and_the_setting():
     (hint,) = warnings(by_validation())
     assert "validation has 60 images, so that each of them is worth 1.7 points" in hint
     assert "evaluate.cross_validate = 5" in hint

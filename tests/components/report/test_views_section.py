@@ -1,4 +1,4 @@
-"""Augmented views on the page: which images, what is said of them, and the right pictures."""
+"""Augmented views on the page: which images, what is said of them, and the right images."""
 
 import base64
 import hashlib
@@ -56,7 +56,7 @@ def test_images_are_chosen_from_each_class_in_turn(examples):
     assert all(len(row["content_hash"]) == 64 for row in rows)
 
 
-def test_the_pictures_are_the_views_of_the_training(examples):
+def test_the_images_are_the_views_of_the_training(examples):
     from imgpipe.components.report import facts as run_facts
     from imgpipe.models import contact_sheet
 

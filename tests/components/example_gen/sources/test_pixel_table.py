@@ -48,7 +48,7 @@ def decoded(spec, options=None):
 
 @pytest.mark.parametrize("header", [False, True])
 @pytest.mark.parametrize("shape", [(28, 28), (5, 5), (8, 8, 3)])
-def test_rows_become_pictures(table, header, shape):
+def test_rows_become_images(table, header, shape):
     rows = draw(6, *shape)
     found = decoded(table(rows, header))
     assert list(found) == [f"t/{n:07d}.png" for n in range(1 + header, 7 + header)]
@@ -116,7 +116,7 @@ def test_pixels_in_one_column_with_usage(tmp_path):
         ("a,1,2,3,4\na,1,2,3,4\n", r"one class only \(a\) in 2 images"),
     ],
 )
-def test_what_holds_no_pictures_says_so(tmp_path, text, message):
+def test_what_holds_no_images_says_so(tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
         open_source(str(tmp_path / "x.csv")).listing()

@@ -21,7 +21,7 @@ NAMES = ["stone", "cloth", "blade"]  # not in sorted order
 
 
 class _Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Pictures of one colour each."""
+    """Images of one colour each."""
 
     VERSION = tfds.core.Version("1.2.3")
     SPLITS: ClassVar = {"train": 12, "test": 6, "extra": 3}

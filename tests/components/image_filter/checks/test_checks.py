@@ -52,7 +52,7 @@ def reason(data, settings=None, **about):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_good_pictures_pass_without_a_word(encode, kind):
+def test_good_images_pass_without_a_word(encode, kind):
     found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), Settings())
     assert found.rejection is None and found.repairs == () and found.warnings == ()
 

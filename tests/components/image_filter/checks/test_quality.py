@@ -1,4 +1,4 @@
-"""The checks of what a picture looks like: hand-made pictures, thresholds, severities."""
+"""The checks of what an image looks like: hand-made images, thresholds, severities."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def look(records):
     return make
 
 
-def test_a_good_picture_is_not_warned_of(look):
+def test_a_good_image_is_not_warned_of(look):
     assert warned(look(scene())) == set()
     assert warned(look(encoded(scene(), "JPEG"), "jpg")) == set()
 
@@ -205,7 +205,7 @@ def sixteen_bit_rgb():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_turned_pictures_are_named_and_turned_as_a_viewer_does(look, orientation, kind):
+def test_turned_images_are_named_and_turned_as_a_viewer_does(look, orientation, kind):
     from PIL import ExifTags, ImageOps
 
     exif = Image.Exif()

@@ -15,7 +15,7 @@ BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
 
 
 def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
-    """A picture `flips` bits from the base; the bits flipped are the first, so bits add up."""
+    """An image `flips` bits from the base; the bits flipped are the first, so bits add up."""
     bits = BASE.copy().reshape(-1)
     bits[:flips] ^= 1
     bits = bits.reshape(16, 16)
@@ -29,7 +29,7 @@ def outcome(*members, radius=48, **severities):
     return {r.path: (r.reason, r.severity, r.kept_copy) for r in rulings}
 
 
-def test_one_picture_is_no_duplicate():
+def test_one_image_is_no_duplicate():
     assert outcome(member("1")) == {}
 
 

@@ -60,7 +60,7 @@ def test_nothing_and_one_are_no_group():
     assert groups(drawn(1), RADIUS).tolist() == [0]
 
 
-def test_unlike_pictures_stay_alone():
+def test_unlike_images_stay_alone():
     assert groups(drawn(3000), RADIUS).tolist() == list(range(3000))
 
 
@@ -83,7 +83,7 @@ def test_mirrored_copies_are_found():
 
 @pytest.mark.parametrize("count", [300, 3000], ids=["all pairs", "sorted"])
 @pytest.mark.parametrize("flips", [5, 30])
-def test_a_part_of_another_picture_is_found(count, flips):
+def test_a_part_of_another_image_is_found(count, flips):
     rng = np.random.default_rng(4)
     originals = drawn(count)
     crops = [picture.upright for picture in drawn(3 * count, seed=5)]
@@ -100,7 +100,7 @@ def test_a_part_of_another_picture_is_found(count, flips):
     assert len(set(found.tolist())) >= count, "nothing else is near"
 
 
-def test_the_negative_of_a_picture_is_another():
+def test_the_negative_of_an_image_is_another():
     (one,) = drawn(1)
     negative = PerceptualHashes(one.mirrored, one.upright)
     turned = [bytes(255 - byte for byte in part) for part in (one.upright, one.mirrored)]
@@ -117,11 +117,11 @@ def test_a_chain_is_one_group_named_by_its_first():
     assert groups([one, two, three], 40).tolist() == [0, 0, 0]
 
 
-def test_many_copies_of_one_picture_are_one_group():
+def test_many_copies_of_one_image_are_one_group():
     assert set(groups(drawn(1) * 5000, RADIUS).tolist()) == {0}
 
 
-def test_the_radius_shrinks_where_pictures_are_alike_by_nature():
+def test_the_radius_shrinks_where_images_are_alike_by_nature():
     photographs = drawn(500)
     assert fitting_radius(photographs) == RADIUS
     rng = np.random.default_rng(3)
@@ -136,7 +136,7 @@ def test_copies_do_not_shrink_the_radius():
     assert fitting_radius(photographs * 3) == RADIUS
 
 
-def test_the_comparisons_of_a_picture_do_not_grow_with_their_number(monkeypatch):
+def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
     compared = 0
     differing = search._differing
 
