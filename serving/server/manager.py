@@ -1,9 +1,9 @@
 """The versions of one model: which should be served, which are served, and how to get there.
 
-Polls the base path and applies TensorFlow Serving's availability-preserving policy: the new
-version is loaded and warmed up before the old one is let go, and an old one stays while the new
-one fails. Two things differ on purpose: a directory that is not complete is not touched, and a
-base path without any complete version keeps the last good one serving.
+The manager polls the base path and applies TensorFlow Serving's availability-preserving policy: a
+new version is loaded and warmed up before the old one is unloaded, and the old one stays while the
+new one fails. There are two deliberate differences: an incomplete directory is not loaded, and a
+base path without a complete version keeps the loaded version.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from imgpipe.serving.server.storage import (
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64
-"""Versions at END that are remembered for GetModelStatus."""
+"""Number of versions in the state END that GetModelStatus still reports."""
 _CHANGING = "its files are still changing"
 _SETTLE_S = 0.5
-"""Files without a manifest have not changed for so long, or for a poll, before they are loaded."""
+"""Files without a manifest must be unchanged for this long, or for one poll, to be loaded."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ModelManager:
         tflite: bool = False,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """``poll_seconds`` 0 looks once, at the start, as file_system_poll_wait_seconds does."""
+        """With ``poll_seconds`` 0, the base path is read once, at the start."""
         self.config = config
         self._loader, self._load = loader, load or LoadPolicy()
         self._tflite, self._on_change = tflite, on_change
@@ -82,16 +82,16 @@ class ModelManager:
         return self._tried
 
     def start(self) -> None:
-        """Begin to poll."""
+        """Start to poll."""
         self._thread.start()
 
     def update(self, config: ModelConfig) -> None:
-        """Go on with another policy or base path; looked at once, also where polling is off."""
+        """Use another configuration, and read the base path at once even where polling is off."""
         self.config = config
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """Stop polling and retire every version; a load under way is awaited for ``timeout`` s."""
+        """Stop polling and retire every version; wait up to ``timeout`` s for a load."""
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -120,7 +120,7 @@ class ModelManager:
         return max(min(waits), 0.0) if waits else None
 
     def poll(self) -> None:
-        """Look at the base path once and do all that follows from it."""
+        """Read the base path once, and load and unload versions accordingly."""
         config = self.config
         store = store_of(config.base_path, tflite=self._tflite)
         try:
@@ -128,7 +128,7 @@ class ModelManager:
         except OSError as error:
             self._say(f"base path {config.base_path} cannot be read ({error.strerror})")
             self._settle(config)
-            return  # nothing is unloaded: an outage of the disk is not a wish
+            return  # nothing is unloaded: the disk may only be out of reach
         self._fresh = {n: seen for n, seen in self._fresh.items() if n in names}
         found = _Found(store, names, self._examined)
         wanted = config.policy.choose(names, found.is_complete)
@@ -163,7 +163,7 @@ class ModelManager:
         instead = config.policy.choose(
             found.names, lambda n: found.is_complete(n) and not self._is_failing(n)
         )
-        # Those between that failed too stay wanted, so that they are tried again in their time.
+        # Failed versions between them remain, so that their loads are retried.
         oldest = min(instead, default=min(found.names))
         failing = [n for n in found.names if n >= oldest and self._is_failing(n)]
         return sorted({*wanted, *instead, *failing}, reverse=True)
@@ -178,12 +178,13 @@ class ModelManager:
     def _examined(
         self, version: int, look: Callable[[], VersionDirectory | None]
     ) -> VersionDirectory | None:
-        """A version's directory, not complete while its files may still be coming.
+        """Return a version's directory, marked as incomplete while its files may still change.
 
-        A version that serves is complete, and its files are not looked at again: with a thousand
-        versions that took 11 % of a core. A manifest tells when all is there. Without one, files
-        that look complete and are fresh may be half copied: they are taken when nothing has changed
-        for a while. At the first look they are taken at once, and again when they change after all.
+        The files of an available version are not read again: with a thousand versions that took
+        11 % of a core. A manifest tells whether all files are there. Without one, new files that
+        look complete may be partly copied, so they count as complete once they have not changed
+        for a while. At the first poll they count as complete at once, and a version that fails is
+        loaded again when its files change.
         """
         servable = self._servables.get(version)
         if servable is not None and servable.state is State.AVAILABLE:
@@ -233,7 +234,7 @@ class ModelManager:
                 servable.may_retry = True
 
     def _step(self, aspired: list[int], found: _Found) -> bool:
-        """One action of the availability-preserving policy; False when there is none left."""
+        """Take one action of the availability-preserving policy; return False if none is left."""
         for version, servable in self._servables.items():
             if version not in aspired:
                 servable.give_up()
@@ -252,7 +253,7 @@ class ModelManager:
         return False
 
     def _to_load(self, version: int, directory: VersionDirectory) -> Servable | None:
-        """The servable of ``version`` if it is to be loaded now: a new one, or one at its retry."""
+        """Return the servable of ``version`` if it must be loaded or loaded again now."""
         servable = self._servables.get(version)
         if servable is not None and not servable.may_retry:
             if servable.retry_at is not None:
@@ -278,7 +279,7 @@ class ModelManager:
 
     @contextmanager
     def acquire(self, version: int | None) -> Iterator[tuple[int, Runtime]]:
-        """The number and runtime of ``version`` (None: the newest available), held while used.
+        """Hold ``version`` (None: the newest available) and yield its number and runtime.
 
         Raises:
             StatusError: NOT_FOUND.
@@ -292,20 +293,20 @@ class ModelManager:
                     with released(servable):
                         yield number, runtime
                     return
-            if servables is self._servables:  # else a swap went on meanwhile: look again
+            if servables is self._servables:  # otherwise a swap happened meanwhile: search again
                 raise not_found(self.config.name, version)
 
     def busy(self) -> bool:
-        """Whether a request is running on any version."""
+        """Return whether a request is running on any version."""
         return any(servable.references for servable in self._servables.values())
 
     def available(self) -> list[int]:
-        """Versions that answer now, newest first."""
+        """Return the available versions, newest first."""
         servables = self._servables
         return [n for n in sorted(servables, reverse=True) if servables[n].state is State.AVAILABLE]
 
     def states(self) -> list[VersionState]:
-        """Every known version, newest first; START are directories that are not complete yet."""
+        """Return every known version, newest first; incomplete directories are in state START."""
         lines = {
             n: VersionState(n, State.START, Code.UNAVAILABLE, entry.missing)
             if entry.missing
@@ -368,7 +369,7 @@ class _Found:
         self._entries: dict[int, VersionDirectory | None] = {}
 
     def get(self, version: int) -> VersionDirectory | None:
-        """The directory of a version, None if there is none."""
+        """Return the directory of a version; None if it does not exist."""
         name = self.names.get(version)
         if name is None:
             return None
@@ -379,12 +380,12 @@ class _Found:
         return self._entries[version]
 
     def is_complete(self, version: int) -> bool:
-        """Whether it can be loaded."""
+        """Return whether a version can be loaded."""
         entry = self.get(version)
         return entry is not None and not entry.missing
 
     def incomplete(self, version: int) -> VersionDirectory | None:
-        """The directory of a version that cannot be loaded yet."""
+        """Return the directory of a version that cannot be loaded yet; otherwise None."""
         entry = self.get(version)
         return entry if entry is not None and entry.missing else None
 
@@ -404,6 +405,6 @@ def _describe(states: list[VersionState]) -> str:
 
 
 def not_found(model: str, version: int | None) -> StatusError:
-    """TensorFlow Serving's words for a model or version that is not there."""
+    """Return TensorFlow Serving's error for a model or version that does not exist."""
     wanted = f"Latest({model})" if version is None else f"Specific({model}, {version})"
     return StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")

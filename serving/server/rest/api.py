@@ -65,11 +65,11 @@ lock lets one advance at a time anyway."""
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came."""
+    """A request as it was received."""
 
     verb: str
     path: str
-    """As sent, with its query."""
+    """The path as sent, with its query."""
     peer: str
     body: bytes = b""
     encoding: str = ""
@@ -85,7 +85,7 @@ class Answer:
     status: int
     text: str
     version: int | None = None
-    """Of the model that answered."""
+    """Version of the model that answered."""
 
 
 class Api:
@@ -104,11 +104,11 @@ class Api:
         self._large_here = threading.BoundedSemaphore(max(workers // 2, _LARGE_AT_ONCE))
 
     def answer(self, asked: Asked) -> Answer:
-        """What the request comes to. Never raises."""
+        """Execute a request and return its answer. Never raises."""
         return self._run(asked, lambda target, call: self._work(asked, target, call))
 
     def refuse(self, asked: Asked, error: StatusError) -> Answer:
-        """The answer to a request that is not looked at; counted and logged like all."""
+        """Return the answer to a request that is not executed; it is counted and logged."""
 
         def work(target: Target, call: Call) -> str:
             raise error
@@ -212,7 +212,7 @@ class Api:
 
 
 def failure(error: StatusError) -> Answer:
-    """A failed request as upstream writes it."""
+    """Return the answer to a failed request, as TensorFlow Serving writes it."""
     code = 413 if isinstance(error, TooLarge) else HTTP_STATUS.get(error.code, 500)
     return Answer(code, answers.write_error(status.truncate(error.message)))
 

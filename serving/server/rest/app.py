@@ -34,21 +34,21 @@ from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.status import Code, StatusError
 
 VERSION_HEADER = "Model-Version"
-"""Says which version answered. gRPC has it in the answer; TensorFlow Serving's JSON does not."""
+"""Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
 _BODIES_AT_ONCE = 4
-"""Of the largest size allowed, that are held at once."""
+"""Number of bodies of the largest allowed size that fit into memory at once."""
 _WORTH_PACKING = 1024
 _LEVEL = 4
 _LATE_S = 0.05
-"""A run that ends at its deadline may say so itself."""
+"""Extra seconds after the deadline, in which the run itself can report it."""
 _LISTEN_ON_S = 1.0
-"""To a body that is refused already."""
+"""Seconds in which the rest of a refused body is still read."""
 _TIMED_OUT = 408
 
 
 @dataclass(frozen=True)
 class Page:
-    """A text that is made when it is asked for."""
+    """A page whose text is created for each request."""
 
     path: str
     make: Callable[[], str]
@@ -63,7 +63,7 @@ class Endpoint:
         self._budget = bodies.Budget(_BODIES_AT_ONCE * options.max_body_bytes)
         self.draining = False
         self.running = 0
-        """Requests that have no answer yet."""
+        """Number of requests without an answer so far."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -154,7 +154,7 @@ def _response(answer: Answer, packed: bool) -> Response:
 
 
 def _closing(answer: Answer) -> Response:
-    """An answer after which nothing more is read: what was sent may be endless."""
+    """Return an answer that closes the connection, because the rest of the body may be endless."""
     response = _response(answer, packed=False)
     response.headers["Connection"] = "close"
     return response
@@ -170,13 +170,13 @@ def _shown(page: Page) -> Callable[[Request], Awaitable[Response]]:
 def make_app(
     api: Endpoint, options: RestOptions, ready: Callable[[], bool], pages: Sequence[Page]
 ) -> Starlette:
-    """The application.
+    """Return the ASGI application.
 
     Args:
-        api: what answers ``/v1/``.
-        options: of the interface.
-        ready: whether every model has a version that answers.
-        pages: the metrics, the list of models and the like.
+        api: The endpoint for ``/v1/``.
+        options: Options of the REST interface.
+        ready: Returns whether every model has an available version.
+        pages: Further pages, such as the metrics and the list of models.
     """
 
     async def live(request: Request) -> Response:
