@@ -96,7 +96,8 @@ def run(
 def plan_of(config: Config) -> Plan:
     """What the judge is to do, by the same settings as a run.
 
-    Kept verdicts are used where `judge.store` names a place; a check leaves nothing behind unasked.
+    Stored inspections are used only where `judge.store` names their folder, so that a check writes
+    nothing that was not asked for.
     """
     from imgpipe.components.example_gen.splits import SplitRule
     from imgpipe.components.image_filter import overrides

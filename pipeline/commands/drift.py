@@ -27,7 +27,7 @@ _WIDTH_PLAIN = 120  # columns when the output is no terminal
 _NAMED = 5  # images that do not decode, shown
 _MOST = 100_000  # files of a folder that a person could still open
 #: How to have images in the log.
-SWITCH_ON = (
+_SWITCH_ON = (
     "the log holds no images; keep them with `imgpipe serve --request-log PREFIX --log-images` "
     "(imgpipe-model-server: --request_log_images)"
 )
@@ -245,7 +245,7 @@ def _print_images(console: Console, read: Log, folder: Path | None, written: int
     from imgpipe.components.report.text import plural
 
     if not read.survey.images:
-        console.print(f"  [dim]{escape(SWITCH_ON)}[/]")
+        console.print(f"  [dim]{escape(_SWITCH_ON)}[/]")
     elif folder is not None and written is not None:
         console.print(
             f"\n{plural(written, 'image')} for which the model was least certain in "

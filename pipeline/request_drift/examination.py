@@ -94,7 +94,7 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
         reference = blessed.load(version, run)
         asked = found.survey.asked[version.number]
         before = len(measured.rows)
-        with Unfamiliar.of(reference) as unfamiliar:
+        with Unfamiliar(reference) as unfamiliar:
             images.measure(_images(found, asked), measured, unfamiliar.count)
         rows = measured.rows[before:]
         compared.append(comparison.compare(asked, rows, reference, unfamiliar.share))

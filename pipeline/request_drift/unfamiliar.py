@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from imgpipe.models.feature_distribution import FeatureDistribution
 from imgpipe.models.served_model import Served
 from imgpipe.models.signatures import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift.reference import Blessed
-from imgpipe.pipeline.request_drift.share import Share
+from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
 
 #: Most images of a version whose features are computed. A forward pass takes some 15 ms on a CPU
 #: core, and with so many images the share is known to half a percentage point.
@@ -21,19 +20,15 @@ class Unfamiliar:
     """Counts the images whose features are unlike those of the training data.
 
     Args:
-        features: Distribution of the features of the training data. With None, nothing is counted.
-        directory: Folder of the SavedModel.
+        blessed: Reference of the served version. Nothing is counted when it has no distribution of
+            the features.
     """
 
-    def __init__(self, features: FeatureDistribution | None, directory: str) -> None:
-        self._features = features
-        self._served = Served(directory, FEATURE_VECTORS) if features is not None else None
-        self.share = Share(0, 0)
-
-    @classmethod
-    def of(cls, blessed: Blessed) -> Unfamiliar:
-        """Create a counter for the images of one version."""
-        return cls(blessed.features, str(blessed.version.path))
+    def __init__(self, blessed: Blessed) -> None:
+        self._features, self._served = blessed.features, None
+        if blessed.features is not None:
+            self._served = Served(str(blessed.version.path), FEATURE_VECTORS)
+        self.share = NONE_LOOKED_AT
 
     def count(self, images: Sequence[bytes]) -> None:
         """Examine encoded images, unless `_MOST` images were examined before."""
