@@ -20,10 +20,8 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Fields whose feature has a different name.
-_FEATURE_OF = {"perceptual_hash": names.LIKENESS}
 #: Features that are omitted when they have this value.
-_OPTIONAL = {names.LIKENESS: None, names.REPAIRS: ""}
+_OPTIONAL = {names.PERCEPTUAL_HASH: None, names.REPAIRS: ""}
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class ImageRecord:
 
     def features(self) -> dict[str, Any]:
         """Values of all features of the record, by name."""
-        values = {name: getattr(self, field) for field, name in _FIELDS.items()}
+        values = {name: getattr(self, name) for name in _SIMPLE}
         values = {k: v for k, v in values.items() if k not in _OPTIONAL or v != _OPTIONAL[k]}
         return {**values, names.ASPECT_RATIO: self.aspect_ratio, **self.figures}
 
@@ -87,12 +85,11 @@ class ImageRecord:
     def from_example(cls, example: tf.train.Example) -> ImageRecord:
         """Convert back from `to_example`; a missing feature gets the default of its field."""
         values: dict[str, Any] = {}
-        for one in _SIMPLE_FIELDS:
-            name = _FIELDS[one.name]
-            if isinstance(one.default, (bytes, int)) or one.default is None:
-                values[one.name] = first(example, name, one.default)
+        for name, default in _SIMPLE.items():
+            if isinstance(default, (bytes, int)) or default is None:
+                values[name] = first(example, name, default)
             else:
-                values[one.name] = text(example, name)
+                values[name] = text(example, name)
         figures = {
             name: feature.float_list.value[0]
             for name, feature in example.features.feature.items()
@@ -101,5 +98,9 @@ class ImageRecord:
         return cls(figures=figures, **values)
 
 
-_SIMPLE_FIELDS = [one for one in dataclasses.fields(ImageRecord) if one.name != "figures"]
-_FIELDS = {one.name: _FEATURE_OF.get(one.name, one.name) for one in _SIMPLE_FIELDS}
+#: Default of each field that is a feature of the same name.
+_SIMPLE = {
+    field.name: field.default
+    for field in dataclasses.fields(ImageRecord)
+    if field.name != "figures"
+}

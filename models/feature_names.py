@@ -11,7 +11,7 @@ from typing import Final
 # --- what a record is -------------------------------------------------------------------------
 IMAGE_BYTES: Final = "image_bytes"  # bytes: the encoded file; also the served signature's input
 LABEL: Final = "label"  # bytes: class name
-LABEL_INDEX: Final = "label_index"  # int64: place in the vocabulary, -1 when there is no label
+LABEL_INDEX: Final = "label_index"  # int64: index in the vocabulary, -1 when there is no label
 SPLIT: Final = "split"  # bytes: one of SPLITS
 PATH: Final = "path"  # bytes: path below the source's root, with forward slashes
 IMAGE_HASH: Final = "image_hash"  # bytes: hex SHA-256 of the file as found
@@ -43,7 +43,7 @@ ENTROPY: Final = (
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
-LIKENESS: Final = "likeness"  # bytes: perceptual hashes (`components/image_file`), or empty
+PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/image_file`; may be empty
 REPAIRS: Final = "repairs"  # bytes: what was done to the bytes, comma-separated; absent for nothing
 
 # --- the feature bank -------------------------------------------------------------------------
