@@ -247,7 +247,7 @@ def _stored(version: Path) -> dict[str, Array]:
     if not path.is_file():
         return {}
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-        return {_sha256(file[name]): file[name] for name in file.files}
+        return {_sha256(array): array for array in file.values()}
 
 
 def _found(found: Mapping[str, Array], key: str, layer: Any, version: Path) -> Array:

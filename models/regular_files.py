@@ -1,6 +1,6 @@
 """Regular files opened and read within bounds: no pipes that hang, no devices without an end.
 
-Every file that somebody else made is read through this module.
+It is for files that somebody else made, which may be anything.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ def read_bytes(file: Path, limit: int) -> bytes:
 
 
 def sha256(file: Path, limit: int) -> str:
-    """Hex SHA-256 of what `read_bytes` gives, with a small part in memory at a time."""
+    """Hex SHA-256 of what `read_bytes` gives, with a small part in memory at a time.
+
+    Raises:
+      OSError: as `read_bytes`.
+    """
     digest, size = hashlib.sha256(), 0
     with open_regular(file) as stream:
         _check_size(os.fstat(stream.fileno()).st_size, limit)
