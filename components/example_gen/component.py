@@ -21,6 +21,7 @@ from imgpipe.components.beam_io import mark_examples
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources.base import SourceOptions
 from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.image_file.header import PIXEL_LIMIT
 
 
 @component(use_beam=True)
@@ -32,7 +33,7 @@ def ImageExampleGen(
     split_seed: Parameter[int] = 0,
     validation_share: Parameter[float] = 0.1,
     test_share: Parameter[float] = 0.1,
-    pixel_limit: Parameter[int] = 100_000_000,
+    pixel_limit: Parameter[int] = PIXEL_LIMIT,
     options: Parameter[str] = "{}",
     store: Parameter[str] = "",
     code: Parameter[str] = "",

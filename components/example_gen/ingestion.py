@@ -18,6 +18,7 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item, SourceOptions, fingerprint
 from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.records import ShardWriter, read_json, shard_path, write_text
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -25,8 +26,6 @@ from imgpipe.models.errors import ResourceError
 
 SHARD_SIZE = 256  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
 SUMMARY_FILE = "ingest.json"  # beside the splits of the Examples artifact
-#: Largest number of pixels of an image that is decoded; 100 megapixels are 300 MB in RGB.
-PIXEL_LIMIT = 100_000_000
 
 
 @dataclass(frozen=True)

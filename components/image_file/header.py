@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+#: Default of the largest number of pixels of an image that is decoded; in RGB they take 300 MB.
+PIXEL_LIMIT = 100_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 #: First bytes by which the serving op recognises an image format.
 _MAGIC = (

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_record import ImageRecord
 
@@ -32,7 +33,7 @@ class Settings:
     """Limits, severities, thresholds and overrides for the checks."""
 
     min_side: int = 16  # pixels; small enough for data sets with images of 28 × 28 pixels
-    pixel_limit: int = 100_000_000  # pixels, which take 300 MB when decoded
+    pixel_limit: int = PIXEL_LIMIT
     severity: Mapping[str, str] = field(default_factory=dict)  # by check, if not the default
     threshold: Mapping[str, float] = field(default_factory=dict)  # by check, if not the default
     overrides: Mapping[str, Override] = field(default_factory=dict)  # by hex SHA-256
