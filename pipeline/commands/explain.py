@@ -133,7 +133,7 @@ def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path
     ):
         if error:
             refused += 1
-            said = f"{path}: is no image that can be served: {error}"
+            said = f"{path} is not an image that the model can decode: {error}"
             console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
             continue
         written, said = _explain_one(data, inside, out / name)

@@ -75,11 +75,14 @@ def run(model_dir: Path, to: int | None) -> int:
 def _before(found: list[manifest.Version]) -> int:
     """The newest version whose content differs from what is served now."""
     if not found:
-        raise ResourceError("no version is whole, so that there is none to roll back to.")
+        raise ResourceError(
+            "there is no version to roll back to: every version is missing or damaged."
+        )
     passed = {found[0].identity, *found[0].withdrawn}
     for version in found[1:]:
         if version.identity not in passed:
             return version.number
     raise ConfigError(
-        f"there is no other content than version {found[0].number}'s to roll back to."
+        f"there is no version to roll back to: none differs from version {found[0].number}, "
+        "which is served now."
     )

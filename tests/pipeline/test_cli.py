@@ -195,7 +195,7 @@ def test_serve_and_rollback_find_the_versions_of_a_run(tmp_path: Path, place: tu
     result = imgpipe("serve", folder, "--", "--no_such_flag=1")
     assert "no_such_flag" in result.stderr, "the versions were found, the server's flags are read"
     result = imgpipe("rollback", folder)
-    assert result.returncode == 5 and "no version is whole" in result.stderr
+    assert result.returncode == 5 and "every version is missing or damaged" in result.stderr
 
 
 def test_serve_takes_remote_base_paths_and_refuses_what_it_cannot_read():

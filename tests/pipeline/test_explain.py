@@ -133,8 +133,8 @@ def test_what_is_no_picture_is_named_and_the_others_are_explained(
     code = explain.run([text, tmp_path / "nowhere.png", photo], run_folder, ["conv1"], False, out)
     said = capfd.readouterr().out
     assert code == 2
-    assert "notes.txt: is no image that can be served: Unknown image file format" in said
-    assert "nowhere.png: is no image that can be served: No such file" in said
+    assert "notes.txt is not an image that the model can decode: Unknown image file format" in said
+    assert "nowhere.png is not an image that the model can decode: No such file" in said
     assert "2 of 3 images could not be explained" in said
     assert _names(out) == ["photo"]
 

@@ -299,7 +299,7 @@ class TestRollback:
     def test_nothing_else_to_roll_back_to_is_said(self, tmp_path: Path, saved_model: Path):
         base = tmp_path / "other"
         versions.publish(base, {"": saved_model}, {})
-        with pytest.raises(ConfigError, match="no other content"):
+        with pytest.raises(ConfigError, match="none differs from version"):
             rollback.run(base, None)
         with pytest.raises(ConfigError, match="no whole version 9"):
             rollback.run(base, 9)
