@@ -23,7 +23,10 @@ def test_the_client_does_not_import_tensorflow():
 
 
 def test_the_server_package_does_not_import_tensorflow_before_use():
-    code = "import sys, imgpipe.serving.server.model_server as m; m.make_parser();"
+    code = (
+        "import sys, imgpipe.serving.server.model_server; "
+        "from imgpipe.serving.server import flags; flags.make_parser();"
+    )
     assert run(code + "print('tensorflow' in sys.modules)") == "False"
 
 
