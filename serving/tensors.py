@@ -111,11 +111,14 @@ def number_of(value: Any) -> int:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """``value`` as an array with the dtype that ``tf.make_tensor_proto`` would choose.
+    """Convert ``value`` to an array with the dtype that ``tf.make_tensor_proto`` would choose.
 
-    Arrays keep their dtype. Python floats become float32 and ints int32 (int64 when they need
-    it), as TensorFlow users expect. ``bytes`` and ``str`` become an object array of bytes, byte
-    for byte: numpy's own ``S`` type would drop trailing zeros of an image.
+    Arrays keep their dtype. Python floats become float32, and ints become int32, or int64 where
+    they do not fit. ``bytes`` and ``str`` become an object array of bytes, because numpy's own
+    ``S`` type would drop trailing zeros of an image.
+
+    Raises:
+        TensorError: The rows of a list differ in length, or the type does not exist in TensorFlow.
     """
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
@@ -183,10 +186,14 @@ def fill_typed(proto: Any, array: np.ndarray) -> None:
 
 
 def fill_compact(proto: Any, value: Any) -> None:
-    """Write ``value`` into the empty ``proto`` byte for byte as ``tf.make_tensor_proto`` would.
+    """Write ``value`` into an empty ``proto`` with the same bytes as ``tf.make_tensor_proto``.
 
-    Most numbers go as ``tensor_content`` (3.7 times as fast to build as ``float_val`` for a batch
-    of images), strings, single values and a few rare types as typed fields.
+    Arrays of most numbers become ``tensor_content``, which is 3.7 times as fast to build as
+    ``float_val`` for a batch of images. Strings, single values and a few rare types become typed
+    fields.
+
+    Raises:
+        TensorError: The value is not a tensor, or is larger than a message may be.
     """
     array = as_array(value)
     row = _row_of_array(array)
@@ -213,7 +220,7 @@ def to_array(proto: Any) -> np.ndarray:
     """
     row = dtype_of(proto.dtype)
     if row is None:
-        raise TensorError(f"dtype {proto.dtype} does not travel as values")
+        raise TensorError(f"dtype {proto.dtype} cannot be sent as values")
     if proto.tensor_shape.unknown_rank:
         raise TensorError("the shape has unknown rank")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)

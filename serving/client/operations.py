@@ -142,7 +142,11 @@ class Operations:
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Operation[Prediction]:
-        """Sends one Predict request; see `Client.predict`."""
+        """Send one Predict request; see `Client.predict`.
+
+        Raises:
+            InvalidArgument: The inputs do not fit the signature.
+        """
         known = self._input_types.get(signature_name)
         given = messages.converted(inputs, known) if known else inputs
 
@@ -282,7 +286,11 @@ class Operations:
         return messages.statuses((yield self._call(protos.STATUS, request, timeout)))
 
     def models(self, timeout: float | None) -> Operation[list[ModelStatus]]:
-        """Asks for all models of the server; see `Client.models`."""
+        """Ask for all models of the server; see `Client.models`.
+
+        Raises:
+            Unimplemented: The server is not imgpipe's and does not list its models.
+        """
         try:
             reply = yield self._call(protos.MODELS, empty_pb2.Empty(), timeout)
         except (Unimplemented, InvalidArgument, NotFound) as error:
@@ -315,7 +323,11 @@ class Operations:
         yield self._call(protos.RELOAD, messages.reload_request(config), timeout)
 
     def wait_until_available(self, timeout: float, version: int | None) -> Operation[int]:
-        """Asks for the state until a version is available; see `Client.wait_until_available`."""
+        """Ask for the state until a version is available; see `Client.wait_until_available`.
+
+        Raises:
+            DeadlineExceeded: No version is available within ``timeout`` seconds.
+        """
         version = self.servable.version if version is None else version
         request = messages.status_request(Servable(self.servable.name, version))
         deadline = time.monotonic() + timeout

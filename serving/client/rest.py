@@ -1,9 +1,10 @@
-"""Calls over the REST interface, for where gRPC cannot pass. The standard library's HTTP.
+"""Calls over the REST interface, for networks that gRPC cannot pass.
 
-Slower than gRPC: an image travels as base64, numbers as text. The same retries as over gRPC, with
-pauses in this process. Every reply says which version answered: REST itself does not, so the
-version is asked first, and that very version then answers. A server that names the version in a
-header, as the embedded one does, is asked first only once.
+REST is slower than gRPC because images travel as base64 and numbers as text. Calls are retried as
+over gRPC. Every reply says which version answered. TensorFlow Serving's answers do not contain it,
+so the client first asks for the newest version and then sends the request to that version. The
+embedded server names the version in a header; there, the client asks only once. The HTTP client is
+that of the standard library.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from imgpipe.serving.client.options import Connection
 from imgpipe.serving.client.protos import METADATA, MODELS, STATUS
 from imgpipe.serving.client.steps import Call
 
-_VERSION_HEADER = "Model-Version"  # of the embedded server; TensorFlow Serving sends none
+_VERSION_HEADER = "Model-Version"  # sent by the embedded server, not by TensorFlow Serving
 _READ_BYTES = 1 << 20
-_JITTER = 0.2  # of a pause, to either side, as in gRPC
+_JITTER = 0.2  # pauses vary randomly by up to 20 %, as in gRPC
 
 
 class _Deadline:
@@ -46,7 +47,7 @@ class _Deadline:
 
 @dataclass(frozen=True)
 class _Answer:
-    """An HTTP answer, and the version that its head names, if any."""
+    """An HTTP answer, and the version in its headers, if any."""
 
     status: int
     content: bytes
@@ -54,9 +55,14 @@ class _Answer:
 
 
 class RestTransport:
-    """HTTP connections to one server, kept open between calls; threads may share it."""
+    """HTTP connections to one server, kept open between calls. This class is thread-safe."""
 
     def __init__(self, connection: Connection) -> None:
+        """Check the address; the first call connects.
+
+        Raises:
+            InvalidArgument: The address is not that of a REST interface.
+        """
         address = urlsplit(connection.target)
         try:
             port = address.port
@@ -71,8 +77,8 @@ class RestTransport:
             or self._prefix.endswith("/v1")
         ):
             raise InvalidArgument(
-                "The address of a REST interface is http://host:port or https://host:port, with a "
-                "path where a gateway has it below one, and without the /v1 of its requests. "
+                "The address of a REST interface must be http://host:port or https://host:port, "
+                "followed by the path of a gateway if there is one, without /v1. "
                 f"Received: {connection.target!r}."
             )
         self._connection = connection
@@ -84,11 +90,15 @@ class RestTransport:
             self._context = (connection.tls or Tls()).context()
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
         self._closed = False
-        self._fixed: dict[str, Any] = {}  # metadata of versions that were asked by number
+        self._fixed: dict[str, Any] = {}  # metadata of versions that requests name, by path
         self._newest: dict[str, Any] = {}  # metadata of the version that answered last, by path
 
     def call(self, call: Call) -> Any:
-        """The reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply as the message of the gRPC interface.
+
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
         deadline = _Deadline(call.timeout)
         if call.method is MODELS:
             answer = self._retried("GET", rest_codec.MODELS_PATH, None, call, deadline)
@@ -110,7 +120,8 @@ class RestTransport:
         except NotFound:
             if call.request.model_spec.WhichOneof("version_choice") == "version":
                 raise
-            return self._infer(call, deadline)  # swapped between the two requests
+            # The version was replaced between the two requests.
+            return self._infer(call, deadline)
 
     def _infer(self, call: Call, deadline: _Deadline) -> Any:
         spec = call.request.model_spec
@@ -154,7 +165,7 @@ class RestTransport:
                     raise
                 last = error
             time.sleep(pause_now)
-            if deadline.left() <= 0:  # slept for longer than asked
+            if deadline.left() <= 0:  # the pause took longer than requested
                 raise last
             attempt, pause = attempt + 1, min(pause * retry.factor, retry.longest_pause)
 
@@ -170,14 +181,14 @@ class RestTransport:
             raise errors.too_late("no reply", target, seconds) from error
         except OSError as error:
             connection.close()
-            if not fresh:  # the server ended it between two calls
+            if not fresh:  # the server closed the connection between two calls
                 return self._once(verb, path, body, deadline)
             raise errors.unreachable(error, target) from error
         except http.client.HTTPException as error:
             connection.close()
             raise ServingError(
-                f"{target} does not answer as a REST interface does ({type(error).__name__}). Is "
-                "it the port of the gRPC interface?"
+                f"The answer of {target} is not HTTP ({type(error).__name__}). Is this the port of "
+                "the gRPC interface?"
             ) from error
         self._idle.put(connection)
         if answer.status >= 300:
@@ -188,7 +199,7 @@ class RestTransport:
     def _request(
         self, verb: str, path: str, body: bytes | None
     ) -> tuple[str, str, bytes | None, dict[str, str]]:
-        """Verb, path, body and headers as they are sent."""
+        """Return the verb, the path, the body and the headers to send."""
         headers = dict(self._connection.headers)
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -197,7 +208,7 @@ class RestTransport:
         return verb, self._prefix + path, body, headers
 
     def _connected(self) -> tuple[http.client.HTTPConnection, bool]:
-        """A connection and whether it is new."""
+        """Return a connection and whether it is new."""
         try:
             return self._idle.get_nowait(), False
         except queue.Empty:
@@ -207,7 +218,7 @@ class RestTransport:
         return http.client.HTTPSConnection(self._host, self._port, context=self._context), True
 
     def close(self) -> None:
-        """End the idle connections, and those in use after their call."""
+        """Close the idle connections; a connection in use is closed after its call."""
         self._closed = True
         while True:
             try:
@@ -221,7 +232,7 @@ def _exchange(
     request: tuple[str, str, bytes | None, dict[str, str]],
     deadline: _Deadline,
 ) -> _Answer:
-    """Send verb, path, body and headers."""
+    """Send a request (verb, path, body and headers) and read its answer before the deadline."""
 
     def limit() -> None:
         left = deadline.left()
@@ -239,7 +250,7 @@ def _exchange(
     while part := response.read(_READ_BYTES):
         parts.append(part)
         limit()
-    if response.length:  # read in pieces, a body that ends early raises nothing
+    if response.length:  # read(n) raises no error if the body ends early
         raise ConnectionResetError(f"the answer ended {response.length} bytes early")
     version = response.getheader(_VERSION_HEADER, "")
     number = int(version) if version.isascii() and version.isdigit() else None
@@ -247,15 +258,15 @@ def _exchange(
 
 
 class AioRestTransport:
-    """The same in threads of its own, for asyncio."""
+    """``RestTransport`` for asyncio, which runs the calls in threads."""
 
     def __init__(self, connection: Connection) -> None:
         self._blocking = RestTransport(connection)
 
     async def call(self, call: Call) -> Any:
-        """The reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply; see ``RestTransport.call``."""
         return await asyncio.to_thread(self._blocking.call, call)
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._blocking.close()

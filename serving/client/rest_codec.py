@@ -1,8 +1,8 @@
-"""The REST interface's JSON to the messages of the gRPC interface and back.
+"""Conversion between the JSON of the REST interface and the messages of the gRPC interface.
 
-Requests and replies keep their one form, the protobuf messages, so that everything above the
-transport is shared. What JSON does not say (dtypes of outputs, which version answered) comes from
-the model's metadata.
+Requests and replies are always protobuf messages, so that both interfaces share everything above
+the transport. The model's metadata supply what JSON lacks: the dtypes of the outputs and the
+version that answered.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from imgpipe.serving.client.protos import Method
 
 DEFAULT_SIGNATURE = "serving_default"
 VERBS = {"Predict": "predict", "Classify": "classify", "Regress": "regress"}
-"""RPCs of inference and their words in a path."""
+"""The name in a URL path of each inference RPC."""
 MODELS_PATH = "/v1/server/models"
-"""The list of all models, which only the embedded server has."""
+"""Path of the list of all models, which only the embedded server has."""
 
 
 def model_path(spec: Any, version: int | None = None) -> str:
-    """``/v1/models/…`` of a ModelSpec; ``version`` overrides its choice."""
+    """Return the path ``/v1/models/…`` of a ModelSpec; ``version`` overrides that of the spec."""
     path = f"/v1/models/{quote(spec.name, safe='')}"
     choice = spec.WhichOneof("version_choice")
     if version is not None:
@@ -43,13 +43,17 @@ def model_path(spec: Any, version: int | None = None) -> str:
 
 
 def action_path(method: Method, spec: Any, version: int | None = None) -> str:
-    """Where a request for inference is posted; `version` overrides the choice of `spec`."""
+    """Return the path for inference requests; ``version`` overrides that of the spec."""
     return f"{model_path(spec, version)}:{VERBS[method.name]}"
 
 
 # --- requests ------------------------------------------------------------------------------------
 def request_body(method: Method, request: Any) -> bytes:
-    """The JSON of a Predict (columnar), Classify or Regress request."""
+    """Return the JSON of a Classify, Regress or Predict request, the latter in column format.
+
+    Raises:
+        InvalidArgument: An input has a complex dtype, which does not exist in JSON.
+    """
     body: dict[str, Any] = {}
     if request.model_spec.signature_name:
         body["signature_name"] = request.model_spec.signature_name
@@ -90,7 +94,11 @@ def _json_example(example: Any) -> dict[str, Any]:
 
 # --- replies -------------------------------------------------------------------------------------
 def metadata_reply(content: bytes) -> Any:
-    """A GetModelMetadataResponse from the body of ``GET …/metadata``."""
+    """Return the GetModelMetadataResponse for the body of ``GET …/metadata``.
+
+    Raises:
+        ServingError: The body is not such an answer.
+    """
     body = _parsed(content)
     reply = protos.GetModelMetadataResponse()
     try:
@@ -100,23 +108,31 @@ def metadata_reply(content: bytes) -> Any:
         described.pop("@type", None)
         json_format.ParseDict(described, signatures, ignore_unknown_fields=True)
     except (KeyError, TypeError, AttributeError, json_format.ParseError) as error:
-        raise _strange("metadata", error) from error
+        raise _malformed("metadata", error) from error
     reply.metadata["signature_def"].Pack(signatures)
     return reply
 
 
 def status_reply(content: bytes) -> Any:
-    """A GetModelStatusResponse from the body of ``GET /v1/models/NAME``."""
+    """Return the GetModelStatusResponse for the body of ``GET /v1/models/NAME``.
+
+    Raises:
+        ServingError: The body is not such an answer.
+    """
     try:
         return json_format.ParseDict(
             _parsed(content), protos.GetModelStatusResponse(), ignore_unknown_fields=True
         )
     except (TypeError, json_format.ParseError) as error:
-        raise _strange("status", error) from error
+        raise _malformed("status", error) from error
 
 
 def models_reply(content: bytes) -> Any:
-    """A Struct, as ListModels answers with, from the body of ``GET /v1/server/models``."""
+    """Return the Struct of ListModels for the body of ``GET /v1/server/models``.
+
+    Raises:
+        ServingError: The body is not such an answer.
+    """
     try:
         return json_format.ParseDict(_parsed(content), struct_pb2.Struct())
     except (TypeError, AttributeError, ValueError, json_format.Error) as error:
@@ -124,7 +140,18 @@ def models_reply(content: bytes) -> Any:
 
 
 def inference_reply(method: Method, request: Any, metadata: Any, content: bytes) -> Any:
-    """The reply to a Predict, Classify or Regress that the version of ``metadata`` answered."""
+    """Return the response message of an inference request.
+
+    Args:
+        method: Predict, Classify or Regress.
+        request: The request message.
+        metadata: The GetModelMetadataResponse of the version that answered.
+        content: The body of the answer.
+
+    Raises:
+        ServingError: The body is not such an answer.
+        InvalidArgument: The output filter of the request names an unknown output.
+    """
     body, reply = _parsed(content), method.response()
     reply.model_spec.name = request.model_spec.name
     reply.model_spec.version.value = metadata.model_spec.version.value
@@ -144,7 +171,7 @@ def inference_reply(method: Method, request: Any, metadata: Any, content: bytes)
             for value in body["results"]:
                 reply.result.regressions.add(value=value)
     except (KeyError, TypeError, ValueError) as error:
-        raise _strange(method.name, error) from error
+        raise _malformed(method.name, error) from error
     return reply
 
 
@@ -152,9 +179,9 @@ def _fill_outputs(
     reply: Any, infos: Mapping[str, Any], values: Any, output_filter: list[str]
 ) -> None:
     if len(infos) == 1:
-        values = {next(iter(infos)): values}  # a single output comes without its name
+        values = {next(iter(infos)): values}  # REST omits the name of a single output
     for name in output_filter or infos:
-        if name not in infos:  # the interface has no filter: what gRPC's would say
+        if name not in infos:  # REST has no output filter; this is the message over gRPC
             known = ",".join(sorted(infos))
             raise InvalidArgument(
                 f"output tensor alias not found in signature: {name} Outputs expected to be in "
@@ -166,7 +193,7 @@ def _fill_outputs(
 def _array(value: Any, dtype: int) -> np.ndarray:
     row = tensors.dtype_of(dtype)
     if row is None:
-        raise ValueError(f"dtype {dtype} does not travel as values")
+        raise ValueError(f"dtype {dtype} cannot be sent as JSON values")
     if row.number == tensors.STRING:
         return tensors.as_array(_bytes(value))
     return np.array(value, row.numpy)
@@ -181,7 +208,7 @@ def _bytes(value: Any) -> Any:
 
 
 def error_text(content: bytes) -> str:
-    """The server's message in the body of a refusal; the body's beginning when it is none."""
+    """Return the error message in the body of an answer, or else the beginning of the body."""
     try:
         return str(json.loads(content)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -192,10 +219,10 @@ def _parsed(content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise _strange("JSON", error) from error
+        raise _malformed("JSON", error) from error
 
 
-def _strange(what: str, error: Exception) -> ServingError:
+def _malformed(what: str, error: Exception) -> ServingError:
     return ServingError(
         f"The server's answer is not the {what} of TensorFlow Serving's REST interface "
         f"({type(error).__name__}: {error}). Is the address right?"

@@ -24,9 +24,9 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.textproto import BatchingParameters
 
 _FULL_WAIT_S, _FULL_LOOK_S = 0.010, 0.0001
-"""A full queue is tried again for 10 ms every 100 us, as batch_scheduler_retrier.h does."""
+"""A request tries a full queue again every 100 µs for 10 ms, as batch_scheduler_retrier.h does."""
 Watch = Callable[[str, Iterable[float]], None]
-"""Told of each batch that is run: the name of its threads, and seconds each task waited."""
+"""Called for each batch with the name of its threads and the seconds that each task waited."""
 _Key = tuple[tuple[str, ...], tuple[str, ...], tuple[Any, ...]]
 
 
@@ -58,11 +58,18 @@ class _Batch:
 
 
 class BatchingRuntime:
-    """A runtime behind a queue; ``run`` looks like any other's and returns its own rows."""
+    """A runtime behind a queue, which combines the rows of several requests into one batch."""
 
     def __init__(
         self, inner: Runtime, parameters: BatchingParameters, watch: Watch | None = None
     ) -> None:
+        """Start the threads that run the batches.
+
+        Args:
+            inner: The runtime of the model; closed with this one.
+            parameters: The sizes and times of TensorFlow Serving.
+            watch: Called for each batch.
+        """
         self._inner, self._given, self._watch = inner, parameters, watch
         self.signatures = inner.signatures
         self._largest = parameters.max_batch_size
@@ -88,10 +95,20 @@ class BatchingRuntime:
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """Values of ``fetches`` for the rows of ``values``, run with those of others.
+        """Compute the tensors named ``fetches``, together with the rows of other requests.
+
+        Args:
+            feeds: Names of the input tensors.
+            values: One array for each name in ``feeds``. All have the same number of rows.
+            fetches: Names of the tensors to return.
+            timeout: Time limit in seconds, which includes the wait; None for none.
+
+        Returns:
+            One array for each name in ``fetches``, with the rows of this request only.
 
         Raises:
-            StatusError: the rows cannot be batched, the queue is full or the time is over.
+            StatusError: The rows cannot be batched, the queue is full, the time is over, or the
+                model fails.
         """
         names = (tuple(feeds), tuple(fetches))
         if names in self._alone or not values:
@@ -175,7 +192,7 @@ class BatchingRuntime:
         return None
 
     def _next(self) -> tuple[_Batch | None, float | None]:
-        """The batch to run now; or how long until one is due."""
+        """Return the batch to run now, or else the time in seconds until one is due."""
         if self._full:
             return self._full.popleft(), None
         if not self._open:
@@ -238,7 +255,7 @@ class BatchingRuntime:
             at += task.rows
 
     def close(self) -> None:
-        """End the threads and the runtime; nothing is queued any more."""
+        """Stop the threads and close the runtime. No call may be running or follow."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -248,7 +265,7 @@ class BatchingRuntime:
 
 
 class _NotSplittable(Exception):
-    """An output has not one row for each row that went in."""
+    """An output does not have one row for each row of the inputs."""
 
 
 def _rows(values: Sequence[np.ndarray]) -> int:
@@ -261,13 +278,13 @@ def _rows(values: Sequence[np.ndarray]) -> int:
 
 
 def _longest(tasks: Sequence[_Task]) -> float | None:
-    """Time of the most patient task: the others are told by their own clock."""
+    """Return the longest remaining time; each task watches its own deadline besides."""
     left = [task.left() for task in tasks]
     return None if None in left else max((t for t in left if t is not None), default=None)
 
 
 def _joined(values: list[np.ndarray], padding: int) -> np.ndarray:
-    """Rows of all tasks, padded to one shape, and ``padding`` more rows of the first."""
+    """Return the rows of all tasks, padded to one shape, and ``padding`` copies of the first."""
     shapes = {value.shape[1:] for value in values}
     if len(shapes) > 1:
         target = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
@@ -278,10 +295,10 @@ def _joined(values: list[np.ndarray], padding: int) -> np.ndarray:
 
 
 def _padded(value: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
-    """``value`` grown to rows of shape ``target`` by its own first element."""
+    """Pad the rows of ``value`` to shape ``target`` with its first element."""
     if value.shape[1:] == target:
         return value
     fill = value.reshape(-1)[0] if value.size else np.zeros(1, value.dtype)[0]
-    grown = np.full((len(value), *target), fill, dtype=value.dtype)
-    grown[tuple(slice(size) for size in value.shape)] = value
-    return grown
+    padded = np.full((len(value), *target), fill, dtype=value.dtype)
+    padded[tuple(slice(size) for size in value.shape)] = value
+    return padded

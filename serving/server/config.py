@@ -18,16 +18,17 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version_policy import VersionPolicy
 
 PLATFORM = "tensorflow"
-"""The one platform there is, as in the open-source server."""
+"""The only supported platform, as in the open-source version of TensorFlow Serving."""
 
 
 @dataclass(frozen=True)
 class RequestLogConfig:
-    """Where a share of the requests is kept; see ``request_log``."""
+    """Which requests are kept, and in which files; see ``request_log``."""
 
     path_prefix: str
+    """Beginning of the paths of the files."""
     sampling_rate: float
-    """Share of the requests, 0 to 1."""
+    """Share of the requests that is kept, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,17 @@ class ModelConfig:
     base_path: BasePath
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    """Version by label, such as ``stable``."""
+    """Version number by label, such as ``stable``."""
     platform: str = PLATFORM
     request_log: RequestLogConfig | None = None
 
 
 def check(models: Sequence[ModelConfig]) -> None:
-    """Refuse what could not be served.
+    """Check that the models can be served together.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, in TensorFlow Serving's words where it has them.
+        StatusError: INVALID_ARGUMENT, a name is empty or repeated, a base path cannot be read, or
+            a platform is not supported. The messages are TensorFlow Serving's where it has them.
     """
     seen: set[str] = set()
     for model in models:
@@ -74,10 +76,14 @@ def check(models: Sequence[ModelConfig]) -> None:
 
 
 def check_change(before: Sequence[ModelConfig], after: Sequence[ModelConfig]) -> None:
-    """Refuse a model that changes its platform.
+    """Check that no model changes its platform.
+
+    Args:
+        before: The models that are served now.
+        after: The models to serve from now on.
 
     Raises:
-        StatusError: INVALID_ARGUMENT.
+        StatusError: INVALID_ARGUMENT, a model changes its platform.
     """
     old = {model.name: model.platform for model in before}
     for model in after:
@@ -89,10 +95,11 @@ def check_change(before: Sequence[ModelConfig], after: Sequence[ModelConfig]) ->
 
 
 def from_proto(config: Any) -> list[ModelConfig]:
-    """The models of a ``ModelServerConfig`` message.
+    """Return the models of a ``ModelServerConfig`` message.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, a custom config or none, or a model that cannot be.
+        StatusError: INVALID_ARGUMENT, the message has no list of models, or a model in it is
+            malformed.
     """
     if config.WhichOneof("config") != "model_config_list":
         raise invalid(
@@ -140,7 +147,7 @@ def _request_log(entry: Any) -> RequestLogConfig | None:
 
 
 def to_proto(models: Sequence[ModelConfig]) -> Any:
-    """The ``ModelServerConfig`` message of models; ``from_proto`` reads it back."""
+    """Return the ``ModelServerConfig`` message of the models, the inverse of ``from_proto``."""
     from tensorflow_serving.config import model_server_config_pb2
 
     message = model_server_config_pb2.ModelServerConfig()
@@ -168,11 +175,17 @@ def to_proto(models: Sequence[ModelConfig]) -> Any:
 
 
 def read_models(file: Path) -> list[ModelConfig]:
-    """The models of a ``--model_config_file``.
+    """Read the models of a ``--model_config_file``.
+
+    Args:
+        file: A ``ModelServerConfig`` in protobuf's text format.
+
+    Returns:
+        The models in the order of the file; empty if the file has no configuration.
 
     Raises:
-        BadArgument: it cannot be read or is not such a file.
-        StatusError: a model in it cannot be.
+        BadArgument: The file cannot be read, is malformed, or has a custom configuration.
+        StatusError: INVALID_ARGUMENT, a model in the file is malformed.
     """
     from tensorflow_serving.config import model_server_config_pb2
 
@@ -187,7 +200,7 @@ def read_models(file: Path) -> list[ModelConfig]:
 
 
 def label_not_available(model: str, version: int) -> StatusError:
-    """TensorFlow Serving's words for a label of a version that cannot answer."""
+    """Return TensorFlow Serving's error for a label whose version is not available."""
     return StatusError(
         Code.FAILED_PRECONDITION,
         f"Request to assign label to version {version} of model {model}, which is not currently "

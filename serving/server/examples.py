@@ -1,8 +1,8 @@
-"""Classify, Regress and MultiInference: tf.Examples in, labels and values out.
+"""Classify, Regress and MultiInference, which compute labels and values of tf.Examples.
 
-Any signature with one input ``inputs`` of serialized tf.Examples will do. Its method name is not
-looked at unless asked (TF2 and Keras exports all say "predict"), as in TensorFlow Serving. Checks
-and texts follow servables/tensorflow/{classifier,regressor,multi_inference,util}.cc.
+A signature must have one input ``inputs`` of serialized tf.Examples. As in TensorFlow Serving, its
+method name is checked only on request, because exports of TF2 and Keras all say "predict". The
+checks and messages follow servables/tensorflow/{classifier,regressor,multi_inference,util}.cc.
 """
 
 from __future__ import annotations
@@ -56,7 +56,13 @@ class ExampleAnswers:
 
 
 def serialized(examples: Any) -> np.ndarray:
-    """Strings [N] of a ``tensorflow.serving.Input``, context and example joined byte for byte.
+    """Serialize the examples of a request, each joined with the context of the request.
+
+    Args:
+        examples: A ``tensorflow.serving.Input``.
+
+    Returns:
+        Byte strings, object array of shape [examples].
 
     Raises:
         StatusError: INVALID_ARGUMENT, the request contains no example.
@@ -87,7 +93,17 @@ def infer(
 ) -> ExampleAnswers:
     """Run all ``tasks`` on the same examples in one session run.
 
-    ``multi`` selects the error messages of MultiInference.
+    Args:
+        runtime: The runtime of the version.
+        tasks: The methods and signatures to run.
+        examples: A ``tensorflow.serving.Input``.
+        timeout: Time limit in seconds; None for none.
+        limits: Limits on the images in the examples; None for none.
+        check_method_name: Whether the method name of a signature must be that of its task.
+        multi: Whether to use the error messages of MultiInference.
+
+    Returns:
+        One answer for each task, in their order.
 
     Raises:
         StatusError: A task does not fit the model, or the graph fails.
@@ -101,7 +117,7 @@ def infer(
     strings = serialized(examples)
     if limits is not None:
         limits.check_examples(strings)
-    names, inputs = sorted(fetches), sorted(feeds)  # signatures of TF2 have an input each
+    names, inputs = sorted(fetches), sorted(feeds)  # in TF2, each signature has its own input
     began = time.monotonic()
     values = run(runtime, inputs, [strings] * len(inputs), names, timeout)
     found = dict(zip(names, values, strict=True))

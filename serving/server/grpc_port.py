@@ -64,7 +64,11 @@ class GrpcPort:
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Start the thread. Nothing is listened on before ``listen``."""
+        """Start the thread; ``listen`` opens the ports.
+
+        Raises:
+            RuntimeError: The gRPC server does not start in time.
+        """
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._main(),), name="grpc", daemon=True
         )

@@ -53,7 +53,11 @@ class Spec:
 
     @classmethod
     def of_spec(cls, spec: Any) -> Spec:
-        """Return the spec of a ModelSpec message; see ``of``."""
+        """Return the spec of a ModelSpec message.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, the name is missing.
+        """
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
         kind = spec.WhichOneof("version_choice")

@@ -282,7 +282,7 @@ class ModelManager:
         """Hold ``version`` (None: the newest available) and yield its number and runtime.
 
         Raises:
-            StatusError: NOT_FOUND.
+            StatusError: NOT_FOUND, the version is not available.
         """
         while True:
             servables = self._servables
@@ -324,14 +324,19 @@ class ModelManager:
         return [lines[number] for number in sorted(lines, reverse=True)]
 
     def wait_until_available(self, timeout: float, *, may_come_later: bool = True) -> int:
-        """The newest available version, once all that the config asks for has been tried.
+        """Wait until the server has tried all configured versions, and one is available.
 
         Args:
-            timeout: seconds to wait.
-            may_come_later: wait also for a base path that does not exist yet or is empty.
+            timeout: Time to wait in seconds.
+            may_come_later: Whether to wait for a base path that is empty or does not exist yet.
+
+        Returns:
+            The number of the newest available version.
 
         Raises:
-            StatusError: every version failed to load, or none came within ``timeout`` seconds.
+            LoadFailed: Every version failed to load.
+            StatusError: NOT_FOUND, there is no version to wait for; DEADLINE_EXCEEDED, no version
+                is available within ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         with self._changed:

@@ -1,8 +1,8 @@
 """Predict on one loaded version, with TensorFlow Serving's checks and messages.
 
-The order of checks and the texts follow servables/tensorflow/predict_util.cc and
-tensorflow/cc/saved_model/util.cc. Inputs are TensorProtos (gRPC) or arrays (REST); what comes out
-are arrays, so that each entry point writes them its own way.
+The checks, their order and their messages follow servables/tensorflow/predict_util.cc and
+tensorflow/cc/saved_model/util.cc. Inputs are TensorProtos (gRPC) or arrays (REST). Outputs are
+arrays, which each interface writes in its own format.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ class Prediction:
     """Result of Predict."""
 
     signature_name: str
-    """Name of the signature that ran, also where the request named none."""
+    """Name of the signature that ran, even if the request named none."""
     outputs: dict[str, np.ndarray]
+    """Output arrays by name."""
     run_seconds: float
     """Time in seconds that the model itself took."""
     rows: int
-    """First dimension of the first input; 1 for a scalar."""
+    """Size of the first dimension of the first input; 1 for a scalar."""
 
 
 def predict(
@@ -46,6 +47,14 @@ def predict(
     limits: Limits | None = None,
 ) -> Prediction:
     """Run one signature on TensorProtos or arrays.
+
+    Args:
+        runtime: The runtime of the version.
+        inputs: TensorProto or array by input name.
+        signature_name: Name of the signature; empty for ``serving_default``.
+        output_filter: Names of the outputs to return; empty for all.
+        timeout: Time limit in seconds; None for none.
+        limits: Limits on the size of the inputs; None for none.
 
     Raises:
         StatusError: The request does not fit the model, or the graph fails on its values.
@@ -76,13 +85,23 @@ def run(
     fetches: Sequence[str],
     timeout: float | None,
 ) -> list[np.ndarray]:
-    """``runtime.run`` with arrays as results and every failure as a status.
+    """Call ``runtime.run``, convert its results to arrays, and its errors to StatusErrors.
 
-    A session gives a string of shape [] as plain ``bytes``, which numpy alone would turn into a
-    type that TensorFlow does not have.
+    A session returns a string of shape [] as plain ``bytes``, which numpy alone would convert to a
+    dtype that TensorFlow does not have.
+
+    Args:
+        runtime: The runtime of the version.
+        feeds: Names of the input tensors.
+        values: One array for each name in ``feeds``.
+        fetches: Names of the tensors to return.
+        timeout: Time limit in seconds; None for none.
+
+    Returns:
+        One array for each name in ``fetches``.
 
     Raises:
-        StatusError: what the graph said.
+        StatusError: The time is over, or the graph fails.
     """
     if timeout is not None and timeout <= 0:
         raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the model ran.")

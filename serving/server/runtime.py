@@ -27,7 +27,8 @@ from tensorflow.python.util import deprecation
 from imgpipe.serving.server import graph_check, saved_model_config
 
 _MAX_CALLABLES = 64
-"""Sets of (inputs, outputs) kept ready; clients choose them by output_filter, so it is bounded."""
+"""How many combinations of inputs and outputs are kept prepared. Clients choose the combination
+with ``output_filter``, so their number must be limited."""
 _MAX_TIMEOUT_MS = (1 << 31) - 1
 
 
@@ -40,16 +41,16 @@ def _plain_name(directory: Path) -> Iterator[Path]:
     if set("*?[").isdisjoint(str(directory)):
         yield directory
         return
-    usual = tempfile.gettempdir()
-    place = usual if set("*?[").isdisjoint(usual) else "/tmp"
-    with tempfile.TemporaryDirectory(prefix="imgpipe-", dir=place) as folder:
+    temporary = tempfile.gettempdir()
+    parent = temporary if set("*?[").isdisjoint(temporary) else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="imgpipe-", dir=parent) as folder:
         link = Path(folder) / "model"
         link.symlink_to(directory.absolute(), target_is_directory=True)
         yield link
 
 
 class Runtime(Protocol):
-    """What runs a version: a session, a session behind a batcher, or int8 interpreters."""
+    """Runs a version: a session, a session behind a batching queue, or TFLite interpreters."""
 
     signatures: dict[str, Any]
     """SignatureDef by key, as stored in the model."""
@@ -61,45 +62,55 @@ class Runtime(Protocol):
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """Values of the tensors named ``fetches``; thread-safe; ends after ``timeout`` s."""
+        """Compute the tensors named ``fetches``. This method is thread-safe.
+
+        Args:
+            feeds: Names of the input tensors.
+            values: One array for each name in ``feeds``.
+            fetches: Names of the tensors to return.
+            timeout: Time limit in seconds; None for none.
+
+        Returns:
+            One array for each name in ``fetches``.
+        """
 
     def close(self) -> None:
-        """Free everything; nothing runs any more."""
+        """Free all resources. No call may be running or follow."""
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How a session is made; 0 means chosen for this machine."""
+    """Options of a TensorFlow session. For the numbers of threads, 0 selects a default."""
 
     intra_op: int = 0
-    """Threads within an operation. The pool is shared by the whole process, whose first session
-    sets its size."""
+    """Number of threads within an operation. The whole process shares one pool of threads, whose
+    size the first session sets."""
     inter_op: int = 0
-    """Operations at once."""
+    """Number of operations that run at the same time."""
     tags: tuple[str, ...] = ("serve",)
-    """The graph of the SavedModel."""
+    """Tags of the graph to load from the SavedModel."""
     config: bytes = b""
-    """A serialised ConfigProto that the rest is laid over."""
+    """A serialised ConfigProto, which the other options override."""
     gpu_memory_fraction: float = 0.0
-    """Share of a GPU's memory taken at once; 0 grows as needed."""
+    """Share of a GPU's memory to allocate at the start; 0 allocates memory as needed."""
     any_op: bool = False
     """Also load graphs that could read and write files; see ``graph_check``."""
     trusted_ops: frozenset[str] = frozenset()
-    """Operations that a graph may run besides those on the list, such as custom ones."""
+    """Operations that are allowed in addition to those of ``allowed_ops``, such as custom ones."""
 
 
 def available_cores() -> int:
-    """Cores that this process may use (not those of the machine)."""
+    """Return the number of cores that this process may use, which the machine may exceed."""
     return len(os.sched_getaffinity(0))
 
 
 def default_intra_op(cores: int) -> int:
-    """Threads within an operation: a quarter of the cores, at least one.
+    """Return the default number of threads within an operation: a quarter of the cores.
 
-    Requests run side by side, so cores are kept busy by them and not by splitting one: with one
-    thread a session call per request reached 1.0 to 1.4 times the throughput of the model in
-    process at its best batch on 2 cores, with both 0.6 to 0.8. A quarter keeps a lone request on
-    a large machine from running on one core of many.
+    Parallel requests already keep the cores busy, and splitting operations slows them down. On 2
+    cores, calls with one thread reached 1.0 to 1.4 times the throughput of the model in process at
+    its best batch size; calls with two threads reached 0.6 to 0.8 times. A quarter of the cores
+    lets a single request on a large machine still use several of them.
     """
     return max(1, cores // 4)
 
@@ -108,11 +119,15 @@ class SessionRuntime:
     """A SavedModel in a TF1 session."""
 
     def __init__(self, directory: Path, options: SessionOptions | None = None) -> None:
-        """Load the graph of ``directory`` that bears the options' tags.
+        """Load a SavedModel.
+
+        Args:
+            directory: The folder of the SavedModel.
+            options: Options of the session, among them the tags of the graph.
 
         Raises:
-            StatusError: the graph holds operations that are refused.
-            tf.errors.OpError, OSError, ValueError, RuntimeError: as TensorFlow's loader finds.
+            StatusError: The graph contains operations that are not allowed.
+            tf.errors.OpError, OSError, ValueError, RuntimeError: TensorFlow's loader fails.
         """
         options = options or SessionOptions()
         if not options.any_op:
@@ -122,14 +137,15 @@ class SessionRuntime:
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
-            # The loader is deprecated in favour of the one that must not be used here.
+            # TensorFlow deprecates this loader in favour of tf.saved_model.load; the module's
+            # docstring says why that one is not used here.
             with (
                 graph.as_default(),
                 deprecation.silence(),
-                _plain_name(Path(directory)) as place,
+                _plain_name(Path(directory)) as path,
             ):
                 meta_graph = tf.compat.v1.saved_model.load(
-                    self._session, list(options.tags), str(place)
+                    self._session, list(options.tags), str(path)
                 )
         except BaseException:
             self._session.close()
@@ -146,10 +162,21 @@ class SessionRuntime:
         fetches: Sequence[str],
         timeout: float | None = None,
     ) -> list[np.ndarray]:
-        """Values of the tensors ``fetches`` with ``feeds`` set to ``values``.
+        """Compute the tensors named ``fetches``.
 
-        The types of ``values`` are not converted: a wrong one is the session's own error. After
-        ``timeout`` s the graph is stopped between two operations (DEADLINE_EXCEEDED).
+        Args:
+            feeds: Names of the input tensors.
+            values: One array for each name in ``feeds``. Their types are not converted.
+            fetches: Names of the tensors to return.
+            timeout: Time in seconds after which the graph stops between two operations; None for
+                no limit.
+
+        Returns:
+            One value for each name in ``fetches``.
+
+        Raises:
+            tf.errors.OpError: The graph fails, a type is wrong, or the time is over
+                (``DeadlineExceededError``).
         """
         key = (tuple(feeds), tuple(fetches))
         endpoints = self._endpoints_of(key) if timeout is not None else None
@@ -172,10 +199,10 @@ class SessionRuntime:
             pywrap_tf_session.TF_DeleteBuffer(buffer)
 
     def _endpoints_of(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
-        """The graph's ends of ``key``; None beyond the bound.
+        """Return the inputs and outputs of the graph for ``key``; None beyond the limit.
 
-        The session keeps an executor for every set that it ever ran this way, so only the first
-        ones run with a timeout; the callables of the others are let go again.
+        The session keeps an executor for every combination that it ever ran this way. Therefore
+        only the first ``_MAX_CALLABLES`` combinations run with a timeout.
         """
         with self._lock:
             if key not in self._endpoints:
@@ -191,19 +218,19 @@ class SessionRuntime:
             if key in self._callables:
                 self._callables.move_to_end(key)
                 return self._callables[key]
-        # Session.run would convert the types of the values, and so hide a client's mistake;
-        # there is no public way to the faster and stricter callable.
-        made = self._session._make_callable_from_options(
+        # Session.run would convert the types of the values and so hide a client's mistake. This
+        # callable is stricter and faster, but TensorFlow has no public function for it.
+        function = self._session._make_callable_from_options(
             config_pb2.CallableOptions(feed=key[0], fetch=key[1])
         )
         with self._lock:
-            self._callables[key] = made
+            self._callables[key] = function
             while len(self._callables) > _MAX_CALLABLES:
                 self._callables.popitem(last=False)
-        return made
+        return function
 
     def close(self) -> None:
-        """End the session and free the model's memory."""
+        """Close the session and free the model's memory."""
         with self._lock:
             self._callables.clear()
             self._endpoints.clear()

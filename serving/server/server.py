@@ -178,11 +178,15 @@ class ModelServer:
         return f"{self.host}:{self.port}"
 
     def start(self) -> int:
-        """Listen and begin to load; returns the port.
+        """Open the ports and begin to load the models.
+
+        Returns:
+            The gRPC port.
 
         Raises:
-            PortBusy: the address cannot be listened on.
-            BadArgument: the models or the TLS files are not what they should be.
+            PortBusy: The server cannot listen on the address.
+            StartRefused: The configuration of the models is wrong.
+            BadArgument: The TLS files cannot be used.
         """
         self._grpc.open()
         try:

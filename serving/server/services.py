@@ -41,16 +41,16 @@ SIGNATURE_DEF = "signature_def"
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What the services allow and how they write."""
+    """What the services allow, and the form of their answers."""
 
     as_tensor_content: bool = False
-    """Numbers of an answer as raw bytes, not as ``*_val`` fields."""
+    """Write the numbers of an answer as raw bytes instead of ``*_val`` fields."""
     allow_reload: bool = False
-    """Whoever reaches the port may change what is served."""
+    """Let every client that reaches the port change the served models."""
     reload_wait: float = 600.0
-    """Seconds that a reload waits for its models where the request has no deadline."""
+    """Time in seconds that a reload waits for its models if the request has no deadline."""
     count: Callable[[str], int] = field(default=lambda name: 0, repr=False)
-    """Value of a metric, for what a reload changes of it."""
+    """Return the value of a metric; a reload answers by how much the metrics have grown."""
 
 
 class PredictionService:
@@ -60,7 +60,18 @@ class PredictionService:
         self._core, self._logs, self._options = core, logs, options
 
     def predict(self, request: Any, call: Call) -> Any:
-        """Any signature, tensors in and out."""
+        """Run any signature with tensors as inputs and outputs.
+
+        Args:
+            request: The PredictRequest.
+            call: The call; receives the model, the version and the number of rows for the log.
+
+        Returns:
+            The PredictResponse.
+
+        Raises:
+            StatusError: The request does not fit the model, or the model fails.
+        """
         spec = Spec.of(request)
         call.model = spec.name
         with self._core.acquire(spec) as handle:
@@ -82,12 +93,20 @@ class PredictionService:
         return response
 
     def classify(self, request: Any, call: Call) -> Any:
-        """Labels and scores of tf.Examples."""
+        """Run a classification signature on tf.Examples; return a ClassificationResponse.
+
+        Raises:
+            StatusError: The request does not fit the model, or the model fails.
+        """
         response = classification_pb2.ClassificationResponse()
         return self._examples(request, call, CLASSIFY, response, "classify_log")
 
     def regress(self, request: Any, call: Call) -> Any:
-        """One value of each tf.Example."""
+        """Run a regression signature on tf.Examples; return a RegressionResponse.
+
+        Raises:
+            StatusError: The request does not fit the model, or the model fails.
+        """
         response = regression_pb2.RegressionResponse()
         return self._examples(request, call, REGRESS, response, "regress_log")
 
@@ -106,7 +125,18 @@ class PredictionService:
         return response
 
     def multi_inference(self, request: Any, call: Call) -> Any:
-        """Several classifications and regressions of the same examples of one model."""
+        """Run several signatures of one model on the same tf.Examples.
+
+        Args:
+            request: The MultiInferenceRequest.
+            call: The call; receives the model, the version and the number of rows for the log.
+
+        Returns:
+            The MultiInferenceResponse, with one result for each task in their order.
+
+        Raises:
+            StatusError: The tasks do not fit together or the model, or the model fails.
+        """
         if not request.tasks:
             raise invalid("MultiInferenceRequest::tasks is empty.")
         spec, tasks = _tasks(request)
@@ -130,7 +160,12 @@ class PredictionService:
             self._logs.record(config, kind, request, response, handle.name, handle.version)
 
     def metadata(self, request: Any, call: Call) -> Any:
-        """The signatures, as the model stores them."""
+        """Return a GetModelMetadataResponse with the signatures as the model stores them.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, the request asks for no field or for an unknown one;
+                NOT_FOUND, the version is not available.
+        """
         spec = Spec.of(request)
         call.model = spec.name
         if not request.metadata_field:
@@ -144,7 +179,7 @@ class PredictionService:
 
 
 def metadata_response(handle: Handle) -> Any:
-    """GetModelMetadataResponse with the SignatureDefMap of a version."""
+    """Return a GetModelMetadataResponse with the SignatureDefMap of a version."""
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     signatures = get_model_metadata_pb2.SignatureDefMap()
     for key, signature in handle.signatures.items():
@@ -167,7 +202,7 @@ def _note(call: Call, answers: ExampleAnswers) -> None:
 
 
 def _tasks(request: Any) -> tuple[Spec, list[Task]]:
-    """The spec that all tasks share, and the tasks; the first one's version counts."""
+    """Return the spec that all tasks share, with the version of the first task, and the tasks."""
     seen: set[str] = set()
     tasks = []
     first = request.tasks[0].model_spec
@@ -191,13 +226,18 @@ def _tasks(request: Any) -> tuple[Spec, list[Task]]:
 
 
 class ModelService:
-    """State of the versions, and change of what is served."""
+    """The state of the versions, and changes of the served models."""
 
     def __init__(self, core: Core, options: ServiceOptions) -> None:
         self._core, self._options = core, options
 
     def status(self, request: Any, call: Call) -> Any:
-        """Every version newest first, or the one that is asked for."""
+        """Return a GetModelStatusResponse with all versions, newest first, or the requested one.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, the request names no model; NOT_FOUND, the server does
+                not know the model or the version.
+        """
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         spec = request.model_spec
@@ -207,9 +247,18 @@ class ModelService:
         return status_response(self._core, spec.name, spec.version.value if by_number else None)
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve other models; refused unless the server allows it.
+        """Serve other models, and wait until they are available.
 
-        What the metrics that the request names have grown by meanwhile is in the answer.
+        Args:
+            request: The ReloadConfigRequest. It may name metrics.
+            call: The call, whose deadline limits the wait.
+
+        Returns:
+            The ReloadConfigResponse, with the growth of each named metric during the reload.
+
+        Raises:
+            StatusError: PERMISSION_DENIED, the server does not allow reloads; otherwise the
+                configuration is wrong, or a model does not become available.
         """
         if not self._options.allow_reload:
             raise StatusError(
@@ -230,21 +279,26 @@ class ModelService:
 
 
 def status_response(core: Core, name: str, version: int | None) -> Any:
-    """GetModelStatusResponse of a model.
+    """Return the GetModelStatusResponse of a model.
+
+    Args:
+        core: The served models.
+        name: Name of the model.
+        version: The only version to include; all versions where None.
 
     Raises:
-        StatusError: NOT_FOUND.
+        StatusError: NOT_FOUND, the server does not know the model or the version.
     """
     return status_message(core.states(name, version))
 
 
-def status_message(lines: Sequence[VersionState]) -> Any:
-    """GetModelStatusResponse of versions."""
+def status_message(states: Sequence[VersionState]) -> Any:
+    """Return a GetModelStatusResponse with the given states of versions."""
     response = get_model_status_pb2.GetModelStatusResponse()
-    for line in lines:
-        item = response.model_version_status.add(version=line.version, state=int(line.state))
-        item.status.error_code = line.code
-        item.status.error_message = status.truncate(line.message)
+    for state in states:
+        item = response.model_version_status.add(version=state.version, state=int(state.state))
+        item.status.error_code = state.code
+        item.status.error_message = status.truncate(state.message)
     return response
 
 
@@ -259,13 +313,21 @@ class _Method:
     message: Any
     work: Work
     observed: bool
-    """Inference is counted and logged; questions about the models are not."""
+    """Whether calls are counted and logged; only those of inference are."""
 
 
 def handlers(
     core: Core, calls: Calls, logs: RequestLogs, options: ServiceOptions, pool: SheddingPool
 ) -> list[Any]:
-    """gRPC handlers of both services, as coroutines; the work is done in ``pool``."""
+    """Return the gRPC handlers of both services.
+
+    Args:
+        core: The served models.
+        calls: Counts and logs the calls of inference.
+        logs: Where a share of the requests is kept.
+        options: What the services allow.
+        pool: The threads that do the work; the handlers themselves are coroutines.
+    """
     prediction = PredictionService(core, logs, options)
     models = ModelService(core, options)
     methods = [
@@ -292,9 +354,9 @@ def handlers(
     by_service: dict[str, dict[str, Any]] = {}
     for method in methods:
         behaviour = _behaviour(method, calls if method.observed else quiet, pool)
-        # Bytes in and out: those that are no message are the sender's INVALID_ARGUMENT, where the
-        # stubs' own registration makes them INTERNAL and a stack trace in the log; and a large
-        # message is parsed and written by the thread of its request, not by the event loop.
+        # The handlers take and return bytes for two reasons: malformed messages become
+        # INVALID_ARGUMENT, where the generated registration answers INTERNAL and logs a stack
+        # trace; and a large message is parsed by the thread of its request, not the event loop.
         by_service.setdefault(method.service, {})[method.name] = (
             grpc.unary_unary_rpc_method_handler(behaviour)
         )

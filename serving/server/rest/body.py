@@ -1,4 +1,4 @@
-"""Request bodies, which are read and decompressed up to a limit."""
+"""Reading and decompression of request bodies up to a limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PIECE = 64 << 10
 
 
 class TooLarge(StatusError):
-    """A body beyond its bound: 413 in HTTP, RESOURCE_EXHAUSTED as in gRPC."""
+    """A body is larger than allowed: HTTP status 413, RESOURCE_EXHAUSTED in gRPC."""
 
     def __init__(self, most: int) -> None:
         super().__init__(
@@ -26,7 +26,7 @@ class TooLarge(StatusError):
 
 
 class TooMany(TooLarge):
-    """A body of too many values: 413 as well."""
+    """A body has more values than allowed: HTTP status 413."""
 
     def __init__(self, most: int) -> None:
         StatusError.__init__(
@@ -38,20 +38,21 @@ class TooMany(TooLarge):
 
 
 class Gone(Exception):
-    """The client has left before its request was whole."""
+    """The client closed the connection before its request was complete."""
 
 
 class Budget:
-    """Bytes that all bodies under way may take together. Of one thread."""
+    """Limits the memory of all request bodies together. Only one thread may use it."""
 
     def __init__(self, most: int) -> None:
+        """Create a budget of ``most`` bytes."""
         self._most, self._held = most, 0
 
     def take(self, size: int) -> None:
-        """Count ``size`` more bytes.
+        """Take ``size`` bytes from the budget.
 
         Raises:
-            StatusError: RESOURCE_EXHAUSTED.
+            StatusError: RESOURCE_EXHAUSTED, the budget is used up.
         """
         if self._held + size > self._most:
             raise StatusError(
@@ -62,23 +63,23 @@ class Budget:
         self._held += size
 
     def give_back(self, size: int) -> None:
-        """The bytes are gone."""
+        """Return ``size`` bytes to the budget."""
         self._held -= size
 
 
 async def read(receive: Receive, announced: str, most: int, budget: Budget) -> bytes:
-    """The whole body; its size stays taken from ``budget``.
+    """Read the whole body and take its size from ``budget``; the caller gives it back.
 
     Args:
-        receive: of ASGI.
-        announced: the Content-Length header, or nothing.
-        most: bytes that are taken.
-        budget: of all bodies.
+        receive: ASGI's function that returns the next message.
+        announced: The Content-Length header, or an empty string.
+        most: Largest allowed size in bytes.
+        budget: The budget of all bodies.
 
     Raises:
-        TooLarge: it is larger, or says so.
-        StatusError: RESOURCE_EXHAUSTED, the budget is spent.
-        Gone: the client has left.
+        TooLarge: The body is larger than ``most``, or its header says so.
+        StatusError: RESOURCE_EXHAUSTED, the budget is used up.
+        Gone: The client closed the connection.
     """
     if announced.isdecimal() and int(announced[:20]) > most:
         raise TooLarge(most)
@@ -103,7 +104,7 @@ async def read(receive: Receive, announced: str, most: int, budget: Budget) -> b
 
 
 async def discard(receive: Receive) -> None:
-    """Take what is left of a body, and keep nothing."""
+    """Read the rest of a body without keeping it."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
@@ -111,11 +112,16 @@ async def discard(receive: Receive) -> None:
 
 
 def decoded(body: bytes, encoding: str, most: int) -> bytes:
-    """``body`` without its Content-Encoding.
+    """Decode the Content-Encoding of a body.
+
+    Args:
+        body: The body as it was sent.
+        encoding: The Content-Encoding header, or an empty string.
+        most: Largest allowed size of the result in bytes.
 
     Raises:
-        TooLarge: more than ``most`` bytes come out; they are never held.
-        StatusError: INVALID_ARGUMENT, another encoding than gzip, or damaged data.
+        TooLarge: The result is larger than ``most``; it is never held in memory.
+        StatusError: INVALID_ARGUMENT, the encoding is not gzip, or the data are damaged.
     """
     name = encoding.strip().lower()
     if name in ("", "identity"):
@@ -124,7 +130,8 @@ def decoded(body: bytes, encoding: str, most: int) -> bytes:
         raise invalid(f"Content-Encoding {encoding[:40]!r} is not known. Expected gzip, or none.")
     size = 0
     try:
-        # Measured first: what is too large then costs no memory, and parsing costs far more time.
+        # The size is measured first, so that a body that is too large takes no memory. The second
+        # decompression takes little time compared with parsing.
         for part in _unpacked(body):
             size += len(part)
             if size > most:
@@ -135,13 +142,13 @@ def decoded(body: bytes, encoding: str, most: int) -> bytes:
 
 
 def _unpacked(body: bytes) -> Iterator[bytes]:
-    """Pieces of what a file of one or more members holds."""
+    """Yield the decompressed pieces of gzip data, which may consist of several members."""
     view = memoryview(body)
     unpacker = zlib.decompressobj(_GZIP)
     for start in range(0, len(view), _PIECE):
         rest: Any = view[start : start + _PIECE]
         part = b""
-        while rest or len(part) == _MEGA:  # a full piece may have left some inside
+        while rest or len(part) == _MEGA:  # after a full piece, the unpacker may hold more data
             if unpacker.eof:
                 unpacker = zlib.decompressobj(_GZIP)
             part = unpacker.decompress(rest, _MEGA)

@@ -1,9 +1,10 @@
 """Conversion of outputs to JSON text in the format of TensorFlow Serving.
 
-The layout is that of rapidjson's PrettyWriter as upstream sets it (util/json_tensor.cc): rows on
-one line, columns with one value a line. Floats are the shortest text that reads back as the same
-number of their type, with ``.0`` where they are whole; NaN and Infinity stand bare. Names that end
-in ``_bytes`` come as ``{"b64": …}``.
+The layout is that of rapidjson's PrettyWriter with TensorFlow Serving's options
+(util/json_tensor.cc): the row format has one line for all rows, the column format one line for each
+value. A float is written as the shortest text that reads back as the same number of its type, with
+``.0`` if it is whole. NaN and Infinity are written without quotes. Strings of outputs whose names
+end in ``_bytes`` are written as ``{"b64": …}``.
 """
 
 from __future__ import annotations
@@ -24,19 +25,24 @@ _INDENT = "    "
 _BYTES_SUFFIX = "_bytes"
 _B64_OBJECT = re.compile(r'\{"b64": "[A-Za-z0-9+/]*=*"\}')
 _FLOAT_TEXT = "U32"
-"""numpy's own text of a float: the fewest digits that read back the same, never longer than
-this, and told from a whole number by a point or an exponent."""
+"""The dtype of numpy's text of a float. It has the fewest digits that read back as the same number,
+fits into 32 characters, and always has a point or an exponent."""
 _AT_ONCE = 8192
-"""Floats written in one go."""
+"""Number of floats that are written without a pause for other threads."""
 _BARE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def write_predict(outputs: Mapping[str, np.ndarray], form: Form) -> str:
-    """``{"predictions": […]}`` or ``{"outputs": …}``.
+    """Write ``{"predictions": […]}`` in row format or ``{"outputs": …}`` in column format.
+
+    Args:
+        outputs: Output arrays by name. In row format, all have the same first dimension.
+        form: The format of the request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, an output has no row for each row, or no JSON.
+        StatusError: INVALID_ARGUMENT, the outputs differ in their number of rows, or a type does
+            not exist in JSON.
     """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
@@ -55,7 +61,7 @@ def _document(key: str, text: str) -> str:
 
 
 def _object(texts: Mapping[str, str], level: int) -> str:
-    """A JSON object that is itself within ``level`` objects and lists, one member a line."""
+    """Return a JSON object within ``level`` objects and lists, with one line for each member."""
     members = [f"{_text(name)}: {text}" for name, text in texts.items()]
     return f"{{{_lines(members, level)}}}"
 
@@ -93,12 +99,15 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> str:
 
 
 def _rows_on_one_line(rows: Iterable[str]) -> str:
-    """A list at level 1 as upstream writes it: only its end is on a line of its own."""
+    """Return a list at level 1, where only the closing bracket is on a line of its own."""
     return f"[{', '.join(rows)}\n{_INDENT}]"
 
 
 def write_classifications(result: Any) -> str:
-    """``{"results": [[[label, score], …], …]}``; labels that are not UTF-8 as ``{"b64": "…"}``."""
+    """Write ``{"results": [[[label, score], …], …]}``.
+
+    Labels that are not valid UTF-8 are written as ``{"b64": "…"}``.
+    """
     rows = [row.classes for row in result.classifications]
     scores = iter(_floats(np.array([one.score for row in rows for one in row], np.float32)))
     lists = (", ".join(f"[{_label(one.label)}, {next(scores)}]" for one in row) for row in rows)
@@ -110,27 +119,27 @@ def _label(label: str) -> str:
 
 
 def write_regressions(result: Any) -> str:
-    """``{"results": [value, …]}``."""
+    """Write ``{"results": [value, …]}``."""
     values = np.array([row.value for row in result.regressions], np.float32)
     return _document("results", f"[{', '.join(_floats(values))}]")
 
 
 def write_error(message: str) -> str:
-    """``{"error": "…"}``."""
+    """Write ``{"error": "…"}``."""
     return _document("error", _text(message))
 
 
 def _grouped(
     name: str, array: np.ndarray, shape: tuple[int, ...], level: int, *, one_line: bool
 ) -> list[str]:
-    """Texts of the parts of ``array`` that have ``shape``, its last dimensions.
+    """Return the JSON text of each part of ``array``.
 
     Args:
-        name: of the output.
-        array: its values.
-        shape: of one part.
-        level: objects and lists that a part is within.
-        one_line: without a line break between values.
+        name: Name of the output.
+        array: Values of the output.
+        shape: Shape of one part, which is the last dimensions of ``array``.
+        level: Number of objects and lists that enclose a part.
+        one_line: Whether to write the values without line breaks between them.
     """
     texts = _values(name, np.ascontiguousarray(array).reshape(-1), level + len(shape))
     for index in range(len(shape) - 1, -1, -1):
@@ -171,14 +180,15 @@ def _b64(item: bytes, level: int) -> str:
 
 
 def _floats(flat: np.ndarray) -> list[str]:
-    if flat.dtype.name == "bfloat16":  # numpy writes none of its arrays
+    if flat.dtype.name == "bfloat16":  # numpy cannot convert its arrays to text
         texts = [repr(float(str(item))) for item in flat]
     else:
-        # In parts: numpy keeps the interpreter lock while it writes, for 1 µs a number.
+        # The array is written in parts because numpy holds the interpreter lock meanwhile, for
+        # about 1 µs for each number.
         parts = range(0, len(flat), _AT_ONCE)
         texts = [
             text for i in parts for text in flat[i : i + _AT_ONCE].astype(_FLOAT_TEXT).tolist()
         ]
-    with np.errstate(invalid="ignore"):  # NaN is meant
+    with np.errstate(invalid="ignore"):  # NaN is a valid output
         finite = bool(np.isfinite(flat.astype(np.float64)).all())
     return texts if finite else [_BARE.get(text, text) for text in texts]

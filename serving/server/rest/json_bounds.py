@@ -1,8 +1,8 @@
 """Number of values and depth of a JSON document, counted in its bytes before it is parsed.
 
-Python's parser keeps the interpreter lock while it works and takes many times the size of a body in
-memory: 98 MiB of numbers stopped every other request for 15 s. Nesting is counted beforehand too
-(TensorFlow Serving ends by a stack overflow there: CVE-2025-0649).
+Python's parser holds the interpreter lock while it works and takes many times the size of a body in
+memory: 98 MiB of numbers stopped every other request for 15 s. The nesting is counted because deep
+nesting overflows the stack of a parser (CVE-2025-0649 in TensorFlow Serving).
 """
 
 from __future__ import annotations

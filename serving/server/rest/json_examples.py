@@ -20,10 +20,10 @@ _MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 def read_signature(document: dict[str, Any]) -> str:
-    """``signature_name`` of any request; empty without.
+    """Return the ``signature_name`` of a request; empty if the request has none.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, it is no text.
+        StatusError: INVALID_ARGUMENT, the name is not a string, or not valid Unicode.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -35,10 +35,14 @@ def read_signature(document: dict[str, Any]) -> str:
 
 
 def fill_examples(document: dict[str, Any], into: Any) -> None:
-    """Write ``examples`` and ``context`` of ``document`` into a ``tensorflow.serving.Input``.
+    """Write the ``examples`` and the ``context`` of a request into a message.
+
+    Args:
+        document: The parsed body of a Classify or Regress request.
+        into: An empty ``tensorflow.serving.Input``.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, they are not what they should be.
+        StatusError: INVALID_ARGUMENT, the examples are missing or malformed.
     """
     target = into.example_list
     if "context" in document:

@@ -25,22 +25,26 @@ Form = Literal["row", "columnar"]
 _B64 = "b64"
 _MAX_RANK = 64
 _FLOATS = frozenset(["bfloat16", "half", "float", "double"])
-"""Numbers become the nearest value of these types without a word, as upstream converts them
-(api_rest.md, "Floating Point Precision"). What is larger than their largest value is refused."""
+"""Numbers are rounded to the nearest value of these types without an error, as in TensorFlow
+Serving (api_rest.md, "Floating Point Precision"). Numbers beyond their range are refused."""
 
 
 def read_predict(
     document: dict[str, Any], infos: Mapping[str, Any], signature_name: str
 ) -> tuple[Form, dict[str, np.ndarray]]:
-    """The form of a request and its inputs by name.
+    """Convert the inputs of a Predict request.
 
     Args:
-        document: what was sent.
-        infos: TensorInfo by input name, of the signature.
-        signature_name: as the request has it, for messages.
+        document: The parsed body of the request.
+        infos: TensorInfo of each input of the signature by name.
+        signature_name: The name in the request, for messages.
+
+    Returns:
+        The format of the request, which is also that of its answer, and the inputs by name.
 
     Raises:
-        StatusError: INVALID_ARGUMENT in upstream's words; UNIMPLEMENTED for types without JSON.
+        StatusError: INVALID_ARGUMENT, the inputs do not fit the signature; UNIMPLEMENTED, the type
+            of an input does not exist in JSON. The messages are TensorFlow Serving's.
     """
     if not infos:
         name = signature_name or "DEFAULT"
@@ -186,7 +190,7 @@ def _tensor(value: Any, row: DType) -> np.ndarray:
 
 # --- values --------------------------------------------------------------------------------------
 def _shape(value: Any) -> list[int]:
-    """Along the first elements, as upstream."""
+    """Return the shape along the first elements, as TensorFlow Serving determines it."""
     shape: list[int] = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -199,7 +203,7 @@ def _shape(value: Any) -> list[int]:
 
 
 def _dense(value: Any, row: DType) -> np.ndarray | None:
-    """The array, or None where something does not fit."""
+    """Convert nested lists to an array; return None where something does not fit."""
     shape = _shape(value)
     flat = [value]
     for size in shape:
@@ -251,22 +255,22 @@ def _strings(flat: list[Any], kinds: set[type]) -> np.ndarray | None:
                 found[index] = _decoded(item[_B64])
             else:
                 return None
-    except (binascii.Error, ValueError):  # half a surrogate pair is a ValueError too
+    except (binascii.Error, ValueError):  # UnicodeEncodeError is a ValueError
         return None
     return found
 
 
 def _decoded(text: str) -> bytes:
-    """Base64 in either alphabet, padded or not, as upstream takes it."""
+    """Decode base64 in either alphabet, with or without padding, as TensorFlow Serving does."""
     plain = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
     return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
 
 
 def decode_b64(item: Any) -> bytes:
-    """The bytes of a ``{"b64": …}`` object.
+    """Return the bytes of a ``{"b64": …}`` object.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, it is none.
+        StatusError: INVALID_ARGUMENT, ``item`` is not such an object, or not valid base64.
     """
     if not _is_b64(item):
         raise complaint(item, "not formatted correctly for base64 data")
@@ -277,10 +281,10 @@ def decode_b64(item: Any) -> bytes:
 
 
 def encoded_text(text: str) -> bytes:
-    """UTF-8 of a JSON string.
+    """Encode a JSON string as UTF-8.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, it holds half of a surrogate pair.
+        StatusError: INVALID_ARGUMENT, the string contains half of a surrogate pair.
     """
     try:
         return text.encode()
@@ -294,9 +298,13 @@ def _largest(row: DType) -> float:
     return float(np.finfo(row.numpy).max)
 
 
-# --- what is wrong -------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 def _count(value: Any, level: int, shape: list[int], row: DType) -> int:
-    """How many values a tensor of ``shape`` holds; raises for what does not fit."""
+    """Return the number of values in nested lists.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, a value does not fit ``shape`` or the type.
+    """
     if not isinstance(value, list):
         if level != len(shape):
             raise complaint(
@@ -347,10 +355,10 @@ def _wrong_type(value: Any, row: DType) -> StatusError:
 
 
 def check_number(value: float) -> None:
-    """Refuse what does not fit a double.
+    """Check that a number fits a double.
 
     Raises:
-        StatusError: INVALID_ARGUMENT.
+        StatusError: INVALID_ARGUMENT, the number is too large.
     """
     try:
         fits = isinstance(value, Constant) or math.isfinite(float(value))
@@ -361,7 +369,7 @@ def check_number(value: float) -> None:
 
 
 def lossy(value: float, target: str) -> StatusError:
-    """INVALID_ARGUMENT for a number that its type cannot hold."""
+    """Return the INVALID_ARGUMENT error for a number that is too large for its type."""
     return invalid(
         f"Cannot convert JSON value: {shown(value)} to {target} without loss of precision."
     )

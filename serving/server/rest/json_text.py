@@ -17,20 +17,21 @@ from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_VALUES
 from imgpipe.serving.server.status import StatusError, invalid
 
 _SHOWN_BYTES = 256
-"""Of a value in a message, as upstream."""
+"""How many bytes of a value an error message shows, as in TensorFlow Serving."""
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _LARGE = 1 << 16
-"""Bytes from which other threads may run between two numbers, for a third more time."""
+"""Size in bytes from which other threads may run while a document is parsed. Parsing then takes a
+third longer."""
 _NEAR = 1 << 16
-"""How far the bracket around an error is looked for, characters."""
+"""How many characters before an error are searched for the enclosing bracket."""
 
 
 class Repeated(dict[str, Any]):
-    """An object with equal keys; the first of them counts."""
+    """A JSON object with repeated keys, of which the first is used."""
 
 
 class Constant(float):
-    """Infinity or NaN as such, not a number too big for a double."""
+    """``Infinity`` or ``NaN`` in the document, in contrast to a number too large for a double."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=Constant)
-# Numbers are read by functions of Python, and only these let go of the interpreter lock.
+# With Python functions for the numbers, the parser releases the interpreter lock now and then.
 _LARGE_DECODER = json.JSONDecoder(
     object_pairs_hook=_object,
     parse_constant=Constant,
@@ -49,15 +50,15 @@ _LARGE_DECODER = json.JSONDecoder(
 
 
 def read(body: bytes, max_values: int = DEFAULT_MAX_BODY_VALUES) -> dict[str, Any]:
-    """The object that ``body`` begins with.
+    """Parse the JSON object at the beginning of ``body``.
 
     Args:
         body: JSON text in UTF-8.
-        max_values: numbers, strings, lists and objects that it may hold together.
+        max_values: Largest number of numbers, strings, lists and objects together.
 
     Raises:
-        TooMany: it holds more values.
-        StatusError: INVALID_ARGUMENT, it is none, or is nested too deeply.
+        TooMany: The document has more values.
+        StatusError: INVALID_ARGUMENT, the text is not a JSON object, or is nested too deeply.
     """
     if not body:
         raise _error("The document is empty")
@@ -100,7 +101,7 @@ _WORDS = (
 
 
 def _words(error: json.JSONDecodeError) -> str:
-    """rapidjson's words for what Python's parser found."""
+    """Return rapidjson's message for an error of Python's parser."""
     for ours, theirs in _WORDS:
         if error.msg.startswith(ours):
             return theirs
@@ -113,7 +114,7 @@ def _words(error: json.JSONDecodeError) -> str:
 
 
 def shown(value: Any) -> str:
-    """The beginning of ``value`` as JSON, for a message."""
+    """Return the beginning of ``value`` as JSON, for a message."""
     parts: list[str] = []
     size = 0
     try:
@@ -123,7 +124,7 @@ def shown(value: Any) -> str:
             if size >= _SHOWN_BYTES:
                 break
     except RecursionError:
-        pass  # what is there is enough
+        pass  # the parts before the error are shown
     return "".join(parts).encode("utf-8", "replace")[:_SHOWN_BYTES].decode("utf-8", "ignore")
 
 
@@ -134,7 +135,7 @@ def _pieces(value: Any) -> Iterable[str]:
 
 
 def kind(value: Any) -> str:
-    """rapidjson's name of a value's type."""
+    """Return rapidjson's name of the type of a JSON value."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     for types, name in ((str, "String"), (dict, "Object"), (list, "Array")):
@@ -144,5 +145,5 @@ def kind(value: Any) -> str:
 
 
 def complaint(value: Any, words: str) -> StatusError:
-    """INVALID_ARGUMENT about a value."""
+    """Return an INVALID_ARGUMENT error that shows ``value``."""
     return invalid(f"JSON Value: {shown(value)} {words}")

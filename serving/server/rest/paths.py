@@ -13,10 +13,10 @@ from imgpipe.serving.server.status import invalid
 Action = Literal["predict", "classify", "regress", "metadata", "status"]
 _MODEL = r"/v1/models"
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_ASK = re.compile(
+_INFERENCE = re.compile(
     rf"{_MODEL}/(?P<name>[^/:]+){_VERSION}:(?P<action>classify|regress|predict)", re.IGNORECASE
 )
-_LOOK = re.compile(
+_DESCRIPTION = re.compile(
     rf"{_MODEL}(?:/(?P<name>[^/:]+))?{_VERSION}(?P<action>/metadata)?", re.IGNORECASE
 )
 _MAX_VERSION = (1 << 63) - 1
@@ -24,24 +24,28 @@ _MAX_VERSION = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked of which model."""
+    """The requested action and the model."""
 
     action: Action
     spec: Spec
 
 
 def is_api(path: str) -> bool:
-    """Whether ``path`` belongs to the API at all; what does not is answered 404, empty."""
+    """Return whether ``path`` belongs to the API; other paths get an empty answer with 404."""
     return path[:4].lower() == "/v1/"
 
 
 def parse(verb: str, path: str) -> Target:
-    """The meaning of a request line; ``path`` is as sent, its query included.
+    """Parse a request line.
+
+    Args:
+        verb: The HTTP method.
+        path: The path as it was sent, with its query.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, no such path, verb, or version number.
+        StatusError: INVALID_ARGUMENT, the path, the verb or the version number is not valid.
     """
-    pattern = {"POST": _ASK, "GET": _LOOK}.get(verb)
+    pattern = {"POST": _INFERENCE, "GET": _DESCRIPTION}.get(verb)
     match = pattern.fullmatch(path) if pattern else None
     word = (match["action"] or "/status").lower().lstrip("/") if match else ""
     if match is None:

@@ -51,9 +51,15 @@ def program(push, tmp_path):
         (["--model_base_path=/m", "--prot=1"], "unknown flags: --prot=1"),
         (["--model_base_path=/m", "--model_bas=/x"], "unknown flags: --model_bas=/x"),
         (["--model_base_path=/m", "--rest_api_port=70000"], "from -1 to 65535"),
-        (["--model_base_path=/m", "--rest_api_timeout_in_ms=0"], "is 1 or more. Received: 0"),
-        (["--model_base_path=/m", "--rest_api_max_body_values=0"], "is 1 or more. Received: 0"),
-        (["--model_base_path=/m", "--log_format=xml"], "is one of text, json, received 'xml'"),
+        (["--model_base_path=/m", "--rest_api_timeout_in_ms=0"], "must be 1 or more"),
+        (
+            ["--model_base_path=/m", "--rest_api_max_body_values=0"],
+            "must be 1 or more",
+        ),
+        (
+            ["--model_base_path=/m", "--log_format=xml"],
+            "expected one of text, json, received 'xml'",
+        ),
         (["--model_base_path=/m", "--port=x"], "invalid int value"),
         (["--model_base_path=/m", "--enable_model_warmup=maybe"], "expected true or false"),
         (["--model_base_path=/m", "--drain_seconds=-1"], "0 or more"),
