@@ -16,6 +16,7 @@ _MODULES = {
     "LiteModels": "imgpipe.components.artifacts",
     "ImageExampleGen": "imgpipe.components.example_gen.component",
     "ImageFilter": "imgpipe.components.image_filter.component",
+    "SchemaGen": "imgpipe.components.schema_gen.component",
     "DataGate": "imgpipe.components.data_gate.component",
     "FeatureBank": "imgpipe.components.feature_bank.component",
     "ImageTuner": "imgpipe.components.image_tuner.component",

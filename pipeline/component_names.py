@@ -14,17 +14,14 @@ from imgpipe.models.errors import ConfigError
 if TYPE_CHECKING:
     from imgpipe.pipeline.config import Config
 
-#: Only one of the two is in a graph: the second one once a schema is accepted.
-SCHEMAS = ("SchemaGen", "ImportSchemaGen")
-
 
 def names(config: Config) -> list[str]:
-    """The components of the graph of a configuration, in their order, with both of `SCHEMAS`."""
+    """The components of the graph of a configuration, in their order."""
     tuner = ["ImageTuner"] if config.tune.trials else []
     folds = ["CrossValidator"] if config.evaluate.cross_validate else []
     lite = ["LiteExporter"] if config.export.lite else []
     return [
-        *("Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", *SCHEMAS),
+        *("Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
         *("ExampleValidator", "DataGate", "FeatureBank", *tuner, "ImageTrainer"),
         *("ImageEvaluator", "Predictor", "ServingValidator", *folds, *lite),
         *("ModelPusher", "Report"),

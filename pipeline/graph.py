@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tfx.components.example_validator.component import ExampleValidator
-from tfx.components.schema_gen.component import SchemaGen
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.orchestration import pipeline as tfx_pipeline
 
@@ -123,10 +121,11 @@ def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, A
         code=inputs.data_code,
     )
     statistics = StatisticsGen(examples=judged.outputs["metadata"])
-    if inputs.accepted_schema:
-        schema = ImportSchemaGen(schema_file=inputs.accepted_schema)
-    else:
-        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    schema = parts.SchemaGen(
+        statistics=statistics.outputs["statistics"],
+        accepted_schema=inputs.accepted_schema,
+        code=inputs.data_code,
+    )
     anomalies = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )

@@ -36,6 +36,7 @@ _DATA_CODE = (
     "components/example_gen",
     "components/image_file",
     "components/image_filter",
+    "components/schema_gen",
     "components/data_gate",
     "components/image_record.py",
     "components/records.py",

@@ -339,8 +339,6 @@ def _from(pipeline: Any, start: str | None) -> set[str]:
     if start is None:
         return set()
     nodes = {node.id: node for node in pipeline.components}
-    if start in component_names.SCHEMAS:
-        [start] = nodes.keys() & set(component_names.SCHEMAS)
     found, todo = {start}, [nodes[start]]
     while todo:
         for node in todo.pop().downstream_nodes:

@@ -30,6 +30,11 @@ def _artifact(case: Any, component: str, output: str) -> Path:
     return max(folders, key=lambda path: int(path.name))
 
 
+def _schema(case: Any) -> Path:
+    """The newest schema that data was validated against."""
+    return _artifact(case, "SchemaGen", "schema") / "schema.pbtxt"
+
+
 def test_the_first_run_is_blessed_and_pushed(case: Any, first: Any):
     summary = first.summary
     assert first.exit_code == 0, first.verdict
@@ -162,7 +167,8 @@ def test_a_new_photo_costs_its_own_views_only(case: Any, first: Any, tmp_path: P
     assert outcome.summary["bank"]["forward_passes"] == views
     assert outcome.summary["bank"]["reused"] == first.summary["bank"]["forward_passes"]
     # The accepted schema judges from now on; it is not inferred from the data it judges.
-    assert "ImportSchemaGen" in outcome.summary["timings"]["components"]
+    accepted = (copy.out / "schema" / "schema.pbtxt").read_text()
+    assert _schema(copy).read_text() == accepted
     assert outcome.summary["gate"]["baseline"] is not None, "compared with the pushed version 1"
 
 

@@ -34,9 +34,10 @@ def run(tmp_path, tfx):
         )
         judged = components.ImageFilter(ingested=read.outputs["examples"], vocabulary=names)
         statistics = tfx.components.StatisticsGen(examples=judged.outputs["metadata"])
-        known = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"])
-        if schema.exists():
-            known = tfx.components.ImportSchemaGen(schema_file=str(schema))
+        known = components.SchemaGen(
+            statistics=statistics.outputs["statistics"],
+            accepted_schema=str(schema) if schema.exists() else "",
+        )
         anomalies = tfx.components.ExampleValidator(
             statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
         )
