@@ -67,7 +67,7 @@ def program(push, tmp_path):
         (["--model_base_path=/m", "--request_log_sampling_rate=2"], "from 0 to 1"),
         (["--model_base_path=/m", "--batching_parameters_file=/b"], "needs --enable_batching"),
         (["--model_base_path=/m", "--use_alts_credentials"], "is a flag of tensorflow_model"),
-        (["--model_base_path=/m", "--enable_grpc_healthcheck_service=false"], "always there"),
+        (["--model_base_path=/m", "--enable_grpc_healthcheck_service=false"], "is always on"),
     ],
 )
 def test_bad_flags_are_refused(given, words, capsys):
