@@ -24,6 +24,11 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CHECKSUM = 4  # bytes of the checksum in front of each value
 
 
+def path_of(directory: Path, name: str) -> Path:
+    """Return the path of the file of the store `name` in a folder, whether or not it exists."""
+    return directory / f"{name}.sqlite"
+
+
 class BlobStore:
     """Values by key in ``<directory>/<name>.sqlite``, safe for several processes and threads.
 
@@ -37,7 +42,7 @@ class BlobStore:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        self._path = directory / f"{name}.sqlite"
+        self._path = path_of(directory, name)
         self._table = name
         self._lock = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)

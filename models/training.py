@@ -23,11 +23,8 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import export, write_digest
 from imgpipe.models.feature_distribution import FeatureDistribution
 from imgpipe.models.file_patterns import matching
+from imgpipe.models.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
 from imgpipe.models.settings import ModelSettings
-
-HISTORY_FILE: Final = "history.json"
-PARITY_FILE: Final = "parity.tfrecord"
-TENSORBOARD_FOLDER: Final = "tensorboard"
 
 #: Of how many images of a split the ones for warm-up and parity are picked.
 _IMAGES_LOOKED_AT: Final = 1000

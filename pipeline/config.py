@@ -142,6 +142,22 @@ class Config(Section):
             return Path(given).expanduser().absolute()
         return self.out / "schema" / "schema.pbtxt"
 
+    def with_absolute_paths(self) -> Config:
+        """Return the same configuration with absolute paths, which do not depend on a folder."""
+        paths: dict[str, dict[str, Path | None]] = {
+            "run": {"out": self.out},
+            "judge": {"store": self.judge_store, "overrides": self.overrides_file},
+            "gate": {"schema_file": self.schema_file},
+            "bank": {"store": self.bank_store},
+            "push": {"directory": self.push_directory},
+        }
+        changed = {}
+        for name, absolute_paths in paths.items():
+            section = getattr(self, name)
+            given = {key: path for key, path in absolute_paths.items() if getattr(section, key)}
+            changed[name] = section.model_copy(update={k: str(path) for k, path in given.items()})
+        return self.model_copy(update=changed)
+
     @property
     def decision_file(self) -> Path:
         """Path of a copy of DataGate's decision, as TFX removes the outputs after an error."""

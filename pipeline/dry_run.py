@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from imgpipe.components import blob_store
+from imgpipe.components.example_gen import inspection_cache
 from imgpipe.components.example_gen.inspection import Inspection
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources import Item, Scan, open_source
 from imgpipe.components.example_gen.splits import SplitRule
-from imgpipe.components.feature_bank.store import FeatureStore, record_key
+from imgpipe.components.feature_bank.store import STORE, FeatureStore, record_key
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.models import feature_names as names
 from imgpipe.models.extractor import FeatureExtractor, from_description
@@ -98,7 +100,7 @@ def _optional(config: Config, splits: Counter[str]) -> list[str]:
 
 def _stored(config: Config, extractor: FeatureExtractor, keys: set[bytes]) -> tuple[int, int]:
     """Number of stored keys, and bytes of one view (0 if nothing is stored yet)."""
-    if not (config.bank_store / "features.sqlite").exists():
+    if not blob_store.path_of(config.bank_store, STORE).exists():
         return 0, 0
     store = FeatureStore(config.bank_store)
     shapes = store.shapes(extractor)
@@ -142,7 +144,7 @@ def _contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
     """Usable files with the hexadecimal SHA-256 of the bytes that a run would decode."""
     settings = run_inputs.judge_settings(config, found.vocabulary)
     store = config.judge_store
-    known = store if (store / "verdicts.sqlite").exists() else ""
+    known = store if blob_store.path_of(store, inspection_cache.STORE).exists() else ""
     source = open_source(config.data.source, run_inputs.source_options(config))
     with InspectionCache(str(known), settings.pixel_limit) as cache:
         inspection = Inspection(

@@ -7,18 +7,22 @@ read, so that a disk that decays is noticed before its content is needed.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from imgpipe.components import integrity
+from imgpipe.components import blob_store, integrity
+from imgpipe.components.example_gen import inspection_cache
+from imgpipe.components.feature_bank import store
 from imgpipe.components.model_pusher import manifest
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import metadata_file
+from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.machine import Finding
+from imgpipe.pipeline.run import CONFIG, LOCK, RUNS
 
-#: Stores below the output folder, as (folder, file).
-_STORES = (("bank", "features.sqlite"), ("judge", "verdicts.sqlite"))
 _NAMED = 3  # damaged things that are named; the others are counted
 
 
@@ -39,14 +43,14 @@ def served_versions(out: Path) -> Finding:
     Args:
       out: output folder of the runs.
     """
-    base = out / "model"
+    base = _settings(out).push_directory
     numbers = manifest.version_numbers(base)
     damaged = {n: manifest.damage(base / str(n), complete=True) for n in numbers}
     lines = [f"version {number}: {what}" for number, what in damaged.items() if what]
     return Finding(
         "served versions",
         not lines,
-        _summary(lines, f"{len(numbers)} whole"),
+        _summary(lines, f"{len(numbers)} whole in {base}"),
         "Run again: the model is pushed again under a new number. Or: imgpipe rollback "
         f"{base} --to VERSION.",
         fatal=True,
@@ -78,7 +82,11 @@ def stores(out: Path) -> Finding:
     Args:
       out: output folder of the runs.
     """
-    paths = [out / folder / name for folder, name in _STORES]
+    config = _settings(out)
+    paths = [
+        blob_store.path_of(config.bank_store, store.STORE),
+        blob_store.path_of(config.judge_store, inspection_cache.STORE),
+    ]
     lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
     return Finding(
         "stores",
@@ -105,8 +113,6 @@ def repair(out: Path) -> str:
     """
     import filelock
 
-    from imgpipe.pipeline.run import LOCK
-
     if not metadata_file.fault(out):
         return f"{out / metadata_file.NAME} needs no repair."
     if not out.is_dir():
@@ -116,6 +122,19 @@ def repair(out: Path) -> str:
             return metadata_file.repair(out)
     except filelock.Timeout:
         raise ResourceError(f"a run is working in {out}. Wait for it, then repair.") from None
+
+
+def _settings(out: Path) -> Config:
+    """Return the configuration of the newest run, which may name folders outside of `out`.
+
+    Without a readable one, these are the defaults. An output folder that was moved is taken where
+    it is now.
+    """
+    folder = f"run.out={json.dumps(str(out))}"
+    for run in sorted((out / RUNS).glob("*/"), reverse=True):
+        with contextlib.suppress(ConfigError):
+            return configs.load(run / CONFIG, [folder])
+    return configs.build({}, [folder])
 
 
 def _store_damage(path: Path) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
 LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
+RUNS, CONFIG = "runs", "config.toml"
 _LOADING = "loading TensorFlow, TFX"
 
 
@@ -107,8 +108,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     with _locked(out):
         metadata_file.require_usable(out)
         temporary.sweep(out)
-        directory = _fresh_directory(out / "runs" / time.strftime("%Y%m%d-%H%M%S"))
-        atomic_write(directory / "config.toml", to_toml(config))
+        directory = _fresh_directory(out / RUNS / time.strftime("%Y%m%d-%H%M%S"))
+        atomic_write(directory / CONFIG, to_toml(config.with_absolute_paths()))
         with (
             temporary.below(directory),
             consoles.quiet(directory / LOG, to_stderr) as console,

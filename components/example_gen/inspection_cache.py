@@ -22,6 +22,8 @@ from imgpipe.components.image_filter import checks
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import preprocess
 
+#: Name of the `BlobStore`.
+STORE = "verdicts"
 _LIBRARIES = ("tensorflow", "pillow", "numpy")
 _WRITE_AT_ONCE = 256  # results in one transaction
 #: Fields of a record that depend on the content of the file alone.
@@ -55,7 +57,7 @@ class InspectionCache:
     """
 
     def __init__(self, directory: str, pixel_limit: int) -> None:
-        self._blobs = BlobStore(Path(directory), "verdicts") if directory else None
+        self._blobs = BlobStore(Path(directory), STORE) if directory else None
         self._about = f"{_code()}:{pixel_limit}"
         self._fresh: dict[bytes, bytes] = {}
 

@@ -33,7 +33,7 @@ from imgpipe.components.blessings import require_data_blessing
 from imgpipe.components.feature_bank.store import FeatureStore, Shapes, record_key
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.bank import ACTIVATIONS_FOLDER
+from imgpipe.models.bank import ACTIVATIONS_FOLDER, BANK_FILE
 from imgpipe.models.extractor import FeatureExtractor, from_description, resolve_precision
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
@@ -224,7 +224,7 @@ def _record(
 
 def _write_bank_json(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
     forward, reused = counts
-    records.write_json(f"{uri}/bank.json", {**facts, "forward_passes": forward, "reused": reused})
+    records.write_json(f"{uri}/{BANK_FILE}", {**facts, "forward_passes": forward, "reused": reused})
 
 
 def _add_counts(counts: Any) -> tuple[int, int]:

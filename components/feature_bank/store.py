@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from imgpipe.models.extractor import FeatureExtractor
 
 
+#: Name of the `BlobStore`.
+STORE = "features"
+
+
 @dataclass(frozen=True)
 class Shapes:
     """Shapes of what a backbone returns for one view.
@@ -54,7 +58,7 @@ class FeatureStore:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._blobs = BlobStore(directory, "features")
+        self._blobs = BlobStore(directory, STORE)
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
         """Look arrays up.

@@ -19,6 +19,8 @@ from imgpipe.components.predictor import prediction
 from imgpipe.components.report import augmented_views, metrics, suspects
 from imgpipe.components.report.sections import near
 from imgpipe.models import feature_names as names
+from imgpipe.models.bank import BANK_FILE
+from imgpipe.models.model_run import HISTORY_FILE
 
 
 def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,10 +43,10 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "quarantine": uris.get("quarantine", ""),
         "data_gate": _json(uris, "data_blessing", "gate.json"),
         "near": _near(uris.get("quarantine", "")),
-        "bank": _json(uris, "bank", "bank.json"),
+        "bank": _json(uris, "bank", BANK_FILE),
         "views": _views(uris, settings),
         "suspects": _suspects(uris.get("bank", ""), settings),
-        "training": _json(uris, "model_run", "history.json"),
+        "training": _json(uris, "model_run", HISTORY_FILE),
         "baseline": _json(uris, "baseline", "baseline.json"),
         "serving": _json(uris, "infra_blessing", "validation.json"),
         "cross_validation": _json(uris, "cross_validation", "cross_validation.json"),
@@ -85,13 +87,13 @@ def _near(uri: str) -> dict[str, Any] | None:
 def _views(uris: Mapping[str, str], settings: Mapping[str, Any]) -> list[dict[str, str]]:
     """Choose the training images whose views the page shows; none when there is no feature bank."""
     bank, examples = uris.get("bank", ""), uris.get("examples", "")
-    made = bank and examples and tf.io.gfile.exists(f"{bank}/bank.json")
+    made = bank and examples and tf.io.gfile.exists(f"{bank}/{BANK_FILE}")
     return augmented_views.choose(examples) if made and settings.get("views") else []
 
 
 def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     """Rank suspicious labels by the features of the bank; None when there is no bank."""
-    if not uri or not tf.io.gfile.exists(f"{uri}/bank.json"):
+    if not uri or not tf.io.gfile.exists(f"{uri}/{BANK_FILE}"):
         return None
     return suspects.rank(uri, settings["vocabulary"])
 

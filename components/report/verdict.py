@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from imgpipe.components import rounding
 from imgpipe.components.report.metrics import most_confused
 from imgpipe.components.report.section import RunState
 from imgpipe.components.report.text import overridden
@@ -77,11 +78,14 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
 
 def _by_validation(gate: Mapping[str, Any]) -> str:
     """Describe the accuracy on the validation split."""
-    if gate["value"] is None:
+    value = gate["value"]
+    if value is None:
         return "no validation images were evaluated"
     low, high = gate["ci95"]
+    failed = "threshold" in gate["failed"]
+    accuracy = rounding.below(value, gate["threshold"]) if failed else f"{value:.3f}"
     return (
-        f"validation accuracy {gate['value']:.3f} "
+        f"validation accuracy {accuracy} "
         f"({gate['correct']} of {gate['count']}, interval {low:.2f}–{high:.2f})"
     )
 

@@ -23,6 +23,7 @@ from tfx.utils import path_utils
 from imgpipe.components import blessings, records
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
+from imgpipe.models.model_run import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.server import ModelServer
 
@@ -52,7 +53,7 @@ def parity_samples(uri: str) -> tuple[list[bytes], np.ndarray]:
       The encoded images, and the trained model's probabilities for them, float32 [N, C].
     """
     images, rows = [], []
-    for record in tf.data.TFRecordDataset(f"{uri}/parity.tfrecord").as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(f"{uri}/{PARITY_FILE}").as_numpy_iterator():
         example = tf.train.Example.FromString(record)
         images.append(records.raw(example, names.IMAGE_BYTES))
         rows.append(records.floats(example, names.PROBABILITIES))

@@ -20,7 +20,7 @@ from imgpipe.components.data_gate import drift
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.request_drift.reference import Blessed
-from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT, Share
+from imgpipe.pipeline.request_drift.share import Share
 from imgpipe.pipeline.request_drift.survey import Asked
 
 #: With fewer answers, or fewer different images, nothing is judged: chance would decide.
@@ -86,7 +86,7 @@ def compare(
     asked: Asked,
     measured: Sequence[Mapping[str, Any]],
     blessed: Blessed,
-    unfamiliar: Share = NONE_LOOKED_AT,
+    unfamiliar: Share,
 ) -> Compared:
     """Compare the requests of one version with its reference.
 

@@ -132,9 +132,10 @@ class ModelServer:
         self._up: bool | None = None
         self._pages: list[Page] = []
         self._services = options.services
-        shown = options.monitoring and options.monitoring.prometheus and options.rest
-        if shown or options.services.allow_reload:
-            loader, core = self._count(core)
+        monitoring = options.monitoring
+        page = monitoring.path if monitoring and monitoring.prometheus and options.rest else None
+        if page is not None or options.services.allow_reload:
+            loader, core = self._count(core, page)
         else:
             loader = make_loader(options.loader)
         self.core = Core(loader, core, self._set_health)
@@ -146,18 +147,23 @@ class ModelServer:
         self._set_health()
         self._grpc = self._make_grpc()
 
-    def _count(self, core: CoreOptions) -> tuple[Loader, CoreOptions]:
-        """Count events for the metrics page and for the metrics that a reload request asks for."""
+    def _count(self, core: CoreOptions, page: str | None) -> tuple[Loader, CoreOptions]:
+        """Count events for the metrics page and for the metrics that a reload request asks for.
+
+        Args:
+            core: options, to which the counting of warm-up requests is added.
+            page: path of the metrics page; None for no page.
+        """
         from imgpipe.serving.server.metrics import Metrics
 
         options = self._options
         metrics = Metrics(lambda name: name in self.core.models)
         self.calls.observers.append(metrics)
         self._services = replace(options.services, count=metrics.count)
-        if options.rest and options.monitoring and options.monitoring.prometheus:
+        if page is not None:
             from imgpipe.serving.server.rest.app import Page
 
-            self._pages.append(Page(options.monitoring.path, metrics.page))
+            self._pages.append(Page(page, metrics.page))
         loader = metrics.counted(make_loader(options.loader, metrics.batch))
         return loader, replace(core, load=replace(core.load, on_warm_up=metrics.warmed_up))
 

@@ -31,6 +31,16 @@ def test_written_file_loads_back_to_the_same_configuration(tmp_path: Path):
     assert "# a note\n# of two lines" in file.read_text()
 
 
+def test_absolute_paths_replace_only_those_that_are_given(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = configs.build({"push": {"directory": "served"}, "run": {"out": "o"}})
+    absolute = config.with_absolute_paths()
+    assert absolute.push.directory == str(tmp_path / "served")
+    assert absolute.run.out == str(tmp_path / "o")
+    assert absolute.bank.store == ""
+    assert absolute.push_directory == config.push_directory
+
+
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [

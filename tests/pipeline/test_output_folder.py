@@ -12,6 +12,7 @@ import pytest
 from imgpipe.components import blob_store, integrity
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import metadata_file, output_folder
 from imgpipe.pipeline.commands import doctor
 from imgpipe.pipeline.run import LOCK
@@ -43,7 +44,7 @@ def findings(out: Path) -> dict[str, tuple[bool, str]]:
 def test_a_whole_folder_has_no_fault(out: Path):
     assert findings(out) == {
         "metadata": (True, "none yet"),
-        "served versions": (True, "2 whole"),
+        "served versions": (True, f"2 whole in {out / 'model'}"),
         "artifacts": (True, "1 whole"),
         "stores": (True, "can be used"),
     }
@@ -51,6 +52,23 @@ def test_a_whole_folder_has_no_fault(out: Path):
 
 def test_a_folder_that_is_not_there_has_no_fault(tmp_path: Path):
     assert all(fit for fit, _ in findings(tmp_path / "none").values())
+
+
+def test_folders_that_the_newest_run_named_are_looked_at(out: Path, tmp_path: Path):
+    config = configs.build({"push": {"directory": str(tmp_path / "served")}})
+    (out / "runs" / "20260101-000000").mkdir(parents=True)
+    file = out / "runs" / "20260101-000000" / "config.toml"
+    file.write_text(configs.to_toml(config))
+    (out / "model").rename(tmp_path / "served")
+    assert findings(out)["served versions"] == (True, f"2 whole in {tmp_path / 'served'}")
+    (tmp_path / "served" / "1" / "saved_model.pb").write_bytes(b"onE")
+    assert "version 1: saved_model.pb has changed" in findings(out)["served versions"][1]
+
+
+def test_a_configuration_that_cannot_be_read_leaves_the_defaults(out: Path):
+    (out / "runs" / "20260101-000000").mkdir(parents=True)
+    (out / "runs" / "20260101-000000" / "config.toml").write_text("[push")
+    assert findings(out)["served versions"] == (True, f"2 whole in {out / 'model'}")
 
 
 def test_every_fault_is_named(out: Path):

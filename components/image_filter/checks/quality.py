@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from imgpipe.components import rounding
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_file.pixels import Pixels
 from imgpipe.components.image_filter.check import Check, Finding, Settings, Severity
@@ -55,7 +56,8 @@ def below(
         value, limit = score(record.figures[feature]), check.threshold_in(settings)
         if value >= limit:
             return None
-        return Finding(name, f"{about} {value:.3f}, under {limit:g}", score=value)
+        measured = rounding.below(value, limit)
+        return Finding(name, f"{about} {measured}, under {limit:g}", score=value)
 
     def in_doubt(value: float) -> bool:
         return abs(score(value) - threshold) < DOUBT

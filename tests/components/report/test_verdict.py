@@ -43,6 +43,18 @@ def test_validation_is_named_where_it_decides():
     assert text.startswith("blessed: validation accuracy 0.933 (56 of 60, interval 0.84–0.97)")
 
 
+def test_an_accuracy_just_under_the_threshold_reads_so():
+    found = by_validation()
+    found["gate"] |= {
+        "failed": ["threshold"],
+        "blessed": False,
+        "value": 0.8996,
+        "threshold": 0.9,
+    }
+    assert "validation accuracy 0.8996 (" in verdict.sentence(found)
+    assert "is under 0.9" in verdict.sentence(found)
+
+
 def test_the_verdict_says_how_many_labels_people_overrode():
     found = by_validation()
     assert "overridden" not in verdict.sentence(found)

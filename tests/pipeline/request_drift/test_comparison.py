@@ -14,6 +14,7 @@ from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift import images as pictures
 from imgpipe.pipeline.request_drift import reference as blessed
 from imgpipe.pipeline.request_drift.log import Location
+from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT as NOTHING
 from imgpipe.pipeline.request_drift.share import Share
 from imgpipe.pipeline.request_drift.survey import Asked
 from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities
@@ -57,7 +58,7 @@ def features(found):
 def test_the_same_kind_of_requests_is_no_drift(reference, measured, count):
     for seed in range(3):
         said = probabilities(count, seed=seed)
-        found = comparing.compare(asked(said, count), measured(count), reference)
+        found = comparing.compare(asked(said, count), measured(count), reference, NOTHING)
         assert features(found) == set() and found.judged
     drift, verdict = comparing.verdict([found], images=True)
     assert drift is False
@@ -66,7 +67,7 @@ def test_the_same_kind_of_requests_is_no_drift(reference, measured, count):
 
 def test_darker_pictures_are_drift_with_both_distributions(reference, measured):
     said = probabilities(100, seed=1)
-    found = comparing.compare(asked(said, 100), measured(100, 0.2), reference)
+    found = comparing.compare(asked(said, 100), measured(100, 0.2), reference, NOTHING)
     assert "brightness" in features(found) and "label" not in features(found)
     (dark,) = [one for one in found.over if one.feature == "brightness"]
     assert (dark.subject, dark.reference) == ("pictures", "training data")
@@ -79,17 +80,17 @@ def test_darker_pictures_are_drift_with_both_distributions(reference, measured):
 
 
 def test_sizes_are_shown_and_never_over(reference, measured):
-    found = comparing.compare(asked(probabilities(60), 60), measured(60), reference)
+    found = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
     shown = {c.feature for c in found.comparisons if c.limit is None}
     assert shown == {"width", "height", "byte_size"}
 
 
 def test_other_labels_and_less_confidence_are_drift_without_any_picture(reference):
     one_sided = probabilities(300, seed=2)[:, [2, 2, 2]] * 0 + np.float32([0.9, 0.06, 0.04])
-    found = comparing.compare(asked(one_sided), [], reference)
+    found = comparing.compare(asked(one_sided), [], reference, NOTHING)
     assert features(found) == {"label", "confidence"}
     unsure = probabilities(300, seed=2, sharpness=0.3)
-    found = comparing.compare(asked(unsure), [], reference)
+    found = comparing.compare(asked(unsure), [], reference, NOTHING)
     assert "confidence" in features(found) and "label" not in features(found)
     assert "the log holds no images of it" in found.notes[0]
     assert comparing.verdict([found], images=False)[0] is True
@@ -98,13 +99,13 @@ def test_other_labels_and_less_confidence_are_drift_without_any_picture(referenc
 def test_unknown_counts_as_a_label_and_is_told_apart(reference):
     said = probabilities(200, seed=5)
     labels = ["unknown"] * 150 + ["cat"] * 50
-    found = comparing.compare(asked(said, labels=labels), [], reference)
+    found = comparing.compare(asked(said, labels=labels), [], reference, NOTHING)
     assert "label" in features(found)
     assert found.asked.unknown == 0.75 and found.unknown_was == 0.0
 
 
 def test_too_few_are_not_judged(reference, measured):
-    found = comparing.compare(asked(probabilities(49), 49), measured(49, 0.1), reference)
+    found = comparing.compare(asked(probabilities(49), 49), measured(49, 0.1), reference, NOTHING)
     assert not found.comparisons and not found.judged
     assert found.notes[0] == "49 answers are too few to judge: 50 are needed"
     assert comparing.verdict([found], images=True) == (
@@ -114,14 +115,14 @@ def test_too_few_are_not_judged(reference, measured):
 
 
 def test_few_different_pictures_leave_the_predictions_judged(reference, measured):
-    found = comparing.compare(asked(probabilities(80), 10), measured(10), reference)
+    found = comparing.compare(asked(probabilities(80), 10), measured(10), reference, NOTHING)
     assert {c.subject for c in found.comparisons} == {"predictions"}
     assert "10 different images are too few to judge: 50 are needed" in found.notes
 
 
 def test_without_predictions_labels_are_compared_with_those_of_the_data(reference):
     alone = dataclasses.replace(reference, predictions=None, missing="no run beside the model")
-    found = comparing.compare(asked(probabilities(100)), [], alone)
+    found = comparing.compare(asked(probabilities(100)), [], alone, NOTHING)
     (label,) = found.comparisons
     assert (label.feature, label.reference) == ("label", "labels of validation")
     assert "no run beside the model: confidence was not compared" in found.notes
@@ -144,22 +145,22 @@ def test_some_images_of_another_kind_are_drift_by_their_features(reference, meas
 
 
 def test_a_model_without_a_distribution_of_features_says_so(reference, measured):
-    one = comparing.compare(asked(probabilities(60), 60), measured(60), reference)
+    one = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
     assert any("no distribution of its features" in note for note in one.notes)
 
 
 def test_some_images_outside_the_range_of_training_are_drift(reference, measured):
     rows = [*measured(200)[:180], *measured(200, 0.2)[:20]]
-    one = comparing.compare(asked(probabilities(200), 200), rows, reference)
+    one = comparing.compare(asked(probabilities(200), 200), rows, reference, NOTHING)
     assert any(name.startswith("brightness outside 0.") for name in features(one))
     assert {"brightness", "contrast"}.isdisjoint(features(one)), "the means hardly moved"
-    few = comparing.compare(asked(probabilities(99), 99), rows[-99:], reference)
+    few = comparing.compare(asked(probabilities(99), 99), rows[-99:], reference, NOTHING)
     assert not any("outside" in name for name in features(few)), "single images say too little"
 
 
 def test_some_answers_of_low_confidence_are_drift(reference):
     unsure = np.full((30, 3), 1 / 3, np.float32)
     said = np.concatenate([probabilities(270, seed=1), unsure])
-    one = comparing.compare(asked(said), [], reference)
+    one = comparing.compare(asked(said), [], reference, NOTHING)
     (low,) = [c for c in one.comparisons if c.feature.startswith("confidence under")]
     assert low.over and low.subject == "predictions" and low.reference == "validation"

@@ -76,6 +76,13 @@ def test_grey_jpeg_with_three_channels_is_grey_and_a_faded_one_is_not(look):
     assert "greyscale" not in warned(look(faded))
 
 
+def test_a_value_just_under_its_threshold_reads_so(look):
+    record = look(scene())
+    blurred = dataclasses.replace(record, figures={**record.figures, "sharpness": 0.28996})
+    (warning,) = decide(blurred, Settings(threshold={"blurry": 0.29})).warnings
+    assert warning.detail.endswith("0.28996, under 0.29")
+
+
 def test_thresholds_decide_and_are_exact_at_the_edge(look):
     record = look(scene())
     for check in checks.CHECKS:

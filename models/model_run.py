@@ -1,0 +1,9 @@
+"""Names of what training writes to the ModelRun artifact. Imports nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HISTORY_FILE: Final = "history.json"
+PARITY_FILE: Final = "parity.tfrecord"
+TENSORBOARD_FOLDER: Final = "tensorboard"
