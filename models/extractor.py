@@ -236,7 +236,7 @@ def describe(settings: ModelSettings, precision: str) -> str:
     if settings.frozen and settings.fine_tune.wanted:
         tap = settings.fine_tune.cut or USUAL
     described = {
-        "backbone": settings.backbone,
+        "backbone": settings.network,
         "weights": settings.weights,
         "weights_sha256": settings.weights_sha256,
         "cut": settings.cut,

@@ -93,6 +93,12 @@ def load(version: Path) -> Classifier:
     try:
         described: Described = content["layers"]
         settings = _settings(content["settings"])
+        if ":" in settings.network:  # no configuration in a file makes code run
+            raise ResourceError(
+                f"the network in {version} was built by {settings.network}, a function of its "
+                "owner, and a file of a model is no reason to run one. Load the SavedModel "
+                "instead; its signatures, cam among them, need no such code"
+            )
         options = (content["vocabulary"], content["temperature"], content["unknown_below"])
         found = {**_variables(str(version)), **_stored(version)}
         classifier = _rebuilt(described, settings, options, version)

@@ -42,6 +42,12 @@ class NetworkSettings:
     backbone: str = Field(
         default="efficientnet_lite0", description="Name in the backbone registry."
     )
+    builder: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
+        description="module:function of your own that takes the side in pixels and returns a Keras "
+        "model from pixels in 0..255 to a feature map; it replaces the backbone.",
+    )
     weights: str = Field(
         default="imagenet",
         description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file.",
@@ -88,6 +94,11 @@ class NetworkSettings:
         le=0.5,
         description='Share of validation images whose label may become "unknown"; 0: none.',
     )
+
+    @property
+    def network(self) -> str:
+        """Name of the backbone, or of the function that replaces it."""
+        return self.builder or self.backbone
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -214,7 +225,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
     def backbone_spec(self) -> Backbone:
         """Returns the backbone with its weights and its cut."""
         return backbones.get(
-            self.backbone, self.weights, self.weights_sha256, self.cut, self.width, self.seed
+            self.network, self.weights, self.weights_sha256, self.cut, self.width, self.seed
         )
 
     @property

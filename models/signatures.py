@@ -4,7 +4,7 @@
 |---|---|---|
 | serving_default | image_bytes string [N] | the five of `answer` |
 | serving_pixels | pixels uint8 [N, H, W, 3] | the same |
-| serving_examples | examples string [N], serialised tf.Examples with `image_bytes` | the same |
+| serving_examples | examples string [N], tf.Examples with `image_bytes` | the same, label [N, 1] |
 | features | image_bytes string [N] | features float32 [N, D] |
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
 
@@ -57,7 +57,10 @@ def signatures(
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
-        return from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
+        found = from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
+        # TFX's BulkInferrer takes one row of each output and cannot store a row that is a scalar
+        # string (`bytes` has no dtype).
+        return {**found, names.LABEL: found[names.LABEL][:, None]}
 
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return {FEATURES: network(decoded(image_bytes))[FEATURES]}

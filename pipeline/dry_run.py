@@ -78,9 +78,9 @@ def _network(config: Config, precision: str) -> list[str]:
     model, tune = config.model, config.settings.fine_tune
     if not config.settings.frozen:
         views = "a new view" if config.views.count else "the image itself"
-        return [f"network     {model.backbone}, every layer trains, {views} of each image an epoch"]
+        return [f"network     {model.network}, every layer trains, {views} of each image an epoch"]
     views = f"{config.views.count} augmented views" if config.views.count else "no augmented view"
-    lines = [f"backbone    {model.backbone}, frozen, {precision}, {views}"]
+    lines = [f"backbone    {model.network}, frozen, {precision}, {views}"]
     if tune.wanted:
         above = tune.cut or "two thirds of it"
         lines.append(f"fine-tunes  what lies above {above}, {tune.epochs} epochs at most")

@@ -23,7 +23,6 @@ from imgpipe.models.extractor import describe, from_description
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.inputs import RunInputs, gate_settings, report_settings, source_options
 
-RUN_FN = "imgpipe.models.training.run_fn"
 TUNER_FN = "imgpipe.models.tuning.tuner_fn"
 #: Without this option TFX packs itself into an archive for every Beam component, which takes some
 #: 3.6 s each and is not needed by workers on this machine.
@@ -192,7 +191,6 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
             **given,
         )
     nodes["trainer"] = parts.ImageTrainer(
-        run_fn=RUN_FN,
         schema=data["schema"].outputs["schema"],
         hyperparameters=nodes["tuner"].outputs["best_hyperparameters"]
         if config.tune.trials
@@ -246,7 +244,7 @@ def _gate_nodes(
                 "name": config.run.name,
                 "vocabulary": list(inputs.vocabulary),
                 "fingerprint": inputs.fingerprint,
-                "backbone": config.model.backbone,
+                "backbone": config.model.network,
                 "image_size": config.settings.size,
                 "baseline_version": inputs.baseline_version,
             },

@@ -373,7 +373,7 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "cross_validate": config.evaluate.cross_validate,
         "lite": list(config.export.lite),
         "max_loss": config.export.max_loss,
-        "backbone": config.model.backbone,
+        "backbone": config.model.network,
         "image_size": config.settings.size,
         "views": asdict(config.views.spec),
         "mixing": asdict(config.views.mixing),

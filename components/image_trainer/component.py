@@ -4,6 +4,8 @@ TFX's own spec has no channel for them. A component with an extended spec and th
 runs locally and compiles for Kubeflow.
 """
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from tfx.components.trainer.executor import GenericExecutor
@@ -20,7 +22,10 @@ from tfx.utils import json_utils
 from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.blessings import require_data_blessing
 from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
 
+#: Dotted path of our own training function.
+RUN_FN = "imgpipe.models.training.run_fn"
 BANK = "bank"
 DATA_BLESSING = "data_blessing"
 
@@ -56,29 +61,40 @@ class ImageTrainer(BaseComponent):
 
     def __init__(
         self,
-        run_fn: str,
         examples: Channel,
         bank: Channel,
         data_blessing: Channel,
-        custom_config: dict[str, Any],
+        run_fn: str | None = None,
+        custom_config: dict[str, Any] | None = None,
         schema: Channel | None = None,
         hyperparameters: Channel | None = None,
+        module_file: str | None = None,
     ) -> None:
         """Create the component.
 
         Args:
-          run_fn: Dotted path of the training function.
           examples: Kept images, from which parity samples and warm-up requests are taken.
           bank: Features of FeatureBank.
           data_blessing: Blessing of DataGate.
-          custom_config: JSON-ready settings for `run_fn`. They include a hash of the source code,
-            so that TFX does not reuse the cached model of changed code.
+          run_fn: Dotted path of the training function, or the name of a function in
+            `module_file`. Default: ``imgpipe.models.training.run_fn``, or ``run_fn`` of the file.
+          custom_config: JSON-ready settings for `run_fn`. The component adds the URI of the bank,
+            and the SHA-256 of `module_file`, so that TFX does not reuse the cached model of changed
+            code; whoever passes `run_fn` adds a hash of its code.
           schema: Schema of the images' metadata, recorded for lineage only.
           hyperparameters: Best hyperparameters of ImageTuner, which replace those of the settings.
+          module_file: Python file of the training function. It is read where the component runs.
+
+        Raises:
+          ConfigError: The file cannot be read.
         """
+        config = dict(custom_config or {})
+        if module_file is not None:
+            config["module_file_sha256"] = _sha256(module_file)
         super().__init__(
             spec=ImageTrainerSpec(
-                run_fn=run_fn,
+                run_fn=run_fn or (None if module_file else RUN_FN),
+                module_file=module_file,
                 examples=examples,
                 bank=bank,
                 data_blessing=data_blessing,
@@ -86,8 +102,18 @@ class ImageTrainer(BaseComponent):
                 hyperparameters=hyperparameters,
                 train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),
                 eval_args=trainer_pb2.EvalArgs(splits=[names.VALIDATION]),
-                custom_config=json_utils.dumps(custom_config),
+                custom_config=json_utils.dumps(config),
                 model=Channel(type=Model),
                 model_run=Channel(type=ModelRun),
             )
         )
+
+
+def _sha256(module_file: str) -> str:
+    try:
+        return hashlib.sha256(Path(module_file).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            f"ImageTrainer: module_file cannot be read: {error.strerror or error}. Expected: a "
+            f"Python file with the function run_fn. Received: {module_file!r}"
+        ) from error

@@ -11,6 +11,8 @@ from typing import Any
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
+from tfx.proto import pusher_pb2
 from tfx.types.standard_artifacts import (
     ExampleStatistics,
     InfraBlessing,
@@ -24,6 +26,7 @@ from tfx.utils import path_utils
 from imgpipe.components import blessings, records
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
 from imgpipe.components.model_pusher import manifest, versions
+from imgpipe.models.errors import ConfigError
 
 PUSH = "push.json"
 
@@ -33,50 +36,81 @@ def ModelPusher(
     model: InputArtifact[Model],
     model_blessing: InputArtifact[ModelBlessing],
     infra_blessing: InputArtifact[InfraBlessing],
-    statistics: InputArtifact[ExampleStatistics],
-    schema: InputArtifact[Schema],
     pushed_model: OutputArtifact[PushedModel],
-    push_directory: Parameter[str],
-    keep: Parameter[int],
-    facts: Parameter[str],
+    push_directory: Parameter[str] = "",
+    push_destination: Parameter[pusher_pb2.PushDestination] = None,
+    keep: Parameter[int] = 5,
+    facts: Parameter[str] = "{}",
+    statistics: InputArtifact[ExampleStatistics] = None,
+    schema: InputArtifact[Schema] = None,
     cross_validation: InputArtifact[ModelBlessing] = None,
     lite: InputArtifact[LiteModels] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
+    It takes the place of TFX's Pusher in any pipeline: the same inputs and `push_destination`, and
+    the artifact has the custom properties of Pusher (pushed, pushed_destination, pushed_version).
+
     Args:
       model: Exported model of ImageTrainer.
-      model_blessing: Blessing of ImageEvaluator.
-      infra_blessing: Blessing of ServingValidator.
-      statistics: Statistics of the data, stored beside the model for Baseline.
-      schema: Schema that the data was validated against, stored beside the model for Baseline.
+      model_blessing: Blessing of ImageEvaluator or of TFX's Evaluator.
+      infra_blessing: Blessing of ServingValidator or of TFX's InfraValidator.
       pushed_model: Output: ``push.json`` with status, version and path.
       push_directory: Base path of the pushed versions.
+      push_destination: The same as TFX's Pusher takes it; exactly one of the two is given.
       keep: Number of versions to keep.
       facts: JSON object with further fields of the manifest, such as run key and vocabulary.
+      statistics: Statistics of the data, stored beside the model for Baseline.
+      schema: Schema that the data was validated against, stored beside the model for Baseline.
       cross_validation: Blessing of CrossValidator, if the run has one.
       lite: Files of LiteExporter, if the run has one; only the blessed files are published.
+
+    Raises:
+      ConfigError: Not exactly one of push_directory and push_destination is given.
+      ResourceError: The directory cannot be written, or the model is not the one that was
+        validated.
     """
+    base = destination(push_directory, push_destination)
     gates = {
         "model": blessings.is_blessed(model_blessing.uri),
         "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
     }
     if cross_validation is not None:
         gates["cross_validation"] = blessings.is_blessed(cross_validation.uri)
+    beside = {"statistics": statistics, "schema": schema}
+    validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     outcome = push(
-        Path(push_directory),
+        base,
         Path(path_utils.serving_model_path(model.uri)),
-        {"statistics": Path(statistics.uri), "schema": Path(schema.uri)},
+        {name: Path(given.uri) for name, given in beside.items() if given is not None},
         gates,
         json.loads(facts),
         keep,
         Path(lite.uri) / BLESSED_LITE if lite is not None else None,
-        records.read_json(f"{infra_blessing.uri}/{blessings.VALIDATED}"),
+        records.read_json(validated) if fileio.exists(validated) else None,
     )
     records.write_json(f"{pushed_model.uri}/{PUSH}", outcome)
     for name in ("status", "path"):
         pushed_model.set_string_custom_property(name, outcome[name] or "")
+    pushed_model.set_int_custom_property("pushed", int(outcome["status"] != "refused"))
+    pushed_model.set_string_custom_property("pushed_destination", outcome["path"] or "")
     pushed_model.set_string_custom_property("pushed_version", outcome["version"] or "")
+
+
+def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:
+    """Base path of the pushed versions, which TFX calls the base directory of a destination.
+
+    Raises:
+      ConfigError: Not exactly one of the two is given, or it is not a local folder.
+    """
+    named = push_destination.filesystem.base_directory if push_destination is not None else ""
+    if bool(push_directory) == bool(named):
+        raise ConfigError(
+            "ModelPusher: expected either push_directory, or push_destination with "
+            f"filesystem.base_directory. Received: push_directory={push_directory!r}, "
+            f"push_destination={str(push_destination or '').strip()!r}"
+        )
+    return Path(push_directory or named)
 
 
 def push(

@@ -39,6 +39,8 @@ class Architecture:
       widths: Whether the number of its filters can be multiplied.
       packaged_sha256: Checks ImageNet weights that are installed as a package and returns their
         SHA-256 (hex); None when Keras downloads the weights.
+      code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
+        None when there is none.
     """
 
     name: str
@@ -47,3 +49,4 @@ class Architecture:
     imagenet: bool = True
     widths: bool = False
     packaged_sha256: Callable[[], str] | None = None
+    code_sha256: Callable[[], str] | None = None

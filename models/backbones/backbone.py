@@ -79,6 +79,9 @@ class Backbone:
             "cut": self.cut,
             "width": self.width,
         }
+        code_sha256 = registry.architecture(self.name).code_sha256
+        if code_sha256 is not None:
+            parts["code"] = code_sha256()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _weights_key(self) -> list[str]:

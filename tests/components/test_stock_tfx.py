@@ -1,0 +1,191 @@
+"""Our parts in somebody else's pipeline: TFX's runner, BulkInferrer and Pusher, a user's run_fn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgpipe import components
+from imgpipe.components import records
+from imgpipe.components.artifacts import DataBlessing
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError
+from tests.images import encoded, soft
+
+# TFX and ML Metadata warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+_RUN_FN = '''
+"""A user's own training: no bank, no configuration of ours."""
+from pathlib import Path
+from imgpipe.models.classifier import build_classifier
+from imgpipe.models.export import export
+from imgpipe.models.settings import ModelSettings
+
+def run_fn(fn_args):
+    assert Path(fn_args.custom_config["bank_uri"]).is_dir()
+    settings = ModelSettings(backbone="conv_4", weights="none", image_size=16)
+    export(build_classifier(None, ["a", "b", "c"], settings), fn_args.serving_model_dir)
+'''
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An Examples artifact of five images, two of them in validation."""
+    uri = str(tmp_path_factory.mktemp("images"))
+    shards = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
+    with records.ShardWriter(shards) as writer:
+        for seed in range(5):
+            example = records.make({names.IMAGE_BYTES: encoded(soft(seed)), names.LABEL_INDEX: 0})
+            writer.write(names.VALIDATION if seed < 2 else names.TRAIN, example)
+    return uri
+
+
+@pytest.fixture(scope="module")
+def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of TFX's LocalDagRunner over imported artifacts and stock components."""
+    from tfx import v1 as tfx
+    from tfx.components import BulkInferrer
+    from tfx.proto import bulk_inferrer_pb2, pusher_pb2
+
+    folder = tmp_path_factory.mktemp("stock")
+    (folder / "own_training.py").write_text(_RUN_FN)
+    for name in ("data", "model", "infra"):
+        (folder / name).mkdir()
+    (folder / "data" / "BLESSED").touch()
+    (folder / "model" / "BLESSED").touch()
+    (folder / "infra" / "INFRA_BLESSED").touch()
+
+    def imported(name: str, uri: Path | str, kind: Any, **given: Any) -> Any:
+        node = tfx.dsl.Importer(source_uri=str(uri), artifact_type=kind, **given).with_id(name)
+        return node, node.outputs["result"]
+
+    artifacts = tfx.types.standard_artifacts
+    split_names = {"properties": {"split_names": records.SPLIT_NAMES_JSON}}
+    tf_examples = {"custom_properties": {"payload_format": "FORMAT_TF_EXAMPLE"}}
+    blessed = {"custom_properties": {"blessed": 1}}
+    imports = {
+        "examples": imported("E", images, artifacts.Examples, **split_names, **tf_examples),
+        "bank": imported("B", images, artifacts.Examples, **split_names),
+        "data_blessing": imported("D", folder / "data", DataBlessing),
+        "model_blessing": imported("M", folder / "model", artifacts.ModelBlessing, **blessed),
+        "infra_blessing": imported("I", folder / "infra", artifacts.InfraBlessing, **blessed),
+    }
+    given = {name: channel for name, (_, channel) in imports.items()}
+    trainer = components.ImageTrainer(
+        examples=given["examples"],
+        bank=given["bank"],
+        data_blessing=given["data_blessing"],
+        module_file=str(folder / "own_training.py"),
+    )
+    model = trainer.outputs["model"]
+    inferrer = BulkInferrer(
+        examples=given["examples"],
+        model=model,
+        data_spec=bulk_inferrer_pb2.DataSpec(example_splits=[names.VALIDATION]),
+        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["serving_examples"]),
+        output_example_spec=_columns("label", "probabilities", "top_k_classes"),
+    )
+
+    def to(name: str) -> pusher_pb2.PushDestination:
+        return pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(folder / name))
+        )
+
+    blessings = {name: given[name] for name in ("model_blessing", "infra_blessing")}
+    stock = tfx.components.Pusher(model=model, push_destination=to("stock"), **blessings)
+    ours = components.ModelPusher(model=model, push_destination=to("ours"), **blessings)
+    pipeline = tfx.dsl.Pipeline(
+        "stock",
+        str(folder / "artifacts"),
+        components=[*(node for node, _ in imports.values()), trainer, inferrer, stock, ours],
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(folder / "metadata.sqlite")
+        ),
+        # TFX otherwise packs itself into an archive for the workers.
+        beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
+    )
+    tfx.orchestration.LocalDagRunner().run(pipeline)
+    return folder
+
+
+def _columns(*outputs: str) -> Any:
+    from tfx.proto import bulk_inferrer_pb2
+
+    predicted = bulk_inferrer_pb2.PredictOutput(
+        output_columns=[
+            bulk_inferrer_pb2.PredictOutputCol(output_key=key, output_column=f"served_{key}")
+            for key in outputs
+        ]
+    )
+    column = bulk_inferrer_pb2.OutputColumnsSpec(
+        signature_name="serving_examples", predict_output=predicted
+    )
+    return bulk_inferrer_pb2.OutputExampleSpec(output_columns_spec=[column])
+
+
+def test_bulk_inferrer_answers_every_example(ran: Path) -> None:
+    import tensorflow as tf
+
+    files = list(ran.glob("artifacts/BulkInferrer/output_examples/*/Split-validation/*.gz"))
+    raw = tf.data.TFRecordDataset([str(file) for file in files], "GZIP").as_numpy_iterator()
+    examples = [tf.train.Example.FromString(record) for record in raw]
+    assert len(examples) == 2
+    for example in examples:
+        probabilities = records.floats(example, "served_probabilities")
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        best = max(range(3), key=probabilities.__getitem__)
+        assert records.text(example, "served_label") == "abc"[best]
+
+
+def test_stock_pusher_pushes_the_export(ran: Path) -> None:
+    [version] = (ran / "stock").iterdir()
+    assert (version / "saved_model.pb").is_file()
+    assert (version / "assets" / "vocabulary.txt").read_text().split() == ["a", "b", "c"]
+
+
+def test_model_pusher_takes_a_destination_and_says_what_pusher_says(ran: Path) -> None:
+    import ml_metadata as mlmd
+    from ml_metadata.proto import metadata_store_pb2
+
+    assert (ran / "ours" / "1" / "saved_model.pb").is_file()
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(ran / "metadata.sqlite")
+    pushed = mlmd.MetadataStore(config).get_artifacts_by_type("PushedModel")
+    by_producer = {Path(artifact.uri).parents[1].name: artifact for artifact in pushed}
+    ours = by_producer["ModelPusher"].custom_properties
+    assert set(by_producer["Pusher"].custom_properties) <= set(ours)
+    assert ours["pushed"].int_value == 1
+    assert ours["pushed_version"].string_value == "1"
+    assert ours["pushed_destination"].string_value == str(ran / "ours" / "1")
+    assert ours["status"].string_value == "pushed"
+
+
+def test_a_pusher_without_a_place_is_refused() -> None:
+    from imgpipe.components.model_pusher.component import destination
+
+    with pytest.raises(ConfigError, match="expected either push_directory, or push_destination"):
+        destination("", None)
+
+
+def test_a_changed_module_file_is_another_training(tmp_path: Path) -> None:
+    from tfx.types.channel import Channel
+    from tfx.types.standard_artifacts import Examples
+
+    def config() -> str:
+        trainer = components.ImageTrainer(
+            examples=Channel(type=Examples),
+            bank=Channel(type=Examples),
+            data_blessing=Channel(type=DataBlessing),
+            module_file=str(tmp_path / "own.py"),
+        )
+        return str(trainer.exec_properties["custom_config"])
+
+    with pytest.raises(ConfigError, match="module_file cannot be read: No such file"):
+        config()
+    (tmp_path / "own.py").write_text(_RUN_FN)
+    before = config()
+    (tmp_path / "own.py").write_text(_RUN_FN + "# changed")
+    assert config() != before

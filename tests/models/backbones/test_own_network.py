@@ -1,0 +1,96 @@
+"""A user's own network in the place of the backbone: `model.builder = "my_module:build"`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import backbones, network_file
+from imgpipe.models.classifier import build_classifier
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.settings import ModelSettings
+
+_MODULE = """
+import keras
+
+def build(side):
+    pixels = keras.Input((side, side, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1.0)(pixels)
+    x = keras.layers.Conv2D(5, 3, strides=2, use_bias=False, name="mine")(x)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(pixels, keras.layers.ReLU()(x))
+
+def pooled(side):
+    network = build(side)
+    return keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(network.output))
+
+number = 7
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """File of the module `own_net`, in the working directory."""
+    file = tmp_path / "own_net.py"
+    file.write_text(_MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield file
+    sys.modules.pop("own_net", None)
+
+
+def _settings(builder: str, **others: object) -> ModelSettings:
+    return ModelSettings(builder=builder, weights="none", image_size=32, **others)
+
+
+def test_it_takes_the_place_of_the_backbone(module: Path) -> None:
+    settings = _settings("own_net:build", freeze="all")
+    classifier = build_classifier(None, ["a", "b", "c"], settings)
+    assert classifier.network.get_layer("mine").trainable is False
+    assert classifier.network.output["features"].shape == (None, 5)
+    answer = classifier.network(np.zeros((2, 32, 32, 3), np.float32))
+    np.testing.assert_allclose(answer["probabilities"].numpy().sum(1), 1, atol=1e-5)
+
+
+def test_all_of_its_layers_train_unless_it_is_frozen(module: Path) -> None:
+    classifier = build_classifier(None, ["a", "b"], _settings("own_net:build"))
+    assert classifier.network.get_layer("mine").trainable
+
+
+def test_changed_code_is_another_backbone(module: Path) -> None:
+    before = backbones.get("own_net:build", weights="none").key()
+    module.write_text(_MODULE + "# changed\n")
+    assert backbones.get("own_net:build", weights="none").key() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_net:pooled", r"must return a functional keras.Model.*Received: a model with outputs"),
+        ("own_net:missing", r"own_net:missing cannot be imported"),
+        ("no_such_module:build", r"No module named 'no_such_module'.*folder of PYTHONPATH"),
+        ("own_net:number", r"own_net:number is not a function. Received: 7"),
+    ],
+)
+def test_what_is_no_network_is_refused(module: Path, name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_classifier(None, ["a", "b"], _settings(name))
+
+
+def test_weights_are_its_own(module: Path) -> None:
+    with pytest.raises(ConfigError, match="own_net:build has no ImageNet weights"):
+        ModelSettings(builder="own_net:build").check_together()
+
+
+def test_a_file_of_a_model_makes_no_code_run(module: Path, tmp_path: Path) -> None:
+    from imgpipe.models.export import export
+
+    settings = _settings("own_net:build")
+    classifier = build_classifier(None, ["a", "b"], settings)
+    export(classifier, str(tmp_path / "model"))
+    network_file.save(classifier, settings, str(tmp_path / "model"))
+    with pytest.raises(ResourceError, match="was built by own_net:build, a function of its owner"):
+        network_file.load(tmp_path / "model")
