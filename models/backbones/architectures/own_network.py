@@ -79,4 +79,4 @@ def _function(name: str) -> Callable[[int], Any]:
         ) from error
     if not callable(function):
         raise ConfigError(f"model.builder: {name} is not a function. Received: {function!r}")
-    return function  # type: ignore[no-any-return]
+    return function
