@@ -30,6 +30,7 @@ from imgpipe.pipeline.config_schema import (
     Export,
     Gate,
     Judge,
+    Kubeflow,
     Push,
     Run,
     Section,
@@ -61,6 +62,7 @@ class Config(Section):
     export: Export = Export()
     push: Push = Push()
     beam: Beam = Beam()
+    kubeflow: Kubeflow = Kubeflow()
     expect: Expect = Expect()
 
     @model_validator(mode="after")
@@ -327,6 +329,11 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
 def _toml_value(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if declared(value):
+        value = {key: getattr(value, key) for key in declared(value)}
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
     return json.dumps(value, ensure_ascii=False)
 
 

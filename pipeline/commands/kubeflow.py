@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +32,11 @@ def command(
         typer.Option("--output", "-o", metavar="FILE", help="Where to write the PipelineSpec."),
     ] = Path("imgpipe-pipeline.yaml"),
     image: Annotated[
-        str, typer.Option("--image", help="Container image with imgpipe and kfp installed.")
-    ] = "imgpipe:latest",
+        str,
+        typer.Option(
+            "--image", help="Container image with imgpipe and kfp installed: kubeflow.image."
+        ),
+    ] = "",
     root: Annotated[
         str,
         typer.Option(
@@ -57,20 +61,29 @@ def compile_(
 ) -> int:
     """Write the PipelineSpec; returns the exit code.
 
+    Args:
+      source: TOML file or preset.
+      data: Source of the images, as the containers see it.
+      output: Path of the file.
+      image: Container image. "" for that of the configuration.
+      root: URI of the folder of all artifacts.
+      settings: Assignments of the form ``section.key=value``.
+
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
-      ConfigError: The folder for the output does not exist, or `root` is no URI of an object store.
+      ConfigError: The folder for the output does not exist, `root` is no URI of an object store, or
+        the containers cannot reach a path of the configuration.
     """
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
             "imgpipe kubeflow needs the package kfp, which is not installed. It comes with the "
             "extra imgpipe[kubeflow]: run `uv sync --extra kubeflow`, or, for pip, "
-            "`pip install 'kfp>=2.6,<2.17'`."
+            "`pip install 'kfp>=2.6,<2.17' 'kfp-kubernetes>=2.16,<2.17'`."
         )
 
     from imgpipe.pipeline import console
     from imgpipe.pipeline import inputs as run_inputs
-    from imgpipe.pipeline.kubeflow import mounts
+    from imgpipe.pipeline.kubeflow import mounts, places
     from imgpipe.pipeline.run import scan
     from imgpipe.pipeline.settings import configuration
 
@@ -82,15 +95,18 @@ def compile_(
             f"{', '.join(mounts.SCHEMES)}, because the containers of a pipeline share no folder. "
             "For example: --root minio://mlpipeline/imgpipe"
         )
-    config = configuration(source, data, None, settings)
+    if image:
+        settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
+    config = places.on_volumes(configuration(source, data, None, settings))
     inputs = run_inputs.find(config, scan(config))
     with tempfile.TemporaryDirectory() as folder, console.quiet(Path(folder) / "log"):
         from imgpipe.pipeline import graph
         from imgpipe.pipeline.kubeflow import compiler
 
         pipeline = graph.create_pipeline(config, inputs, graph.Storage(root=root))
-        written = compiler.compile_pipeline(pipeline, image, output)
+        written = compiler.compile_pipeline(pipeline, config.kubeflow, output)
     new_console().print(
-        f"wrote {escape(str(written))}: {len(pipeline.components)} tasks, image {escape(image)}"
+        f"wrote {escape(str(written))}: {len(pipeline.components)} tasks, "
+        f"image {escape(config.kubeflow.image)}"
     )
     return 0

@@ -1,7 +1,7 @@
-"""Compiles the graph to a PipelineSpec for open-source Kubeflow Pipelines.
+"""Compiles the graph for open-source Kubeflow Pipelines.
 
 The API server of Kubeflow Pipelines accepts only schema 2.1. TFX writes a bare
-PipelineSpec if the name of the file ends in ``.yaml``.
+PipelineSpec if the name of the file ends in ``.yaml``. Volumes stand in a second YAML document.
 """
 
 from __future__ import annotations
@@ -13,28 +13,33 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from imgpipe.models.atomic_write import atomic_write
+from imgpipe.pipeline.config_schema import Kubeflow
 from imgpipe.pipeline.graph import NEVER_CACHED
+from imgpipe.pipeline.kubeflow import containers
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
 
 
-def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) -> Path:
-    """Write the PipelineSpec.
+def compile_pipeline(pipeline: tfx_pipeline.Pipeline, kubeflow: Kubeflow, output: Path) -> Path:
+    """Write the PipelineSpec, and the volumes of its containers.
 
     Args:
       pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
         becomes the default of a run that is submitted without a root.
-      image: Container image with this package installed.
+      kubeflow: Image, volumes, resources and retries of the containers.
       output: Path of the file. ``.yaml`` is appended if it is missing.
 
     Returns:
       The path of the written file.
+
+    Raises:
+      ConfigError: Resources are given for a component that the pipeline does not have.
     """
     target = output if output.suffix == ".yaml" else output.with_name(output.name + ".yaml")
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-            default_image=image,
+            default_image=kubeflow.image,
             default_commands=list(COMMAND),
             use_pipeline_spec_2_1=True,
         ),
@@ -47,5 +52,8 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, image: str, output: Path) 
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     for name in NEVER_CACHED:  # TFX knows one setting for all components
         spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
-    atomic_write(target, yaml.safe_dump(spec, sort_keys=False))
+    containers.set_resources(spec, kubeflow.resources)
+    containers.set_retries(spec, kubeflow.retries)
+    documents = [spec, containers.platforms(spec, kubeflow.volumes)]
+    atomic_write(target, yaml.safe_dump_all(documents, sort_keys=False))
     return target

@@ -36,10 +36,13 @@ def _compiled(photos: Path, folder: Path, *settings: str) -> Cluster:
         for section, values in SETTINGS.items()
         for key, value in values.items()
     ]
-    given += [f"run.out={json.dumps(str(folder / 'out'))}", *settings]
+    places = {"results": folder, "data": photos}
+    tables = ", ".join(f"{{claim = '{claim}', path = '{path}'}}" for claim, path in places.items())
+    given += [f"kubeflow.volumes=[{tables}]", 'run.out="out"', *settings]
     output = folder / "pipeline.yaml"
     kubeflow.compile_(None, str(photos), output, "image:1", "minio://bucket/root", given)
-    return Cluster(yaml.safe_load(output.read_text()), folder)
+    spec, _ = yaml.safe_load_all(output.read_text())
+    return Cluster(spec, folder)
 
 
 def _pushed(out: Path) -> Any:

@@ -17,10 +17,15 @@ from tests.conftest import REPOSITORY
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The pipeline of a two-class folder, compiled and parsed."""
-    return _compiled(tmp_path_factory.mktemp("kubeflow"), [])
+    return _spec(_compiled(tmp_path_factory.mktemp("kubeflow"), []))
 
 
-def _compiled(folder: Path, settings: list[str]) -> dict[str, Any]:
+def _spec(file: Path) -> dict[str, Any]:
+    """The first document of a compiled file."""
+    return next(yaml.safe_load_all(file.read_text()))
+
+
+def _compiled(folder: Path, settings: list[str]) -> Path:
     from imgpipe.pipeline.commands import kubeflow
 
     for label in ("a", "b"):
@@ -28,11 +33,12 @@ def _compiled(folder: Path, settings: list[str]) -> dict[str, Any]:
         for i in range(3):
             Image.new("RGB", (40, 40 + i)).save(folder / "photos" / label / f"{i}.png")
     output = folder / "pipeline.yaml"
+    given = [f"kubeflow.volumes=[{{claim = 'photos', path = '{folder}'}}]", *settings]
     code = kubeflow.compile_(
-        None, str(folder / "photos"), output, "image:1", "minio://bucket/root", settings
+        None, str(folder / "photos"), output, "image:1", "minio://bucket/root", given
     )
     assert code == 0
-    return yaml.safe_load(output.read_text())
+    return output
 
 
 def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any]):
@@ -79,7 +85,7 @@ def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     settings = ["evaluate.cross_validate=5", "export.lite=['float16', 'int8']"]
-    spec = _compiled(tmp_path, settings)
+    spec = _spec(_compiled(tmp_path, settings))
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     tasks = spec["root"]["dag"]["tasks"]
     assert len(tasks) == 16
@@ -124,5 +130,65 @@ def test_without_kfp_it_names_the_extra(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ResourceError, match=r"imgpipe\[kubeflow\]") as raised:
         kubeflow.compile_(None, str(tmp_path), tmp_path / "x.yaml", "i", "r", [])
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    (requirement,) = project["optional-dependencies"]["kubeflow"]
-    assert f"`pip install '{requirement}'`" in str(raised.value)
+    words = " ".join(f"'{one}'" for one in project["optional-dependencies"]["kubeflow"])
+    assert f"`pip install {words}`" in str(raised.value)
+
+
+def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    resources = "{default = {cpu = 2, memory = '4Gi'}, ImageTrainer = {memory = '16Gi', gpu = 1}}"
+    file = _compiled(tmp_path, [f"kubeflow.resources={resources}", "kubeflow.retries=3"])
+    spec, platforms = yaml.safe_load_all(file.read_text())
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    json_format.ParseDict(platforms, pipeline_spec_pb2.PlatformSpec())
+    executors = spec["deploymentSpec"]["executors"]
+    mounted = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(mounted) == set(executors)
+    for executor in mounted.values():
+        (mount,) = executor["pvcMount"]
+        assert mount["mountPath"] == str(tmp_path)
+        assert mount["pvcNameParameter"]["runtimeValue"]["constant"] == "photos"
+    limits = {
+        name: executors[spec["components"][task["componentRef"]["name"]]["executorLabel"]][
+            "container"
+        ]["resources"]
+        for name, task in spec["root"]["dag"]["tasks"].items()
+    }
+    assert limits["StatisticsGen"] == {"resourceCpuLimit": "2", "resourceMemoryLimit": "4Gi"}
+    assert limits["ImageTrainer"] == {
+        "resourceMemoryLimit": "16Gi",
+        "accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "1"},
+    }
+    retries = {
+        name: task.get("retryPolicy", {}).get("maxRetryCount", 0)
+        for name, task in spec["root"]["dag"]["tasks"].items()
+    }
+    assert retries.pop("DataGate") == 0
+    assert set(retries.values()) == {3}
+
+
+def test_the_file_is_what_kfp_itself_reads(tmp_path: Path):
+    from kfp import components
+
+    loaded = components.load_component_from_file(str(_compiled(tmp_path, [])))
+    assert loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors
+    assert loaded.pipeline_spec.default_pipeline_root == "minio://bucket/root"
+
+
+def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):
+    from imgpipe.models.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="'ImageTrainr'; did you mean 'ImageTrainer'"):
+        _compiled(tmp_path, ["kubeflow.resources={ImageTrainr = {cpu = 1}}"])
+
+
+def test_a_path_on_no_volume_is_refused_before_the_images_are_read(tmp_path: Path):
+    from imgpipe.models.errors import ConfigError
+    from imgpipe.pipeline.commands import kubeflow
+
+    with pytest.raises(ConfigError, match=r"data\.source lies on no volume"):
+        kubeflow.compile_(
+            None, str(tmp_path / "none"), tmp_path / "x.yaml", "", "minio://bucket/root", []
+        )

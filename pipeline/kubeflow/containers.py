@@ -1,0 +1,100 @@
+"""What each container of the compiled pipeline gets: volumes, CPUs, memory, GPUs and retries."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.config_schema import Resources, Volume
+
+_DEFAULT = "default"
+#: Its decision depends on the data alone, so that another attempt would end in the same way.
+_NEVER_RETRIED = ("DataGate",)
+_BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+
+
+def set_resources(spec: dict[str, Any], resources: Mapping[str, Resources]) -> None:
+    """Write the limits into the containers of a PipelineSpec.
+
+    Args:
+      spec: The PipelineSpec, which is changed. All of its tasks are at the top.
+      resources: Limits by component name; those of "default" hold for all others.
+
+    Raises:
+      ConfigError: The pipeline has no component of this name.
+    """
+    tasks = spec["root"]["dag"]["tasks"]
+    _require_known(resources, tasks)
+    for name, task in tasks.items():
+        if limits := _limits(resources.get(name) or resources.get(_DEFAULT) or Resources()):
+            label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+            spec["deploymentSpec"]["executors"][label]["container"]["resources"] = limits
+
+
+def _require_known(resources: Mapping[str, Resources], tasks: Collection[str]) -> None:
+    for name in resources:
+        if name not in (known := [_DEFAULT, *tasks]):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(
+                f"kubeflow.resources: this pipeline has no component {name!r}; {hint}"
+                f"Expected one of {', '.join(known)}."
+            )
+
+
+def _limits(given: Resources) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if given.cpu:
+        limits["resourceCpuLimit"] = given.cpu
+    if given.memory:
+        limits["resourceMemoryLimit"] = given.memory
+    if given.gpu:
+        limits["accelerator"] = {"resourceType": given.gpu_type, "resourceCount": str(given.gpu)}
+    return limits
+
+
+def set_retries(spec: dict[str, Any], retries: int) -> None:
+    """Write how often a failed task is tried again, at growing intervals."""
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        if retries and name not in _NEVER_RETRIED:
+            task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
+
+
+def platforms(spec: dict[str, Any], volumes: Collection[Volume]) -> dict[str, Any]:
+    """Build the second document of the compiled file, which Kubernetes alone reads.
+
+    Args:
+      spec: The PipelineSpec.
+      volumes: Volumes that every container mounts.
+
+    Returns:
+      A PlatformSpec of Kubeflow Pipelines as plain values.
+    """
+    config = kubernetes_executor_config_pb2.KubernetesExecutorConfig(
+        pvc_mount=[
+            kubernetes_executor_config_pb2.PvcMount(
+                mount_path=volume.path,
+                constant=volume.claim,  # older servers read this field, newer ones the next
+                pvc_name_parameter=_constant(volume.claim),
+            )
+            for volume in volumes
+        ]
+    )
+    mounted = json_format.MessageToDict(config)
+    platform = pipeline_spec_pb2.PlatformSpec()
+    executors = dict.fromkeys(spec["deploymentSpec"]["executors"], mounted)
+    single = platform.platforms["kubernetes"]
+    json_format.ParseDict({"deploymentSpec": {"executors": executors}}, single)
+    return dict(json_format.MessageToDict(platform))
+
+
+def _constant(value: str) -> Any:
+    parameter = pipeline_spec_pb2.TaskInputsSpec.InputParameterSpec()
+    parameter.runtime_value.constant.string_value = value
+    return parameter

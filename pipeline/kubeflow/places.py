@@ -1,0 +1,84 @@
+"""Folders and files that the containers of a pipeline share, and whether they can reach them.
+
+A container keeps nothing of its own. What one task leaves for another beside its artifacts, such as
+pushed versions and stored features, must lie on a volume that every container mounts.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.config import WEIGHT_FILES, Config
+from imgpipe.pipeline.config_schema import Volume
+
+#: Settings of folders and files that the containers use. Empty ones follow from ``run.out``.
+_PATHS = (
+    *("run.out", "push.directory", "bank.store", "judge.store", "judge.overrides"),
+    *("gate.schema_file", "data.root", "data.tfds_dir"),
+)
+#: Beginnings of sources that are read from the network instead of a volume.
+_REMOTE = ("gs://", "s3://")
+
+
+def on_volumes(config: Config) -> Config:
+    """Make the paths of a configuration those of the containers.
+
+    Args:
+      config: The configuration. Relative paths in it are relative to the path of the first volume.
+
+    Returns:
+      The configuration with absolute paths.
+
+    Raises:
+      ConfigError: A path lies on no volume; the message names each setting.
+    """
+    volumes = config.kubeflow.volumes
+    found = {name: _absolute(path, volumes) for name, path in _paths(config).items()}
+    if outside := {name: path for name, path in found.items() if not _reachable(path, volumes)}:
+        raise ConfigError(_unreachable(outside, volumes))
+    sections: dict[str, dict[str, str]] = {}
+    for name, path in found.items():
+        section, key = name.split(".")
+        sections.setdefault(section, {})[key] = path
+    tree = config.model_dump()
+    for section, values in sections.items():
+        tree[section].update(values)
+    return Config.model_validate(tree)
+
+
+def _paths(config: Config) -> dict[str, str]:
+    """Paths by the name of the setting, without those that are not set."""
+    tree = config.model_dump(include={name.split(".")[0] for name in _PATHS})
+    named = {name: tree[name.split(".")[0]][name.split(".")[1]] for name in _PATHS}
+    found = {name: str(path) for name, path in named.items() if path}
+    source = config.data.source
+    if source.startswith("tfds:"):
+        found["data.tfds_dir"] = config.data.tfds_dir  # each container would download it again
+    elif source and not source.startswith(_REMOTE):
+        found["data.source"] = source
+    if config.model.weights.endswith(WEIGHT_FILES):
+        found["model.weights"] = config.model.weights
+    return found
+
+
+def _absolute(path: str, volumes: tuple[Volume, ...]) -> str:
+    return str(PurePosixPath(volumes[0].path) / path) if path and volumes else path
+
+
+def _reachable(path: str, volumes: tuple[Volume, ...]) -> bool:
+    place = PurePosixPath(path)
+    below = any(place.is_relative_to(volume.path) for volume in volumes)
+    return below and ".." not in place.parts
+
+
+def _unreachable(outside: dict[str, str], volumes: tuple[Volume, ...]) -> str:
+    mounted = ", ".join(volume.path for volume in volumes) or "none"
+    return "\n".join(
+        [
+            f"the containers of a pipeline share no folder but volumes. Mounted: {mounted}.",
+            *(f"{name} lies on no volume. Received: {path!r}." for name, path in outside.items()),
+            "Choose paths below a volume, or mount one with kubeflow.volumes: "
+            '--set \'kubeflow.volumes=[{claim = "NAME", path = "/data"}]\'',
+        ]
+    )

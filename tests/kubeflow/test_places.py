@@ -1,0 +1,98 @@
+"""Paths that the containers share lie on volumes; others are refused by the name of the setting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import config as configs
+from imgpipe.pipeline.kubeflow import places
+
+VOLUMES = {"volumes": [{"claim": "photos", "path": "/data"}]}
+
+
+def _config(**sections: Any) -> configs.Config:
+    return configs.build({"data": {"source": "/data/photos"}, "kubeflow": VOLUMES, **sections})
+
+
+def test_one_volume_is_all_that_a_newcomer_sets():
+    found = places.on_volumes(_config(data={"source": "photos"}))
+    assert found.data.source == "/data/photos"
+    assert str(found.out) == "/data/imgpipe-out"
+    assert str(found.push_directory) == "/data/imgpipe-out/model"
+    assert str(found.bank_store) == "/data/imgpipe-out/bank"
+    assert str(found.judge_store) == "/data/imgpipe-out/judge"
+    assert str(found.schema_file) == "/data/imgpipe-out/schema/schema.pbtxt"
+
+
+def test_paths_below_any_volume_are_kept():
+    volumes = [*VOLUMES["volumes"], {"claim": "models", "path": "/models/"}]
+    found = places.on_volumes(
+        _config(kubeflow={"volumes": volumes}, push={"directory": "/models/hands"})
+    )
+    assert str(found.push_directory) == "/models/hands"
+
+
+@pytest.mark.parametrize(
+    ("sections", "setting", "path"),
+    [
+        ({"data": {"source": "/home/me/photos"}}, "data.source", "/home/me/photos"),
+        ({"data": {"source": "/database/photos"}}, "data.source", "/database/photos"),
+        ({"data": {"source": "/data/../etc"}}, "data.source", "/data/../etc"),
+        ({"data": {"source": "tfds:beans"}}, "data.tfds_dir", ""),
+        ({"run": {"out": "/tmp/out"}}, "run.out", "/tmp/out"),
+        ({"push": {"directory": "/srv/models"}}, "push.directory", "/srv/models"),
+        ({"bank": {"store": "/tmp/bank"}}, "bank.store", "/tmp/bank"),
+        ({"judge": {"store": "/tmp/judge"}}, "judge.store", "/tmp/judge"),
+        ({"judge": {"overrides": "/tmp/o.toml"}}, "judge.overrides", "/tmp/o.toml"),
+        ({"gate": {"schema_file": "/tmp/s.pbtxt"}}, "gate.schema_file", "/tmp/s.pbtxt"),
+        ({"model": {"weights": "/tmp/w.keras"}}, "model.weights", "/tmp/w.keras"),
+    ],
+)
+def test_a_path_that_lies_on_no_volume_is_refused(sections: Any, setting: str, path: str):
+    with pytest.raises(ConfigError) as refused:
+        places.on_volumes(_config(**sections))
+    assert f"{setting} lies on no volume. Received: {path!r}." in str(refused.value)
+    assert "Mounted: /data." in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_without_a_volume_the_setting_is_named():
+    with pytest.raises(ConfigError, match=r"Mounted: none\.") as refused:
+        places.on_volumes(_config(kubeflow={}))
+    assert "--set 'kubeflow.volumes=[{claim = " in str(refused.value)
+    assert "run.out lies on no volume. Received: 'imgpipe-out'." in str(refused.value)
+
+
+def test_a_source_in_an_object_store_needs_no_volume():
+    found = places.on_volumes(_config(data={"source": "gs://bucket/photos"}))
+    assert found.data.source == "gs://bucket/photos"
+
+
+@pytest.mark.parametrize(
+    ("kubeflow", "expected"),
+    [
+        ({"volumes": [{"claim": "a", "path": "data"}]}, "an absolute folder such as /data"),
+        ({"volumes": [{"claim": "a", "path": "/"}]}, "an absolute folder such as /data"),
+        ({"volumes": [{"claim": "a", "path": "/minio/x"}]}, "must not lie below /minio"),
+        ({"volumes": [{"claim": "A B", "path": "/d"}]}, "kubeflow.volumes.0.claim: string should"),
+        ({"volumes": [*VOLUMES["volumes"]] * 2}, "volumes must have different paths"),
+        ({"resources": {"default": {"memory": "4 GB"}}}, "kubeflow.resources.default.memory"),
+        ({"resources": {"default": {"gpu": -1}}}, "kubeflow.resources.default.gpu"),
+        ({"retries": -1}, "kubeflow.retries"),
+    ],
+)
+def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expected: str):
+    with pytest.raises(ConfigError) as refused:
+        _config(kubeflow=kubeflow)
+    assert expected in str(refused.value)
+
+
+def test_the_section_is_written_and_read_again(tmp_path):
+    given = {**VOLUMES, "resources": {"ImageTrainer": {"cpu": 4, "memory": "8Gi", "gpu": 1}}}
+    config = _config(kubeflow=given)
+    (tmp_path / "c.toml").write_text(configs.to_toml(config))
+    assert configs.load(tmp_path / "c.toml") == config
+    assert config.kubeflow.resources["ImageTrainer"].cpu == "4"
