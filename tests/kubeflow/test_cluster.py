@@ -28,7 +28,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _compiled(photos: Path, folder: Path, *settings: str) -> Cluster:
     """The pipeline of these photographs, whose places lie in `folder` as on a mounted volume."""
-    from imgpipe.pipeline.commands import kubeflow
+    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     (folder / "out").mkdir(parents=True)
     given = [

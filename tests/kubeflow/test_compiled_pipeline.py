@@ -26,7 +26,7 @@ def _spec(file: Path) -> dict[str, Any]:
 
 
 def _compiled(folder: Path, settings: list[str]) -> Path:
-    from imgpipe.pipeline.commands import kubeflow
+    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     for label in ("a", "b"):
         (folder / "photos" / label).mkdir(parents=True)
@@ -97,7 +97,7 @@ def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
 
 def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
     from imgpipe.models.errors import ConfigError
-    from imgpipe.pipeline.commands import kubeflow
+    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     with pytest.raises(ConfigError, match="does not exist"):
         kubeflow.compile_(None, str(tmp_path), tmp_path / "no" / "x.yaml", "i", "r", [])
@@ -106,7 +106,7 @@ def test_a_missing_folder_for_the_output_is_named(tmp_path: Path):
 @pytest.mark.parametrize("root", ["", "/data/artifacts", "http://host/x"])
 def test_a_root_that_is_no_object_store_is_refused(tmp_path: Path, root: str):
     from imgpipe.models.errors import ConfigError
-    from imgpipe.pipeline.commands import kubeflow
+    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     with pytest.raises(ConfigError, match=r"beginning with minio://, s3://, gs://") as raised:
         kubeflow.compile_(None, str(tmp_path), tmp_path / "x.yaml", "i", root, [])
@@ -124,7 +124,7 @@ def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, An
 
 def test_without_kfp_it_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from imgpipe.models.errors import ResourceError
-    from imgpipe.pipeline.commands import kubeflow
+    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     monkeypatch.setitem(sys.modules, "kfp", None)  # as Python finds a package that is missing
     with pytest.raises(ResourceError, match=r"imgpipe\[kubeflow\]") as raised:
@@ -186,7 +186,7 @@ def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):
 
 def test_a_path_on_no_volume_is_refused_before_the_images_are_read(tmp_path: Path):
     from imgpipe.models.errors import ConfigError
-    from imgpipe.pipeline.commands import kubeflow
+    from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
     with pytest.raises(ConfigError, match=r"data\.source lies on no volume"):
         kubeflow.compile_(

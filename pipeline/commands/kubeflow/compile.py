@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow``: the same graph for Kubeflow Pipelines."""
+"""``imgpipe kubeflow compile``: the graph as a file for Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
-app = typer.Typer(
-    name="kubeflow",
-    help="The same graph for Kubeflow Pipelines.",
-    rich_help_panel=options.DATA_AND_TRAINING,
-    no_args_is_help=True,
-)
+app = typer.Typer()
+DEFAULT_ROOT = "minio://mlpipeline/imgpipe"
+ImageOption = Annotated[
+    str,
+    typer.Option("--image", help="Container image with imgpipe and kfp installed: kubeflow.image."),
+]
 
 
 @app.command("compile")
@@ -31,12 +31,7 @@ def command(
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="Where to write the PipelineSpec."),
     ] = Path("imgpipe-pipeline.yaml"),
-    image: Annotated[
-        str,
-        typer.Option(
-            "--image", help="Container image with imgpipe and kfp installed: kubeflow.image."
-        ),
-    ] = "",
+    image: ImageOption = "",
     root: Annotated[
         str,
         typer.Option(
@@ -44,7 +39,7 @@ def command(
             help="Folder of all artifacts, unless a run is submitted with another one, such as "
             "minio://bucket/imgpipe.",
         ),
-    ] = "minio://mlpipeline/imgpipe",
+    ] = DEFAULT_ROOT,
     settings: options.SettingsOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines runs."""
@@ -74,27 +69,16 @@ def compile_(
       ConfigError: The folder for the output does not exist, `root` is no URI of an object store, or
         the containers cannot reach a path of the configuration.
     """
-    if importlib.util.find_spec("kfp") is None:
-        raise ResourceError(
-            "imgpipe kubeflow needs the package kfp, which is not installed. It comes with the "
-            "extra imgpipe[kubeflow]: run `uv sync --extra kubeflow`, or, for pip, "
-            "`pip install 'kfp>=2.6,<2.17' 'kfp-kubernetes>=2.16,<2.17'`."
-        )
-
+    require_kfp()
     from imgpipe.pipeline import console
     from imgpipe.pipeline import inputs as run_inputs
-    from imgpipe.pipeline.kubeflow import mounts, places
+    from imgpipe.pipeline.kubeflow import places
     from imgpipe.pipeline.run import scan
     from imgpipe.pipeline.settings import configuration
 
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"{output}: the folder {output.absolute().parent} does not exist.")
-    if not root.startswith(mounts.SCHEMES):
-        raise ConfigError(
-            f"--root {root}: expected the URI of an object store, beginning with "
-            f"{', '.join(mounts.SCHEMES)}, because the containers of a pipeline share no folder. "
-            "For example: --root minio://mlpipeline/imgpipe"
-        )
+    check_root(root)
     if image:
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
     config = places.on_volumes(configuration(source, data, None, settings))
@@ -110,3 +94,33 @@ def compile_(
         f"image {escape(config.kubeflow.image)}"
     )
     return 0
+
+
+def require_kfp() -> None:
+    """Check that the package kfp is installed.
+
+    Raises:
+      ResourceError: It is not; the extra ``kubeflow`` brings it.
+    """
+    if importlib.util.find_spec("kfp") is None:
+        raise ResourceError(
+            "imgpipe kubeflow needs the package kfp, which is not installed. It comes with the "
+            "extra imgpipe[kubeflow]: run `uv sync --extra kubeflow`, or, for pip, "
+            "`pip install 'kfp>=2.6,<2.17' 'kfp-kubernetes>=2.16,<2.17'`."
+        )
+
+
+def check_root(root: str) -> None:
+    """Check the place of a pipeline's artifacts.
+
+    Raises:
+      ConfigError: `root` is no URI of an object store that the launcher of Kubeflow mounts.
+    """
+    from imgpipe.pipeline.kubeflow import mounts
+
+    if not root.startswith(mounts.SCHEMES):
+        raise ConfigError(
+            f"--root {root}: expected the URI of an object store, beginning with "
+            f"{', '.join(mounts.SCHEMES)}, because the containers of a pipeline share no folder. "
+            f"For example: --root {DEFAULT_ROOT}"
+        )

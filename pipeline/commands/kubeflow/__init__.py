@@ -1,0 +1,17 @@
+"""``imgpipe kubeflow``: the same graph for Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+import typer
+
+from imgpipe.pipeline import options
+from imgpipe.pipeline.commands.kubeflow import compile, schedule, submit
+
+app = typer.Typer(
+    name="kubeflow",
+    help="The same graph for Kubeflow Pipelines.",
+    rich_help_panel=options.DATA_AND_TRAINING,
+    no_args_is_help=True,
+)
+for _module in (compile, submit, schedule):
+    app.add_typer(_module.app)

@@ -1,0 +1,112 @@
+"""``imgpipe kubeflow schedule``: recurring runs of the pipeline on a Kubeflow Pipelines server."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
+from imgpipe.pipeline.commands.kubeflow import compile as compiling
+from imgpipe.pipeline.commands.kubeflow import submit
+from imgpipe.pipeline.terminal import escape, new_console
+
+app = typer.Typer()
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_EVERY = re.compile(r"([1-9]\d*)([smhd])")
+
+
+@app.command("schedule")
+def command(
+    source: submit.FileArgument = None,
+    data: options.DataOption = None,
+    cron: Annotated[
+        str | None,
+        typer.Option("--cron", help="Times as a cron expression in UTC, such as '0 3 * * *'."),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option("--every", help="Time between two runs, such as 30m, 12h or 7d.")
+    ] = None,
+    host: submit.HostOption = "http://localhost:8888",
+    root: submit.RootOption = None,
+    parameters: submit.ParameterOption = None,
+    name: submit.NameOption = None,
+    experiment: submit.ExperimentOption = "imgpipe",
+    namespace: submit.NamespaceOption = None,
+    token: submit.TokenOption = None,
+    image: compiling.ImageOption = "",
+    settings: options.SettingsOption = None,
+) -> None:
+    """Run the pipeline again and again on a Kubeflow Pipelines server."""
+    target = submit.Target(
+        source,
+        data,
+        settings or [],
+        image,
+        host,
+        root,
+        parameters or [],
+        experiment,
+        namespace,
+        token,
+    )
+    raise typer.Exit(run(target, name, cron, every))
+
+
+def run(target: submit.Target, name: str | None, cron: str | None, every: str | None) -> int:
+    """Make a recurring run; returns the exit code.
+
+    Args:
+      target: The pipeline and the server.
+      name: Of the recurring run, or None for that of the pipeline.
+      cron: Expression of five fields, or of six of which the first is the second.
+      every: Time between two runs, such as ``12h``.
+
+    Raises:
+      ConfigError: An argument is wrong, or the server refuses the pipeline or the times.
+      ResourceError: The package kfp is missing, or no server answers.
+    """
+    if (cron is None) == (every is None):
+        raise ConfigError(
+            "imgpipe kubeflow schedule needs one of --cron and --every, for example "
+            "--cron '0 3 * * *' for three o'clock each night, or --every 12h."
+        )
+    times = _six_fields(cron) if cron is not None else None
+    seconds = _seconds(every) if every is not None else None
+    with submit.prepare(target) as ready:
+        made = ready.server.schedule(
+            ready.pipeline,
+            name or ready.name,
+            target.experiment,
+            ready.arguments,
+            target.root,
+            cron=times,
+            seconds=seconds,
+        )
+    page = f"{target.host.rstrip('/')}/#/recurringrun/details/{made}"
+    new_console().print(f"scheduled the recurring run {escape(made)}: {escape(page)}")
+    return 0
+
+
+def _six_fields(cron: str) -> str:
+    """Put the second before the five usual fields, as Kubeflow Pipelines expects."""
+    fields = cron.split()
+    if len(fields) not in (5, 6):
+        raise ConfigError(
+            f"--cron {cron!r}: expected five fields (minute, hour, day of the month, month, day of "
+            f"the week) or six with the second before them, received {len(fields)}. For example: "
+            "--cron '0 3 * * *'"
+        )
+    return " ".join(fields if len(fields) == 6 else ["0", *fields])
+
+
+def _seconds(every: str) -> int:
+    found = _EVERY.fullmatch(every)
+    if not found:
+        raise ConfigError(
+            f"--every {every!r}: expected a whole number with s, m, h or d, such as 30m or 12h."
+        )
+    return int(found[1]) * _SECONDS[found[2]]

@@ -1,0 +1,204 @@
+"""``imgpipe kubeflow submit``: one run of the pipeline on a Kubeflow Pipelines server.
+
+The options that name the server and the pipeline are shared with ``imgpipe kubeflow schedule``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import options
+from imgpipe.pipeline.commands.kubeflow import compile as compiling
+from imgpipe.pipeline.terminal import escape, new_console
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.kubeflow.server import Server
+
+app = typer.Typer()
+
+_SUFFIXES = (".yaml", ".yml")
+FileArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[FILE|CONFIG|PRESET]",
+        help="Compiled pipeline (.yaml), or what `imgpipe kubeflow compile` takes.",
+    ),
+]
+HostOption = Annotated[
+    str,
+    typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server."),
+]
+RootOption = Annotated[
+    str | None,
+    typer.Option("--root", metavar="URI", help="Folder of all artifacts of the run."),
+]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Parameter of the run; may be repeated."),
+]
+NameOption = Annotated[str | None, typer.Option("--name", help="Shown in the list of runs.")]
+ExperimentOption = Annotated[str, typer.Option("--experiment", help="Group of runs, by name.")]
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", help="Namespace on a server with several users.")
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token", envvar="IMGPIPE_KUBEFLOW_TOKEN", help="Bearer token, where the server asks."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which pipeline goes to which server, as the command line names them.
+
+    Attributes:
+      source: File of a compiled pipeline, configuration, preset or None.
+      data: Source of images, when the pipeline is compiled now.
+      settings: Overrides, when the pipeline is compiled now.
+      image: Container image, when the pipeline is compiled now.
+      host: URL of the API server.
+      root: URI of all artifacts, or None for the pipeline's default.
+      parameters: Texts such as ``epochs=12``.
+      experiment: Group of runs, by name.
+      namespace: Of a server with several users.
+      token: Bearer token.
+    """
+
+    source: str | None
+    data: str | None
+    settings: Sequence[str]
+    image: str
+    host: str
+    root: str | None
+    parameters: Sequence[str]
+    experiment: str
+    namespace: str | None
+    token: str | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A compiled pipeline and a server that answers."""
+
+    server: Server
+    pipeline: Path
+    name: str
+    arguments: dict[str, Any]
+
+
+@app.command("submit")
+def command(
+    source: FileArgument = None,
+    data: options.DataOption = None,
+    host: HostOption = "http://localhost:8888",
+    root: RootOption = None,
+    parameters: ParameterOption = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; the exit code tells how it went.")
+    ] = False,
+    name: NameOption = None,
+    experiment: ExperimentOption = "imgpipe",
+    namespace: NamespaceOption = None,
+    token: TokenOption = None,
+    image: compiling.ImageOption = "",
+    settings: options.SettingsOption = None,
+) -> None:
+    """Run the pipeline on a Kubeflow Pipelines server."""
+    target = Target(
+        source,
+        data,
+        settings or [],
+        image,
+        host,
+        root,
+        parameters or [],
+        experiment,
+        namespace,
+        token,
+    )
+    raise typer.Exit(run(target, name, wait))
+
+
+def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int:
+    """Submit one run; returns the exit code.
+
+    Args:
+      target: The pipeline and the server.
+      name: Of the run, or None for one with the time.
+      wait: Whether to wait for its end.
+      every: Seconds between two questions while waiting.
+
+    Raises:
+      ConfigError: An argument is wrong, or the server refuses the pipeline.
+      ResourceError: The package kfp is missing, or no server answers.
+      ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
+    """
+    with prepare(target) as ready:
+        title = name or f"{ready.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        started = ready.server.submit(
+            ready.pipeline, title, target.experiment, ready.arguments, target.root
+        )
+    console = new_console()
+    page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
+    console.print(f"submitted the run {escape(started)}: {escape(page)}")
+    if wait:
+        ready.server.wait(started, every, lambda state: console.print(escape(state.lower())))
+    return 0
+
+
+@contextlib.contextmanager
+def prepare(target: Target) -> Iterator[Prepared]:
+    """Check everything, ask the server whether it is there, and compile where no file is given.
+
+    Args:
+      target: The pipeline and the server.
+
+    Yields:
+      What a run needs. A pipeline that was compiled for it is a temporary file.
+
+    Raises:
+      ConfigError: An argument is wrong.
+      ResourceError: The package kfp is missing, or no server answers.
+    """
+    from imgpipe.pipeline.kubeflow import pipeline_file
+    from imgpipe.pipeline.kubeflow.server import Address, Server
+
+    compiling.require_kfp()
+    if target.root is not None:
+        compiling.check_root(target.root)
+    source = target.source or ""
+    written = Path(source) if source.endswith(_SUFFIXES) else None
+    if written:
+        if target.data is not None or target.settings:
+            raise ConfigError(
+                f"{written} is compiled already, so --data and --set have no effect on it. Pass "
+                "--param for a parameter of the run, or name a configuration instead of the file."
+            )
+        arguments = pipeline_file.arguments(pipeline_file.read(written), target.parameters)
+    address = Address(target.host, target.token, target.namespace)
+    address.check()
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = written or Path(folder) / "pipeline.yaml"
+        if not written:
+            compiling.compile_(
+                target.source,
+                target.data,
+                pipeline,
+                target.image,
+                target.root or compiling.DEFAULT_ROOT,
+                target.settings,
+            )
+            arguments = pipeline_file.arguments(pipeline_file.read(pipeline), target.parameters)
+        name = pipeline_file.name(pipeline_file.read(pipeline))
+        yield Prepared(Server(address), pipeline, name, arguments)

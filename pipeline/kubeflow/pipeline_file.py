@@ -1,0 +1,97 @@
+"""A compiled pipeline as a file, and the values that a run gives to its parameters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imgpipe.models.errors import ConfigError
+
+_COMPILE = "Write the file with `imgpipe kubeflow compile`."
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a compiled pipeline.
+
+    Args:
+      path: File of `imgpipe kubeflow compile`.
+
+    Returns:
+      The PipelineSpec, which is the first document of the file.
+
+    Raises:
+      ConfigError: There is no such file, or it is not a compiled pipeline.
+    """
+    import yaml
+
+    try:
+        spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")), None)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        said = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise ConfigError(f"{path} cannot be read as YAML: {said}. {_COMPILE}") from error
+    if not isinstance(spec, dict) or not {"pipelineInfo", "root"} <= set(spec):
+        raise ConfigError(
+            f"{path} is not a compiled pipeline: expected a PipelineSpec, which has the fields "
+            f"'pipelineInfo' and 'root'. {_COMPILE}"
+        )
+    return spec
+
+
+def name(spec: dict[str, Any]) -> str:
+    """Find the name that a compiled pipeline gives itself."""
+    return str(spec["pipelineInfo"].get("name", "imgpipe"))
+
+
+def arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
+    """Turn the texts of a command line into values for the parameters of a pipeline.
+
+    Args:
+      spec: The compiled pipeline.
+      given: Texts such as ``epochs=12``.
+
+    Returns:
+      The value of each parameter, of the type that the pipeline declares.
+
+    Raises:
+      ConfigError: A text has no ``=``, the pipeline has no such parameter, or its type is another.
+    """
+    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    values = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--param {text}: expected NAME=VALUE, such as --param epochs=12.")
+        if key not in declared:
+            known = ", ".join(sorted(declared)) or "none"
+            raise ConfigError(
+                f"--param {text}: the pipeline has no parameter {key!r}. Its parameters: {known}. "
+                "Other settings are fixed when the pipeline is compiled (--set)."
+            )
+        values[key] = _value(text, value, str(declared[key].get("parameterType", "STRING")))
+    return values
+
+
+def _value(text: str, value: str, kind: str) -> Any:
+    """Convert one text; `kind` is a ParameterType of the PipelineSpec."""
+    if kind == "STRING":
+        return value
+    expected = _EXPECTED.get(kind, (object, "JSON"))
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    wrong = found is None or (isinstance(found, bool) and kind != "BOOLEAN")
+    if wrong or not isinstance(found, expected[0]):
+        raise ConfigError(f"--param {text}: expected {expected[1]}, received {value!r}.")
+    return found
+
+
+_EXPECTED: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "NUMBER_INTEGER": (int, "an integer"),
+    "NUMBER_DOUBLE": ((int, float), "a number"),
+    "BOOLEAN": (bool, "true or false"),
+    "LIST": (list, "a JSON array"),
+    "STRUCT": (dict, "a JSON object"),
+}

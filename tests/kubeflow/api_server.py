@@ -1,0 +1,117 @@
+"""An API server of Kubeflow Pipelines on loopback: the part of its v2beta1 REST API that runs need.
+
+Its answers are made from the messages of kfp-server-api, which is generated from the API's own
+definition.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import kfp_server_api as api
+
+RUN, RECURRING = "run-1", "recurring-1"
+
+
+@dataclass
+class ApiServer:
+    """What the server answers, and what it was asked.
+
+    Attributes:
+      host: URL of the server.
+      refusal: Status and sentence of the answer to a new run, or None to accept it.
+      states: Of the run, one for each question; the last one stays.
+      tasks: Details of the run's tasks.
+      logs: Of the pods, by name.
+      posted: Bodies of the requests, by path.
+      tokens: Headers of authorization that were sent.
+    """
+
+    host: str = ""
+    refusal: tuple[int, str] | None = None
+    states: list[str] = field(default_factory=lambda: ["SUCCEEDED"])
+    tasks: list[api.V2beta1PipelineTaskDetail] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+    posted: dict[str, Any] = field(default_factory=dict)
+    tokens: set[str | None] = field(default_factory=set)
+
+    def get(self, path: str) -> object:
+        if path == "/apis/v2beta1/healthz":
+            return api.V2beta1GetHealthzResponse(multi_user=False)
+        if path == "/apis/v2beta1/experiments":
+            return api.V2beta1ListExperimentsResponse(experiments=[])
+        if path == f"/apis/v2beta1/runs/{RUN}":
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            details = api.V2beta1RunDetails(task_details=self.tasks)
+            return api.V2beta1Run(run_id=RUN, state=state, run_details=details)
+        found = re.fullmatch(rf"/apis/v1alpha1/runs/{RUN}/nodes/([^/]+)/log", path)
+        if found and found[1] in self.logs:
+            return self.logs[found[1]]
+        if found:  # the API server has sent its status before it looks for the pod
+            return json.dumps({"error_message": f"Failed to read logs for run {RUN}"})
+        raise LookupError(path)
+
+    def post(self, path: str, body: Any) -> object:
+        self.posted[path] = body
+        if path == "/apis/v2beta1/experiments":
+            return api.V2beta1Experiment(experiment_id="experiment-1", **body)
+        if path == "/apis/v2beta1/runs":
+            return api.V2beta1Run(run_id=RUN, state="PENDING")
+        if path == "/apis/v2beta1/recurringruns":
+            return api.V2beta1RecurringRun(recurring_run_id=RECURRING)
+        raise LookupError(path)
+
+
+@contextmanager
+def running(server: ApiServer) -> Iterator[ApiServer]:
+    """Answer on a free port of loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(lambda: server.get(urlsplit(self.path).path))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            path = urlsplit(self.path).path
+            if server.refusal and path.endswith("runs"):
+                status, sentence = server.refusal
+                self._send(status, json.dumps({"error": sentence, "code": 3, "message": sentence}))
+                return
+            self._answer(lambda: server.post(path, body))
+
+        def _answer(self, ask: Any) -> None:
+            server.tokens.add(self.headers["Authorization"])
+            try:
+                found = ask()
+            except LookupError as error:
+                self._send(404, json.dumps({"error": f"Not Found: {error}", "code": 5}))
+                return
+            text = found if isinstance(found, str) else None
+            plain = api.ApiClient().sanitize_for_serialization(found)
+            self._send(200, json.dumps(plain) if text is None else text)
+
+        def _send(self, status: int, text: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.host = f"http://127.0.0.1:{http.server_port}"
+    threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()

@@ -1,0 +1,257 @@
+"""``imgpipe kubeflow submit`` and ``schedule`` against a server that speaks KFP's REST API."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api as api
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
+from imgpipe.pipeline.commands.kubeflow import app, schedule, submit
+from tests.kubeflow.api_server import RECURRING, RUN, ApiServer, running
+
+PARAMETERS = {
+    "epochs": {"parameterType": "NUMBER_INTEGER"},
+    "threshold": {"parameterType": "NUMBER_DOUBLE"},
+    "source": {"parameterType": "STRING"},
+}
+SPEC: dict[str, Any] = {
+    "pipelineInfo": {"name": "photos"},
+    "schemaVersion": "2.1.0",
+    "root": {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": PARAMETERS}},
+}
+#: As the real launcher of Kubeflow Pipelines 2.17 ends.
+LAUNCHER = "F1121 01:00:00.000000 7 main.go:49] failed to execute component: exit status {}\n"
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with running(ApiServer()) as started:
+        yield started
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(SPEC))
+    return path
+
+
+def _target(file: Path | str, host: str, *parameters: str, **changes: Any) -> submit.Target:
+    given: dict[str, Any] = {"root": None, "data": None, "token": None, **changes}
+    return submit.Target(
+        source=str(file),
+        settings=(),
+        image="image:1",
+        host=host,
+        parameters=parameters,
+        experiment="trials",
+        namespace=None,
+        **given,
+    )
+
+
+def _failed(name: str, pod: str, **changes: Any) -> api.V2beta1PipelineTaskDetail:
+    return api.V2beta1PipelineTaskDetail(display_name=name, pod_name=pod, state="FAILED", **changes)
+
+
+def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file: Path):
+    ended = CliRunner().invoke(
+        app,
+        [
+            *("submit", str(file), "--host", server.host, "--root", "minio://b/root"),
+            *("--param", "epochs=12", "--param", "source=s3://photos/a=b", "--token", "secret"),
+        ],
+    )
+    assert ended.exit_code == 0, ended.output
+    assert f"submitted the run {RUN}" in ended.output
+    posted = server.posted["/apis/v2beta1/runs"]
+    assert posted["pipeline_spec"]["pipelineInfo"]["name"] == "photos"
+    assert posted["runtime_config"] == {
+        "parameters": {"epochs": 12, "source": "s3://photos/a=b"},
+        "pipeline_root": "minio://b/root",
+    }
+    assert posted["experiment_id"] == "experiment-1"
+    assert posted["display_name"].startswith("photos ")
+    assert server.tokens == {"Bearer secret"}
+
+
+def test_waiting_tells_each_state_and_ends_with_the_run(
+    server: ApiServer, file: Path, capsys: pytest.CaptureFixture[str]
+):
+    server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
+    assert submit.run(_target(file, server.host), "a name", True, every=0.01) == 0
+    assert capsys.readouterr().out.split()[-3:] == ["pending", "running", "succeeded"]
+    assert server.posted["/apis/v2beta1/runs"]["display_name"] == "a name"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(1, ImgpipeError), (2, ConfigError), (4, DataRefused), (5, ResourceError)]
+)
+def test_a_failed_task_ends_with_its_log_and_the_exit_code_of_a_local_run(
+    server: ApiServer, file: Path, code: int, error: type[ImgpipeError]
+):
+    server.states = ["RUNNING", "FAILED"]
+    server.tasks = [_failed("root", "no-pod"), _failed("DataGate", "pod-7")]
+    said = "imgpipe: too few 'scissors' in train: expected at least 1000"
+    server.logs = {"pod-7": "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)}
+    with pytest.raises(error) as raised:
+        submit.run(_target(file, server.host), None, True, every=0.01)
+    first, *lines = str(raised.value).splitlines()
+    assert raised.value.exit_code == code
+    assert first == "the task DataGate failed. The last lines of its log:"
+    assert len(lines) == 20
+    assert lines[-2] == said
+
+
+def test_a_failed_run_without_a_log_says_what_the_server_says(server: ApiServer, file: Path):
+    server.states = ["FAILED"]
+    why = api.GoogleRpcStatus(message="OOMKilled (exit code 137)")
+    server.tasks = [_failed("ImageTrainer", "pod-9", error=why)]
+    with pytest.raises(ImgpipeError, match=r"failed tasks: ImageTrainer.*OOMKilled") as raised:
+        submit.run(_target(file, server.host), None, True, every=0.01)
+    assert raised.value.exit_code == 1
+
+
+def test_a_canceled_run_is_named(server: ApiServer, file: Path):
+    server.states = ["CANCELED"]
+    with pytest.raises(ResourceError, match=f"{RUN} ended as CANCELED before"):
+        submit.run(_target(file, server.host), None, True, every=0.01)
+
+
+def test_a_refused_pipeline_ends_with_the_sentence_of_the_server(server: ApiServer, file: Path):
+    server.refusal = (400, "unknown field 'x' in PipelineSpec")
+    with pytest.raises(ConfigError, match="refused the request: unknown field 'x' in Pipe"):
+        submit.run(_target(file, server.host), None, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(401, "Pass a token with --token"), (503, "the server's own log")]
+)
+def test_a_server_that_refuses_the_caller(server: ApiServer, file: Path, status: int, told: str):
+    server.refusal = (status, "no")
+    with pytest.raises(ResourceError, match=told):
+        submit.run(_target(file, server.host), None, False)
+
+
+def test_no_server_is_told_before_anything_heavy_is_loaded(file: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"http://127.0.0.1:{free.getsockname()[1]}"
+        ended = subprocess.run(
+            [
+                *(sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.cli", "kubeflow"),
+                *("submit", str(file), "--host", host),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in ended.stderr.splitlines() if "|" in line}
+    assert ended.returncode == 5, ended.stderr[-2000:]
+    assert f"no API server of Kubeflow Pipelines answers at {host}" in ended.stderr
+    assert not {"tensorflow", "tfx", "kfp"} & loaded
+
+
+def test_another_server_than_kubeflow_is_named(file: Path, server: ApiServer):
+    with pytest.raises(ResourceError, match="answered 404"):
+        submit.run(_target(file, f"{server.host}/elsewhere"), None, False)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "told"),
+    [
+        ("epochs", "expected NAME=VALUE"),
+        ("epochs=many", "expected an integer, received 'many'"),
+        ("epochs=1.5", "expected an integer, received '1.5'"),
+        ("threshold=true", "expected a number, received 'true'"),
+        ("size=3", "no parameter 'size'. Its parameters: epochs, source, threshold"),
+    ],
+)
+def test_a_wrong_parameter_is_named(file: Path, parameter: str, told: str):
+    with pytest.raises(ConfigError) as raised:
+        submit.run(_target(file, "http://127.0.0.1:1", parameter), None, False)
+    assert f"--param {parameter}: " in str(raised.value)
+    assert told in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot be read as YAML: No such file"),
+        ("a: [", "cannot be read as YAML: while parsing"),
+        ("a: 1", "is not a compiled pipeline"),
+    ],
+)
+def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, text: str | None, told: str):
+    path = tmp_path / "x.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        submit.run(_target(path, "http://127.0.0.1:1"), None, False)
+
+
+def test_a_compiled_file_takes_no_settings(file: Path):
+    with pytest.raises(ConfigError, match="is compiled already"):
+        submit.run(_target(file, "http://127.0.0.1:1", data="photos"), None, False)
+
+
+@pytest.mark.parametrize("host", ["localhost:8888", "http:///x", ""])
+def test_a_host_that_is_no_url_is_named(file: Path, host: str):
+    with pytest.raises(ConfigError, match="expected the URL of the API server"):
+        submit.run(_target(file, host), None, False)
+
+
+@pytest.mark.parametrize(
+    ("cron", "every", "trigger"),
+    [
+        ("0 3 * * *", None, {"cron_schedule": {"cron": "0 0 3 * * *"}}),
+        ("30 0 3 * * *", None, {"cron_schedule": {"cron": "30 0 3 * * *"}}),
+        (None, "12h", {"periodic_schedule": {"interval_second": 43200}}),
+    ],
+)
+def test_a_schedule(
+    server: ApiServer, file: Path, cron: str | None, every: str | None, trigger: dict[str, Any]
+):
+    given = _target(file, server.host, "epochs=3", root="s3://bucket/root")
+    assert schedule.run(given, "each night", cron, every) == 0
+    posted = server.posted["/apis/v2beta1/recurringruns"]
+    assert posted["trigger"] == trigger
+    assert posted["display_name"] == "each night"
+    assert posted["mode"] == "ENABLE"
+    assert posted["max_concurrency"] == 1
+    assert posted["no_catchup"] is True
+    assert posted["runtime_config"] == {
+        "parameters": {"epochs": 3},
+        "pipeline_root": "s3://bucket/root",
+    }
+
+
+def test_a_schedule_names_what_it_made(server: ApiServer, file: Path):
+    ended = CliRunner().invoke(
+        app, ["schedule", str(file), "--host", server.host, "--every", "30m"]
+    )
+    assert ended.exit_code == 0, ended.output
+    assert f"scheduled the recurring run {RECURRING}" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("cron", "every", "told"),
+    [
+        (None, None, "needs one of --cron and --every"),
+        ("0 3 * * *", "1h", "needs one of --cron and --every"),
+        ("3 o'clock", None, "expected five fields"),
+        (None, "0h", "expected a whole number with s, m, h or d"),
+    ],
+)
+def test_wrong_times_are_named(file: Path, cron: str | None, every: str | None, told: str):
+    with pytest.raises(ConfigError, match=told):
+        schedule.run(_target(file, "http://127.0.0.1:1"), None, cron, every)
