@@ -114,7 +114,7 @@ def few(folders: dict[str, Path], draws: int, work: Path) -> Iterator[Figure]:
             values = []
             for draw in range(draws):
                 place = work / f"{FEW}-{name}-{size}-{draw}"
-                data = _draw(folders[name], size, draw, place / "images")
+                data = draw_subset(folders[name], size, draw, place / "images")
                 run = _run(FEW, data, place / "out", work, draw)
                 values.append(run.accuracy("test"))
                 _say(f"{name}, {size} a class, draw {draw}", run, "test")
@@ -129,7 +129,7 @@ def _run(recipe: str, data: Path, out: Path, work: Path, seed: int) -> Finished:
     return common.run_imgpipe(data, out, settings, RECIPES / f"{recipe}.toml")
 
 
-def _draw(folder: Path, size: int, seed: int, target: Path) -> Path:
+def draw_subset(folder: Path, size: int, seed: int, target: Path) -> Path:
     """``train``, ``validation`` and ``test`` with `size` images a class in the first two."""
     held = max(2, size // 5)
     for label in sorted(path for path in folder.iterdir() if path.is_dir()):

@@ -133,14 +133,14 @@ def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes
     views = {view: extractor.key(view) for view in range(config.views.count + 1)}
     keys = set()
     rule = _rule(config, found)
-    for item, content in _contents(config, found):
+    for item, content in contents(config, found):
         train = rule.assign(item.sha256, item.split, item.group) == names.TRAIN
         for view in range(config.views.count + 1) if train else (0,):
             keys.add(record_key(content, views[view]))
     return keys
 
 
-def _contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
+def contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
     """Usable files with the hexadecimal SHA-256 of the bytes that a run would decode."""
     settings = run_inputs.judge_settings(config, found.vocabulary)
     store = config.judge_store

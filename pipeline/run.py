@@ -288,7 +288,7 @@ class _Run:
             whole["warnings"].append(unwritten)
         text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
         atomic_write(self.directory / "summary.json", text)
-        return Outcome(_exit_code(error, blessed), state.verdict, whole, self.directory)
+        return Outcome(exit_code(error, blessed), state.verdict, whole, self.directory)
 
     def _facts(self, error: BaseException | None, settings: dict[str, object]) -> dict[str, Any]:
         """Facts that the Report component collected, or that are collected here after an error."""
@@ -349,7 +349,8 @@ def _from(pipeline: Any, start: str | None) -> set[str]:
     return found
 
 
-def _exit_code(error: BaseException | None, blessed: bool) -> int:
+def exit_code(error: BaseException | None, blessed: bool) -> int:
+    """Return the exit code of a run that ended with ``error``, or with a model where None."""
     if error is None:
         return 0 if blessed else 3
     return error.exit_code if isinstance(error, ImgpipeError) else 1

@@ -32,7 +32,9 @@ def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 
     brightness, contrast, saturation, hue = tf.unstack(streams.uniform(seed, streams.COLOUR, 4))
     contrast = 1 + contrast * spec.contrast
-    matrix = contrast * _colours(1 + saturation * spec.saturation, hue * spec.hue * 2 * math.pi)
+    matrix = contrast * colour_matrix(
+        1 + saturation * spec.saturation, hue * spec.hue * 2 * math.pi
+    )
     offset = brightness * spec.brightness * WHITE
     if spec.contrast:  # about the mean, which needs one more pass over the pixels
         mean = tf.tensordot(tf.reduce_mean(image, [0, 1]), tf.constant(LUMINANCE), 1)
@@ -41,8 +43,15 @@ def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     return tf.reshape(tf.clip_by_value(pixels, 0.0, WHITE), tf.shape(image))
 
 
-def _colours(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
-    """[3, 3]: the new red, green and blue, a row each, from the old; each row sums to 1."""
+def colour_matrix(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
+    """Return the matrix [3, 3] that changes the saturation and turns the hue of a colour.
+
+    Each row has the shares of red, green and blue in one channel of the result and sums to 1.
+
+    Args:
+        saturation: Factor of the saturation, scalar; 1 leaves it unchanged.
+        angle: Angle of the turn in radians, scalar.
+    """
     import tensorflow as tf
 
     grey = tf.constant([LUMINANCE] * 3)

@@ -21,7 +21,7 @@ def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     side = tf.cast(tf.shape(images)[1], tf.float32)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=_transforms(seeds, side, spec),
+        transforms=projective_transforms(seeds, side, spec),
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -29,11 +29,17 @@ def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     )
 
 
-def _transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """[N, 8]: one transform an image, each computed by itself.
+def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
+    """Return the transforms [N, 8] of N images in the format of ImageProjectiveTransformV3.
 
-    Over the whole batch at once, sine and cosine would round differently in a vector register
-    than in what is left over at the end, and a view would depend on its place in the batch.
+    Each transform is computed by itself. Computed for a whole batch, sine and cosine would be
+    rounded differently in vector registers than in the remainder of the batch, so that a view would
+    depend on its position in the batch.
+
+    Args:
+        seeds: Content hash and view of each image, int64 [N, 2].
+        side: Width and height of the images in pixels, float32 scalar.
+        spec: The ranges of the transforms.
     """
     import tensorflow as tf
 

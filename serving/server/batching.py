@@ -130,6 +130,12 @@ class BatchingRuntime:
             return outputs[0]
         return [np.concatenate(pieces) for pieces in zip(*outputs, strict=True)]
 
+    @property
+    def queued_rows(self) -> int:
+        """Number of rows that wait for a batch to run."""
+        with self._changed:
+            return sum(batch.rows for batch in (*self._open.values(), *self._full))
+
     def _shape_key(self, task: _Task) -> tuple[Any, ...]:
         if self._given.pad_variable_length_inputs:
             return tuple(value.ndim for value in task.values)

@@ -26,7 +26,7 @@ from tensorflow.python.util import deprecation
 
 from imgpipe.serving.server import graph_check, saved_model_config
 
-_MAX_CALLABLES = 64
+MAX_PREPARED = 64
 """How many combinations of inputs and outputs are kept prepared. Clients choose the combination
 with ``output_filter``, so their number must be limited."""
 _MAX_TIMEOUT_MS = (1 << 31) - 1
@@ -198,15 +198,23 @@ class SessionRuntime:
         finally:
             pywrap_tf_session.TF_DeleteBuffer(buffer)
 
+    @property
+    def prepared(self) -> int:
+        """Number of combinations of inputs and outputs that are kept prepared, for both ways.
+
+        At most ``MAX_PREPARED`` are kept for calls with a timeout, and as many for those without.
+        """
+        return len(self._endpoints) + len(self._callables)
+
     def _endpoints_of(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
         """Return the inputs and outputs of the graph for ``key``; None beyond the limit.
 
         The session keeps an executor for every combination that it ever ran this way. Therefore
-        only the first ``_MAX_CALLABLES`` combinations run with a timeout.
+        only the first ``MAX_PREPARED`` combinations run with a timeout.
         """
         with self._lock:
             if key not in self._endpoints:
-                if len(self._endpoints) >= _MAX_CALLABLES:
+                if len(self._endpoints) >= MAX_PREPARED:
                     return None
                 find = self._session.graph.get_tensor_by_name
                 ends = [[find(name)._as_tf_output() for name in names] for names in key]
@@ -225,7 +233,7 @@ class SessionRuntime:
         )
         with self._lock:
             self._callables[key] = function
-            while len(self._callables) > _MAX_CALLABLES:
+            while len(self._callables) > MAX_PREPARED:
                 self._callables.popitem(last=False)
         return function
 

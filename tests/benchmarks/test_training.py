@@ -29,7 +29,7 @@ def test_a_small_draw_keeps_its_splits_apart(tmp_path: Path) -> None:
             (images / label / f"{number}.jpg").write_text(f"{label} {number}")
     drawn = {}
     for seed in (0, 1):
-        target = training._draw(images, 10, seed, tmp_path / str(seed))
+        target = training.draw_subset(images, 10, seed, tmp_path / str(seed))
         for split, count in (("train", 8), ("validation", 2), ("test", training.FEW_TESTED)):
             for label in ("cat", "dog"):
                 assert len(list((target / split / label).iterdir())) == count

@@ -136,11 +136,13 @@ def archives() -> Iterator[bytes]:
 
 def torch_weights() -> Iterator[bytes]:
     """Tensors in torch's legacy format."""
-    from tests.models.backbones.test_torch_legacy import _file, _tensor
+    from tests.models.backbones.test_torch_legacy import legacy_file, legacy_tensor
 
     values = {"0": np.arange(12, dtype=np.float32)}
-    state = OrderedDict(a=_tensor("0", 12, 0, (3, 4), (4, 1)), b=_tensor("0", 12, 5, (2,), (3,)))
-    yield _file(state, values)
+    state = OrderedDict(
+        a=legacy_tensor("0", 12, 0, (3, 4), (4, 1)), b=legacy_tensor("0", 12, 5, (2,), (3,))
+    )
+    yield legacy_file(state, values)
 
 
 def configs() -> Iterator[bytes]:

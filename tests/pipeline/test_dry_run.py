@@ -15,7 +15,7 @@ from imgpipe.pipeline.run import scan
 
 
 def contents(config, found):
-    return {item.path: content for item, content in dry_run._contents(config, found)}
+    return {item.path: content for item, content in dry_run.contents(config, found)}
 
 
 def test_dry_run_knows_the_bytes_of_what_an_earlier_run_repaired(tmp_path: Path):

@@ -42,7 +42,7 @@ def _raised(error: Exception, cause: BaseException) -> Exception:
     ],
 )
 def test_the_exit_code_is_that_of_the_cause(error: Exception, exit_code: int):
-    assert run._exit_code(failures.known(error, OUT), blessed=False) == exit_code
+    assert run.exit_code(failures.known(error, OUT), blessed=False) == exit_code
 
 
 def test_a_defect_is_told_in_one_line():

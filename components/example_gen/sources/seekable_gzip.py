@@ -21,7 +21,7 @@ from typing import Any
 _BLOCK = 1 << 18  # bytes that are unpacked and cached together
 _BLOCKS_KEPT = 128  # 32 MiB, for readers in several threads
 _INPUT = 1 << 14  # compressed bytes read at once; a state keeps the unused rest
-_STATES = 256  # about 50 KB each; above it every second state is dropped and the spacing doubles
+MAX_STATES = 256  # about 50 KB each; above it every second state is dropped and the spacing doubles
 _SPACING = 16  # initial number of blocks between two states, 4 MiB
 _GZIP = 31  # zlib's wbits for a gzip stream
 #: Above `BOMB_BYTES` unpacked bytes, a compression ratio over `BOMB_RATIO` is refused. A tar of
@@ -66,6 +66,11 @@ class SeekableGzip:
         self._states = [_State(0, 0, b"", zlib.decompressobj(_GZIP), True)]
         self._spacing = _SPACING
         self._live = self._states[0].copy()
+
+    @property
+    def states(self) -> int:
+        """Number of positions at which unpacking can resume."""
+        return len(self._states)
 
     def pread(self, size: int, offset: int) -> bytes:
         """Read unpacked bytes.
@@ -115,7 +120,7 @@ class SeekableGzip:
 
     def _keep(self, state: _State) -> None:
         self._states.append(state)
-        if len(self._states) > _STATES:
+        if len(self._states) > MAX_STATES:
             self._states = self._states[::2]
             self._spacing *= 2
 

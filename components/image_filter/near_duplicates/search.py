@@ -164,7 +164,7 @@ def _near(
         order = _order(table, rng.permutation(BITS))
         ordered = table[:, order]
         for step in range(1, window + 1):
-            (near,) = np.nonzero(_differing(ordered[:, :-step], ordered[:, step:]) <= radius)
+            (near,) = np.nonzero(differing_bits(ordered[:, :-step], ordered[:, step:]) <= radius)
             first, second = order[near], order[near + step]
             wanted = (first < n) | (second < n)  # a pair of two other hashes does not count
             yield first[wanted] % n, second[wanted] % n
@@ -175,11 +175,11 @@ def _all_near(one: Words, other: Words, radius: int) -> Iterator[tuple[Places, P
     others = np.ascontiguousarray(other.T)[:, None]
     for start in range(0, len(one), _BLOCK):
         block = np.ascontiguousarray(one[start : start + _BLOCK].T)[..., None]
-        first, second = np.nonzero(_differing(block, others) <= radius)
+        first, second = np.nonzero(differing_bits(block, others) <= radius)
         yield first + start, second
 
 
-def _differing(one: Words, other: Words) -> npt.NDArray[np.uint16]:
+def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
     """Compute Hamming distances of hashes [4, …] and [4, …], with broadcasting."""
     total = np.bitwise_count(one[0] ^ other[0]).astype(np.uint16)  # 256 does not fit in uint8
     for word in range(1, len(one)):

@@ -52,9 +52,9 @@ def test_hue_turns_colours_and_keeps_their_luminance(pictures) -> None:
 def test_a_turn_by_a_third_takes_red_towards_green() -> None:
     import tensorflow as tf
 
-    third = colour._colours(tf.constant(1.0), tf.constant(2 * np.pi / 3, tf.float32)).numpy()
+    third = colour.colour_matrix(tf.constant(1.0), tf.constant(2 * np.pi / 3, tf.float32)).numpy()
     assert (third @ [1.0, 0, 0]).argmax() == 1
-    whole = colour._colours(tf.constant(1.0), tf.constant(2 * np.pi, tf.float32)).numpy()
+    whole = colour.colour_matrix(tf.constant(1.0), tf.constant(2 * np.pi, tf.float32)).numpy()
     np.testing.assert_allclose(whole, np.eye(3), atol=1e-5)
 
 

@@ -21,7 +21,7 @@ def test_the_course_warp_is_what_it_always_was() -> None:
     import tensorflow as tf
 
     seeds = tf.constant([[hashes_of(1)[0], 1], [hashes_of(2)[1], 4]], tf.int64)
-    found = geometry._transforms(seeds, tf.constant(224.0), ViewSpec()).numpy()
+    found = geometry.projective_transforms(seeds, tf.constant(224.0), ViewSpec()).numpy()
     np.testing.assert_allclose(found[:, :6], _PINNED, rtol=1e-4, atol=1e-4)
 
 

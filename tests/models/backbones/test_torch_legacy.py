@@ -52,7 +52,7 @@ def _pickled(value: object) -> bytes:
     return file.getvalue()
 
 
-def _tensor(key: str, count: int, offset: int, shape: tuple, strides: tuple) -> _Global:
+def legacy_tensor(key: str, count: int, offset: int, shape: tuple, strides: tuple) -> _Global:
     reference = _Reference("storage", _Global("torch", "FloatStorage"), key, "cpu", count, None)
     return _Global(
         "torch._utils",
@@ -66,7 +66,9 @@ def _tensor(key: str, count: int, offset: int, shape: tuple, strides: tuple) -> 
     )
 
 
-def _file(state: object, storages: dict[str, np.ndarray] | None = None, **parts: object) -> bytes:
+def legacy_file(
+    state: object, storages: dict[str, np.ndarray] | None = None, **parts: object
+) -> bytes:
     storages = {} if storages is None else storages
     head = [
         parts.get("magic", 0x1950A86A20F9469CFC6C),
@@ -87,12 +89,12 @@ _VALUES = {"0": np.arange(12, dtype=np.float32)}
 
 def test_reads_plain_and_strided_tensors() -> None:
     state = OrderedDict(
-        plain=_tensor("0", 12, 0, (3, 4), (4, 1)),
-        turned=_tensor("0", 12, 0, (4, 3), (1, 4)),
-        part=_tensor("0", 12, 5, (2,), (3,)),
-        scalar=_tensor("0", 12, 11, (), ()),
+        plain=legacy_tensor("0", 12, 0, (3, 4), (4, 1)),
+        turned=legacy_tensor("0", 12, 0, (4, 3), (1, 4)),
+        part=legacy_tensor("0", 12, 5, (2,), (3,)),
+        scalar=legacy_tensor("0", 12, 11, (), ()),
     )
-    tensors = parse(_file(state, _VALUES))
+    tensors = parse(legacy_file(state, _VALUES))
     expected = np.arange(12, dtype=np.float32).reshape(3, 4)
     np.testing.assert_array_equal(tensors["plain"], expected)
     np.testing.assert_array_equal(tensors["turned"], expected.T)
@@ -115,12 +117,12 @@ def test_refuses_to_load_any_other_name(module: str, name: str, tmp_path) -> Non
     canary = tmp_path / "canary"
     state = _Global(module, name, f"touch {canary}")
     with pytest.raises(UnsafeWeightsError, match=rf"refuses to load {module}\.{name}"):
-        parse(_file(state))
+        parse(legacy_file(state))
     assert not canary.exists()
 
 
 def test_refuses_a_file_cut_short_anywhere() -> None:
-    whole = _file(OrderedDict(a=_tensor("0", 12, 0, (12,), (1,))), _VALUES)
+    whole = legacy_file(OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,))), _VALUES)
     parse(whole)
     for length in range(len(whole)):
         with pytest.raises(UnsafeWeightsError, match=r"cut short|not readable as torch's legacy"):
@@ -128,7 +130,7 @@ def test_refuses_a_file_cut_short_anywhere() -> None:
 
 
 def test_refuses_trailing_bytes() -> None:
-    whole = _file(OrderedDict(a=_tensor("0", 12, 0, (12,), (1,))), _VALUES)
+    whole = legacy_file(OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,))), _VALUES)
     with pytest.raises(UnsafeWeightsError, match="3 bytes after the last value"):
         parse(whole + b"abc")
 
@@ -148,9 +150,9 @@ def test_refuses_trailing_bytes() -> None:
     ],
 )
 def test_refuses_a_tensor_beyond_its_storage(shape, strides, offset) -> None:
-    state = OrderedDict(a=_tensor("0", 12, offset, shape, strides))
+    state = OrderedDict(a=legacy_tensor("0", 12, offset, shape, strides))
     with pytest.raises(UnsafeWeightsError, match=r"a reaches element|non-negative integer offset"):
-        parse(_file(state, _VALUES))
+        parse(legacy_file(state, _VALUES))
 
 
 @pytest.mark.parametrize(
@@ -165,32 +167,32 @@ def test_refuses_a_tensor_beyond_its_storage(shape, strides, offset) -> None:
     ],
 )
 def test_refuses_a_wrong_frame(parts: dict, message: str) -> None:
-    state = OrderedDict(a=_tensor("0", 12, 0, (12,), (1,)))
+    state = OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,)))
     with pytest.raises(UnsafeWeightsError, match=message):
-        parse(_file(state, _VALUES, **parts))
+        parse(legacy_file(state, _VALUES, **parts))
 
 
 def test_refuses_what_is_no_tensor() -> None:
     with pytest.raises(UnsafeWeightsError, match="is no tensor"):
-        parse(_file(OrderedDict(a="text")))
+        parse(legacy_file(OrderedDict(a="text")))
 
 
 def test_refuses_values_that_are_no_numbers() -> None:
     values = {"0": np.array([1, np.nan], np.float32)}
     with pytest.raises(UnsafeWeightsError, match="a holds NaN or infinite values"):
-        parse(_file(OrderedDict(a=_tensor("0", 2, 0, (2,), (1,))), values))
+        parse(legacy_file(OrderedDict(a=legacy_tensor("0", 2, 0, (2,), (1,))), values))
 
 
 def test_refuses_names_of_storages_that_are_no_text() -> None:
-    state = OrderedDict(a=_tensor("0", 12, 0, (12,), (1,)))
+    state = OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,)))
     with pytest.raises(UnsafeWeightsError, match="expected a list of the storages' names"):
-        parse(_file(state, _VALUES, keys=[0]))
+        parse(legacy_file(state, _VALUES, keys=[0]))
 
 
 def test_a_replaced_method_of_the_dictionary_is_not_called() -> None:
-    state = OrderedDict(a=_tensor("0", 12, 0, (12,), (1,)))
+    state = OrderedDict(a=legacy_tensor("0", 12, 0, (12,), (1,)))
     pickled, attribute = _pickled(state), b"}X\x05\x00\x00\x00itemsX\x04\x00\x00\x00textsb."
-    whole = _file(state, _VALUES)
+    whole = legacy_file(state, _VALUES)
     assert list(parse(whole.replace(pickled, pickled[:-1] + attribute))) == ["a"]
 
 

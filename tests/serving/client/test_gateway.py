@@ -16,20 +16,22 @@ from imgpipe.pipeline.cli import app
 from imgpipe.serving.client import Client, InvalidArgument, ServingError
 
 HEADERS = {"Authorization": "Bearer secret", "Host": "model.example", "X-Tenant": "a b"}
+METADATA = b'{"model_spec": {"name": "m", "version": "1"}, "metadata": {"signature_def": {}}}'
 
 
 @pytest.fixture
 def gateway() -> Iterator[tuple[str, list[Any]]]:
-    """Address of an HTTP server that refuses everything, and the requests that it saw."""
+    """Address of an HTTP server that refuses all but metadata, and the requests that it saw."""
     seen: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             seen.append((self.path, dict(self.headers), body))
-            self.send_response(403)
+            described = self.path.endswith("/metadata")
+            self.send_response(200 if described else 403)
             self.end_headers()
-            self.wfile.write(b'{"error": "not for you"}')
+            self.wfile.write(METADATA if described else b'{"error": "not for you"}')
 
         do_POST = do_GET
 
@@ -67,15 +69,14 @@ def test_rest_sends_headers_below_the_prefix_of_the_address(gateway, ask):
         assert headers[name] == value
 
 
-def test_rest_compresses_requests_when_asked(gateway):
-    from imgpipe.serving.client.options import Connection
-    from imgpipe.serving.client.rest import RestTransport
-
-    address, _ = gateway
-    transport = RestTransport(Connection(address, compression="gzip"))
-    _, _, body, headers = transport._request("POST", "/v1/models/m:predict", b'{"inputs": [1]}')
+def test_rest_compresses_requests_when_asked(gateway, ask):
+    address, seen = gateway
+    with pytest.raises(ServingError, match="not for you"):
+        ask(address, "predict", {"x": [1.0]}, client={"model": "m", "compression": "gzip"})
+    path, headers, body = seen[-1]
+    assert path == "/v1/models/m/versions/1:predict"
     assert headers["Content-Encoding"] == "gzip"
-    assert json.loads(gzip.decompress(body or b"")) == {"inputs": [1]}
+    assert json.loads(gzip.decompress(body)) == {"inputs": {"x": [1.0]}}
 
 
 @pytest.mark.parametrize("name", ["half"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.serving.client import InvalidArgument, protos
+from imgpipe.serving.client import Client, InvalidArgument, protos
+from imgpipe.serving.client.transport import GrpcTransport
 
 CLIENT = {"model": "half"}
 
@@ -24,13 +25,15 @@ def test_an_array_keeps_its_dtype_and_is_refused_when_it_does_not_fit(half, ask)
         ask(half, "predict", {"x": np.array([2, 4], np.int32)}, client=CLIENT)
 
 
-def test_the_signature_is_asked_once_and_only_when_it_is_needed(half):
-    from imgpipe.serving.client import Client
+def test_the_signature_is_asked_once_and_only_when_it_is_needed(half, monkeypatch):
+    calls, send = [], GrpcTransport.call
 
-    calls = []
+    def recorded(transport, call):
+        calls.append(call.method)
+        return send(transport, call)
+
+    monkeypatch.setattr(GrpcTransport, "call", recorded)
     with Client(half, "half") as client:
-        carry = client._transport.call
-        client._transport.call = lambda call: calls.append(call.method) or carry(call)
         client.predict({"x": [2.0]})
         assert calls == [protos.PREDICT]
         for _ in range(2):

@@ -6,7 +6,6 @@ What only a server does that is not well is in ``test_rest_hostile``.
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -101,13 +100,13 @@ def saved(tmp_path_factory):
     return path
 
 
-def run(saved, base, *models: ModelConfig, **options: Any) -> ModelServer:
+def run(saved, base, *models: ModelConfig, port: int = 0, **options: Any) -> ModelServer:
     """A server of ``half``, version 123, and more."""
     shutil.copytree(saved, base / "half" / "123")
     core = CoreOptions(poll_seconds=POLL_S)
     return ModelServer(
         models=[ModelConfig("half", base / "half"), *models],
-        options=ServerOptions(core=core, rest=RestOptions(0), **options),
+        options=ServerOptions(core=core, rest=RestOptions(port), **options),
     )
 
 
@@ -220,18 +219,17 @@ def test_a_version_swapped_between_the_two_requests_is_no_error(
     assert [spec.version for spec in specs] == [None, 123, None, 124]
 
 
-def test_an_unpinned_call_is_one_request_once_the_server_has_named_its_version(
-    saved, tmp_path, eventually
+def test_the_client_asks_for_the_version_once_where_the_server_names_it(
+    saved, tmp_path, eventually, monkeypatch
 ):
     with run(saved, tmp_path) as server, Client(server.rest_target, **HALF) as client:
         server.wait_until_available(60)
-        sent: list[str] = []
-        once = client._transport._once
-        client._transport._once = lambda *request: sent.append(request[1]) or once(*request)
+        held, acquire = [], server.core.acquire
+        monkeypatch.setattr(server.core, "acquire", lambda spec: held.append(spec) or acquire(spec))
         for _ in range(3):
             assert client.predict({"x": [2.0]}).version == 123
-        assert sent[0].endswith("/metadata") and sent[1].endswith("/versions/123:predict")
-        assert sent[2:] == ["/v1/models/half:predict"] * 2
+        # The first request is for the metadata, the second to that version, the others to any.
+        assert [spec.version for spec in held] == [None, 123, None, None]
         shutil.copytree(saved, tmp_path / "half" / "124")
         eventually(lambda: server.core.models["half"].available() == [124])
         prediction = client.predict({"x": [2.0]})
@@ -280,16 +278,15 @@ def test_errors_are_typed(ask, live):
         ask(live.target, "predict", {"x": ["no number"]}, client=HALF)
 
 
-def test_a_connection_that_the_server_ended_is_made_anew(live):
-    """As after a restart, or when an idle connection was dropped."""
-    with Client(live.target, "half", retry=Retry(attempts=1)) as client:
-        before = len(live.calls)
-        client.predict({"x": [2.0]})
-        for connection in client._transport._idle.queue:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-        client.predict({"x": [2.0]})
-    first, second = live.calls[before:]
-    assert first.peer != second.peer
+def test_the_client_connects_again_after_the_server_restarts(saved, tmp_path):
+    with run(saved, tmp_path / "first") as server:
+        server.wait_until_available(60)
+        client = Client(server.rest_target, "half", retry=Retry(attempts=1))
+        port = int(server.rest_target.rpartition(":")[2])
+        assert client.predict({"x": [2.0]}).version == 123
+    with client, run(saved, tmp_path / "second", port=port) as server:
+        server.wait_until_available(60)
+        assert client.predict({"x": [2.0]}).version == 123
 
 
 def test_a_slow_model_meets_the_deadline(ask, models, tmp_path):

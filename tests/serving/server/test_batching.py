@@ -92,7 +92,7 @@ def test_what_comes_meanwhile_runs_together_and_everyone_gets_their_own(batched)
     with ThreadPoolExecutor(8) as pool:
         held(inner, runtime, pool)
         others = [pool.submit(runtime.run, X, [rows(i, i + 0.5)], Y) for i in range(1, 7)]
-        while sum(b.rows for b in runtime._open.values()) < 12:
+        while runtime.queued_rows < 12:
             time.sleep(0.001)
         inner.gate.set()
         for i, future in enumerate(others, 1):
@@ -142,7 +142,7 @@ def test_a_full_queue_is_unavailable(batched):
     with ThreadPoolExecutor(4) as pool:
         first = held(inner, runtime, pool)
         waiting = [pool.submit(runtime.run, X, [rows(1)], Y) for _ in range(2)]
-        while len(runtime._full) < 2:
+        while runtime.queued_rows < 2:
             time.sleep(0.001)
         with pytest.raises(StatusError, match="is full") as error:
             runtime.run(X, [rows(9)], Y)
@@ -166,7 +166,7 @@ def test_rows_of_unequal_shape(batched, padding, shapes):
         held(inner, runtime, pool)
         small = pool.submit(runtime.run, X, [np.float32([[1, 2]])], Y)
         large = pool.submit(runtime.run, X, [np.float32([[3, 4, 5]])], Y)
-        while sum(b.rows for b in runtime._open.values()) < 2:
+        while runtime.queued_rows < 2:
             time.sleep(0.001)
         inner.gate.set()
         assert small.result()[0][0, :2].tolist() == [2, 4]
@@ -181,7 +181,7 @@ def test_one_bad_request_fails_alone(batched):
         held(inner, runtime, pool)
         good = pool.submit(runtime.run, X, [rows(1)], Y)
         bad = pool.submit(runtime.run, X, [rows(-1)], Y)
-        while sum(b.rows for b in runtime._open.values()) < 2:
+        while runtime.queued_rows < 2:
             time.sleep(0.001)
         inner.gate.set()
         assert good.result()[0].tolist() == [2]

@@ -105,10 +105,10 @@ def test_more_sets_of_outputs_than_are_kept_still_run(core):
         signature = handle.signatures["pair"]
         feeds = [signature.inputs[name].name for name in ("a", "b")]
         fetches = [signature.outputs[name].name for name in ("count", "same", "sum")]
-        for count in range(1, 90):
+        for count in range(1, 2 * runtime.MAX_PREPARED + 10):
             wanted = [*itertools.islice(itertools.cycle(fetches), count)]
             assert len(inner.run(feeds, list(inputs.values()), wanted, 10.0)) == count
-        assert len(inner._endpoints) <= 64 and len(inner._callables) <= 64
+        assert inner.prepared <= 2 * runtime.MAX_PREPARED
         assert handle.predict(inputs, "pair", timeout=10.0).outputs["sum"].tolist() == [4, 6]
 
 

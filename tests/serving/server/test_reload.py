@@ -33,7 +33,7 @@ class Asked:
         self.server = server
         self.channel = grpc.insecure_channel(server.target)
         self._predict = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
     def __call__(self, model="two", version=None, label=None) -> tuple[int, float]:
         """Version and answer for x = 2."""
@@ -52,7 +52,7 @@ class Asked:
     def states(self, model="two") -> list[tuple[int, int]]:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
-        reply = self._models.GetModelStatus(request, timeout=20)
+        reply = self.models.GetModelStatus(request, timeout=20)
         return [(line.version, line.state) for line in reply.model_version_status]
 
     def reload(self, *models: tuple, timeout=60, metrics=()):
@@ -64,7 +64,7 @@ class Asked:
                 config.model_version_policy.specific.versions.extend(versions)
             for labels in rest[1:]:
                 config.version_labels.update(labels)
-        return self._models.HandleReloadConfigRequest(request, timeout=timeout)
+        return self.models.HandleReloadConfigRequest(request, timeout=timeout)
 
 
 def refusal(call) -> tuple[Code, str]:
@@ -171,7 +171,7 @@ def test_refused_reloads_change_nothing(serve, bases):
         assert found is code and words in message
         assert asked("two") == (3, 3.0)
     empty = model_management_pb2.ReloadConfigRequest()
-    found, message = refusal(lambda: asked._models.HandleReloadConfigRequest(empty, timeout=20))
+    found, message = refusal(lambda: asked.models.HandleReloadConfigRequest(empty, timeout=20))
     assert found is Code.INVALID_ARGUMENT
     assert "Only ModelConfigList is currently supported" in message
 

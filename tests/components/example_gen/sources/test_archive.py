@@ -301,11 +301,11 @@ def test_any_range_of_a_gzip_in_any_order_from_many_threads(tmp_path):
 def test_states_of_a_long_gzip_stay_few(tmp_path, monkeypatch):
     from imgpipe.components.example_gen.sources import seekable_gzip
 
-    monkeypatch.setattr(seekable_gzip, "_STATES", 4)
+    monkeypatch.setattr(seekable_gzip, "MAX_STATES", 4)
     content = np.arange(100 * _BLOCK // 4, dtype="<u4").tobytes()
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(content, 1))
     stream = SeekableGzip(str(path))
     for start in (len(content) - 9, 5, len(content) // 2, 17 * _BLOCK):
         assert stream.pread(9, start) == content[start : start + 9]
-    assert len(stream._states) <= 4
+    assert stream.states <= 4

@@ -138,7 +138,7 @@ def test_copies_do_not_shrink_the_radius():
 
 def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
     compared = 0
-    differing = search._differing
+    differing = search.differing_bits
 
     def counted(one, other):
         nonlocal compared
@@ -146,7 +146,7 @@ def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
         compared += found.size
         return found
 
-    monkeypatch.setattr(search, "_differing", counted)
+    monkeypatch.setattr(search, "differing_bits", counted)
     each = []
     for count in (2_000, 20_000):
         compared = 0
