@@ -192,6 +192,8 @@ class ModelManager:
         entry = look()
         if entry is None:
             return None
+        if servable is not None and servable.directory.fingerprint == entry.fingerprint:
+            return entry  # unchanged since its load began, so its retries go on
         seen, since = self._fresh.get(version, (None, 0.0))
         now = time.monotonic()
         if seen != entry.fingerprint:

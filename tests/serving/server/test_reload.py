@@ -246,6 +246,7 @@ def test_another_version_does_not_wait_for_a_retry(serve, push, tmp_path):
     asked = serve([ModelConfig("two", tmp_path / "two", VersionPolicy("all"))], load=load)
     asked.server.wait_until_available(30)
     assert asked() == (1, 3.0)
+    time.sleep(3 * POLL_S)  # the following polls must not end the retries of such young files
     assert asked.states() == [(2, 20), (1, 30)]
 
 
