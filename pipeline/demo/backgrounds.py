@@ -20,9 +20,9 @@ def _filled(colour: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.repeat(colour.astype(np.float32), height * width).reshape(3, height, width)
 
 
-def _from_picture(picture: Image.Image) -> np.ndarray:
+def _from_image(image: Image.Image) -> np.ndarray:
     table = linear(np.arange(256)).astype(np.float32)
-    return table[np.asarray(picture)].transpose(2, 0, 1)
+    return table[np.asarray(image)].transpose(2, 0, 1)
 
 
 def plain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -90,8 +90,8 @@ def weave(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def clutter(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A room or a desk with things on it, more or less out of focus."""
-    picture = Image.new("RGB", (width, height), tuple(any_colour(rng, 0.5).astype(int)))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), tuple(any_colour(rng, 0.5).astype(int)))
+    pen = ImageDraw.Draw(image)
     horizon = rng.uniform(0.3, 1.0) * height
     pen.rectangle((0, horizon, width, height), fill=tuple(any_colour(rng, 0.5).astype(int)))
     for _ in range(int(rng.integers(5, 22))):
@@ -111,8 +111,8 @@ def clutter(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
             end = (x + rng.normal(0, a), y + rng.normal(0, a))
             pen.line(((x, y), end), fill=fill, width=int(rng.integers(1, 9)))
     if rng.random() < 0.8:
-        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 6.0)))
-    return _from_picture(picture)
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 6.0)))
+    return _from_image(image)
 
 
 PAINTERS: tuple[tuple[Painter, float], ...] = (

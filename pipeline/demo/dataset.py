@@ -78,22 +78,22 @@ def draw(
     """
     directory = Path(directory)
     _check(seed=seed, size=size, per_class=per_class)
-    pictures = {
+    images = {
         (label, i): _path(label, i, per_class, split_folders)
         for i in range(per_class)
         for label in LABELS
     }
     planted = dict(_places(split_folders)) if faults else {}
-    _refuse_strangers(directory, {*pictures.values(), *planted})
-    progress.total(len(pictures) + len(planted), "images")
-    for (label, i), path in pictures.items():
+    _refuse_strangers(directory, {*images.values(), *planted})
+    progress.total(len(images) + len(planted), "images")
+    for (label, i), path in images.items():
         rng = _stream(seed, _SET, label, i)
-        _write(directory / path, _picture(label, rng, size, Path(path).suffix))
+        _write(directory / path, _image(label, rng, size, Path(path).suffix))
     tools = Tools(
-        picture=lambda label, n: hands.render(
+        image=lambda label, n: hands.render(
             label, _stream(seed, _FAULTS, label, n), *_shape(size, 0)
         ),
-        original=lambda label, n: (directory / pictures[label, n]).read_bytes(),
+        original=lambda label, n: (directory / images[label, n]).read_bytes(),
     )
     found: dict[str, list[str]] = {}
     for path, fault in planted.items():
@@ -102,9 +102,9 @@ def draw(
         if fault.wrong != "twin":
             paths.append(path)
         if fault.twin and fault.wrong != "copy":
-            paths.append(pictures[fault.twin])
+            paths.append(images[fault.twin])
     counts = dict.fromkeys(LABELS, per_class)
-    return DemoSet(directory, counts, len(pictures) + len(planted), found)
+    return DemoSet(directory, counts, len(images) + len(planted), found)
 
 
 def _check(seed: int, size: int, per_class: int = SMALLEST_SET) -> None:
@@ -156,7 +156,7 @@ def _shape(size: int, kind: int) -> tuple[int, int]:
     return ((size, size), (longer, size), (size, longer))[kind]
 
 
-def _picture(label: str, rng: np.random.Generator, size: int, suffix: str) -> bytes:
+def _image(label: str, rng: np.random.Generator, size: int, suffix: str) -> bytes:
     kind = int(rng.choice(3, p=(0.84, 0.10, 0.06)))
     quality = int(rng.integers(72, 96))
     return encode.encoded(hands.render(label, rng, *_shape(size, kind)), suffix, quality)

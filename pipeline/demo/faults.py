@@ -33,20 +33,20 @@ class Fault:
 class Tools:
     """What a builder may ask for."""
 
-    picture: Callable[[str, int], Image.Image]  # (label, number): a hand that no other file shows
+    image: Callable[[str, int], Image.Image]  # (label, number): a hand that no other file shows
     original: Callable[[str, int], bytes]  # (class, number): an image of the set as written
 
 
 def _cut(label: str, number: int, suffix: str, share: float) -> Callable[[Tools], bytes]:
     def build(tools: Tools) -> bytes:
-        data = encode.encoded(tools.picture(label, number), suffix)
+        data = encode.encoded(tools.image(label, number), suffix)
         return data[: int(len(data) * share)]
 
     return build
 
 
 def _plain(label: str, number: int, suffix: str) -> Callable[[Tools], bytes]:
-    return lambda tools: encode.encoded(tools.picture(label, number), suffix)
+    return lambda tools: encode.encoded(tools.image(label, number), suffix)
 
 
 def _copy(label: str, number: int) -> Callable[[Tools], bytes]:
@@ -57,19 +57,19 @@ def _again(label: str, number: int, quality: int, scale: float) -> Callable[[Too
     """The same image saved again: other bytes, nearly the same pixels."""
 
     def build(tools: Tools) -> bytes:
-        picture = Image.open(io.BytesIO(tools.original(label, number)))
-        size = (round(picture.width * scale), round(picture.height * scale))
-        return encode.encoded(picture.resize(size, Image.Resampling.LANCZOS), ".jpg", quality)
+        image = Image.open(io.BytesIO(tools.original(label, number)))
+        size = (round(image.width * scale), round(image.height * scale))
+        return encode.encoded(image.resize(size, Image.Resampling.LANCZOS), ".jpg", quality)
 
     return build
 
 
 def _turned(label: str, number: int) -> Callable[[Tools], bytes]:
-    return lambda tools: encode.turned(tools.picture(label, number))
+    return lambda tools: encode.turned(tools.image(label, number))
 
 
 def _animated(label: str, number: int) -> Callable[[Tools], bytes]:
-    return lambda tools: encode.animation([tools.picture(label, number + i) for i in range(3)])
+    return lambda tools: encode.animation([tools.image(label, number + i) for i in range(3)])
 
 
 def _one_pixel(tools: Tools) -> bytes:
@@ -77,7 +77,7 @@ def _one_pixel(tools: Tools) -> bytes:
 
 
 # reason, class folder, name, builder, and for copies the image copied. The numbers given to
-# `picture` only have to differ.
+# `image` only have to differ.
 FAULTS: tuple[Fault, ...] = (
     Fault("zero_byte", "rock", "IMG_9001.jpg", lambda tools: b""),
     Fault("truncated", "paper", "IMG_9002.jpg", _cut("paper", 1, ".jpg", 0.55)),

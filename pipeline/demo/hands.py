@@ -27,8 +27,8 @@ def render(label: str, rng: np.random.Generator, width: int, height: int) -> Ima
     glow = style.light.ambient + style.light.key * max(0.35, style.light.direction[2])
     back = back * (glow.astype(np.float32) * 0.9)[:, None, None]
     dim = np.float32(0.75 * style.light.hardness + 0.1)
-    picture = back * (1 - dim * floor_shade) * (1 - alpha) + _shrink(hand)
-    return _develop(picture, rng)
+    image = back * (1 - dim * floor_shade) * (1 - alpha) + _shrink(hand)
+    return _develop(image, rng)
 
 
 def _shrink(planes: np.ndarray) -> np.ndarray:
@@ -66,21 +66,21 @@ def _shades(
     return on_hand, floor
 
 
-def _develop(picture: np.ndarray, rng: np.random.Generator) -> Image.Image:
+def _develop(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """Exposure, white balance, vignette, lens blur and sensor noise; 8-bit sRGB."""
-    height, width = picture.shape[1:]
+    height, width = pixels.shape[1:]
     # Like a camera's own exposure, which leaves dark scenes dark, only less so.
-    metered = np.clip((0.30 / max(float(picture.mean()), 0.01)) ** 0.6, 0.75, 2.0)
+    metered = np.clip((0.30 / max(float(pixels.mean()), 0.01)) ** 0.6, 0.75, 2.0)
     gain = metered * rng.uniform(0.85, 1.2) * rng.normal(1, 0.03, 3)
-    picture = picture * gain.astype(np.float32)[:, None, None]
+    pixels = pixels * gain.astype(np.float32)[:, None, None]
     if rng.random() < 0.4:
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
         x = np.linspace(-1, 1, width, dtype=np.float32)[None]
-        picture = picture * (1 - np.float32(rng.uniform(0.05, 0.25)) * (x * x + y * y))
+        pixels = pixels * (1 - np.float32(rng.uniform(0.05, 0.25)) * (x * x + y * y))
     # A soft shoulder keeps highlights from clipping flat.
-    picture = np.maximum(picture, 0)
-    picture = picture * (1 + picture * 0.12) / (1 + picture * 0.35)
-    srgb = np.clip(picture * 1.12, 0, 1) ** np.float32(1 / 2.2) * 255
+    pixels = np.maximum(pixels, 0)
+    pixels = pixels * (1 + pixels * 0.12) / (1 + pixels * 0.35)
+    srgb = np.clip(pixels * 1.12, 0, 1) ** np.float32(1 / 2.2) * 255
     image = Image.fromarray(srgb.transpose(1, 2, 0).astype(np.uint8))
     softness = rng.uniform(0, 0.9) if rng.random() < 0.6 else 0.0
     if softness > 0.25:

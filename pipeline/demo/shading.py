@@ -148,11 +148,11 @@ def _lines(framed: Framed, shape: tuple[int, int]) -> np.ndarray:
     """Darkness [H, W] of the lines of the palm, 0 where the palm looks away."""
     if framed.palm[2] < 0.15:
         return np.zeros(shape, np.float32)
-    picture = Image.new("L", (shape[1], shape[0]))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("L", (shape[1], shape[0]))
+    pen = ImageDraw.Draw(image)
     for line in framed.creases:
         pen.line(_curve(line[:, :2]), fill=90, width=max(1, round(framed.unit * 0.016)))
-    return blurred(np.asarray(picture, np.float32), 2) / 255
+    return blurred(np.asarray(image, np.float32), 2) / 255
 
 
 def _curve(points: np.ndarray) -> list[tuple[float, float]]:

@@ -32,10 +32,10 @@ def test_a_plain_saved_model_save_is_caught(tmp_path):
             super().__init__()
             self.model = model
 
-    picture = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
-    expected = serve(tf.constant([picture]))["probabilities"].numpy()
+    image = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
+    expected = serve(tf.constant([image]))["probabilities"].numpy()
     tf.saved_model.save(Module(), str(tmp_path / "export"), signatures={"serving_default": serve})
-    checks = validate(str(tmp_path / "export"), [picture], expected)
+    checks = validate(str(tmp_path / "export"), [image], expected)
     assert [check.passed for check in checks] == [True, False]
     assert checks[1].name == "answers as the trained model"
     assert "FailedPrecondition" in checks[1].detail

@@ -24,8 +24,8 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
     case = Case(folder / "photos", folder / "out")
     first = case.run("views.count=1", "train.epochs=3", "evaluate.threshold=0.0")
     for path in case.photos.rglob("*.*"):
-        with Image.open(path) as picture:
-            dark = ImageEnhance.Brightness(picture.convert("RGB")).enhance(0.35)
+        with Image.open(path) as image:
+            dark = ImageEnhance.Brightness(image.convert("RGB")).enhance(0.35)
         dark.save(path)
     return case, first
 

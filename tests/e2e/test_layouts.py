@@ -42,8 +42,8 @@ def test_two_classes_have_two_probabilities(outcome):
     from imgpipe.components.predictor.component import Served
 
     version = Path(outcome.summary["push"]["path"])
-    pictures = sorted((version.parent.parent.parent / "photos").rglob("validation/*/0.png"))
-    out = Served(str(version)).run(image_bytes=[path.read_bytes() for path in pictures])
+    images = sorted((version.parent.parent.parent / "photos").rglob("validation/*/0.png"))
+    out = Served(str(version)).run(image_bytes=[path.read_bytes() for path in images])
     assert out["probabilities"].shape == (2, 2)
     assert out["probabilities"].sum(axis=1) == pytest.approx([1, 1], abs=1e-6)
     assert [label.decode() for label in out["label"]] == ["paper", "rock"]

@@ -29,7 +29,7 @@ COURSE_LINES = {"cats_vs_dogs_inception": "0.95 to 0.97", "sign_mnist": "0.8425"
 
 
 @pytest.fixture(scope="module")
-def pictures(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def images(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A function from a set's name to a folder of some of its images, laid out as it comes."""
     root = tmp_path_factory.mktemp("sets")
 
@@ -76,14 +76,14 @@ def pictures(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
 
 
 @pytest.fixture
-def run(pictures: Any, tmp_path: Path) -> Any:
+def run(images: Any, tmp_path: Path) -> Any:
     """A function that runs a preset on a set and checks what holds for all of them."""
 
     def go(preset: str, data: str, *assignments: str) -> tuple[Any, dict[str, Any]]:
         from imgpipe.pipeline.run import execute
 
         settings = [PASS, "train.epochs=2", *assignments]
-        config = configuration(preset, str(pictures(data)), tmp_path / "out", settings)
+        config = configuration(preset, str(images(data)), tmp_path / "out", settings)
         outcome = execute(config)
         assert outcome.exit_code in (0, 3), outcome.verdict
         summary = outcome.summary

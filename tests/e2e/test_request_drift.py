@@ -20,7 +20,7 @@ from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
 _SECONDS = 120.0
-_PICTURES = 90
+_IMAGES = 90
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def drawn(brightness: float) -> list[bytes]:
     from imgpipe.pipeline.demo import draw_hand
 
-    pictures = []
-    for number in range(_PICTURES):
+    images = []
+    for number in range(_IMAGES):
         label = ("paper", "rock", "scissors")[number % 3]
         hand = ImageEnhance.Brightness(draw_hand(label, 7000 + number, 96)).enhance(brightness)
         out = io.BytesIO()
         hand.save(out, "JPEG", quality=90)
-        pictures.append(out.getvalue())
-    return pictures
+        images.append(out.getvalue())
+    return images
 
 
 def imgpipe(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "imgpipe.pipeline.cli", *arguments]
 
 
-def ask(case: Case, prefix: Path, pictures: list[bytes], *flags: str) -> None:
+def ask(case: Case, prefix: Path, images: list[bytes], *flags: str) -> None:
     """Serve by the command line, send all images, stop."""
     from imgpipe.serving.client import Client
 
@@ -71,7 +71,7 @@ def ask(case: Case, prefix: Path, pictures: list[bytes], *flags: str) -> None:
             time.sleep(0.1)
         with Client(f"127.0.0.1:{found[1]}", model="imgpipe") as client:
             client.wait_until_available(_SECONDS)
-            client.classify(pictures)
+            client.classify(images)
         os.kill(server.pid, signal.SIGTERM)
         server.wait(_SECONDS)
     finally:
@@ -86,31 +86,31 @@ def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout)
 
 
-def test_ordinary_pictures_are_no_drift(served: Case, tmp_path: Path):
+def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
     ask(served, tmp_path / "log", drawn(1.0), "--log-images")
     code, found = drift(served, tmp_path / "log", "--pictures", str(tmp_path / "label"))
     assert code == 0 and found["drift"] is False, found["verdict"]
     (version,) = found["versions"]
-    assert version["answers"] == version["different_pictures"] == _PICTURES
+    assert version["answers"] == version["different_pictures"] == _IMAGES
     subjects = {comparison["subject"] for comparison in version["comparisons"]}
     assert subjects == {"pictures", "predictions"} and version["notes"] == []
     assert "features unlike the training data" in {c["feature"] for c in version["comparisons"]}
     assert len(list((tmp_path / "label").glob("*.jpg"))) == 50
 
 
-def test_dark_pictures_are(served: Case, tmp_path: Path):
+def test_dark_images_are(served: Case, tmp_path: Path):
     ask(served, tmp_path / "log", drawn(0.35), "--log-images")
     code, found = drift(served, tmp_path / "log")
     assert code == 4 and "brightness" in found["verdict"]
 
 
-def test_without_pictures_the_log_holds_predictions_alone(served: Case, tmp_path: Path):
-    pictures = drawn(1.0)
-    ask(served, tmp_path / "log", pictures)
+def test_without_images_the_log_holds_predictions_alone(served: Case, tmp_path: Path):
+    images = drawn(1.0)
+    ask(served, tmp_path / "log", images)
     content = b"".join(path.read_bytes() for path in tmp_path.glob("log-*.tfrecord"))
-    assert pictures[0] not in content and len(content) < 100_000
+    assert images[0] not in content and len(content) < 100_000
     _, found = drift(served, tmp_path / "log")
-    assert found["log"]["pictures"] == 0 and found["log"]["answers"] == _PICTURES
+    assert found["log"]["pictures"] == 0 and found["log"]["answers"] == _IMAGES
     (version,) = found["versions"]
     features = {comparison["feature"].split(" under")[0] for comparison in version["comparisons"]}
     assert features == {"label", "confidence"}

@@ -95,12 +95,12 @@ def pixel_tables() -> Iterator[bytes]:
 
 def images() -> Iterator[bytes]:
     """An image in every format that is accepted, with Exif where there is some."""
-    picture = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
+    image = Image.fromarray(np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3))
     exif = Image.Exif()
     exif[274] = 6
     for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "PCX", "JPEG2000", "QOI"):
         out = io.BytesIO()
-        picture.save(out, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
+        image.save(out, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
         yield out.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Pictures, banks and one exported model for the tests of models/."""
+"""Images, banks and one exported model for the tests of models/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIM = 16
 
 @pytest.fixture(scope="session")
 def draw() -> Draw:
-    """Encoded picture of soft random colours: `draw(seed, size=(w, h), format="JPEG")`."""
+    """Encoded image of soft random colours: `draw(seed, size=(w, h), format="JPEG")`."""
 
     def drawn(seed: int, size: tuple[int, int] = (80, 60), format: str = "JPEG") -> bytes:
         return encoded(soft(seed, size), format)

@@ -1,4 +1,4 @@
-"""A SavedModel small enough for a test: it tells the colour that a picture has most of."""
+"""A SavedModel small enough for a test: it tells the colour that an image has most of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def save(directory: Path, size: int = 16, flatten: bool = False, resizes: bool =
       directory: where.
       size: side that the network takes.
       flatten: a dense layer over all places, in place of an average over them.
-      resizes: the network halves the picture by itself, by an op like the signature's.
+      resizes: the network halves the image by itself, by an op like the signature's.
     """
     import keras
     import tensorflow as tf
@@ -50,7 +50,7 @@ def save(directory: Path, size: int = 16, flatten: bool = False, resizes: bool =
     return directory
 
 
-def pictures(count: int, size: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def labelled_images(count: int, size: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Noise with more of one colour: pixels uint8 [n, S, S, 3] and class indices [n]."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % 3

@@ -41,14 +41,14 @@ def test_the_views_are_those_that_the_feature_bank_uses(draw, monkeypatch) -> No
     np.testing.assert_allclose(shown, given.reshape(shown.shape), atol=0.5 + 0.125)
 
 
-def test_the_first_is_the_picture_itself(draw) -> None:
+def test_the_first_is_the_image_itself(draw) -> None:
     image = draw(2, size=(_SIZE, _SIZE), format="PNG")
     shown = contact_sheet.view_pixels(image, _hash(image), _SPEC, _SIZE)
     np.testing.assert_array_equal(shown[0], np.asarray(Image.open(io.BytesIO(image))))
     assert all(np.abs(view.astype(int) - shown[0]).mean() > 2 for view in shown[1:])
 
 
-def test_a_row_a_picture_and_a_column_a_view_pixel_for_pixel() -> None:
+def test_a_row_an_image_and_a_column_a_view_pixel_for_pixel() -> None:
     views = np.random.default_rng(0).integers(0, 256, (2, 3, 20, 20, 3), np.uint8)
     sheet = contact_sheet.draw([("cat/1.jpg", views[0]), ("x" * 99 + ".jpg", views[1])], 20)
     drawn = np.asarray(Image.open(io.BytesIO(contact_sheet.png(sheet))))

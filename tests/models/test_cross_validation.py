@@ -128,7 +128,7 @@ def test_a_large_group_does_not_leave_a_fold_empty():
     assert sum(fold == fold_of["film"] for fold in fold_of.values()) == 1
 
 
-def test_fewer_pictures_than_folds_are_refused(rows):
+def test_fewer_images_than_folds_are_refused(rows):
     few = rows.select(np.isin(rows.hashes, np.unique(rows.hashes)[:4]))
     with pytest.raises(DataRefused, match=r"cross_validate = 4: .* Received: 4"):
         cross_validate(few, 4, 3, SETTINGS)

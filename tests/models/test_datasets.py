@@ -74,39 +74,39 @@ def test_validation_keeps_its_order() -> None:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (6, 16, 16, 3), np.uint8)
 
 
-def _images(pictures: np.ndarray, **views: object) -> datasets.Images:
-    count = len(pictures)
+def _images(images: np.ndarray, **views: object) -> datasets.Images:
+    count = len(images)
     return datasets.Images(
-        pictures, np.arange(count) % 2, np.arange(count, dtype=np.int64), ViewSpec(**views)
+        images, np.arange(count) % 2, np.arange(count, dtype=np.int64), ViewSpec(**views)
     )
 
 
-def test_images_are_augmented_anew_each_epoch_and_never_in_validation(pictures) -> None:
-    rows = _images(pictures)
+def test_images_are_augmented_anew_each_epoch_and_never_in_validation(images) -> None:
+    rows = _images(images)
     settings = _settings(batch_size=6)
     first, second, _ = _read(datasets.training(rows, 2, settings))
     assert first[0].shape == (6, 16, 16, 3)
     one = {inputs.tobytes() for inputs in first[0]}
     assert not one & {inputs.tobytes() for inputs in second[0]}
     ((clean, _),) = _read(datasets.validation(rows, 2))
-    np.testing.assert_array_equal(clean, pictures.astype(np.float32))
+    np.testing.assert_array_equal(clean, images.astype(np.float32))
 
 
-def test_no_views_is_no_augmentation(pictures) -> None:
-    batches = _read(datasets.training(_images(pictures, count=0), 2, _settings(batch_size=6)))
+def test_no_views_is_no_augmentation(images) -> None:
+    batches = _read(datasets.training(_images(images, count=0), 2, _settings(batch_size=6)))
     for inputs, _, _ in batches:
         assert {one.tobytes() for one in inputs.astype(np.uint8)} == {
-            one.tobytes() for one in pictures
+            one.tobytes() for one in images
         }
 
 
-def test_mixing_blends_inputs_and_labels_and_repeats_itself(pictures) -> None:
+def test_mixing_blends_inputs_and_labels_and_repeats_itself(images) -> None:
     settings = _settings(batch_size=6, mixing={"mixup": 1.0})
-    one, again = (_read(datasets.training(_images(pictures, count=0), 2, settings)) for _ in "ab")
+    one, again = (_read(datasets.training(_images(images, count=0), 2, settings)) for _ in "ab")
     assert any(0 < value < 1 for value in one[0][1].ravel())
     np.testing.assert_allclose(one[0][1].sum(1), 1, rtol=1e-5)
     for first, second in zip(one, again, strict=True):

@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.models import litert
 from imgpipe.models.errors import ConfigError
-from tests.models.small_export import pictures, save
+from tests.models.small_export import labelled_images, save
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def network(tmp_path_factory) -> litert.Network:
 
 @pytest.fixture(scope="module")
 def files(network) -> dict[str, bytes]:
-    images = list(pictures(30, seed=1)[0])
+    images = list(labelled_images(30, seed=1)[0])
     return {kind: litert.convert(network, kind, images) for kind in litert.FILES}
 
 
@@ -38,8 +38,8 @@ def test_a_file_answers_as_the_saved_model_does(tmp_path: Path, kind, tolerance,
     directory = save(tmp_path / "export", **build)
     made = litert.load_network(str(directory))
     assert made.image_size == 16, "of the signature's own resize, not of a later one"
-    content = litert.convert(made, kind, list(pictures(30, seed=1)[0]))
-    pixels, labels = pictures(24)
+    content = litert.convert(made, kind, list(labelled_images(30, seed=1)[0]))
+    pixels, labels = labelled_images(24)
     with litert.LiteModel(content) as model:
         answers = model.probabilities(pixels)
     np.testing.assert_allclose(answers, _probabilities(directory, pixels), atol=tolerance)
@@ -80,7 +80,7 @@ def test_it_carries_the_signature_that_servers_ask_for(files):
 def test_a_batch_is_only_a_matter_of_resizing_the_input(files):
     from ai_edge_litert.interpreter import Interpreter
 
-    pixels, labels = pictures(6)
+    pixels, labels = labelled_images(6)
     interpreter = Interpreter(model_content=files["float16"])
     entry, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     interpreter.resize_tensor_input(entry["index"], pixels.shape)
@@ -92,15 +92,15 @@ def test_a_batch_is_only_a_matter_of_resizing_the_input(files):
 
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_answers_do_not_depend_on_the_number_of_interpreters(files, count):
-    pixels, _ = pictures(count)
+    pixels, _ = labelled_images(count)
     with litert.LiteModel(files["int8"], 1) as one, litert.LiteModel(files["int8"], 3) as three:
         assert one.probabilities(pixels).shape == (count, 3)
         np.testing.assert_array_equal(one.probabilities(pixels), three.probabilities(pixels))
 
 
 def test_the_same_network_and_images_make_the_same_answers(network, files):
-    pixels, _ = pictures(12)
-    again = litert.convert(network, litert.INT8, list(pictures(30, seed=1)[0]))
+    pixels, _ = labelled_images(12)
+    again = litert.convert(network, litert.INT8, list(labelled_images(30, seed=1)[0]))
     with litert.LiteModel(again) as new, litert.LiteModel(files["int8"]) as old:
         np.testing.assert_array_equal(new.probabilities(pixels), old.probabilities(pixels))
 

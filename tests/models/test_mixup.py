@@ -24,7 +24,7 @@ def features() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     """Float32 [64, 16, 16, 3]: each of one value, its place, so that a pixel tells whose it is."""
     place = np.arange(_COUNT, dtype=np.float32)[:, None, None, None]
     return np.broadcast_to(place, (_COUNT, _SIDE, _SIDE, 3)).copy()
@@ -87,19 +87,19 @@ def test_a_tiny_alpha_gives_no_nan(features, labels, alpha: float) -> None:
     assert np.isfinite(mixed).all() and np.isfinite(named).all()
 
 
-def test_mixup_takes_features_maps_and_pictures(pictures, labels) -> None:
-    for inputs in (pictures[:, 0, 0], pictures[:, 0], pictures):
+def test_mixup_takes_features_maps_and_images(images, labels) -> None:
+    for inputs in (images[:, 0, 0], images[:, 0], images):
         mixed, named = _mix(inputs, labels, mixup=0.4)
         assert mixed.shape == inputs.shape and named.shape == labels.shape
 
 
-def test_cutmix_puts_a_rectangle_of_another_picture_in(pictures, labels) -> None:
-    mixed, named = _mix(pictures, labels, cutmix=1.0)
+def test_cutmix_puts_a_rectangle_of_another_image_in(images, labels) -> None:
+    mixed, named = _mix(images, labels, cutmix=1.0)
     shares = []
-    for own, (picture, label) in enumerate(zip(mixed[..., 0], named, strict=True)):
-        values = set(np.unique(picture)) - {own}
+    for own, (image, label) in enumerate(zip(mixed[..., 0], named, strict=True)):
+        values = set(np.unique(image)) - {own}
         assert len(values) <= 1
-        foreign = picture != own
+        foreign = image != own
         share = 1 - foreign.mean()
         shares.append(share)
         if values:
@@ -111,20 +111,20 @@ def test_cutmix_puts_a_rectangle_of_another_picture_in(pictures, labels) -> None
     assert min(shares) < 0.5 and max(shares) > 0.9
 
 
-def test_with_both_on_some_batches_are_blended_and_some_cut(pictures, labels) -> None:
+def test_with_both_on_some_batches_are_blended_and_some_cut(images, labels) -> None:
     cut = 0
     for step in range(30):
-        mixed, _ = _mix(pictures, labels, seed=(0, step), mixup=1.0, cutmix=1.0)
+        mixed, _ = _mix(images, labels, seed=(0, step), mixup=1.0, cutmix=1.0)
         cut += bool((mixed == np.round(mixed)).all())
     assert 7 < cut < 23
 
 
-def test_the_same_seed_gives_the_same_batch_and_another_another(pictures, labels) -> None:
+def test_the_same_seed_gives_the_same_batch_and_another_another(images, labels) -> None:
     for settings in ({"mixup": 0.3}, {"cutmix": 1.0}):
-        once, again = (_mix(pictures, labels, **settings) for _ in range(2))
+        once, again = (_mix(images, labels, **settings) for _ in range(2))
         np.testing.assert_array_equal(once[0], again[0])
         np.testing.assert_array_equal(once[1], again[1])
-        other = _mix(pictures, labels, seed=(3, 8), **settings)
+        other = _mix(images, labels, seed=(3, 8), **settings)
         assert not np.array_equal(once[0], other[0])
 
 

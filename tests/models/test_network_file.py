@@ -59,7 +59,7 @@ def _export(classifier: Classifier, settings: ModelSettings, directory: Path) ->
 
 
 @pytest.fixture(scope="module")
-def pictures(draw) -> list[bytes]:
+def images(draw) -> list[bytes]:
     return [draw(seed, (60, 50)) for seed in range(3)]
 
 
@@ -97,14 +97,14 @@ def _settings_of(version: Path) -> Path:
         ),
     ],
 )
-def test_a_network_comes_back_bit_for_bit(settings, classes, pictures, tmp_path) -> None:
+def test_a_network_comes_back_bit_for_bit(settings, classes, images, tmp_path) -> None:
     options = ModelSettings(**settings)
     classifier = _trained(options, classes)
     found = network_file.load(_export(classifier, options, tmp_path / "1"))
-    expected = classifier.probabilities(pictures)
+    expected = classifier.probabilities(images)
     if settings.get("backbone") != "mobilenet_v2":  # at random it sees no difference
         assert expected.std(axis=0).min() > 0
-    np.testing.assert_array_equal(found.probabilities(pictures), expected)
+    np.testing.assert_array_equal(found.probabilities(images), expected)
     for name in ("vocabulary", "image_size", "temperature", "unknown_below"):
         assert getattr(found, name) == getattr(classifier, name)
     for one, other in zip(found.network.layers, classifier.network.layers, strict=True):
@@ -119,7 +119,7 @@ def test_nothing_is_stored_twice(original) -> None:
     assert [path.name for path in folder.iterdir()] == [network_file.SETTINGS_FILE]
 
 
-def test_the_file_of_weights_is_not_needed_again(pictures, tmp_path) -> None:
+def test_the_file_of_weights_is_not_needed_again(images, tmp_path) -> None:
     settings = ModelSettings(**_SMALL)
     given = build_classifier(None, ["cat", "dog"], settings)
     file = tmp_path / "secret folder" / "mine.weights.h5"
@@ -130,7 +130,7 @@ def test_the_file_of_weights_is_not_needed_again(pictures, tmp_path) -> None:
     version = _export(classifier, settings, tmp_path / "1")
     file.unlink()
     found = network_file.load(version)
-    np.testing.assert_array_equal(found.probabilities(pictures), classifier.probabilities(pictures))
+    np.testing.assert_array_equal(found.probabilities(images), classifier.probabilities(images))
     text = _settings_of(version).read_text()
     assert '"mine.weights.h5"' in text
     assert "secret folder" not in text
@@ -143,14 +143,14 @@ def _save_backbone(classifier: Classifier, file: Path) -> None:
     keras.Model(trunk.inputs, trunk.outputs).save_weights(str(file))
 
 
-def test_settings_of_training_that_are_no_more_do_no_harm(original, version, pictures) -> None:
+def test_settings_of_training_that_are_no_more_do_no_harm(original, version, images) -> None:
     path = _settings_of(version)
     content = json.loads(path.read_text())
     content["settings"]["of_another_age"] = 1
     del content["settings"]["learning_rate"]
     path.write_text(json.dumps(content))
-    found = network_file.load(version).probabilities(pictures)
-    np.testing.assert_array_equal(found, original[0].probabilities(pictures))
+    found = network_file.load(version).probabilities(images)
+    np.testing.assert_array_equal(found, original[0].probabilities(images))
 
 
 def test_a_version_without_a_network_says_so(tmp_path) -> None:

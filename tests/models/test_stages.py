@@ -1,6 +1,6 @@
 """Fine-tuning, training on images and the choice between them, on small networks of random weights.
 
-The pictures are noise of three brightnesses, so that even a small network learns them.
+The images are noise of three brightnesses, so that even a small network learns them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SETTINGS = ModelSettings.from_mapping(
 )
 
 
-def _picture(label: int, seed: int) -> bytes:
+def _image(label: int, seed: int) -> bytes:
     import tensorflow as tf
 
     random = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def examples(write_records, tmp_path_factory) -> Path:
     for split, count, first in ((names.TRAIN, 36, 0), (names.VALIDATION, 12, 100)):
         rows = []
         for i in range(count):
-            image = _picture(i % 3, first + i)
+            image = _image(i % 3, first + i)
             digest = hashlib.sha256(image).hexdigest()
             row = {names.IMAGE_BYTES: image, names.IMAGE_HASH: digest.encode()}
             rows.append({**row, names.LABEL_INDEX: i % 3})

@@ -205,7 +205,7 @@ def test_json_on_the_screen_is_all_there_is_on_it(faulty):
     assert "rejected" in result.stderr
 
 
-def test_page_shows_problems_with_pictures_and_loads_nothing(faulty, tmp_path):
+def test_page_shows_problems_with_images_and_loads_nothing(faulty, tmp_path):
     page = tmp_path / "page.html"
     check(faulty.directory, "--html", page)
     html = page.read_text()

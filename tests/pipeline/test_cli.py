@@ -375,7 +375,7 @@ def test_every_source_has_a_config_and_a_dry_run(photos: Path, tmp_path: Path):
     assert missing.returncode == 2 and "tfds:no_such_set" in missing.stderr
 
 
-def test_init_keeps_the_versions_of_a_picture_together(tmp_path: Path):
+def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
     from imgpipe.components.example_gen.sources import open_source
     from imgpipe.pipeline.commands.init import propose
 

@@ -45,8 +45,8 @@ def _planted(drawn: demo.DemoSet, reason: str) -> list[bytes]:
 
 
 def _pixels(data: bytes, side: int = 16) -> np.ndarray:
-    picture = Image.open(io.BytesIO(data)).convert("RGB").resize((side, side))
-    return np.asarray(picture, np.float32)
+    image = Image.open(io.BytesIO(data)).convert("RGB").resize((side, side))
+    return np.asarray(image, np.float32)
 
 
 def _loads(data: bytes) -> bool:
@@ -63,7 +63,7 @@ def test_same_seed_same_bytes(drawn: demo.DemoSet, tmp_path: Path) -> None:
     assert again.planted == drawn.planted
 
 
-def test_another_seed_other_pictures(drawn: demo.DemoSet, tmp_path: Path) -> None:
+def test_another_seed_other_images(drawn: demo.DemoSet, tmp_path: Path) -> None:
     other = demo.draw(tmp_path, per_class=4, size=SIZE, seed=1, faults=False)
     known = set(_files(drawn.directory).values())
     assert not known & set(_files(other.directory).values())
@@ -79,29 +79,29 @@ def test_classes_are_balanced_and_counted(drawn: demo.DemoSet) -> None:
         assert PER_CLASS - 1 <= len(good) <= PER_CLASS  # one side of the label conflict
 
 
-def test_without_faults_every_file_is_a_good_picture(tmp_path: Path) -> None:
+def test_without_faults_every_file_is_a_good_image(tmp_path: Path) -> None:
     clean = demo.draw(tmp_path, per_class=PER_CLASS, size=SIZE, faults=False)
     files = _files(tmp_path)
     assert clean.planted == {} and len(files) == clean.files == 3 * PER_CLASS
     assert len(set(files.values())) == len(files)
     assert {Path(p).suffix for p in files} == {".jpg", ".JPG", ".png", ".jpeg"}
     for data in files.values():
-        picture = Image.open(io.BytesIO(data))
-        assert picture.mode == "RGB" and min(picture.size) == SIZE
+        image = Image.open(io.BytesIO(data))
+        assert image.mode == "RGB" and min(image.size) == SIZE
 
 
-def test_pictures_differ_from_each_other(drawn: demo.DemoSet) -> None:
+def test_images_differ_from_each_other(drawn: demo.DemoSet) -> None:
     files = _files(drawn.directory)
     for label in demo.LABELS:
-        pictures = [_pixels(files[p]) for p in files if p.startswith(f"{label}/IMG_00")]
-        pictures = pictures[:PER_CLASS]
-        distances = [np.abs(a - b).mean() for a, b in itertools.combinations(pictures, 2)]
+        images = [_pixels(files[p]) for p in files if p.startswith(f"{label}/IMG_00")]
+        images = images[:PER_CLASS]
+        distances = [np.abs(a - b).mean() for a, b in itertools.combinations(images, 2)]
         distances = [d for d in distances if d > 0]  # the planted copy
         assert min(distances) > 6 and np.median(distances) > 30
 
 
 @pytest.mark.parametrize("label", demo.LABELS)
-def test_a_hand_fills_part_of_the_picture(label: str) -> None:
+def test_a_hand_fills_part_of_the_image(label: str) -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
         pose = poses.sample(label, rng)
@@ -178,7 +178,7 @@ def test_odd_but_readable_files(drawn: demo.DemoSet) -> None:
     assert Image.open(io.BytesIO(rotated)).getexif()[0x0112] == 6
 
 
-def test_copies_are_byte_identical_to_a_picture_of_the_set(drawn: demo.DemoSet) -> None:
+def test_copies_are_byte_identical_to_an_image_of_the_set(drawn: demo.DemoSet) -> None:
     files = _files(drawn.directory)
     for path in drawn.planted["duplicate"]:
         assert files[path] == files[path.replace("_copy", "")]
@@ -198,7 +198,7 @@ def test_near_duplicates_differ_in_bytes_only(drawn: demo.DemoSet) -> None:
         assert np.abs(_pixels(files[path]) - _pixels(files[original])).mean() < 3
 
 
-def test_a_training_picture_leaks_into_validation(split_set: demo.DemoSet) -> None:
+def test_a_training_image_leaks_into_validation(split_set: demo.DemoSet) -> None:
     files = _files(split_set.directory)
     (leaked,) = split_set.planted["duplicate_across_splits"]
     assert leaked.startswith("train/paper/")

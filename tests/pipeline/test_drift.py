@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.cli import app
 from imgpipe.pipeline.commands import drift, serve
-from tests.pipeline.request_drift.drawn import picture, probabilities, write_log
+from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -25,14 +25,14 @@ def logs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logs")
     said = probabilities(120, seed=1)
     for name, brightness in (("same", 0.5), ("dark", 0.2)):
-        sent = [picture(number, brightness) for number in range(120)]
+        sent = [image(number, brightness) for number in range(120)]
         write_log(folder / name, said, sent, batch=8)
     write_log(folder / "bare", said)
     return folder
 
 
-def run(log, out, pictures=None, most=50, json_file=None):
-    return drift.execute(log, out, None, pictures, most, json_file)
+def run(log, out, images=None, most=50, json_file=None):
+    return drift.execute(log, out, None, images, most, json_file)
 
 
 def test_what_was_trained_on_is_no_drift(pushed, logs, capfd):
@@ -42,7 +42,7 @@ def test_what_was_trained_on_is_no_drift(pushed, logs, capfd):
     assert "brightness" in said and "confidence" in said and "over" not in said.split("limit", 2)[2]
 
 
-def test_dark_pictures_are_drift_and_the_least_certain_are_written(pushed, logs, tmp_path, capfd):
+def test_dark_images_are_drift_and_the_least_certain_are_written(pushed, logs, tmp_path, capfd):
     target, file = tmp_path / "label", tmp_path / "drift.json"
     assert run(logs / "dark", pushed, target, 5, str(file)) == 4
     said = capfd.readouterr().out
@@ -62,7 +62,7 @@ def test_dark_pictures_are_drift_and_the_least_certain_are_written(pushed, logs,
     assert found["least_certain"] == {"folder": str(target), "pictures": 5}
 
 
-def test_without_pictures_predictions_are_judged_and_the_switch_is_named(
+def test_without_images_predictions_are_judged_and_the_switch_is_named(
     pushed, logs, tmp_path, capfd
 ):
     assert run(logs / "bare", pushed, tmp_path / "label") == 0
@@ -85,9 +85,9 @@ def test_few_requests_are_not_judged(pushed, tmp_path, capfd):
     assert "not judged: 10 answers in the log, 50 of a version are needed" in capfd.readouterr().out
 
 
-def test_breaks_gone_versions_and_pictures_that_do_not_decode_are_named(pushed, tmp_path, capfd):
-    sent = [picture(number) for number in range(60)]
-    sent[3] = b"no picture"
+def test_breaks_gone_versions_and_images_that_do_not_decode_are_named(pushed, tmp_path, capfd):
+    sent = [image(number) for number in range(60)]
+    sent[3] = b"no image"
     (file,) = write_log(tmp_path / "r", probabilities(60), sent)
     with file.open("ab") as log:
         log.write(b"half a record")

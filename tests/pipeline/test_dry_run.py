@@ -24,8 +24,8 @@ def test_dry_run_knows_the_bytes_of_what_an_earlier_run_repaired(tmp_path: Path)
     for label in "ab":
         (folder / label).mkdir(parents=True)
         for n in range(4):
-            picture = draw_hand("rock", seed=10 * n + (label == "b"), size=48)
-            picture.save(folder / label / f"{n}.png")
+            image = draw_hand("rock", seed=10 * n + (label == "b"), size=48)
+            image.save(folder / label / f"{n}.png")
     draw_hand("paper", seed=7, size=48).save(folder / "a/scan.tif")
     (folder / "b/cut.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     config = build({"data": {"source": str(folder)}, "run": {"out": str(tmp_path / "out")}})

@@ -50,7 +50,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_picture_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, capfd) -> None:
+def test_an_image_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path, capfd) -> None:
     out = tmp_path / "out"
     assert explain.run([photo], run_folder, [], False, out) == 0
     said = capfd.readouterr().out
@@ -64,7 +64,7 @@ def test_a_picture_gets_its_label_grad_cam_and_maps(run_folder, photo, tmp_path,
     assert (sheet[84 : 84 + 330, 24 : 24 + 400] == np.asarray(Image.open(photo))).all()
 
 
-def test_several_pictures_of_one_name_go_to_folders_of_their_own(
+def test_several_images_of_one_name_go_to_folders_of_their_own(
     run_folder, photo, tmp_path, capfd
 ) -> None:
     other = tmp_path / "b" / "photo.png"
@@ -86,7 +86,7 @@ def test_all_layers_are_drawn_vectors_too(run_folder, photo, tmp_path, capfd) ->
         assert any(name.endswith(f"_{layer}.png") for name in names), names
 
 
-def test_the_table_shows_the_arithmetic_without_a_picture(run_folder) -> None:
+def test_the_table_shows_the_arithmetic_without_an_image(run_folder) -> None:
     result = CliRunner().invoke(app, ["explain", "--layers", "--model", str(run_folder)])
     assert result.exit_code == 0, result.output
 
@@ -124,11 +124,11 @@ def test_nothing_to_explain_is_a_bad_argument(tmp_path) -> None:
         explain.run([], tmp_path / "no model", [], False, tmp_path / "out")
 
 
-def test_what_is_no_picture_is_named_and_the_others_are_explained(
+def test_what_is_no_image_is_named_and_the_others_are_explained(
     run_folder, photo, tmp_path, capfd
 ) -> None:
     text = tmp_path / "notes.txt"
-    text.write_text("not a picture")
+    text.write_text("not an image")
     out = tmp_path / "out"
     code = explain.run([text, tmp_path / "nowhere.png", photo], run_folder, ["conv1"], False, out)
     said = capfd.readouterr().out

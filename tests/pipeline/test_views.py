@@ -23,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
         for i in range(3):
             colour = (40 * i + 20, 100 * number + 30, 90)
             Image.new("RGB", (50, 40), colour).save(folder / label / f"{i}.png")
-    (folder / "cat" / "notes.txt").write_text("not a picture")
+    (folder / "cat" / "notes.txt").write_text("not an image")
     (folder / ".hidden").mkdir()
     Image.new("RGB", (50, 40)).save(folder / ".hidden" / "x.png")
     return folder
@@ -38,7 +38,7 @@ def test_a_photograph_makes_one_row(photos, tmp_path, capfd) -> None:
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_a_folder_gives_from_each_class_in_turn_and_names_what_is_no_picture(
+def test_a_folder_gives_from_each_class_in_turn_and_names_what_is_no_image(
     photos, tmp_path, capfd
 ) -> None:
     out = tmp_path / "sheet.png"

@@ -53,7 +53,7 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return bytes(made)
 
 
-def test_mutated_pictures(server, record_property):
+def test_mutated_images(server, record_property):
     goods = [encoded(kind, seed) for kind in ("JPEG", "PNG", "GIF", "BMP") for seed in range(4)]
     for _ in range(2):  # the first time warms up
         good = clients(

@@ -23,46 +23,46 @@ COUNT = 12
 
 
 @pytest.fixture
-def pictures(encode):
+def images(encode):
     """{path: bytes} of a small set of two classes."""
     return {f"{'ab'[n % 2]}/{n:02d}.png": encode("PNG", seed=n) for n in range(COUNT)}
 
 
-def _folder(root, pictures):
-    for path, data in pictures.items():
+def _folder(root, images):
+    for path, data in images.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
     return root
 
 
-def _zip(root, pictures):
+def _zip(root, images):
     with zipfile.ZipFile(root / "x.zip", "w") as archive:
-        for path, data in pictures.items():
+        for path, data in images.items():
             archive.writestr(path, data)
     return root / "x.zip"
 
 
-def _tar(root, pictures):
+def _tar(root, images):
     with tarfile.open(root / "x.tar.gz", "w:gz") as archive:
-        for path, data in pictures.items():
+        for path, data in images.items():
             info = tarfile.TarInfo(path)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return root / "x.tar.gz"
 
 
-def _manifest(root, pictures):
-    _folder(root / "files", pictures)
-    rows = [{"path": f"files/{path}", "label": path[0]} for path in pictures]
+def _manifest(root, images):
+    _folder(root / "files", images)
+    rows = [{"path": f"files/{path}", "label": path[0]} for path in images]
     (root / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return root / "x.jsonl"
 
 
-def _tfrecord(root, pictures):
+def _tfrecord(root, images):
     import tensorflow as tf
 
     with tf.io.TFRecordWriter(str(root / "x.tfrecord")) as writer:
-        for path, data in pictures.items():
+        for path, data in images.items():
             record = {"image/encoded": data, "image/class/text": path[0]}
             writer.write(make(record).SerializeToString())
     return root / "x.tfrecord"
@@ -94,11 +94,11 @@ def run(beam_pipeline, root, spec, options=None):
 
 
 @pytest.mark.parametrize("write", [_folder, _zip, _tar, _manifest, _tfrecord])
-def test_the_same_images_from_every_source(tmp_path, pictures, beam_pipeline, write):
+def test_the_same_images_from_every_source(tmp_path, images, beam_pipeline, write):
     (tmp_path / "data").mkdir()
-    kept, rejected = run(beam_pipeline, tmp_path, str(write(tmp_path / "data", pictures)))
+    kept, rejected = run(beam_pipeline, tmp_path, str(write(tmp_path / "data", images)))
     assert rejected == {}
-    assert sorted(kept.values()) == sorted((path[0], data) for path, data in pictures.items())
+    assert sorted(kept.values()) == sorted((path[0], data) for path, data in images.items())
 
 
 def test_rows_of_pixels(tmp_path, beam_pipeline):
@@ -111,9 +111,9 @@ def test_rows_of_pixels(tmp_path, beam_pipeline):
     assert rejected == {f"x/{COUNT + 1:07d}.png": "unreadable"} and len(kept) == COUNT
 
 
-def test_what_the_source_contradicts_is_rejected_by_name(tmp_path, pictures, beam_pipeline, encode):
-    _folder(tmp_path, pictures)
-    rows = [f"{path},{path[0]}," for path in pictures]
+def test_what_the_source_contradicts_is_rejected_by_name(tmp_path, images, beam_pipeline, encode):
+    _folder(tmp_path, images)
+    rows = [f"{path},{path[0]}," for path in images]
     rows += ["a/00.png,b,", "../out.png,a,", "gone.png,a,", "b/01.png,q,", "a/02.png,,"]
     (tmp_path / "x.csv").write_text("\n".join(["path,label,split", *rows]))
     (tmp_path / "c").mkdir()

@@ -30,7 +30,7 @@ def test_good_and_bad_files_each_give_a_record_in_order(photos, encode):
             "b/cut.jpg": encode()[:300],
             "b/empty.jpg": b"",
             "b/good.png": encode("PNG"),
-            "b/words.jpg": b"no picture",
+            "b/words.jpg": b"no image",
         }
     )
     (folder / "a/gone.jpg").symlink_to("nowhere")

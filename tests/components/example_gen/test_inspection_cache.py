@@ -51,7 +51,7 @@ def test_a_second_look_finds_the_same_and_decodes_nothing(look, encode):
         "a.jpg": encode(),
         "b.png": encode("PNG", mode="RGBA"),
         "cut.jpg": encode(seed=1)[:300],
-        "words.jpg": b"no picture",
+        "words.jpg": b"no image",
         "empty.jpg": b"",
         "big.png": encode("PNG", size=(1200, 900), mode="L"),
     }

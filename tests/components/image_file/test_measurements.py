@@ -86,12 +86,12 @@ def test_photographs_measure_as_published(shared_data):
     if not photographs:
         pytest.skip("needs ../shared/data/cats_dogs")
     for path in photographs:
-        with Image.open(path) as image:
-            picture = image.convert("RGB")
+        with Image.open(path) as file:
+            image = file.convert("RGB")
         for change in (0, 0.4, 1.6):  # darker and lighter ones come near the thresholds
-            changed = ImageEnhance.Brightness(picture).enhance(change) if change else picture
+            changed = ImageEnhance.Brightness(image).enhance(change) if change else image
             agree(measure(np.asarray(changed)), changed, path.name)
-        blurred = picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 40))
+        blurred = image.filter(ImageFilter.GaussianBlur(max(image.size) / 40))
         agree(measure(np.asarray(blurred)), blurred, path.name)
 
 
@@ -122,9 +122,9 @@ def test_grey_is_measured_like_one_channel_however_it_is_stored():
 
 
 def test_half_black_half_white_has_the_greatest_contrast():
-    picture = solid(0)
-    picture[:30] = 255
-    assert measure(picture)["contrast"] == pytest.approx(0.5)
+    image = solid(0)
+    image[:30] = 255
+    assert measure(image)["contrast"] == pytest.approx(0.5)
 
 
 def test_transparency_is_the_share_that_is_not_opaque():

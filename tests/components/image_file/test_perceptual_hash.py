@@ -106,9 +106,9 @@ def vignette():
     return Image.fromarray((255 - 120 * np.hypot(across, down)).astype(np.uint8))
 
 
-@pytest.mark.parametrize("picture", [ramp(), ramp(turned=True), vignette()])
-def test_an_image_without_texture_cannot_be_told_from_others(picture):
-    assert hashes(saved(picture.convert("RGB"), "PNG")) == b""
+@pytest.mark.parametrize("image", [ramp(), ramp(turned=True), vignette()])
+def test_an_image_without_texture_cannot_be_told_from_others(image):
+    assert hashes(saved(image.convert("RGB"), "PNG")) == b""
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])
@@ -119,13 +119,13 @@ def test_every_size_has_a_hash_or_is_plain(size):
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "I;16", "1"])
 def test_every_mode_has_a_hash(mode):
     kind = "JPEG" if mode == "CMYK" else "PNG"
-    picture = scene().convert("L")
+    image = scene().convert("L")
     if mode == "I;16":
-        deep = np.asarray(picture).astype(np.uint16) * 257
-        picture = Image.fromarray(deep)
+        deep = np.asarray(image).astype(np.uint16) * 257
+        image = Image.fromarray(deep)
     else:
-        picture = (scene() if mode in ("RGBA", "P", "CMYK") else picture).convert(mode)
-    found = hashed(picture, kind)
+        image = (scene() if mode in ("RGBA", "P", "CMYK") else image).convert(mode)
+    found = hashed(image, kind)
     assert len(found.upright) == len(found.mirrored) == BYTES
     limit = 60 if mode == "1" else 8
     assert distance(found.upright, ORIGINAL.upright) <= limit

@@ -74,7 +74,7 @@ def faulty(photos, encode):
             "dog": 12,
             "cat/zero.jpg": b"",
             "cat/cut.jpg": encode(seed=900)[:400],
-            "cat/words.jpg": b"not a picture",
+            "cat/words.jpg": b"not an image",
             "cat/icon.png": encode("PNG", size=(8, 8)),
             "cat/png.jpg": encode("PNG", seed=903),
             "cat/scan.tif": encode("TIFF", seed=904),

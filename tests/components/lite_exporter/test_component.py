@@ -32,9 +32,9 @@ def examples(tmp_path_factory) -> str:
     paths = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
     with records.ShardWriter(paths) as writer:
         for number, (split, count) in enumerate(_COUNTS.items()):
-            for pixels, label in zip(*small_export.pictures(count, 20, number), strict=True):
+            for pixels, label in zip(*small_export.labelled_images(count, 20, number), strict=True):
                 writer.write(split, _example(pixels, int(label)))
-            writer.write(split, _example(small_export.pictures(1, 20, 99)[0][0], -1))
+            writer.write(split, _example(small_export.labelled_images(1, 20, 99)[0][0], -1))
     return uri
 
 

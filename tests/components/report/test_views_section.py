@@ -97,10 +97,10 @@ def test_the_page_says_what_was_changed_and_shows_it():
         "unchanged and in 2 augmented views (rotation 40.0, horizontal flip, mixup 0.2)."
     ) in parsed.text
     assert "1 training image as the backbone sees it" in parsed.text
-    pictures = [link for link in parsed.links if link.startswith("data:image/jpeg")]
+    shown_links = [link for link in parsed.links if link.startswith("data:image/jpeg")]
     shown = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(link.split(",")[1])))).mean((0, 1))
-        for link in pictures
+        for link in shown_links
     ]
     assert [int(colour.argmax()) for colour in shown] == [0, 1, 2]
     assert "view 2 of rock/1.jpg" in parsed.alts

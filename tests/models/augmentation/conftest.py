@@ -1,4 +1,4 @@
-"""Views of small pictures, by the same call everywhere."""
+"""Views of small images, by the same call everywhere."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
 
 
 def hashes_of(count: int) -> np.ndarray:
-    """Seeds of `count` different pictures."""
+    """Seeds of `count` different images."""
     return np.array(seeds([hashlib.sha256(str(n).encode()).hexdigest() for n in range(count)]))
 
 
 def views_of(images: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
-    """`augment`, as a graph, on pictures whose hashes are those of their places."""
+    """`augment`, as a graph, on images whose hashes are those of their places."""
     import tensorflow as tf
 
     graph = tf.function(lambda i, h, v: augment(i, h, v, spec), jit_compile=False)
@@ -28,6 +28,6 @@ def views_of(images: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     """Float32 [24, 32, 32, 3], no colour near either end of 0..255."""
     return np.random.default_rng(3).uniform(80, 170, (24, 32, 32, 3)).astype(np.float32)

@@ -14,8 +14,8 @@ _ALL = replace(STILL, brightness=0.3, contrast=0.5, saturation=0.8, hue=0.2)
 _LUMINANCE = np.array(colour.LUMINANCE, np.float32)
 
 
-def test_brightness_adds_the_same_to_every_pixel(pictures) -> None:
-    shift = views_of(pictures, 1, replace(STILL, brightness=0.1)) - pictures
+def test_brightness_adds_the_same_to_every_pixel(images) -> None:
+    shift = views_of(images, 1, replace(STILL, brightness=0.1)) - images
     each = shift.mean(axis=(1, 2, 3))
     np.testing.assert_allclose(
         shift, np.broadcast_to(each[:, None, None, None], shift.shape), atol=1e-3
@@ -24,29 +24,29 @@ def test_brightness_adds_the_same_to_every_pixel(pictures) -> None:
     assert each.min() < -10 and each.max() > 10
 
 
-def test_contrast_stretches_about_the_mean(pictures) -> None:
-    views = views_of(pictures, 1, replace(STILL, contrast=0.4))
-    mean = (pictures.mean(axis=(1, 2)) @ _LUMINANCE)[:, None, None, None]
-    factor = ((views - mean) * (pictures - mean)).sum((1, 2, 3)) / ((pictures - mean) ** 2).sum(
+def test_contrast_stretches_about_the_mean(images) -> None:
+    views = views_of(images, 1, replace(STILL, contrast=0.4))
+    mean = (images.mean(axis=(1, 2)) @ _LUMINANCE)[:, None, None, None]
+    factor = ((views - mean) * (images - mean)).sum((1, 2, 3)) / ((images - mean) ** 2).sum(
         (1, 2, 3)
     )
     np.testing.assert_allclose(
-        views, mean + factor[:, None, None, None] * (pictures - mean), atol=1e-2
+        views, mean + factor[:, None, None, None] * (images - mean), atol=1e-2
     )
     assert 0.6 - 1e-3 <= factor.min() < 0.85 and 1.15 < factor.max() <= 1.4 + 1e-3
 
 
-def test_no_saturation_is_grey_and_luminance_stays(pictures) -> None:
-    views = views_of(pictures, 1, replace(STILL, saturation=1))
-    np.testing.assert_allclose(views @ _LUMINANCE, pictures @ _LUMINANCE, atol=0.5)
-    spread = views.std(axis=-1).mean(axis=(1, 2)) / pictures.std(axis=-1).mean(axis=(1, 2))
+def test_no_saturation_is_grey_and_luminance_stays(images) -> None:
+    views = views_of(images, 1, replace(STILL, saturation=1))
+    np.testing.assert_allclose(views @ _LUMINANCE, images @ _LUMINANCE, atol=0.5)
+    spread = views.std(axis=-1).mean(axis=(1, 2)) / images.std(axis=-1).mean(axis=(1, 2))
     assert spread.min() < 0.3 and 1.6 < spread.max() < 2.01
 
 
-def test_hue_turns_colours_and_keeps_their_luminance(pictures) -> None:
-    views = views_of(pictures, 1, replace(STILL, hue=0.1))
-    np.testing.assert_allclose(views @ _LUMINANCE, pictures @ _LUMINANCE, atol=0.5)
-    assert np.abs(views - pictures).mean() > 3
+def test_hue_turns_colours_and_keeps_their_luminance(images) -> None:
+    views = views_of(images, 1, replace(STILL, hue=0.1))
+    np.testing.assert_allclose(views @ _LUMINANCE, images @ _LUMINANCE, atol=0.5)
+    assert np.abs(views - images).mean() > 3
 
 
 def test_a_turn_by_a_third_takes_red_towards_green() -> None:
@@ -76,27 +76,27 @@ def test_colours_stay_within_0_and_255() -> None:
     assert (views == 0).any() and (views == 255).any()
 
 
-def test_view_0_is_the_picture_beside_coloured_ones(pictures) -> None:
-    numbers = np.arange(len(pictures)) % 3
-    views = views_of(pictures, numbers, _ALL)
-    np.testing.assert_array_equal(views[numbers == 0], pictures[numbers == 0])
-    assert (np.abs(views - pictures)[numbers > 0].mean(axis=(1, 2, 3)) > 0.5).all()
+def test_view_0_is_the_image_beside_coloured_ones(images) -> None:
+    numbers = np.arange(len(images)) % 3
+    views = views_of(images, numbers, _ALL)
+    np.testing.assert_array_equal(views[numbers == 0], images[numbers == 0])
+    assert (np.abs(views - images)[numbers > 0].mean(axis=(1, 2, 3)) > 0.5).all()
 
 
-def test_a_view_is_the_same_whatever_the_batch(pictures) -> None:
+def test_a_view_is_the_same_whatever_the_batch(images) -> None:
     import tensorflow as tf
 
     from imgpipe.models.augmentation import augment
 
     spec = replace(_ALL, erasing=0.4, rotation=30)
-    hashes = hashes_of(len(pictures))
+    hashes = hashes_of(len(images))
     graph = tf.function(lambda i, h: augment(i, h, 3, spec), jit_compile=False)
 
     def views(order: list[int]) -> np.ndarray:
-        return graph(tf.constant(pictures[order]), tf.constant(hashes[order], tf.int64)).numpy()
+        return graph(tf.constant(images[order]), tf.constant(hashes[order], tf.int64)).numpy()
 
-    together = views(list(range(len(pictures))))
-    turned = views(list(range(len(pictures)))[::-1])[::-1]
+    together = views(list(range(len(images))))
+    turned = views(list(range(len(images)))[::-1])[::-1]
     np.testing.assert_array_equal(together, turned)
     for few in ([5], [7, 5], list(range(11))):
         np.testing.assert_array_equal(views(few), together[few])

@@ -15,7 +15,7 @@ _COUNT, _SIDE = 300, 50
 
 @pytest.fixture(scope="module")
 def erased() -> np.ndarray:
-    """Bool [300, 50, 50]: where a view differs from a picture whose colours noise never has."""
+    """Bool [300, 50, 50]: where a view differs from an image whose colours noise never has."""
     images = np.full((_COUNT, _SIDE, _SIDE, 3), -1, np.float32)
     return (views_of(images, 1, replace(STILL, erasing=0.4)) != -1).all(axis=-1)
 
@@ -53,7 +53,7 @@ def test_it_may_be_anywhere(erased) -> None:
     assert all(0.01 < edge.any(axis=1).mean() < 0.2 for edge in edges)
 
 
-def test_noise_is_new_in_every_view_and_spread_over_all_values(pictures) -> None:
+def test_noise_is_new_in_every_view_and_spread_over_all_values(images) -> None:
     spec = replace(STILL, erasing=0.4)
     same = np.zeros((40, 32, 32, 3), np.float32)
     first, second = views_of(same, 1, spec), views_of(same, 2, spec)
@@ -65,12 +65,12 @@ def test_noise_is_new_in_every_view_and_spread_over_all_values(pictures) -> None
 
 
 @pytest.mark.parametrize("side", [1, 2, 7])
-def test_tiny_pictures_can_be_erased_too(side: int) -> None:
+def test_tiny_images_can_be_erased_too(side: int) -> None:
     images = np.zeros((30, side, side, 3), np.float32)
     assert views_of(images, 1, replace(STILL, erasing=0.9)).shape == images.shape
     assert views_of(images, 1, replace(STILL, erasing=0.01)).shape == images.shape
 
 
-def test_view_0_is_never_erased(pictures) -> None:
-    views = views_of(pictures, 0, replace(STILL, erasing=0.9))
-    np.testing.assert_array_equal(views, pictures)
+def test_view_0_is_never_erased(images) -> None:
+    views = views_of(images, 0, replace(STILL, erasing=0.9))
+    np.testing.assert_array_equal(views, images)

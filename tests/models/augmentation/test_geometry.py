@@ -25,14 +25,14 @@ def test_the_course_warp_is_what_it_always_was() -> None:
     np.testing.assert_allclose(found[:, :6], _PINNED, rtol=1e-4, atol=1e-4)
 
 
-def test_upside_down_twice_is_the_picture(pictures) -> None:
+def test_upside_down_twice_is_the_image(images) -> None:
     spec = replace(STILL, vertical_flip=True)
-    once = views_of(pictures, 1, spec)
-    turned = (once == pictures[:, ::-1]).all(axis=(1, 2, 3))
-    kept = (once == pictures).all(axis=(1, 2, 3))
+    once = views_of(images, 1, spec)
+    turned = (once == images[:, ::-1]).all(axis=(1, 2, 3))
+    kept = (once == images).all(axis=(1, 2, 3))
     assert (turned ^ kept).all()
     assert turned.any() and kept.any()
-    np.testing.assert_array_equal(views_of(once, 1, spec), pictures)
+    np.testing.assert_array_equal(views_of(once, 1, spec), images)
 
 
 def test_the_two_flips_are_drawn_each_by_itself() -> None:
@@ -54,10 +54,10 @@ def test_scale_keeps_the_shape_and_stays_within_its_range() -> None:
     np.testing.assert_allclose(tall / wide, 17 / 9, rtol=0.25)
 
 
-def test_what_is_off_leaves_the_rest_as_it_was(pictures) -> None:
+def test_what_is_off_leaves_the_rest_as_it_was(images) -> None:
     """Each kind draws from a stream of its own."""
-    plain = views_of(pictures, 2, ViewSpec(erasing=0.3))
-    more = views_of(pictures, 2, ViewSpec(erasing=0.3, brightness=0.05))
+    plain = views_of(images, 2, ViewSpec(erasing=0.3))
+    more = views_of(images, 2, ViewSpec(erasing=0.3, brightness=0.05))
     shift = more - plain
     whole = np.median(shift, axis=(1, 2, 3))[:, None, None]
     noise = (shift == 0).all(axis=-1)

@@ -26,7 +26,7 @@ CLASSES = ("cat", "dog", "owl")
 _SIZE = (24, 32)  # height, width
 
 
-def picture(seed: int, brightness: float = 0.5) -> bytes:
+def image(seed: int, brightness: float = 0.5) -> bytes:
     """A PNG of noise."""
     random = np.random.default_rng(seed)
     pixels = random.normal(255 * brightness, 30, (*_SIZE, 3)).clip(0, 255).astype(np.uint8)
@@ -43,7 +43,7 @@ def probabilities(count: int, seed: int = 0, sharpness: float = 4.0) -> np.ndarr
 def write_log(
     prefix,
     answers,
-    pictures=(),
+    images=(),
     *,
     version=1,
     classes=CLASSES,
@@ -53,7 +53,7 @@ def write_log(
     max_bytes=256 << 20,
 ):
     """Requests in batches, through the server's own writer; its files, oldest first."""
-    logs = RequestLogs(RequestLogOptions(max_bytes, images=bool(len(pictures))))
+    logs = RequestLogs(RequestLogOptions(max_bytes, images=bool(len(images))))
     labels = labels or [classes[top] for top in answers.argmax(axis=1)]
     for start in range(0, len(answers), batch):
         rows = slice(start, start + batch)
@@ -63,7 +63,7 @@ def write_log(
             "probabilities": answers[rows],
         }
         request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
-        sent = list(pictures[rows]) or [b"left out"]
+        sent = list(images[rows]) or [b"left out"]
         tensors.fill_compact(request.inputs[names.IMAGE_BYTES], np.array(sent, object))
         for name in outputs:
             tensors.fill_typed(response.outputs[name], said[name])
@@ -86,7 +86,7 @@ def push(out: Path, images: int = 150) -> manifest.Version:
     import tensorflow_data_validation as tfdv
 
     measured = measuring.MeasuredImages()
-    measuring.measure(((f"{i}.png", picture(9000 + i)) for i in range(images)), measured)
+    measuring.measure(((f"{i}.png", image(9000 + i)) for i in range(images)), measured)
     for row, label in zip(measured.rows, np.resize(CLASSES, images), strict=True):
         row[names.LABEL] = str(label)
     statistics = statistics_of(measured.rows)

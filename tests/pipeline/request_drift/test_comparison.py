@@ -11,13 +11,13 @@ import pytest
 
 from imgpipe.models import feature_distribution
 from imgpipe.pipeline.request_drift import comparison as comparing
-from imgpipe.pipeline.request_drift import images as pictures
 from imgpipe.pipeline.request_drift import reference as blessed
+from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
 from imgpipe.pipeline.request_drift.log import Location
 from imgpipe.pipeline.request_drift.share import NONE_LOOKED_AT as NOTHING
 from imgpipe.pipeline.request_drift.share import Share
 from imgpipe.pipeline.request_drift.survey import Asked
-from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities
+from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities
 
 # TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -35,8 +35,8 @@ def measured():
 
     def make(count, brightness=0.5):
         if (count, brightness) not in known:
-            found = pictures.MeasuredImages()
-            pictures.measure(((str(i), picture(i, brightness)) for i in range(count)), found)
+            found = MeasuredImages()
+            measure(((str(i), image(i, brightness)) for i in range(count)), found)
             known[count, brightness] = found.rows
         return known[count, brightness]
 
@@ -65,7 +65,7 @@ def test_the_same_kind_of_requests_is_no_drift(reference, measured, count):
     assert verdict.startswith(f"no drift: {count} answers of version 1, none of ")
 
 
-def test_darker_pictures_are_drift_with_both_distributions(reference, measured):
+def test_darker_images_are_drift_with_both_distributions(reference, measured):
     said = probabilities(100, seed=1)
     found = comparing.compare(asked(said, 100), measured(100, 0.2), reference, NOTHING)
     assert "brightness" in features(found) and "label" not in features(found)
@@ -85,7 +85,7 @@ def test_sizes_are_shown_and_never_over(reference, measured):
     assert shown == {"width", "height", "byte_size"}
 
 
-def test_other_labels_and_less_confidence_are_drift_without_any_picture(reference):
+def test_other_labels_and_less_confidence_are_drift_without_any_image(reference):
     one_sided = probabilities(300, seed=2)[:, [2, 2, 2]] * 0 + np.float32([0.9, 0.06, 0.04])
     found = comparing.compare(asked(one_sided), [], reference, NOTHING)
     assert features(found) == {"label", "confidence"}

@@ -7,13 +7,13 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.records import first
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline.request_drift import images, log
-from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities, write_log
+from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 
 def test_the_figures_are_those_of_ingestion(tmp_path):
     for label in ("cat", "dog"):
         (tmp_path / "photos" / label).mkdir(parents=True)
-        (tmp_path / "photos" / label / "a.png").write_bytes(picture(len(label) + ord(label[0])))
+        (tmp_path / "photos" / label / "a.png").write_bytes(image(len(label) + ord(label[0])))
     source = open_source(str(tmp_path / "photos"))
     items = source.listing().items
     expected = []
@@ -29,7 +29,7 @@ def test_the_figures_are_those_of_ingestion(tmp_path):
 
 def test_what_does_not_decode_is_counted_and_named(monkeypatch):
     monkeypatch.setattr(images, "_BATCH_IMAGES", 2)
-    sent = [("first", picture(1)), ("second", b"no picture"), ("third", picture(2)), ("last", b"")]
+    sent = [("first", image(1)), ("second", b"no image"), ("third", image(2)), ("last", b"")]
     found = images.MeasuredImages()
     images.measure(sent, found)
     assert len(found.rows) == 2 and found.failed == 2
@@ -37,8 +37,8 @@ def test_what_does_not_decode_is_counted_and_named(monkeypatch):
     assert all(one.error for one in found.undecodable)
 
 
-def test_wanted_pictures_are_fetched_by_their_place(tmp_path):
-    sent = [picture(i) for i in range(4)]
+def test_wanted_images_are_fetched_by_their_place(tmp_path):
+    sent = [image(i) for i in range(4)]
     files = write_log(tmp_path / "r", probabilities(4), sent, batch=2)
     wanted = {log.Location(0, 0, 1), log.Location(0, 1, 0)}
     found = list(images.fetch(files, log.Model({1: CLASSES}), wanted))

@@ -10,7 +10,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from imgpipe.components import records
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.request_drift import log
-from tests.pipeline.request_drift.drawn import CLASSES, picture, probabilities, write_log
+from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 MODEL = log.Model({1: CLASSES})
 
@@ -39,9 +39,9 @@ def test_no_log_is_said_with_what_was_expected(tmp_path):
         log.find(tmp_path / "nothing")
 
 
-def test_answers_come_with_their_pictures_row_by_row(tmp_path):
+def test_answers_come_with_their_images_row_by_row(tmp_path):
     said = probabilities(5)
-    sent = [picture(i) for i in range(5)]
+    sent = [image(i) for i in range(5)]
     files = write_log(tmp_path / "r", said, sent, batch=3, version=1)
     answers, statistics = read(files)
     assert statistics.records == 2 and not statistics.skipped and not statistics.broken
@@ -52,7 +52,7 @@ def test_answers_come_with_their_pictures_row_by_row(tmp_path):
     assert {answer.version for answer in answers} == {1} and answers[0].time > 1_700_000_000
 
 
-def test_without_pictures_there_are_none(tmp_path):
+def test_without_images_there_are_none(tmp_path):
     answers, _ = read(write_log(tmp_path / "r", probabilities(2)))
     assert [answer.image for answer in answers] == [None, None]
 
@@ -63,18 +63,18 @@ def test_a_label_that_was_not_asked_for_is_the_most_probable(tmp_path):
     assert answer.label == "owl"
 
 
-def test_pictures_inside_examples_are_found(tmp_path):
-    (file,) = write_log(tmp_path / "r", probabilities(1), [picture(0)])
+def test_images_inside_examples_are_found(tmp_path):
+    (file,) = write_log(tmp_path / "r", probabilities(1), [image(0)])
     (content,) = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
     entry = prediction_log_pb2.PredictionLog.FromString(content)
-    example = records.serialise(records.make({"image_bytes": picture(4)}))
+    example = records.serialise(records.make({"image_bytes": image(4)}))
     inputs = entry.predict_log.request.inputs
     inputs["examples"].CopyFrom(tf.make_tensor_proto([example]))
     del inputs["image_bytes"]
     with tf.io.TFRecordWriter(str(file)) as out:
         out.write(entry.SerializeToString())
     (answer,), _ = read([file])
-    assert answer.image == picture(4)
+    assert answer.image == image(4)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])

@@ -12,10 +12,10 @@ from imgpipe.pipeline.request_drift.survey import survey
 from tests.pipeline.request_drift.drawn import CLASSES, probabilities
 
 
-def answers(rows, pictures=None, labels=None, version=1):
+def answers(rows, images=None, labels=None, version=1):
     for number, row in enumerate(rows):
         label = labels[number] if labels else CLASSES[int(np.argmax(row))]
-        image = pictures[number] if pictures else None
+        image = images[number] if images else None
         place = Location(0, number, 0)
         yield Answer(place, version, 100 + number, label, np.float32(row), CLASSES, image)
 
@@ -31,7 +31,7 @@ def test_labels_confidence_and_times_are_kept_by_version():
     assert found.uncertain == []
 
 
-def test_the_same_picture_counts_once():
+def test_the_same_image_counts_once():
     rows = [[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]
     found = survey(answers(rows, [b"a", b"b", b"a"]), 10)
     assert found.asked[1].locations == [Location(0, 0, 0), Location(0, 1, 0)]
@@ -46,7 +46,7 @@ def test_the_least_certain_come_first_and_a_tie_goes_to_the_smaller_lead():
     assert found[0].second_probability == pytest.approx(0.45)
 
 
-def test_an_unknown_picture_keeps_its_most_probable_class():
+def test_an_unknown_image_keeps_its_most_probable_class():
     (found,) = survey(answers([[0.3, 0.4, 0.3]], [b"x"], ["unknown"]), 5).uncertain
     assert found.label == "dog"
 

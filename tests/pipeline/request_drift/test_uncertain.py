@@ -10,7 +10,7 @@ import pytest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.request_drift import log, uncertain
 from imgpipe.pipeline.request_drift.survey import survey
-from tests.pipeline.request_drift.drawn import picture, write_log
+from tests.pipeline.request_drift.drawn import image, write_log
 
 CLASSES = ("a/b", "cat", "ü")
 MODEL = log.Model({1: CLASSES})
@@ -18,7 +18,7 @@ SAID = np.float32([[0.9, 0.06, 0.04], [0.4, 0.35, 0.25], [0.1, 0.2, 0.7], [0.4, 
 
 
 def written(tmp_path, encode=lambda data: data, most=3):
-    sent = [encode(picture(number)) for number in (0, 1, 2, 1)]
+    sent = [encode(image(number)) for number in (0, 1, 2, 1)]
     files = write_log(tmp_path / "r", SAID, sent, classes=CLASSES, labels=["unknown"] * 4)
     found = survey(log.read(files, MODEL, log.ReadStatistics()), most)
     target = tmp_path / "pictures"
@@ -30,7 +30,7 @@ def test_files_are_named_by_rank_guess_and_probability_and_hold_the_bytes(tmp_pa
     assert count == 3
     names = ["000-a_b-0.400.png", "001-ü-0.700.png", "002-a_b-0.900.png", "index.csv"]
     assert sorted(path.name for path in target.iterdir()) == names
-    assert (target / names[0]).read_bytes() == picture(1)
+    assert (target / names[0]).read_bytes() == image(1)
     assert list(tmp_path.glob(".tmp-*")) == []
 
 

@@ -52,8 +52,8 @@ def test_rows_become_images(table, header, shape):
     rows = draw(6, *shape)
     found = decoded(table(rows, header))
     assert list(found) == [f"t/{n:07d}.png" for n in range(1 + header, 7 + header)]
-    for (label, pixels), (name, picture) in zip(rows, found.values(), strict=True):
-        assert name == str(label) and (picture == pixels).all() and picture.dtype == np.uint8
+    for (label, pixels), (name, image) in zip(rows, found.values(), strict=True):
+        assert name == str(label) and (image == pixels).all() and image.dtype == np.uint8
 
 
 @pytest.mark.parametrize("column", ["3", "label"])
@@ -104,8 +104,8 @@ def test_pixels_in_one_column_with_usage(tmp_path):
     (tmp_path / "fer.csv").write_text("\n".join(rows))
     scan = open_source(str(tmp_path / "fer.csv")).scan()
     assert [i.split for i in scan.items] == ["train", "train", "validation", "test"]
-    (_, picture) = decoded(str(tmp_path / "fer.csv"))["fer/0000002.png"]
-    assert (picture == np.arange(16).reshape(4, 4)).all()
+    (_, image) = decoded(str(tmp_path / "fer.csv"))["fer/0000002.png"]
+    assert (image == np.arange(16).reshape(4, 4)).all()
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_real_sign_language_rows(shared_data):
     assert (len(scan.items), scan.given_splits) == (199, ("train", "test"))
     assert not [n for n in scan.notes if n.kind == "unreadable_file"]
     found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))
-    name, picture = found["sign_mnist_test_11rows_noheader/0000001.png"]
-    assert name == "11" and picture.shape == (28, 28) and list(picture[0, :3]) == [169, 170, 173]
+    name, image = found["sign_mnist_test_11rows_noheader/0000001.png"]
+    assert name == "11" and image.shape == (28, 28) and list(image[0, :3]) == [169, 170, 173]
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ def warned(record, settings=None):
 def look(records):
     """A function (image or bytes, suffix) → the record of it."""
 
-    def make(picture, suffix="png"):
-        data = picture if isinstance(picture, bytes) else encoded(picture)
+    def make(image, suffix="png"):
+        data = image if isinstance(image, bytes) else encoded(image)
         (record,) = records({f"a/x.{suffix}": data}).values()
         return record
 
@@ -54,7 +54,7 @@ def test_a_good_image_is_not_warned_of(look):
 
 
 @pytest.mark.parametrize(
-    ("reason", "picture"),
+    ("reason", "image"),
     [
         ("dark", scene(light=0.25)),
         ("light", Image.fromarray(255 - (np.asarray(scene()) // 40))),
@@ -65,8 +65,8 @@ def test_a_good_image_is_not_warned_of(look):
         ("greyscale", scene().convert("L").convert("RGB")),
     ],
 )
-def test_each_fault_is_named_and_kept(look, reason, picture):
-    assert reason in warned(look(picture))
+def test_each_fault_is_named_and_kept(look, reason, image):
+    assert reason in warned(look(image))
 
 
 def test_grey_jpeg_with_three_channels_is_grey_and_a_faded_one_is_not(look):
@@ -171,27 +171,27 @@ def test_where_all_are_the_same_any_other_size_is_odd():
 
 # --- how the file holds its pixels ----------------------------------------------------------------
 def test_transparent_pixels_are_named_and_put_on_white(look):
-    picture = scene().convert("RGBA")
-    assert "alpha" not in warned(look(picture))  # a channel that hides nothing
-    alpha = Image.new("L", picture.size, 255)
+    image = scene().convert("RGBA")
+    assert "alpha" not in warned(look(image))  # a channel that hides nothing
+    alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 80, 120))
-    picture.putalpha(alpha)
-    record = look(picture)
+    image.putalpha(alpha)
+    record = look(image)
     found = decide(record, Settings())
     assert [w.detail for w in found.warnings] == ["50.0% of the pixels are not opaque"]
     repaired = decide(record, Settings(severity={"alpha": "repair"}))
     shown = Image.open(io.BytesIO(repaired.kept.image_bytes))
     assert ([r.reason for r in repaired.repairs], repaired.warnings) == (["alpha"], ())
     assert shown.getpixel((10, 10)) == (255, 255, 255)
-    assert shown.getpixel((150, 10)) == picture.getpixel((150, 10))[:3]
+    assert shown.getpixel((150, 10)) == image.getpixel((150, 10))[:3]
 
 
 def test_a_palette_with_a_transparent_colour_counts(look):
-    picture = Image.new("P", (40, 40), 1)
-    picture.putpalette([255, 0, 0, 0, 255, 0])
-    picture.paste(0, (0, 0, 40, 10))
-    assert look(encoded(picture, transparency=0)).figures["transparency"] == pytest.approx(0.25)
-    assert look(encoded(picture)).figures["transparency"] == 0
+    image = Image.new("P", (40, 40), 1)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.paste(0, (0, 0, 40, 10))
+    assert look(encoded(image, transparency=0)).figures["transparency"] == pytest.approx(0.25)
+    assert look(encoded(image)).figures["transparency"] == 0
 
 
 def test_ink_colours_and_sixteen_bits_are_named(look):

@@ -19,25 +19,25 @@ from imgpipe.components.image_filter.near_duplicates import search
 from imgpipe.components.image_filter.near_duplicates.search import RADIUS
 
 
-def table(pictures):
+def table(images):
     """As `search` takes them."""
-    rows = [picture.upright + picture.mirrored + picture.crops for picture in pictures]
+    rows = [image.upright + image.mirrored + image.crops for image in images]
     flat = np.frombuffer(b"".join(rows), np.uint8)
     return search.Hashes.of(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
 
 
-def groups(pictures, radius):
-    return search.groups(table(pictures), radius)
+def groups(images, radius):
+    return search.groups(table(images), radius)
 
 
-def fitting_radius(pictures, **limit):
-    return search.fitting_radius(table(pictures), **limit)
+def fitting_radius(images, **limit):
+    return search.fitting_radius(table(images), **limit)
 
 
 def drawn(count, seed=0):
     """Random hashes; a mirror image has the other bit at the mirrored place."""
     bits = np.random.default_rng(seed).integers(0, 2, (count, 16, 16), np.uint8)
-    return [from_bits(picture) for picture in bits]
+    return [from_bits(image) for image in bits]
 
 
 def from_bits(bits):
@@ -45,8 +45,8 @@ def from_bits(bits):
     return PerceptualHashes(upright.tobytes(), mirrored.tobytes())
 
 
-def changed(picture, flips, rng):
-    bits = np.unpackbits(np.frombuffer(picture.upright, np.uint8))
+def changed(image, flips, rng):
+    bits = np.unpackbits(np.frombuffer(image.upright, np.uint8))
     bits[rng.choice(256, flips, replace=False)] ^= 1
     return from_bits(bits.reshape(16, 16))
 
@@ -68,7 +68,7 @@ def test_unlike_images_stay_alone():
 def test_recall_of_pairs_among_20_000(flips, recall):
     originals = drawn(19_500)
     rng = np.random.default_rng(1)
-    copies = [changed(picture, flips, rng) for picture in originals[:500]]
+    copies = [changed(image, flips, rng) for image in originals[:500]]
     found = groups([*originals, *copies], RADIUS)
     hits = [together(found, n, 19_500 + n) for n in range(500)]
     assert np.mean(hits) >= recall
@@ -86,10 +86,10 @@ def test_mirrored_copies_are_found():
 def test_a_part_of_another_image_is_found(count, flips):
     rng = np.random.default_rng(4)
     originals = drawn(count)
-    crops = [picture.upright for picture in drawn(3 * count, seed=5)]
+    crops = [image.upright for image in drawn(3 * count, seed=5)]
     whole = [
-        dataclasses.replace(picture, crops=b"".join(crops[3 * n : 3 * n + 3]))
-        for n, picture in enumerate(originals)
+        dataclasses.replace(image, crops=b"".join(crops[3 * n : 3 * n + 3]))
+        for n, image in enumerate(originals)
     ]
     parts = []
     for n in range(50):
