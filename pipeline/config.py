@@ -1,7 +1,8 @@
 """Reads, validates and writes the configuration.
 
-The settings are declared in `config_schema.py`. An unknown key is an error that names the most
-similar known key, so that a typing error never leads to a default without notice.
+The settings are declared in `config_schema.py` and `beam_schema.py`. An unknown key is an error
+that names the most similar known key, so that a typing error never leads to a default without
+notice.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.limits import declared
 from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.pipeline import toml_text
+from imgpipe.pipeline.beam_schema import Beam
 from imgpipe.pipeline.config_schema import (
     Bank,
-    Beam,
     Data,
     Evaluate,
     Expect,

@@ -328,16 +328,6 @@ class Push(Section):
     )
 
 
-class Beam(Section):
-    """Apache Beam, which runs the data components."""
-
-    args: tuple[str, ...] = Field(
-        (),
-        description="Pipeline options of Beam, including --runner. Empty: Beam runs in this "
-        "process.",
-    )
-
-
 class Volume(Section):
     """A persistent volume claim that every container of a pipeline on Kubeflow mounts."""
 

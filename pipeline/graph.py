@@ -7,7 +7,6 @@ Pipelines runs neither; `RunInputs` holds what they would determine.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,16 +19,11 @@ from imgpipe.components.image_evaluator.component import eval_config
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models import feature_names as names
 from imgpipe.models.extractor import describe, from_description
+from imgpipe.pipeline import beam_options
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.inputs import RunInputs, gate_settings, report_settings, source_options
 
 TUNER_FN = "imgpipe.models.tuning.tuner_fn"
-#: Without this option TFX packs itself into an archive for every Beam component, which takes some
-#: 3.6 s each and is not needed by workers on this machine.
-_NO_PACKING = "--sdk_container_image=none"
-_WORKER = "--beam_plugins=imgpipe.components.beam_worker"
-_IN_PROCESS = ("--runner=FnApiRunner", _NO_PACKING)
-_LOCAL_ENGINES = ("FnApiRunner", "BundleBasedDirectRunner", "LOOPBACK")
 #: Components whose cache each runner turns off, because they depend on a folder that others change
 #: too: a cached push would report a version that somebody has removed since.
 NEVER_CACHED = ("ModelPusher", "Report")
@@ -80,18 +74,8 @@ def create_pipeline(config: Config, inputs: RunInputs, storage: Storage) -> tfx_
         components=[*data.values(), *model.values(), *gates.values(), report],
         enable_cache=True,
         metadata_connection_config=storage.metadata,
-        beam_pipeline_args=_beam_args(config.beam.args),
+        beam_pipeline_args=beam_options.arguments(config.beam),
     )
-
-
-def _beam_args(given: Sequence[str]) -> list[str]:
-    """Options of Beam, with a plugin that loads what worker processes need to unpickle TFDV."""
-    if not given:
-        return list(_IN_PROCESS)
-    plugin = [] if any(a.startswith("--beam_plugin") for a in given) else [_WORKER]
-    container = [] if any(a.startswith("--sdk_container_image") for a in given) else [_NO_PACKING]
-    local = any(engine in arg for arg in given for engine in _LOCAL_ENGINES)
-    return [*given, *plugin, *(container if local else [])]
 
 
 def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, Any]:

@@ -23,7 +23,15 @@ from imgpipe.components.report import verdict
 from imgpipe.models import progress
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from imgpipe.pipeline import component_names, failures, metadata_file, signals, summary, temporary
+from imgpipe.pipeline import (
+    beam_options,
+    component_names,
+    failures,
+    metadata_file,
+    signals,
+    summary,
+    temporary,
+)
 from imgpipe.pipeline import console as consoles
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config, to_toml, tuned
@@ -103,6 +111,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
     start = start and component_names.find(start, config)
     run_inputs.check_files(config)
+    beam_options.require_local_artifacts(config)
     _source(config).listing()  # reports a wrong folder before the imports, which take seconds
     out = config.out
     with _locked(out):
@@ -213,7 +222,7 @@ class _Run:
             metadata=local.metadata_config(self.config.out / metadata_file.NAME),
             run_directory=str(self.directory),
         )
-        local.prepare_workers(self.config.beam.args, self.directory)
+        local.prepare_workers(beam_options.arguments(self.config.beam), self.directory)
         pipeline = graph.create_pipeline(self.config, inputs, storage)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 

@@ -1,0 +1,281 @@
+"""Small clusters of Flink and Spark on this machine, from the packages of `make test-engines`.
+
+Each cluster has a master, two hosts for the work, and Beam's job server. A host is this machine or
+a network namespace with an address of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+#: Folder that `make test-engines` fills.
+TOOLS = Path(__file__).parents[2] / ".engines"
+HEAP = "-Xmx768m"
+_START_SECONDS = 120
+#: Java 17 closes these packages, which Flink, Spark and Beam look into; from Flink's own default
+#: configuration and Spark's JavaModuleOptions.
+_OPENED = (
+    *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
+    *("java.text", "java.time", "java.util", "java.util.concurrent"),
+    *("java.util.concurrent.atomic", "java.util.concurrent.locks"),
+    *("sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar", "sun.net.util"),
+)
+OPEN = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A place for processes: its address, and the command in front of theirs."""
+
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+def require(*parts: str) -> list[Path]:
+    """Paths below the folder of the tools; skips the test with the reason when one is missing."""
+    if shutil.which("java") is None:
+        pytest.skip("Java is missing: install a JDK 17 and run make test-engines")
+    paths = [TOOLS / part for part in parts]
+    for path in paths:
+        if not path.exists():
+            pytest.skip(f"{path} is missing: run make test-engines, which installs it")
+    return paths
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Processes:
+    """Processes that end with the `with` block, each with a log in one folder."""
+
+    folder: Path
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, host: Host, command: Sequence[str | Path], **env: str) -> None:
+        """Start a process that its group can be ended with."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.running[name] = subprocess.Popen(
+                [*host.prefix, *map(str, command)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **env},
+                cwd=self.folder,
+            )
+
+    def await_port(self, name: str, address: str, port: int) -> None:
+        """Wait until the process `name` listens."""
+
+        def listens() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex((address, port)) == 0
+
+        self.await_true(name, listens)
+
+    def await_true(self, name: str, ready: Callable[[], bool]) -> None:
+        """Wait until `ready` holds; a process that has ended meanwhile is an error."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not ready():
+            ended = [one for one, process in self.running.items() if process.poll() is not None]
+            if ended or time.monotonic() > deadline:
+                wrong = ended[0] if ended else name
+                raise RuntimeError(f"{wrong} did not start: {self.log(wrong)[-3000:]}")
+            time.sleep(0.2)
+
+    def log(self, name: str) -> str:
+        """What a process has said."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def kill(self, name: str) -> None:
+        """End a process as a power cut does."""
+        self.running[name].kill()
+        self.running[name].wait(timeout=30)
+
+    def stop(self) -> None:
+        """End all processes, the last that was started first."""
+        for process in reversed(self.running.values()):
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(timeout=15)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster: the address of its job server, and its processes."""
+
+    endpoint: str
+    processes: Processes
+
+
+@contextlib.contextmanager
+def flink(
+    folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host()), slots: int = 2
+) -> Iterator[Cluster]:
+    """A standalone Flink cluster: JobManager, one TaskManager for each host, Beam's job server."""
+    libraries, jar = require("python/pyflink/lib", "flink-job-server.jar")
+    rpc, rest, job = free_port(), free_port(), free_port()
+    processes = Processes(folder)
+    base = {
+        "jobmanager.rpc.address": master.address,
+        "jobmanager.rpc.port": rpc,
+        "rest.address": master.address,
+        "rest.bind-address": master.address,
+        "rest.port": rest,
+        "io.tmp.dirs": folder,
+        # After a lost TaskManager, the job starts again on the slots that are left.
+        "restart-strategy.type": "fixed-delay",
+        "restart-strategy.fixed-delay.attempts": 5,
+        "restart-strategy.fixed-delay.delay": "2 s",
+        "heartbeat.timeout": 20000,
+        "heartbeat.interval": 3000,
+        "slot.request.timeout": 120000,
+        # Without the start scripts of Flink's distribution, the sizes have to be written down.
+        "taskmanager.numberOfTaskSlots": slots,
+        "taskmanager.cpu.cores": 1,
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.framework.off-heap.size": "64m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+        "taskmanager.memory.task.heap.size": "384m",
+        "taskmanager.memory.task.off-heap.size": "64m",
+        "taskmanager.memory.managed.size": "128m",
+        "taskmanager.memory.network.min": "192m",
+        "taskmanager.memory.network.max": "192m",
+    }
+    java = ["java", HEAP, *OPEN, "-cp", f"{libraries}/*"]
+    entry = "org.apache.flink.runtime"
+    try:
+        _configure(folder / "master", base)
+        processes.start(
+            "jobmanager",
+            master,
+            [
+                *java,
+                f"{entry}.entrypoint.StandaloneSessionClusterEntrypoint",
+                *("--configDir", folder / "master"),
+            ],
+        )
+        processes.await_port("jobmanager", master.address, rest)
+        for number, host in enumerate(workers):
+            name = f"taskmanager-{number}"
+            bound = {"taskmanager.host": host.address, "taskmanager.bind-host": host.address}
+            _configure(folder / name, {**base, **bound})
+            command = [f"{entry}.taskexecutor.TaskManagerRunner", "--configDir", folder / name]
+            processes.start(name, host, [*java, *command])
+        overview = f"http://{master.address}:{rest}/taskmanagers"
+        processes.await_true("jobmanager", lambda: _count(overview) == len(workers))
+        arguments = [f"--flink-master={master.address}:{rest}", *_ports(master, job, folder)]
+        processes.start("job-server", master, ["java", HEAP, *OPEN, "-jar", jar, *arguments])
+        processes.await_port("job-server", master.address, job)
+        yield Cluster(f"{master.address}:{job}", processes)
+    finally:
+        processes.stop()
+
+
+def _count(url: str) -> int:
+    """Number of TaskManagers according to Flink's REST interface, 0 while it starts."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return len(json.load(answer)["taskmanagers"])
+    except urllib.error.HTTPError:
+        return 0
+
+
+def _configure(folder: Path, values: dict[str, object]) -> None:
+    """Write a configuration of Flink."""
+    folder.mkdir(parents=True)
+    lines = [f"{key}: {value}\n" for key, value in values.items()]
+    (folder / "flink-conf.yaml").write_text("".join(lines))
+
+
+def _ports(master: Host, job: int, folder: Path) -> list[str]:
+    """Flags of Beam's job server that Flink's and Spark's have in common."""
+    return [
+        f"--job-host={master.address}",
+        f"--job-port={job}",
+        f"--artifact-port={free_port()}",
+        f"--expansion-port={free_port()}",
+        f"--artifacts-dir={folder / 'staged'}",
+    ]
+
+
+@contextlib.contextmanager
+def spark(
+    folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host()), cores: int = 1
+) -> Iterator[Cluster]:
+    """A standalone Spark cluster: master, one worker for each host, Beam's job server."""
+    home, jar = require("python/pyspark", "spark-job-server.jar")
+    port, job = free_port(), free_port()
+    processes = Processes(folder)
+    java = ["java", HEAP, *OPEN]
+    libraries = ["-cp", f"{home}/jars/*"]
+    environment = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": master.address}
+    url = f"spark://{master.address}:{port}"
+    deploy = "org.apache.spark.deploy"
+    try:
+        web = ["--webui-port", str(free_port())]
+        processes.start(
+            "master",
+            master,
+            [
+                *(*java, *libraries, f"{deploy}.master.Master"),
+                *("--host", master.address, "--port", str(port), *web),
+            ],
+            **environment,
+        )
+        processes.await_port("master", master.address, port)
+        for number, host in enumerate(workers):
+            place = ["--host", host.address, "--work-dir", str(folder / f"work-{number}")]
+            size = ["--cores", str(cores), "--memory", "1g", "--webui-port", str(free_port())]
+            processes.start(
+                f"worker-{number}",
+                host,
+                [*java, *libraries, f"{deploy}.worker.Worker", *place, *size, url],
+                **{**environment, "SPARK_LOCAL_IP": host.address},
+            )
+        options = {
+            "spark.driver.host": master.address,
+            "spark.driver.bindAddress": master.address,
+            "spark.executor.memory": "768m",
+            "spark.executor.extraJavaOptions": " ".join(OPEN),
+            "spark.ui.enabled": "false",
+        }
+        processes.start(
+            "job-server",
+            master,
+            [
+                *java,
+                *[f"-D{key}={value}" for key, value in options.items()],
+                *("-cp", f"{jar}:{home}/jars/*"),
+                "org.apache.beam.runners.spark.SparkJobServerDriver",
+                *(f"--spark-master-url={url}", *_ports(master, job, folder)),
+            ],
+            **environment,
+        )
+        processes.await_port("job-server", master.address, job)
+        yield Cluster(f"{master.address}:{job}", processes)
+    finally:
+        processes.stop()
