@@ -26,6 +26,7 @@ PARAMETERS = {
 SPEC: dict[str, Any] = {
     "pipelineInfo": {"name": "photos"},
     "schemaVersion": "2.1.0",
+    "defaultPipelineRoot": "minio://b/default",
     "root": {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": PARAMETERS}},
 }
 #: As the real launcher of Kubeflow Pipelines 2.17 ends.
@@ -90,7 +91,10 @@ def test_waiting_tells_each_state_and_ends_with_the_run(
     server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
     assert submit.run(_target(file, server.host), "a name", True, every=0.01) == 0
     assert capsys.readouterr().out.split()[-3:] == ["pending", "running", "succeeded"]
-    assert server.posted["/apis/v2beta1/runs"]["display_name"] == "a name"
+    posted = server.posted["/apis/v2beta1/runs"]
+    assert posted["display_name"] == "a name"
+    # The API server of Kubeflow Pipelines 2.17 reads no default from the pipeline.
+    assert posted["runtime_config"]["pipeline_root"] == "minio://b/default"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def run(target: submit.Target, name: str | None, cron: str | None, every: str | 
             name or ready.name,
             target.experiment,
             ready.arguments,
-            target.root,
+            ready.root,
             cron=times,
             seconds=seconds,
         )

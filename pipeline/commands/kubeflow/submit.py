@@ -89,11 +89,20 @@ class Target:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A compiled pipeline and a server that answers."""
+    """A compiled pipeline and a server that answers.
+
+    Attributes:
+      server: The API server.
+      pipeline: File of the compiled pipeline.
+      name: That the pipeline gives itself.
+      root: URI of all artifacts. The API server itself ignores the pipeline's default.
+      arguments: Values of the pipeline's parameters.
+    """
 
     server: Server
     pipeline: Path
     name: str
+    root: str | None
     arguments: dict[str, Any]
 
 
@@ -147,7 +156,7 @@ def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int
     with prepare(target) as ready:
         title = name or f"{ready.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         started = ready.server.submit(
-            ready.pipeline, title, target.experiment, ready.arguments, target.root
+            ready.pipeline, title, target.experiment, ready.arguments, ready.root
         )
     console = new_console()
     page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
@@ -185,7 +194,8 @@ def prepare(target: Target) -> Iterator[Prepared]:
                 f"{written} is compiled already, so --data and --set have no effect on it. Pass "
                 "--param for a parameter of the run, or name a configuration instead of the file."
             )
-        arguments = pipeline_file.arguments(pipeline_file.read(written), target.parameters)
+        spec = pipeline_file.read(written)
+        arguments = pipeline_file.arguments(spec, target.parameters)
     address = Address(target.host, target.token, target.namespace)
     address.check()
     with tempfile.TemporaryDirectory() as folder:
@@ -199,6 +209,7 @@ def prepare(target: Target) -> Iterator[Prepared]:
                 target.root or compiling.DEFAULT_ROOT,
                 target.settings,
             )
-            arguments = pipeline_file.arguments(pipeline_file.read(pipeline), target.parameters)
-        name = pipeline_file.name(pipeline_file.read(pipeline))
-        yield Prepared(Server(address), pipeline, name, arguments)
+            spec = pipeline_file.read(pipeline)
+            arguments = pipeline_file.arguments(spec, target.parameters)
+        root = target.root or spec.get("defaultPipelineRoot")
+        yield Prepared(Server(address), pipeline, pipeline_file.name(spec), root, arguments)
