@@ -1,0 +1,262 @@
+"""What the programs of Kubeflow Pipelines ask for on a cluster, on loopback.
+
+ML Metadata and the cache of tasks over gRPC, a part of the Kubernetes API over HTTPS, and an object
+store that speaks S3.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import ipaddress
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+NAMESPACE, BUCKET = "kubeflow", "mlpipeline"
+_SECRET = "mlpipeline-minio-artifact"
+_LOOPBACK = "127.0.0.1"
+_START_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Services:
+    """Where the services are.
+
+    Attributes:
+      metadata_port: Of ML Metadata, gRPC.
+      pipelines_port: Of the API server of Kubeflow Pipelines, gRPC.
+      kubernetes_port: Of the Kubernetes API, HTTPS.
+      account: Folder with token, certificate and namespace, as in a pod.
+      database: SQLite file of ML Metadata.
+      asked: Paths that the Kubernetes API was asked for.
+      cached: Number of tasks in the cache.
+    """
+
+    metadata_port: int
+    pipelines_port: int
+    kubernetes_port: int
+    account: Path
+    database: Path
+    asked: list[str]
+    cache: TaskCache
+
+
+@contextmanager
+def services(folder: Path, object_store: Path) -> Iterator[Services]:
+    """Start everything.
+
+    Args:
+      folder: Certificates, objects and the database of ML Metadata go there.
+      object_store: The program gofakes3, or another one with its options.
+    """
+    account = folder / "account"
+    account.mkdir(parents=True)
+    key = _certificate(account)
+    (account / "namespace").write_text(NAMESPACE)
+    (account / "token").write_text("token")
+    with ExitStack() as stack:
+        s3 = stack.enter_context(_objects(object_store))
+        asked: list[str] = []
+        kubernetes = stack.enter_context(_kubernetes(account / "ca.crt", key, s3, asked))
+        database = folder / "metadata.sqlite"
+        metadata = stack.enter_context(_grpc(MetadataStore(database)))
+        cache = TaskCache()
+        pipelines = stack.enter_context(_grpc(cache))
+        yield Services(metadata, pipelines, kubernetes, account, database, asked, cache)
+
+
+class MetadataStore(grpc.GenericRpcHandler):
+    """ML Metadata's service over its own library and SQLite."""
+
+    def __init__(self, database: Path) -> None:
+        from ml_metadata.metadata_store import metadata_store
+        from ml_metadata.proto import metadata_store_pb2
+
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(database)
+        self._store = metadata_store.MetadataStore(config)
+        self._lock = threading.Lock()
+
+    def service(self, handler_call_details: Any) -> Any:
+        from ml_metadata.proto import metadata_store_service_pb2 as messages
+
+        method = handler_call_details.method.rsplit("/", 1)[-1]
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._answer(method, request, context),
+            request_deserializer=getattr(messages, f"{method}Request").FromString,
+            response_serializer=getattr(messages, f"{method}Response").SerializeToString,
+        )
+
+    def _answer(self, method: str, request: Any, context: Any) -> Any:
+        from ml_metadata import errors
+        from ml_metadata.proto import metadata_store_service_pb2 as messages
+
+        response = getattr(messages, f"{method}Response")()
+        try:
+            with self._lock:
+                self._store._call(method, request, response)
+        except errors.StatusError as error:
+            code = next(c for c in grpc.StatusCode if c.value[0] == error.error_code)
+            context.abort(code, error.message)
+        return response
+
+
+@dataclass
+class TaskCache(grpc.GenericRpcHandler):
+    """The TaskService of the API server, which remembers tasks by their fingerprint.
+
+    A CreateTaskRequest with its one task has the same bytes as a ListTasksResponse with that task.
+    """
+
+    created: list[bytes] = field(default_factory=list)
+    hits: int = 0
+
+    def service(self, handler_call_details: Any) -> Any:
+        method = handler_call_details.method.rsplit("/", 1)[-1]
+        answer = {"CreateTaskV1": self._create, "ListTasksV1": self._list}[method]
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: answer(request))
+
+    def _create(self, request: bytes) -> bytes:
+        self.created.append(request)
+        return b""
+
+    def _list(self, request: bytes) -> bytes:
+        wanted = re.search(rb"[0-9a-f]{64}", request)
+        assert wanted, request
+        found = next((task for task in reversed(self.created) if wanted[0] in task), b"")
+        self.hits += bool(found)
+        return found
+
+
+@contextmanager
+def _grpc(handler: grpc.GenericRpcHandler) -> Iterator[int]:
+    server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[handler])
+    port = server.add_insecure_port(f"{_LOOPBACK}:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(1).wait()
+
+
+@contextmanager
+def _objects(program: Path) -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind((_LOOPBACK, 0))
+        port = free.getsockname()[1]
+    options = ["-backend", "memory", "-initialbucket", BUCKET, "-quiet"]
+    process = subprocess.Popen([program, "-host", f"{_LOOPBACK}:{port}", *options])
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not _listens(port):
+            assert time.monotonic() < deadline and process.poll() is None, "no object store"
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex((_LOOPBACK, port)) == 0
+
+
+@contextmanager
+def _kubernetes(certificate: Path, key: Path, s3: int, asked: list[str]) -> Iterator[int]:
+    """The configuration of the launcher, and the keys of the object store."""
+    credentials = {
+        "fromEnv": False,
+        "secretRef": {
+            "secretName": _SECRET,
+            "accessKeyKey": "accesskey",
+            "secretKeyKey": "secretkey",
+        },
+    }
+    minio = {
+        "endpoint": f"{_LOOPBACK}:{s3}",
+        "region": "minio",
+        "disableSSL": True,
+        "forcePathStyle": True,
+        "credentials": credentials,
+    }
+    word = base64.b64encode(b"minio").decode()
+    of_namespace = f"/api/v1/namespaces/{NAMESPACE}"
+    objects: dict[str, dict[str, Any]] = {
+        f"{of_namespace}/configmaps/kfp-launcher": {
+            "kind": "ConfigMap",
+            "data": {"providers": json.dumps({"minio": {"default": minio}})},
+        },
+        f"{of_namespace}/secrets/{_SECRET}": {
+            "kind": "Secret",
+            "data": {"accesskey": word, "secretkey": word},
+        },
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            found = objects.get(self.path)
+            missing = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps({"apiVersion": "v1", **(found or missing)}).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer((_LOOPBACK, 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    http.socket = context.wrap_socket(http.socket, server_side=True)
+    threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield http.server_port
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+def _certificate(folder: Path) -> Path:
+    """Write a certificate of its own authority for loopback; returns the file of the key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubernetes")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address(_LOOPBACK))
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "ca.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private = folder.parent / "key.pem"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return private

@@ -1,0 +1,120 @@
+"""A container on this machine: a root of its own in a mount namespace.
+
+The root shows the machine's folders, but its own ``/tmp``, ``/run``, launcher and artifact folders,
+and the claims that the pod mounts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Empty folders that the compiled workflow mounts into each pod.
+_SCRATCH = ("gcs", "s3", "minio", ".local", ".cache", ".config")
+_OWN = ("tmp/outputs", "run", "kfp-launcher", *_SCRATCH)
+_SECONDS = 400
+#: Where the workflow's first container puts the launcher.
+PROGRAM = "/kfp-launcher/launch"
+
+#: Arguments: the new root, the pod's folder, claim and mount path in turn, "--", the command.
+_SCRIPT = """
+set -e
+root=$1 pod=$2
+shift 2
+mount -t tmpfs none "$root"
+for path in /*; do
+  name=${path#/}
+  [ -e "$pod/$name" ] && continue
+  if [ -L "$path" ]; then cp -P "$path" "$root/$name"
+  elif [ -d "$path" ]; then mkdir "$root/$name"; mount --rbind "$path" "$root/$name"
+  fi
+done
+for path in "$pod"/* "$pod"/.[a-z]*; do
+  name=${path##*/}
+  mkdir "$root/$name"
+  mount --rbind "$path" "$root/$name"
+done
+while [ "$1" != -- ]; do
+  mkdir -p "$root$2"
+  mount --rbind "$1" "$root$2"
+  shift 2
+done
+shift
+exec chroot "$root" "$@"
+"""
+
+
+def possible() -> bool:
+    """Whether this machine lets a process have mounts of its own."""
+    ended = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"],
+        capture_output=True,
+    )
+    return ended.returncode == 0
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One container.
+
+    Attributes:
+      folder: Its own files go below it.
+      account: Token, certificate and namespace of the service account.
+      program: What the container sees as `PROGRAM`: the driver or the launcher.
+    """
+
+    folder: Path
+    account: Path
+    program: Path
+
+    def run(
+        self, command: list[str], environment: dict[str, str], mounts: dict[Path, str]
+    ) -> tuple[int, str]:
+        """Run a command to its end.
+
+        Args:
+          command: The program and its arguments.
+          environment: Variables beside those that name programs and home.
+          mounts: Folders and the paths where the container sees them.
+
+        Returns:
+          The exit code, and what was written to standard output and standard error.
+        """
+        own, root = self.folder / "own", self.folder / "root"
+        root.mkdir(parents=True)
+        for name in _OWN:
+            (own / name).mkdir(parents=True)
+        shutil.copytree(self.account, own / "run/secrets/kubernetes.io/serviceaccount")
+        _link(self.program, own / PROGRAM.lstrip("/"))
+        words = [word for source, path in mounts.items() for word in (str(source), path)]
+        ended = subprocess.run(
+            [
+                *("unshare", "--map-root-user", "--mount", "sh", "-c", _SCRIPT, "pod"),
+                *(str(root), str(own), *words, "--", *command),
+            ],
+            env={
+                "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": "/",
+                "TF_CPP_MIN_LOG_LEVEL": "2",
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_SECONDS,
+        )
+        return ended.returncode, ended.stdout
+
+    def file(self, path: str) -> Path:
+        """Find a file of the container after its end."""
+        return self.folder / "own" / path.lstrip("/")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system
+        shutil.copy2(source, target)

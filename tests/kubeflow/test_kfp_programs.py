@@ -1,0 +1,129 @@
+"""The programs of Kubeflow Pipelines themselves: its compiler, its driver and its launcher.
+
+They are built from kubeflow/pipelines; docs/kubeflow.md says how. The tests find them through
+environment variables and are skipped without them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from imgpipe.components.model_pusher import manifest
+from tests.e2e.case import SETTINGS
+from tests.kubeflow import pod
+from tests.kubeflow.argo import Workflow
+from tests.kubeflow.loopback import BUCKET, Services, services
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+CLAIM = "images"
+
+
+def _program(variable: str) -> Path:
+    """The program that an environment variable names."""
+    path = os.environ.get(variable)
+    if not path:
+        pytest.skip(f"{variable} names no program; docs/kubeflow.md says how to build it")
+    return Path(path)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A volume with a small drawn set with planted faults."""
+    from imgpipe.pipeline.demo import draw
+
+    folder = tmp_path_factory.mktemp("volume")
+    draw(folder / "photos", per_class=24, size=112)
+    return folder
+
+
+def _compiled(volume: Path, output: Path, *settings: str) -> Path:
+    """The pipeline of these photographs, on a claim that is mounted where the volume lies."""
+    from imgpipe.pipeline.commands.kubeflow.compile import compile_
+
+    given = [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in SETTINGS.items()
+        for key, value in values.items()
+    ]
+    given += [
+        f"run.out={json.dumps(str(volume / 'out'))}",
+        f"kubeflow.volumes=[{{claim = '{CLAIM}', path = '{volume}'}}]",
+        "kubeflow.retries=0",
+        *settings,
+    ]
+    compile_(None, str(volume / "photos"), output, "image:1", f"minio://{BUCKET}/root", given)
+    return output
+
+
+def _workflow(compiler: Path, pipeline: Path) -> dict[str, Any]:
+    ended = subprocess.run(
+        [compiler, "--spec", pipeline, "--pipeline_root", f"minio://{BUCKET}/root"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return yaml.safe_load(ended.stdout)
+
+
+def test_the_client_loads_the_compiled_pipeline(volume: Path, tmp_path: Path):
+    from kfp import components
+
+    loaded = components.load_component_from_file(_compiled(volume, tmp_path / "pipeline.yaml"))
+    assert loaded.name == SETTINGS["run"]["name"]
+    assert "ImageTrainer" in loaded.pipeline_spec.root.dag.tasks
+    assert "kubernetes" in loaded.platform_spec.platforms
+
+
+def test_the_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
+    compiler = _program("IMGPIPE_KFP_COMPILER")
+    pipeline = _compiled(volume, tmp_path / "pipeline.yaml")
+    spec = next(yaml.safe_load_all(pipeline.read_text()))
+    templates = _workflow(compiler, pipeline)["spec"]["templates"]
+    tasks = {task["name"] for t in templates for task in t.get("dag", {}).get("tasks", [])}
+    for name in spec["root"]["dag"]["tasks"]:
+        assert {name, f"{name}-driver"} <= tasks
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    program = _program("IMGPIPE_S3_SERVER")
+    if not pod.possible():
+        pytest.skip("this machine lets no process have mounts of its own (unshare --mount)")
+    with services(tmp_path_factory.mktemp("services"), program) as started:
+        yield started
+
+
+def _run(cluster: Services, volume: Path, folder: Path, *settings: str) -> Workflow:
+    workflow = Workflow(
+        _workflow(
+            _program("IMGPIPE_KFP_COMPILER"), _compiled(volume, folder / "p.yaml", *settings)
+        ),
+        cluster,
+        folder / "pods",
+        _program("IMGPIPE_KFP_DRIVER"),
+        _program("IMGPIPE_KFP_LAUNCHER"),
+        {CLAIM: volume},
+    )
+    workflow.run()
+    return workflow
+
+
+def test_driver_and_launcher_run_it_to_a_pushed_model(
+    cluster: Services, volume: Path, tmp_path: Path
+):
+    workflow = _run(cluster, volume, tmp_path)
+    failed = [name for name, state in workflow.states.items() if state == "Failed"]
+    shown = {name: workflow.logs[name][-3000:] for name in failed if name in workflow.logs}
+    assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in shown.items())
+    (version,) = manifest.versions(volume / "out" / "model")
+    assert version.model_identity
