@@ -16,7 +16,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.columns import columns
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.file_patterns import matching
-from imgpipe.models.scratch_array import scratch_array
+from imgpipe.models.row_file import RowFile, Rows, gathered
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
@@ -29,7 +29,7 @@ class BankRows:
     `features` is float16 [n, dim], `labels` int64 [n], `views` int64 [n], `hashes` bytes [n].
     """
 
-    features: npt.NDArray[np.float16]
+    features: Rows
     labels: npt.NDArray[np.int64]
     views: npt.NDArray[np.int64]
     hashes: npt.NDArray[np.bytes_]
@@ -46,8 +46,16 @@ class BankRows:
         return self.select(self.views <= view)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
-        """Returns the rows for which `keep` [n] is true."""
-        return BankRows(self.features[keep], self.labels[keep], self.views[keep], self.hashes[keep])
+        """Returns the rows for which `keep` [n] is true, in memory."""
+        features = gathered(self.features, np.flatnonzero(keep))
+        return BankRows(features, self.labels[keep], self.views[keep], self.hashes[keep])
+
+    def some_clean(self, count: int) -> BankRows:
+        """Returns at most `count` rows of the clean view, spread evenly, in memory."""
+        clean = np.flatnonzero(self.views == 0)
+        keep = np.zeros(len(self), np.bool_)
+        keep[clean[:: max(1, -(-len(clean) // count))]] = True
+        return self.select(keep)
 
 
 @dataclass(frozen=True)
@@ -108,72 +116,118 @@ def read_dim(bank_uri: str) -> int:
     return read_facts(bank_uri).dim
 
 
-def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
-    """Reads all labelled rows of one split; rows without a label (index -1) are left out.
+@contextlib.contextmanager
+def open_split(
+    bank_uri: str, split: str, classes: int, most_view: int | None = None
+) -> Iterator[BankRows]:
+    """Opens the labelled rows of one split, whose features are in a `RowFile`.
+
+    Rows without a label (index -1) are left out.
+
+    Args:
+        bank_uri: URI of the artifact of FeatureBank.
+        split: Name of the split.
+        classes: Number of classes.
+        most_view: Highest view that is wanted; None is all of them.
 
     Raises:
         ResourceError: A record is not what bank.json says.
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
     dim = read_dim(bank_uri)
-    features: list[npt.NDArray[np.float16]] = [np.empty((0, dim), np.float16)]
-    columns: dict[str, list[npt.NDArray[Any]]] = {
-        names.LABEL_INDEX: [np.empty(0, np.int64)],
-        names.VIEW: [np.empty(0, np.int64)],
-        names.IMAGE_HASH: [np.empty(0, "S1")],
-    }
-    for parsed in _parsed(bank_uri, split, names.FEATURES):
-        features.append(_decoded(parsed[names.FEATURES], dim, bank_uri))
-        for name, parts in columns.items():
-            column = parsed[name]
-            parts.append(column.astype("S") if column.dtype == object else column)
-    labels, views, hashes = (np.concatenate(parts) for parts in columns.values())
-    if labels.size and labels.max() >= classes:
+    found = _listed(bank_uri, split, most_view)
+    if found.labels.size and found.labels.max() >= classes:
         raise DataRefused(
-            f"feature bank: split {split} holds label index {labels.max()}, the vocabulary has "
-            f"{classes} names. The bank and the vocabulary come from different runs"
+            f"feature bank: split {split} holds label index {found.labels.max()}, the vocabulary "
+            f"has {classes} names. The bank and the vocabulary come from different runs"
         )
-    order = np.lexsort((views, hashes))
-    order = order[labels[order] >= 0]
-    return BankRows(np.concatenate(features)[order], labels[order], views[order], hashes[order])
+    with RowFile(len(found.labels), (dim,), np.float16) as features:
+        features.fill(_placed(bank_uri, split, names.FEATURES, found.places, (dim,), bank_uri))
+        yield BankRows(features, found.labels, found.views, found.hashes)
+
+
+def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
+    """Reads all labelled rows of one split into memory; see `open_split`.
+
+    Raises:
+        ResourceError: A record is not what bank.json says.
+        DataRefused: A label lies outside the vocabulary of `classes` names.
+    """
+    with open_split(bank_uri, split, classes) as rows:
+        return rows.select(np.ones(len(rows), np.bool_))
 
 
 @contextlib.contextmanager
-def read_activations(
-    bank_uri: str, split: str, rows: BankRows
-) -> Iterator[npt.NDArray[np.float16]]:
-    """Activations at the cut of the rows, [n, h, w, C] in their order; see `scratch_array`.
+def open_activations(bank_uri: str, split: str, rows: BankRows) -> Iterator[RowFile]:
+    """Opens the activations at the cut of the rows, [n, h, w, C] in their order.
 
     Raises:
         ResourceError: The bank lacks some, or a record is not what bank.json says.
     """
     shape = read_facts(bank_uri).activations
     folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
-    pairs = zip(rows.hashes.tolist(), rows.views.tolist(), strict=True)
-    places = {pair: place for place, pair in enumerate(pairs)}
-    with scratch_array((len(rows), *shape), np.float16) as activations:
-        found = 0
-        for parsed in _parsed(folder, split, names.ACTIVATIONS):
-            maps = _decoded(parsed[names.ACTIVATIONS], math.prod(shape), bank_uri)
-            for digest, view, one in zip(
-                parsed[names.IMAGE_HASH].tolist(), parsed[names.VIEW].tolist(), maps, strict=True
-            ):
-                place = places.get((digest, view))
-                if place is not None:
-                    activations[place] = one.reshape(shape)
-                    found += 1
-        if found != len(rows):
-            raise ResourceError(
-                f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
-                f"{split}. Received: {found}. Run FeatureBank again"
-            )
+    found = _listed(folder, split, int(rows.views.max(initial=0)))
+    if not (np.array_equal(found.hashes, rows.hashes) and np.array_equal(found.views, rows.views)):
+        raise ResourceError(
+            f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
+            f"{split}. Received: {len(found.labels)} rows. Run FeatureBank again"
+        )
+    with RowFile(len(rows), shape, np.float16) as activations:
+        places = _placed(folder, split, names.ACTIVATIONS, found.places, shape, bank_uri)
+        activations.fill(places)
         yield activations
 
 
-def _parsed(uri: str, split: str, vector: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Batches of the split's records as columns, with the feature `vector`."""
-    files = matching(f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*")
-    return columns(files, vector, names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH)
+@dataclass(frozen=True)
+class _Listed:
+    """Rows in their order, and the place of every record in it; -1 for records left out."""
+
+    places: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    views: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.bytes_]
+
+
+def _listed(uri: str, split: str, most_view: int | None) -> _Listed:
+    """Lists the records of a split, without their vectors."""
+    parts: dict[str, list[npt.NDArray[Any]]] = {
+        names.LABEL_INDEX: [np.empty(0, np.int64)],
+        names.VIEW: [np.empty(0, np.int64)],
+        names.IMAGE_HASH: [np.empty(0, "S1")],
+    }
+    for parsed in columns(_files(uri, split), *parts):
+        for name, column in parsed.items():
+            parts[name].append(column.astype("S") if column.dtype == object else column)
+    labels, views, hashes = (np.concatenate(arrays) for arrays in parts.values())
+    order = np.lexsort((views, hashes))
+    wanted = labels[order] >= 0
+    if most_view is not None:
+        wanted &= views[order] <= most_view
+    order = order[wanted]
+    places = np.full(len(labels), -1, np.int64)
+    places[order] = np.arange(len(order))
+    return _Listed(places, labels[order], views[order], hashes[order])
+
+
+def _placed(
+    uri: str,
+    split: str,
+    vector: str,
+    places: npt.NDArray[np.int64],
+    shape: tuple[int, ...],
+    bank_uri: str,
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
+    """Places and vectors of the split's records, batch by batch in the order of the files."""
+    done = 0
+    for parsed in columns(_files(uri, split), vector):
+        rows = _decoded(parsed[vector], math.prod(shape), bank_uri)
+        here = places[done : done + len(rows)]
+        done += len(rows)
+        yield here[here >= 0], rows[here >= 0].reshape(-1, *shape)
+
+
+def _files(uri: str, split: str) -> list[str]:
+    return matching(f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*")
 
 
 def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[np.float16]:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from imgpipe.models.bank import BankRows
 from imgpipe.models.errors import DataRefused
+from imgpipe.models.row_file import gathered
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
 
@@ -172,8 +173,12 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
 
 def predicted(head: Any, rows: BankRows) -> Integers:
     """Returns the label index [n] that the head predicts for each row."""
+    index = np.arange(len(rows))
     logits = [
-        head(rows.features[start : start + _ROWS_AT_ONCE].astype(np.float32), training=False)
+        head(
+            gathered(rows.features, index[start : start + _ROWS_AT_ONCE]).astype(np.float32),
+            training=False,
+        )
         for start in range(0, len(rows), _ROWS_AT_ONCE)
     ]
     return np.concatenate([np.argmax(np.asarray(part), axis=1) for part in logits])

@@ -7,14 +7,15 @@ activations at a cut, and whole images that are augmented anew each epoch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models import augmentation, mixup
+from imgpipe.models import augmentation, mixup, row_file
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.row_file import RowFile
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -37,10 +38,17 @@ class Labelled(Protocol):
 
 
 class Rows(Labelled, Protocol):
-    """Labelled rows with their inputs."""
+    """Labelled rows with their inputs, as they are stored and as a network sees them."""
 
-    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Float32 inputs [m, ...] of rows int64 [m].
+    @property
+    def chunk(self) -> int:
+        """Neighbouring rows that are read at once; all of them where they are in memory."""
+
+    def stored(self, index: tf.Tensor) -> tf.Tensor:
+        """Rows int64 [m] as they are stored, [m, ...]."""
+
+    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Float32 inputs [m, ...] of rows as `stored` returns them for an index [m].
 
         `views` int64 [m] numbers the view of each, never the same twice; None in validation.
         """
@@ -49,95 +57,102 @@ class Rows(Labelled, Protocol):
         """Number of validation rows in one step."""
 
 
-class Vectors:
-    """Stored features float16 [n, D], held by TensorFlow as they are.
+class _Stored:
+    """Stored numbers of any shape.
 
     Args:
-        features: The vectors, [n, D].
+        rows: The numbers, [n, ...], in memory or in a file.
         labels: Label index of each row, [n].
     """
 
-    def __init__(self, features: npt.NDArray[np.float16], labels: npt.NDArray[np.int64]) -> None:
-        import tensorflow as tf
-
-        self._features, self.labels = tf.constant(features), labels
+    def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
+        in_memory = rows.in_memory if isinstance(rows, RowFile) else rows
+        self._rows = rows if in_memory is None else in_memory
+        self.labels = labels
+        self.chunk = rows.chunk if isinstance(rows, RowFile) else max(len(rows), 1)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Rows as float32 [m, D]."""
+    def stored(self, index: tf.Tensor) -> tf.Tensor:
+        """Rows as they are stored, without a copy of all rows in TensorFlow."""
         import tensorflow as tf
 
-        return tf.cast(tf.gather(self._features, index), tf.float32)
+        def read(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+            return row_file.gathered(self._rows, index)
+
+        kind = tf.as_dtype(self._rows.dtype)
+        batch = tf.numpy_function(read, [index], kind, stateful=False)
+        batch.set_shape([None, *self._rows.shape[1:]])
+        return batch
+
+    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Rows as float32."""
+        import tensorflow as tf
+
+        return tf.cast(stored, tf.float32)
+
+    def step(self) -> int:
+        """Number of validation rows in one step."""
+        return _MAPS_A_STEP
+
+
+class Vectors(_Stored):
+    """Stored features float16 [n, D]; those in memory are held by TensorFlow as they are."""
+
+    def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
+        import tensorflow as tf
+
+        super().__init__(rows, labels)
+        held = not isinstance(self._rows, RowFile)
+        self._constant = tf.constant(self._rows) if held else None
+
+    def stored(self, index: tf.Tensor) -> tf.Tensor:
+        """Rows as they are stored."""
+        import tensorflow as tf
+
+        if self._constant is None:
+            return super().stored(index)
+        return tf.gather(self._constant, index)
 
     def step(self) -> int:
         """Number of validation rows in one step."""
         return _VECTORS_A_STEP
 
 
-@dataclass(frozen=True)
-class Maps:
-    """Stored activations float16 [n, h, w, C], in memory or in a memory map."""
-
-    activations: npt.NDArray[np.float16]
-    labels: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Rows as float32 [m, h, w, C]."""
-        import tensorflow as tf
-
-        return tf.cast(_gathered(self.activations, index), tf.float32)
-
-    def step(self) -> int:
-        """Number of validation rows in one step."""
-        return _MAPS_A_STEP
+class Maps(_Stored):
+    """Stored activations float16 [n, h, w, C]."""
 
 
-@dataclass(frozen=True)
-class Images:
+class Images(_Stored):
     """Decoded images uint8 [n, S, S, 3]; each time one is drawn it trains in another view.
 
-    Attributes:
-        pixels: The images, in memory or in a memory map.
+    Args:
+        pixels: The images.
         labels: Label index of each row, [n].
         seeds: Int64 [n] from the content hashes, see `augmentation.seeds`.
         views: Settings of the augmentation; with `count` 0 the images are used as they are.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    seeds: npt.NDArray[np.int64]
-    views: ViewSpec
+    def __init__(
+        self,
+        pixels: row_file.Rows,
+        labels: npt.NDArray[np.int64],
+        seeds: npt.NDArray[np.int64],
+        views: ViewSpec,
+    ) -> None:
+        super().__init__(pixels, labels)
+        self.pixels, self.seeds, self.views = pixels, seeds, views
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Rows as float32 [m, S, S, 3] in 0..255, those views of them in training."""
+    def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
+        """Rows as float32 in 0..255, those views of them in training."""
         import tensorflow as tf
 
-        pixels = tf.cast(_gathered(self.pixels, index), tf.float32)
+        pixels = tf.cast(stored, tf.float32)
         if views is None or not self.views.count:
             return pixels
         seeds = tf.gather(tf.constant(self.seeds), index)
         return augmentation.augment(pixels, seeds, views, self.views)
-
-    def step(self) -> int:
-        """Number of validation rows in one step."""
-        return _MAPS_A_STEP
-
-
-def _gathered(rows: npt.NDArray[Any], index: tf.Tensor) -> tf.Tensor:
-    """`rows[index]` without a copy of all rows in TensorFlow."""
-    import tensorflow as tf
-
-    batch = tf.numpy_function(lambda i: rows[i], [index], tf.as_dtype(rows.dtype), stateful=False)
-    batch.set_shape([None, *rows.shape[1:]])
-    return batch
 
 
 def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
@@ -155,19 +170,14 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
 
     labels = tf.constant(rows.labels)
     weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
-    steps = steps_per_epoch(rows, settings)
-    draw = _drawing(rows.labels, settings)
+    in_chunks = rows.chunk < len(rows) and settings.balance != "sampling"
+    epochs = (_chunks if in_chunks else _indices)(rows, settings)
 
-    def indices(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = draw(epoch)
-        # A row that is drawn twice in an epoch is seen in two views.
-        views = 1 + epoch * len(rows) + tf.range(len(rows), dtype=tf.int64)
-        dataset = tf.data.Dataset.from_tensor_slices((order, views))
-        return dataset.batch(settings.batch_size).take(steps)
-
-    def load(index: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def load(
+        stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         label = tf.gather(labels, index)
-        inputs, one_hot = rows.batch(index, views), tf.one_hot(label, classes)
+        inputs, one_hot = rows.shown(stored, index, views), tf.one_hot(label, classes)
         mixed = settings.mixing
         if mixed.mixup or mixed.cutmix:
             seed = tf.stack([tf.constant(settings.seed, tf.int64), views[0]])
@@ -175,9 +185,59 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
             inputs, one_hot = mixup.mix(inputs, one_hot, seed, mixed.mixup, cutmix)
         return inputs, one_hot, tf.gather(weights, label)
 
-    dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(indices)
+    dataset = tf.data.Dataset.range(first, settings.epochs).flat_map(epochs)
     dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
     return dataset.prefetch(2)
+
+
+def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """A function from an epoch to its batches (rows as stored, index [m], views [m])."""
+    import tensorflow as tf
+
+    draw = _drawing(rows.labels, settings)
+    steps = steps_per_epoch(rows, settings)
+
+    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = draw(epoch)
+        # A row that is drawn twice in an epoch is seen in two views.
+        views = 1 + epoch * len(rows) + tf.range(len(rows), dtype=tf.int64)
+        dataset = tf.data.Dataset.from_tensor_slices((order, views))
+        dataset = dataset.batch(settings.batch_size).take(steps)
+        return dataset.map(
+            lambda index, views: (rows.stored(index), index, views),
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+
+    return batches
+
+
+def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """The same for rows in a file: chunks in another order each epoch, shuffled within.
+
+    Neighbouring rows are those of similar content hashes, which have nothing in common, so a chunk
+    is a random sample of all rows.
+    """
+    import tensorflow as tf
+
+    count = -(-len(rows) // rows.chunk)
+    steps = steps_per_epoch(rows, settings)
+
+    def shuffled(number: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        seeds = tf.stack([tf.constant(settings.seed, tf.int64), seed])
+        return tf.random.experimental.stateless_shuffle(tf.range(number, dtype=tf.int64), seeds)
+
+    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        def load(chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            first = chunk * rows.chunk
+            size = tf.minimum(tf.constant(rows.chunk, tf.int64), len(rows) - first)
+            index = first + shuffled(size, epoch * count + chunk)
+            return rows.stored(index), index, 1 + epoch * len(rows) + index
+
+        dataset = tf.data.Dataset.from_tensor_slices(shuffled(count, epoch)).map(load)
+        return dataset.rebatch(settings.batch_size).take(steps)
+
+    return batches
 
 
 def validation(rows: Rows, classes: int) -> tf.data.Dataset:
@@ -187,7 +247,8 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
     labels = tf.constant(rows.labels)
 
     def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return rows.batch(index, None), tf.one_hot(tf.gather(labels, index), classes)
+        inputs = rows.shown(rows.stored(index), index, None)
+        return inputs, tf.one_hot(tf.gather(labels, index), classes)
 
     dataset = tf.data.Dataset.range(len(rows)).batch(rows.step())
     return dataset.map(load).prefetch(1)

@@ -22,7 +22,7 @@ FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Principal components, at most; 128 told no other kind of image better than 64.
 _COMPONENTS: Final = 64
 _FEWEST_TRAIN: Final = 64
-_MOST: Final = 20_000  # training images looked at, spread evenly: 100 MB of features
+MOST: Final = 20_000  # images looked at, spread evenly: 100 MB of features
 _FEWEST_HELD_OUT: Final = 50  # below it, nothing says which scores are usual
 _LONGEST: Final = 4096  # features of an image; a covariance of longer ones takes 130 MB and more
 _SHRINKAGE: Final = 0.1  # of the covariance towards a multiple of the identity
@@ -120,7 +120,7 @@ def fit(
     few = len(features) < _FEWEST_TRAIN or len(held_out) < _FEWEST_HELD_OUT
     if few or not 0 < features.shape[1] <= _LONGEST:
         return None
-    step = -(-len(features) // _MOST)
+    step = -(-len(features) // MOST)
     rows, labels = _unit(features[::step]), labels[::step]
     centre = rows.mean(axis=0)
     rows -= centre

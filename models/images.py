@@ -1,14 +1,14 @@
 """Images for networks that train on pixels: decoded and resized once, as bytes.
 
 A pixel is kept as uint8: rounding moves it by half a step of 255 at most. What is large goes into
-a memory map on disk, so memory stays flat in the number of images.
+a temporary file, so memory stays flat in the number of images.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,9 @@ from imgpipe.models.columns import columns
 from imgpipe.models.datasets import Images
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.file_patterns import matching
-from imgpipe.models.scratch_array import scratch_array
+from imgpipe.models.row_file import RowFile
+
+_AT_ONCE: Final = 16  # images
 
 
 @contextlib.contextmanager
@@ -49,9 +51,9 @@ def decoded(
     order = order[labels[order] >= 0]
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
-    shape = (len(order), image_size, image_size, 3)
-    with scratch_array(shape, np.uint8) as pixels:
-        _fill(pixels, files, places, image_size)
+    with RowFile(len(order), (image_size, image_size, 3), np.uint8) as pixels:
+        progress.total(len(pixels), "images")
+        pixels.fill(_placed(files, places, image_size))
         seeds = augmentation.seeds([hashes[i].decode() for i in order])
         yield Images(pixels, labels[order], np.array(seeds, np.int64), views)
 
@@ -66,13 +68,10 @@ def _described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArra
     return np.concatenate(hashes), np.concatenate(labels)
 
 
-def _fill(
-    pixels: npt.NDArray[np.uint8],
-    files: Sequence[str],
-    places: npt.NDArray[np.int64],
-    image_size: int,
-) -> None:
-    """Decode every record to its place; -1 is no place."""
+def _placed(
+    files: Sequence[str], places: npt.NDArray[np.int64], image_size: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
+    """Places and pixels of the records, batch by batch; records whose place is -1 are left out."""
     import tensorflow as tf
 
     spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
@@ -86,8 +85,7 @@ def _fill(
         (tf.data.Dataset.from_tensor_slices(places), tf.data.TFRecordDataset(list(files)))
     )
     dataset = dataset.filter(lambda place, _: place >= 0)
-    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(16)
-    progress.total(len(pixels), "images")
-    for place, image in dataset.as_numpy_iterator():
-        pixels[place] = image
-        progress.advance(1, "images")
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(_AT_ONCE).prefetch(2)
+    for places_here, images in dataset.as_numpy_iterator():
+        yield places_here, images
+        progress.advance(len(images), "images")

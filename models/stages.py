@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from imgpipe.models import cuts, datasets, feature_distribution, images
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import BankFacts, BankRows, read_activations, read_facts, read_split
+from imgpipe.models.bank import BankFacts, BankRows, open_activations, open_split, read_facts
 from imgpipe.models.checkpoints import Checkpoint
 from imgpipe.models.classifier import build_parts, copy_weights
 from imgpipe.models.feature_distribution import FeatureDistribution
@@ -112,15 +112,17 @@ def train(inputs: Inputs) -> Trained:
     if not facts.dim:
         first = _on_images(inputs, facts)
         return _and_fine_tuned(inputs, first, lambda: _fine_tuned_on_images(inputs, facts, first))
-    rows = {
-        split: read_split(inputs.bank_uri, split, inputs.classes)
-        for split in (names.TRAIN, names.VALIDATION)
-    }
-    rows[names.TRAIN] = rows[names.TRAIN].up_to(inputs.settings.views.count)
-    rows[names.VALIDATION] = rows[names.VALIDATION].clean()
-    head = _head(inputs, facts, rows)
-    if facts.activations:
-        return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, rows, head))
+    with contextlib.ExitStack() as opened:
+        rows = {
+            split: opened.enter_context(open_split(inputs.bank_uri, split, inputs.classes, view))
+            for split, view in (
+                (names.TRAIN, inputs.settings.views.count),
+                (names.VALIDATION, 0),
+            )
+        }
+        head = _head(inputs, facts, rows)
+        if facts.activations:
+            return _and_fine_tuned(inputs, head, lambda: _fine_tuned(inputs, facts, rows, head))
     return _and_fine_tuned(inputs, head, lambda: _fine_tuned_on_images(inputs, facts, head))
 
 
@@ -149,8 +151,10 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
         inputs.checkpoint("head", facts.made_by, *_identities(rows)),
     )
     head = _judged(found, datasets.Vectors(validation.features, validation.labels), "head")
-    clean = training.clean()
-    distribution = feature_distribution.fit(clean.features, clean.labels, validation.features)
+    clean, held_out = (part.some_clean(feature_distribution.MOST) for part in rows.values())
+    distribution = feature_distribution.fit(
+        np.asarray(clean.features), clean.labels, np.asarray(held_out.features)
+    )
     return replace(head, distribution=distribution)
 
 
@@ -166,7 +170,7 @@ def _fine_tuned(
     with contextlib.ExitStack() as open_maps:
         maps = {
             split: datasets.Maps(
-                open_maps.enter_context(read_activations(inputs.bank_uri, split, part)),
+                open_maps.enter_context(open_activations(inputs.bank_uri, split, part)),
                 part.labels,
             )
             for split, part in rows.items()

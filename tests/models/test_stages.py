@@ -275,7 +275,7 @@ def test_images_come_in_the_order_of_their_hashes(examples) -> None:
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as found:
         assert found.pixels.shape == (36, _SIZE, _SIZE, 3)
         assert list(found.seeds) == sorted(found.seeds)
-        brightness = found.pixels.reshape(36, -1).mean(1)
+        brightness = found.pixels.read(0, 36).reshape(36, -1).mean(1)
         assert np.corrcoef(brightness, found.labels)[0, 1] > 0.95
     with (
         pytest.raises(DataRefused, match="the vocabulary has 2"),
@@ -287,8 +287,8 @@ def test_images_come_in_the_order_of_their_hashes(examples) -> None:
 def test_many_images_go_to_disk(examples, monkeypatch) -> None:
     patterns = [str(examples / f"{names.TRAIN}-*")]
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as memory:
-        expected = memory.pixels.copy()
-    monkeypatch.setattr("imgpipe.models.scratch_array.IN_MEMORY", 100)
+        expected = memory.pixels.read(0, 36).copy()
+    monkeypatch.setattr("imgpipe.models.row_file.IN_MEMORY", 100)
     with decoded(patterns, _SIZE, 3, _SETTINGS.views) as disk:
-        assert isinstance(disk.pixels, np.memmap)
-        np.testing.assert_array_equal(disk.pixels, expected)
+        assert disk.pixels.in_memory is None
+        np.testing.assert_array_equal(disk.pixels.read(0, 36), expected)

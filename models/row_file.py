@@ -1,0 +1,141 @@
+"""Rows of numbers on their way to training: in memory while small, otherwise in a temporary file.
+
+Training reads the file in chunks of neighbouring rows, so memory does not grow with the number of
+rows and the disk reads in sequence. The file lies in the system's folder for temporary files
+(TMPDIR).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+#: Bytes of rows that are kept in memory, and bytes of a chunk that is read from a file.
+IN_MEMORY: Final = 256 << 20
+CHUNK: Final = 64 << 20
+#: Rows of a chunk that is shuffled as one, where they do not take more than the bytes below.
+_ENOUGH_ROWS: Final = 4096
+_ENOUGH_BYTES: Final = 192 << 20
+
+
+class RowFile:
+    """Rows of one shape, in order; a context manager that frees them.
+
+    Args:
+        count: Number of rows.
+        row: Shape of a row.
+        kind: Number type.
+
+    Attributes:
+        shape: Shape of all rows, [count, ...].
+        dtype: Number type.
+        chunk: Number of neighbouring rows that are read at once; all of them while in memory.
+    """
+
+    def __init__(self, count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> None:
+        self.shape, self.dtype = (count, *row), np.dtype(kind)
+        self._row = math.prod(row) * self.dtype.itemsize
+        self._array: npt.NDArray[Any] | None = None
+        self._file: Any = None
+        if count * self._row <= IN_MEMORY:
+            self._array, self.chunk = np.empty(self.shape, kind), max(count, 1)
+        else:
+            enough = min(_ENOUGH_ROWS, _ENOUGH_BYTES // self._row)
+            self.chunk = max(CHUNK // self._row, enough, 1)
+            self._file = tempfile.TemporaryFile(prefix="imgpipe-")  # noqa: SIM115 - see __exit__
+
+    def __enter__(self) -> RowFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def in_memory(self) -> npt.NDArray[Any] | None:
+        """All rows, None where they are in a file."""
+        return self._array
+
+    def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
+        """Stores rows that come in any order; returns their number.
+
+        Args:
+            batches: Places [m], each of which comes once, and rows [m, ...].
+        """
+        if self._array is not None:
+            filled = 0
+            for places, rows in batches:
+                self._array[places] = rows
+                filled += len(places)
+            return filled
+        return self._fill_file(batches)
+
+    def _fill_file(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
+        """Append each row to its chunk, then put every chunk in order: the disk never jumps."""
+        arrived = np.zeros(-(-len(self) // self.chunk), np.int64)
+        offsets = np.empty(len(self), np.int32)  # of the rows within a chunk, as they arrived
+        for places, rows in batches:
+            chunks = places // self.chunk
+            for chunk in np.unique(chunks):
+                mine = chunks == chunk
+                first = chunk * self.chunk + arrived[chunk]
+                offsets[first : first + mine.sum()] = places[mine] - chunk * self.chunk
+                self._write(first, rows[mine])
+                arrived[chunk] += mine.sum()
+        for chunk, count in enumerate(arrived.tolist()):
+            first = chunk * self.chunk
+            ordered = np.empty((min(self.chunk, len(self) - first), *self.shape[1:]), self.dtype)
+            ordered[offsets[first : first + count]] = self.read(first, first + count)
+            self._write(first, ordered)
+        return int(arrived.sum())
+
+    def _write(self, first: int, rows: npt.NDArray[Any]) -> None:
+        data = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._file.fileno(), data[done:], first * self._row + done)
+
+    def read(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """Returns neighbouring rows [stop - first, ...]."""
+        if self._array is not None:
+            return self._array[first:stop]
+        rows = np.empty((stop - first, *self.shape[1:]), self.dtype)
+        view = rows.reshape(-1).view(np.uint8).data
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._file.fileno(), [view[done:]], first * self._row + done)
+            if not count:
+                raise OSError(f"expected {len(self)} rows in a temporary file, which ends earlier")
+            done += count
+        return rows
+
+    def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Returns rows [m, ...] of any places [m]; neighbours are read at once."""
+        if self._array is not None:
+            return self._array[index]
+        if not len(index):
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        first, stop = int(index.min()), int(index.max()) + 1
+        if stop - first <= self.chunk:
+            near = self.read(first, stop)
+            in_order = len(index) == len(near) and bool((np.diff(index) == 1).all())
+            return near if in_order else near[index - first]
+        return np.concatenate([self.read(place, place + 1) for place in index.tolist()])
+
+
+#: Rows in memory or in a file.
+Rows = npt.NDArray[Any] | RowFile
+
+
+def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Returns rows [m, ...] of any places [m]."""
+    return rows.gather(index) if isinstance(rows, RowFile) else rows[index]
