@@ -76,20 +76,28 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
     Args:
         statistics_uri: URI of the ExampleStatistics artifact.
 
+    Returns:
+        The schema, which has no feature if there is no example.
+
     Raises:
         ResourceError: The artifact holds no statistics.
     """
     import tensorflow_data_validation as tfdv
 
-    found = [s for s in read_statistics(statistics_uri).values() if s.datasets[0].num_examples]
-    if not found:
+    statistics_by_split = read_statistics(statistics_uri)
+    if not statistics_by_split:
         raise ResourceError(
             f"there are no statistics in {statistics_uri}: the artifacts of the run have been "
             "removed. Run again, then accept."
         )
-    schema = tfdv.infer_schema(found[0], infer_feature_shape=True)
-    for statistics in found[1:]:
-        schema = tfdv.update_schema(schema, statistics)
+    schema = schema_pb2.Schema()
+    for statistics in statistics_by_split.values():
+        if not statistics.datasets[0].num_examples:
+            continue
+        if schema.feature:
+            schema = tfdv.update_schema(schema, statistics)
+        else:
+            schema = tfdv.infer_schema(statistics, infer_feature_shape=True)
     return schema
 
 

@@ -8,14 +8,13 @@ blessed, its statistics are what later data is compared with.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, DataRefused
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
@@ -144,11 +143,17 @@ def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> 
     """Write what the features are in the refused data into the accepted schema."""
     from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import temporary
 
-    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log"):
+    with temporary.folder() as folder, screen.quiet(folder / "log"):
         from imgpipe.components.data_gate import component
 
         inferred = component.infer_schema(decision["statistics"])
+    if not inferred.feature:
+        raise DataRefused(
+            "the refused data has no usable image, so there is nothing to accept. Run again with "
+            "other data."
+        )
     path = config.schema_file
     current = schemas.read(path) if path.is_file() else inferred
     schema = schemas.revised(current, inferred, features, decision["vocabulary"])

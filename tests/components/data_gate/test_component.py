@@ -8,7 +8,7 @@ import pytest
 
 from imgpipe import components
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.models.errors import DataRefused
+from imgpipe.models.errors import DataRefused, ResourceError
 
 # TFX, TFDV and ML Metadata warn about their own dependencies; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -111,3 +111,17 @@ def test_too_few_images_and_too_many_rejects_are_refused_with_an_empty_test_spli
     assert "too few 'dog' in train: expected at least 5, seen 3" in text
     assert "rejected share: expected at most 1.0% of the images, seen 4.2% (1 of 24" in text
     assert "anomaly" not in text and not run.schema.exists()
+
+
+def test_the_schema_of_no_image_has_no_feature(tmp_path, tfx):
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    from imgpipe.components.data_gate.component import infer_schema
+
+    with pytest.raises(ResourceError, match=r"there are no statistics in .*Run again"):
+        infer_schema(str(tmp_path))
+    empty = statistics_pb2.DatasetFeatureStatisticsList()
+    empty.datasets.add(num_examples=0)
+    (tmp_path / "Split-train").mkdir()
+    (tmp_path / "Split-train/FeatureStats.pb").write_bytes(empty.SerializeToString())
+    assert not infer_schema(str(tmp_path)).feature
