@@ -1,8 +1,14 @@
-"""Temporary files of a run: below its own folder, and removed with it when the run was killed."""
+"""Temporary files of commands, which the next command removes when a process was killed.
+
+Those of a run are below its own folder. Those of other commands are in a folder of the system's
+folder for temporary files. The process locks that folder, and the system frees the lock when the
+process ends, so that an unlocked folder belongs to no process.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -12,6 +18,7 @@ from pathlib import Path
 from imgpipe.models.atomic_write import TEMPORARY
 
 _NAME = "tmp"
+_COMMAND = "imgpipe-command-"
 #: Where a run writes files under another name first: decisions, seals, schemas, checkpoints.
 _UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/", "resume/**/")
 
@@ -35,6 +42,54 @@ def below(directory: Path) -> Iterator[None]:
         if variable is not None:
             os.environ["TMPDIR"] = variable
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """Create a folder for the temporary files of this process and those it starts.
+
+    Folders of killed processes are removed first.
+
+    Yields:
+      The folder, which is removed at the end of the block.
+    """
+    place = Path(tempfile.gettempdir())
+    for left in place.glob(f"{_COMMAND}*"):
+        _remove_unlocked(left)
+    path, descriptor = _locked_folder()
+    try:
+        with below(path):
+            yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_folder() -> tuple[Path, int]:
+    """Create a folder and lock it, again if another process removed it before it was locked."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=_COMMAND))
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.is_dir():
+            return path, descriptor
+        os.close(descriptor)
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Remove a folder of this user that no process has locked."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return  # of another user, no folder, or removed meanwhile
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+    except BlockingIOError:
+        pass  # its process is running
+    finally:
+        os.close(descriptor)
 
 
 def sweep(out: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import gc
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,10 +119,11 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
     from imgpipe.components.image_filter import thread_driver
     from imgpipe.models import progress
     from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import temporary
 
     found: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
+    with temporary.folder() as folder:
+        log = folder / "log"
         with screen.quiet(log, to_stderr) as console, screen.Display(console) as display:
             progress.attach(display)
             try:

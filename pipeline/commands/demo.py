@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,13 +87,14 @@ def _photos(out: Path) -> Path:
 
 def _ask(console: Console, config: Config) -> None:
     """Serve what was pushed on loopback and send it an image it has not seen."""
+    from imgpipe.pipeline import temporary
     from imgpipe.pipeline.demo import draw_hand
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 
     label, seed = _ASKED
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / f"{label}.jpg"
+    with temporary.folder() as folder:
+        picture = folder / f"{label}.jpg"
         draw_hand(label, seed, 200).save(picture, quality=90)
         server = ModelServer(_NAME, config.push_directory)
         port = server.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +77,7 @@ def execute(
     from imgpipe.models import progress
     from imgpipe.pipeline import console as screen
     from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline import temporary
     from imgpipe.pipeline.request_drift import reference, uncertain
     from imgpipe.pipeline.request_drift.log import find
 
@@ -87,8 +87,8 @@ def execute(
     find(log)
     versions = reference.versions(model)
     written = None
-    with tempfile.TemporaryDirectory() as folder:
-        said, to_stderr = Path(folder) / "log", json_file == json_files.STANDARD_OUTPUT
+    with temporary.folder() as folder:
+        said, to_stderr = folder / "log", json_file == json_files.STANDARD_OUTPUT
         with screen.quiet(said, to_stderr) as console, screen.Display(console) as display:
             progress.attach(display)
             try:

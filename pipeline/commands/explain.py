@@ -7,7 +7,6 @@ version; both must give the same probabilities. Neither TFX nor Beam is imported
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +80,14 @@ def command(
 def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
     """Explain images, or print the table of layers, or both; returns the exit code."""
     from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import temporary
 
     if not images and not table:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = find(model)
-    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
+    with temporary.folder() as folder, screen.quiet(folder / "log") as console:
         from imgpipe.models import activations, layer_sizes, network_file
         from imgpipe.models.served_model import Served
         from imgpipe.models.signatures import CAM

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +52,7 @@ def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path
     """Draw and write the sheet; returns the exit code."""
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import temporary
     from imgpipe.pipeline.settings import configuration
 
     config = configuration(config_file, None, None, settings)
@@ -62,7 +62,7 @@ def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path
         raise ConfigError(f"--out {out}: expected a name that ends in .png.")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: its folder does not exist.")
-    with tempfile.TemporaryDirectory() as folder, screen.quiet(Path(folder) / "log") as console:
+    with temporary.folder() as folder, screen.quiet(folder / "log") as console:
         drawn, skipped = _rows(paths, rows, config, size)
         for path, why in skipped:
             console.print(f"skipped {escape(str(path))}: {escape(why)}", soft_wrap=True)

@@ -6,12 +6,10 @@ The subpackages are `imgpipe.pipeline`, `imgpipe.components`, `imgpipe.models` a
 
 from __future__ import annotations
 
-from typing import Any
-
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Return an artifact type or a component by its name, importing it on first use.
 
     TFX's Kubeflow entry point looks up a custom artifact type as ``<top-level package>.<Name>``.

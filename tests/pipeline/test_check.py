@@ -25,7 +25,7 @@ from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw
 
 # Sixteen images are enough for a run with these.
@@ -285,7 +285,8 @@ def test_a_file_that_vanishes_while_it_is_judged_is_named(clean, monkeypatch):
 def test_check_imports_neither_tfx_nor_beam(clean):
     Image.new("RGB", (9, 9)).save(clean / "rock" / "small.png")
     program = (
-        "import sys\nfrom imgpipe.pipeline.cli import app\nfrom typer.testing import CliRunner\n"
+        "import sys\nfrom imgpipe.pipeline.application import app\n"
+        "from typer.testing import CliRunner\n"
         f"result = CliRunner().invoke(app, ['check', {str(clean)!r}, '--html', "
         f"{str(clean.parent / 'page.html')!r}, *{FEW!r}])\n"
         "assert result.exit_code == 0, result.output\n"

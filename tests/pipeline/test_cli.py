@@ -44,6 +44,7 @@ def test_help_imports_only_what_it_prints_with():
         "imgpipe.models.atomic_write",
         "imgpipe.models.errors",
         "imgpipe.pipeline",
+        "imgpipe.pipeline.application",
         "imgpipe.pipeline.options",
         "imgpipe.pipeline.terminal",
         "imgpipe.pipeline.signals",

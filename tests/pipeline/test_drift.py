@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import drift, serve
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 

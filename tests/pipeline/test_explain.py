@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from imgpipe.components.model_pusher import manifest, versions
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import explain
 
 

@@ -64,3 +64,27 @@ def test_a_signal_to_another_command(tmp_path: Path):
     )
     assert done.returncode == 143
     assert done.stderr.strip() == "imgpipe: stopped by SIGTERM"
+
+
+@pytest.mark.parametrize("module", ["imgpipe.models.errors", "typer", "rich.console"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_command_line_is_imported(module: str, number: signal.Signals):
+    program = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            sys.meta_path.remove(self)\n"
+        f"            os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "from imgpipe.pipeline import cli\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 128 + number
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("imgpipe: ")
+    assert done.stdout == ""

@@ -84,7 +84,7 @@ def test_a_pixel_bomb_is_not_decoded(photos, tmp_path, capfd) -> None:
 def test_the_command_line_takes_photo_preset_and_settings(photos, tmp_path, capfd) -> None:
     from typer.testing import CliRunner
 
-    from imgpipe.pipeline.cli import app
+    from imgpipe.pipeline.application import app
 
     out = tmp_path / "sheet.png"
     arguments = ["views", str(photos), "transfer", "--out", str(out), "--rows", "1"]

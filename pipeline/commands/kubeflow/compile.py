@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -70,7 +69,7 @@ def compile_(
         the containers cannot reach a path of the configuration.
     """
     require_kfp()
-    from imgpipe.pipeline import console
+    from imgpipe.pipeline import console, temporary
     from imgpipe.pipeline import inputs as run_inputs
     from imgpipe.pipeline.kubeflow import places
     from imgpipe.pipeline.run import scan
@@ -83,7 +82,7 @@ def compile_(
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
     config = places.on_volumes(configuration(source, data, None, settings))
     inputs = run_inputs.find(config, scan(config))
-    with tempfile.TemporaryDirectory() as folder, console.quiet(Path(folder) / "log"):
+    with temporary.folder() as folder, console.quiet(folder / "log"):
         from imgpipe.pipeline import graph
         from imgpipe.pipeline.kubeflow import compiler
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.application import app
 
 
 @dataclass(frozen=True)

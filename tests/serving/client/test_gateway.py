@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.application import app
 from imgpipe.serving.client import Client, InvalidArgument, ServingError
 
 HEADERS = {"Authorization": "Bearer secret", "Host": "model.example", "X-Tenant": "a b"}

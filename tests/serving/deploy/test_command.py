@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.cli import app
+from imgpipe.pipeline.application import app
 
 
 def deploy(*arguments: object):

@@ -1,0 +1,27 @@
+"""``app``: the command line, built from the modules of `imgpipe.pipeline.commands`.
+
+Each module there declares its options beside its body as ``app`` and is found by its presence.
+Bodies import what they need when they run, so ``imgpipe --help`` loads neither TensorFlow nor
+numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import typer
+
+from imgpipe.pipeline import commands
+
+app = typer.Typer(
+    name="imgpipe",
+    help="From a folder of images to a blessed, served image classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for _module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
+    _commands = importlib.import_module(_module.name).app
+    app.add_typer(_commands, rich_help_panel=_commands.rich_help_panel)
