@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import pytest
 from PIL import ImageEnhance
 
 from tests.e2e.case import Case
+from tests.images import encoded
 
 pytestmark = pytest.mark.slow
 _SECONDS = 120.0
@@ -45,9 +45,7 @@ def drawn(brightness: float) -> list[bytes]:
     for number in range(_IMAGES):
         label = ("paper", "rock", "scissors")[number % 3]
         hand = ImageEnhance.Brightness(draw_hand(label, 7000 + number, 96)).enhance(brightness)
-        out = io.BytesIO()
-        hand.save(out, "JPEG", quality=90)
-        images.append(out.getvalue())
+        images.append(encoded(hand, "JPEG", quality=90))
     return images
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.images import encoded
+
 _NAMES = [f"{'ab'[n % 2]}/{n}.jpg" for n in range(4)]
 
 
@@ -99,9 +101,7 @@ def images() -> Iterator[bytes]:
     exif = Image.Exif()
     exif[274] = 6
     for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "PCX", "JPEG2000", "QOI"):
-        out = io.BytesIO()
-        image.save(out, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
-        yield out.getvalue()
+        yield encoded(image, kind, **({"exif": exif} if kind in ("JPEG", "PNG", "WEBP") else {}))
 
 
 def network() -> Any:

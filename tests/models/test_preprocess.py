@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from imgpipe.models import preprocess
+from tests.images import encoded
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
@@ -19,16 +18,14 @@ def test_reads_every_served_format(draw, format: str) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16"])
 def test_every_mode_becomes_rgb_of_8_bits(mode: str) -> None:
-    file = io.BytesIO()
-    Image.new(mode, (9, 5)).save(file, "JPEG" if mode == "CMYK" else "PNG")
-    assert preprocess.decode(file.getvalue()).shape == (5, 9, 3)
+    data = encoded(Image.new(mode, (9, 5)), "JPEG" if mode == "CMYK" else "PNG")
+    assert preprocess.decode(data).shape == (5, 9, 3)
 
 
 def test_an_animation_gives_its_first_frame() -> None:
-    file = io.BytesIO()
     first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
-    first.save(file, "GIF", save_all=True, append_images=[second])
-    pixels = preprocess.decode(file.getvalue()).numpy()
+    data = encoded(first, "GIF", save_all=True, append_images=[second])
+    pixels = preprocess.decode(data).numpy()
     assert pixels.shape == (8, 8, 3)
     assert pixels[4, 4].tolist() == [255, 0, 0]
 

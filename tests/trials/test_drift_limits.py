@@ -9,7 +9,6 @@ rps_photos diverge by 0.12 at most (the aspect ratio of cats_dogs, whose sizes a
 from __future__ import annotations
 
 import importlib
-import io
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from imgpipe.components.data_gate.schema import accepted
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.records import first, text
+from tests.images import encoded
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,10 +55,8 @@ def statistics(tfdv):
         for file in files:
             data[str(file)] = file.read_bytes()
             if change is not None:
-                out = io.BytesIO()
                 with Image.open(file) as image:
-                    change(image.convert("RGB")).save(out, "JPEG", quality=90)
-                data[str(file)] = out.getvalue()
+                    data[str(file)] = encoded(change(image.convert("RGB")), "JPEG", quality=90)
         items = [Item(str(file), file.parent.name) for file in files]
         rows = []
         for record in inspect(Memory(data), items, 100_000_000):

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import io
 import random
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from tensorflow_serving.apis import predict_pb2
 
+from tests.images import encoded, soft
 from tests.serving.conftest import write_image_model
 from tests.serving.server.test_image_header import png_bomb
 
@@ -32,14 +31,6 @@ def server(tmp_path_factory):
         yield running
 
 
-def encoded(kind: str, seed: int, size: int = 64) -> bytes:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(coarse).resize((size, size)).save(buffer, kind)
-    return buffer.getvalue()
-
-
 def mutated(rng: random.Random, data: bytes) -> bytes:
     """Some bytes turned, or the end cut, or a block repeated."""
     made = bytearray(data)
@@ -54,7 +45,11 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 
 
 def test_mutated_images(server, record_property):
-    goods = [encoded(kind, seed) for kind in ("JPEG", "PNG", "GIF", "BMP") for seed in range(4)]
+    goods = [
+        encoded(soft(seed, (64, 64)), kind)
+        for kind in ("JPEG", "PNG", "GIF", "BMP")
+        for seed in range(4)
+    ]
     for _ in range(2):  # the first time warms up
         good = clients(
             server.target,
@@ -131,7 +126,7 @@ def hostile(rng: random.Random, content: bytes) -> bytes:
 
 
 def test_mutated_messages(server):
-    content = encoded("PNG", 1)
+    content = encoded(soft(1, (64, 64)))
     seeds = iter(range(CLIENTS))
     lock = threading.Lock()
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.image_file.header import probe, sniff
+from tests.images import encoded
 
 LIMIT = 100_000_000
 
@@ -57,9 +58,8 @@ def test_frames_of_an_animation(encode):
     from PIL import Image
 
     frames = [Image.open(io.BytesIO(encode(seed=n))) for n in range(3)]
-    out = io.BytesIO()
-    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
-    assert probe(out.getvalue(), LIMIT).frames == 3
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert probe(data, LIMIT).frames == 3
 
 
 def test_pixel_bombs_are_measured_and_not_decoded(encode):

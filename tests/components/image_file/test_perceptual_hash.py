@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
@@ -17,6 +15,7 @@ from imgpipe.components.image_file.perceptual_hash import (
     perceptual_hashes,
 )
 from imgpipe.components.image_file.reduction import shrink
+from tests.images import encoded
 
 
 def scene(seed=0, size=(320, 256)):
@@ -31,18 +30,12 @@ def scene(seed=0, size=(320, 256)):
     return Image.fromarray((np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
 
 
-def saved(image, kind="JPEG", **options):
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
 def hashes(data):
     return perceptual_hashes(shrink(decode(data)[0]))
 
 
 def hashed(image, kind="JPEG", **options):
-    found = hashes(saved(image, kind, **options))
+    found = hashes(encoded(image, kind, **options))
     assert len(found) == ALL_BYTES
     return parse(found)
 
@@ -87,13 +80,13 @@ def test_a_crop_of_a_twentieth_is_near_one_of_the_hashes_of_crops(left, top, bot
     assert min(distance(crop.upright, one) for one in crops) <= 30
 
 
-@pytest.mark.parametrize("data", [b"", b"words", saved(scene())[:400]])
+@pytest.mark.parametrize("data", [b"", b"words", encoded(scene(), "JPEG")[:400]])
 def test_what_is_not_decoded_has_no_hash(data):
     assert decode(data)[0] is None
 
 
 def test_a_plain_image_cannot_be_told_from_others():
-    assert hashes(saved(Image.new("RGB", (64, 64), (200, 10, 10)))) == b""
+    assert hashes(encoded(Image.new("RGB", (64, 64), (200, 10, 10)), "JPEG")) == b""
 
 
 def ramp(turned=False):
@@ -108,12 +101,12 @@ def vignette():
 
 @pytest.mark.parametrize("image", [ramp(), ramp(turned=True), vignette()])
 def test_an_image_without_texture_cannot_be_told_from_others(image):
-    assert hashes(saved(image.convert("RGB"), "PNG")) == b""
+    assert hashes(encoded(image.convert("RGB"), "PNG")) == b""
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])
 def test_every_size_has_a_hash_or_is_plain(size):
-    assert len(hashes(saved(scene(size=size), "PNG"))) in (0, ALL_BYTES)
+    assert len(hashes(encoded(scene(size=size), "PNG"))) in (0, ALL_BYTES)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "I;16", "1"])

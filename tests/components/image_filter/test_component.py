@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from imgpipe.components.image_filter.near_duplicates import beam_steps
 from imgpipe.components.records import read_examples, shard_files, text
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
+from tests.images import encoded
 
 
 def near_warnings(done):
@@ -255,10 +255,8 @@ def scene():
             )
             for n in (4, 8, 16)
         ]
-        out = io.BytesIO()
         pixels = (np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)
-        Image.fromarray(pixels).convert("RGB").save(out, "JPEG", quality=quality)
-        return out.getvalue()
+        return encoded(Image.fromarray(pixels).convert("RGB"), "JPEG", quality=quality)
 
     return make
 

@@ -171,11 +171,10 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
 
 def test_what_is_transcoded_is_judged_by_its_pixels_too(photos, run):
     """WebP with an alpha channel: refused by the serving op, read by Pillow."""
-    out = io.BytesIO()
     image = Image.new("RGBA", (60, 40), (255, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 60, 10))
-    image.save(out, "WEBP", lossless=True, exact=True)
-    folder = photos({"a": 3, "b": 3, "a/cut-out.webp": out.getvalue()})
+    data = encoded(image, "WEBP", lossless=True, exact=True)
+    folder = photos({"a": 3, "b": 3, "a/cut-out.webp": data})
     done = run(folder)
     assert done.summary["repaired_by"] == {"transcoded": 1}
     assert warned(done)["alpha"] == warned(done)["low_information"] == ["a/cut-out.webp"]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from imgpipe.serving.client import Box, InvalidArgument
 from imgpipe.serving.client.images import content_of, files_of, views_of
+from tests.images import encoded, noise
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -19,7 +20,7 @@ def pixels(content: bytes) -> np.ndarray:
 
 @pytest.fixture
 def photo() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 255, (40, 64, 3), np.uint8)
+    return noise(size=(64, 40))
 
 
 def test_a_box_is_in_pixels_or_in_shares():
@@ -77,19 +78,16 @@ def test_sixteen_bits_become_eight_as_in_tensorflow():
     import tensorflow as tf
 
     deep = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
-    out = io.BytesIO()
-    Image.fromarray(deep).save(out, "PNG")
-    (cut,) = views_of(out.getvalue(), Box(0, 0, 32, 32), ten_crop=False)
-    theirs = tf.io.decode_image(out.getvalue(), channels=3).numpy()
+    content = encoded(deep)
+    (cut,) = views_of(content, Box(0, 0, 32, 32), ten_crop=False)
+    theirs = tf.io.decode_image(content, channels=3).numpy()
     assert np.abs(pixels(cut).astype(int) - theirs).max() <= 1
 
 
 def test_exif_does_not_turn_the_image(photo):
-    out = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(photo).save(out, "PNG", exif=exif)
-    (cut,) = views_of(out.getvalue(), Box(0, 0, 64, 40), ten_crop=False)
+    (cut,) = views_of(encoded(photo, exif=exif), Box(0, 0, 64, 40), ten_crop=False)
     np.testing.assert_array_equal(pixels(cut), photo)
     with Image.open(io.BytesIO(cut)) as image:
         assert not image.getexif()

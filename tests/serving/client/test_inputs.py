@@ -10,6 +10,7 @@ from PIL import Image
 
 from imgpipe.serving.client import Client, InvalidArgument, protos
 from imgpipe.serving.client.transport import GrpcTransport
+from tests.images import encoded
 
 CLIENT = {"model": "half"}
 
@@ -44,11 +45,10 @@ def test_the_signature_is_asked_once_and_only_when_it_is_needed(half, monkeypatc
 
 def test_pillow_images_open_files_arrays_and_bytes_are_answered_the_same(images, ask, make_image):
     pixels = np.asarray(Image.open(io.BytesIO(make_image(3))).convert("RGB"))
-    png = io.BytesIO()
-    Image.fromarray(pixels).save(png, "PNG")
+    png = encoded(pixels)
     given = [
-        png.getvalue(),
-        io.BytesIO(png.getvalue()),
+        png,
+        io.BytesIO(png),
         Image.fromarray(pixels),
         Image.fromarray(pixels).convert("RGBA"),
         pixels,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import struct
 import zlib
@@ -14,12 +13,7 @@ from PIL import Image
 from imgpipe.serving.server.image_header import pixels
 from imgpipe.serving.server.limits import Limits
 from imgpipe.serving.server.status import StatusError
-
-
-def encoded(kind: str, width: int, height: int, **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (9, 99, 199)).save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.images import encoded
 
 
 def png_bomb(width: int, height: int) -> bytes:
@@ -50,23 +44,21 @@ def png_bomb(width: int, height: int) -> bytes:
 )
 @pytest.mark.parametrize("size", [(1, 1), (317, 45), (640, 1201)])
 def test_the_header_tells_the_size(kind, options, size):
-    assert pixels(encoded(kind, *size, **options)) == size[0] * size[1]
+    image = Image.new("RGB", size, (9, 99, 199))
+    assert pixels(encoded(image, kind, **options)) == size[0] * size[1]
 
 
 def test_exif_thumbnails_do_not_count():
     image = Image.new("RGB", (300, 200))
     exif = Image.Exif()
     exif[0x010E] = "x" * 2000
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", exif=exif)
-    assert pixels(buffer.getvalue()) == 60_000
+    assert pixels(encoded(image, "JPEG", exif=exif)) == 60_000
 
 
 def test_all_frames_of_an_animation_count():
     frames = [Image.fromarray(np.full((40, 50), 60 * i, np.uint8)) for i in range(4)]
-    buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
-    assert pixels(buffer.getvalue()) == 4 * 40 * 50
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert pixels(data) == 4 * 40 * 50
 
 
 @pytest.mark.parametrize(
@@ -101,7 +93,7 @@ def test_limits_name_the_size_and_the_bound():
     limits = Limits(max_pixels=1_000_000)
     bomb = png_bomb(12_000, 12_000)
     assert len(bomb) < 20_000
-    good = np.array([encoded("PNG", 100, 100)], object)
+    good = np.array([encoded(Image.new("RGB", (100, 100)))], object)
     limits.check("image_bytes", good)
     with pytest.raises(StatusError, match=r"has 144\.0 million pixels; at most 1 million"):
         limits.check("image_bytes", np.array([good[0], bomb], object))

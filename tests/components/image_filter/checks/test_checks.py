@@ -14,6 +14,7 @@ from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, 
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models.errors import ConfigError
+from tests.images import encoded
 
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
@@ -41,9 +42,7 @@ def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
 
 def animation(kind, count=3):
     frames = [Image.new("RGB", (40, 32), (80 * n, 0, 0)) for n in range(count)]
-    out = io.BytesIO()
-    frames[0].save(out, kind, save_all=True, append_images=frames[1:])
-    return out.getvalue()
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
 def reason(data, settings=None, **about):
@@ -62,12 +61,8 @@ def test_good_images_pass_without_a_word(encode, kind):
     [("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16")],
 )
 def test_odd_but_servable_modes_pass(encode, kind, mode):
-    if mode == "I;16":
-        out = io.BytesIO()
-        Image.new("I;16", (40, 32), 300).save(out, "PNG")
-        data = out.getvalue()
-    else:
-        data = encode(kind, mode=mode)
+    deep = mode == "I;16"
+    data = encoded(Image.new(mode, (40, 32), 300)) if deep else encode(kind, mode=mode)
     assert reason(data) == ""
 
 
@@ -93,9 +88,7 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
     elif kind == "HEIC":
         data = b"\0\0\0\x18ftypheic" + bytes(60)
     else:
-        out = io.BytesIO()
-        Image.new("RGB", (64, 64), (9, 200, 9)).save(out, kind)
-        data = out.getvalue()
+        data = encoded(Image.new("RGB", (64, 64), (9, 200, 9)), kind)
     found = decide(record(data), Settings()).rejection
     assert (found.reason, found.detail) == (
         "undecodable",
@@ -121,9 +114,8 @@ def test_transcoding_keeps_pixels_and_sixteen_bits(encode):
     source = Image.open(io.BytesIO(encode("TIFF")))
     again = Image.open(io.BytesIO(decodable.transcode(encode("TIFF"))[0]))
     assert source.tobytes() == again.tobytes()
-    out = io.BytesIO()
-    Image.new("I;16", (40, 32), 0x80FF).save(out, "TIFF")
-    assert Image.open(io.BytesIO(decodable.transcode(out.getvalue())[0])).getpixel((0, 0))[0] == 128
+    data = encoded(Image.new("I;16", (40, 32), 0x80FF), "TIFF")
+    assert Image.open(io.BytesIO(decodable.transcode(data)[0])).getpixel((0, 0))[0] == 128
 
 
 def test_size_limits(encode):
