@@ -221,7 +221,7 @@ def test_a_cancelled_task_leaves_nothing_behind(half):
             slow = asyncio.create_task(client.predict({"steps": np.int32(3000)}, "slow"))
             await asyncio.sleep(0.1)
             slow.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            with pytest.raises(asyncio.CancelledError):  # noqa: PT011 - it has no message
                 await slow
             x = {"x": np.float32([2])}
             assert (await client.predict(x)).outputs["y"].tolist() == [3.0]

@@ -105,7 +105,7 @@ def regress(signature="", values=(0.25, 1.0)):
 
 
 def refusal(call, request):
-    with pytest.raises(grpc.RpcError) as error:
+    with pytest.raises(grpc.RpcError) as error:  # noqa: PT011 - the caller checks the message
         call(request, timeout=20)
     return error.value.code(), error.value.details()
 

@@ -57,7 +57,7 @@ def ask(inputs, signature_name="", output_filter=(), model="half", **version):
 
 
 def refusal(call, request) -> tuple[Code, str]:
-    with pytest.raises(grpc.RpcError) as error:
+    with pytest.raises(grpc.RpcError) as error:  # noqa: PT011 - the caller checks the message
         call(request, timeout=20)
     return error.value.code(), error.value.details()
 
