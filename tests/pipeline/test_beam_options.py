@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -57,9 +58,8 @@ def options(**beam: object) -> list[str]:
     ],
 )
 def test_what_does_not_fit_is_refused(beam, message):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         configs.build({"beam": beam})
-    assert message in str(caught.value)
 
 
 def test_the_options_of_each_runner():
