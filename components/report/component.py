@@ -4,6 +4,7 @@ The local runner calls `draw` itself when a run is refused or fails before this 
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from imgpipe.components.report.sections import data, rejects, suspects
 TIMINGS = "timings.json"  # the local runner updates it during the run
 PAGE = "report.html"
 FACTS = "facts.json"
+_log = logging.getLogger(__name__)
 _THUMBNAILS = 200  # thumbnails on a page; with more, browsers become slow
 
 
@@ -63,6 +65,8 @@ class Executor(BaseExecutor):
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/run.log" if run_directory else ""
         facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
+        # `imgpipe kubeflow submit --wait` reads the verdict from this line.
+        _log.info("the model is %s", verdict.sentence(facts))
         draw(facts, uris, folders, log=log)
 
 

@@ -11,101 +11,26 @@ import io
 import json
 import re
 import time
-import urllib.error
-import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
+from imgpipe.pipeline.kubeflow.address import Address
 
 if TYPE_CHECKING:
     from kfp.client import Client
-    from kfp_server_api import V2beta1Run
+    from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
-_HEALTH = "/apis/v2beta1/healthz"
-_LOG = "/apis/v1alpha1/runs/{run}/nodes/{pod}/log"
-_CONNECT_SECONDS = 10
 #: A server that restarts while a run is followed is asked again for this long.
 _ABSENT_SECONDS = 300
 _LOG_LINES = 20
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _BY_EXIT_CODE: dict[int, type[ImgpipeError]] = {2: ConfigError, 4: DataRefused, 5: ResourceError}
+#: As the component Report logs it.
+_VERDICT = re.compile(r"the model is ((?:not )?blessed\b.*)")
 _EXIT_STATUS = re.compile(r"exit status (\d+)")
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where the API server is, and who asks.
-
-    Attributes:
-      host: URL, such as ``http://localhost:8080``.
-      token: Bearer token, or None for a server without authentication.
-      namespace: Namespace of a server with several users, or None.
-    """
-
-    host: str
-    token: str | None = None
-    namespace: str | None = None
-
-    def check(self) -> None:
-        """Ask the server whether it is there; this loads neither kfp nor TensorFlow.
-
-        Raises:
-          ConfigError: The host is no URL.
-          ResourceError: Nothing answers there, or something else than Kubeflow Pipelines.
-        """
-        if not re.match(r"https?://[^/]", self.host):
-            raise ConfigError(
-                f"--host {self.host}: expected the URL of the API server of Kubeflow Pipelines, "
-                "such as http://localhost:8080."
-            )
-        try:
-            answer = self._read(_HEALTH)
-        except urllib.error.HTTPError as error:
-            raise ResourceError(self._refused(error.code, error.reason)) from error
-        except OSError as error:
-            reason = getattr(error, "reason", None) or error
-            raise ResourceError(
-                f"no API server of Kubeflow Pipelines answers at {self.host} ({reason}). Check "
-                "--host, or make the server of a cluster reachable: "
-                "kubectl port-forward -n kubeflow svc/ml-pipeline 8888, then "
-                "--host http://localhost:8888"
-            ) from error
-        try:
-            healthy = isinstance(json.loads(answer), dict)
-        except ValueError:
-            healthy = False
-        if not healthy:
-            raise ResourceError(
-                f"what answers at {self.host} is not the API server of Kubeflow Pipelines: "
-                f"expected JSON from {_HEALTH}, received {answer[:60]!r}. Check --host, and pass "
-                "--token if a login page is in between."
-            )
-
-    def log(self, run: str, pod: str) -> str:
-        """Read the log of one pod of a run; "" when the server has none."""
-        try:
-            text = self._read(_LOG.format(run=run, pod=pod))
-        except OSError:
-            return ""
-        return "" if text.startswith('{"error') else text  # a failure is written with status 200
-
-    def _read(self, path: str) -> str:
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        request = urllib.request.Request(self.host.rstrip("/") + path, headers=headers)
-        with urllib.request.urlopen(request, timeout=_CONNECT_SECONDS) as answer:
-            return str(answer.read().decode("utf-8", "replace"))
-
-    def _refused(self, status: int, reason: str) -> str:
-        if status in (401, 403):
-            return (
-                f"{self.host} refused the request with {status} {reason}. Pass a token with "
-                "--token that may use Kubeflow Pipelines, and the --namespace it is for."
-            )
-        return f"{self.host} answered {status} {reason}. Check --host and the server's own log."
 
 
 class Server:
@@ -197,13 +122,17 @@ class Server:
             )
         return str(recurring.recurring_run_id)
 
-    def wait(self, run: str, every: float, changed: Callable[[str], object]) -> None:
+    def wait(self, run: str, every: float, changed: Callable[[str], object]) -> str:
         """Wait until a run has ended.
 
         Args:
           run: ID of the run.
           every: Seconds between two questions.
           changed: Called with each new state, such as ``RUNNING``.
+
+        Returns:
+          The verdict that the task Report wrote into its log, beginning with ``blessed`` or
+          ``not blessed``; "" if the server has no such log.
 
         Raises:
           ImgpipeError: A task failed; the message ends with the last lines of its log, and the
@@ -226,12 +155,17 @@ class Server:
                     changed(state)
             if state not in _ENDED:
                 time.sleep(every)
+        tasks = found.run_details.task_details if found.run_details else None
+        pods = _Pods(tasks or [])
         if state == "FAILED":
-            raise self._failure(found)
+            raise self._failure(found, pods)
         if state != "SUCCEEDED":
             raise ResourceError(
                 f"the run {run} ended as {state} before its tasks had finished. Submit it again."
             )
+        logs = (self.address.log(run, pod) for pod in pods.of("Report"))
+        verdicts = (verdict for log in logs for verdict in _VERDICT.findall(log))
+        return next(verdicts, "")
 
     def _connect(self) -> Client:
         from kfp.client import Client
@@ -246,18 +180,17 @@ class Server:
         made = self._client.create_experiment(name, namespace=self.address.namespace)
         return str(made.experiment_id)
 
-    def _failure(self, run: V2beta1Run) -> ImgpipeError:
+    def _failure(self, run: V2beta1Run, pods: _Pods) -> ImgpipeError:
         """Describe a failed run by the log of the task that failed first."""
-        details = run.run_details.task_details if run.run_details else None
-        failed = [task for task in details or () if task.state == "FAILED"]
+        failed = [task for task in pods.tasks if task.state == "FAILED"]
         failed.sort(key=lambda task: str(task.end_time or task.start_time or ""))
         for task in failed:
             if log := self.address.log(run.run_id, task.pod_name) if task.pod_name else "":
-                return _failed_task(task.display_name, log)
+                return _failed_task(pods.name(task), log)
         said = [task.error.message for task in failed if task.error and task.error.message]
         if not said and run.error:
             said = [run.error.message]
-        names = ", ".join(sorted({task.display_name for task in failed})) or "none is named"
+        names = ", ".join(sorted({pods.name(task) for task in failed})) or "none is named"
         return ImgpipeError(
             f"the run {run.run_id} failed (failed tasks: {names}), and the server has no log of "
             f"them. It says: {said[0] if said else 'nothing'}. Look at the run in its web page."
@@ -273,7 +206,7 @@ class Server:
             yield
         except kfp_server_api.ApiException as error:
             if error.status in (401, 403) or error.status >= 500:
-                text = self.address._refused(error.status, error.reason)
+                text = self.address.refusal(error.status, error.reason)
                 raise ResourceError(f"{text} It says: {_said(error.body)}") from error
             raise ConfigError(
                 f"{self.address.host} refused the request: {_said(error.body)}"
@@ -283,6 +216,30 @@ class Server:
                 f"the API server of Kubeflow Pipelines at {self.address.host} does not answer any "
                 f"more ({error}). A run that was submitted goes on; look at it in its web page."
             ) from error
+
+
+class _Pods:
+    """The tasks of a run, as nodes of a tree whose leaves are pods.
+
+    Args:
+      tasks: Details of a run's tasks.
+    """
+
+    def __init__(self, tasks: Sequence[V2beta1PipelineTaskDetail]) -> None:
+        self.tasks = tasks
+        self._parents = {
+            child.pod_name: task for task in tasks for child in task.child_tasks or () if child
+        }
+
+    def name(self, task: V2beta1PipelineTaskDetail) -> str:
+        """Find the name of the component: its pod is called executor, with a number if retried."""
+        while task.display_name.startswith("executor") and task.pod_name in self._parents:
+            task = self._parents[task.pod_name]
+        return str(task.display_name)
+
+    def of(self, component: str) -> list[str]:
+        """Find the pods of a component."""
+        return [task.pod_name for task in self.tasks if self.name(task) == component]
 
 
 def _failed_task(name: str, log: str) -> ImgpipeError:

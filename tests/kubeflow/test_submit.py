@@ -61,8 +61,16 @@ def _target(file: Path | str, host: str, *parameters: str, **changes: Any) -> su
     )
 
 
-def _failed(name: str, pod: str, **changes: Any) -> api.V2beta1PipelineTaskDetail:
-    return api.V2beta1PipelineTaskDetail(display_name=name, pod_name=pod, state="FAILED", **changes)
+def _tasks(name: str, state: str, **changes: Any) -> list[api.V2beta1PipelineTaskDetail]:
+    """The details of one task, as Argo's nodes: the component, its retries and its pod."""
+    nodes = ["root", name, "executor", "executor(0)"]
+    children = [[api.PipelineTaskDetailChildTask(pod_name=f"node-{i + 1}")] for i in range(3)]
+    return [
+        api.V2beta1PipelineTaskDetail(
+            display_name=node, pod_name=f"node-{i}", state=state, child_tasks=below, **changes
+        )
+        for i, (node, below) in enumerate(zip(nodes, [*children, []], strict=True))
+    ]
 
 
 def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file: Path):
@@ -91,11 +99,27 @@ def test_waiting_tells_each_state_and_ends_with_the_run(
 ):
     server.states = ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
     assert submit.run(_target(file, server.host), "a name", True, every=0.01) == 0
-    assert capsys.readouterr().out.split()[-3:] == ["pending", "running", "succeeded"]
+    told = capsys.readouterr().out.splitlines()
+    assert told[-4:-1] == ["pending", "running", "succeeded"]
+    assert "no log of the task Report" in told[-1]
     posted = server.posted["/apis/v2beta1/runs"]
     assert posted["display_name"] == "a name"
     # The API server of Kubeflow Pipelines 2.17 reads no default from the pipeline.
     assert posted["runtime_config"]["pipeline_root"] == "minio://b/default"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [("blessed: 0.91 reaches 0.5", 0), ("not blessed: 0.41 is under 0.5", 3)],
+)
+def test_waiting_ends_with_the_verdict_of_the_report(
+    server: ApiServer, file: Path, verdict: str, code: int, capsys: pytest.CaptureFixture[str]
+):
+    server.tasks = _tasks("Report", "SUCCEEDED")
+    line = f"I1121 01:00:00.000000 7 component.py:70] the model is {verdict}\n"
+    server.logs = {"node-3": f"first\n{line}last\n"}
+    assert submit.run(_target(file, server.host), None, True, every=0.01) == code
+    assert capsys.readouterr().out.splitlines()[-1] == verdict
 
 
 @pytest.mark.parametrize(
@@ -105,9 +129,9 @@ def test_a_failed_task_ends_with_its_log_and_the_exit_code_of_a_local_run(
     server: ApiServer, file: Path, code: int, error: type[ImgpipeError]
 ):
     server.states = ["RUNNING", "FAILED"]
-    server.tasks = [_failed("root", "no-pod"), _failed("DataGate", "pod-7")]
+    server.tasks = _tasks("DataGate", "FAILED")
     said = "imgpipe: too few 'scissors' in train: expected at least 1000"
-    server.logs = {"pod-7": "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)}
+    server.logs = {"node-3": "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)}
     with pytest.raises(error) as raised:
         submit.run(_target(file, server.host), None, True, every=0.01)
     first, *lines = str(raised.value).splitlines()
@@ -120,8 +144,8 @@ def test_a_failed_task_ends_with_its_log_and_the_exit_code_of_a_local_run(
 def test_a_failed_run_without_a_log_says_what_the_server_says(server: ApiServer, file: Path):
     server.states = ["FAILED"]
     why = api.GoogleRpcStatus(message="OOMKilled (exit code 137)")
-    server.tasks = [_failed("ImageTrainer", "pod-9", error=why)]
-    with pytest.raises(ImgpipeError, match=r"failed tasks: ImageTrainer.*OOMKilled") as raised:
+    server.tasks = _tasks("ImageTrainer", "FAILED", error=why)
+    with pytest.raises(ImgpipeError, match=r"failed tasks: ImageTrainer, root.*OOM") as raised:
         submit.run(_target(file, server.host), None, True, every=0.01)
     assert raised.value.exit_code == 1
 

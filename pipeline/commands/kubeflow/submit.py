@@ -140,7 +140,7 @@ def command(
 
 
 def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int:
-    """Submit one run; returns the exit code.
+    """Submit one run; returns the exit code, which is 3 for a model that was not blessed.
 
     Args:
       target: The pipeline and the server.
@@ -161,9 +161,11 @@ def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int
     console = new_console()
     page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
     console.print(f"submitted the run {escape(started)}: {escape(page)}")
-    if wait:
-        ready.server.wait(started, every, lambda state: console.print(escape(state.lower())))
-    return 0
+    if not wait:
+        return 0
+    verdict = ready.server.wait(started, every, lambda state: console.print(escape(state.lower())))
+    console.print(escape(verdict or "The server has no log of the task Report with a verdict."))
+    return 3 if verdict.startswith("not") else 0
 
 
 @contextlib.contextmanager
@@ -181,7 +183,8 @@ def prepare(target: Target) -> Iterator[Prepared]:
       ResourceError: The package kfp is missing, or no server answers.
     """
     from imgpipe.pipeline.kubeflow import pipeline_file
-    from imgpipe.pipeline.kubeflow.server import Address, Server
+    from imgpipe.pipeline.kubeflow.address import Address
+    from imgpipe.pipeline.kubeflow.server import Server
 
     compiling.require_kfp()
     if target.root is not None:

@@ -1,0 +1,96 @@
+"""Where the API server of Kubeflow Pipelines is: whether it answers, and the logs that it keeps.
+
+Nothing but the standard library is loaded here, so that a wrong address is told at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from imgpipe.models.errors import ConfigError, ResourceError
+
+_HEALTH = "/apis/v2beta1/healthz"
+_LOG = "/apis/v1alpha1/runs/{run}/nodes/{pod}/log"
+_CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the API server is, and who asks.
+
+    Attributes:
+      host: URL, such as ``http://localhost:8080``.
+      token: Bearer token, or None for a server without authentication.
+      namespace: Namespace of a server with several users, or None.
+    """
+
+    host: str
+    token: str | None = None
+    namespace: str | None = None
+
+    def check(self) -> None:
+        """Ask the server whether it is there; this loads neither kfp nor TensorFlow.
+
+        Raises:
+          ConfigError: The host is no URL.
+          ResourceError: Nothing answers there, or something else than Kubeflow Pipelines.
+        """
+        if not re.match(r"https?://[^/]", self.host):
+            raise ConfigError(
+                f"--host {self.host}: expected the URL of the API server of Kubeflow Pipelines, "
+                "such as http://localhost:8080."
+            )
+        try:
+            answer = self._read(_HEALTH)
+        except urllib.error.HTTPError as error:
+            raise ResourceError(self.refusal(error.code, error.reason)) from error
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error
+            raise ResourceError(
+                f"no API server of Kubeflow Pipelines answers at {self.host} ({reason}). Check "
+                "--host, or make the server of a cluster reachable: "
+                "kubectl port-forward -n kubeflow svc/ml-pipeline 8888, then "
+                "--host http://localhost:8888"
+            ) from error
+        try:
+            healthy = isinstance(json.loads(answer), dict)
+        except ValueError:
+            healthy = False
+        if not healthy:
+            raise ResourceError(
+                f"what answers at {self.host} is not the API server of Kubeflow Pipelines: "
+                f"expected JSON from {_HEALTH}, received {answer[:60]!r}. Check --host, and pass "
+                "--token if a login page is in between."
+            )
+
+    def log(self, run: str, pod: str) -> str:
+        """Read the log of one pod of a run; "" when the server has none."""
+        try:
+            text = self._read(_LOG.format(run=run, pod=pod))
+        except OSError:
+            return ""
+        return "" if text.startswith('{"error') else text  # a failure is written with status 200
+
+    def _read(self, path: str) -> str:
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        request = urllib.request.Request(self.host.rstrip("/") + path, headers=headers)
+        with urllib.request.urlopen(request, timeout=_CONNECT_SECONDS) as answer:
+            return str(answer.read().decode("utf-8", "replace"))
+
+    def refusal(self, status: int, reason: str) -> str:
+        """Describe an answer that is an error, and what to do about it.
+
+        Args:
+          status: Of HTTP, at least 400.
+          reason: The server's words for it.
+        """
+        if status in (401, 403):
+            return (
+                f"{self.host} refused the request with {status} {reason}. Pass a token with "
+                "--token that may use Kubeflow Pipelines, and the --namespace it is for."
+            )
+        return f"{self.host} answered {status} {reason}. Check --host and the server's own log."
