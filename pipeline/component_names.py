@@ -1,7 +1,7 @@
-"""Names of the pipeline's components, known without importing TFX.
+"""Names of the pipeline's components.
 
-``--from`` is checked with them before anything heavy is imported. A test compares them with the
-graph.
+They are listed here so that ``--from`` can be checked without importing TFX. A test compares them
+with the graph.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def names(config: Config) -> list[str]:
-    """The components of the graph of a configuration, in their order."""
+    """Return the components of the graph in their order.
+
+    Args:
+      config: The validated configuration.
+    """
     tuner = ["ImageTuner"] if config.tune.trials else []
     folds = ["CrossValidator"] if config.evaluate.cross_validate else []
     lite = ["LiteExporter"] if config.export.lite else []
@@ -29,10 +33,14 @@ def names(config: Config) -> list[str]:
 
 
 def find(name: str, config: Config) -> str:
-    """The component that ``--from`` names; upper and lower case do not matter.
+    """Find the component that ``--from`` names, regardless of upper and lower case.
+
+    Args:
+      name: Value of the option.
+      config: The validated configuration.
 
     Raises:
-      ConfigError: the graph of this configuration has no such component.
+      ConfigError: The graph of this configuration has no such component.
     """
     known = names(config)
     by_lower = {candidate.lower(): candidate for candidate in known}

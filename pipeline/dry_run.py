@@ -60,7 +60,7 @@ def describe(config: Config) -> str:
         *_seen(found),
         *_network(config, extractor.precision),
         *(
-            [f"forward     {to_make} passes to make, {stored} of {len(keys)} in the bank"]
+            [f"forward     {to_make} passes to make, {stored} of {len(keys)} in the feature bank"]
             if keys
             else []
         ),
@@ -68,7 +68,7 @@ def describe(config: Config) -> str:
         *_optional(config, splits),
         "baseline    "
         + (f"version {inputs.baseline_version}" if inputs.baseline_version else "none yet"),
-        f"push to     {config.push_directory}, keeping {config.push.keep}",
+        f"push to     {config.push_directory}, keeping {config.push.keep} versions",
     ]
     return "\n".join(lines)
 
@@ -77,13 +77,15 @@ def _network(config: Config, precision: str) -> list[str]:
     """Lines on the network: which layers are trained, and on how many views."""
     model, tune = config.model, config.settings.fine_tune
     if not config.settings.frozen:
-        views = "a new view" if config.views.count else "the image itself"
-        return [f"network     {model.network}, every layer trains, {views} of each image an epoch"]
+        views = (
+            "a new view of each image in every epoch" if config.views.count else "no augmentation"
+        )
+        return [f"network     {model.network}, all layers are trained, {views}"]
     views = f"{config.views.count} augmented views" if config.views.count else "no augmented view"
     lines = [f"backbone    {model.network}, frozen, {precision}, {views}"]
     if tune.wanted:
-        above = tune.cut or "two thirds of it"
-        lines.append(f"fine-tunes  what lies above {above}, {tune.epochs} epochs at most")
+        above = tune.cut or "two thirds of the network"
+        lines.append(f"fine-tunes  the layers above {above}, at most {tune.epochs} epochs")
     return lines
 
 
@@ -92,9 +94,9 @@ def _optional(config: Config, splits: Counter[str]) -> list[str]:
     lines = []
     if config.evaluate.cross_validate:
         images = splits[names.TRAIN] + splits[names.VALIDATION]
-        lines.append(f"folds       {config.evaluate.cross_validate} over {images} images decide")
+        lines.append(f"folds       {config.evaluate.cross_validate} over {images} images")
     if config.export.lite:
-        lines.append(f"LiteRT      {', '.join(config.export.lite)}, each judged by itself")
+        lines.append(f"LiteRT      {', '.join(config.export.lite)}, each evaluated separately")
     return lines
 
 
@@ -113,7 +115,7 @@ def _seen(found: Scan) -> list[str]:
     """Lines on groups and on problems that the source reports."""
     lines = []
     if found.groups():
-        lines.append(f"groups      {found.groups()}, none of them in two splits")
+        lines.append(f"groups      {found.groups()}, each of which stays in one split")
     problems = Counter(item.problem.split(":")[0] for item in found.items if item.problem)
     noted = Counter(note.kind for note in found.notes)
     said = [f"{kind} {count}" for kind, count in sorted((problems + noted).items())]

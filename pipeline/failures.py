@@ -1,7 +1,7 @@
-"""What a person can act on inside an error that a run met, whatever raised it.
+"""Finds the cause of an error, so that people read one sentence that tells them what to do.
 
-Beam raises what a worker raised as another type, TensorFlow has error types of its own, and a full
-disk reaches a run as any of several.
+Beam re-raises the errors of its workers as another type, TensorFlow has its own error types, and a
+full disk appears as any of several errors.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from pathlib import Path
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.pipeline import metadata_file, signals
 
-_KEPT = "What is done is kept, and a new run takes it up."
+_KEPT = "Finished work is kept, and a new run continues from it."
 _FULL = "the disk is full ({}). Free space, or choose --out DIR. " + _KEPT
-_FAILING = "the disk reports an error ({}). Check it with its own tools, or choose --out DIR."
-_READ_ONLY = "the disk cannot be written ({}). Choose --out DIR on another one."
+_FAILING = (
+    "the disk reports an error ({}). Check the disk, or "
+    "choose a folder on another disk with --out DIR."
+)
+_READ_ONLY = "the disk is read-only ({}). Choose a folder on another disk with --out DIR."
 _MEMORY = "memory ran out ({}). Close other programs or use a larger machine. " + _KEPT
 _BY_NUMBER = {
     errno.ENOSPC: _FULL,
@@ -28,32 +31,34 @@ _BY_NUMBER = {
     errno.EROFS: _READ_ONLY,
     errno.ENOMEM: _MEMORY,
 }
-#: As SQLite, and TensorFlow and Beam, which pass on the system's words, put it.
+#: Messages of SQLite, and those of the operating system, which TensorFlow and Beam pass on.
 _BY_TEXT = {
     "database or disk is full": _FULL,
     "disk I/O error": _FAILING,
     **{os.strerror(number): sentence for number, sentence in _BY_NUMBER.items()},
 }
 
-#: TensorFlow, which has error types of its own, passes on the system's words.
+#: Errors of the operating system when another file is in the way; TensorFlow passes them on.
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM)
 
 
 class Interrupted(ImgpipeError):
-    """A signal asked the run to end: Ctrl-C or SIGTERM."""
+    """The run was stopped by Ctrl-C or SIGTERM."""
 
     def __init__(self) -> None:
-        super().__init__(
-            f"{signals.sentence()}; what is done is kept, and a new run continues from there"
-        )
+        super().__init__(f"{signals.sentence()}. {_KEPT}")
         self.exit_code = signals.exit_code()
 
 
 def cause(error: BaseException | None) -> str:
-    """What went wrong, for people; "" when nothing did.
+    """Describe an error for people.
 
     Args:
-        error: Of a run, or None.
+        error: The error of a run, or None.
+
+    Returns:
+        A sentence, or the type and the first line of the message of an unexpected error; "" for
+        None.
     """
     if error is None:
         return ""
@@ -64,16 +69,17 @@ def cause(error: BaseException | None) -> str:
 
 
 def known(error: BaseException, out: Path) -> BaseException:
-    """The failure a person can act on inside an error.
+    """Find the cause of an error that people can act on.
 
     Args:
-        error: As it was raised.
+        error: The error, as it was raised.
         out: Output folder of the run.
 
     Returns:
-        An error with a sentence and an exit code; `error` itself when it is a defect.
+        An error with a sentence and an exit code; `error` itself if no such cause is known, which
+        is a defect of the program.
     """
-    if signals.received():  # whatever a library made of it
+    if signals.received():  # libraries may turn the signal into another error
         return Interrupted()
     causes = list(_chain(error))
     for one in causes:
@@ -87,15 +93,15 @@ def known(error: BaseException, out: Path) -> BaseException:
     if any(map(_is_of_metadata, causes)):
         return metadata_file.cannot_be_used(out)
     for one in causes:
-        if place := _in_the_way(one, out):
+        if path := _in_the_way(one, out):
             return ResourceError(
-                f"{place} cannot be used. Look at what is there, or choose another --out DIR."
+                f"{path} cannot be used. Move it away, or choose another folder with --out DIR."
             )
     return error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """`error` and what it came from, the outermost first."""
+    """Yield an error and its causes, the outermost first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -104,27 +110,27 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_the_system(error: BaseException) -> str:
-    """What the operating system refused, for people; "" for another error.
+    """Return a sentence for an error of the operating system, "" for other errors.
 
-    The message of another library is not shown: ML Metadata's is a SQL statement.
+    The library's own message is not shown, since that of ML Metadata is a SQL statement.
     """
     if isinstance(error, MemoryError):
         return _MEMORY.format(type(error).__name__)
     if isinstance(error, OSError) and error.errno in _BY_NUMBER:
-        place = f": {error.filename}" if error.filename else ""
-        return _BY_NUMBER[error.errno].format(f"{error.strerror}{place}")
+        file = f": {error.filename}" if error.filename else ""
+        return _BY_NUMBER[error.errno].format(f"{error.strerror}{file}")
     texts = (text for text in _BY_TEXT if text in str(error))
     return next((_BY_TEXT[text].format(text) for text in texts), "")
 
 
 def _is_of_metadata(error: BaseException) -> bool:
-    """Whether ML Metadata raised it, which shows SQL statements in its messages."""
+    """Whether ML Metadata raised the error, whose messages are SQL statements."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and "ml_metadata" in Path(frames[-1].filename).parts
 
 
 def _in_the_way(error: BaseException, out: Path) -> str:
-    """What in the output folder is not what it should be, with the system's words; or ""."""
+    """Return the path in the output folder that caused the error and the reason; otherwise ""."""
     if isinstance(error, OSError):
         name = error.filename
         below = isinstance(name, str) and Path(name).is_relative_to(out)

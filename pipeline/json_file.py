@@ -1,4 +1,4 @@
-"""The file that ``--json`` names, and where messages for people go beside it."""
+"""Writes the file that ``--json`` names."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ STANDARD_OUTPUT = "-"
 
 
 def check_folder(option: str, target: str | Path | None) -> None:
-    """Refuse a file whose folder does not exist, before any work is done for it.
+    """Refuse a file whose folder does not exist, before any work is done.
 
     Args:
-      option: name of the option, for the message.
-      target: its value; None and ``-`` are always accepted.
+      option: Name of the option, for the message.
+      target: Value of the option; None and ``-`` are always accepted.
 
     Raises:
-      ConfigError: the folder does not exist.
+      ConfigError: The folder does not exist.
     """
     if target in (None, STANDARD_OUTPUT) or Path(str(target)).absolute().parent.is_dir():
         return
@@ -35,15 +35,23 @@ def check_folder(option: str, target: str | Path | None) -> None:
 
 
 def console_beside(target: str | None) -> Console:
-    """A console for people's text: standard error where standard output carries the JSON."""
+    """Return a console for messages, on standard error if standard output carries the JSON.
+
+    Args:
+      target: Value of ``--json``.
+    """
     return new_console(stderr=target == STANDARD_OUTPUT)
 
 
 def write(content: Mapping[str, Any], target: str) -> None:
-    """Write `content` to a file, or to standard output for ``-``.
+    """Write JSON to a file, or to standard output.
+
+    Args:
+      content: The JSON object.
+      target: Path of the file, or ``-`` for standard output.
 
     Raises:
-      ResourceError: it cannot be written. A reader of standard output that went away is no error.
+      ResourceError: It cannot be written. A closed pipe on standard output is no error.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     plain = target == STANDARD_OUTPUT and sys.stdout.encoding.lower() != "utf-8"
@@ -51,7 +59,7 @@ def write(content: Mapping[str, Any], target: str) -> None:
         text.encode()
     except UnicodeEncodeError:  # a file name that is not UTF-8
         plain = True
-    if plain:  # JSON is UTF-8; ASCII is part of it whatever the terminal's encoding
+    if plain:  # JSON must be UTF-8, of which ASCII is a part in any terminal's encoding
         text = json.dumps(content, indent=1) + "\n"
     if target == STANDARD_OUTPUT:
         sys.stdout.write(text)

@@ -1,8 +1,8 @@
-"""Whether the SQLite file of ML Metadata can be used, and a new start where it cannot.
+"""Checks and repairs the SQLite file of ML Metadata.
 
-ML Metadata answers a damaged, locked or unreadable file with the SQL statement that failed. Here
-the file is looked at with Python's own sqlite3 before TFX is imported, so that a person reads one
-sentence and what to do.
+For a damaged, locked or unreadable file, ML Metadata reports the SQL statement that failed.
+Therefore the file is checked with Python's sqlite3 before TFX is imported, and people read one
+sentence that tells them what to do.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from imgpipe.models.errors import ResourceError
 
 NAME = "metadata.sqlite"
 _BUSY_SECONDS = 5.0
-#: What sqlite3 raises for a damaged file; where its message is no text, a UnicodeDecodeError.
+#: Errors of sqlite3 for a damaged file; UnicodeError if its message cannot be decoded.
 _DAMAGED = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
-#: SQLite opens paths up to 512 bytes; the stores and journals below the folder need the rest.
+#: SQLite opens paths of up to 512 bytes, of which files below the folder need the rest.
 LONGEST_FOLDER = 440
 
 
@@ -31,35 +31,35 @@ def require_usable(out: Path) -> None:
         out: Output folder of a run; it need not hold a database yet.
 
     Raises:
-        ResourceError: What is wrong, and what to do.
+        ResourceError: The database cannot be used; the message says why and what to do.
     """
     if wrong := fault(out):
         raise ResourceError(wrong)
 
 
 def fault(out: Path, to_read: bool = False) -> str:
-    """What keeps the metadata database of an output folder from being used.
+    """Check the metadata database of an output folder.
 
-    Every row is read, which takes some 50 ms after a hundred runs.
+    Every row is read, which takes about 50 ms after a hundred runs.
 
     Args:
         out: Output folder of a run.
-        to_read: Whether the database is to be read alone, also while a run is using it.
+        to_read: Whether the database will only be read, which is possible during a run.
 
     Returns:
-        A sentence with what to do; "" when a run can use the database or make it.
+        Why the database cannot be used and what to do; "" if a run can use or create it.
     """
     length = len(os.fsencode(out.absolute()))
     if length > LONGEST_FOLDER:
         return (
-            f"the path of the output folder has {length} bytes; expected are at most "
-            f"{LONGEST_FOLDER}, because SQLite opens no longer ones. Choose a shorter --out DIR."
+            f"the path of the output folder has {length} bytes; expected at most "
+            f"{LONGEST_FOLDER}, because SQLite cannot open longer ones. Choose a shorter --out DIR."
         )
     path = out / NAME
     if not path.exists():
         return ""
     if not path.is_file():
-        return f"{path} is no file; expected is ML Metadata's SQLite file. {_repair(out)}"
+        return f"{path} is not a file; expected the SQLite file of ML Metadata. {_repair(out)}"
     if not to_read and not os.access(path, os.R_OK | os.W_OK):
         return f"{path} cannot be written. Change its permissions, or choose another --out DIR."
     try:
@@ -67,7 +67,7 @@ def fault(out: Path, to_read: bool = False) -> str:
             _read_all(db)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            return f"{path} is in use by another program. Wait for it to end, then run again."
+            return f"{path} is in use by another program. Wait until it has ended, then run again."
         return f"{path} is damaged: {error}. {_repair(out)}"
     except _DAMAGED as error:
         return f"{path} is damaged: {error}. {_repair(out)}"
@@ -75,29 +75,29 @@ def fault(out: Path, to_read: bool = False) -> str:
 
 
 def cannot_be_used(out: Path) -> ResourceError:
-    """The error for a database that failed while a run was using it.
+    """Build the error for a database that failed during a run.
 
     Args:
         out: Output folder of the run.
     """
     return ResourceError(
         fault(out)
-        or f"{out / NAME} could not be used for a moment. Wait for other programs that use it, "
+        or f"{out / NAME} was temporarily unavailable. Wait until other programs have released it, "
         "then run again."
     )
 
 
 def repair(out: Path) -> str:
-    """Set a damaged database aside; start it anew with whatever can be read of it.
+    """Replace a damaged database by a new one with all rows that can still be read.
 
-    The caller holds the lock of the output folder. What was set aside is never changed, and
-    neither are artifacts and served versions.
+    The caller holds the lock of the output folder. The damaged file is renamed and kept; artifacts
+    and served versions are not changed.
 
     Args:
         out: Output folder of a run.
 
     Returns:
-        What was done, as a sentence.
+        A sentence that says what was done.
 
     Raises:
         ResourceError: The file cannot be moved.
@@ -112,8 +112,8 @@ def repair(out: Path) -> str:
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
         if not _rescue(aside, rescued):
             return (
-                f"{path} was set aside as {aside.name}. The next run starts a new one; features "
-                "and verdicts that are stored by content are used again."
+                f"{path} was renamed to {aside.name}. The next run creates a new database; the "
+                "feature bank and the inspection cache remain in use."
             )
         rescued.rename(path)
     except OSError as error:
@@ -129,7 +129,7 @@ def _repair(out: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path, to_read: bool = False) -> Iterator[sqlite3.Connection]:
-    """A connection that holds the right to write, or to read, and gives it back unused."""
+    """Open the database in a transaction, which is rolled back at the end."""
     address = f"{path.absolute().as_uri()}?mode={'ro' if to_read else 'rw'}"
     db = sqlite3.connect(address, timeout=_BUSY_SECONDS, isolation_level=None, uri=True)
     try:
@@ -141,20 +141,20 @@ def _opened(path: Path, to_read: bool = False) -> Iterator[sqlite3.Connection]:
 
 
 def _read_all(db: sqlite3.Connection) -> None:
-    """Check the structure, and read every row, whose text must be UTF-8."""
+    """Check the structure and read every row, whose text must be UTF-8."""
     [answer] = db.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         raise sqlite3.DatabaseError(answer)
     names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
     if names and "MLMDEnv" not in names:
-        raise sqlite3.DatabaseError("it is a SQLite database, and not one of ML Metadata")
+        raise sqlite3.DatabaseError("it is a SQLite database of another program")
     for name in names:
         for _ in db.execute(f'SELECT * FROM "{name}"'):
             pass
 
 
 def _rescue(damaged: Path, target: Path) -> bool:
-    """Copy what can be read into `target`; False when that is no whole database."""
+    """Copy all readable rows into `target`; return whether this gives a complete database."""
     if not damaged.is_file():
         return False
     try:
@@ -162,7 +162,9 @@ def _rescue(damaged: Path, target: Path) -> bool:
             contextlib.closing(sqlite3.connect(damaged)) as source,
             contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy,
         ):
-            for statement in source.iterdump():  # reads tables only, so that indices may be damaged
+            for (
+                statement
+            ) in source.iterdump():  # reads only tables, so damaged indices do not matter
                 copy.execute(statement)
         with _opened(target) as db:
             _read_all(db)

@@ -1,6 +1,6 @@
-"""Arguments and options that several commands share, each declared once.
+"""Arguments and options that several commands share.
 
-Nothing but Typer is imported here: ``imgpipe --help`` reads this module.
+This module imports only Typer, because ``imgpipe --help`` loads it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import Annotated
 import typer
 
 SOURCE_HELP = (
-    "Folder of images, .zip or .tar of one, list or pixels as .csv, tfds:NAME, TFRecord files."
+    "Folder of images, its .zip or .tar archive, .csv of paths or pixels, tfds:NAME, or TFRecord "
+    "files."
 )
 
 #: Headings of ``imgpipe --help``.
 DATA_AND_TRAINING = "Data and training"
-SERVING = "Serving and its users"
+SERVING = "Serving"
 MACHINE = "This machine"
 
 ConfigArgument = Annotated[
-    str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file or preset name.")
+    str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file, or name of a preset.")
 ]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
 RunsOption = Annotated[

@@ -1,7 +1,7 @@
-"""What `imgpipe doctor` finds in the output folder of earlier runs: every byte is compared.
+"""Checks of the output folder of earlier runs, for ``imgpipe doctor``.
 
-A run compares by size and time where it only takes something from the cache. Here everything is
-read, so that a disk that decays is noticed before its content is needed.
+A run compares only the sizes and times of the files that it takes from the cache. These checks read
+every byte, so that a failing disk is noticed before its content is needed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.machine import Finding
 from imgpipe.pipeline.run import CONFIG, LOCK, RUNS
 
-_NAMED = 3  # damaged things that are named; the others are counted
+_NAMED = 3  # damaged items that are named; all others are counted
 
 
 def metadata(out: Path) -> Finding:
-    """Whether a run can use the metadata database.
+    """Check whether a run can use the metadata database.
 
     Args:
-      out: output folder of the runs.
+      out: Output folder of the runs.
     """
     wrong = metadata_file.fault(out)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
@@ -38,10 +38,10 @@ def metadata(out: Path) -> Finding:
 
 
 def served_versions(out: Path) -> Finding:
-    """Whether every pushed version holds what was pushed.
+    """Check whether every pushed version is unchanged.
 
     Args:
-      out: output folder of the runs.
+      out: Output folder of the runs.
     """
     base = _settings(out).push_directory
     numbers = manifest.version_numbers(base)
@@ -50,18 +50,18 @@ def served_versions(out: Path) -> Finding:
     return Finding(
         "served versions",
         not lines,
-        _summary(lines, f"{len(numbers)} whole in {base}"),
-        "Run again: the model is pushed again under a new number. Or: imgpipe rollback "
-        f"{base} --to VERSION.",
+        _summary(lines, f"{len(numbers)} intact in {base}"),
+        "Run again, which pushes the model under a new number, or publish an intact version with: "
+        f"imgpipe rollback {base} --to VERSION.",
         fatal=True,
     )
 
 
 def artifacts(out: Path) -> Finding:
-    """Whether every sealed artifact holds what its component wrote.
+    """Check whether every sealed artifact is unchanged.
 
     Args:
-      out: output folder of the runs.
+      out: Output folder of the runs.
     """
     seals = sorted((out / "artifacts").glob("*/*/.seal-*.json"))
     folders = [seal.with_name(seal.name[len(".seal-") : -len(".json")]) for seal in seals]
@@ -71,16 +71,16 @@ def artifacts(out: Path) -> Finding:
     return Finding(
         "artifacts",
         not lines,
-        _summary(lines, f"{len(folders)} whole"),
-        "Run again: what is needed of them is made again.",
+        _summary(lines, f"{len(folders)} intact"),
+        "Run again, which computes the damaged artifacts again where they are needed.",
     )
 
 
 def stores(out: Path) -> Finding:
-    """Whether the stores of features and verdicts can be read.
+    """Check whether the feature bank and the inspection cache can be read.
 
     Args:
-      out: output folder of the runs.
+      out: Output folder of the runs.
     """
     config = _settings(out)
     paths = [
@@ -92,7 +92,7 @@ def stores(out: Path) -> Finding:
         "stores",
         not lines,
         _summary(lines, "can be used"),
-        "Run again: a damaged store is set aside and filled anew.",
+        "Run again, which replaces a damaged store.",
     )
 
 
@@ -100,16 +100,16 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (metadata, served_versions, arti
 
 
 def repair(out: Path) -> str:
-    """Set a damaged metadata database aside; see `metadata_file.repair`.
+    """Replace a damaged metadata database; see `metadata_file.repair`.
 
     Args:
-      out: output folder of the runs.
+      out: Output folder of the runs.
 
     Returns:
-      What was done, as a sentence.
+      A sentence that says what was done.
 
     Raises:
-      ResourceError: a run is working in the folder, or the file cannot be moved.
+      ResourceError: A run is working in the folder, or the file cannot be moved.
     """
     import filelock
 
@@ -121,7 +121,9 @@ def repair(out: Path) -> str:
         with filelock.FileLock(out / LOCK).acquire(timeout=0):
             return metadata_file.repair(out)
     except filelock.Timeout:
-        raise ResourceError(f"a run is working in {out}. Wait for it, then repair.") from None
+        raise ResourceError(
+            f"a run is working in {out}. Wait until it has ended, then repair."
+        ) from None
 
 
 def _settings(out: Path) -> Config:
@@ -148,6 +150,6 @@ def _store_damage(path: Path) -> str:
     return "" if answer == "ok" else str(answer)
 
 
-def _summary(lines: list[str], whole: str) -> str:
+def _summary(lines: list[str], intact: str) -> str:
     more = f", and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-    return "; ".join(lines[:_NAMED]) + more if lines else whole
+    return "; ".join(lines[:_NAMED]) + more if lines else intact

@@ -1,4 +1,4 @@
-"""From a command's arguments to one configuration."""
+"""Builds the configuration from the arguments of a command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imgpipe.pipeline import config as configs
 
 
 def presets() -> list[str]:
-    """Names of the presets that come with the product."""
+    """Return the names of the presets."""
     folder = resources.files("imgpipe.pipeline") / "presets"
     return sorted(Path(p.name).stem for p in folder.iterdir() if p.name.endswith(".toml"))
 
@@ -22,16 +22,22 @@ def presets() -> list[str]:
 def configuration(
     source: str | None, data: str | None, out: Path | None, settings: Sequence[str]
 ) -> configs.Config:
-    """Configuration from a TOML file, a preset's name or nothing, with overrides.
+    """Build the configuration of a command.
+
+    Args:
+      source: TOML file or name of a preset; None for the defaults.
+      data: Source of the images, None for that of the configuration.
+      out: Output folder, None for that of the configuration.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
 
     Raises:
-      ConfigError: no such file or preset, or bad settings.
+      ConfigError: There is no such file or preset, or a setting is wrong.
     """
     extra = list(settings)
     if data is not None and not data.strip():
         raise ConfigError(
             "--data is empty; expected a folder of images or another source of images. "
-            "For the working directory, write a dot: --data ."
+            "For the working directory use: --data ."
         )
     if data is not None:
         extra.append(f"data.source={_quoted(absolute(data, Path.cwd()))}")
@@ -52,8 +58,8 @@ def configuration(
         close = difflib.get_close_matches(source, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(
-            f"no config file and no preset named {source!r}; {hint}Presets (imgpipe presets says "
-            f"more): {', '.join(known)}."
+            f"there is no configuration file and no preset named {source!r}; {hint}Presets, which "
+            f"`imgpipe presets` describes: {', '.join(known)}."
         )
     preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"
     with resources.as_file(preset) as file:
@@ -61,5 +67,5 @@ def configuration(
 
 
 def _quoted(text: str) -> str:
-    """A TOML string; JSON's escapes are TOML's."""
+    """Return a TOML string; TOML and JSON have the same escapes."""
     return json.dumps(text, ensure_ascii=False)

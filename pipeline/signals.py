@@ -1,8 +1,8 @@
-"""SIGINT (Ctrl-C) and SIGTERM: the first asks the command to end, the second ends it at once.
+"""Handles SIGINT (Ctrl-C) and SIGTERM.
 
-Both raise `Stopped` in the main thread, so that context managers clean up. An exception that is
-raised while a library is being imported may come out as another one, or not at all; `received`
-remembers the signal, and whoever accounts for a failure asks it.
+The first signal raises `Stopped` in the main thread, so that context managers clean up; a second
+signal ends the process at once. A library may replace or swallow an exception that is raised while
+it is being imported, so `received` tells later whether a signal arrived.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _received: int | None = None
 
 
 class Stopped(BaseException):
-    """A signal asked the command to end. Not an Exception, so that nobody handles it by chance."""
+    """A signal asked the command to end; not an Exception, so that no handler swallows it."""
 
 
 def install() -> None:
-    """Handle both signals from now on; a signal that the parent process ignores stays ignored."""
+    """Install the handlers; a signal that the parent process ignores stays ignored."""
     for number in _SENTENCES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
@@ -43,16 +43,20 @@ def received() -> bool:
 
 
 def check() -> None:
-    """Raise `Stopped` where a signal came and its exception was lost inside a library."""
+    """Raise `Stopped` if a signal arrived whose exception was lost inside a library.
+
+    Raises:
+        Stopped: A signal has asked the command to end.
+    """
     if received():
         raise Stopped
 
 
 def exit_code() -> int:
-    """130 after SIGINT, 143 after SIGTERM: 128 and the signal's number, as shells report it."""
+    """Return 128 plus the number of the signal, as shells do: 130 for SIGINT, 143 for SIGTERM."""
     return 128 + (_received or signal.SIGINT)
 
 
 def sentence() -> str:
-    """What happened, for people."""
+    """Return a sentence about the signal, without its full stop."""
     return _SENTENCES[signal.Signals(_received or signal.SIGINT)]

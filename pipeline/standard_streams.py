@@ -1,7 +1,7 @@
-"""Standard output and error that cannot change the outcome of a command.
+"""Replaces standard output and error by streams that never raise.
 
-A reader that goes away (``imgpipe run | head -1``), a descriptor that is closed (``>&-``) or an
-encoding without "→" concerns what is shown. The run is the same, and so is its exit code.
+A reader that exits early (``imgpipe run | head -1``), a closed descriptor (``>&-``) or an encoding
+without "→" affects only what is printed, neither the run nor its exit code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TextIO
 
 
 class _Lossy(io.FileIO):
-    """A file that drops what cannot be written, and remembers why."""
+    """A file that drops data that cannot be written, and keeps the error."""
 
     error: OSError | None = None
 
@@ -26,10 +26,10 @@ class _Lossy(io.FileIO):
 
 
 def prepare() -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise, on open descriptors.
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise.
 
-    A closed descriptor is opened on the null device first: the next file that is opened, such as
-    a database, would get its number, and everything printed would be written into it.
+    A closed descriptor is first opened on the null device. Otherwise the next file that is opened,
+    such as a database, would get its number, and all output would be written into it.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -41,17 +41,17 @@ def prepare() -> None:
 
 
 def failure(stream: TextIO) -> OSError | None:
-    """Why a stream of this module dropped something, None when it did not."""
+    """Return the error for which a stream of this module dropped data, None if it dropped none."""
     return getattr(getattr(getattr(stream, "buffer", None), "raw", None), "error", None)
 
 
 def open_text(descriptor: int, encoding: str | None = None, close: bool = False) -> TextIO:
-    """A text stream on a descriptor that drops what cannot be written.
+    """Open a text stream that drops data that cannot be written.
 
     Args:
-      descriptor: an open file descriptor.
-      encoding: of the stream, UTF-8 by default. Characters it lacks are written as escapes.
-      close: whether closing the stream closes the descriptor.
+      descriptor: An open file descriptor.
+      encoding: Encoding, UTF-8 by default. Characters that it lacks are written as escapes.
+      close: Whether closing the stream closes the descriptor.
     """
     raw = _Lossy(descriptor, "w", closefd=close)
     buffered = io.BufferedWriter(raw)

@@ -19,16 +19,16 @@ from imgpipe.models.atomic_write import TEMPORARY
 
 _NAME = "tmp"
 _COMMAND = "imgpipe-command-"
-#: Where a run writes files under another name first: decisions, seals, schemas, checkpoints.
+#: Folders in which a run writes files atomically: decisions, seals, schemas, checkpoints.
 _UNFINISHED = ("", "artifacts/*/*/", "runs/*/", "schema/**/", "resume/**/")
 
 
 @contextlib.contextmanager
 def below(directory: Path) -> Iterator[None]:
-    """Have this process and those it starts write temporary files below `directory`.
+    """Have this process and its child processes write temporary files below `directory`.
 
     Args:
-      directory: folder of the run. Its sub-folder ``tmp`` is removed at the end.
+      directory: Folder of the run. Its sub-folder ``tmp`` is removed at the end.
     """
     folder = directory / _NAME
     folder.mkdir(mode=0o700)
@@ -53,8 +53,8 @@ def folder() -> Iterator[Path]:
     Yields:
       The folder, which is removed at the end of the block.
     """
-    place = Path(tempfile.gettempdir())
-    for left in place.glob(f"{_COMMAND}*"):
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_COMMAND}*"):
         _remove_unlocked(left)
     path, descriptor = _locked_folder()
     try:
@@ -93,10 +93,13 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def sweep(out: Path) -> None:
-    """Remove what killed runs did not finish. The caller holds the lock of the output folder.
+    """Remove the temporary files of killed runs.
+
+    The caller holds the lock of the output folder. Versions are left alone, because other programs
+    publish there too.
 
     Args:
-      out: output folder of the runs. Versions, which others publish too, are left alone.
+      out: Output folder of the runs.
     """
     for folder in (out / "runs").glob(f"*/{_NAME}"):
         shutil.rmtree(folder, ignore_errors=True)

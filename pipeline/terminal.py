@@ -1,8 +1,8 @@
-"""Text that comes from data, shown on a terminal as what it is.
+"""Escapes text from untrusted data for the terminal.
 
-Names of files, classes and columns are chosen by others. Escape sequences in them would be carried
-out by the terminal, newlines would forge lines of ours, and rich would take ``[bold]`` for markup
-and ``:x:`` for an emoji.
+Names of files, classes and columns come from the data. The terminal would interpret escape
+sequences in them, newlines would forge lines of output, and Rich would interpret ``[bold]`` as
+markup and ``:x:`` as an emoji.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ if TYPE_CHECKING:
 
 
 def new_console(stderr: bool = False) -> Console:
-    """A console that prints lines as they are: not wrapped, not coloured by guess, no emoji."""
+    """Return a console that prints lines unchanged: no wrapping, highlighting or emoji.
+
+    Args:
+      stderr: Whether it writes to standard error instead of standard output.
+    """
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def printable(text: str, lines: bool = False) -> str:
-    r"""Returns the text with characters that do not print escaped as in Python, such as ``\x1b``.
+    r"""Return the text with unprintable characters escaped as in Python, such as ``\x1b``.
 
     Args:
-      text: any text, also one with lone surrogates, which stand for bytes that are not UTF-8.
-      lines: whether line ends stay; they do not in a name.
+      text: Any text, also with lone surrogates, which stand for bytes that are not UTF-8.
+      lines: Whether newlines are kept instead of escaped.
     """
     return "".join(
         char
@@ -36,7 +40,7 @@ def printable(text: str, lines: bool = False) -> str:
 
 
 def escape(text: str, lines: bool = False) -> str:
-    """As `printable`, with nothing left that rich would take for markup."""
+    """Return the text as `printable` does, and escape Rich's markup too."""
     from rich.markup import escape as escape_markup
 
     return escape_markup(printable(text, lines))

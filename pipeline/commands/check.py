@@ -1,6 +1,6 @@
-"""``imgpipe check``: the data judged, and nothing else done with it.
+"""``imgpipe check``: inspects the data without training anything.
 
-Neither TFX nor Beam is imported: TensorFlow decodes, Pillow and numpy measure.
+It needs neither TFX nor Beam: TensorFlow decodes the images, and Pillow and numpy measure them.
 """
 
 from __future__ import annotations
@@ -30,28 +30,31 @@ app = typer.Typer()
 
 SCHEMA = 1  # of the file that --json writes
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
-_WIDTH_PLAIN = 120  # columns when the output is no terminal
-_OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; the others are of classes
-_ADVICE = "mend or remove the files (--html shows them), or raise gate.max_rejected_share"
-_LINES = 40  # of the table; a source may have more reasons than a screen has lines
+_WIDTH_PLAIN = 120  # columns when the output is not a terminal
+_OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; all others concern a class
+_ADVICE = "repair or remove the files (--html shows them), or raise gate.max_rejected_share"
+_LINES = 40  # rows of the table, so that it fits on most terminals
 
 
 @app.command(rich_help_panel=options.DATA_AND_TRAINING)
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)],
     config: Annotated[
-        str | None, typer.Option("--config", metavar="FILE|PRESET", help="Settings of a run.")
+        str | None, typer.Option("--config", metavar="FILE|PRESET", help="Settings of the run.")
     ] = None,
     settings: options.SettingsOption = None,
     json_file: Annotated[
         str | None,
-        typer.Option("--json", metavar="FILE", help="Write all findings (- for standard output)."),
+        typer.Option(
+            "--json", metavar="FILE", help="Write all findings as JSON (- for standard output)."
+        ),
     ] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page that shows images.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page that shows the images."),
     ] = None,
 ) -> None:
-    """Judge the data, and nothing else: what a run would reject, repair and warn of."""
+    """Report what a run would reject, repair and warn about, without training."""
     raise typer.Exit(run(data, config, settings or [], json_file, html_file))
 
 
@@ -62,7 +65,22 @@ def run(
     json_file: str | None,
     html_file: Path | None,
 ) -> int:
-    """Judge, print, write; returns the exit code."""
+    """Inspect the data, print the findings and write the requested files.
+
+    Args:
+      data: Source of the images, as in `data.source`.
+      config_file: TOML file or name of a preset; None for the defaults.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      json_file: File for all findings, ``-`` for standard output, None for no file.
+      html_file: File for the page, None for no page.
+
+    Returns:
+      0, or 4 when the data gate of a run would refuse the data.
+
+    Raises:
+      ConfigError: The source or a setting is wrong.
+      ResourceError: A file cannot be written.
+    """
     from imgpipe.components.data_gate import rules
     from imgpipe.components.example_gen.sources import open_source
     from imgpipe.components.image_filter import overrides
@@ -75,7 +93,7 @@ def run(
     json_files.check_folder("--html", html_file)
     open_source(config.data.source, source_options(config)).listing()  # before the imports
     plan = plan_of(config)
-    judged, pictures = _judge(
+    judged, images = _judge(
         plan, html_file is not None, to_stderr=json_file == json_files.STANDARD_OUTPUT
     )
     refused = reasons(judged, config)
@@ -85,7 +103,7 @@ def run(
     proposals = len(plan.overrides) - len(overrides.confirmed(plan.overrides))
     _print(console, judged, verdict, told, proposals)
     if html_file is not None:
-        _write_page(html_file, judged, pictures, verdict, told)
+        _write_page(html_file, judged, images, verdict, told)
         console.print(f"  page     {escape(str(html_file))}")
     if json_file:
         json_files.write(as_json(judged, verdict, refused), json_file)
@@ -93,10 +111,19 @@ def run(
 
 
 def plan_of(config: Config) -> Plan:
-    """What the judge is to do, by the same settings as a run.
+    """Build the plan of an inspection from the settings of a run.
 
-    Stored inspections are used only where `judge.store` names their folder, so that a check writes
-    nothing that was not asked for.
+    The inspection cache is used only if `judge.store` names its folder, so that a check writes
+    only the files that were asked for.
+
+    Args:
+      config: The validated configuration.
+
+    Returns:
+      The source, the settings of the checks, the split rule, the overrides and the cache.
+
+    Raises:
+      ConfigError: The file of overrides is missing or malformed.
     """
     from imgpipe.components.example_gen.splits import SplitRule
     from imgpipe.components.image_filter import overrides
@@ -114,29 +141,29 @@ def plan_of(config: Config) -> Plan:
     )
 
 
-def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
-    """The judgement and the images for the page, with a display of how far it is."""
+def _judge(plan: Plan, with_images: bool, to_stderr: bool) -> tuple[Judged, dict[str, bytes]]:
+    """Return the result and, if wanted, the images for the page; progress is displayed."""
     from imgpipe.components.image_filter import thread_driver
     from imgpipe.models import progress
-    from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import temporary
 
     found: dict[str, bytes] = {}
     with temporary.folder() as folder:
         log = folder / "log"
-        with screen.quiet(log, to_stderr) as console, screen.Display(console) as display:
+        with consoles.quiet(log, to_stderr) as console, consoles.Display(console) as display:
             progress.attach(display)
             try:
                 with display.step("loading TensorFlow"):
-                    import tensorflow  # noqa: F401  # apart, so that the rate below is the judge's
+                    import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
 
-                    gc.freeze()  # a million objects that stay are not searched for garbage
-                with display.step("judging"):
+                    gc.freeze()  # the garbage collector skips TensorFlow's million objects
+                with display.step("inspecting images"):
                     judged = thread_driver.judge(plan)
-                if pictures:
+                if with_images:
                     from imgpipe.components.report.check_page import paths_shown
 
-                    with display.step("fetching images"):
+                    with display.step("reading images for the page"):
                         found = thread_driver.read_images(plan, judged, paths_shown(judged))
             finally:
                 progress.attach(None)
@@ -144,7 +171,15 @@ def _judge(plan: Plan, pictures: bool, to_stderr: bool) -> tuple[Judged, dict[st
 
 
 def reasons(judged: Judged, config: Config) -> list[rules.Reason]:
-    """Why the data gate of a run would refuse the data, as far as the counts of images tell."""
+    """Return why the data gate of a run would refuse the data, judging by the numbers of images.
+
+    Args:
+      judged: Result of the checks.
+      config: The validated configuration, which holds the limits of the gate.
+
+    Returns:
+      The reasons; empty when these limits are met. Schema and drift are not examined.
+    """
     from imgpipe.components.data_gate import rules
     from imgpipe.pipeline.inputs import gate_settings
 
@@ -156,25 +191,43 @@ def reasons(judged: Judged, config: Config) -> list[rules.Reason]:
 
 
 def sentence(judged: Judged, refused: Sequence[rules.Reason]) -> str:
-    """The verdict in a line."""
+    """Return the verdict as one line.
+
+    Args:
+      judged: Result of the checks.
+      refused: Why a run would refuse the data.
+
+    Returns:
+      A sentence that begins with "clean", "usable" or "refused".
+    """
     from imgpipe.components.report.text import overridden, plural
 
     summary = judged.summary
     images, kept, rejected = (int(summary[key]) for key in ("in", "kept", "rejected"))
     warned = len({found.path for found in judged.warnings})
-    parts = [f"{rejected:,} rejected", f"{summary['repaired']:,} repaired", f"{warned:,} warned of"]
+    parts = [
+        f"{rejected:,} rejected",
+        f"{summary['repaired']:,} repaired",
+        plural(warned, "image") + " with warnings",
+    ]
     said = ", ".join(part for part in parts if not part.startswith("0 "))
     clauses = f"{kept:,} of {plural(images, 'image')} kept", said, overridden(summary)
     outcome = "; ".join(clause for clause in clauses if clause)
     if refused:
         return f"refused: a run would refuse this data ({outcome})"
     if clauses[1:] == ("", ""):
-        return f"clean: {plural(images, 'image')}, nothing to object to"
+        return f"clean: {plural(images, 'image')}, no problems found"
     return f"usable: {outcome}"
 
 
 def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> dict[str, Any]:
-    """What `--json` writes; see the README's table."""
+    """Build the content of the file that `--json` names; the README documents its fields.
+
+    Args:
+      judged: Result of the checks.
+      verdict: The sentence of `sentence`.
+      refused: Why a run would refuse the data.
+    """
     from imgpipe.components.report.check_page import findings
 
     return {
@@ -209,9 +262,9 @@ def _print(
             console.print(f"  {split:<10} {total:,}: {escape(classes)}")
     if proposals:
         number = plural(proposals, "override is not", "overrides are not")
-        console.print(f"  {number} confirmed and changed nothing")
+        console.print(f"  {number} confirmed, so nothing was changed")
     if unknown := judged.summary["overrides"]["unknown"]:
-        console.print(f"  overrides of no file: {', '.join(key[:12] for key in unknown)}")
+        console.print(f"  overrides that match no file: {', '.join(key[:12] for key in unknown)}")
     console.print(f"\n[bold {colour}]{escape(verdict)}[/]")
     for reason in refused:
         console.print(f"  {escape(reason)}")
@@ -223,21 +276,21 @@ def _print_table(console: Console, rows: Sequence[tuple[str, str, int, str]]) ->
     if not rows:
         return
     widest = max(len(reason) for _, reason, _, _ in rows)
-    room = (console.width if console.is_terminal else _WIDTH_PLAIN) - widest - 21
-    console.print(f"\n[dim]{'':<9} {'what':<{widest}} {'files':>8}  such as[/]")
+    columns = (console.width if console.is_terminal else _WIDTH_PLAIN) - widest - 21
+    console.print(f"\n[dim]{'':<9} {'reason':<{widest}} {'files':>8}  example[/]")
     for fate, reason, count, example in rows[:_LINES]:
         text = printable(example)
-        text = text if len(text) <= room else text[: max(room - 1, 0)] + "…"
+        text = text if len(text) <= columns else text[: max(columns - 1, 0)] + "…"
         name = escape_markup(f"{reason:<{widest}}")
         console.print(
             f"[{_STYLES[fate]}]{fate:<9}[/] {name} {count:>8,}  [dim]{escape_markup(text)}[/]"
         )
     if len(rows) > _LINES:
-        console.print(f"… and {len(rows) - _LINES} more; --json has them all")
+        console.print(f"… and {len(rows) - _LINES} more rows; --json writes them all")
 
 
 def _rows(judged: Judged) -> list[tuple[str, str, int, str]]:
-    """(fate, reason, files, an example) of the table."""
+    """Return the rows of the table: fate, reason, number of files, and an example."""
     from imgpipe.components.report.check_page import findings
 
     rows = []
@@ -266,7 +319,7 @@ def _short(text: str, length: int = 400) -> str:
 def _write_page(
     target: Path,
     judged: Judged,
-    pictures: Mapping[str, bytes],
+    images: Mapping[str, bytes],
     verdict: str,
     refused: Sequence[str],
 ) -> None:
@@ -280,7 +333,7 @@ def _write_page(
         "vocabulary": list(judged.scan.vocabulary),
     }
     state = RunState(status, verdict)
-    page = render(judged, pictures, state, settings, refused)
+    page = render(judged, images, state, settings, refused)
     try:
         atomic_write(target, page)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``imgpipe demo``: draw, plant faults, run, serve, ask."""
+"""``imgpipe demo``: draws images with faults, runs the pipeline on them and queries the model."""
 
 from __future__ import annotations
 
@@ -23,25 +23,36 @@ app = typer.Typer()
 _NAME = "rock_paper_scissors"
 _PER_CLASS = 110  # images; enough for about 35 validation images
 _ASKED = ("paper", 987_654)  # label and seed of the image that is sent over gRPC
-_MARK = ".imgpipe-demo"  # a folder with this file may be drawn over
+_MARK = ".imgpipe-demo"  # a folder that holds this file may be overwritten
 
 
 @app.command(rich_help_panel=options.DATA_AND_TRAINING)
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")
+        Path, typer.Option("--out", metavar="DIR", help="Folder for all outputs.")
     ] = Path("imgpipe-demo"),
     json_file: options.JsonOption = None,
 ) -> None:
-    """Draw a small set of hands, plant faults, run the pipeline, serve and ask the result."""
+    """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
     raise typer.Exit(run(out, json_file))
 
 
 def run(out: Path, json_file: str | None) -> int:
-    """Run the demo below `out`; returns the exit code."""
+    """Run the demo.
+
+    Args:
+      out: Folder for the drawn images and the output of the run.
+      json_file: File for the summary, ``-`` for standard output, None for no file.
+
+    Returns:
+      The exit code of the run.
+
+    Raises:
+      ConfigError: `out` holds files that no earlier demo wrote.
+    """
     from imgpipe.models import progress
     from imgpipe.pipeline import config as configs
-    from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.commands.run import run_config
 
@@ -50,7 +61,7 @@ def run(out: Path, json_file: str | None) -> int:
     photos = _photos(out)
     from imgpipe.pipeline.demo import draw
 
-    with screen.Display(console) as display, display.step("drawing hands"):
+    with consoles.Display(console) as display, display.step("drawing images"):
         progress.attach(display)
         drawn = draw(photos, per_class=_PER_CLASS)
         progress.attach(None)
@@ -72,11 +83,11 @@ def run(out: Path, json_file: str | None) -> int:
 
 
 def _photos(out: Path) -> Path:
-    """The folder to draw into, emptied if an earlier demo drew it."""
+    """Return the folder for the images, after removing the images of an earlier demo."""
     photos = out / "photos"
     if out.exists() and any(out.iterdir()) and not (out / _MARK).exists():
         raise ConfigError(
-            f"{out} is not empty and not an earlier demo's. Choose another folder with --out."
+            f"{out} holds files that no earlier demo wrote. Choose another folder with --out."
         )
     if photos.exists():
         shutil.rmtree(photos)
@@ -86,7 +97,7 @@ def _photos(out: Path) -> Path:
 
 
 def _ask(console: Console, config: Config) -> None:
-    """Serve what was pushed on loopback and send it an image it has not seen."""
+    """Serve the pushed model on this machine and classify an image that is new to it."""
     from imgpipe.pipeline import temporary
     from imgpipe.pipeline.demo import draw_hand
     from imgpipe.serving.client import Client
@@ -94,21 +105,20 @@ def _ask(console: Console, config: Config) -> None:
 
     label, seed = _ASKED
     with temporary.folder() as folder:
-        picture = folder / f"{label}.jpg"
-        draw_hand(label, seed, 200).save(picture, quality=90)
+        image = folder / f"{label}.jpg"
+        draw_hand(label, seed, 200).save(image, quality=90)
         server = ModelServer(_NAME, config.push_directory)
         port = server.start()
         try:
             server.wait_until_available(60.0)
             with Client(f"127.0.0.1:{port}", model=_NAME) as client:
                 start = time.monotonic()
-                [answer] = client.classify([picture])
+                [answer] = client.classify([image])
                 milliseconds = (time.monotonic() - start) * 1000
         finally:
             server.stop(grace=1.0)
     others = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
     console.print(
-        f"\nasked over gRPC: a new image of {label} → [bold]{answer.label}[/] "
-        f"{answer.probability:.3f} ({others}) from version {answer.version} "
-        f"in {milliseconds:.0f} ms"
+        f"\nclassified a new image of {label} over gRPC: [bold]{answer.label}[/] "
+        f"{answer.probability:.3f} ({others}), version {answer.version}, {milliseconds:.0f} ms"
     )

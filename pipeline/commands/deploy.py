@@ -1,4 +1,4 @@
-"""``imgpipe deploy``: files for the real tensorflow/serving, from a run's configuration."""
+"""``imgpipe deploy``: writes the files with which tensorflow/serving serves the pushed models."""
 
 from __future__ import annotations
 
@@ -19,26 +19,31 @@ app = typer.Typer()
 
 @app.command("deploy", rich_help_panel=options.SERVING)
 def command(
-    kind: Annotated[str, typer.Argument(metavar="compose|kubernetes|kserve", help="What for.")],
+    kind: Annotated[str, typer.Argument(metavar="compose|kubernetes|kserve", help="Target.")],
     config: options.ConfigArgument = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")] = Path(
         "imgpipe-deploy"
     ),
     settings: options.SettingsOption = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="Image of tensorflow_model_server.")
+        str | None, typer.Option("--image", help="Container image of tensorflow_model_server.")
     ] = None,
-    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Processor cores of a server.")] = 2,
-    memory: Annotated[int, typer.Option("--memory", min=1, help="GiB of memory of a server.")] = 2,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Processor cores of each server.")] = 2,
+    memory: Annotated[
+        int, typer.Option("--memory", min=1, help="GiB of memory of each server.")
+    ] = 2,
     replicas: Annotated[
-        str, typer.Option("--replicas", metavar="MIN-MAX", help="Servers, fewest and most.")
+        str,
+        typer.Option(
+            "--replicas", metavar="MIN-MAX", help="Smallest and largest number of servers."
+        ),
     ] = "2-8",
     claim: Annotated[
         str, typer.Option("--claim", help="PersistentVolumeClaim that holds the versions.")
     ] = "imgpipe-models",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write what the real tensorflow/serving needs to serve the pushed models."""
+    """Write the files with which tensorflow/serving serves the pushed models."""
     wanted = Wanted(image, cpus, memory, replicas, claim)
     raise typer.Exit(run(kind, config, settings or [], out, wanted, force))
 
@@ -54,10 +59,10 @@ class Wanted:
     claim: str
 
     def bounds(self) -> tuple[int, int]:
-        """Fewest and most servers.
+        """Return the smallest and the largest number of servers.
 
         Raises:
-          ConfigError: that is no range.
+          ConfigError: `replicas` is not a number or a range.
         """
         fewest, _, most = self.replicas.partition("-")
         try:
@@ -76,13 +81,28 @@ def run(
     wanted: Wanted,
     force: bool,
 ) -> int:
-    """Write the files; returns the exit code."""
+    """Write the files.
+
+    Args:
+      kind: Target, such as "compose".
+      config: TOML file or name of a preset; None for the defaults.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      out: Folder for the files.
+      wanted: The other options of the command.
+      force: Whether existing files are overwritten.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: An argument is wrong, or files exist already.
+    """
     from imgpipe.pipeline.settings import configuration
     from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
     from imgpipe.serving.deploy.settings import IMAGE
 
     if kind not in TARGETS:
-        raise ConfigError(f"deploy is for {', '.join(TARGETS)}. Received: {kind!r}.")
+        raise ConfigError(f"deploy: expected one of {', '.join(TARGETS)}. Received: {kind!r}.")
     built = configuration(config, None, None, settings)
     fewest, most = wanted.bounds()
     try:
@@ -106,7 +126,7 @@ def run(
     if not built.push_directory.is_dir():
         console.print(
             f"[yellow]{escape(str(built.push_directory))} does not exist yet: run the pipeline "
-            "first, or name its configuration.[/]"
+            "first, or name the configuration of the run that pushed.[/]"
         )
     return 0
 
@@ -115,8 +135,8 @@ def _write(files: dict[str, str], out: Path, force: bool) -> None:
     there = [name for name in files if (out / name).exists()]
     if there and not force:
         raise ConfigError(
-            f"{out} holds {', '.join(there)} already. --force overwrites, --out names another "
-            "folder."
+            f"{out} already holds {', '.join(there)}. Overwrite them with --force, or choose "
+            "another folder with --out."
         )
     try:
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""``imgpipe doctor``: is this machine fit, and what to do where it is not."""
+"""``imgpipe doctor``: checks this machine and the output folder of earlier runs."""
 
 from __future__ import annotations
 
@@ -18,34 +18,37 @@ def doctor(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[OUT]", help="Output folder of the runs.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The same, as an option.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="The same folder, as an option.")] = Path(
         "imgpipe-out"
     ),
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Set a damaged metadata database aside and start it anew."),
+        typer.Option("--repair", help="Replace a damaged metadata database; the original is kept."),
     ] = False,
 ) -> None:
-    """Say whether this machine and an output folder are fit, and what to do where they are not."""
+    """Check this machine and an output folder, and say how to solve each problem."""
     raise typer.Exit(run((folder or out).absolute(), repair))
 
 
 def run(out: Path, repair: bool = False) -> int:
-    """Print all findings.
+    """Print the findings of all checks.
 
     Args:
-      out: output folder of the runs; it need not exist.
-      repair: whether a damaged metadata database is set aside first.
+      out: Output folder of the runs; it need not exist.
+      repair: Whether a damaged metadata database is replaced first.
 
     Returns:
-      0 when a run and a server can work here, 5 when one cannot.
+      0 when runs and servers can work here, 5 when they cannot.
+
+    Raises:
+      ResourceError: The metadata database cannot be repaired.
     """
     from imgpipe.pipeline import machine, output_folder
 
     console = new_console()
     if repair:
         console.print(escape(output_folder.repair(out)))
-    findings = [look(out) for look in (*machine.CHECKS, *output_folder.CHECKS)]
+    findings = [check(out) for check in (*machine.CHECKS, *output_folder.CHECKS)]
     for finding in findings:
         mark = (
             "[green]✓[/]" if finding.fit else "[bold red]✗[/]" if finding.fatal else "[yellow]![/]"
@@ -54,5 +57,5 @@ def run(out: Path, repair: bool = False) -> int:
         if not finding.fit and finding.advice:
             console.print(f"   [dim]{escape(finding.advice)}[/]")
     unfit = any(finding.fatal and not finding.fit for finding in findings)
-    console.print("\nnot fit: see ✗ above" if unfit else "\nthis machine is fit")
+    console.print("\nnot ready: see ✗ above" if unfit else "\nready")
     return 5 if unfit else 0

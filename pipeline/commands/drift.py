@@ -1,4 +1,4 @@
-"""``imgpipe drift``: what a served model is asked, compared with what it was trained on."""
+"""``imgpipe drift``: compares the requests to a server with the training data of its model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 SCHEMA = 1  # of the file that --json writes
-_WIDTH_PLAIN = 120  # columns when the output is no terminal
-_NAMED = 5  # images that do not decode, shown
-_MOST = 100_000  # files of a folder that a person could still open
-#: How to have images in the log.
+_WIDTH_PLAIN = 120  # columns when the output is not a terminal
+_NAMED = 5  # undecodable images that are listed
+_MOST = 100_000  # images in one folder, which file managers still open
+#: How to get images into the log.
 _SWITCH_ON = (
-    "the log holds no images; keep them with `imgpipe serve --request-log PREFIX --log-images` "
-    "(imgpipe-model-server: --request_log_images)"
+    "the log holds no images; start the server with `imgpipe serve --request-log PREFIX "
+    "--log-images` to log them (imgpipe-model-server: --request_log_images)"
 )
 
 
@@ -40,28 +40,35 @@ def drift(
     model: Annotated[
         Path,
         typer.Option(
-            "--model", metavar="DIR", help="Output folder of a run, its versions, or one of them."
+            "--model",
+            metavar="DIR",
+            help="Output folder of a run, folder of versions, or one version.",
         ),
     ] = Path("imgpipe-out"),
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run", metavar="DIR", help="Output folder of the run, where versions lie elsewhere."
+            "--run",
+            metavar="DIR",
+            help="Output folder of the run, if versions were pushed elsewhere.",
         ),
     ] = None,
     pictures: Annotated[
         Path | None,
-        typer.Option("--pictures", metavar="DIR", help="New folder for the least certain ones."),
+        typer.Option("--pictures", metavar="DIR", help="New folder for the least certain images."),
     ] = None,
     most: Annotated[
-        int, typer.Option("--most", min=1, max=_MOST, help="Least certain images to write.")
+        int,
+        typer.Option("--most", min=1, max=_MOST, help="Number of least certain images to write."),
     ] = 50,
     json_file: Annotated[
         str | None,
-        typer.Option("--json", metavar="FILE", help="Write all (- for standard output)."),
+        typer.Option(
+            "--json", metavar="FILE", help="Write the result as JSON (- for standard output)."
+        ),
     ] = None,
 ) -> None:
-    """Compare what a server was asked with what its model was trained on."""
+    """Compare the requests to a server with the training data of its model."""
     raise typer.Exit(execute(log, model, run, pictures, most, json_file))
 
 
@@ -73,9 +80,25 @@ def execute(
     most: int,
     json_file: str | None,
 ) -> int:
-    """Read, compare, print, write; returns the exit code."""
+    """Read the log, compare it with the training data and report the differences.
+
+    Args:
+      log: Request log: a file, a folder, or the prefix of its files.
+      model: Output folder of a run, a folder of versions, or one version.
+      run: Output folder of the run, None to look for it beside the model.
+      pictures: New folder for the least certain images, None to write none.
+      most: Number of images to write there.
+      json_file: File for the result, ``-`` for standard output, None for no file.
+
+    Returns:
+      0, or 4 when drift was found.
+
+    Raises:
+      ConfigError: An argument is wrong.
+      ResourceError: Log, model or run is missing, or a file cannot be written.
+    """
     from imgpipe.models import progress
-    from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import temporary
     from imgpipe.pipeline.request_drift import reference, uncertain
@@ -88,8 +111,8 @@ def execute(
     versions = reference.versions(model)
     written = None
     with temporary.folder() as folder:
-        said, to_stderr = folder / "log", json_file == json_files.STANDARD_OUTPUT
-        with screen.quiet(said, to_stderr) as console, screen.Display(console) as display:
+        output, to_stderr = folder / "log", json_file == json_files.STANDARD_OUTPUT
+        with consoles.quiet(output, to_stderr) as console, consoles.Display(console) as display:
             progress.attach(display)
             try:
                 with display.step("loading TensorFlow, TFX"):
@@ -115,7 +138,14 @@ def execute(
 def as_json(
     read: Log, examined: Examined, folder: Path | None, written: int | None
 ) -> dict[str, Any]:
-    """What `--json` writes; see the README's table."""
+    """Build the content of the file that `--json` names; the README documents its fields.
+
+    Args:
+      read: The log.
+      examined: The comparisons of each version.
+      folder: Folder of the least certain images, None if none were asked for.
+      written: Number of images written there, None if none were.
+    """
     statistics = read.statistics
     return {
         "schema": SCHEMA,
@@ -210,21 +240,21 @@ def _print_version(console: Console, one: Compared) -> None:
 
 
 def _order(found: Comparison) -> tuple[bool, bool, str]:
-    """What is over its limit comes first, what has none last."""
+    """Return the sort key: comparisons over their limit first, those without a limit last."""
     return not found.over, found.limit is None, found.subject
 
 
 def _remarks(read: Log, examined: Examined) -> Iterator[str]:
-    """What of the log was not compared."""
+    """Yield sentences about the part of the log that was not compared."""
     from imgpipe.components.report.text import plural
 
     for broken in read.statistics.broken:
         yield broken.sentence()
     for reason, count in read.statistics.skipped.most_common():
-        yield f"{plural(count, 'record')} not looked at: {reason}"
+        yield f"{plural(count, 'record')} skipped: {reason}"
     if examined.gone:
         gone = ", ".join(map(str, examined.gone))
-        yield f"answers of version {gone} are not judged: it is no longer there"
+        yield f"answers of version {gone} were not compared: the version no longer exists"
     yield from _undecodable(examined)
 
 
@@ -238,7 +268,7 @@ def _undecodable(examined: Examined) -> Iterable[str]:
     for found in examined.measured.undecodable[:_NAMED]:
         yield f"  {found.image}: {found.error}"
     if failed > _NAMED:
-        yield f"  … and {failed - _NAMED} more; --json names the first of them"
+        yield f"  … and {failed - _NAMED} more; --json lists more of them"
 
 
 def _print_images(console: Console, read: Log, folder: Path | None, written: int | None) -> None:
@@ -248,7 +278,7 @@ def _print_images(console: Console, read: Log, folder: Path | None, written: int
         console.print(f"  [dim]{escape(_SWITCH_ON)}[/]")
     elif folder is not None and written is not None:
         console.print(
-            f"\n{plural(written, 'image')} for which the model was least certain in "
-            f"{escape(str(folder))}, with index.csv: move each into its class's folder, add them "
-            "to the training images, run again"
+            f"\nwrote the {plural(written, 'image')} for which the model was least certain, and "
+            f"index.csv, to {escape(str(folder))}: move each image into the folder of its class, "
+            "add them to the training images and run again"
         )

@@ -1,7 +1,7 @@
-"""``imgpipe explain``: look inside a pushed network, at an image or at its sizes.
+"""``imgpipe explain``: draws the feature maps of a pushed network and lists its layers.
 
 Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
-version; both must give the same probabilities. Neither TFX nor Beam is imported.
+version; both must give the same probabilities. It needs neither TFX nor Beam.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SOME_REFUSED = 2
-_TOP = 5  # classes named with their probabilities
-#: Largest difference of a probability between the network in memory and what is served.
+_TOP = 5  # classes that are shown with their probabilities
+#: Largest difference of a probability between the Keras network and the served model.
 _PARITY = 1e-3
-_TABLE_WIDTH = 180  # columns where the output is no terminal
+_TABLE_WIDTH = 180  # columns when the output is not a terminal
 
 
 @dataclass(frozen=True)
 class Inside:
-    """A version's network, its ``cam`` signature, and the layers to look at by name."""
+    """The network of a version, its ``cam`` signature, and the names of the layers to draw."""
 
     classifier: Classifier
     cam: Served
@@ -50,12 +50,14 @@ class Inside:
 @app.command("explain", rich_help_panel=options.SERVING)
 def command(
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to look at.")
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to explain.")
     ] = None,
     model: Annotated[
         Path,
         typer.Option(
-            "--model", metavar="DIR", help="A version, a folder of versions, or that of a run."
+            "--model",
+            metavar="DIR",
+            help="One version, a folder of versions, or the output folder of a run.",
         ),
     ] = Path("imgpipe-out"),
     layer: Annotated[
@@ -63,23 +65,38 @@ def command(
         typer.Option(
             "--layer",
             metavar="NAME|all",
-            help="Layer whose feature maps to draw; may be repeated. Default: some.",
+            help="Layer whose feature maps are drawn; may be repeated. Default: a few.",
         ),
     ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Print every layer with the arithmetic of its size.")
     ] = False,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the images go.")] = Path(
-        "imgpipe-explain"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the drawings.")
+    ] = Path("imgpipe-explain"),
 ) -> None:
-    """Look inside the network: feature maps and Grad-CAM of images, sizes of all layers."""
+    """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
     raise typer.Exit(run(images or [], model, layer or [], layers, out))
 
 
 def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
-    """Explain images, or print the table of layers, or both; returns the exit code."""
-    from imgpipe.pipeline import console as screen
+    """Explain images, or print the table of layers, or both.
+
+    Args:
+      images: Files of images.
+      model: One version, a folder of versions, or the output folder of a run.
+      layers: Names of the layers to draw; empty for a few of them, "all" for every one.
+      table: Whether to print the table of layers.
+      out: Folder for the drawings.
+
+    Returns:
+      0, or 2 when some files are not images.
+
+    Raises:
+      ConfigError: There is nothing to explain, or no such layer.
+      ResourceError: There is no model, or a drawing cannot be written.
+    """
+    from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import temporary
 
     if not images and not table:
@@ -87,7 +104,7 @@ def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool,
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     version = find(model)
-    with temporary.folder() as folder, screen.quiet(folder / "log") as console:
+    with temporary.folder() as folder, consoles.quiet(folder / "log") as console:
         from imgpipe.models import activations, layer_sizes, network_file
         from imgpipe.models.served_model import Served
         from imgpipe.models.signatures import CAM
@@ -104,26 +121,32 @@ def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool,
         return _explain(console, images, inside, out)
 
 
-def find(place: Path) -> Path:
-    """Directory of the version meant: itself, the newest of a push directory, or of a run's.
+def find(path: Path) -> Path:
+    """Find the version that a path denotes.
+
+    Args:
+      path: One version, a folder of versions, or the output folder of a run.
+
+    Returns:
+      The folder of that version, or of the newest one.
 
     Raises:
-      ResourceError: there is none.
+      ResourceError: There is none.
     """
     from imgpipe.components.model_pusher import manifest
     from imgpipe.pipeline import pushed_models
 
-    base, version = pushed_models.locate(place)
+    base, version = pushed_models.locate(path)
     if version is not None:
         return version
     newest = manifest.latest(base)
     if newest is None:
-        raise pushed_models.no_model(place)
+        raise pushed_models.no_model(path)
     return newest.path
 
 
 def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
-    """All images; returns the exit code."""
+    """Explain all images; returns the exit code."""
     from imgpipe.pipeline import image_bytes
     from imgpipe.pipeline.config import Config
 
@@ -146,7 +169,7 @@ def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path
 
 
 def _folders(images: Sequence[Path]) -> Iterator[str]:
-    """A folder's name for each image: its own without the suffix, counted where it recurs."""
+    """Yield a folder name for each image: the file name without suffix, numbered if it recurs."""
     used: set[str] = set()
     for path in images:
         name, number = path.stem, 1
@@ -158,7 +181,7 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
 
 
 def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path], str]:
-    """Files written for one image, and what is said of it."""
+    """Return the files that were written for one image, and its most probable classes."""
     import numpy as np
     import tensorflow as tf
 
@@ -170,15 +193,15 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
     difference = float(np.abs(classifier.probabilities([data])[0] - probabilities).max())
     if not difference <= _PARITY:
         raise ResourceError(
-            "the network that was rebuilt does not answer as the served model: a probability "
-            f"differs by {difference:.2g}, allowed are {_PARITY:.0e}. Run the pipeline again"
+            "the rebuilt network and the served model give different answers: a probability "
+            f"differs by {difference:.2g}, expected at most {_PARITY:.0e}. Run the pipeline again."
         )
     top = [
         (classifier.vocabulary[i], float(probabilities[i]))
         for i in np.argsort(-probabilities, kind="stable")[:_TOP]
     ]
-    picture = preprocess.decode(tf.constant(data)).numpy()
-    content = activation_images.grad_cam(picture, answer["cam"][0], label, top)
+    image = preprocess.decode(tf.constant(data)).numpy()
+    content = activation_images.grad_cam(image, answer["cam"][0], label, top)
     written = [_write(folder / "grad_cam.png", content)]
     pixels = preprocess.decode_and_resize(tf.constant(data), classifier.image_size).numpy()
     found = activations.outputs(classifier.network, inside.layers, pixels)
@@ -194,7 +217,7 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
 def _drawn(
     values: npt.NDArray[np.float32], inside: Inside, name: str, pixels: npt.NDArray[np.float32]
 ) -> bytes:
-    """The image of one layer's output."""
+    """Draw the output of one layer, as an encoded image."""
     import numpy as np
 
     from imgpipe.models import activation_images
@@ -216,7 +239,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def _print_table(console: Console, sizes: Sequence[LayerSize]) -> None:
-    """Every layer with its sizes and their arithmetic."""
+    """Print every layer with its sizes and their arithmetic."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

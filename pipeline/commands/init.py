@@ -1,4 +1,4 @@
-"""``imgpipe init``: a commented configuration from what the source holds."""
+"""``imgpipe init``: writes a commented configuration that fits the images."""
 
 from __future__ import annotations
 
@@ -20,35 +20,49 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-#: What stands before ".rf." is the image's own name, the same in all its versions.
+#: Roboflow names the versions of one image NAME.rf.HASH.jpg.
 _VERSIONS = r"([^/]+)\.rf\."
-_MIN_VALIDATION = 3  # images of a class below which the validation share is worth a note
+_MIN_VALIDATION = 3  # images of a class; with twice as many the default shares are kept
 
 
 @app.command(rich_help_panel=options.DATA_AND_TRAINING)
 def init(
-    photos: Annotated[str, typer.Argument(metavar="SRC", help=options.SOURCE_HELP)],
+    source: Annotated[str, typer.Argument(metavar="SRC", help=options.SOURCE_HELP)],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the config.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File for the configuration.")
     ] = Path("imgpipe.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
 ) -> None:
-    """Look at the images and write a commented config."""
-    raise typer.Exit(run(photos, output, force))
+    """Inspect the source and write a commented configuration that fits it."""
+    raise typer.Exit(run(source, output, force))
 
 
-def run(photos: str, output: Path, force: bool) -> int:
-    """Scan, propose, write; returns the exit code."""
+def run(source: str, output: Path, force: bool) -> int:
+    """Scan the source and write the configuration.
+
+    Args:
+      source: Source of the images, as in `data.source`.
+      output: File for the configuration.
+      force: Whether an existing file is overwritten.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: The source cannot be read, or the file exists or cannot be written.
+    """
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.pipeline import config as configs
 
     if output.exists() and not force:
-        raise ConfigError(f"{output} exists already. Choose another with -o, or use --force.")
-    if not photos.strip():
+        raise ConfigError(
+            f"{output} exists already. Choose another file with -o, or overwrite it with --force."
+        )
+    if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
-    photos = absolute(photos, Path.cwd())
-    scan = open_source(photos).scan()
-    config, notes = propose(scan, photos)
+    source = absolute(source, Path.cwd())
+    scan = open_source(source).scan()
+    config, notes = propose(scan, source)
     try:
         atomic_write(output, configs.to_toml(config, notes))
     except OSError as error:
@@ -62,27 +76,35 @@ def run(photos: str, output: Path, force: bool) -> int:
     return 0
 
 
-def propose(scan: Scan, photos: str) -> tuple[Config, dict[str, str]]:
-    """Settings that fit the data, and notes by section that say why."""
+def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
+    """Propose settings that fit the data.
+
+    Args:
+      scan: The files of the source.
+      source: The source, as in `data.source`.
+
+    Returns:
+      The configuration, and comments that explain it, by section.
+    """
     from imgpipe.pipeline import config as configs
 
     counts = scan.counts()
     notes = {"data": "classes: " + ", ".join(f"{name} ({n})" for name, n in counts.items())}
     if scan.given_splits:
         notes["split"] = (
-            f"the source gives {', '.join(scan.given_splits)}; shares apply to what it lacks"
+            f"the source has the splits {', '.join(scan.given_splits)}; shares apply to the others"
         )
     smallest = min(counts.values(), default=0)
     tree: dict[str, dict[str, object]] = {
-        "run": {"name": _name(photos)},
-        "data": {"source": photos},
+        "run": {"name": _name(source)},
+        "data": {"source": source},
     }
     pattern = _group_pattern(scan)
     if pattern:
         tree["data"]["group_pattern"] = pattern
-        notes["data"] += "\nnames show several versions of an image: they stay in one split"
+        notes["data"] += "\nfile names show several versions of an image; these stay in one split"
     elif scan.groups():
-        notes["data"] += f"\n{scan.groups()} groups, none of them in two splits"
+        notes["data"] += f"\n{scan.groups()} groups, each of which stays in one split"
     seen = Counter(note.kind for note in scan.notes)
     if seen:
         found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
@@ -92,21 +114,21 @@ def propose(scan: Scan, photos: str) -> tuple[Config, dict[str, str]]:
         tree["split"] = {"validation": 0.2, "test": 0.0}
         tree["gate"] = {"min_train": min(10, max(1, smallest // 2)), "min_validation": 1}
         notes["split"] = (
-            f"the smallest class has {smallest} images: more for validation, none for test"
+            f"the smallest class has {smallest} images, so more go to validation and none to test"
         )
     return configs.build(tree), notes
 
 
 def _group_pattern(scan: Scan) -> str:
-    """A pattern for names that Roboflow gives the versions of one image, "" for others."""
+    """Return the pattern for Roboflow's names if most files have such names, otherwise ""."""
     if scan.groups():
         return ""
     versions = sum(bool(re.search(_VERSIONS, item.path)) for item in scan.items)
     return _VERSIONS if versions > len(scan.items) // 2 else ""
 
 
-def _name(photos: str) -> str:
-    """A pipeline name from the source's."""
-    place = Path(photos.split(":", 1)[-1]).name.split(".")[0]
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", place).strip("-_")
+def _name(source: str) -> str:
+    """Derive the name of the pipeline from that of the source."""
+    stem = Path(source.split(":", 1)[-1]).name.split(".")[0]
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")
     return name[:62] or "imgpipe"

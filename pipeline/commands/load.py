@@ -1,4 +1,4 @@
-"""``imgpipe load``: how much a server carries, and how fast. No TensorFlow."""
+"""``imgpipe load``: measures the throughput and latency of a server. It needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _MOST_IMAGES = 512
-"""Requests are made before the clock starts and held in memory."""
+"""All requests are built before the measurement starts and kept in memory."""
 _FAILED = 1
-"""Exit code when nothing was answered at some level."""
+"""Exit code when no request was answered with some number of callers."""
 _HEADINGS = (
     f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
     f"{'p99 ms':>8}  stable  errors"
@@ -37,27 +37,37 @@ def command(
     ] = "localhost:8500",
     images: Annotated[
         list[Path] | None,
-        typer.Option("--image", help="Image or folder to send, repeatable. Default: noise."),
+        typer.Option("--image", help="Image or folder to send; may be repeated. Default: noise."),
     ] = None,
     model: options.ModelOption = "imgpipe",
     concurrency: Annotated[
-        str, typer.Option("--concurrency", metavar="N,N,…", help="Callers at a time, each in turn.")
+        str,
+        typer.Option(
+            "--concurrency",
+            metavar="N,N,…",
+            help="Numbers of concurrent callers, measured one after the other.",
+        ),
     ] = "1,8,32",
-    batch: Annotated[int, typer.Option("--batch", help="Images a request.")] = 1,
-    window: Annotated[float, typer.Option("--window", help="Seconds of a window.")] = 5.0,
+    batch: Annotated[int, typer.Option("--batch", help="Images in each request.")] = 1,
+    window: Annotated[float, typer.Option("--window", help="Seconds of each window.")] = 5.0,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", help="Spread of three windows in a row that counts as stable."),
+        typer.Option(
+            "--tolerance",
+            help="Relative spread of three consecutive windows that counts as stable.",
+        ),
     ] = 0.1,
-    windows: Annotated[int, typer.Option("--windows", help="Windows at most.")] = 12,
+    windows: Annotated[int, typer.Option("--windows", help="Largest number of windows.")] = 12,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
     header: options.HeaderOption = None,
     json_file: Annotated[
         str | None,
-        typer.Option("--json", metavar="FILE", help="Write figures (- for standard output)."),
+        typer.Option(
+            "--json", metavar="FILE", help="Write the figures as JSON (- for standard output)."
+        ),
     ] = None,
 ) -> None:
-    """Measure a server: throughput and latency by number of callers, errors by code."""
+    """Measure throughput, latency and errors of a server by the number of callers."""
     wanted = settings(concurrency, batch, window, tolerance, windows, timeout)
     raise typer.Exit(run(target, model, images or [], wanted, json_file, headers(header)))
 
@@ -79,10 +89,18 @@ def settings(
     windows: int,
     timeout: float,
 ) -> Settings:
-    """From the command line.
+    """Build the settings from the options of the command.
+
+    Args:
+      concurrency: Numbers of concurrent callers, such as "1,8,32".
+      batch: Images in each request.
+      window: Seconds of each window.
+      tolerance: Relative spread of three consecutive windows that counts as stable.
+      windows: Largest number of windows.
+      timeout: Seconds for each request.
 
     Raises:
-      ConfigError: one of them cannot be.
+      ConfigError: An option is out of range.
     """
     from imgpipe.serving.client import ServingError
     from imgpipe.serving.client.load import Plan
@@ -107,7 +125,23 @@ def run(
     json_file: str | None,
     sent: Mapping[str, str],
 ) -> int:
-    """Measure and print; returns the exit code."""
+    """Measure a server and print the figures.
+
+    Args:
+      target: ``HOST:PORT`` for gRPC, or ``http://HOST:PORT`` for REST.
+      model: Name of the served model.
+      images: Images or folders to send; empty for noise.
+      wanted: The options of the command.
+      json_file: File for the figures, ``-`` for standard output, None for no file.
+      sent: Headers of each request.
+
+    Returns:
+      0, or 1 when no request was answered with some number of callers.
+
+    Raises:
+      ServerError: The server cannot be reached or refuses the requests.
+      ConfigError: An image cannot be read.
+    """
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.serving.client import ServingError, load
     from imgpipe.serving.client.images import files_of
@@ -117,8 +151,10 @@ def run(
     try:
         contents = [path.read_bytes() for path in files_of(images)[:_MOST_IMAGES]]
         calls = load.image_calls(contents, model, wanted.batch, wanted.timeout)
-        way = load.connection(target, wanted.timeout, sent)
-        levels = load.run(way, calls, wanted.plan, lambda level: _show(console, level, wanted))
+        connection = load.connection(target, wanted.timeout, sent)
+        levels = load.run(
+            connection, calls, wanted.plan, lambda level: _show(console, level, wanted)
+        )
     except ServingError as error:
         raise ServerError(target, model, error) from error
     except OSError as error:
@@ -139,7 +175,7 @@ def _show(console: Console, level: Level, wanted: Settings) -> None:
     errors = ", ".join(f"{code} {count}" for code, count in level.errors.items()) or "none"
     note = ""
     if level.client_cores > 0.9:
-        note = "  (the generator took a core of its own: it may be the limit)"
+        note = "  (the client used a whole core, so it may be the bottleneck)"
     console.print(
         f"{level.concurrency:>7} {level.throughput:>11.1f} "
         f"{level.throughput * wanted.batch:>9.1f}{times}  {'yes' if level.stable else 'no':>6}  "

@@ -1,4 +1,4 @@
-"""``imgpipe predict``: images to a server, label names back. No TensorFlow."""
+"""``imgpipe predict``: has a server classify images. It needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SOME_REFUSED = 2
-"""Exit code when some images are none: the same as for a bad argument."""
+"""Exit code when some files are not images: the same as for a bad argument."""
 
 
 @app.command(rich_help_panel=options.SERVING)
@@ -40,50 +40,65 @@ def predict(
     ] = "localhost:8500",
     model: options.ModelOption = "imgpipe",
     version: Annotated[
-        int | None, typer.Option("--version", help="Default: the newest that is available.")
+        int | None,
+        typer.Option("--version", help="Version of the model. Default: the newest available one."),
     ] = None,
     label: Annotated[
-        str | None, typer.Option("--label", help="The version under this label, such as stable.")
+        str | None,
+        typer.Option("--label", help="Version label instead of a number, such as stable."),
     ] = None,
     crop: Annotated[
         str | None,
         typer.Option(
             "--crop",
             metavar="LEFT,TOP,RIGHT,BOTTOM",
-            help="Part of the images, in pixels or in shares from 0 to 1.",
+            help="Region of each image, in pixels or as fractions from 0 to 1.",
         ),
     ] = None,
     ten_crop: Annotated[
         bool,
-        typer.Option("--ten-crop", help="Average ten parts of each image: for doubtful ones."),
+        typer.Option(
+            "--ten-crop",
+            help="Average the answers for ten crops of each image, which takes ten times as long.",
+        ),
     ] = False,
-    top: Annotated[int, typer.Option("--top", help="Labels to show for each image.")] = 5,
-    at_once: Annotated[int, typer.Option("--at-once", help="Requests at a time.")] = 4,
+    top: Annotated[int, typer.Option("--top", help="Number of labels shown for each image.")] = 5,
+    at_once: Annotated[int, typer.Option("--at-once", help="Number of concurrent requests.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
     ca: Annotated[
-        Path | None, typer.Option("--ca", metavar="PEM", help="TLS: authorities to trust.")
+        Path | None,
+        typer.Option("--ca", metavar="PEM", help="TLS: certificates of the trusted authorities."),
     ] = None,
     certificate: Annotated[
         Path | None,
         typer.Option("--certificate", metavar="PEM", help="TLS: certificate of this client."),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option("--key", metavar="PEM", help="TLS: key of the certificate.")
+        Path | None,
+        typer.Option("--key", metavar="PEM", help="TLS: private key of the certificate."),
     ] = None,
     header: options.HeaderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask a server what the images show."""
-    way = Way(server, model, version, label, timeout, ca, certificate, key, headers(header))
+    """Have a server classify images."""
+    endpoint = Endpoint(
+        server, model, version, label, timeout, ca, certificate, key, headers(header)
+    )
     question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
-    raise typer.Exit(run(images, way, question, as_json))
+    raise typer.Exit(run(images, endpoint, question, as_json))
 
 
 def headers(given: Sequence[str] | None) -> dict[str, str]:
-    """Headers by name, from ``NAME:VALUE`` of the command line.
+    """Parse headers.
+
+    Args:
+      given: Headers as ``NAME:VALUE``, or None.
+
+    Returns:
+      Values by name.
 
     Raises:
-      ConfigError: one of them has no name or no colon.
+      ConfigError: A header has no name or no colon.
     """
     found = {}
     for text in given or ():
@@ -95,7 +110,10 @@ def headers(given: Sequence[str] | None) -> dict[str, str]:
 
 
 class ServerError(ImgpipeError):
-    """A failed request with the client's exit code; names the server where it answered."""
+    """A failed request, with the exit code of the client's error.
+
+    The message names the server if the error came from it.
+    """
 
     def __init__(self, server: str, model: str, error: ServingError, hint: str = "") -> None:
         where = f"{server}, model {model!r}: " if error.from_server else ""
@@ -104,8 +122,8 @@ class ServerError(ImgpipeError):
 
 
 @dataclass(frozen=True)
-class Way:
-    """Which server and model, and how to get there."""
+class Endpoint:
+    """A served model, and how to connect to its server."""
 
     server: str
     model: str
@@ -118,7 +136,7 @@ class Way:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def client(self) -> Client:
-        """The client for it; nothing is sent yet."""
+        """Return a client, which connects with its first request."""
         from imgpipe.serving.client import Client, Tls
 
         files = (self.ca, self.certificate, self.key)
@@ -133,8 +151,21 @@ class Way:
         )
 
 
-def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) -> int:
-    """Classify files, and all below folders, and print; returns the exit code."""
+def run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_json: bool) -> int:
+    """Classify images and print the answers.
+
+    Args:
+      paths: Files, or folders whose files are classified.
+      endpoint: The served model.
+      question: Crop, number of labels and number of concurrent requests.
+      as_json: Whether to print JSON instead of a table.
+
+    Returns:
+      0, or 2 when some files are not images.
+
+    Raises:
+      ServerError: The server cannot be reached or refuses the requests.
+    """
     from imgpipe.serving.client import NotFound, ServingError
     from imgpipe.serving.client.images import files_of
 
@@ -142,8 +173,8 @@ def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) 
     failure: ServingError | None = None
     files: list[Path] = []
     try:
-        files = files_of(places)
-        with way.client() as client, _bar(len(files)) as bar:
+        files = files_of(paths)
+        with endpoint.client() as client, _bar(len(files)) as bar:
             task = bar.add_task("", total=len(files))
 
             def progress(start: int, answers: Sequence[Answer]) -> None:
@@ -153,22 +184,22 @@ def run(places: Sequence[Path], way: Way, question: Classifying, as_json: bool) 
             client.classify_each(files, progress=progress, **question)
     except ServingError as error:
         failure = error
-    answers = [(files[place], done[place]) for place in sorted(done)]
+    answers = [(files[number], done[number]) for number in sorted(done)]
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
-        hint = _loading(way) if isinstance(failure, NotFound) else ""
-        raise ServerError(way.server, way.model, failure, hint) from failure
+        hint = _loading(endpoint) if isinstance(failure, NotFound) else ""
+        raise ServerError(endpoint.server, endpoint.model, failure, hint) from failure
     return _refusals(answers)
 
 
-def _loading(way: Way) -> str:
-    """Why a model is not found that the server knows."""
+def _loading(endpoint: Endpoint) -> str:
+    """Return why a model that the server knows is not available yet, otherwise ""."""
     from imgpipe.serving.client import ServingError
 
     try:
-        with way.client() as client:
-            states = client.status(way.version)
+        with endpoint.client() as client:
+            states = client.status(endpoint.version)
     except ServingError:
         return ""
     for state in states:
@@ -180,7 +211,7 @@ def _loading(way: Way) -> str:
 
 
 def _bar(count: int) -> Progress:
-    """A progress bar on standard error, for folders on a terminal."""
+    """Return a progress bar on standard error, shown on a terminal if there are many images."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -218,7 +249,7 @@ def _refusals(answers: Sequence[tuple[Path, Answer]]) -> int:
 
 
 def _one_line(error: ServingError) -> str:
-    """Without the graph's trace, which says nothing to who sent an image."""
+    """Return the message without the trace of TensorFlow's graph, which does not help a caller."""
     return str(error).split("\n", 1)[0].strip()
 
 

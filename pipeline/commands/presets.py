@@ -1,4 +1,4 @@
-"""``imgpipe presets``: the recipes that come with the product, one a line."""
+"""``imgpipe presets``: lists the presets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NONE = "–"
 
 @app.command(rich_help_panel=options.DATA_AND_TRAINING)
 def presets() -> None:
-    """List the recipes that come with the product: their data, and what to expect."""
+    """List the presets with their data and the expected accuracy."""
     raise typer.Exit(run())
 
 
@@ -33,5 +33,7 @@ def run() -> int:
     for number, (name, expected, data) in enumerate(rows):
         line = escape(f"{name:<{first}}  {expected:<{second}}  {data}")
         console.print(line if number else f"[bold]{line}[/]")
-    console.print("\nRun one: imgpipe run PRESET --data DIR. The head of its file says more.")
+    console.print(
+        "\nRun one with: imgpipe run PRESET --data DIR. The comment in each preset file says more."
+    )
     return 0

@@ -1,7 +1,7 @@
-"""``imgpipe quarantine``: what was rejected, and how to overrule it.
+"""``imgpipe quarantine``: lists, restores and accepts rejected files.
 
-`list` shows, `restore` copies original bytes back out, `accept` writes decisions by content hash
-into the file that `judge.overrides` names; the next run follows it.
+`list` shows the files, `restore` copies their original bytes into a folder, and `accept` writes
+overrides by content hash into the file that `judge.overrides` names, which the next run applies.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer(
     name="quarantine",
-    help="Files that were rejected, and how to overrule it.",
+    help="List, restore and accept rejected files.",
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )
 
-_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # of `components.image_filter`
+_MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # written by ImageFilter
 _OVERRIDES = Path("overrides.toml")
 _HASH = re.compile(r"[0-9a-f]{6,64}")
-_SHOWN = 12  # digits of a hash that are shown, enough for an override
+_SHOWN = 12  # digits of a hash that are shown, enough to name a file
 _FROM = typer.Option(
-    "--from", metavar="DIR", help="Output folder, folder of a run, or a quarantine itself."
+    "--from", metavar="DIR", help="Output folder, folder of a run, or a quarantine folder."
 )
-_REASON = typer.Option("--reason", metavar="NAME", help="Only what was rejected for this.")
+_REASON = typer.Option("--reason", metavar="NAME", help="Only files with this reason.")
 _WHICH = typer.Argument(help="Paths, patterns (cat/*.png) or content hashes.")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the manifest, or of the warnings."""
+    """A line of the manifest or of the list of warnings."""
 
     path: str
     image_hash: str
@@ -60,11 +60,11 @@ def list_(
     place: Annotated[Path, _FROM] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
-        bool, typer.Option("--warnings", help="Kept files with a warning, instead.")
+        bool, typer.Option("--warnings", help="List kept files with a warning instead.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
-    """Show what was rejected, by reason."""
+    """List rejected files by reason."""
     folder = find(place)
     rows = select(read(folder, warnings), which or (), reason)
     console = new_console()
@@ -87,19 +87,19 @@ def list_(
 def restore(
     which: Annotated[list[str] | None, _WHICH] = None,
     to: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Folder to copy them into.")
+        Path, typer.Option("--to", metavar="DIR", help="Folder to copy the files into.")
     ] = Path("restored"),
     place: Annotated[Path, _FROM] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
 ) -> None:
-    """Copy the original bytes of rejected files, under their own paths."""
+    """Copy the original bytes of rejected files into a folder, under their paths."""
     folder = find(place)
     console = new_console()
     copied = 0
     for row in _some(folder, which, reason):
         if not row.stored:
-            console.print(f"[yellow]no bytes[/] {escape(row.path)}: {escape(row.detail)}")
+            console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
             continue
         copied += _copy(_inside(folder, row.stored), _inside(to, row.path), force)
     console.print(f"{copied} files copied into {escape(str(to))}")
@@ -109,27 +109,36 @@ def restore(
 def accept(
     which: Annotated[list[str] | None, _WHICH] = None,
     label: Annotated[
-        str, typer.Option("--label", metavar="CLASS", help="Relabel: the class it shows.")
+        str,
+        typer.Option(
+            "--label", metavar="CLASS", help="Also relabel the files: the class that they show."
+        ),
     ] = "",
-    note: Annotated[str, typer.Option("--note", help="Why; for whoever reviews the file.")] = "",
+    note: Annotated[
+        str, typer.Option("--note", help="Reason, for readers of the overrides file.")
+    ] = "",
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="FILE", help="Overrides file (the run's, or overrides.toml)."),
+        typer.Option(
+            "--to",
+            metavar="FILE",
+            help="Overrides file. Default: that of the run, or overrides.toml.",
+        ),
     ] = None,
     place: Annotated[Path, _FROM] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
-        bool, typer.Option("--warnings", help="Of kept files with a warning, instead.")
+        bool, typer.Option("--warnings", help="Select from kept files with a warning instead.")
     ] = False,
 ) -> None:
-    """Take rejected files after all: note it, by content, in the file of overrides."""
+    """Accept rejected files in later runs, by adding overrides for their content."""
     from imgpipe.components.image_filter import overrides
 
     folder = find(place)
     console = new_console()
     decisions = []
     for row in _some(folder, which, reason, warnings):
-        if why := _hopeless(row, bool(label)):
+        if why := _obstacle(row, bool(label)):
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             continue
         verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
@@ -137,35 +146,44 @@ def accept(
         path = _plain(row.path)
         decisions.append(overrides.Override(row.image_hash, verdict, label, path, words))
     if not decisions:
-        raise ConfigError("none of these files can be accepted; see above.")
+        raise ConfigError("none of these files can be accepted; the reasons are printed above.")
     file = to or _named_by(place) or _OVERRIDES
     written = overrides.add(file, decisions)
-    console.print(f"{written} decisions added to {escape(str(file))}; review and commit it, then:")
+    console.print(
+        f"{written} overrides added to {escape(str(file))}; review and commit the file, then run:"
+    )
     console.print(f"  imgpipe run … --set judge.overrides={escape(str(file))}")
 
 
-def find(place: Path) -> Path:
-    """The quarantine folder that `place` is, or that the newest run in it wrote.
+def find(path: Path) -> Path:
+    """Find the quarantine folder of a run.
 
-    Raises ResourceError when there is none.
+    Args:
+      path: Output folder of the runs, folder of a run, or a quarantine folder.
+
+    Returns:
+      `path` itself, or the folder that the newest run in it wrote.
+
+    Raises:
+      ResourceError: There is none.
     """
-    if (place / _MANIFEST).is_file():
-        return place
-    for run in _runs(place):
+    if (path / _MANIFEST).is_file():
+        return path
+    for run in _runs(path):
         folder = _of_run(run)
         if folder is not None:
             return folder
-    found = [path.parent for path in place.glob(f"**/quarantine/*/{_MANIFEST}")]
+    found = [path.parent for path in path.glob(f"**/quarantine/*/{_MANIFEST}")]
     if not found:
         raise ResourceError(
-            f"no quarantine in {place}. Name the output folder of a run: --from DIR."
+            f"no quarantine in {path}. Name the output folder of a run: --from DIR."
         )
     return max(found, key=_changed)
 
 
-def _runs(place: Path) -> list[Path]:
-    """`place` itself, then the folders of the runs in it, the newest first."""
-    return [place, *sorted(place.glob("runs/*/"), key=_changed, reverse=True)]
+def _runs(path: Path) -> list[Path]:
+    """Return `path` itself, then the folders of the runs in it, the newest first."""
+    return [path, *sorted(path.glob("runs/*/"), key=_changed, reverse=True)]
 
 
 def _changed(path: Path) -> float:
@@ -173,7 +191,7 @@ def _changed(path: Path) -> float:
 
 
 def _of_run(run: Path) -> Path | None:
-    """The quarantine that a run's facts name, when it is still there."""
+    """Return the quarantine that the facts of a run name, None if it no longer exists."""
     try:
         uri = json.loads((run / "facts.json").read_text(encoding="utf-8"))["quarantine"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -182,18 +200,29 @@ def _of_run(run: Path) -> Path | None:
     return folder if (folder / _MANIFEST).is_file() else None
 
 
-def _named_by(place: Path) -> Path | None:
-    """The file of overrides that the newest run was given."""
+def _named_by(path: Path) -> Path | None:
+    """Return the overrides file of the newest run."""
     from imgpipe.pipeline import config
 
-    for run in _runs(place):
+    for run in _runs(path):
         if (run / "config.toml").is_file():
             return config.load(run / "config.toml").overrides_file
     return None
 
 
 def read(folder: Path, warnings: bool = False) -> list[Row]:
-    """The rows of a quarantine, in the order of its file."""
+    """Read the manifest of a quarantine.
+
+    Args:
+      folder: The quarantine folder.
+      warnings: Whether to read the list of kept files with a warning instead.
+
+    Returns:
+      Its rows, in the order of the file.
+
+    Raises:
+      ResourceError: A line is damaged.
+    """
     file = folder / (_WARNINGS if warnings else _MANIFEST)
     known = {field.name for field in fields(Row)}
     rows = []
@@ -203,27 +232,35 @@ def read(folder: Path, warnings: bool = False) -> list[Row]:
             row = Row(**{key: str(value) for key, value in values.items() if key in known})
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ResourceError(
-                f"{file}, line {number}: expected what a run wrote about a file, received "
-                f"{line[:80]!r} ({error}). Restore the file, or run again"
+                f"{file}, line {number}: expected a JSON object that a run wrote, received "
+                f"{line[:80]!r} ({error}). Restore the file, or run again."
             ) from None
         rows.append(row)
     return rows
 
 
 def select(rows: Iterable[Row], which: Sequence[str], reason: str | None) -> list[Row]:
-    """Rows of a reason that any of the words names; all of them when there is no word.
+    """Select rows.
 
-    Raises ConfigError naming the words and the reason that fit nothing.
+    Args:
+      rows: Rows of a quarantine.
+      which: Paths, patterns or content hashes; empty for all rows.
+      reason: Only rows with this reason; None for all.
+
+    Raises:
+      ConfigError: No row has the reason, or a word matches no row.
     """
     everything = list(rows)
     reasons = sorted({row.reason for row in everything})
     if reason is not None and reason not in reasons:
         raise ConfigError(
-            f"nothing was found for {reason!r}; there are: {', '.join(reasons) or 'none'}"
+            f"no file has the reason {reason!r}. The reasons are: {', '.join(reasons) or 'none'}."
         )
     found = [row for row in everything if reason in (None, row.reason)]
     if missing := [word for word in which if not any(_fits(row, word) for row in found)]:
-        raise ConfigError(f"no such file in quarantine: {', '.join(missing)}")
+        raise ConfigError(
+            f"not in quarantine: {', '.join(missing)}. `imgpipe quarantine list` lists all files."
+        )
     return [row for row in found if not which or any(_fits(row, word) for word in which)]
 
 
@@ -237,16 +274,18 @@ def _some(
     folder: Path, which: Sequence[str] | None, reason: str | None, warnings: bool = False
 ) -> list[Row]:
     if not which and reason is None:
-        raise ConfigError("which files? Name paths, patterns or hashes, or a --reason.")
+        raise ConfigError(
+            "no files were named. Expected paths, patterns or content hashes, or --reason NAME."
+        )
     return select(read(folder, warnings), which or (), reason)
 
 
-def _hopeless(row: Row, relabel: bool) -> str:
-    """Why an override changes nothing for this file; "" when it does."""
+def _obstacle(row: Row, relabel: bool) -> str:
+    """Return why an override would have no effect on this file, otherwise ""."""
     from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
 
     if row.reason in UNUSABLE:
-        return f"{row.reason}: no override makes it readable; {row.override}"
+        return f"{row.reason}: an override cannot make it readable; {row.override}"
     choice = CHOICES.get(row.reason)
     if relabel or (choice is not None and "ignore" in choice.may_be):
         return ""
@@ -254,20 +293,22 @@ def _hopeless(row: Row, relabel: bool) -> str:
 
 
 def _inside(folder: Path, path: str) -> Path:
-    """The place of `path` below `folder`; ConfigError when it leads out of it."""
+    """Return `path` below `folder`, and refuse a path that leads out of it."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
-        raise ConfigError(f"{_plain(path)} leads out of {folder}; it is not restored.")
+        raise ConfigError(f"{_plain(path)} leads out of {folder}, so it is not restored.")
     return folder / parts
 
 
 def _copy(source: Path, target: Path, force: bool) -> bool:
-    """Copy whole or not at all; False when it is there already."""
+    """Copy a file atomically; return whether it was not there yet."""
     content = source.read_bytes()
     if target.is_file() and target.read_bytes() == content:
         return False
     if target.exists() and not force:
-        raise ConfigError(f"{target} holds something else. Choose another --to, or use --force.")
+        raise ConfigError(
+            f"{target} has other content. Choose another folder with --to, or use --force."
+        )
     atomic_write(target, content)
     return True
 
@@ -277,5 +318,5 @@ def _reason(row: Row) -> str:
 
 
 def _plain(text: str) -> str:
-    """Names that are not UTF-8, made printable."""
+    """Escape the parts of a name that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()

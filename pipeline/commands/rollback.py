@@ -1,7 +1,8 @@
-"""``imgpipe rollback``: an earlier version's content again, under a new number.
+"""``imgpipe rollback``: publishes an earlier version again, under a new number.
 
-Numbers only grow, so every server that polls the folder takes it up like a new model. The models
-that came after it are noted as withdrawn: no later run pushes them again or is compared with them.
+Numbers only grow, so every server that polls the folder loads it like a new model. The models that
+were pushed after it are recorded as withdrawn: no later run pushes them again or uses them as its
+baseline.
 """
 
 from __future__ import annotations
@@ -20,23 +21,41 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_COMPUTED = ("schema", "version", "files", "withdrawn")  # written anew
+_COMPUTED = ("schema", "version", "files", "withdrawn")  # not copied from the earlier manifest
 
 
 @app.command(rich_help_panel=options.SERVING)
 def rollback(
     model_dir: options.VersionsArgument,
     to: Annotated[
-        int | None, typer.Option("--to", metavar="VERSION", help="Default: the one before.")
+        int | None,
+        typer.Option(
+            "--to",
+            metavar="VERSION",
+            help="Version to publish again. Default: the newest with other content.",
+        ),
     ] = None,
 ) -> None:
-    """Publish an earlier version's content again, under a new number."""
+    """Publish an earlier version again, under a new number."""
     raise typer.Exit(run(model_dir, to))
 
 
 def run(model_dir: Path, to: int | None) -> int:
-    """Publish; returns the exit code."""
+    """Publish an earlier version again.
+
+    Args:
+      model_dir: Output folder of a run, or a folder of numbered versions.
+      to: Number of the version, None for the newest one with other content than the served one.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: There is no such version.
+      ResourceError: There is no model, or the version cannot be written.
+    """
     from imgpipe.components.model_pusher import manifest, versions
+    from imgpipe.components.report.text import plural
     from imgpipe.pipeline import pushed_models
 
     model_dir, version = pushed_models.locate(model_dir)
@@ -52,7 +71,9 @@ def run(model_dir: Path, to: int | None) -> int:
     chosen = next((version for version in found if version.number == to), None)
     if chosen is None:
         there = ", ".join(map(str, numbers)) or "none"
-        raise ConfigError(f"no whole version {to} in {model_dir}. There: {there}.")
+        raise ConfigError(
+            f"version {to} in {model_dir} is missing or damaged. Intact versions: {there}."
+        )
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     later = [version for version in found if version.number > chosen.number]
@@ -67,13 +88,13 @@ def run(model_dir: Path, to: int | None) -> int:
         gone = len({version.identity for version in later} & withdrawn)
         new_console().print(
             f"version {published.number} now holds the model of version {chosen.number}; "
-            f"{gone} newer one(s) will not be pushed again"
+            f"{plural(gone, 'newer model')} will not be pushed again"
         )
     return 0
 
 
 def _before(found: list[manifest.Version]) -> int:
-    """The newest version whose content differs from what is served now."""
+    """Return the newest version whose content differs from the served one."""
     if not found:
         raise ResourceError(
             "there is no version to roll back to: every version is missing or damaged."

@@ -1,4 +1,4 @@
-"""``imgpipe run``: the pipeline, from images to a blessed, pushed model."""
+"""``imgpipe run``: runs the pipeline, from images to a blessed, pushed model."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ def command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where everything goes.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder for all outputs.")
     ] = None,
     settings: options.SettingsOption = None,
     json_file: options.JsonOption = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="COMPONENT", help="Run afresh from this component on."),
+        typer.Option(
+            "--from", metavar="COMPONENT", help="Ignore cached outputs from this component on."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what a run would do, and do nothing.")
+        bool, typer.Option("--dry-run", help="Describe what a run would do, and do nothing.")
     ] = False,
 ) -> None:
     """Run the pipeline: from images to a blessed, pushed model."""
@@ -49,7 +51,23 @@ def run(
     start: str | None,
     dry_run: bool,
 ) -> int:
-    """Run, or say what a run would do; returns the exit code."""
+    """Run the pipeline, or describe what a run would do.
+
+    Args:
+      source: TOML file or name of a preset; None for the defaults.
+      data: Source of the images, None for that of the configuration.
+      out: Output folder, None for that of the configuration.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      json_file: File for the summary, ``-`` for standard output, None for no file.
+      start: Component from which on cached outputs are not used, None to use all.
+      dry_run: Whether to describe the run instead.
+
+    Returns:
+      The exit code: 0 for a blessed model, otherwise that of the outcome.
+
+    Raises:
+      ImgpipeError: The run could not start.
+    """
     from imgpipe.pipeline.settings import configuration
 
     config = configuration(source, data, out, settings)
@@ -62,7 +80,19 @@ def run(
 
 
 def run_config(config: Config, json_file: str | None, start: str | None = None) -> int:
-    """Run a configuration, print how it ended, write the summary; returns the exit code."""
+    """Run the pipeline with a configuration and print the outcome.
+
+    Args:
+      config: The validated configuration.
+      json_file: File for the summary, ``-`` for standard output, None for no file.
+      start: Component from which on cached outputs are not used, None to use all.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ImgpipeError: The run could not start.
+    """
     from imgpipe.components.report import expectation
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.run import execute
@@ -97,9 +127,9 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    """What became of the files, in one line."""
+    """Count the files that were kept, repaired and rejected."""
     if not data["in"]:
-        return "no file was judged"
+        return "no file was inspected"
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(data["by_reason"].items()))
     rejected = f"{data['rejected']} in quarantine" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']} repaired" if data["repaired"] else ""
@@ -107,27 +137,30 @@ def _data(data: Mapping[str, Any]) -> str:
 
 
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
-    """What fine-tuning did, and where the Tuner's best settings are."""
+    """Yield the result of fine-tuning, and the best settings that ImageTuner found."""
     tuned = (training or {}).get("fine_tune")
     if tuned and tuned["stopped"] == "diverged" and not tuned["shipped"]:
-        yield "trained", "the head alone: fine-tuning diverged; lower fine_tune.learning_rate"
-    elif tuned:
-        ships = "ships" if tuned["shipped"] else "the head alone ships"
         yield (
             "trained",
-            f"{tuned['trained']}: validation accuracy {tuned['head_accuracy']:.3f} of the head, "
-            f"{tuned['accuracy']:.3f} after fine-tuning; {ships}",
+            "only the head, because fine-tuning diverged; lower fine_tune.learning_rate",
+        )
+    elif tuned:
+        exported = "fine-tuned model" if tuned["shipped"] else "model before fine-tuning"
+        yield (
+            "trained",
+            f"{tuned['trained']}: validation accuracy {tuned['head_accuracy']:.3f} before and "
+            f"{tuned['accuracy']:.3f} after fine-tuning; the {exported} is exported",
         )
     if training and training["tuned"]:
         found = ", ".join(f"{name} {value:.4g}" for name, value in training["tuned"].items())
-        yield "tuned", f"{found}; run with them: imgpipe run {directory / 'tuned.toml'}"
+        yield "tuned", f"{found}; use these settings with: imgpipe run {directory / 'tuned.toml'}"
 
 
 def _export(export: Mapping[str, Any]) -> str:
-    """What became of one LiteRT file, in one line."""
+    """Describe a LiteRT file in one line."""
     if not export["blessed"]:
-        return f"not shipped: {export['why']}"
+        return f"not published: {export['why']}"
     return (
         f"{export['file']}, {export['bytes'] / 1e6:.1f} MB, blessed: accuracy "
-        f"{export['accuracy']:.3f}, the model's is {export['model_accuracy']:.3f}"
+        f"{export['accuracy']:.3f}, that of the model is {export['model_accuracy']:.3f}"
     )

@@ -1,8 +1,8 @@
-"""``imgpipe schema``: what data is judged by, and how a change to it is accepted.
+"""``imgpipe schema``: shows the accepted schema, and accepts changes of the data.
 
-A change of the schema itself (a new class, another kind of file) goes into the accepted schema. A
-change of distribution is accepted for this very data, by its fingerprint: once a model of it is
-blessed, its statistics are what later data is compared with.
+A change of the schema itself, such as a new class or another file format, is written to the
+accepted schema. A change of distribution is accepted for this data only, by its fingerprint; once a
+model trained on it is blessed, later data is compared with its statistics.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="schema",
-    help="What later data is judged by: look at it, accept a change.",
+    help="Show the accepted schema, or accept a change of the data.",
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )
@@ -49,12 +49,24 @@ def accept_command(
     out: options.RunsOption = None,
     settings: options.SettingsOption = None,
 ) -> None:
-    """Take what the last run was refused for as right: schema anomalies, drift and skew."""
+    """Accept the schema anomalies, drift and skew for which the last run was refused."""
     raise typer.Exit(accept(config, data, out, settings or []))
 
 
 def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
-    """Print the accepted schema; returns the exit code."""
+    """Print the accepted schema.
+
+    Args:
+      source: TOML file or name of a preset; None for the defaults.
+      out: Output folder of the runs, None for that of the configuration.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: No schema was accepted yet.
+    """
     from rich.table import Table
 
     from imgpipe.components.data_gate import schema as schemas
@@ -65,11 +77,12 @@ def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
     path = config.schema_file
     if not path.is_file():
         raise ConfigError(
-            f"no schema is accepted yet in {path}. The first run whose data passes writes it."
+            f"no schema was accepted yet: {path} does not exist. The first run whose data passes "
+            "the data gate writes it."
         )
     schema = schemas.read(path)
     domains = {domain.name: list(domain.value) for domain in schema.string_domain}
-    table = Table("feature", "must be there", "values", "drift limit", "skew limit")
+    table = Table("feature", "required", "values", "drift limit", "skew limit")
     for feature in schema.feature:
         values = domains.get(feature.domain, [])
         more = ", …" if len(values) > _VALUES_SHOWN else ""
@@ -82,10 +95,10 @@ def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
         )
     console = new_console()
     console.print(table)
-    console.print(f"{escape(str(path))}; limits may be edited there")
+    console.print(f"{escape(str(path))}; the limits can be edited in this file")
     accepted = inputs.accepted_data(path)
     if accepted:
-        console.print(f"drift and skew accepted for data {', '.join(f[:12] for f in accepted)}")
+        console.print(f"drift and skew are accepted for data {', '.join(f[:12] for f in accepted)}")
     return 0
 
 
@@ -97,7 +110,20 @@ def _limit(comparator: Any) -> str:
 
 
 def accept(source: str | None, data: str | None, out: Path | None, settings: Sequence[str]) -> int:
-    """Accept what the last run was refused for; returns the exit code."""
+    """Accept the anomalies, drift and skew for which the last run was refused.
+
+    Args:
+      source: TOML file or name of a preset; None for the defaults.
+      data: Source of the images, None for that of the configuration.
+      out: Output folder of the runs, None for that of the configuration.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: No data was inspected in the output folder yet.
+    """
     from imgpipe.pipeline import inputs
     from imgpipe.pipeline.settings import configuration
 
@@ -107,7 +133,7 @@ def accept(source: str | None, data: str | None, out: Path | None, settings: Seq
     others = [r for r in decision["reasons"] if r not in reasons]
     console = new_console()
     if not reasons:
-        console.print("nothing to accept: the last run had no anomaly, drift or skew against it")
+        console.print("nothing to accept: the last run reported no anomaly, drift or skew")
     features = {r["subject"] for r in reasons if r["kind"] in _OF_SCHEMA and r["subject"]}
     if features:
         _revise(config, decision, features)
@@ -116,36 +142,36 @@ def accept(source: str | None, data: str | None, out: Path | None, settings: Seq
     for reason in reasons:
         console.print(f"accepted: {escape(_what(reason))}")
     for reason in others:
-        console.print(f"[yellow]still against the data:[/] {escape(reason['sentence'])}")
+        console.print(f"[yellow]cannot be accepted:[/] {escape(reason['sentence'])}")
     if reasons:
         console.print("run again with the same arguments")
     return 0
 
 
 def _decision(config: Config) -> dict[str, Any]:
-    """DataGate's last decision below the output folder."""
+    """Read the last decision of DataGate."""
     path = config.decision_file
     try:
         decision = dict(json.loads(path.read_text(encoding="utf-8")))
         decision["statistics"], decision["fingerprint"], decision["vocabulary"], decision["reasons"]
     except FileNotFoundError:
         raise ConfigError(
-            f"no data was judged in {config.out} yet. Name the folder of the run with --out."
+            f"no run in {config.out} has reached the data gate yet. Name another output folder "
+            "with --out."
         ) from None
     except (ValueError, KeyError):
         raise ConfigError(
-            f"{path} is of another version of imgpipe. Run again, then accept."
+            f"{path} was written by another version of imgpipe. Run again, then accept."
         ) from None
     return decision
 
 
 def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> None:
-    """Write what the features are in the refused data into the accepted schema."""
+    """Update the features in the accepted schema to what the refused data contains."""
     from imgpipe.components.data_gate import schema as schemas
-    from imgpipe.pipeline import console as screen
-    from imgpipe.pipeline import temporary
+    from imgpipe.pipeline import console, temporary
 
-    with temporary.folder() as folder, screen.quiet(folder / "log"):
+    with temporary.folder() as folder, console.quiet(folder / "log"):
         from imgpipe.components.data_gate import component
 
         inferred = component.infer_schema(decision["statistics"])
@@ -161,5 +187,5 @@ def _revise(config: Config, decision: Mapping[str, Any], features: set[str]) -> 
 
 
 def _what(reason: Mapping[str, Any]) -> str:
-    place = f" in {reason['split']}" if reason["split"] else ""
-    return f"{reason['kind']} {reason['subject']!r}{place}: {reason['seen']}"
+    split = f" in {reason['split']}" if reason["split"] else ""
+    return f"{reason['kind']} {reason['subject']!r}{split}: {reason['seen']}"

@@ -1,4 +1,4 @@
-"""``imgpipe serve``: the embedded server in the foreground."""
+"""``imgpipe serve``: runs the embedded server in the foreground."""
 
 from __future__ import annotations
 
@@ -20,30 +20,36 @@ def serve(
         str,
         typer.Argument(
             metavar="MODEL_DIR",
-            help="Output folder of a run, or base path of numbered versions, also gs://…",
+            help="Output folder of a run, or folder of numbered versions, also gs://…",
         ),
     ],
     flags: Annotated[
         list[str] | None,
         typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server."),
     ] = None,
-    port: Annotated[int, typer.Option("--port", help="gRPC port; 0 takes a free one.")] = 8500,
+    port: Annotated[int, typer.Option("--port", help="gRPC port; 0 for any free one.")] = 8500,
     rest_port: Annotated[
-        int, typer.Option("--rest-port", help="REST port; 0 for none, -1 for a free one.")
+        int, typer.Option("--rest-port", help="REST port; 0 for none, -1 for any free one.")
     ] = 0,
     host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
-    model: Annotated[str, typer.Option("--model", help="Name to serve it under.")] = "imgpipe",
+    model: Annotated[str, typer.Option("--model", help="Name of the served model.")] = "imgpipe",
     int8: Annotated[
         bool, typer.Option("--int8", help="Serve model.tflite where a version has one.")
     ] = False,
     log: Annotated[
         Path | None,
-        typer.Option("--request-log", metavar="PREFIX", help="Keep requests, for imgpipe drift."),
+        typer.Option(
+            "--request-log",
+            metavar="PREFIX",
+            help="Prefix of the files to which requests are logged, for imgpipe drift.",
+        ),
     ] = None,
     log_share: Annotated[
-        float, typer.Option("--log-share", min=0, max=1, help="Share of the requests to keep.")
+        float, typer.Option("--log-share", min=0, max=1, help="Share of the requests to log.")
     ] = 0.1,
-    log_images: Annotated[bool, typer.Option("--log-images", help="Log their images too.")] = False,
+    log_images: Annotated[
+        bool, typer.Option("--log-images", help="Also log the images of the requests.")
+    ] = False,
 ) -> None:
     """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
     more = [*log_flags(log, log_share, log_images), *(flags or [])]
@@ -59,17 +65,24 @@ def run(
     flags: Sequence[str] = (),
     rest_port: int = 0,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code.
+    """Serve until SIGTERM or SIGINT.
 
     Args:
         model_dir: Output folder of a run, or a folder of numbered versions, which may be remote
             (``gs://bucket/models/flowers``).
         host: Address to bind.
-        port: gRPC port; 0 takes a free one.
-        model: Name to serve it under.
+        port: gRPC port; 0 for any free one.
+        model: Name of the served model.
         int8: Serve model.tflite where a version has one.
-        flags: More flags of imgpipe-model-server, as they are.
+        flags: Further flags of imgpipe-model-server.
         rest_port: REST port; 0 for none, -1 for any free one.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: `model_dir` is one version.
+        ResourceError: There is no model in `model_dir`.
     """
     base_path = _base_path(model_dir)
     from imgpipe.serving.server.model_server import main
@@ -89,7 +102,7 @@ def run(
 
 def _base_path(model_dir: str) -> str:
     if "://" in model_dir:
-        return model_dir  # the server lists it, or refuses it
+        return model_dir  # checked by the server
     from imgpipe.pipeline import pushed_models
 
     base, version = pushed_models.locate(Path(model_dir))
@@ -101,10 +114,21 @@ def _base_path(model_dir: str) -> str:
 
 
 def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:
-    """Flags of imgpipe-model-server that keep requests below `prefix`; none without one."""
+    """Return the flags of imgpipe-model-server that log requests.
+
+    Args:
+        prefix: Prefix of the log files, None to log nothing.
+        share: Share of the requests to log, from 0 to 1.
+        images: Whether to log the images too.
+
+    Raises:
+        ConfigError: Images are to be logged without a prefix.
+    """
     if prefix is None:
         if images:
-            raise ConfigError("--log-images needs --request-log PREFIX, where the log goes.")
+            raise ConfigError(
+                "--log-images needs --request-log PREFIX, the prefix of the log files."
+            )
         return []
     return [
         f"--request_log_prefix={prefix.expanduser().absolute()}",

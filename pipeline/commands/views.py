@@ -1,6 +1,6 @@
-"""``imgpipe views``: what augmentation makes of images, as a contact sheet.
+"""``imgpipe views``: draws augmented views of images on a contact sheet.
 
-Neither TFX nor Beam is imported; nothing is trained and nothing but the sheet is written.
+It needs neither TFX nor Beam, trains nothing and writes only the contact sheet.
 """
 
 from __future__ import annotations
@@ -27,81 +27,102 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_SIDE = 224  # pixels of a view on the sheet, at most
+_SIDE = 224  # largest side of a view on the sheet, in pixels
 
 
 @app.command("views", rich_help_panel=options.DATA_AND_TRAINING)
 def command(
-    photos: Annotated[
-        str, typer.Argument(metavar="PHOTO|FOLDER", help="An image, or a folder of some.")
+    path: Annotated[
+        str, typer.Argument(metavar="IMAGE|FOLDER", help="An image, or a folder of images.")
     ],
     config: options.ConfigArgument = None,
     settings: options.SettingsOption = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Where to write the sheet, a .png.")
+        Path, typer.Option("--out", metavar="FILE", help="File for the contact sheet, a .png.")
     ] = Path("views.png"),
     rows: Annotated[
-        int, typer.Option("--rows", min=1, max=64, help="Images of a folder to show.")
+        int, typer.Option("--rows", min=1, max=64, help="Number of images of a folder to show.")
     ] = 8,
 ) -> None:
-    """Show what augmentation makes of images: a contact sheet of their views."""
-    raise typer.Exit(run(photos, config, settings or [], out, rows))
+    """Draw augmented views of images on a contact sheet."""
+    raise typer.Exit(run(path, config, settings or [], out, rows))
 
 
-def run(photos: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
-    """Draw and write the sheet; returns the exit code."""
+def run(path: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
+    """Draw and write the contact sheet.
+
+    Args:
+      path: An image, or a folder of images.
+      config_file: TOML file or name of a preset; None for the defaults.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      out: File for the contact sheet, whose name ends in ``.png``.
+      rows: Largest number of images to show.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: An argument is wrong, or no file is an image.
+      ResourceError: The file cannot be written.
+    """
     from imgpipe.components.report.text import plural
-    from imgpipe.pipeline import console as screen
+    from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import temporary
     from imgpipe.pipeline.settings import configuration
 
     config = configuration(config_file, None, None, settings)
     size = config.settings.size
-    paths = spread(Path(photos).expanduser())
+    paths = spread(Path(path).expanduser())
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out}: expected a name that ends in .png.")
     if not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: its folder does not exist.")
-    with temporary.folder() as folder, screen.quiet(folder / "log") as console:
+    with temporary.folder() as folder, consoles.quiet(folder / "log") as console:
         drawn, skipped = _rows(paths, rows, config, size)
-        for path, why in skipped:
-            console.print(f"skipped {escape(str(path))}: {escape(why)}", soft_wrap=True)
+        for file, why in skipped:
+            console.print(f"skipped {escape(str(file))}: {escape(why)}", soft_wrap=True)
         if not drawn:
-            raise ConfigError(f"{photos}: none of {len(paths)} files shows an image.")
+            raise ConfigError(f"{path}: none of its {len(paths)} files is an image.")
         _write(out, drawn, min(size, _SIDE))
         views = plural(config.views.count, "augmented view")
-        said = f"{plural(len(drawn), 'image')}, each clean and in {views}: {out}"
-        console.print(escape(said), soft_wrap=True)
+        text = f"wrote {out}: {plural(len(drawn), 'image')}, each with {views}"
+        console.print(escape(text), soft_wrap=True)
     return 0
 
 
-def spread(place: Path) -> list[Path]:
-    """The image itself; of a folder all files below, one from each folder in turn.
+def spread(path: Path) -> list[Path]:
+    """List files so that the first ones come from many folders.
+
+    Args:
+      path: A file, or a folder.
+
+    Returns:
+      The file itself, or all files below the folder, one from each sub-folder in turn.
 
     Raises:
-      ConfigError: there is no such file or folder, or no file in it.
+      ConfigError: There is no such file or folder, or no file in it.
     """
     from imgpipe.components.example_gen.sources.layout import is_hidden
 
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise ConfigError(f"{place}: expected an image or a folder. Received: no such path.")
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ConfigError(f"{path}: expected an image or a folder. Received: no such path.")
     folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in sorted(place.rglob("*")):
-        hidden = any(is_hidden(part) for part in path.relative_to(place).parts)
-        if path.is_file() and not hidden:
-            folders[path.parent].append(path)
+    for file in sorted(path.rglob("*")):
+        hidden = any(is_hidden(part) for part in file.relative_to(path).parts)
+        if file.is_file() and not hidden:
+            folders[file.parent].append(file)
     if not folders:
-        raise ConfigError(f"{place}: expected images in this folder. Received: no file.")
+        raise ConfigError(f"{path}: expected images in this folder. Received: no file.")
     turns = itertools.zip_longest(*folders.values())
-    return [path for turn in turns for path in turn if path is not None]
+    return [file for turn in turns for file in turn if file is not None]
 
 
 def _rows(
     paths: Sequence[Path], count: int, config: Config, size: int
 ) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
-    """Caption and views of the first `count` files that show an image; and which do not."""
+    """Return captions and views of the first `count` images, and the files that are not images."""
     from imgpipe.models.contact_sheet import view_pixels
     from imgpipe.pipeline import image_bytes
 

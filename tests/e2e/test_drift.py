@@ -48,4 +48,4 @@ def test_drift_is_refused_until_it_is_accepted(changed: tuple[Case, Any], capsys
     decision = json.loads((case.out / "gate.json").read_text())
     assert {warning["kind"] for warning in decision["warnings"]} == {"drift"}
     assert schema.show(None, case.out, ()) == 0
-    assert "drift and skew accepted for data" in capsys.readouterr().out
+    assert "drift and skew are accepted for data" in capsys.readouterr().out

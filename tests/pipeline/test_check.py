@@ -139,7 +139,7 @@ def test_verdicts_are_the_filters_on_broken_files(shared_data, tmp_path):
 
 def test_a_clean_source_is_said_to_be(clean, tmp_path):
     code, text, _ = check(clean, "--json", tmp_path / "c.json", *FEW)
-    assert code == 0 and "clean: 16 images, nothing to object to" in text
+    assert code == 0 and "clean: 16 images, no problems found" in text
     found = json.loads((tmp_path / "c.json").read_text())
     assert (found["schema"], found["refused"], found["in"], found["kept"]) == (1, False, 16, 16)
     assert found["files"] == {"rejected": [], "repaired": [], "warned": [], "reviewed": []}
@@ -190,7 +190,7 @@ def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
     more = ("--set", f"judge.overrides={file}", "--set", "split.test=0")
     code, text, _ = check(clean, *FEW, *more, "--json", tmp_path / "c.json")
     assert code == 0 and "; 1 label was overridden (1 of " in text
-    assert "1 override is not confirmed and changed nothing" in text
+    assert "1 override is not confirmed, so nothing was changed" in text
     found = json.loads((tmp_path / "c.json").read_text())
     assert sum(found["overrides"]["relabelled"].values()) == 1
     assert found["overrides"]["applied"] == {"relabel": 1}

@@ -175,7 +175,7 @@ def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
         (("run", "--data", ""), "--data is empty"),
         (("check", " "), "--data is empty"),
         (("init", ""), "SRC is empty"),
-        (("run", "no_such_preset"), "no config file and no preset named 'no_such_preset'"),
+        (("run", "no_such_preset"), "there is no configuration file and no preset named 'no_such_preset'"),
         (("run", "missing.toml"), "cannot read config"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
@@ -371,7 +371,7 @@ def test_every_source_has_a_config_and_a_dry_run(photos: Path, tmp_path: Path):
     (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows, "gone.png,ü,9"]))
     listed = imgpipe("run", "--data", str(tmp_path / "list.csv"), "--dry-run")
     assert "17 files, 2 classes (a b, ü)" in listed.stdout, listed.stderr
-    assert "groups      9, none of them in two splits" in listed.stdout
+    assert "groups      9, each of which stays in one split" in listed.stdout
     missing = imgpipe("run", "--data", "tfds:no_such_set", "--dry-run")
     assert missing.returncode == 2 and "tfds:no_such_set" in missing.stderr
 

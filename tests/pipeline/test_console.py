@@ -26,8 +26,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PROGRAM = """
 import sys, time
 from pathlib import Path
-from imgpipe.pipeline import console as screen
-with screen.quiet(Path(sys.argv[1])) as console, screen.Display(console) as display:
+from imgpipe.pipeline import console as consoles
+with consoles.quiet(Path(sys.argv[1])) as console, consoles.Display(console) as display:
     with display.step("loading TensorFlow, TFX"):
         print("WARNING: said by a library", file=sys.stderr)
         for _ in range(30):

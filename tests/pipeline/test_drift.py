@@ -95,7 +95,7 @@ def test_breaks_gone_versions_and_images_that_do_not_decode_are_named(pushed, tm
     assert run(tmp_path, pushed) == 0
     said = capfd.readouterr().out
     assert f"{file} breaks off after 60 records" in said
-    assert "answers of version 8 are not judged: it is no longer there" in said
+    assert "answers of version 8 were not compared: the version no longer exists" in said
     assert "1 image of the log cannot be decoded" in said
     assert f"{file.name}, record 3, image 0: " in said
 

@@ -152,7 +152,7 @@ def test_a_network_that_answers_otherwise_than_served_is_not_shown(
     version = Path(shutil.copytree(run_folder / "made", tmp_path / "odd"))
     path = version / "assets.extra" / "network" / "settings.json"
     path.write_text(path.read_text().replace('"temperature": 1.0', '"temperature": 0.001'))
-    with pytest.raises(ResourceError, match="does not answer as the served model"):
+    with pytest.raises(ResourceError, match="give different answers"):
         explain.run([photo], version, [], False, tmp_path / "out")
 
 

@@ -78,7 +78,7 @@ def test_a_foreign_database_is_named(out: Path):
     (out / metadata_file.NAME).unlink()
     with sqlite3.connect(out / metadata_file.NAME) as db:
         db.execute("CREATE TABLE notes (text TEXT)")
-    assert "not one of ML Metadata" in metadata_file.fault(out)
+    assert "a SQLite database of another program" in metadata_file.fault(out)
 
 
 def test_a_folder_in_its_place_is_named(out: Path):
@@ -106,7 +106,7 @@ def test_a_lock_of_another_program_is_named(out: Path, monkeypatch: pytest.Monke
 
 def test_a_path_that_sqlite_cannot_open_is_named(tmp_path: Path):
     long = tmp_path / "/".join(["n" * 200] * 3)
-    assert "SQLite opens no longer ones. Choose a shorter --out" in metadata_file.fault(long)
+    assert "SQLite cannot open longer ones. Choose a shorter --out" in metadata_file.fault(long)
 
 
 def test_repair_sets_aside_what_cannot_be_read(out: Path):

@@ -44,8 +44,8 @@ def findings(out: Path) -> dict[str, tuple[bool, str]]:
 def test_a_whole_folder_has_no_fault(out: Path):
     assert findings(out) == {
         "metadata": (True, "none yet"),
-        "served versions": (True, f"2 whole in {out / 'model'}"),
-        "artifacts": (True, "1 whole"),
+        "served versions": (True, f"2 intact in {out / 'model'}"),
+        "artifacts": (True, "1 intact"),
         "stores": (True, "can be used"),
     }
 
@@ -90,7 +90,7 @@ def test_repair_sets_the_database_aside_and_touches_nothing_else(out: Path):
     before = {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")}
     command = [sys.executable, "-m", "imgpipe.pipeline.cli", "doctor", str(out), "--repair"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "was set aside as metadata.damaged-" in result.stdout
+    assert "was renamed to metadata.damaged-" in result.stdout
     assert findings(out)["metadata"] == (True, "none yet")
     assert {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")} == before
     assert "needs no repair" in output_folder.repair(out)

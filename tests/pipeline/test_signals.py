@@ -43,7 +43,7 @@ def test_a_signal_during_the_imports_of_a_run(
     process.send_signal(number)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == exit_code, printed
-    assert f"{sentence}; what is done is kept" in printed
+    assert f"{sentence}. Finished work is kept" in printed
     assert "Traceback" not in printed
     summary = json.loads(file.read_text())
     assert sentence in summary["verdict"] and summary["report"] is None

@@ -32,7 +32,7 @@ def photos(tmp_path: Path) -> Path:
 def test_a_photograph_makes_one_row(photos, tmp_path, capfd) -> None:
     out = tmp_path / "sheet.png"
     assert views.run(str(photos / "cat" / "0.png"), None, _SMALL, out, 8) == 0
-    assert f"1 image, each clean and in 2 augmented views: {out}" in capfd.readouterr().out
+    assert f"wrote {out}: 1 image, each with 2 augmented views" in capfd.readouterr().out
     one = np.asarray(Image.open(out))
     assert (one == (20, 30, 90)).all(axis=-1).sum() >= 3 * 32 * 32 * 0.99  # fill nearest: all of it
     assert not list(tmp_path.glob(".tmp-*"))
@@ -62,7 +62,7 @@ def test_the_settings_decide(photos, tmp_path, capfd) -> None:
     ("name", "out", "message"),
     [
         ("nowhere", "a.png", "expected an image or a folder. Received: no such path"),
-        ("photos/cat/notes.txt", "a.png", "none of 1 files shows an image"),
+        ("photos/cat/notes.txt", "a.png", "none of its 1 files is an image"),
         ("empty", "a.png", "expected images in this folder. Received: no file"),
         ("photos", "a.jpg", r"--out .*a.jpg: expected a name that ends in .png"),
         ("photos", "no/a.png", "its folder does not exist"),

@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow compile``: the graph as a file for Kubeflow Pipelines."""
+"""``imgpipe kubeflow compile``: compiles the pipeline for Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command(
     data: options.DataOption = None,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to write the PipelineSpec."),
+        typer.Option("--output", "-o", metavar="FILE", help="File for the PipelineSpec."),
     ] = Path("imgpipe-pipeline.yaml"),
     image: ImageOption = "",
     root: Annotated[
@@ -53,15 +53,18 @@ def compile_(
     root: str,
     settings: Sequence[str],
 ) -> int:
-    """Write the PipelineSpec; returns the exit code.
+    """Write the PipelineSpec.
 
     Args:
-      source: TOML file or preset.
-      data: Source of the images, as the containers see it.
-      output: Path of the file.
-      image: Container image. "" for that of the configuration.
-      root: URI of the folder of all artifacts.
-      settings: Assignments of the form ``section.key=value``.
+      source: TOML file or name of a preset; None for the defaults.
+      data: Source of the images, as the containers see it; None for that of the configuration.
+      output: File for the PipelineSpec.
+      image: Container image, "" for that of the configuration.
+      root: URI of an object store below which artifacts are written.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+
+    Returns:
+      The exit code.
 
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.

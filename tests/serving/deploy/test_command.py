@@ -48,7 +48,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("swarm",), "deploy is for compose, kubernetes, kserve. Received: 'swarm'"),
+        (("swarm",), "deploy: expected one of compose, kubernetes, kserve. Received: 'swarm'"),
         (("kserve", "--replicas", "few"), "a number or a range such as 2-8"),
         (("kserve", "--replicas", "4-2"), "not below the smallest"),
         (("kserve", "--set", "run.name=ü"), "run.name"),
