@@ -123,7 +123,7 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
     margin, header, bar, footer, panel = 24, 84, 110, 40, max(width, _PANEL_LEAST)
     figure, size = _figure(2 * panel + 3 * margin + bar, height + header + footer)
     best = _plain(textwrap.shorten(top[0][0], 24, placeholder="…"))
-    speaks = f"what speaks for “{best}” ({cam.shape[1]} × {cam.shape[0]} places)"
+    speaks = f"what speaks for “{best}” ({cam.shape[1]} × {cam.shape[0]} cells)"
     panels = ((shown, "the image"), (overlay(shown, cam), speaks))
     for number, (image, caption) in enumerate(panels):
         left = margin + number * (panel + margin) + (panel - width) // 2
@@ -138,14 +138,14 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
     scale.set_yticks([0, 128, 255], ["1: most", "0.5", "0: nothing"], size=8)
     scale.yaxis.tick_right()
     said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    text = said if cam.any() else f"{said}. No place of the image speaks for {top[0][0]}."
+    text = said if cam.any() else f"{said}. No part of the image speaks for {top[0][0]}."
     wrapped = "\n".join(textwrap.wrap(text, size[0] // 7)[:2])
     for line, down, points, colour in (
         (f"Grad-CAM, label: {label}", 16, 13, _INK),
         (wrapped, 44, 9, _MUTED),
     ):
-        place = (margin / size[0], 1 - down / size[1])
-        figure.text(*place, _plain(line), size=points, color=colour, va="top")
+        position = (margin / size[0], 1 - down / size[1])
+        figure.text(*position, _plain(line), size=points, color=colour, va="top")
     return _png(figure)
 
 
@@ -238,8 +238,8 @@ def _figure(width: int, height: int) -> tuple[Figure, tuple[int, int]]:
 def _axes(figure: Figure, size: tuple[int, int], box: tuple[int, int, int, int]) -> Any:
     """Axes of (left, top, width, height) in pixels, nothing drawn around them."""
     left, top, width, height = box
-    place = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
-    axes = figure.add_axes(place)
+    box = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
+    axes = figure.add_axes(box)
     axes.set_axis_off()
     return axes
 

@@ -44,11 +44,11 @@ def sync_tree(folder: Path) -> None:
     """
     from concurrent.futures import ThreadPoolExecutor  # not for every `imgpipe --help`
 
-    tree = [(Path(place), files) for place, _, files in os.walk(folder)]
+    tree = [(Path(parent), files) for parent, _, files in os.walk(folder)]
     with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
-        list(pool.map(sync, [place / name for place, files in tree for name in files]))
-    for place, _ in tree:
-        sync(place)
+        list(pool.map(sync, [parent / name for parent, files in tree for name in files]))
+    for parent, _ in tree:
+        sync(parent)
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def writing(path: Path) -> Iterator[Path]:
             link is followed, so that the file it points to is replaced and not the link.
 
     Yields:
-        The place to write to, in the same folder, under a name that no second attempt shares.
+        The path to write to, in the same folder, under a name that no second attempt shares.
 
     Raises:
         OSError: The file cannot be written. What was at `path` is still there.

@@ -111,9 +111,9 @@ def calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS)
 
 def confidence_error(top: Floats, right: npt.NDArray[np.bool_], bins: int = BINS) -> float:
     """As `calibration_error`, of highest probabilities [N] and whether each answer is right."""
-    places = np.minimum((top * bins).astype(int), bins - 1)
+    bin_indices = np.minimum((top * bins).astype(int), bins - 1)
     gaps = [
-        abs(float(right[places == one].sum()) - float(top[places == one].sum()))
+        abs(float(right[bin_indices == one].sum()) - float(top[bin_indices == one].sum()))
         for one in range(bins)
     ]
     return float(sum(gaps) / len(top))

@@ -155,10 +155,10 @@ def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, in
         sets: Name of the set that each belongs to, [n].
         folds: Number of folds.
     """
-    names, place = np.unique(sets, return_inverse=True)
+    names, index = np.unique(sets, return_inverse=True)
     classes, label = np.unique(labels, return_inverse=True)
     counts = np.zeros((len(names), len(classes)))
-    np.add.at(counts, (place, label), 1)
+    np.add.at(counts, (index, label), 1)
     sizes, of_class = counts.sum(axis=1), counts.sum(axis=0)
     salted = [hashlib.sha256(f"fold:{name}".encode()).digest() for name in names]
     given = np.zeros((folds, len(classes)))

@@ -63,10 +63,10 @@ def _multi_worker() -> Any:
     try:
         task = json.loads(os.environ[VARIABLE])
         workers = list(task["cluster"]["worker"])
-        place = int(task["task"]["index"])
+        index = int(task["task"]["index"])
     except (KeyError, ValueError, TypeError):
-        workers, place = [], -1
-    if not 0 <= place < len(workers):
+        workers, index = [], -1
+    if not 0 <= index < len(workers):
         raise ConfigError(
             f"train.strategy: multi_worker needs {VARIABLE} in the environment, such as "
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", '

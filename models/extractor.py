@@ -141,9 +141,9 @@ class FeatureExtractor:
         rows = np.empty((sum(counts), width), np.float16)
         sides = [self._side(view) for wanted in views for view in wanted]
         for side in sorted(set(sides)):
-            places = np.flatnonzero(np.array(sides) == side)
+            positions = np.flatnonzero(np.array(sides) == side)
             chosen = [[v for v in wanted if self._side(v) == side] for wanted in views]
-            self._fill(rows, places, side, self._batches(images, hashes, chosen, side))
+            self._fill(rows, positions, side, self._batches(images, hashes, chosen, side))
         return np.split(rows, np.cumsum(counts))[: len(counts)]
 
     def _side(self, view: int) -> int:
@@ -152,7 +152,7 @@ class FeatureExtractor:
     def _fill(
         self,
         rows: npt.NDArray[np.float16],
-        places: npt.NDArray[np.intp],
+        positions: npt.NDArray[np.intp],
         side: int,
         batches: tf.data.Dataset,
     ) -> None:
@@ -161,7 +161,7 @@ class FeatureExtractor:
         for batch in batches:
             outputs = [output.numpy() for output in forward(*batch)]
             count, column = len(outputs[0]), 0
-            here = places[done : done + count]
+            here = positions[done : done + count]
             for output in outputs:
                 flat = output.reshape(count, -1)
                 rows[here, column : column + flat.shape[1]] = flat

@@ -127,11 +127,11 @@ def fit(
     count = min(_COMPONENTS, len(rows) // 2, rows.shape[1])
     axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :count]
     inside = rows @ axes
-    classes, places = np.unique(labels, return_inverse=True)
+    classes, indices = np.unique(labels, return_inverse=True)
     means = np.zeros((len(classes), count), np.float32)
-    np.add.at(means, places, inside)
-    means /= np.bincount(places)[:, None]
-    spread = inside - means[places]
+    np.add.at(means, indices, inside)
+    means /= np.bincount(indices)[:, None]
+    spread = inside - means[indices]
     covariance = spread.T @ spread / len(rows)
     covariance += (_SHRINKAGE * np.trace(covariance) / count + _TINY) * np.eye(count)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)

@@ -58,8 +58,8 @@ def plain_name(directory: str) -> Iterator[str]:
         return
     # During a run the folder for temporary files lies in the output folder, whose name is special.
     usual = tempfile.gettempdir()
-    place = "/tmp" if is_special(usual) else usual
-    with tempfile.TemporaryDirectory(prefix="imgpipe-", dir=place) as folder:
+    parent = "/tmp" if is_special(usual) else usual
+    with tempfile.TemporaryDirectory(prefix="imgpipe-", dir=parent) as folder:
         link = Path(folder) / "model"
         link.symlink_to(Path(directory).absolute(), target_is_directory=True)
         yield str(link)

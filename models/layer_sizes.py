@@ -199,7 +199,7 @@ def _global_pooling(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
     height, width, depth = shapes[0]
     what = "mean" if "Average" in type(layer).__name__ else "maximum"
     shape = (1, 1, depth) if layer.keepdims else (depth,)
-    return _Found(shape, f"{what} of {height}·{width} places, D = {depth}")
+    return _Found(shape, f"{what} of {height}·{width} positions, D = {depth}")
 
 
 def _flatten(layer: Any, shapes: tuple[Shape, ...]) -> _Found:

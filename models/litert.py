@@ -74,9 +74,9 @@ def load_network(directory: str) -> Network:
             f"Received: {sorted(loaded.signatures)}"
         )
     signature = loaded.signatures[SERVING_PIXELS]
-    place = sorted(signature.structured_outputs).index(PROBABILITIES)  # outputs come sorted
+    index = sorted(signature.structured_outputs).index(PROBABILITIES)  # outputs come sorted
     frozen = convert_variables_to_constants_v2(signature)
-    answer = frozen.outputs[place]
+    answer = frozen.outputs[index]
     resized = _resized(frozen.graph.get_operations())
     if resized is None:
         raise ConfigError(f"LiteRT export: no resize in {SERVING_PIXELS} of {directory}")

@@ -155,5 +155,5 @@ def _within(length: tf.Tensor, middle: tf.Tensor, half: tf.Tensor) -> tf.Tensor:
     """Bool [N, length]: pixels no farther than `half` from `middle`, both shares of the length."""
     import tensorflow as tf
 
-    places = (tf.range(length, dtype=tf.int32) * 2 + 1) / (2 * length)
-    return tf.abs(tf.cast(places, tf.float32)[None] - middle[:, None]) < half[:, None]
+    positions = (tf.range(length, dtype=tf.int32) * 2 + 1) / (2 * length)
+    return tf.abs(tf.cast(positions, tf.float32)[None] - middle[:, None]) < half[:, None]

@@ -239,8 +239,8 @@ def _variables(directory: str) -> dict[str, Array]:
     import tensorflow as tf
 
     try:
-        with plain_name(directory.rstrip("/")) as place:
-            reader = tf.train.load_checkpoint(f"{place}/variables/variables")
+        with plain_name(directory.rstrip("/")) as path:
+            reader = tf.train.load_checkpoint(f"{path}/variables/variables")
             values = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map()]
     except (tf.errors.OpError, RuntimeError) as error:
         raise OSError(str(error)) from error

@@ -27,9 +27,9 @@ class Served:
         import tensorflow as tf
 
         self._graph = tf.Graph()
-        with self._graph.as_default(), plain_name(directory) as place:
+        with self._graph.as_default(), plain_name(directory) as path:
             self._session = tf.compat.v1.Session(graph=self._graph)
-            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], place)
+            meta = tf.compat.v1.saved_model.load(self._session, ["serve"], path)
         definition = meta.signature_def[signature]
         self._inputs = {key: info.name for key, info in definition.inputs.items()}
         self._outputs = {

@@ -40,7 +40,7 @@ MIN_IMAGES = 100
 _SIGMAS = 4.0  # standard deviations of the difference of two shares near one half
 _JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice the expected value for equal distributions, ten bins
 _SHOWN = 4  # values that the description of a distribution names
-_ACCEPT = "if this is right: imgpipe schema accept, with the same arguments as the run"
+_ACCEPT = "to accept it, run imgpipe schema accept with the same arguments as the run"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Reason:
         where = f" in {self.split}" if self.split else ""
         about = f" {self.subject!r}" if self.subject else ""
         title = self.kind.replace("_", " ")
-        return f"{title}{about}{where}: expected {self.expected}, seen {self.seen}; {self.advice}"
+        return f"{title}{about}{where}: expected {self.expected}, found {self.seen}; {self.advice}"
 
 
 def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
@@ -81,14 +81,14 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
     images, rejected = summary["in"], summary["rejected"]
     by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
     if not summary["kept"]:
-        advice = "see the quarantine for each file"
+        advice = "see the reason for each file in the quarantine"
         seen = f"{images} images, all rejected ({by_reason})" if images else "an empty source"
         return [Reason("no_images", "", "", "at least one good image", seen, advice)]
     if rejected / images <= settings.max_rejected_share:
         return []
     leaks = ""
     if summary["by_reason"].get(near.ACROSS_SPLITS):
-        leaks = "; data.group_pattern keeps near-duplicates in one split, so that none is rejected"
+        leaks = "; with data.group_pattern near-duplicates stay in one split and are not rejected"
     return [
         Reason(
             "rejected_share",
@@ -96,7 +96,8 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
             "",
             f"at most {settings.max_rejected_share:.1%} of the images",
             f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
-            "see the quarantine for each file, or raise gate.max_rejected_share" + leaks,
+            "see the reason for each file in the quarantine, or raise gate.max_rejected_share"
+            + leaks,
         )
     ]
 
@@ -106,7 +107,7 @@ def anomalous(
     summary: Mapping[str, Any],
 ) -> list[Reason]:
     """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
-    advice = "if this is right: imgpipe schema accept, with the same arguments as the run"
+    advice = "to accept it, run imgpipe schema accept with the same arguments as the run"
     reasons = []
     for split, found in anomalies.items():
         if not sum(summary["by_split"].get(split, {}).values()):
@@ -206,7 +207,7 @@ def summarised(reasons: Sequence[Mapping[str, str]]) -> list[str]:
     for kind, same_kind in kinds.items():
         lines += [reason["sentence"] for reason in same_kind[:_MAX_SENTENCES]]
         if rest := same_kind[_MAX_SENTENCES:]:
-            lines.append(f"{kind.replace('_', ' ')}, the same for {_subjects(rest)}")
+            lines.append(f"{kind.replace('_', ' ')}: the same applies to {_subjects(rest)}")
     return lines
 
 

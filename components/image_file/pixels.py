@@ -109,18 +109,18 @@ class Tones:
 
     def percentile(self, share: float) -> float:
         """Compute `np.percentile(light, 100 * share)`, sorting only the pixels of one level."""
-        place = share * (self.light.size - 1)
-        low = int(place)
+        position = share * (self.light.size - 1)
+        low = int(position)
         up_to = self.counts.cumsum()
         level = int(np.searchsorted(up_to, low, side="right"))
         within = low - (int(up_to[level - 1]) if level else 0)
         ordered = np.sort(self.light[self.levels == level])
         value = float(ordered[within])
-        if place == low:
+        if position == low:
             return value
         inside = within + 1 < ordered.size
         above = ordered[within + 1] if inside else self.light[self.levels > level].min()
-        return value + (float(above) - value) * (place - low)
+        return value + (float(above) - value) * (position - low)
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:

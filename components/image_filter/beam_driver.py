@@ -39,7 +39,7 @@ _STATISTICS_FEATURES = (*METADATA, names.SPLIT)
 
 
 @dataclass(frozen=True)
-class Places:
+class Uris:
     """URIs of the artifacts that the filter reads and writes."""
 
     examples: str
@@ -70,8 +70,8 @@ class _Shard:
     def name(self) -> str:
         return f"{self.split}-{self.number}"
 
-    def part(self, places: Places) -> Part:
-        return Part(f"{places.quarantine}/{_PARTS}/{self.name}")
+    def part(self, uris: Uris) -> Part:
+        return Part(f"{uris.quarantine}/{_PARTS}/{self.name}")
 
 
 @dataclass
@@ -83,7 +83,7 @@ class _Output:
     """
 
     shard: _Shard
-    places: Places
+    uris: Uris
     _writer: ShardWriter | None = field(default=None, init=False)
 
     @contextlib.contextmanager
@@ -97,7 +97,7 @@ class _Output:
         """See `Output.write`."""
         if decision.rejection is not None:
             reason = decision.rejection.reason
-            return quarantine.store(self.places.quarantine, decision.record, reason)
+            return quarantine.store(self.uris.quarantine, decision.record, reason)
         if self._writer is None:
             raise RuntimeError("a shard is written before it is opened; this is a defect")
         _write(self._writer, decision.kept)
@@ -109,7 +109,7 @@ class _Output:
 
         candidates, published = self._candidates(), self._published()
         stored = {
-            decision.record.path: quarantine.move(self.places.quarantine, decision.rejection)
+            decision.record.path: quarantine.move(self.uris.quarantine, decision.rejection)
             for decision in removed
             if decision.rejection is not None and decision.rejection.stored
         }
@@ -138,15 +138,15 @@ class _Output:
 
     def _store(self, decision: Decision, record: ImageRecord) -> dict[str, str]:
         reason = decision.rejection.reason if decision.rejection is not None else ""
-        return {record.path: quarantine.store(self.places.quarantine, record, reason)}
+        return {record.path: quarantine.store(self.uris.quarantine, record, reason)}
 
     def _candidates(self) -> dict[str, str]:
-        folders = self.places.folders().items()
+        folders = self.uris.folders().items()
         return {kind: f"{uri}/{_PARTS}/{self.shard.name}" for kind, uri in folders}
 
     def _published(self) -> dict[str, str]:
         shard = self.shard
-        folders = self.places.folders().items()
+        folders = self.uris.folders().items()
         return {k: shard_path(uri, shard.split, shard.number, shard.of) for k, uri in folders}
 
 
@@ -161,12 +161,12 @@ def _write(writer: ShardWriter, record: ImageRecord) -> None:
 class _Examine(beam.DoFn):
     """The first pass. It outputs the parts, and the counts for the checks that need the set."""
 
-    def __init__(self, settings: Settings, places: Places) -> None:
-        self._settings, self._places = settings, places
+    def __init__(self, settings: Settings, uris: Uris) -> None:
+        self._settings, self._uris = settings, uris
 
     def process(self, shard: _Shard) -> Iterator[Any]:
-        output = _Output(shard, self._places)
-        part = shard.part(self._places)
+        output = _Output(shard, self._uris)
+        part = shard.part(self._uris)
         records = map(ImageRecord.from_example, read_examples(shard.path))
         with output.opened():
             counts = engine.examine(records, self._settings, part, output)
@@ -177,15 +177,15 @@ class _Examine(beam.DoFn):
 class _Settle(beam.DoFn):
     """The second pass. It outputs the outcomes of each shard."""
 
-    def __init__(self, settings: Settings, places: Places) -> None:
-        self._settings, self._places = settings, places
+    def __init__(self, settings: Settings, uris: Uris) -> None:
+        self._settings, self._uris = settings, uris
 
     def process(
         self, shard: _Shard, findings: Mapping[bytes, Finding], counts: engine.Counts
     ) -> Iterator[Outcomes]:
         settings = engine.with_limits(self._settings, counts)
-        output = _Output(shard, self._places)
-        yield engine.settle(shard.part(self._places), settings, findings, output)
+        output = _Output(shard, self._uris)
+        yield engine.settle(shard.part(self._uris), settings, findings, output)
 
 
 def _shards(uri: str) -> list[_Shard]:
@@ -196,24 +196,24 @@ def _shards(uri: str) -> list[_Shard]:
     return found
 
 
-def _make_folders(places: Places) -> None:
+def _make_folders(uris: Uris) -> None:
     import tensorflow as tf
 
-    for uri in (*places.folders().values(), places.quarantine):
+    for uri in (*uris.folders().values(), uris.quarantine):
         tf.io.gfile.makedirs(f"{uri}/{_PARTS}")
-    for uri in places.folders().values():
+    for uri in uris.folders().values():
         for split in names.SPLITS:
             tf.io.gfile.makedirs(f"{uri}/Split-{split}")
 
 
 def filter_examples(
-    pipeline: beam.Pipeline, places: Places, settings: Settings, vocabulary: tuple[str, ...]
+    pipeline: beam.Pipeline, uris: Uris, settings: Settings, vocabulary: tuple[str, ...]
 ) -> dict[str, Any]:
     """Filter all records of an Examples artifact.
 
     Args:
         pipeline: A Beam pipeline with any runner.
-        places: URIs to read from and write to.
+        uris: URIs to read from and write to.
         settings: Settings of the checks.
         vocabulary: Class names in sorted order.
 
@@ -226,13 +226,13 @@ def filter_examples(
             records read, which is a defect.
     """
     validate(settings)
-    ingested = quarantine.ingest_summary(places.examples)
-    quarantine.make_private(places.quarantine)
+    ingested = quarantine.ingest_summary(uris.examples)
+    quarantine.make_private(uris.quarantine)
     progress.total(ingested.get("images", 0), "images")
-    _make_folders(places)
+    _make_folders(uris)
     with pipeline as root:
-        shards = root | "Shards" >> beam.Create(_shards(places.examples), reshuffle=True)
-        examine = beam.ParDo(_Examine(settings, places)).with_outputs("counts", main="parts")
+        shards = root | "Shards" >> beam.Create(_shards(uris.examples), reshuffle=True)
+        examine = beam.ParDo(_Examine(settings, uris)).with_outputs("counts", main="parts")
         examined = shards | "Examine" >> examine
         found = (
             examined.parts
@@ -245,26 +245,24 @@ def filter_examples(
             | "By content" >> beam.GroupByKey()
         )
         identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
-        near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(
-            places.quarantine, settings
-        )
+        near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(uris.quarantine, settings)
         findings = (identical, near) | "Findings" >> beam.Flatten()
         counts = examined.counts | "Counts" >> beam.CombineGlobally(engine.add_counts)
         (
             shards
             | "Settle"
             >> beam.ParDo(
-                _Settle(settings, places),
+                _Settle(settings, uris),
                 findings=beam.pvalue.AsDict(findings),
                 counts=beam.pvalue.AsSingleton(counts),
             )
             | "Gather" >> beam.combiners.ToList()
             | "Quarantine"
-            >> beam.Map(_write_quarantine, places.quarantine, vocabulary, ingested, settings)
+            >> beam.Map(_write_quarantine, uris.quarantine, vocabulary, ingested, settings)
         )
-    places.remove_parts()
-    quarantine.make_private(places.quarantine)
-    summary = quarantine.read_summary(places.quarantine)
+    uris.remove_parts()
+    quarantine.make_private(uris.quarantine)
+    summary = quarantine.read_summary(uris.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
     return summary
 

@@ -17,7 +17,7 @@ from tfx.types import standard_artifacts
 
 from imgpipe.components.artifacts import Quarantine
 from imgpipe.components.beam_io import mark_examples
-from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.overrides import from_json, resolve
 
@@ -61,7 +61,7 @@ def ImageFilter(
         json.loads(threshold),
         resolve(from_json(overrides), classes),
     )
-    places = Places(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
-    filter_examples(beam_pipeline, places, settings, classes)
+    uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
+    filter_examples(beam_pipeline, uris, settings, classes)
     mark_examples(examples)
     mark_examples(metadata)

@@ -55,12 +55,12 @@ class Decision:
         """The record that is written when the image is kept."""
         return self.repaired or self.record
 
-    def stored_at(self, place: str) -> Decision:
+    def stored_at(self, stored: str) -> Decision:
         """Return the decision with the path, relative to the quarantine, of the stored bytes."""
         if self.rejection is None:
             return self
         return dataclasses.replace(
-            self, rejection=dataclasses.replace(self.rejection, stored=place)
+            self, rejection=dataclasses.replace(self.rejection, stored=stored)
         )
 
     def without_pixels(self) -> Decision:

@@ -131,8 +131,8 @@ def settle(
     stored = output.publish(removed)
     outcomes = Outcomes()
     for decision in decisions:
-        if place := stored.get(decision.record.path):
-            decision = decision.stored_at(place)
+        if path := stored.get(decision.record.path):
+            decision = decision.stored_at(path)
         outcomes.add(decision)
     return outcomes
 

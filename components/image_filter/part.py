@@ -17,10 +17,10 @@ class Part:
     """The three files that the first pass writes for a shard.
 
     Attributes:
-        place: Path or URI of the files, without their suffix.
+        prefix: Path or URI of the files, without their suffix.
     """
 
-    place: str
+    prefix: str
 
     def write(self, decisions: Sequence[Decision]) -> None:
         """Write the files; a second attempt writes the same files."""
@@ -57,11 +57,11 @@ class Part:
     def _write(self, suffix: str, data: bytes) -> None:
         import tensorflow as tf
 
-        with tf.io.gfile.GFile(f"{self.place}.{suffix}", "wb") as file:
+        with tf.io.gfile.GFile(f"{self.prefix}.{suffix}", "wb") as file:
             file.write(data)
 
     def _read(self, suffix: str) -> bytes:
         import tensorflow as tf
 
-        with tf.io.gfile.GFile(f"{self.place}.{suffix}", "rb") as file:
+        with tf.io.gfile.GFile(f"{self.prefix}.{suffix}", "rb") as file:
             return bytes(file.read())

@@ -88,11 +88,11 @@ def move(uri: str, rejection: Finding) -> str:
     """
     import tensorflow as tf
 
-    place = f"{rejection.reason}/{rejection.stored.rpartition('/')[2]}"
+    path = f"{rejection.reason}/{rejection.stored.rpartition('/')[2]}"
     tf.io.gfile.makedirs(f"{uri}/{rejection.reason}")
     if tf.io.gfile.exists(f"{uri}/{rejection.stored}"):
-        tf.io.gfile.rename(f"{uri}/{rejection.stored}", f"{uri}/{place}", overwrite=True)
-    return place
+        tf.io.gfile.rename(f"{uri}/{rejection.stored}", f"{uri}/{path}", overwrite=True)
+    return path
 
 
 def write(uri: str, found: Mapping[str, Any]) -> None:

@@ -30,7 +30,11 @@ def _verdict(context: Context) -> Mapping[str, Any]:
         "state": context.state,
         "sentence": words[:1].upper() + words[1:],
         "reasons": context.facts["reasons"],
-        "keys": [*keys, ("repaired", found["repaired"]), ("warned of", context.facts["warned"])],
+        "keys": [
+            *keys,
+            ("repaired", found["repaired"]),
+            ("with warnings", context.facts["warned"]),
+        ],
     }
 
 

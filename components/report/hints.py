@@ -24,8 +24,8 @@ def _proposals(facts: Mapping[str, Any]) -> list[str]:
     if not number:
         return []
     return [
-        f"judge.overrides holds {plural(number, 'proposal')} that nobody confirmed, and that "
-        "changed nothing; look at each image and set confirmed = true where the proposal is right"
+        f"judge.overrides holds {plural(number, 'unconfirmed proposal')}, which changed nothing; "
+        "look at each image and set confirmed = true where the proposal is right"
     ]
 
 
@@ -38,7 +38,7 @@ def _few_images(facts: Mapping[str, Any]) -> list[str]:
     if (facts.get("bank") or {}).get("dim") == 0:  # folds need a frozen backbone's features
         return []
     return [
-        f"validation has {count} images, so that each of them is worth {100 / count:.1f} points; "
-        f"evaluate.cross_validate = {FOLDS} judges on every image of train and validation instead, "
-        "in some seconds"
+        f"the validation split has only {count} images, so each of them changes the accuracy by "
+        f"{100 / count:.1f} percentage points; evaluate.cross_validate = {FOLDS} evaluates on all "
+        "images of train and validation instead, which takes a few seconds"
     ]

@@ -74,8 +74,8 @@ class Table:
         size = len(self._vocabulary)
         correct = self._labels[self._predicted == self._labels]
         right, of_label, of_guess = (
-            np.bincount(places, minlength=size)
-            for places in (correct, self._labels, self._predicted)
+            np.bincount(classes, minlength=size)
+            for classes in (correct, self._labels, self._predicted)
         )
         per_class = {}
         for i, name in enumerate(self._vocabulary):

@@ -142,9 +142,9 @@ def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: in
             left = whole - gram[number]
             weight = decay * np.trace(left) / len(left) * np.eye(len(left))
             solution = np.linalg.solve(left + weight, total - moments[number])
-            places = np.flatnonzero(folds == number)
-            for start in range(0, len(places), _ROWS):
-                part = places[start : start + _ROWS]
+            positions = np.flatnonzero(folds == number)
+            for start in range(0, len(positions), _ROWS):
+                part = positions[start : start + _ROWS]
                 scores = _prepared(features[part]) @ solution
                 doubts.best[part] = scores.argmax(axis=1)
                 doubts.margins[part] = _margins(scores, labels[part])
@@ -195,12 +195,12 @@ def _sums(
     gram: dict[int, Floats] = {}
     moments: dict[int, Floats] = {}
     for number in np.unique(folds).tolist():
-        places = np.flatnonzero(folds == number)
+        positions = np.flatnonzero(folds == number)
         width = features.shape[1] + 1
         gram[number] = np.zeros((width, width))
         moments[number] = np.zeros((width, classes))
-        for start in range(0, len(places), _ROWS):
-            part = places[start : start + _ROWS]
+        for start in range(0, len(positions), _ROWS):
+            part = positions[start : start + _ROWS]
             rows = _prepared(features[part])
             gram[number] += rows.T @ rows
             known = np.full((len(part), classes), -1 / classes)

@@ -52,27 +52,26 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     folds = facts.get("cross_validation")
     figures = _by_folds(folds) if folds else _by_validation(gate)
     if is_blessed(facts):
-        text = f"blessed: {figures} reaches {gate['threshold']:g}{_against_baseline(facts)}"
+        text = f"blessed: {figures} reaches the threshold {gate['threshold']:g}"
+        text += _against_baseline(facts)
         if "rollback" in (facts.get("push") or {}).get("refused_by", []):
-            text += "; not pushed: a rollback took this model back"
+            text += "; not pushed, because a rollback withdrew this model"
         return text
     broken = [check for check in facts.get("serving") or [] if not check["passed"]]
     reasons = []
     if {"threshold", "cross_validation"} & set(gate["failed"]):
-        reasons.append(f"is under {gate['threshold']:g}")
+        reasons.append(f"is below the threshold {gate['threshold']:g}")
     if "baseline" in gate["failed"]:
         version = (facts.get("baseline") or {}).get("version")
         whose = f"{_by_validation(gate)} " if folds else ""
-        reasons.append(
-            f"{whose}is below the last blessed model's {gate['baseline']:.3f} (v{version})"
-        )
+        reasons.append(f"{whose}is below {gate['baseline']:.3f}, which version {version} reached")
     text = f"not blessed: {figures}"
     if reasons:
         text += " " + " and ".join(reasons)
     if "evaluator" in gate["failed"]:
         text += "; ImageEvaluator did not bless it"
     if broken:
-        text += f"; it does not serve: {broken[0]['name']}: {broken[0]['detail']}"
+        text += f"; the serving check {broken[0]['name']!r} failed: {broken[0]['detail']}"
     return text + _confusion(facts)
 
 
@@ -80,13 +79,13 @@ def _by_validation(gate: Mapping[str, Any]) -> str:
     """Describe the accuracy on the validation split."""
     value = gate["value"]
     if value is None:
-        return "no validation images were evaluated"
+        return "no validation image was evaluated"
     low, high = gate["ci95"]
     failed = "threshold" in gate["failed"]
     accuracy = rounding.below(value, gate["threshold"]) if failed else f"{value:.3f}"
     return (
         f"validation accuracy {accuracy} "
-        f"({gate['correct']} of {gate['count']}, interval {low:.2f}–{high:.2f})"
+        f"({gate['correct']} of {gate['count']} correct, 95 % interval {low:.2f}–{high:.2f})"
     )
 
 
@@ -94,7 +93,8 @@ def _by_folds(folds: Mapping[str, Any]) -> str:
     """Describe the mean accuracy of the folds."""
     return (
         f"mean accuracy {folds['mean']:.3f} ± {folds['std']:.3f} over {folds['folds']} folds "
-        f"({folds['min']:.3f} to {folds['max']:.3f}; {folds['correct']} of {folds['images']})"
+        f"({folds['min']:.3f} to {folds['max']:.3f}; "
+        f"{folds['correct']} of {folds['images']} correct)"
     )
 
 
@@ -103,11 +103,11 @@ def _against_baseline(facts: Mapping[str, Any]) -> str:
     baseline = facts.get("baseline") or {}
     if gate["baseline"] is None:
         why = baseline.get("why") or "no earlier blessed model of another run"
-        return f"; compared with none: {why}"
-    return f"; the last blessed model (v{baseline.get('version')}) reaches {gate['baseline']:.3f}"
+        return f"; no baseline: {why}"
+    return f"; the last blessed version, {baseline.get('version')}, reaches {gate['baseline']:.3f}"
 
 
 def _confusion(facts: Mapping[str, Any]) -> str:
     matrix = (facts.get("confusion") or {}).get(facts["gate"]["split"])
     worst = most_confused(facts["settings"]["vocabulary"], matrix) if matrix else None
-    return f"; most confused: {worst[0]} taken for {worst[1]}" if worst else ""
+    return f"; most frequent error: {worst[0]} predicted as {worst[1]}" if worst else ""

@@ -34,20 +34,20 @@ class Step:
 def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
     """Returns all operations that `ends` depend on, each after those that it reads."""
     found: list[Step] = []
-    place: dict[tuple[int, int], int] = {}
+    position: dict[tuple[int, int], int] = {}
     waiting = [_origin(end) for end in reversed(ends)]
     while waiting:
         operation, number = waiting[-1]
         node = operation._inbound_nodes[number]
         parents = [_origin(tensor) for tensor in node.input_tensors]
-        missing = [parent for parent in parents if (id(parent[0]), parent[1]) not in place]
+        missing = [parent for parent in parents if (id(parent[0]), parent[1]) not in position]
         if missing:
             waiting.extend(reversed(missing))
             continue
         waiting.pop()
-        if (id(operation), number) not in place:
-            reads = tuple(place[id(parent[0]), parent[1]] for parent in parents)
-            place[id(operation), number] = len(found)
+        if (id(operation), number) not in position:
+            reads = tuple(position[id(parent[0]), parent[1]] for parent in parents)
+            position[id(operation), number] = len(found)
             found.append(Step(operation, tuple(node.outputs), reads))
     return found
 

@@ -2,7 +2,7 @@
 
 The archive's configuration is never deserialised: the network comes from our own table. It is read
 as JSON all the same, and an archive that would run code in Keras is refused: a file made to attack
-others is no place to take weights from.
+others is refused.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Row:
 @app.command("list")
 def list_(
     which: Annotated[list[str] | None, _WHICH] = None,
-    place: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    source: Annotated[Path, _FROM] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="List kept files with a warning instead.")
@@ -65,7 +65,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
     """List rejected files by reason."""
-    folder = find(place)
+    folder = find(source)
     rows = select(read(folder, warnings), which or (), reason)
     console = new_console()
     if as_json:
@@ -89,12 +89,12 @@ def restore(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder to copy the files into.")
     ] = Path("restored"),
-    place: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    source: Annotated[Path, _FROM] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    folder = find(place)
+    folder = find(source)
     console = new_console()
     copied = 0
     for row in _some(folder, which, reason):
@@ -125,7 +125,7 @@ def accept(
             help="Overrides file. Default: that of the run, or overrides.toml.",
         ),
     ] = None,
-    place: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    source: Annotated[Path, _FROM] = Path("imgpipe-out"),
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="Select from kept files with a warning instead.")
@@ -134,7 +134,7 @@ def accept(
     """Accept rejected files in later runs, by adding overrides for their content."""
     from imgpipe.components.image_filter import overrides
 
-    folder = find(place)
+    folder = find(source)
     console = new_console()
     decisions = []
     for row in _some(folder, which, reason, warnings):
@@ -147,7 +147,7 @@ def accept(
         decisions.append(overrides.Override(row.image_hash, verdict, label, path, words))
     if not decisions:
         raise ConfigError("none of these files can be accepted; the reasons are printed above.")
-    file = to or _named_by(place) or _OVERRIDES
+    file = to or _named_by(source) or _OVERRIDES
     written = overrides.add(file, decisions)
     console.print(
         f"{written} overrides added to {escape(str(file))}; review and commit the file, then run:"
@@ -173,7 +173,7 @@ def find(path: Path) -> Path:
         folder = _of_run(run)
         if folder is not None:
             return folder
-    found = [path.parent for path in path.glob(f"**/quarantine/*/{_MANIFEST}")]
+    found = [manifest.parent for manifest in path.glob(f"**/quarantine/*/{_MANIFEST}")]
     if not found:
         raise ResourceError(
             f"no quarantine in {path}. Name the output folder of a run: --from DIR."

@@ -61,9 +61,9 @@ def any_colour(rng: np.random.Generator, vivid: float = 0.8) -> np.ndarray:
 
 def skin_tone(rng: np.random.Generator) -> np.ndarray:
     """sRGB 0..255, evenly over the whole range of tones."""
-    place = rng.uniform(0, len(_SKIN) - 1.001)
-    i = int(place)
-    tone = np.array(_SKIN[i]) * (1 - place % 1) + np.array(_SKIN[i + 1]) * (place % 1)
+    position = rng.uniform(0, len(_SKIN) - 1.001)
+    i = int(position)
+    tone = np.array(_SKIN[i]) * (1 - position % 1) + np.array(_SKIN[i + 1]) * (position % 1)
     return np.clip(tone * rng.normal(1, (0.02, 0.025, 0.035)), 0, 255)
 
 

@@ -91,7 +91,7 @@ def test_folds_under_the_threshold_refuse(gated: tuple[Case, Any]):
     case, _ = gated
     outcome = case.run("evaluate.cross_validate=2", "evaluate.threshold=1.0", "train.epochs=1")
     assert outcome.exit_code == 3
-    assert "over 2 folds" in outcome.verdict and "is under 1" in outcome.verdict
+    assert "over 2 folds" in outcome.verdict and "is below the threshold 1" in outcome.verdict
     assert "cross_validation" in outcome.summary["gate"]["failed"]
     assert "threshold" not in outcome.summary["gate"]["failed"], "validation does not decide"
     assert outcome.summary["push"]["status"] == "refused"

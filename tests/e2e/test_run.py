@@ -176,9 +176,9 @@ def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first
     outcome = case.run("evaluate.threshold=1.0", "train.epochs=1", "train.learning_rate=1e-7")
     assert outcome.exit_code == 3
     assert outcome.verdict.startswith("not blessed: validation accuracy")
-    assert "is under 1" in outcome.verdict
-    assert "is below the last blessed model's" in outcome.verdict
-    assert "most confused:" in outcome.verdict
+    assert "is below the threshold 1" in outcome.verdict
+    assert ", which version" in outcome.verdict
+    assert "most frequent error:" in outcome.verdict
     assert outcome.summary["push"]["status"] == "refused"
     assert outcome.summary["gate"]["failed"] == ["threshold", "baseline"]
     assert manifest.version_numbers(case.out / "model") == [1]

@@ -20,7 +20,7 @@ from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine, thread_driver
-from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
@@ -68,10 +68,10 @@ def filtered(root, photos, settings, overrides=()):
 
     scan = open_source(str(photos)).scan()
     ingest(pipeline(), f"{root}/examples", IngestSettings(str(photos), scan.vocabulary))
-    places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+    uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
     known = resolve(overrides, scan.vocabulary)
     settings = dataclasses.replace(settings, overrides=known)
-    summary = filter_examples(pipeline(), places, settings, scan.vocabulary)
+    summary = filter_examples(pipeline(), uris, settings, scan.vocabulary)
     names = quarantine.MANIFEST, quarantine.REPAIRED, quarantine.WARNINGS, quarantine.REVIEWED
     files = [(root / "q" / name).read_text().splitlines() for name in (*names, NEAR)]
     return summary, *([json.loads(line) for line in lines] for lines in files)

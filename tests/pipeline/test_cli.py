@@ -175,7 +175,10 @@ def test_the_known_components_are_those_of_the_graph(tmp_path: Path):
         (("run", "--data", ""), "--data is empty"),
         (("check", " "), "--data is empty"),
         (("init", ""), "SRC is empty"),
-        (("run", "no_such_preset"), "there is no configuration file and no preset named 'no_such_preset'"),
+        (
+            ("run", "no_such_preset"),
+            "there is no configuration file and no preset named 'no_such_preset'",
+        ),
         (("run", "missing.toml"), "cannot read config"),
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),

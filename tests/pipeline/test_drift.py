@@ -47,7 +47,7 @@ def test_dark_images_are_drift_and_the_least_certain_are_written(pushed, logs, t
     assert run(logs / "dark", pushed, target, 5, str(file)) == 4
     said = capfd.readouterr().out
     assert "drift: version 1 receives requests unlike its training data: " in said
-    assert "brightness (0.5" in said and f"least certain in {target}" in said
+    assert "brightness (0.5" in said and f"index.csv, to {target}" in said
     with (target / "index.csv").open(newline="") as index:
         rows = list(csv.DictReader(index))
     lowest = np.sort(probabilities(120, seed=1).max(axis=1))[:5]

@@ -83,14 +83,14 @@ def test_what_is_not_there_is_named(out):
         call("list", "--from", out, "--reason", "dark")
     with pytest.raises(ConfigError, match=r"not in quarantine: cow/\*"):
         call("list", "--from", out, "cow/*", "cat/*")
-    with pytest.raises(ConfigError, match="which files"):
+    with pytest.raises(ConfigError, match="no files were named"):
         call("restore", "--from", out)
 
 
 def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     to = tmp_path / "back"
     text = call("restore", "--from", out, "--to", to, "*")
-    assert "4 files copied" in text and "no bytes dog/gone.jpg" in text
+    assert "4 files copied" in text and "not stored dog/gone.jpg" in text
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
     assert "0 files copied" in call("restore", "--from", out, "--to", to, "cccccc")
     (to / "dog/owl.jpg").write_bytes(b"mine")
@@ -112,11 +112,11 @@ def test_accept_writes_what_can_be_accepted(out, tmp_path):
     text = call("accept", "--from", out, "--to", file, "cat/*", "--note", "only one")
     assert "not possible cat/cut.jpg: truncated: an override cannot make it readable" in text
     assert "not possible cat/copy.jpg: duplicate: what to do" in text
-    assert "1 decisions added" in text and f"judge.overrides={file}" in text
+    assert "1 overrides added" in text and f"judge.overrides={file}" in text
     (found,) = overrides.load(file)
     assert (found.image_hash, found.verdict) == ("a" * 64, "accept")
     assert (found.path, found.note) == ("cat/blurred.jpg", "blurry; only one")
-    assert "0 decisions added" in call(
+    assert "0 overrides added" in call(
         "accept", "--from", out, "--to", file, "cat/blurred.jpg", "--note", "only one"
     )
 

@@ -21,7 +21,7 @@ import json, sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 
@@ -29,8 +29,8 @@ photos, root, *flags = sys.argv[1:]
 pipeline = lambda: beam.Pipeline(options=PipelineOptions(flags))
 scan = open_source(photos).scan()
 ingest(pipeline(), f"{root}/examples", IngestSettings(photos, scan.vocabulary, shard_size=32))
-places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "quarantine")))
-filter_examples(pipeline(), places, Settings(), scan.vocabulary)
+uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "quarantine")))
+filter_examples(pipeline(), uris, Settings(), scan.vocabulary)
 """
 
 ENGINES = {

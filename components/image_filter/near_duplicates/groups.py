@@ -25,7 +25,7 @@ from imgpipe.components.image_filter.checks.near_duplicate import (
     REMEDIES,
     SEVERITIES,
 )
-from imgpipe.components.image_filter.near_duplicates.search import Places, distances, words
+from imgpipe.components.image_filter.near_duplicates.search import Indices, distances, words
 from imgpipe.models import feature_names as names
 
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
@@ -70,10 +70,10 @@ def resolve(
     for rule in (_leak, _conflict, _copy):
         # A label conflict is reported for both images; of several copies the first one is kept.
         away = gone if rule is _copy else frozenset(gone)
-        for place, member in enumerate(near.members):
+        for index, member in enumerate(near.members):
             if member.path in findings:
                 continue
-            finding = rule(near, place, levels, away)
+            finding = rule(near, index, levels, away)
             if finding is None or finding.severity == "ignore":
                 continue
             if finding.severity == "reject":
@@ -107,7 +107,7 @@ def _row(member: Member, finding: Finding | None) -> dict[str, Any]:
 class _Match:
     """Another image, and how far away it is."""
 
-    place: int  # index of the other image in the group
+    index: int  # index of the other image in the group
     bits: int
     way: str = ""  # how it was changed, such as "mirrored"; "" when it was not
 
@@ -123,7 +123,7 @@ class _Near:
         self._crops = words(b"".join(one.crops for one in hashes))
         self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
 
-    def nearest(self, place: int, others: Sequence[int]) -> _Match | None:
+    def nearest(self, index: int, others: Sequence[int]) -> _Match | None:
         """Return the nearest of `others` within the radius (the first of equal ones), or None.
 
         Crops are compared only if no whole image is within the radius.
@@ -131,7 +131,7 @@ class _Near:
         if not others:
             return None
         rows = np.asarray(others)
-        upright, wholes = self._upright[place], self._upright[rows]
+        upright, wholes = self._upright[index], self._upright[rows]
         ways = {
             "": distances(upright, wholes),
             "mirrored": distances(upright, self._mirrored[rows]),
@@ -139,11 +139,11 @@ class _Near:
         found = self._best(ways, others)
         if found is None and self._crops.shape[1]:
             cropped = distances(upright, self._crops[rows]).min(axis=1)
-            more = distances(self._crops[place][:, None], wholes).min(axis=0)
+            more = distances(self._crops[index][:, None], wholes).min(axis=0)
             found = self._best({"a crop of it": cropped, "it is a crop of this": more}, others)
         return found
 
-    def _best(self, ways: Mapping[str, Places], others: Sequence[int]) -> _Match | None:
+    def _best(self, ways: Mapping[str, Indices], others: Sequence[int]) -> _Match | None:
         bits = np.stack(list(ways.values()))
         best = int(bits.min(axis=0).argmin())
         way = int(bits[:, best].argmin())
@@ -153,16 +153,16 @@ class _Near:
 
 
 def _leak(
-    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
+    near: _Near, index: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
     """Find an image of validation or test near a training image, or of test near validation."""
-    member = near.members[place]
+    member = near.members[index]
     over = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
     held_out = over.get(member.split, ())
-    found = near.nearest(place, [i for i, m in enumerate(near.members) if m.split in held_out])
+    found = near.nearest(index, [i for i, m in enumerate(near.members) if m.split in held_out])
     if found is None:
         return None
-    other = near.members[found.place]
+    other = near.members[found.index]
     where = f"; that one is in {other.split}, this one in {member.split}"
     detail = _described(member, other, found) + where
     severity = levels[ACROSS_SPLITS]
@@ -172,38 +172,38 @@ def _leak(
 
 
 def _conflict(
-    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
+    near: _Near, index: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
     """Find a near-duplicate with another label."""
-    member = near.members[place]
+    member = near.members[index]
     others = [
-        i for i, m in _compared(near, place) if m.label != member.label and m.path not in gone
+        i for i, m in _compared(near, index) if m.label != member.label and m.path not in gone
     ]
-    found = near.nearest(place, others)
+    found = near.nearest(index, others)
     if found is None:
         return None
-    other = near.members[found.place]
+    other = near.members[found.index]
     severity = levels[LABEL_CONFLICT]
     return _finding(member, LABEL_CONFLICT, severity, _described(member, other, found), other)
 
 
 def _copy(
-    near: _Near, place: int, levels: Mapping[str, str], gone: Collection[str]
+    near: _Near, index: int, levels: Mapping[str, str], gone: Collection[str]
 ) -> Finding | None:
     """Find an earlier near-duplicate in the same split that is not in the same source group."""
-    member = near.members[place]
+    member = near.members[index]
     others = [
         i
-        for i, m in _compared(near, place)
-        if i < place
+        for i, m in _compared(near, index)
+        if i < index
         and m.split == member.split
         and m.path not in gone
         and not (member.group and m.group == member.group)
     ]
-    found = near.nearest(place, others)
+    found = near.nearest(index, others)
     if found is None:
         return None
-    other = near.members[found.place]
+    other = near.members[found.index]
     return _finding(member, NEAR, levels[NEAR], _described(member, other, found), other)
 
 
@@ -218,12 +218,12 @@ def _finding(member: Member, reason: str, severity: str, detail: str, other: Mem
     )
 
 
-def _compared(near: _Near, place: int) -> list[tuple[int, Member]]:
+def _compared(near: _Near, index: int) -> list[tuple[int, Member]]:
     """Return the images to compare with: of a large group, the first and the preceding ones."""
     head = list(enumerate(near.members[:_COMPARED]))
-    start = max(_COMPARED, place - _COMPARED)
-    tail = list(enumerate(near.members[start:place], start))
-    return [(i, member) for i, member in (*head, *tail) if i != place]
+    start = max(_COMPARED, index - _COMPARED)
+    tail = list(enumerate(near.members[start:index], start))
+    return [(i, member) for i, member in (*head, *tail) if i != index]
 
 
 def _described(member: Member, other: Member, found: _Match) -> str:

@@ -96,8 +96,8 @@ def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, 
     radius = search.fitting_radius(hashes, limit)
     numbers = search.groups(hashes, radius)
     (together,) = np.nonzero(np.bincount(numbers, minlength=len(order))[numbers] > 1)
-    places = order[together]
-    rows = np.stack([column(number)[places] for number in range(_COLUMNS)], axis=1)
+    positions = order[together]
+    rows = np.stack([column(number)[positions] for number in range(_COLUMNS)], axis=1)
     for number, row in zip(numbers[together].tolist(), rows, strict=True):
         data = row.tobytes()
         yield data[:HASH_BYTES].hex(), Found(number, radius, parse(data[HASH_BYTES:]))

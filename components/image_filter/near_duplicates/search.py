@@ -43,7 +43,7 @@ _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are
 _SEED = 256
 
 Words = npt.NDArray[np.uint64]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Hashes:
 
     column: Callable[[int], npt.NDArray[np.uint8]]
     kinds: int
-    order: Places
+    order: Indices
 
     @classmethod
     def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
@@ -82,7 +82,7 @@ class Hashes:
         return np.ascontiguousarray(self.column(number)).view(np.uint64)[self.order]
 
 
-def groups(hashes: Hashes, radius: int) -> Places:
+def groups(hashes: Hashes, radius: int) -> Indices:
     """Find groups of images that are connected by steps of at most `radius` bits.
 
     Args:
@@ -146,7 +146,7 @@ def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
 
 def _near(
     upright: Words, other: Words, number: int, radius: int
-) -> Iterator[tuple[Places, Places]]:
+) -> Iterator[tuple[Indices, Indices]]:
     """Yield pairs of indices [m] and [m] of images within the radius.
 
     `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
@@ -170,7 +170,7 @@ def _near(
             yield first[wanted] % n, second[wanted] % n
 
 
-def _all_near(one: Words, other: Words, radius: int) -> Iterator[tuple[Places, Places]]:
+def _all_near(one: Words, other: Words, radius: int) -> Iterator[tuple[Indices, Indices]]:
     """Do the same as `_near` by comparing all pairs."""
     others = np.ascontiguousarray(other.T)[:, None]
     for start in range(0, len(one), _BLOCK):
@@ -187,7 +187,7 @@ def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
     return total
 
 
-def _order(table: Words, bits: Places) -> Places:
+def _order(table: Words, bits: Indices) -> Indices:
     """Sort the hashes in `table` [4, m] by the first few of `bits`, and return their indices [m].
 
     As many bits are used as are needed to distinguish the hashes, and a few more. The lowest bits
@@ -208,7 +208,7 @@ def _order(table: Words, bits: Places) -> Places:
     return keys.astype(np.int64)
 
 
-def _joined(parents: Places, one: Places, other: Places) -> Places:
+def _joined(parents: Indices, one: Indices, other: Indices) -> Indices:
     """Join the groups of `one` and `other`; the lowest index is the number of a group.
 
     Before and after, each element of `parents` is the number of its group.

@@ -1,7 +1,7 @@
 """The sections of the report, one module and one template each.
 
 A module in this folder that defines ``SECTION`` is a section of the page; its `Section.order`
-states its place.
+is its position.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     if not bank:
         return context.absent("No features were extracted")
     if bank.get("dim") == 0:
-        return Absent(f"No features are kept: {bank.get('note') or 'images are read'}.")
+        return Absent(f"No features are stored: {bank.get('note') or 'training reads the images'}.")
     forward, reused = bank.get("forward_passes") or 0, bank.get("reused") or 0
     total = forward + reused
     return {

@@ -18,7 +18,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     """Collect counts, images by split and class, warnings, notes and DataGate's decision."""
     data, gate = context.part("data"), context.part("data_gate")
     if not data:
-        return context.absent("No file was judged")
+        return context.absent("No file was inspected")
     splits = data.get("by_split") or {}
     shown = [*names.SPLITS, *(split for split in splits if split not in names.SPLITS)]
     seen = {name: None for split in splits.values() for name in split}

@@ -10,9 +10,9 @@ from imgpipe.components.report.section import Absent, Context, Section
 from imgpipe.models import feature_names as names
 
 _ROLES = {
-    names.TRAIN: "used for training; its accuracy is too high",
-    names.VALIDATION: "selects the weights and decides the gate",
-    names.TEST: "used for nothing else",
+    names.TRAIN: "used for training, so its accuracy is too optimistic",
+    names.VALIDATION: "selects the weights and decides whether the model is blessed",
+    names.TEST: "used only for this evaluation",
 }
 
 

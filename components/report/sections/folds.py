@@ -14,7 +14,9 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     found = context.part("cross_validation")
     if not found:
         if not context.part("settings").get("cross_validate"):
-            return Absent("Validation decided (evaluate.cross_validate is 0).")
+            return Absent(
+                "The gate used the validation split, because evaluate.cross_validate is 0."
+            )
         return context.absent("No folds were trained")
     apart = found.get("alike_apart") or 0
     return {

@@ -15,7 +15,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     found = context.part("lite")
     if not found:
         if not context.part("settings").get("lite"):
-            return Absent("No LiteRT file was asked for (export.lite is empty).")
+            return Absent("No LiteRT file was requested, because export.lite is empty.")
         return context.absent("No LiteRT file was made")
     rows = [
         {**export, "megabytes": (export.get("bytes") or 0) / _MB}

@@ -10,9 +10,9 @@ from imgpipe.components.report.section import Absent, Context, Section
 
 _PORT = 8500  # TensorFlow Serving's default for gRPC
 _GATES = {
-    "model": "the Evaluator",
-    "serving": "the ServingValidator",
-    "cross_validation": "the CrossValidator",
+    "model": "ImageEvaluator",
+    "serving": "ServingValidator",
+    "cross_validation": "CrossValidator",
 }
 
 
@@ -39,7 +39,10 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
     mount = shlex.quote(f"{base}:/models/{name}:ro")
     return [
         ("Serve it", f"imgpipe serve {here} --port {_PORT} --model {model}"),
-        ("Ask it", f"imgpipe predict photo.jpg --server localhost:{_PORT} --model {model}"),
+        (
+            "Classify an image",
+            f"imgpipe predict photo.jpg --server localhost:{_PORT} --model {model}",
+        ),
         (
             "Or serve it with TensorFlow Serving",
             f"docker run --rm -p {_PORT}:{_PORT} -v {mount} -e MODEL_NAME={model} "

@@ -44,7 +44,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return the groups with their images."""
     found = context.part("near")
     if not found:
-        return context.absent("Near-duplicates were not looked for")
+        return context.absent("Near-duplicates were not searched for")
     rows = [
         {
             **group,

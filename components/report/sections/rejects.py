@@ -30,7 +30,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     data = context.part("data")
     rejects: Sequence[Mapping[str, Any]] = context.facts.get("rejects") or []
     if not data and not rejects:
-        return context.absent("No file was judged")
+        return context.absent("No file was inspected")
     by_reason = data.get("by_reason") or {}
     rows = _by_reason(shown(rejects))
     everything = _by_reason(rejects)

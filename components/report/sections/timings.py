@@ -13,7 +13,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     timings = context.timings
     components = timings.get("components") or {}
     if not components:
-        return context.absent("No timings were kept for this run")
+        return context.absent("No timings were recorded for this run")
     cached = set(timings.get("cached") or [])
     rows = [
         {"name": name, "seconds": float(seconds or 0), "cached": name in cached}

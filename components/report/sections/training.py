@@ -10,9 +10,9 @@ from imgpipe.components.report.section import Absent, Context, Section
 
 _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
-    "plateau": "validation loss had not improved for train.patience epochs",
+    "plateau": "the validation loss had not improved for train.patience epochs",
     "diverged": "the loss was no longer finite; lower the learning rate",
-    "epochs": "it came to the last epoch allowed (train.epochs)",
+    "epochs": "it reached the largest number of epochs (train.epochs)",
 }
 
 
@@ -59,11 +59,17 @@ def _outcome(tuned: Mapping[str, Any]) -> str:
     """Describe how fine-tuning changed the validation accuracy, and which network is exported."""
     before, after = tuned.get("head_accuracy"), tuned.get("accuracy")
     if not tuned.get("epochs"):
-        return "Fine-tuning diverged (lower fine_tune.learning_rate). The head alone ships."
+        return (
+            "Fine-tuning diverged; lower fine_tune.learning_rate. The model before fine-tuning was "
+            "exported."
+        )
     if before is None or after is None:
         return ""
-    ships = "The fine-tuned network ships." if tuned.get("shipped") else "The head alone ships."
-    return f"Fine-tuning took validation accuracy from {before:.3f} to {after:.3f}. {ships}"
+    exported = "fine-tuned model" if tuned.get("shipped") else "model before fine-tuning"
+    return (
+        f"Fine-tuning changed the validation accuracy from {before:.3f} to {after:.3f}. The "
+        f"{exported} was exported."
+    )
 
 
 def _of(epochs: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:

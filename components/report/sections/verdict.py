@@ -57,12 +57,12 @@ def _gauge(gate: Mapping[str, Any]) -> dict[str, float | None] | None:
     lowest = min([low, *(mark for mark in marks if mark is not None)])
     left = max(0.0, (lowest // _STEP) * _STEP - _STEP)
 
-    def place(value: float | None) -> float | None:
+    def position(value: float | None) -> float | None:
         return None if value is None else (value - left) / (1 - left)
 
     names = ("value", "threshold", "baseline")
-    places = {name: place(mark) for name, mark in zip(names, marks, strict=True)}
-    return {"left": left, "low": place(low), "high": place(high), **places}
+    positions = {name: position(mark) for name, mark in zip(names, marks, strict=True)}
+    return {"left": left, "low": position(low), "high": position(high), **positions}
 
 
 def _close(gate: Mapping[str, Any]) -> bool:

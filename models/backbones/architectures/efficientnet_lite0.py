@@ -132,9 +132,9 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     import keras
     from keras import layers
 
-    place: Callable[[Unit, KerasTensor], KerasTensor] = _place_with_norm
+    layers_of: Callable[[Unit, KerasTensor], KerasTensor] = _place_with_norm
     if choice.weights == "imagenet":
-        place = functools.partial(_place_folded, read_weights())
+        layers_of = functools.partial(_place_folded, read_weights())
     pixels = keras.Input((*side, 3), dtype="float32")
     rescale = layers.Rescaling(1 / _SCALE, -_MEAN / _SCALE, dtype="float32", name="normalise")
     x = entry = rescale(pixels)
@@ -142,7 +142,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     for unit in units():
         if unit.block != block:
             entry, block = x, unit.block
-        x = place(unit, x)
+        x = layers_of(unit, x)
         if unit.joins:
             x = layers.Add(name=f"block{unit.block}_join")([x, entry])
     return keras.Model(pixels, x, name=NAME)

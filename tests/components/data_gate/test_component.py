@@ -108,8 +108,8 @@ def test_too_few_images_and_too_many_rejects_are_refused_with_an_empty_test_spli
     with pytest.raises(DataRefused, match="too few 'dog' in train") as refused:
         run(folder, min_images_per_class=json.dumps({"train": 5}), max_rejected_share=0.01)
     text = str(refused.value)
-    assert "too few 'dog' in train: expected at least 5, seen 3" in text
-    assert "rejected share: expected at most 1.0% of the images, seen 4.2% (1 of 24" in text
+    assert "too few 'dog' in train: expected at least 5, found 3" in text
+    assert "rejected share: expected at most 1.0% of the images, found 4.2% (1 of 24" in text
     assert "anomaly" not in text and not run.schema.exists()
 
 

@@ -41,7 +41,7 @@ def test_good_data_passes():
 def test_a_class_with_too_few_images_is_named_with_its_split():
     (reason,) = decide(summary(validation=(5, 1)))
     assert reason.sentence() == (
-        "too few 'dog' in validation: expected at least 2, seen 1; "
+        "too few 'dog' in validation: expected at least 2, found 1; "
         "add images of dog, or lower gate.min_validation"
     )
 
@@ -57,7 +57,7 @@ def test_a_class_without_images_is_one_reason_and_a_setting():
 
 def test_rejected_leaks_have_a_way_out():
     (reason,) = decide(summary(rejected=20, reasons={"near_duplicate_across_splits": 20}))
-    assert "data.group_pattern keeps near-duplicates in one split" in reason.advice
+    assert "data.group_pattern near-duplicates stay in one split" in reason.advice
 
 
 def test_share_of_rejects():
@@ -71,7 +71,7 @@ def test_no_good_image_at_all():
     empty = summary((0, 0), (0, 0), rejected=3, reasons={"zero_byte": 3})
     (reason,) = decide(empty)
     assert reason.sentence().startswith(
-        "no images: expected at least one good image, seen 3 images"
+        "no images: expected at least one good image, found 3 images"
     )
 
 
@@ -79,8 +79,8 @@ def test_anomalies_name_feature_expectation_and_what_to_do():
     found = {"train": anomaly("label", "Examples contain values missing from the schema: owl. ")}
     (reason,) = decide(summary(), anomalies=found)
     assert reason.sentence() == (
-        "anomaly 'label' in train: expected what the schema allows, seen Examples contain values "
-        "missing from the schema: owl; if this is right: imgpipe schema accept, with the same "
+        "anomaly 'label' in train: expected what the schema allows, found Examples contain values "
+        "missing from the schema: owl; to accept it, run imgpipe schema accept with the same "
         "arguments as the run"
     )
 

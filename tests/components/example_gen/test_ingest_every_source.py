@@ -13,7 +13,7 @@ import pytest
 
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.records import iterate, make, raw, text
@@ -81,7 +81,7 @@ def run(beam_pipeline, root, spec, options=None):
     uris = {name: str(root / name) for name in ("in", "kept", "metadata", "quarantine")}
     ingested = ingest(beam_pipeline(), uris["in"], settings)
     summary = filter_examples(
-        beam_pipeline(), Places(*uris.values()), Settings(min_side=4), scan.vocabulary
+        beam_pipeline(), Uris(*uris.values()), Settings(min_side=4), scan.vocabulary
     )
     assert ingested["images"] == len(scan.items) == summary["kept"] + summary["rejected"]
     kept = {

@@ -14,7 +14,7 @@ from PIL import Image
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import beam_driver, quarantine
-from imgpipe.components.image_filter.beam_driver import Places, filter_examples
+from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_filter.near_duplicates import beam_steps
@@ -36,10 +36,10 @@ class Run:
         scan = open_source(str(photos)).scan()
         plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
         ingest(beam_pipeline(), f"{root}/examples", plan)
-        places = Places(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+        uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
         self.root = root
         self.summary = filter_examples(
-            beam_pipeline(*flags), places, settings or Settings(), scan.vocabulary
+            beam_pipeline(*flags), uris, settings or Settings(), scan.vocabulary
         )
         assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
         lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
@@ -171,10 +171,10 @@ def test_an_ignored_check_lets_the_image_in(faulty, run):
 
 
 def test_a_check_without_a_choice_is_refused_before_any_work(tmp_path, beam_pipeline):
-    places = Places(*([str(tmp_path)] * 4))
+    uris = Uris(*([str(tmp_path)] * 4))
     with pytest.raises(ConfigError, match=r"judge\.severity: decodable = 'ignore'"):
         filter_examples(
-            beam_pipeline(), places, Settings(severity={"decodable": "ignore"}), ("a", "b")
+            beam_pipeline(), uris, Settings(severity={"decodable": "ignore"}), ("a", "b")
         )
 
 

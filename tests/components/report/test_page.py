@@ -108,7 +108,7 @@ def test_a_blessed_run_has_every_section_with_its_figures(timings):
         "7 images in chains of near-duplicates too long for one fold",
         "1 of 2 blessed.",
         "✓ blessed float16 model_float16.tflite 6.8 60 0.950 0.950 1.000",
-        "✕ left out int8",
+        "✕ not blessed int8",
         "it loses 3.3 points of the model's 0.950",
         "int8 file was calibrated on 90 training images",
         "1 min 01 s in total; the results of 1 of 3 components came from the cache",
@@ -138,9 +138,12 @@ def test_what_was_not_asked_for_is_said_to_be_so():
     found = facts() | {"cross_validation": None, "lite": None}
     found["settings"] |= {"cross_validate": 0, "lite": []}
     text = read(found).text
-    assert "Validation decided (evaluate.cross_validate is 0)." in text
-    assert "No LiteRT file was asked for (export.lite is empty)." in text
-    assert "Validation has 60 images, so that each of them is worth 1.7 points" in text
+    assert "The gate used the validation split, because evaluate.cross_validate is 0." in text
+    assert "No LiteRT file was requested, because export.lite is empty." in text
+    assert (
+        "The validation split has only 60 images, so each of them changes the accuracy by 1.7"
+        in text
+    )
 
 
 def test_files_that_nothing_was_published_with_are_not_called_shipped():
@@ -277,7 +280,7 @@ def test_a_refused_push_names_the_gate_and_gives_no_command():
     found = facts()
     found["push"] = {"status": "refused", "version": None, "path": None, "refused_by": ["model"]}
     parsed = read(found)
-    assert "Not published : refused by the Evaluator" in parsed.text
+    assert "Not published : refused by ImageEvaluator" in parsed.text
     assert "imgpipe serve" not in parsed.text
 
 
@@ -326,7 +329,7 @@ def test_a_bank_without_features_says_why():
     found = facts()
     found["bank"] |= {"dim": 0, "note": "the backbone trains: images are read"}
     text = Page(render(found, None, {}, BLESSED)).text
-    assert "No features are kept: the backbone trains: images are read." in text
+    assert "No features are stored: the backbone trains: images are read." in text
     found["bank"] |= {"dim": 1280, "note": "activations would take 5.0 GiB a run"}
     text = Page(render(found, None, {}, BLESSED)).text
     assert (

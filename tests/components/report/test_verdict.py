@@ -18,7 +18,9 @@ def test_folds_are_named_where_they_decide():
     state = verdict.state(facts())
     assert state.status == "blessed"
     assert state.verdict.startswith(
-        "blessed: mean accuracy 0.948 ± 0.021 over 5 folds (0.920 to 0.975; 142 of 150) reaches 0.9"
+        "blessed: mean accuracy 0.948 ± 0.021 over 5 folds (0.920 to 0.975; "
+        "142 of 150 correct) reaches "
+        "the threshold 0.9"
     )
 
 
@@ -27,20 +29,25 @@ def test_folds_under_the_threshold_are_not_blessed():
     found["gate"] |= {"failed": ["cross_validation"], "blessed": False}
     state = verdict.state(found)
     assert state.status == "not_blessed"
-    assert "over 5 folds (0.920 to 0.975; 142 of 150) is under 0.9" in state.verdict
+    assert (
+        "over 5 folds (0.920 to 0.975; 142 of 150 correct) is below the threshold 0.9"
+        in state.verdict
+    )
 
 
 def test_a_drop_on_validation_is_told_with_its_own_figure():
     found = facts()
     found["gate"] |= {"failed": ["baseline"], "blessed": False}
     text = verdict.sentence(found)
-    assert "142 of 150) validation accuracy" in text
-    assert "is below the last blessed model's 0.961 (v3)" in text
+    assert "142 of 150 correct) validation accuracy" in text
+    assert "is below 0.961, which version 3 reached" in text
 
 
 def test_validation_is_named_where_it_decides():
     text = verdict.sentence(by_validation())
-    assert text.startswith("blessed: validation accuracy 0.933 (56 of 60, interval 0.84–0.97)")
+    assert text.startswith(
+        "blessed: validation accuracy 0.933 (56 of 60 correct, 95 % interval 0.84–0.97)"
+    )
 
 
 def test_an_accuracy_just_under_the_threshold_reads_so():
@@ -66,7 +73,7 @@ def test_proposals_that_nobody_confirmed_are_worth_a_hint():
     found = facts()
     found["settings"]["proposals"] = 44
     (hint,) = warnings(found)
-    assert hint.startswith("judge.overrides holds 44 proposals that nobody confirmed, and that")
+    assert hint.startswith("judge.overrides holds 44 unconfirmed proposals, which changed nothing")
 
 
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
@@ -81,7 +88,10 @@ def test_a_small_validation_split_is_worth_a_hint(count, hints):
 
 def test_the_hint_names_the_weight_of_an_image_and_the_setting():
     (hint,) = warnings(by_validation())
-    assert "validation has 60 images, so that each of them is worth 1.7 points" in hint
+    assert (
+        "the validation split has only 60 images, so each of them changes the accuracy by 1.7"
+        in hint
+    )
     assert "evaluate.cross_validate = 5" in hint
 
 

@@ -39,7 +39,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path):
     assert deploy("kserve", "--out", tmp_path, "--replicas", "1").exit_code == 0
     result = deploy("kserve", "--out", tmp_path)
     assert isinstance(result.exception, ConfigError)
-    assert "holds inference-service.yaml already" in str(result.exception)
+    assert "already holds inference-service.yaml" in str(result.exception)
     assert deploy("kserve", "--out", tmp_path, "--force", "--claim", "c").exit_code == 0
     text = (tmp_path / "inference-service.yaml").read_text()
     assert "storageUri: pvc://c/imgpipe" in text
