@@ -22,16 +22,13 @@ from benchmarks import common
 #: Module -> whether it needs the photographs.
 BENCHMARKS = {
     "backbone": False,
-    "augmentation": False,
     "client": False,
     "serving": False,
-    "near_duplicates": True,
     "label_errors": True,
     "against_course": True,
     "whole_run": True,
     "training": True,
     "fine_tuning": True,
-    "lite": True,
     "judge": True,
     "cleanvision": True,
 }

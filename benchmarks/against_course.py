@@ -36,7 +36,7 @@ from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
 
 from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
-from benchmarks.common import Figure
+from benchmarks.common import Figure, ImageSet, Trained
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.models import backbones
 from imgpipe.models import feature_names as names
@@ -52,21 +52,6 @@ from imgpipe.pipeline.settings import configuration
 GOAL = 12
 COURSE_BATCH, COURSE_RATE = 20, 1e-4  # of its transfer-learning notebook
 PLAIN_BATCH, PLAIN_RATE = 32, 1e-3  # Keras' defaults
-
-
-@dataclass(frozen=True)
-class Result:
-    """Time from files to trained head, and what the head is worth on validation.
-
-    `cpu` is processor seconds of all threads: unlike `seconds` they hardly depend on what else
-    the machine does, but they miss what one way leaves idle. `passes` are those of the bank.
-    """
-
-    seconds: float
-    cpu: float
-    accuracy: float
-    note: str
-    passes: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,7 +144,7 @@ def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
     )
 
 
-def _said(name: str, way: Callable[[Task], Result], task: Task) -> Result:
+def _said(name: str, way: Callable[[Task], Trained], task: Task) -> Trained:
     result = way(task)
     print(
         f"{name}: {result.seconds:.1f} s ({result.cpu:.0f} of processors), validation "
@@ -170,22 +155,23 @@ def _said(name: str, way: Callable[[Task], Result], task: Task) -> Result:
 
 
 # --- ours --------------------------------------------------------------------------------------
-def ours(task: Task) -> Result:
+def ours(task: Task) -> Trained:
     """Hash, decode, features of every view once, head on the features."""
     settings, count = task.settings, task.config.views.count
     started, cpu = time.perf_counter(), time.process_time()
     extractor = _extractor(task)
-    train = _rows(extractor, task.train, range(count + 1))
-    validation = _rows(extractor, task.validation, range(1))
+    images = ImageSet.of(common.sample(task.train))
+    train = _rows(extractor, images, range(count + 1))
+    validation = _rows(extractor, ImageSet.of(common.sample(task.validation)), range(1))
     bank = time.perf_counter() - started
-    fit = fit_head(train, validation, _classes(task.train), settings)
+    fit = fit_head(train, validation, images.classes, settings)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     passes = len(train) + len(validation)
     note = (
         f"bank {bank:.1f} s, {passes} forward passes in {extractor.precision}, K = {count}; "
         f"head {fit.seconds:.1f} s, {len(fit.epochs)} epochs"
     )
-    return Result(seconds, cpu, fit.epochs[fit.best_epoch - 1]["val_accuracy"], note, passes)
+    return Trained(seconds, cpu, fit.epochs[fit.best_epoch - 1]["val_accuracy"], note, passes)
 
 
 def _extractor(task: Task) -> FeatureExtractor:
@@ -199,28 +185,20 @@ def _extractor(task: Task) -> FeatureExtractor:
     )
 
 
-def _classes(folder: Path) -> int:
-    return sum(path.is_dir() for path in folder.iterdir())
-
-
-def _rows(extractor: FeatureExtractor, folder: Path, views: range) -> BankRows:
-    """What FeatureBank would store of a folder, in the order in which it would be read."""
-    paths = common.sample(folder)
-    vocabulary = sorted({path.parent.name for path in paths})
-    images = [path.read_bytes() for path in paths]
-    hashes = [hashlib.sha256(image).hexdigest() for image in images]
-    vectors = extractor.extract(images, hashes, [views] * len(images))
-    order = np.argsort(hashes)
+def _rows(extractor: FeatureExtractor, images: ImageSet, views: range) -> BankRows:
+    """What FeatureBank would store of the images, in the order in which it would be read."""
+    vectors = extractor.extract(images.images, images.hashes, [views] * len(images))
+    order = np.argsort(images.hashes)
     return BankRows(
         np.concatenate([vectors[i] for i in order]),
-        np.repeat([vocabulary.index(paths[i].parent.name) for i in order], len(views)),
+        np.repeat(images.labels[order], len(views)),
         np.tile(np.array(views), len(order)),
-        np.repeat(np.array(hashes, "S")[order], len(views)),
+        np.repeat(np.array(images.hashes, "S")[order], len(views)),
     )
 
 
 # --- the others' -------------------------------------------------------------------------------
-def the_course(task: Task) -> Result:
+def the_course(task: Task) -> Trained:
     """Augment and run the whole network on every photograph in every epoch."""
     augmented = ImageDataGenerator(
         rotation_range=40,
@@ -241,7 +219,7 @@ def the_course(task: Task) -> Result:
     )
 
 
-def plain_keras(task: Task) -> Result:
+def plain_keras(task: Task) -> Trained:
     """As Keras' guide to transfer learning has it: a dataset of files and augmenting layers."""
     layers = keras.layers
     side = task.settings.size
@@ -278,7 +256,7 @@ def _epochs(
     training: Callable[[], object],
     validation: Callable[[], object],
     augmented: keras.Model | None = None,
-) -> Result:
+) -> Trained:
     """Build, compile, fit; what the epochs that were run come to for all of them."""
     epochs = min(task.options.measure or math.ceil(task.epochs), math.ceil(task.epochs))
     keras.utils.set_random_seed(0)
@@ -299,7 +277,7 @@ def _epochs(
     accuracies = history.history["val_accuracy"]
     best = int(np.argmax(accuracies))
     note += f", best validation {accuracies[best]:.4f} in epoch {best + 1}"
-    return Result(seconds, cpu, accuracies[-1], note)
+    return Trained(seconds, cpu, accuracies[-1], note)
 
 
 def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
@@ -366,7 +344,9 @@ def _with_batch_normalisation(pixels: keras.KerasTensor) -> keras.KerasTensor:
 
 
 # --- figures -----------------------------------------------------------------------------------
-def _figures(before: Result, others: dict[str, Result], after: Result, task: Task) -> list[Figure]:
+def _figures(
+    before: Trained, others: dict[str, Trained], after: Trained, task: Task
+) -> list[Figure]:
     seconds = (before.seconds + after.seconds) / 2
     cpu = (before.cpu + after.cpu) / 2
     measured = task.options.measure or task.epochs
@@ -393,7 +373,7 @@ def _figures(before: Result, others: dict[str, Result], after: Result, task: Tas
     return figures
 
 
-def _limit(task: Task, ours: Result) -> Figure:
+def _limit(task: Task, ours: Trained) -> Figure:
     """What the bank's passes come to at the peak of a matrix product."""
     extractor = _extractor(task)
     model = build_features(

@@ -1,12 +1,13 @@
-"""What the benchmarks share: where the photographs are, how a run is measured, how figures print.
+"""What the benchmarks share: options, images, measured runs and printed figures.
 
-No TensorFlow here: what is measured in another process must not be slowed by this one.
+This module does not import TensorFlow, which would slow down what is measured in other processes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +81,53 @@ class Ended:
     peak_mib: float
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The result of one way of training.
+
+    Attributes:
+      seconds: Wall time from files to the trained network.
+      cpu: Processor seconds of all threads, which hardly depend on what else the machine does.
+      accuracy: Accuracy on the validation images.
+      note: What the time was spent on.
+      passes: Forward passes of the feature bank.
+    """
+
+    seconds: float
+    cpu: float
+    accuracy: float
+    note: str
+    passes: int = 0
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Encoded images with their hexadecimal SHA-256, labels [N] and the number of classes."""
+
+    images: list[bytes]
+    hashes: list[str]
+    labels: np.ndarray
+    classes: int
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> ImageSet:
+        """Read images; a label is the index of the folder's name among the sorted names."""
+        vocabulary = sorted({path.parent.name for path in paths})
+        images = [path.read_bytes() for path in paths]
+        hashes = [hashlib.sha256(image).hexdigest() for image in images]
+        labels = np.array([vocabulary.index(path.parent.name) for path in paths])
+        return cls(images, hashes, labels, len(vocabulary))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rows(self, chosen: Iterable[int]) -> ImageSet:
+        """Return the images with these indices."""
+        rows = list(chosen)
+        images, hashes = ([part[i] for i in rows] for part in (self.images, self.hashes))
+        return ImageSet(images, hashes, self.labels[rows], self.classes)
+
+
 # --- options -----------------------------------------------------------------------------------
 def parser(doc: str | None, data: bool = True) -> argparse.ArgumentParser:
     """Options that the benchmarks have in common."""
@@ -109,7 +158,7 @@ def data_set(data: Path, name: str) -> Path:
     if not folder.is_dir():
         sys.exit(
             f"no photographs at {folder}. They are not part of this project: expected a folder "
-            f"{name} there, as described in the README; --data names another place."
+            f"{name} there, as described in the README; name another folder with --data."
         )
     return folder
 

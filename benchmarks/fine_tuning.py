@@ -10,12 +10,11 @@ one after the other; accuracies are of the same validation images with their sta
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,7 +26,7 @@ import tensorflow as tf
 
 from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
-from benchmarks.common import MIB, Figure
+from benchmarks.common import MIB, Figure, ImageSet, Trained
 from imgpipe.models import augmentation, datasets, preprocess, stages
 from imgpipe.models.bank import BankRows
 from imgpipe.models.extractor import FeatureExtractor
@@ -35,28 +34,6 @@ from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training_loop import Fit, fit, fit_head
 
 _VALIDATION = 0.2
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Encoded images with their hashes and labels."""
-
-    images: list[bytes]
-    hashes: list[str]
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-@dataclass(frozen=True)
-class Result:
-    """One way: wall and processor seconds, validation accuracy, and what to know of it."""
-
-    seconds: float
-    cpu: float
-    accuracy: float
-    note: str
 
 
 def main() -> None:
@@ -70,7 +47,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="of both, at its highest")
     options = parser.parse_args()
     folder = common.data_set(options.data, options.set)
-    train, validation, classes = read(folder, options.images)
+    train, validation = read(folder, options.images)
+    classes = train.classes
     settings = ModelSettings(
         batch_size=32,
         learning_rate=1e-3,
@@ -108,24 +86,14 @@ def main() -> None:
     common.finish(figures, options.json)
 
 
-def read(folder: Path, count: int) -> tuple[ImageSet, ImageSet, int]:
-    """Train and validation by content hash, and the number of classes."""
-    paths = common.sample(folder, count)
-    vocabulary = sorted({path.parent.name for path in paths})
-    images = [path.read_bytes() for path in paths]
-    hashes = [hashlib.sha256(image).hexdigest() for image in images]
-    labels = np.array([vocabulary.index(path.parent.name) for path in paths])
-    held = np.array([int(digest[:8], 16) / 2**32 < _VALIDATION for digest in hashes])
-    parts = []
-    for side in (~held, held):
-        places = np.flatnonzero(side)
-        parts.append(
-            ImageSet([images[i] for i in places], [hashes[i] for i in places], labels[places])
-        )
-    return parts[0], parts[1], len(vocabulary)
+def read(folder: Path, count: int) -> tuple[ImageSet, ImageSet]:
+    """Read images; content hashes assign them to train and validation."""
+    images = ImageSet.of(common.sample(folder, count))
+    held = np.array([int(digest[:8], 16) / 2**32 < _VALIDATION for digest in images.hashes])
+    return images.rows(np.flatnonzero(~held)), images.rows(np.flatnonzero(held))
 
 
-def ours(train: ImageSet, validation: ImageSet, classes: int, settings: ModelSettings) -> Result:
+def ours(train: ImageSet, validation: ImageSet, classes: int, settings: ModelSettings) -> Trained:
     """The bank with activations at the cut, a head on it, then the layers above the cut."""
     cut = settings.fine_tune.cut
     started, cpu = time.perf_counter(), time.process_time()
@@ -144,7 +112,7 @@ def ours(train: ImageSet, validation: ImageSet, classes: int, settings: ModelSet
     )
     seconds = time.perf_counter() - started
     note = f"bank {ready:.0f} s, head {head.seconds:.0f} s, layers {found.seconds:.0f} s"
-    return Result(seconds, time.process_time() - cpu, found.best["val_accuracy"], note)
+    return Trained(seconds, time.process_time() - cpu, found.best["val_accuracy"], note)
 
 
 def _rows(
@@ -163,7 +131,7 @@ def _rows(
 
 def on_the_fly(
     train: ImageSet, validation: ImageSet, classes: int, settings: ModelSettings, passes: int
-) -> Result:
+) -> Trained:
     """Every layer from the start, at the rate of fine-tuning, a fresh view each pass."""
     every = replace(
         settings.second_stage(), freeze="none", epochs=passes, patience=passes, fine_tune=FineTune()
@@ -177,7 +145,7 @@ def on_the_fly(
         every,
     )
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    return Result(seconds, cpu, found.best["val_accuracy"], f"{passes} passes")
+    return Trained(seconds, cpu, found.best["val_accuracy"], f"{passes} passes")
 
 
 def _decoded(image_set: ImageSet, settings: ModelSettings) -> datasets.Images:

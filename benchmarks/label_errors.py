@@ -8,13 +8,12 @@ several times over, and the ranking never sees which.
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 
 import numpy as np
 
 from benchmarks import common
-from benchmarks.common import Figure
+from benchmarks.common import Figure, ImageSet
 from imgpipe.components.report import suspects
 from imgpipe.models.extractor import FeatureExtractor
 
@@ -28,20 +27,18 @@ def main() -> None:
     """Extract once, flip and rank many times."""
     parser = common.parser(__doc__)
     parser.add_argument("--set", default="cats_dogs", help="folder with one sub-folder a class")
+    parser.add_argument("--images", type=int, help="images to rank (default: all)")
     options = parser.parse_args()
-    paths = common.sample(common.data_set(options.data, options.set))
-    names = sorted({path.parent.name for path in paths})
-    truth = np.array([names.index(path.parent.name) for path in paths])
-    extractor = FeatureExtractor()
-    rows, hashes = [], []
-    for start in range(0, len(paths), _AT_ONCE):
-        images = [path.read_bytes() for path in paths[start : start + _AT_ONCE]]
-        digests = [hashlib.sha256(image).hexdigest() for image in images]
-        rows += [views[0] for views in extractor.extract(images, digests, [[0]] * len(images))]
-        hashes += digests
+    images = ImageSet.of(common.sample(common.data_set(options.data, options.set), options.images))
+    truth, extractor, rows = images.labels, FeatureExtractor(), []
+    for start in range(0, len(images), _AT_ONCE):
+        part = images.rows(range(start, min(start + _AT_ONCE, len(images))))
+        rows += [
+            views[0] for views in extractor.extract(part.images, part.hashes, [[0]] * len(part))
+        ]
     features = np.array(rows)
-    folds = np.array([int(digest[:8], 16) % suspects.FOLDS for digest in hashes])
-    shares = [_share(features, truth, folds, len(names), seed) for seed in SEEDS]
+    folds = np.array([int(digest[:8], 16) % suspects.FOLDS for digest in images.hashes])
+    shares = [_share(features, truth, folds, images.classes, seed) for seed in SEEDS]
     flipped = round(FLIPPED * len(truth))
     common.finish(
         [

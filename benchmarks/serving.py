@@ -41,7 +41,6 @@ def main() -> None:
     parser = common.parser(__doc__, data=False)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--window", type=float, default=3.0, help="seconds of a window of load")
-    parser.add_argument("--swaps", type=int, default=5, help="versions published under load")
     parser.add_argument(
         "--only", action="append", choices=sorted(SECTIONS), help="this section alone (repeatable)"
     )
@@ -254,7 +253,7 @@ def clients(work: Path, options: argparse.Namespace) -> list[Figure]:
     ]
 
 
-# --- start-up and swaps --------------------------------------------------------------------------
+# --- start-up -------------------------------------------------------------------------------------
 def start_up(work: Path, options: argparse.Namespace) -> list[Figure]:
     """From starting the server's process to its first answer."""
     from imgpipe.serving.client import Client
@@ -271,26 +270,8 @@ def start_up(work: Path, options: argparse.Namespace) -> list[Figure]:
     return [Figure("server: start to first answer", f"{statistics.median(seconds):.1f} s")]
 
 
-def swaps(work: Path, options: argparse.Namespace) -> list[Figure]:
-    """99th percentile of requests in the seconds of a swap against the others."""
-    base = work / "swapped"
-    base.mkdir()
-    flags = one_model(base, MODEL)
-    with server(*flags, "--file_system_poll_wait_seconds=0.5") as target:
-        found = part("swaps", target, str(work), str(base), str(options.swaps))
-    return [
-        Figure(
-            f"p99 during {options.swaps} version swaps against steady, 4 callers",
-            f"{found['swap_p99_ms'] / found['steady_p99_ms']:.2f} × ({found['swap_p99_ms']:.1f} "
-            f"and {found['steady_p99_ms']:.1f} ms; {found['requests']} requests, "
-            f"{found['errors']} failed, a swap takes {found['swap_s']:.1f} s)",
-            "≤ 3 ×",
-        )
-    ]
-
-
 SECTIONS: dict[str, Callable[[Path, argparse.Namespace], list[Figure]]] = {
-    section.__name__: section for section in (throughput, overhead, clients, start_up, swaps)
+    section.__name__: section for section in (throughput, overhead, clients, start_up)
 }
 
 if __name__ == "__main__":

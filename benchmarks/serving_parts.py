@@ -11,11 +11,9 @@ what a request costs without a network.
 
 from __future__ import annotations
 
-import asyncio
 import io
 import itertools
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -34,9 +32,7 @@ _CLASSES = ("cat", "dog", "paper", "rock", "scissors")
 _PICTURES = 64
 _PICTURE_SIDE = 320  # of a photograph as a page shows it
 _BATCHED = 32
-_SWAP_CALLERS = 4
 _TURNS = 4
-_STEADY_S = 4.0  # between two swaps
 
 
 # --- models and images --------------------------------------------------------------------------
@@ -238,72 +234,8 @@ def floats_client(target: str, work: str, seconds: str) -> dict[str, Any]:
     return {**found, "request_bytes": size[0]}
 
 
-# --- swaps ---------------------------------------------------------------------------------------
-def swaps(target: str, work: str, base: str, count: str) -> dict[str, Any]:
-    """Publish versions one after the other under load; what callers saw meanwhile.
-
-    A swap lasts from the moment a version is published until a second after its first answer:
-    then the one before is unloaded.
-    """
-    return asyncio.run(_swaps(target, work, Path(base), int(count)))
-
-
-async def _swaps(target: str, work: str, base: Path, count: int) -> dict[str, Any]:
-    from imgpipe.serving.client import AsyncClient, ServingError
-
-    images = itertools.cycle(images_of(work))
-    calls: list[tuple[float, float]] = []  # start, seconds
-    first: dict[int, float] = {}  # version: when it first answered
-    failed, over = [0], [False]
-
-    async def repeat(client: AsyncClient) -> None:
-        while not over[0]:
-            began = time.perf_counter()
-            try:
-                (answer,) = await client.classify([next(images)])
-            except ServingError:
-                failed[0] += 1
-                await asyncio.sleep(0.01)
-                continue
-            calls.append((began, time.perf_counter() - began))
-            first.setdefault(answer.version, time.perf_counter())
-
-    published: dict[int, float] = {}
-    _publish(work, base, 1)
-    async with AsyncClient(target, MODEL, wait_for_ready=True) as client:
-        await client.wait_until_available(120)
-        callers = [asyncio.create_task(repeat(client)) for _ in range(_SWAP_CALLERS)]
-        await asyncio.sleep(_STEADY_S)
-        for version in range(2, count + 2):
-            await asyncio.to_thread(_publish, work, base, version)
-            published[version] = time.perf_counter()
-            await client.wait_until_available(120, version)
-            await asyncio.sleep(_STEADY_S)
-        over[0] = True
-        await asyncio.gather(*callers)
-    spans = [(began, first[version] + 1.0) for version, began in published.items()]
-    during = [
-        took for began, took in calls if any(a <= began + took and began <= b for a, b in spans)
-    ]
-    steady = [took for began, took in calls if all(began + took < a or began > b for a, b in spans)]
-    return {
-        "swap_p99_ms": float(np.percentile(during, 99)) * 1000,
-        "steady_p99_ms": float(np.percentile(steady, 99)) * 1000,
-        "requests": len(calls),
-        "errors": failed[0],
-        "swap_s": float(np.median([b - a - 1.0 for a, b in spans])),
-    }
-
-
-def _publish(work: str, base: Path, version: int) -> None:
-    beside = base / f".tmp-{version}"
-    shutil.copytree(Path(work) / MODEL / "1", beside)
-    beside.rename(base / str(version))
-
-
 PARTS: dict[str, Callable[..., Any]] = {
-    part.__name__: part
-    for part in (make, inside, load, one_caller, bytes_client, floats_client, swaps)
+    part.__name__: part for part in (make, inside, load, one_caller, bytes_client, floats_client)
 }
 
 if __name__ == "__main__":
