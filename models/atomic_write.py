@@ -25,6 +25,9 @@ def sync(path: Path) -> None:
 
     Args:
         path: A file or a folder.
+
+    Raises:
+        OSError: The file cannot be opened or written to disk.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

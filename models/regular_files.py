@@ -19,7 +19,7 @@ def open_regular(file: Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
-      OSError: the file does not exist, cannot be read, or is a pipe, socket or device.
+      OSError: The file does not exist, cannot be read, or is a folder, pipe, socket or device.
     """
     try:
         # A pipe without a writer would block `open` itself, hence O_NONBLOCK.

@@ -302,7 +302,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return checked
 
     def one_unit(self, classes: int) -> bool:
-        """Whether the head has the single unit of a binary classifier."""
+        """Whether the head has the single unit of a binary classifier.
+
+        Raises:
+            ConfigError: The activation is sigmoid and there are not two classes.
+        """
         if self.activation == "sigmoid" and classes != 2:
             raise ConfigError(
                 f"model.activation: sigmoid needs two classes, the vocabulary has {classes}. "

@@ -11,7 +11,11 @@ from imgpipe.pipeline import signals
 
 
 def main() -> None:
-    """Run a command; people get a sentence, not a traceback."""
+    """Run the command line; an error that people can act on is printed as one sentence.
+
+    Raises:
+      SystemExit: Always, with the exit code.
+    """
     signals.install()
     try:
         _run()

@@ -117,7 +117,11 @@ class _Rebuilding:
 
 
 def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Returns the factor and the summand of a BatchNorm in inference mode, each [C]."""
+    """Returns the factor and the summand of a BatchNorm in inference mode, each [C].
+
+    Raises:
+        UnsafeWeightsError: The variance is negative or NaN.
+    """
     mean, variance = (
         np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance)
     )

@@ -92,7 +92,11 @@ class _Tensor:
         _refuse_state(state)
 
     def read(self, name: str) -> npt.NDArray[Any]:
-        """The tensor as a contiguous array of its own; bounds are checked first."""
+        """Returns the tensor as a contiguous array, after checking its bounds.
+
+        Raises:
+            UnsafeWeightsError: The storage is missing or smaller than the tensor.
+        """
         values = self.storage.values
         if values is None:
             raise UnsafeWeightsError(f"weights file: {name} refers to a storage that is not there")

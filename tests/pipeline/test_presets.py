@@ -375,7 +375,7 @@ def test_a_preset_reads_like_a_recipe(name):
     assert "# Expect" in words
     assert "Time" in words
     if name in TABLE:
-        assert "# Better than the" in words
+        assert "# Difference from the" in words
     expect = preset(name).expect
     assert expect.text
     assert expect.data

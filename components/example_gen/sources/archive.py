@@ -111,7 +111,11 @@ class ArchiveSource:
     file: str
 
     def listing(self) -> Scan:
-        """Read the table of contents; see `Source.listing`."""
+        """Read the table of contents; see `Source.listing`.
+
+        Raises:
+            ConfigError: The archive cannot be read, is damaged, or holds no file.
+        """
         path = self._path()
         found = _Found()
         try:
@@ -135,7 +139,11 @@ class ArchiveSource:
         return hashed(self.listing(), lambda item: hashlib.sha256(self.read(item)).hexdigest())
 
     def read(self, item: Item) -> bytes:
-        """Read one member; see `Source.read`."""
+        """Read one member; see `Source.read`.
+
+        Raises:
+            OSError: The member is damaged, or the archive ends before it.
+        """
         if item.locator.startswith(_REFUSED):
             raise OSError(item.locator[1:])
         kind, *numbers = item.locator.split(":")
@@ -300,7 +308,11 @@ class _Careful:
         self._file, self._limit = file, limit
 
     def read(self, size: int = -1) -> bytes:
-        """Read; raises Damaged when a header claims to be longer than the limit."""
+        """Read bytes.
+
+        Raises:
+            Damaged: A header states a length above the limit.
+        """
         if size > self._limit:
             raise Damaged(f"the archive has a header of {size:,} bytes")
         return self._file.read(size if size >= 0 else self._limit)
@@ -325,7 +337,11 @@ class _Unpacked(_Careful):
         self._stream, self._at = stream, 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read; see `_Careful`."""
+        """Read bytes.
+
+        Raises:
+            Damaged: A header states a length above the limit.
+        """
         if not 0 <= size <= _HEADER_LIMIT:
             raise Damaged(f"the archive has a header of {size:,} bytes")
         data = self._stream.pread(size, self._at)

@@ -138,7 +138,11 @@ class PixelSource:
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """Find the rows and their labels; see `Source.listing`."""
+        """Find the rows and their labels; see `Source.listing`.
+
+        Raises:
+            ConfigError: The table cannot be read, or has no rows of pixels.
+        """
         files = self._files()
         items: list[Item] = []
         for file in files:

@@ -92,7 +92,11 @@ def units() -> Iterator[Unit]:
 
 
 def weights_path() -> Path:
-    """The weights file inside the installed package (nothing of the package is run)."""
+    """Return the path of the weights file in the installed package, without importing the package.
+
+    Raises:
+        ResourceError: The package is not installed.
+    """
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise ResourceError(
@@ -104,7 +108,11 @@ def weights_path() -> Path:
 
 @functools.cache
 def weights_sha256() -> str:
-    """SHA-256 of the weights file, checked against the one this code was tested with."""
+    """Return the SHA-256 of the weights file.
+
+    Raises:
+        ResourceError: The file cannot be read, or is not the one that this code was tested with.
+    """
     path = weights_path()
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
