@@ -94,7 +94,7 @@ def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
     assert "0 files copied" in call("restore", "--from", out, "--to", to, "cccccc")
     (to / "dog/owl.jpg").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match=r"owl\.jpg holds something else"):
+    with pytest.raises(ConfigError, match=r"owl\.jpg has other content"):
         call("restore", "--from", out, "--to", to, "dog/owl.jpg")
     call("restore", "--from", out, "--to", to, "dog/owl.jpg", "--force")
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
