@@ -90,7 +90,7 @@ def test_a_blessed_run_has_every_section_with_its_figures(timings):
         "last blessed model (version 3) 0.961",
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
-        "training ended because validation loss had not improved for train.patience epochs",
+        "training ended because the validation loss had not improved for train.patience epochs",
         "610 computed, 70 reused (10 % of 680)",
         "Published as version 4",
         "imgpipe serve /out/model --port 8500 --model rps",
