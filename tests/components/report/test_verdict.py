@@ -59,7 +59,7 @@ def test_an_accuracy_just_under_the_threshold_reads_so():
         "threshold": 0.9,
     }
     assert "validation accuracy 0.8996 (" in verdict.sentence(found)
-    assert "is under 0.9" in verdict.sentence(found)
+    assert "is below the threshold 0.9" in verdict.sentence(found)
 
 
 def test_the_verdict_says_how_many_labels_people_overrode():
