@@ -332,7 +332,8 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
     }
     assert (built["training"]["epochs"], built["training"]["fine_tune"]["epochs"]) == (2, 1)
     assert built["metrics"] == {"test": figures}
-    assert len(built["warnings"]) == 1 and "validation split has only 20 images" in built["warnings"][0]
+    (warning,) = built["warnings"]
+    assert "the validation split has only 20 images" in warning
     assert (built["expected"]["value"], built["expected"]["compared"]) == (0.95, "within")
     assert json.loads(json.dumps(built)) == built
 

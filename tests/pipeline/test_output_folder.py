@@ -60,7 +60,7 @@ def test_folders_that_the_newest_run_named_are_looked_at(out: Path, tmp_path: Pa
     file = out / "runs" / "20260101-000000" / "config.toml"
     file.write_text(configs.to_toml(config))
     (out / "model").rename(tmp_path / "served")
-    assert findings(out)["served versions"] == (True, f"2 whole in {tmp_path / 'served'}")
+    assert findings(out)["served versions"] == (True, f"2 intact in {tmp_path / 'served'}")
     (tmp_path / "served" / "1" / "saved_model.pb").write_bytes(b"onE")
     assert "version 1: saved_model.pb has changed" in findings(out)["served versions"][1]
 
@@ -68,7 +68,7 @@ def test_folders_that_the_newest_run_named_are_looked_at(out: Path, tmp_path: Pa
 def test_a_configuration_that_cannot_be_read_leaves_the_defaults(out: Path):
     (out / "runs" / "20260101-000000").mkdir(parents=True)
     (out / "runs" / "20260101-000000" / "config.toml").write_text("[push")
-    assert findings(out)["served versions"] == (True, f"2 whole in {out / 'model'}")
+    assert findings(out)["served versions"] == (True, f"2 intact in {out / 'model'}")
 
 
 def test_every_fault_is_named(out: Path):

@@ -1,4 +1,4 @@
-"""``imgpipe kubeflow``: the same graph for Kubeflow Pipelines."""
+"""``imgpipe kubeflow``: runs the pipeline on Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imgpipe.pipeline.commands.kubeflow import compile, schedule, submit
 
 app = typer.Typer(
     name="kubeflow",
-    help="The same graph for Kubeflow Pipelines.",
+    help="Compile, submit and schedule the pipeline on Kubeflow Pipelines.",
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )
