@@ -124,7 +124,7 @@ class ImageSet:
     def rows(self, chosen: Iterable[int]) -> ImageSet:
         """Return the images with these indices."""
         rows = list(chosen)
-        images, hashes = ([part[i] for i in rows] for part in (self.images, self.hashes))
+        images, hashes = [self.images[i] for i in rows], [self.hashes[i] for i in rows]
         return ImageSet(images, hashes, self.labels[rows], self.classes)
 
 

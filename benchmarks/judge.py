@@ -144,11 +144,11 @@ def plant(data: Path, folder: Path, each: int, seed: int = 0) -> Planted:
         split = "train"
         if number % _HELD_OUT == 0 and not paired:
             split = ("test", "validation")[number // _HELD_OUT % 2]
-        path = folder / split / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(photograph.read_bytes())
+        target = folder / split / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(photograph.read_bytes())
         if split == "train" and not paired:
-            free.append(path)
+            free.append(target)
     rng.shuffle(free)
     planted = Planted(folder, rng, free)
     for file in sorted(again.glob("*/*.jpg")):

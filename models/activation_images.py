@@ -238,8 +238,8 @@ def _figure(width: int, height: int) -> tuple[Figure, tuple[int, int]]:
 def _axes(figure: Figure, size: tuple[int, int], box: tuple[int, int, int, int]) -> Any:
     """Axes of (left, top, width, height) in pixels, nothing drawn around them."""
     left, top, width, height = box
-    box = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
-    axes = figure.add_axes(box)
+    share = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
+    axes = figure.add_axes(share)
     axes.set_axis_off()
     return axes
 
