@@ -244,11 +244,12 @@ class Bank(Section):
     store: str = Field(
         "", description="Folder of the features, which are kept across runs. Empty: <out>/bank."
     )
-    budget: float = Field(
-        2.0,
+    budget: float | None = Field(
+        None,
         ge=0,
-        description="Most GiB that the features and activations of a run may take. Above it, "
-        "layers are trained on images instead.",
+        description="Most GiB that the features and activations of a run may take. Above it, fewer "
+        "augmented views are stored; if not even the images themselves fit, layers are trained on "
+        "images instead. Not set: a quarter of the free disk space.",
     )
 
 

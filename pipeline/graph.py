@@ -15,6 +15,7 @@ from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
+from imgpipe.components.feature_bank.component import FREE_DISK
 from imgpipe.components.image_evaluator.component import eval_config
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models import feature_names as names
@@ -154,7 +155,8 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         network=network,
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
         store=str(config.bank_store),
-        budget=config.bank.budget * 2**30,
+        # Free space changes from run to run, so FeatureBank itself asks for it.
+        budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
         code=inputs.bank_code,
     )
     custom_config: dict[str, Any] = {

@@ -10,6 +10,7 @@ features, and ImageTrainer reads the images.
 
 import functools
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,10 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from imgpipe.components import beam_io, records
+from imgpipe.components import beam_io, blob_store, records
 from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.blessings import require_data_blessing
-from imgpipe.components.feature_bank.store import FeatureStore, Shapes, record_key
+from imgpipe.components.feature_bank.store import STORE, FeatureStore, Shapes, record_key
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.bank import ACTIVATIONS_FOLDER, BANK_FILE
@@ -40,6 +41,10 @@ from imgpipe.models.extractor import FeatureExtractor, from_description, resolve
 #: overlap the forward pass, and limits the memory for large images.
 _BATCH_BYTES = 32 << 20
 _MIN_BYTES = _BATCH_BYTES // 256  # that an image counts for
+
+#: Value of the parameter `budget` for a share of the free disk space.
+FREE_DISK = -1.0
+_FREE_SHARE = 0.25
 
 #: Arrays by (index in the batch, view).
 Vectors = dict[tuple[int, int], np.ndarray]
@@ -172,6 +177,9 @@ class ExtractFeatures(beam.DoFn):
 def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) -> tuple[Plan, str]:
     """Decide what to store within the budget.
 
+    Where not everything fits, fewer augmented views are stored, so that a step past the budget
+    costs a view and not a forward pass of every image in every epoch.
+
     Args:
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
       store: Folder of the content-addressed store.
@@ -189,17 +197,52 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     features = FeatureStore(Path(store))
     shapes = features.learn_shapes(shared_extractor(network))
     features.close()
-    rows = sum(kept.values()) + views * kept[names.TRAIN]
-    vectors, maps = 2 * rows * shapes.dim, 2 * rows * shapes.activation_count
-    if vectors + maps <= budget:
-        return Plan(network, store, views, shapes), ""
-    over = f"over bank.budget ({budget / 2**30:g} GiB)"
-    if vectors > budget:
-        note = f"features would take {vectors / 2**30:.1f} GiB, {over}"
-        return Plan(network, store, views, Shapes(0)), note
     without = json.dumps({**given, "tap": ""}, sort_keys=True)
-    note = f"features and activations would take {(vectors + maps) / 2**30:.1f} GiB, {over}"
-    return Plan(without, store, views, Shapes(shapes.dim)), note
+    wanted, note = shapes, ""
+    for described, found in ((network, shapes), (without, Shapes(shapes.dim))):
+        for stored in range(views, -1, -1):
+            size = _bytes(kept, stored, found)
+            if size <= budget:
+                return Plan(
+                    described, store, stored, found
+                ), note and f"{note}; {_stored(stored, found, wanted)}"
+            note = note or (
+                f"features{' and activations' if found.activations else ''} would take "
+                f"{size / 2**30:.1f} GiB, over bank.budget ({budget / 2**30:.3g} GiB)"
+            )
+        if not found.activations:
+            break
+    return Plan(network, store, views, Shapes(0)), note
+
+
+def _bytes(kept: Mapping[str, int], views: int, shapes: Shapes) -> int:
+    """Size of the features and activations of all images, float16."""
+    rows = sum(kept.values()) + views * kept[names.TRAIN]
+    return 2 * rows * (shapes.dim + shapes.activation_count)
+
+
+def _stored(views: int, shapes: Shapes, wanted: Shapes) -> str:
+    """What is stored instead of everything, for people."""
+    rest = " and no activations" if wanted.activations and not shapes.activations else ""
+    return f"those of {views} augmented views of each training image are stored{rest}"
+
+
+def free_budget(store: str) -> float:
+    """Bytes that the features and activations of a run may take where no budget is given.
+
+    They are written three times at most: to the store, to the artifact and, above what memory
+    holds, to a temporary file of ImageTrainer. A quarter of the free space leaves room for the
+    rest of the run. What the store holds already needs no room again.
+
+    Args:
+      store: Folder of the content-addressed store, which need not exist.
+    """
+    folder = Path(store)
+    file = blob_store.path_of(folder, STORE)
+    held = file.stat().st_size if file.exists() else 0
+    while not folder.exists():
+        folder = folder.parent
+    return _FREE_SHARE * (shutil.disk_usage(folder).free + held)
 
 
 def _weight(record: bytes) -> int:
@@ -258,7 +301,7 @@ def FeatureBank(
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
       weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
       store: Folder of the content-addressed store.
-      budget: Bytes that the features and activations of a run may take.
+      budget: Bytes that the features and activations of a run may take, or `FREE_DISK`.
       code: Fingerprint of the code that extracts, which is part of TFX's cache key.
       beam_pipeline: Beam pipeline, supplied by TFX.
 
@@ -269,13 +312,16 @@ def FeatureBank(
     beam_io.mark_examples(features)
     kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(kept.values()), "images")  # shown while the network is compiled
-    plan, note = make_plan(network, store, kept, budget)
+    allowed = free_budget(store) if budget == FREE_DISK else budget
+    plan, note = make_plan(network, store, kept, allowed)
     given = json.loads(plan.network)
     facts = {
         "dim": plan.shapes.dim,
         "activations": list(plan.shapes.activations),
         "tap": given["tap"],
         "note": note,
+        "bytes": _bytes(kept, plan.views, plan.shapes),
+        "budget_bytes": int(allowed),
         "backbone": given["backbone"],
         "image_size": given["image_size"],
         "views": plan.views,

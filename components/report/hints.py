@@ -15,7 +15,13 @@ FOLDS = 5
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:
     """Return warnings about the limits of a verdict, one sentence each."""
-    return [*_few_images(facts), *_proposals(facts)]
+    return [*_few_images(facts), *_proposals(facts), *_bank(facts)]
+
+
+def _bank(facts: Mapping[str, Any]) -> list[str]:
+    """Warn of a bank that holds less than was asked for."""
+    note = str((facts.get("bank") or {}).get("note") or "")
+    return [note] if "bank.budget" in note else []
 
 
 def _proposals(facts: Mapping[str, Any]) -> list[str]:

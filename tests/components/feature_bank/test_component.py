@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from imgpipe.components.feature_bank.component import make_plan
+from imgpipe.components.feature_bank.component import free_budget, make_plan
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.extractor import describe
 from imgpipe.models.settings import FineTune, ModelSettings
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}
-_ROWS = 100 * 3 + 20
+_ROWS, _IMAGES = 100 * 3 + 20, 120
 _SETTINGS = ModelSettings(
     backbone="conv_4_8",
     weights="none",
@@ -30,19 +31,31 @@ def _plan(settings: ModelSettings, budget: float, store: Path):
 
 
 @pytest.mark.parametrize(
-    ("budget", "dim", "maps", "said"),
+    ("budget", "dim", "maps", "views", "said"),
     [
-        (2 * _ROWS * (_DIM + _MAP), _DIM, (15, 15, 4), ""),
-        (2 * _ROWS * (_DIM + _MAP) - 1, _DIM, (), "features and activations would take"),
-        (2 * _ROWS * _DIM - 1, 0, (), "features would take"),
+        (2 * _ROWS * (_DIM + _MAP), _DIM, (15, 15, 4), 2, ""),
+        (2 * _ROWS * (_DIM + _MAP) - 1, _DIM, (15, 15, 4), 1, "those of 1 augmented views"),
+        (2 * _IMAGES * (_DIM + _MAP), _DIM, (15, 15, 4), 0, "those of 0 augmented views"),
+        (2 * _IMAGES * (_DIM + _MAP) - 1, _DIM, (), 2, "are stored and no activations"),
+        (2 * _ROWS * _DIM - 1, _DIM, (), 1, "those of 1 augmented views"),
+        (2 * _IMAGES * _DIM - 1, 0, (), 2, "would take"),
     ],
-    ids=["all", "features", "nothing"],
+    ids=["all", "a view less", "images", "features", "features of a view less", "nothing"],
 )
-def test_what_fits_the_budget_is_stored(tmp_path, budget, dim, maps, said) -> None:
+def test_what_fits_the_budget_is_stored(tmp_path, budget, dim, maps, views, said) -> None:
     plan, note = _plan(_SETTINGS, budget, tmp_path)
-    assert (plan.shapes.dim, plan.shapes.activations, plan.views) == (dim, maps, 2)
-    assert note.startswith(said)
+    assert (plan.shapes.dim, plan.shapes.activations, plan.views) == (dim, maps, views)
+    assert said in note
     assert bool(note) == bool(said)
+    if note:
+        assert note.startswith("features and activations would take 0.0 GiB, over bank.budget")
+
+
+def test_the_budget_is_a_share_of_the_free_disk(tmp_path) -> None:
+    store = tmp_path / "out" / "bank"
+    free = shutil.disk_usage(tmp_path).free
+    assert free_budget(str(store)) == pytest.approx(free / 4, rel=0.2)  # others write meanwhile
+    assert not store.exists()
 
 
 def test_a_backbone_that_trains_is_not_stored(tmp_path) -> None:
