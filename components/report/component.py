@@ -63,11 +63,11 @@ class Executor(BaseExecutor):
         uris = {name: artifact_utils.get_single_uri(given) for name, given in input_dict.items()}
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
-        log = f"{run_directory}/run.log" if run_directory else ""
+        log = f"{run_directory}/run.log"
         facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         _log.info("the model is %s", verdict.sentence(facts))
-        draw(facts, uris, folders, log=log)
+        draw(facts, uris, folders, log=log if Path(log).is_file() else "")
 
 
 class Report(BaseComponent):
@@ -82,7 +82,7 @@ class Report(BaseComponent):
         Args:
             settings: JSON object with name, source, vocabulary, threshold, max_drop,
                 cross_validate, lite, max_loss, backbone, image_size, views, mixing and expect.
-            run_directory: Folder of the run, "" when there is none (on Kubeflow).
+            run_directory: Folder of the run, "" when there is none.
             **reported: A channel for each row of `inputs.REPORTED` that the pipeline has.
         """
         report = Channel(type=artifacts.RunReport)

@@ -6,28 +6,37 @@ PipelineSpec if the name of the file ends in ``.yaml``. Volumes stand in a secon
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import yaml
+from tfx.dsl.context_managers import dsl_context_registry
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
+from imgpipe.components.report.exit_report import ExitReport
 from imgpipe.models.atomic_write import atomic_write
-from imgpipe.pipeline.config_schema import Kubeflow
+from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.graph import NEVER_CACHED
-from imgpipe.pipeline.kubeflow import containers
+from imgpipe.pipeline.inputs import report_settings
+from imgpipe.pipeline.kubeflow import containers, exit_task, mounts
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
 
 
-def compile_pipeline(pipeline: tfx_pipeline.Pipeline, kubeflow: Kubeflow, output: Path) -> Path:
+def run_directory(config: Config) -> str:
+    """Folder of a run on a volume, in which `mounts.RUN` stands for the id of the run."""
+    return f"{config.out}/runs/{mounts.RUN}"
+
+
+def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Path) -> Path:
     """Write the PipelineSpec, and the volumes of its containers.
 
     Args:
       pipeline: The pipeline of `create_pipeline`. Its root is a URI that Kubeflow can reach, and
         becomes the default of a run that is submitted without a root.
-      kubeflow: Image, volumes, resources and retries of the containers.
+      config: The configuration, whose paths lie on volumes.
       output: Path of the file. ``.yaml`` is appended if it is missing.
 
     Returns:
@@ -36,6 +45,11 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, kubeflow: Kubeflow, output
     Raises:
       ConfigError: Resources are given for a component that the pipeline does not have.
     """
+    kubeflow = config.kubeflow
+    settings = json.dumps(report_settings(config, ()), sort_keys=True)
+    with dsl_context_registry.use_registry(pipeline.dsl_context_registry):
+        last = ExitReport(settings=settings, run_directory=run_directory(config))
+    pipeline.components = [*pipeline.components, last]
     target = output if output.suffix == ".yaml" else output.with_name(output.name + ".yaml")
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
@@ -50,10 +64,12 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, kubeflow: Kubeflow, output
     spec = yaml.safe_load(target.read_text(encoding="utf-8"))
     # TFX writes the root only into the file for Vertex AI.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
-    for name in NEVER_CACHED:  # TFX knows one setting for all components
+    for name in (*NEVER_CACHED, last.id):  # TFX knows one setting for all components
         spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
     containers.set_resources(spec, kubeflow.resources)
     containers.set_retries(spec, kubeflow.retries)
+    exit_task.set_run_folder(spec, run_directory(config))
+    exit_task.set_exit_task(spec, last.id)
     documents = [spec, containers.platforms(spec, kubeflow.volumes)]
     atomic_write(target, yaml.safe_dump_all(documents, sort_keys=False))
     return target

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.pipeline.kubeflow import mounts
+from imgpipe.pipeline.kubeflow.task_notes import TaskNotes
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -44,13 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(parsed, beam)
     except Exception as error:
-        from imgpipe.pipeline import failures
-
         traceback.print_exc()
-        known = failures.known(error, Path.cwd())
-        print(f"imgpipe: {failures.cause(known)}", file=sys.stderr)
-        return known.exit_code if isinstance(known, ImgpipeError) else 1
+        cause, code = _known(error)
+        print(f"imgpipe: {cause}", file=sys.stderr)
+        return code
     return 0
+
+
+def _known(error: Exception) -> tuple[str, int]:
+    """Message and exit code of an error."""
+    from imgpipe.pipeline import failures
+
+    known = failures.known(error, Path.cwd())
+    return failures.cause(known), known.exit_code if isinstance(known, ImgpipeError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         _SPEC, required=True, help="Inputs of the component as JSON, from the compiled pipeline."
     )
+    parser.add_argument(
+        "--run_folder", default="", help="What the task leaves for the report, as JSON."
+    )
     return parser
 
 
@@ -78,9 +88,21 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     _parse(_INPUT, parsed.json_serialized_invocation_args, given)
     spec = pipeline_spec_pb2.ComponentInputsSpec()
     _parse(_SPEC, parsed.json_serialized_inputs_spec_args, spec)
+    notes = TaskNotes.parse(parsed.run_folder)
+    directory = name_run(given, notes.directory)
     translate(given, spec)
     _make_folders(given)
+    try:
+        _run_executor(parsed, beam, given)
+    except Exception as error:
+        notes.fail(given, directory, *_known(error))
+        raise
+    notes.leave(given, directory)
+    _restore_uris(Path(given.outputs.output_file))
 
+
+def _run_executor(parsed: argparse.Namespace, beam: list[str], given: ExecutorInput) -> None:
+    """Run the component with TFX's own entry point."""
     from absl import logging
     from google.protobuf import json_format
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
@@ -88,7 +110,6 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     logging.use_absl_handler()
     parsed.json_serialized_invocation_args = json_format.MessageToJson(given)
     kubeflow_v2_run_executor.main((parsed, beam))
-    _restore_uris(Path(given.outputs.output_file))
 
 
 def _parse(argument: str, text: str, message: Message) -> None:
@@ -103,6 +124,26 @@ def _parse(argument: str, text: str, message: Message) -> None:
             f"{message.DESCRIPTOR.name}, received {text[:80]!r} ({error}). Run this command in a "
             "task of a pipeline written by `imgpipe kubeflow compile`."
         ) from error
+
+
+def name_run(given: ExecutorInput, directory: str) -> str:
+    """Put the id of the run into the folder of the run, also in the component's parameters.
+
+    Args:
+      given: Changed in place. Its URIs are those that Kubeflow Pipelines sent.
+      directory: Folder of the run, in which `mounts.RUN` stands for the id.
+
+    Returns:
+      The folder, "" if the compiled pipeline names none.
+    """
+    uris = [one.uri for found in given.outputs.artifacts.values() for one in found.artifacts]
+    if not directory or not uris:
+        return ""
+    named = mounts.in_run(directory, uris[0])
+    for value in given.inputs.parameter_values.values():
+        if value.string_value == directory:
+            value.string_value = named
+    return named
 
 
 def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:

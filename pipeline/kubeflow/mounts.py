@@ -8,13 +8,15 @@ component has to work in these folders.
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 #: Environment variable that moves the folders below another one than ``/``.
 ROOT = "IMGPIPE_KUBEFLOW_MOUNTS"
 _FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
 #: Beginnings of the URIs whose files the launcher mounts.
 SCHEMES = tuple(_FOLDERS)
+#: Stands for the id of the run in paths of the compiled pipeline.
+RUN = "<run>"
 
 
 def _root() -> Path:
@@ -50,3 +52,17 @@ def to_uri(path: str) -> str:
         if Path(path).is_relative_to(mounted):
             return scheme + Path(path).relative_to(mounted).as_posix()
     return path
+
+
+def in_run(path: str, output_uri: str) -> str:
+    """Put the id of the run into a path of the compiled pipeline.
+
+    Args:
+      path: For example ``/data/runs/<run>``.
+      output_uri: URI of any output. Kubeflow Pipelines makes it of the root, the name of the
+        pipeline, the id of the run, the name of the task, a random id and the name of the output.
+
+    Returns:
+      For example ``/data/runs/4f0c…``.
+    """
+    return path.replace(RUN, PurePosixPath(output_uri).parts[-4])

@@ -25,6 +25,7 @@ _SCHEME, _FOLDER = "minio://", "minio"
 _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
 #: What ML Metadata keeps of each artifact beside what the task wrote.
 _RECORDED = {"store_session_info": '{"Provider":"minio"}'}
+RUN_ID = "11111111-2222-3333-4444-555555555555"
 _AT_A_TIME = 2
 _TASK_SECONDS = 240
 
@@ -51,9 +52,24 @@ class Cluster:
     most_at_once: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
+    @property
+    def tasks(self) -> dict[str, Any]:
+        """The tasks below the exit handler."""
+        return dict(self.spec["components"]["comp-pipeline"]["dag"]["tasks"])
+
     def run(self) -> None:
+        """Run the tasks, and then the exit task, however they ended."""
+        outer = self.spec["root"]["dag"]["tasks"]
+        (pipeline,) = [name for name, task in outer.items() if "triggerPolicy" not in task]
+        (last,) = set(outer) - {pipeline}
+        assert outer[last]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+        assert outer[last]["dependentTasks"] == [pipeline]
+        assert "artifacts" not in outer[last].get("inputs", {}), "a failed run could not resolve it"
+        self._run(self.tasks)
+        self.exit_codes[last] = self._task(last, outer[last])
+
+    def _run(self, waiting: dict[str, Any]) -> None:
         """Run the tasks in the order of the graph; after a failure no further one is started."""
-        waiting = dict(self.spec["root"]["dag"]["tasks"])
         running: dict[futures.Future[int], str] = {}
         with futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
             while True:
@@ -112,7 +128,8 @@ class Cluster:
         }
         declared = component.get("outputDefinitions", {}).get("artifacts", {})
         types = {key: output["artifactType"] for key, output in declared.items()}
-        place = f"{self.spec['defaultPipelineRoot']}/{self.spec['pipelineInfo']['name']}/1/{name}"
+        pipeline = self.spec["pipelineInfo"]["name"]
+        place = f"{self.spec['defaultPipelineRoot']}/{pipeline}/{RUN_ID}/{name}"
         return {
             "inputs": {
                 "artifacts": inputs,

@@ -12,7 +12,7 @@ import yaml
 
 from imgpipe.components.model_pusher import manifest
 from tests.e2e.case import SETTINGS, Case
-from tests.kubeflow.cluster import Cluster
+from tests.kubeflow.cluster import RUN_ID, Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -45,14 +45,17 @@ def _compiled(photos: Path, folder: Path, *settings: str) -> Cluster:
     return Cluster(spec, folder)
 
 
+def _run_folder(cluster: Cluster) -> Path:
+    """Folder of the run on the volume, named by the id of the run."""
+    return cluster.folder / "out" / "runs" / RUN_ID
+
+
 def _pushed(out: Path) -> Any:
     (version,) = manifest.versions(out / "model")
     return version
 
 
 def test_a_blessed_run_ends_as_on_one_machine(photos: Path, tmp_path: Path):
-    from imgpipe.components.report import component as report
-
     local = Case(photos, tmp_path / "local").run()
     assert local.exit_code == 0, local.verdict
 
@@ -60,12 +63,14 @@ def test_a_blessed_run_ends_as_on_one_machine(photos: Path, tmp_path: Path):
     cluster.run()
     failed = {name: cluster.logs[name][-2000:] for name, code in cluster.exit_codes.items() if code}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
-    assert set(cluster.exit_codes) == set(cluster.spec["root"]["dag"]["tasks"])
+    assert set(cluster.exit_codes) == {*cluster.tasks, "ExitReport"}
     assert cluster.most_at_once == 2
 
     page = cluster.stored(cluster.outputs["Report"]["report"]["uri"])
-    assert (page / report.PAGE).is_file()
-    facts = json.loads((page / report.FACTS).read_text())
+    assert (page / "report.html").is_file()
+    facts = json.loads((page / "facts.json").read_text())
+    last = cluster.stored(cluster.outputs["ExitReport"]["report"]["uri"])
+    assert (last / "report.html").read_bytes() == (page / "report.html").read_bytes()
     gate = {key: facts["gate"][key] for key in local.summary["gate"]}
     assert gate == local.summary["gate"]
     assert facts["data"]["by_split"] == local.summary["data"]["splits"]
@@ -82,6 +87,12 @@ def test_refused_data_stops_the_run(photos: Path, tmp_path: Path):
     assert "too few 'scissors' in train: expected at least 1000" in told
     assert not {"FeatureBank", "ImageTrainer", "ModelPusher"} & set(cluster.exit_codes)
     assert "blessing" not in cluster.outputs.get("DataGate", {})
+    assert cluster.exit_codes["ExitReport"] == 0, cluster.logs["ExitReport"][-2000:]
+    page = (_run_folder(cluster) / "report.html").read_text()
+    assert "too few &#39;scissors&#39; in train" in page
+    facts = json.loads((_run_folder(cluster) / "facts.json").read_text())
+    assert facts["data_gate"]["blessed"] is False
+    assert facts["rejects"], "the page shows the rejected images"
 
 
 def test_a_failing_task_stops_the_run(photos: Path, tmp_path: Path):
@@ -92,3 +103,5 @@ def test_a_failing_task_stops_the_run(photos: Path, tmp_path: Path):
     assert cluster.exit_codes["ImageExampleGen"] == 2, cluster.logs["ImageExampleGen"][-2000:]
     assert str(moved) in cluster.logs["ImageExampleGen"].splitlines()[-1]
     assert not {"ImageFilter", "StatisticsGen", "DataGate"} & set(cluster.exit_codes)
+    page = (_run_folder(cluster) / "report.html").read_text()
+    assert "failed in ImageExampleGen: " in page and str(moved) in page

@@ -41,6 +41,13 @@ def _compiled(folder: Path, settings: list[str]) -> Path:
     return output
 
 
+def _tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    """The tasks of the graph, which an exit handler holds, and the exit task."""
+    outer = spec["root"]["dag"]["tasks"]
+    inner = spec["components"][outer["pipeline"]["componentRef"]["name"]]["dag"]["tasks"]
+    return {**inner, "ExitReport": outer["ExitReport"]}
+
+
 def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any]):
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
@@ -51,8 +58,8 @@ def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any])
 
 def test_no_task_is_a_resolver_or_needs_a_driver(spec: dict[str, Any]):
     executors = spec["deploymentSpec"]["executors"]
-    assert len(spec["root"]["dag"]["tasks"]) == 14
-    assert len(executors) == 14
+    assert len(_tasks(spec)) == 15
+    assert len(executors) == 15
     for name, executor in executors.items():
         assert set(executor) == {"container"}, f"{name} is no container: {sorted(executor)}"
         assert "lifecycle" not in executor["container"], f"{name} wants a driver"
@@ -73,11 +80,19 @@ def test_the_root_is_the_default_of_a_run(spec: dict[str, Any]):
 
 
 def test_gates_are_inputs_of_what_they_guard(spec: dict[str, Any]):
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks = _tasks(spec)
     for guarded in ("FeatureBank", "ImageTrainer"):
         assert "DataGate" in tasks[guarded]["dependentTasks"]
     pusher = tasks["ModelPusher"]["inputs"]["artifacts"]
     assert {"model_blessing", "infra_blessing"} <= set(pusher)
+
+
+def test_the_exit_task_runs_however_the_others_end_and_waits_for_no_artifact(spec: dict[str, Any]):
+    outer = spec["root"]["dag"]["tasks"]
+    assert set(outer) == {"pipeline", "ExitReport"}
+    assert outer["ExitReport"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert outer["ExitReport"]["dependentTasks"] == ["pipeline"]
+    assert "artifacts" not in outer["ExitReport"]["inputs"]
 
 
 def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
@@ -87,8 +102,8 @@ def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
     settings = ["evaluate.cross_validate=5", "export.lite=['float16', 'int8']"]
     spec = _spec(_compiled(tmp_path, settings))
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
-    tasks = spec["root"]["dag"]["tasks"]
-    assert len(tasks) == 16
+    tasks = _tasks(spec)
+    assert len(tasks) == 17
     for reader in ("ModelPusher", "Report"):
         assert {"cross_validation", "lite"} <= set(tasks[reader]["inputs"]["artifacts"])
     assert "Predictor" in tasks["LiteExporter"]["dependentTasks"]
@@ -117,9 +132,11 @@ def test_a_root_that_is_no_object_store_is_refused(tmp_path: Path, root: str):
 def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, Any]):
     cached = {
         name: task.get("cachingOptions", {}).get("enableCache", False)
-        for name, task in spec["root"]["dag"]["tasks"].items()
+        for name, task in _tasks(spec).items()
     }
-    assert {name for name, enabled in cached.items() if not enabled} == {"ModelPusher", "Report"}
+    assert {name for name, enabled in cached.items() if not enabled} == {
+        *("ModelPusher", "Report", "ExitReport")
+    }
 
 
 def test_without_kfp_it_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -154,7 +171,7 @@ def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
         name: executors[spec["components"][task["componentRef"]["name"]]["executorLabel"]][
             "container"
         ]["resources"]
-        for name, task in spec["root"]["dag"]["tasks"].items()
+        for name, task in _tasks(spec).items()
     }
     assert limits["StatisticsGen"] == {"resourceCpuLimit": "2", "resourceMemoryLimit": "4Gi"}
     assert limits["ImageTrainer"] == {
@@ -163,7 +180,7 @@ def test_each_container_has_its_volumes_resources_and_retries(tmp_path: Path):
     }
     retries = {
         name: task.get("retryPolicy", {}).get("maxRetryCount", 0)
-        for name, task in spec["root"]["dag"]["tasks"].items()
+        for name, task in _tasks(spec).items()
     }
     assert retries.pop("DataGate") == 0
     assert set(retries.values()) == {3}

@@ -89,8 +89,9 @@ def compile_(
         from imgpipe.pipeline import graph
         from imgpipe.pipeline.kubeflow import compiler
 
-        pipeline = graph.create_pipeline(config, inputs, graph.Storage(root=root))
-        written = compiler.compile_pipeline(pipeline, config.kubeflow, output)
+        storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
+        pipeline = graph.create_pipeline(config, inputs, storage)
+        written = compiler.compile_pipeline(pipeline, config, output)
     new_console().print(
         f"wrote {escape(str(written))}: {len(pipeline.components)} tasks, "
         f"image {escape(config.kubeflow.image)}"

@@ -1,0 +1,95 @@
+"""The folder in which the tasks of one run on Kubeflow leave what the page of a failed run shows.
+
+The orchestrator starts the exit task of a failed run without inputs, because it could not resolve
+those whose task did not run. Therefore each task leaves the small artifacts that it read or wrote
+on a volume. A task whose outputs came from the cache leaves nothing, but then those who read them
+do.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from imgpipe.components.report.inputs import REPORTED
+from imgpipe.models.atomic_write import atomic_write
+
+#: Artifacts by their names in `inputs.REPORTED`. The others hold images, features or models.
+_SMALL = (
+    *("quarantine", "data_blessing", "model_run", "evaluation", "model_blessing"),
+    *("infra_blessing", "cross_validation", "lite"),
+)
+_ARTIFACTS, _FAILURE = "artifacts", "failure.json"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run ended.
+
+    Attributes:
+      component: The component that failed.
+      cause: What happened, for people.
+      exit_code: Exit code that a run on one machine would have had.
+    """
+
+    component: str
+    cause: str
+    exit_code: int
+
+
+def shown(component: str, output: str) -> str:
+    """Name of an output in `inputs.REPORTED` if it is small enough to be left; otherwise ""."""
+    for name in _SMALL:
+        row = REPORTED[name]
+        if (row.component, row.output) == (component, output):
+            return name
+    return ""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+      path: Folder on a volume that all tasks of the run share.
+    """
+
+    path: Path
+
+    def leave(self, artifacts: Mapping[str, Path]) -> None:
+        """Copy artifacts, by their names in `inputs.REPORTED`; what is there already is kept."""
+        for name, source in artifacts.items():
+            target = self.path / _ARTIFACTS / name
+            if target.exists() or not source.is_dir() or not any(source.iterdir()):
+                continue
+            beside = target.with_name(f".{name}.{uuid.uuid4().hex}")
+            shutil.copytree(source, beside)
+            try:
+                beside.rename(target)
+            except OSError:  # another task was first
+                shutil.rmtree(beside)
+
+    def artifacts(self) -> dict[str, str]:
+        """Paths of the artifacts that were left, by their names in `inputs.REPORTED`."""
+        paths = {name: self.path / _ARTIFACTS / name for name in _SMALL}
+        return {name: str(path) for name, path in paths.items() if path.is_dir()}
+
+    def record(self, failure: Failure) -> None:
+        """Write why the run ended."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.path / _FAILURE, json.dumps(asdict(failure), indent=1) + "\n")
+
+    def failure(self) -> Failure:
+        """Read why the run ended."""
+        file = self.path / _FAILURE
+        if file.is_file():
+            return Failure(**json.loads(file.read_text(encoding="utf-8")))
+        cause = (
+            "a container ended without a message: it ran out of memory, was evicted or could not "
+            "start. Look at the task's pod: kubectl describe pod"
+        )
+        return Failure("a task", cause, 1)
