@@ -1,0 +1,32 @@
+# The image of the containers of `imgpipe kubeflow`: docker build -t imgpipe .
+FROM python:3.11-slim
+
+# A container may run as any user without a home folder, so nothing is written below /opt.
+ENV HOME=/tmp \
+    PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_PROJECT_ENVIRONMENT=/opt/venv \
+    UV_PYTHON_DOWNLOADS=never
+
+RUN pip install --no-cache-dir uv==0.13.8
+
+WORKDIR /opt/imgpipe
+
+# The locked packages, some 4 GB, in a layer that is kept until the lock changes.
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --no-install-project
+
+# imgpipe alone, in a layer that changes with the code.
+COPY README.md LICENSE NOTICE ./
+COPY src src
+COPY components components
+COPY models models
+COPY pipeline pipeline
+COPY serving serving
+RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --no-editable
+
+WORKDIR /tmp
+USER 1000
+ENTRYPOINT ["imgpipe"]

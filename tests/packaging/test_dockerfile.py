@@ -1,0 +1,139 @@
+"""The steps of the Dockerfile, run without Docker in an empty root, give a working installation."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+#: The cache of this machine is used as it is: other file systems, and no waiting for bytecode.
+_HERE = {"UV_LINK_MODE": "hardlink", "UV_COMPILE_BYTECODE": "0"}
+
+
+def _instructions() -> Iterator[tuple[str, str]]:
+    """The instructions of the Dockerfile, with continued lines joined."""
+    text = re.sub(r"^#.*\n", "", (REPOSITORY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.strip():
+            instruction, _, rest = line.partition(" ")
+            yield instruction, rest.strip()
+
+
+class Root:
+    """A folder that stands for / of the image, with Python installed and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cwd = folder, folder
+        venv.create(folder / "usr", with_pip=True, symlinks=True)
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
+            "PATH": f"{folder}/usr/bin:/usr/local/bin:/usr/bin:/bin",
+        }
+        self.environment.pop("VIRTUAL_ENV", None)
+        self.user = self.entry_point = ""
+
+    def inside(self, text: str) -> str:
+        """Paths below /opt of the image as paths of this machine."""
+        return re.sub(r"(?<![\w./])/opt\b", f"{self.folder}/opt", text)
+
+    def follow(self, instruction: str, rest: str) -> None:
+        """Do what one instruction of a Dockerfile says."""
+        getattr(self, f"_{instruction.lower()}")(rest)
+
+    def _from(self, image: str) -> None:
+        assert image == f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+
+    def _env(self, rest: str) -> None:
+        for pair in shlex.split(self.inside(rest)):
+            key, _, value = pair.partition("=")
+            self.environment[key] = value.replace("$PATH", self.environment["PATH"])
+        self.environment |= {**_HERE, "HOME": os.environ["HOME"]}
+
+    def _workdir(self, folder: str) -> None:
+        self.cwd = Path(self.inside(folder))
+        self.cwd.mkdir(parents=True, exist_ok=True)
+
+    def _copy(self, rest: str) -> None:
+        *sources, target = rest.split()
+        for name in sources:
+            source = REPOSITORY / name
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, self.cwd / target, symlinks=True, ignore=ignored)
+            else:
+                shutil.copy(source, self.cwd / target)
+
+    def _run(self, rest: str) -> None:
+        self.run("sh", "-c", self.inside(re.sub(r"--mount=\S+ ", "", rest)), cwd=self.cwd)
+
+    def _user(self, rest: str) -> None:
+        self.user = rest
+
+    def _entrypoint(self, rest: str) -> None:
+        self.entry_point = rest
+
+    def run(self, *command: str, cwd: Path) -> str:
+        """Run a program in this root; returns its output."""
+        done = subprocess.run(
+            command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=1000
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Root]:
+    """An empty root after all steps of the Dockerfile, which any user may read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        found = Root(folder)
+        probe = [folder / "usr" / "bin" / "pip", "download", "-q", "--no-deps", "-d", folder, "uv"]
+        if subprocess.run(probe, env=found.environment, capture_output=True).returncode:
+            pytest.skip("needs a package index, which pip does not reach")
+        for instruction, rest in _instructions():
+            found.follow(instruction, rest)
+        yield found
+
+
+def test_the_command_and_the_entry_point_work_for_another_user(root: Root, tmp_path: Path):
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        as_user = [*["setpriv", "--clear-groups", "--reuid"], root.user, "--regid", root.user]
+    root.environment["HOME"] = "/tmp"
+    (command,) = json.loads(root.entry_point)
+    assert "kubeflow" in root.run(*as_user, command, "--help", cwd=Path("/"))
+    module = "imgpipe.pipeline.kubeflow.entry_point"
+    help_ = root.run(*as_user, "python", "-m", module, "--help", cwd=Path("/"))
+    assert "Run one component of a compiled pipeline in its container." in help_
+    loaded = "import tfx, kfp.kubernetes, imgpipe.components as c; print(c.Report, c.__file__)"
+    where = root.run(*as_user, "python", "-c", loaded, cwd=Path("/"))
+    assert f"{root.folder}/opt/venv/lib" in where, "it is installed, not read from the sources"
+
+
+def test_packages_for_development_are_left_out(root: Root):
+    (packages,) = (root.folder / "opt" / "venv" / "lib").glob("python3*/site-packages")
+    assert (packages / "tensorflow").is_dir() and (packages / "kfp").is_dir()
+    assert not {"pytest", "mypy", "hypothesis"} & {path.name for path in packages.iterdir()}
+
+
+def test_the_code_is_copied_after_the_packages_are_installed():
+    steps = list(_instructions())
+    (packages,) = [i for i, (_, rest) in enumerate(steps) if "--no-install-project" in rest]
+    copied = [rest for step, rest in steps[:packages] if step == "COPY"]
+    assert copied == ["pyproject.toml uv.lock ./"]
+    assert not [rest for _, rest in steps if "://" in rest], "registries are the builder's choice"
