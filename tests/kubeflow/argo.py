@@ -101,6 +101,12 @@ class Workflow:
         state, outputs = self._template(task["template"], given, self._label(name, given))
         for key, value in outputs.items():
             values[f"tasks.{name}.outputs.parameters.{key}"] = value
+        if hook := task.get("hooks", {}).get("exit"):  # runs however the task ended
+            given = {
+                parameter["name"]: _filled(parameter["value"], values)
+                for parameter in hook["arguments"]["parameters"]
+            }
+            self._template(hook["template"], given, hook["template"])
         return state
 
     def _label(self, name: str, given: dict[str, str]) -> str:

@@ -80,7 +80,7 @@ def test_the_client_loads_the_compiled_pipeline(volume: Path, tmp_path: Path):
 
     loaded = components.load_component_from_file(_compiled(volume, tmp_path / "pipeline.yaml"))
     assert loaded.name == SETTINGS["run"]["name"]
-    assert "ImageTrainer" in loaded.pipeline_spec.root.dag.tasks
+    assert "ImageTrainer" in loaded.pipeline_spec.components["comp-pipeline"].dag.tasks
     assert "kubernetes" in loaded.platform_spec.platforms
 
 
@@ -89,9 +89,12 @@ def test_the_compiler_accepts_the_pipeline(volume: Path, tmp_path: Path):
     pipeline = _compiled(volume, tmp_path / "pipeline.yaml")
     spec = next(yaml.safe_load_all(pipeline.read_text()))
     templates = _workflow(compiler, pipeline)["spec"]["templates"]
-    tasks = {task["name"] for t in templates for task in t.get("dag", {}).get("tasks", [])}
-    for name in spec["root"]["dag"]["tasks"]:
+    compiled = [task for one in templates for task in one.get("dag", {}).get("tasks", [])]
+    tasks = {task["name"] for task in compiled}
+    for name in (*spec["components"]["comp-pipeline"]["dag"]["tasks"], "pipeline", "ExitReport"):
         assert {name, f"{name}-driver"} <= tasks
+    (hook,) = [task["hooks"] for task in compiled if "hooks" in task]
+    assert hook["exit"]["template"] == "exit-hook-root-ExitReport"
 
 
 @pytest.fixture(scope="module")
