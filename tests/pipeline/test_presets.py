@@ -1,4 +1,4 @@
-"""Each preset is its row of the course's table, value by value, down to the layers of its network.
+"""Each preset behaves like its row of the course's table: views, splits, network and optimizer.
 
 The table is written out here as data, with the networks' parameters as Keras' `summary` counts
 them for the course's own code.
@@ -6,6 +6,8 @@ them for the course's own code.
 
 from __future__ import annotations
 
+import collections
+import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -13,7 +15,10 @@ from importlib import resources
 import numpy as np
 import pytest
 
+from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.models import classifier, stages, training_loop
+from imgpipe.models import feature_names as names
+from imgpipe.models.augmentation import geometry
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import settings as commands
 
@@ -180,37 +185,47 @@ def test_every_row_of_the_table_is_a_preset():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_values_are_the_tables(name):
+def test_a_preset_trains_as_long_and_is_compared_as_in_the_course(name):
     row, config = TABLE[name], preset(name)
-    model, train = config.model, config.train
-    assert (model.backbone, model.image_size, model.weights, model.cut, model.pooling) == (
-        *(row.backbone, row.image_size, row.weights, row.cut, row.pooling),
+    train = config.train
+    assert (train.batch_size, train.steps_per_epoch, train.epochs, train.target_accuracy) == (
+        *(row.batch_size, row.steps, row.epochs, row.target),
     )
-    assert (model.hidden_units, model.feature_dropout, model.dropout) == (
-        *(row.dense, row.feature_dropout, row.dropout),
-    )
-    assert model.activation == ("sigmoid" if row.classes == 2 else "softmax")
-    assert (train.optimizer, train.learning_rate) == (row.optimizer, row.learning_rate)
-    assert (train.batch_size, train.steps_per_epoch, train.epochs) == (
-        *(row.batch_size, row.steps, row.epochs),
-    )
-    assert (train.target_accuracy, train.label_smoothing) == (row.target, 0.0)
-    assert train.schedule == "constant"
     assert train.target_on == ("training" if row.target else "validation")
     assert (config.expect.low, config.expect.high) == (row.low, row.high)
     assert config.expect.split == row.compared_on
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_the_augmentation_is_the_tables(name):
-    row, views = TABLE[name], preset(name).views
-    if row.augmentation is None:
-        assert views.count == 0
-        return
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.augmentation is None])
+def test_a_preset_without_augmentation_has_no_views(name):
+    assert preset(name).views.count == 0
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.augmentation])
+def test_the_views_span_the_ranges_of_the_course(name):
+    """The transforms of 400 views, taken apart into rotation, zoom, shear, shift and flip."""
+    wanted, views, side = TABLE[name].augmentation, preset(name).views, 100.0
     assert views.count > 0
-    assert {key: getattr(views, key) for key in row.augmentation} == row.augmentation
-    assert (views.mixing.mixup, views.mixing.cutmix, views.spec.colours) == (0, 0, False)
-    assert views.scale == views.erasing == 0
+    seeds = np.array([[hash_, 1] for hash_ in range(1, 401)])
+    found = geometry.projective_transforms(seeds, np.float32(side), views.spec).numpy()
+    linear, offset = found[:, [0, 1, 3, 4]].reshape(-1, 2, 2), found[:, [2, 5]]
+    angle = np.arctan(linear[:, 1, 0] / linear[:, 0, 0])
+    back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    stretched = np.einsum("ijn,njk->nik", back, linear)  # [[zoom_x, shear * zoom_y], [0, zoom_y]]
+    centre = (side - 1) / 2
+    moved = np.einsum("ijn,nj->ni", back, offset + linear.sum(axis=2) * centre - centre)
+    for key, values in {
+        "rotation": np.degrees(angle),
+        "zoom": np.abs(stretched[:, [0, 1], [0, 1]]) - 1,
+        "shear": stretched[:, 0, 1] / stretched[:, 1, 1],
+        "shifts": moved / side,
+    }.items():
+        limit = wanted[key]
+        assert 0.9 * limit <= np.abs(values).max() <= limit + 1e-3, key
+    assert (stretched[:, 1, 1] > 0).all(), "no image is upside down"
+    assert 0.4 < (stretched[:, 0, 0] < 0).mean() < 0.6, "half of the images are mirrored"
+    assert not views.spec.colours
+    assert (views.mixing.mixup, views.mixing.cutmix, views.erasing) == (0, 0, 0)
 
 
 def test_exercise_six_is_exercise_five_with_one_more_setting():
@@ -229,9 +244,13 @@ def test_what_trains_and_what_is_frozen(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_split_is_the_courses(name):
-    config = preset(name)
-    assert (config.split.validation, config.split.test) == (0.1, 0.0)
+def test_a_tenth_of_undivided_data_is_for_validation_and_none_for_test(name):
+    split = preset(name).split
+    rule = SplitRule(split.seed, split.validation, split.test)
+    hashes = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(1000)]
+    found = collections.Counter(rule.assign(hash_, None) for hash_ in hashes)
+    assert found[names.VALIDATION] == pytest.approx(100, abs=40)
+    assert found.keys() == {names.TRAIN, names.VALIDATION}
 
 
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.low is not None])
