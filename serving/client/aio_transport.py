@@ -17,7 +17,11 @@ class Transport(Protocol):
     """Sends a call whose reply is awaited."""
 
     async def call(self, call: Call) -> Any:
-        """Send ``call`` and return its reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply.
+
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
 
     async def close(self) -> None:
         """Close the transport and cancel the calls in flight."""
@@ -55,7 +59,11 @@ class AioTransport:
         return self._channel
 
     async def call(self, call: Call) -> Any:
-        """Send ``call`` and return its reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply.
+
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
         path, target = call.method.path, self._connection.target
         channel = self._connected()
         if path not in self._methods:

@@ -16,7 +16,11 @@ class Transport(Protocol):
     """Sends a call and blocks until the reply arrives; threads may share one transport."""
 
     def call(self, call: Call) -> Any:
-        """Send ``call`` and return its reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply.
+
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
 
     def close(self) -> None:
         """Close the transport and cancel the calls in flight."""
@@ -55,7 +59,11 @@ class GrpcTransport:
         self._methods: dict[str, Any] = {}
 
     def call(self, call: Call) -> Any:
-        """Send ``call`` and return its reply; raises ``ServingError``."""
+        """Send ``call`` and return its reply.
+
+        Raises:
+            ServingError: The server refuses the request or does not answer.
+        """
         path = call.method.path
         try:
             if path not in self._methods:
