@@ -206,7 +206,7 @@ def probe(data: bytes, pixel_limit: int) -> Header:
             return _describe(image, declared, data)
     except UnidentifiedImageError:
         other = other_format(data)
-        error = f"{other}, a format that is not accepted" if other else "no image format known"
+        error = f"{other}, a format that is not accepted" if other else "unknown image format"
     except Exception as problem:  # plugins raise anything from SyntaxError to struct.error
         error = f"{type(problem).__name__}: {problem}"
     return Header(width=declared[0], height=declared[1], format=kind, error=error)

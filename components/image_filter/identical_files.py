@@ -59,7 +59,7 @@ def resolve(copies: Iterable[Copy]) -> list[Finding]:
 def _conflict(copy: Copy, group: list[Copy]) -> Finding:
     others = [f"{c.path} ({c.label})" for c in group if c != copy]
     shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
-    detail = f"labelled {copy.label}, but the same bytes are {shown}"
+    detail = f"labelled {copy.label}, but identical to {shown}"
     return _finding(copy, LABEL_CONFLICT, detail)
 
 

@@ -31,7 +31,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     try:
         data, described = transcode(found)
     except UnidentifiedImageError:
-        problem = "no image format known"
+        problem = "unknown image format"
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         problem = str(error) or type(error).__name__
     else:
@@ -43,7 +43,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     if not sniff(found) and not record.format:
         if other := other_format(found):
             return Finding(UNDECODABLE, f"{other}, a format that is not accepted")
-        return Finding(NOT_AN_IMAGE, f"no image format known; it begins with {_head(found)}")
+        return Finding(NOT_AN_IMAGE, f"unknown image format; it begins with {_head(found)}")
     if is_cut_short(found) or "truncated" in problem or "unexpected end" in problem.lower():
         return Finding(TRUNCATED, detail)
     return Finding(UNDECODABLE, detail)

@@ -58,7 +58,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
     if least - tolerance <= own <= greatest + tolerance:
         return None
-    sizes = f"usual are {max(least, 0):.0f} to {greatest:.0f}"
+    sizes = f"usual sizes are {max(least, 0):.0f} to {greatest:.0f}"
     detail = f"{record.width} x {record.height} pixels, as large as a square of {own:.0f}; {sizes}"
     middle = (least + greatest) / 2
     return Finding(CHECK.name, detail, score=-abs(own - middle))

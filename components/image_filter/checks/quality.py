@@ -57,7 +57,7 @@ def below(
         if value >= limit:
             return None
         measured = rounding.below(value, limit)
-        return Finding(name, f"{about} {measured}, under {limit:g}", score=value)
+        return Finding(name, f"{about} {measured}, below {limit:g}", score=value)
 
     def in_doubt(value: float) -> bool:
         return abs(score(value) - threshold) < DOUBT

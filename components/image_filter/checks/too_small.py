@@ -12,7 +12,7 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
         return None
     return Finding(
         CHECK.name,
-        f"{record.width} x {record.height} pixels, the shorter side is under {settings.min_side}",
+        f"{record.width} x {record.height} pixels, the shorter side is below {settings.min_side}",
     )
 
 

@@ -230,4 +230,5 @@ def _described(member: Member, other: Member, found: _Match) -> str:
     """Describe which image it is similar to, and the distance."""
     way = f"{found.way}, " if found.way else ""
     labels = f" ({other.label}; this one is {member.label})" if other.label != member.label else ""
-    return f"like {other.path}{labels}: {way}{found.bits} of {BITS} bits differ"
+    bits = f"{found.bits} of {BITS} bits of the perceptual hash differ"
+    return f"similar to {other.path}{labels}: {way}{bits}"

@@ -64,7 +64,7 @@ def test_measurements_reach_examples_and_metadata(photos, run):
         )
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [f for f in lines(done, quarantine.WARNINGS) if f["reason"] == "dark"]
-    assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, under 0.32"
+    assert found["detail"] == "luminance that the brightest 1 % exceed 0.000, below 0.32"
 
 
 def test_severity_turns_a_warning_into_a_reject_and_back(photos, run):
@@ -82,7 +82,7 @@ def test_one_size_among_many_is_odd(photos, encode, run):
     folder = photos({"a": 8, "b": 8, "a/huge.jpg": encode(size=(400, 320), seed=800)})
     assert warned(run(folder))["odd_size"] == ["a/huge.jpg"]
     done = run(folder, name="rejected", settings=Settings(severity={"odd_size": "reject"}))
-    assert done.rejects["a/huge.jpg"]["detail"].endswith("usual are 36 to 36")
+    assert done.rejects["a/huge.jpg"]["detail"].endswith("usual sizes are 36 to 36")
 
 
 def test_rotated_photographs_are_reported_or_repaired(photos, run):

@@ -34,7 +34,7 @@ def test_nobody_knows_which_of_two_labels_is_right():
     copies = [("a/1", "train", "a"), ("b/1", "test", "b"), ("a/2", "train", "a")]
     assert outcome(*copies) == dict.fromkeys(("a/1", "a/2", "b/1"), ("label_conflict", ""))
     detail = resolve([Copy(*copy) for copy in copies])[0].detail
-    assert detail == "labelled a, but the same bytes are a/2 (a), b/1 (b)"
+    assert detail == "labelled a, but identical to a/2 (a), b/1 (b)"
 
 
 def test_order_of_the_group_changes_nothing():

@@ -78,7 +78,7 @@ def test_what_is_no_image(encode):
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
     found = decide(record(b"hello"), Settings()).rejection
-    assert found.detail == "no image format known; it begins with 'hello'"
+    assert found.detail == "unknown image format; it begins with 'hello'"
 
 
 @pytest.mark.parametrize("kind", ["ICO", "ICNS", "TGA", "DDS", "PSD", "HEIC"])

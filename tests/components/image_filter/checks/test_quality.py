@@ -80,7 +80,7 @@ def test_a_value_just_under_its_threshold_reads_so(look):
     record = look(scene())
     blurred = dataclasses.replace(record, figures={**record.figures, "sharpness": 0.28996})
     (warning,) = decide(blurred, Settings(threshold={"blurry": 0.29})).warnings
-    assert warning.detail.endswith("0.28996, under 0.29")
+    assert warning.detail.endswith("0.28996, below 0.29")
 
 
 def test_thresholds_decide_and_are_exact_at_the_edge(look):
@@ -165,7 +165,7 @@ def test_where_all_are_the_same_any_other_size_is_odd():
     settings = Settings(limits={"odd_size": usual})
     images = [ImageRecord("a/x", width=100, height=height) for height in (100, 101)]
     odd = [odd_size.CHECK.judge(image, settings) for image in images]
-    assert odd[0] is None and "usual are 100 to 100" in odd[1].detail
+    assert odd[0] is None and "usual sizes are 100 to 100" in odd[1].detail
     assert odd_size.limits({}, 3.0) is None
 
 

@@ -50,7 +50,8 @@ def test_the_training_copy_goes(held_out):
     }
     (ruling, _) = resolve(copies, 48)
     assert ruling.detail == (
-        f"like 2: 3 of 256 bits differ; that one is in {held_out}, this one in train"
+        "similar to 2: 3 of 256 bits of the perceptual hash differ; "
+        f"that one is in {held_out}, this one in train"
     )
 
 
@@ -70,14 +71,17 @@ def test_labels_that_clash_are_named_on_both():
         "1": ("near_duplicate_label_conflict", "warn", "2"),
         "2": ("near_duplicate_label_conflict", "warn", "1"),
     }
-    assert resolve(copies, 48)[0].detail == "like 2 (b; this one is a): 4 of 256 bits differ"
+    assert (
+        resolve(copies, 48)[0].detail
+        == "similar to 2 (b; this one is a): 4 of 256 bits of the perceptual hash differ"
+    )
     rejecting = outcome(*copies, near_duplicate_label_conflict="reject")
     assert [severity for _, severity, _ in rejecting.values()] == ["reject", "reject"]
 
 
 def test_a_mirrored_copy_is_called_so():
     (ruling,) = resolve([member("1"), member("2", mirrored=True)], 48)
-    assert ruling.detail == "like 1: mirrored, 0 of 256 bits differ"
+    assert ruling.detail == "similar to 1: mirrored, 0 of 256 bits of the perceptual hash differ"
 
 
 def test_what_the_source_groups_is_alike_by_nature():
@@ -110,6 +114,12 @@ def test_a_crop_is_called_so_on_either_side():
     whole = dataclasses.replace(member("whole"), hashes=other)
     first = dataclasses.replace(crop, hashes=alone)
     (ruling,) = resolve([first, whole], 40)
-    assert ruling.detail == "like crop: it is a crop of this, 0 of 256 bits differ"
+    assert (
+        ruling.detail
+        == "similar to crop: it is a crop of this, 0 of 256 bits of the perceptual hash differ"
+    )
     (ruling,) = resolve([dataclasses.replace(first, path="z"), whole], 40)
-    assert ruling.detail == "like whole: a crop of it, 0 of 256 bits differ"
+    assert (
+        ruling.detail
+        == "similar to whole: a crop of it, 0 of 256 bits of the perceptual hash differ"
+    )
