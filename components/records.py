@@ -27,14 +27,18 @@ Value = bytes | str | int | float | list[float] | list[int]
 
 #: Beginning of the names of shard files, before their numbers.
 FILE_PREFIX = "data_tfrecord"
-_SHARD = re.compile(rf"{FILE_PREFIX}-\d{{5}}-of-\d{{5}}$")
+_SHARD = re.compile(rf"{FILE_PREFIX}-\d{{5,}}-of-\d{{5,}}$")
 #: Value of the `split_names` property of Examples artifacts.
 SPLIT_NAMES_JSON = json.dumps(list(names.SPLITS))
 
 
 def shard_path(uri: str, split: str, shard: int, shards: int) -> str:
-    """Path of one shard file of an Examples artifact at `uri`."""
-    return f"{uri}/Split-{split}/{FILE_PREFIX}-{shard:05d}-of-{shards:05d}"
+    """Path of one shard file of an Examples artifact at `uri`.
+
+    Numbers have five digits, and more where there are more shards, so that names sort by number.
+    """
+    digits = max(5, len(str(shards)))
+    return f"{uri}/Split-{split}/{FILE_PREFIX}-{shard:0{digits}d}-of-{shards:0{digits}d}"
 
 
 def shard_files(uri: str, split: str) -> list[str]:

@@ -118,15 +118,15 @@ def read_dim(bank_uri: str) -> int:
 
 @contextlib.contextmanager
 def open_split(
-    bank_uri: str, split: str, classes: int, most_view: int | None = None
+    bank_uri: str, split: str | tuple[str, ...], classes: int, most_view: int | None = None
 ) -> Iterator[BankRows]:
-    """Opens the labelled rows of one split, whose features are in a `RowFile`.
+    """Opens the labelled rows of a split or of several, whose features are in a `RowFile`.
 
     Rows without a label (index -1) are left out.
 
     Args:
         bank_uri: URI of the artifact of FeatureBank.
-        split: Name of the split.
+        split: Name of the split, or names of splits whose rows are sorted as those of one.
         classes: Number of classes.
         most_view: Highest view that is wanted; None is all of them.
 
@@ -188,7 +188,7 @@ class _Listed:
     hashes: npt.NDArray[np.bytes_]
 
 
-def _listed(uri: str, split: str, most_view: int | None) -> _Listed:
+def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _Listed:
     """Lists the records of a split, without their vectors."""
     parts: dict[str, list[npt.NDArray[Any]]] = {
         names.LABEL_INDEX: [np.empty(0, np.int64)],
@@ -211,7 +211,7 @@ def _listed(uri: str, split: str, most_view: int | None) -> _Listed:
 
 def _placed(
     uri: str,
-    split: str,
+    split: str | tuple[str, ...],
     vector: str,
     places: npt.NDArray[np.int64],
     shape: tuple[int, ...],
@@ -226,8 +226,10 @@ def _placed(
         yield here[here >= 0], rows[here >= 0].reshape(-1, *shape)
 
 
-def _files(uri: str, split: str) -> list[str]:
-    return matching(f"{uri.rstrip('/')}/Split-{split}/data_tfrecord-*")
+def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
+    splits = (split,) if isinstance(split, str) else split
+    folder = uri.rstrip("/")
+    return [file for s in splits for file in matching(f"{folder}/Split-{s}/data_tfrecord-*")]
 
 
 def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[np.float16]:

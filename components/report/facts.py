@@ -7,7 +7,7 @@ missing, because runs that were refused or failed have facts too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -101,21 +101,24 @@ def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
 def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Table]:
     if not uri or not tf.io.gfile.exists(uri):
         return {}
-    tables = {}
-    for split in names.SPLITS:
-        rows = [
-            metrics.Row(
+    tables = {
+        split: metrics.Table(tuple(settings["vocabulary"]), _labelled(uri, split))
+        for split in names.SPLITS
+    }
+    return {split: table for split, table in tables.items() if len(table)}
+
+
+def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
+    """The predictions of the labelled images of a split."""
+    for example in records.iterate(uri, split):
+        label = records.integer(example, names.LABEL_INDEX, -1)
+        if label >= 0:
+            yield metrics.Row(
                 path=records.text(example, names.PATH),
                 image_hash=records.text(example, names.IMAGE_HASH),
-                label_index=records.integer(example, names.LABEL_INDEX, -1),
+                label_index=label,
                 prediction=prediction.read(example),
             )
-            for example in records.iterate(uri, split)
-            if records.integer(example, names.LABEL_INDEX, -1) >= 0
-        ]
-        if rows:
-            tables[split] = metrics.Table(tuple(settings["vocabulary"]), rows)
-    return tables
 
 
 def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,16 +49,37 @@ class Row:
 
 
 class Table:
-    """The predictions of one split."""
+    """The predictions of one split: 32 bytes an image, and the worst mistakes.
 
-    def __init__(self, vocabulary: Sequence[str], rows: Sequence[Row]) -> None:
+    Args:
+        vocabulary: Class names in sorted order.
+        rows: Labelled images, which are read once.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], rows: Iterable[Row]) -> None:
         self._vocabulary = list(vocabulary)
-        self._rows = list(rows)
-        said = [row.prediction for row in rows]
-        self._labels = np.asarray([row.label_index for row in rows], np.int64)
-        self._predicted = np.asarray([one.predicted for one in said], np.int64)
-        self._confidence = np.asarray([one.confidence for one in said], np.float64)
-        self._of_label = np.asarray([one.of_label for one in said], np.float64)
+        labels, predicted = array("q"), array("q")
+        confidence, of_label = array("d"), array("d")
+
+        def wrong() -> Iterator[Row]:
+            for row in rows:
+                labels.append(row.label_index)
+                predicted.append(row.prediction.predicted)
+                confidence.append(row.prediction.confidence)
+                of_label.append(row.prediction.of_label)
+                if row.label_index != row.prediction.predicted:
+                    yield row
+
+        self._mistakes = heapq.nsmallest(
+            _MISTAKES, wrong(), key=lambda row: (-row.prediction.confidence, row.path)
+        )
+        self._labels = np.frombuffer(labels, np.int64)
+        self._predicted = np.frombuffer(predicted, np.int64)
+        self._confidence = np.frombuffer(confidence, np.float64)
+        self._of_label = np.frombuffer(of_label, np.float64)
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
     def confusion(self) -> list[Cell]:
         """Return the cells of the confusion matrix that are not 0, as (label, predicted, count)."""
@@ -89,9 +112,9 @@ class Table:
                 "f1": float(2 * (recall or 0) * (precision or 0) / both) if both else 0.0,
             }
         return {
-            "count": len(self._rows),
+            "count": len(self),
             "correct": int(right.sum()),
-            "accuracy": float(right.sum() / len(self._rows)),
+            "accuracy": float(right.sum() / len(self)),
             "loss": float(-np.log(np.maximum(self._of_label, _TINY)).mean()),
             "ece": self.ece(),
             "per_class": per_class,
@@ -99,17 +122,15 @@ class Table:
 
     def mistakes(self) -> list[dict[str, Any]]:
         """Return the wrong predictions, the most confident first."""
-        wrong = np.flatnonzero(self._predicted != self._labels).tolist()
-        wrong.sort(key=lambda i: (-self._confidence[i], self._rows[i].path))
         return [
             {
-                "path": self._rows[i].path,
-                "image_hash": self._rows[i].image_hash,
-                "label": self._vocabulary[self._labels[i]],
-                "predicted": self._vocabulary[self._predicted[i]],
-                "probability": float(self._confidence[i]),
+                "path": row.path,
+                "image_hash": row.image_hash,
+                "label": self._vocabulary[row.label_index],
+                "predicted": self._vocabulary[row.prediction.predicted],
+                "probability": row.prediction.confidence,
             }
-            for i in wrong[:_MISTAKES]
+            for row in self._mistakes
         ]
 
 

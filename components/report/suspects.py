@@ -22,6 +22,7 @@ from imgpipe.components import records
 from imgpipe.components.image_filter.overrides import Override, to_toml
 from imgpipe.models import bank
 from imgpipe.models import feature_names as names
+from imgpipe.models.row_file import Rows, gathered
 
 FOLDS = 5
 #: Weight decays as multiples of the mean squared feature; the one with the best accuracy on the
@@ -56,17 +57,6 @@ class Suspect:
     image_hash: str
 
 
-@dataclass(frozen=True)
-class CleanViews:
-    """The clean views of all labelled images: features [n, d], labels [n], hashes and paths."""
-
-    features: Floats
-    labels: Integers
-    hashes: list[str]
-    paths: list[str]
-    splits: list[str]
-
-
 def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[str, Any] | None:
     """Rank the suspects of a feature bank, the most likely label errors first.
 
@@ -82,30 +72,44 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
     """
     if not bank.read_dim(bank_uri):
         return None
-    views = _read(bank_uri)
-    if len(views.labels) < _FEWEST or len(np.unique(views.labels)) < 2:
-        return None
-    folds = np.array([int(digest[:8], 16) % FOLDS for digest in views.hashes])
-    doubts = out_of_fold(views.features, views.labels, folds, len(vocabulary))
-    found, best = doubts.margins, doubts.best
-    order = [i for i in np.argsort(-found, kind="stable").tolist() if found[i] > 0]
+    with bank.open_split(bank_uri, names.SPLITS, len(vocabulary), 0) as clean:
+        if len(clean) < _FEWEST or len(np.unique(clean.labels)) < 2:
+            return None
+        folds = np.array([int(digest[:8], 16) % FOLDS for digest in clean.hashes])
+        doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
+    order = np.argsort(-doubts.margins, kind="stable")
+    disagree = int((doubts.margins > 0).sum())
+    worst = order[: min(limit, disagree)].tolist()
+    where = _where(bank_uri, {bytes(clean.hashes[i]) for i in worst})
     rows = [
         Suspect(
-            views.paths[i],
-            views.splits[i],
-            vocabulary[views.labels[i]],
-            vocabulary[best[i]],
-            round(float(found[i]), 4),
-            views.hashes[i],
+            *where[bytes(clean.hashes[i])],
+            vocabulary[clean.labels[i]],
+            vocabulary[doubts.best[i]],
+            round(float(doubts.margins[i]), 4),
+            clean.hashes[i].decode(),
         )
-        for i in order[:limit]
+        for i in worst
     ]
     return {
-        "images": len(views.labels),
+        "images": len(clean),
         "folds": FOLDS,
-        "disagree": len(order),
+        "disagree": disagree,
         "rows": [asdict(row) for row in rows],
     }
+
+
+def _where(bank_uri: str, wanted: set[bytes]) -> dict[bytes, tuple[str, str]]:
+    """Read path and split of the images with these hashes."""
+    found: dict[bytes, tuple[str, str]] = {}
+    for split in names.SPLITS:
+        for example in records.iterate(bank_uri, split):
+            digest = records.raw(example, names.IMAGE_HASH)
+            if digest in wanted:
+                found[digest] = (records.text(example, names.PATH), split)
+            if len(found) == len(wanted):
+                return found
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,35 +125,43 @@ class Doubts:
     best: Integers
 
 
-def out_of_fold(features: Floats, labels: Integers, folds: Integers, classes: int) -> Doubts:
+def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int) -> Doubts:
     """Score each row with a head that was fitted on the other folds.
 
     Only the scores of a few thousand rows are in memory at a time.
 
     Args:
-      features: [n, d], any float type.
+      features: [n, d], any float type, in memory or in a file.
       labels: [n], 0..classes-1.
       folds: [n], the fold of each row; rows that belong together should be in the same fold.
       classes: Number of classes.
     """
     gram, moments = _sums(features, labels, folds, classes)
-    numbers = sorted(gram)
     whole, total = sum(gram.values()), sum(moments.values())
     found: list[tuple[float, Doubts]] = []
     for decay in _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY:
-        doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int64))
-        for number in numbers:
+        heads = {}
+        for number in gram:
             left = whole - gram[number]
             weight = decay * np.trace(left) / len(left) * np.eye(len(left))
-            solution = np.linalg.solve(left + weight, total - moments[number])
-            positions = np.flatnonzero(folds == number)
-            for start in range(0, len(positions), _ROWS):
-                part = positions[start : start + _ROWS]
-                scores = _prepared(features[part]) @ solution
-                doubts.best[part] = scores.argmax(axis=1)
-                doubts.margins[part] = _margins(scores, labels[part])
+            heads[number] = np.linalg.solve(left + weight, total - moments[number])
+        doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int64))
+        for part, number, rows in _blocks(features, folds):
+            scores = rows @ heads[number]
+            doubts.best[part] = scores.argmax(axis=1)
+            doubts.margins[part] = _margins(scores, labels[part])
         found.append((float(np.mean(doubts.best == labels)), doubts))
     return max(found, key=lambda one: one[0])[1]
+
+
+def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Floats]]:
+    """Read the features in their order: positions of one fold, the fold, prepared rows."""
+    for start in range(0, len(folds), _ROWS):
+        block = np.arange(start, min(start + _ROWS, len(folds)))
+        rows = _prepared(gathered(features, block))
+        for number in np.unique(folds[block]).tolist():
+            mine = folds[block] == number
+            yield block[mine], number, rows[mine]
 
 
 def _margins(scores: Floats, labels: Integers) -> Floats:
@@ -189,28 +201,25 @@ def review_file(found: dict[str, Any]) -> str:
 
 
 def _sums(
-    features: Floats, labels: Integers, folds: Integers, classes: int
+    features: Rows, labels: Integers, folds: Integers, classes: int
 ) -> tuple[dict[int, Floats], dict[int, Floats]]:
     """Sum features × features [d, d] and features × centred one-hot labels [d, classes] by fold."""
-    gram: dict[int, Floats] = {}
-    moments: dict[int, Floats] = {}
-    for number in np.unique(folds).tolist():
-        positions = np.flatnonzero(folds == number)
-        width = features.shape[1] + 1
-        gram[number] = np.zeros((width, width))
-        moments[number] = np.zeros((width, classes))
-        for start in range(0, len(positions), _ROWS):
-            part = positions[start : start + _ROWS]
-            rows = _prepared(features[part])
-            gram[number] += rows.T @ rows
-            known = np.full((len(part), classes), -1 / classes)
-            known[np.arange(len(part)), labels[part]] += 1
-            moments[number] += rows.T @ known
+    width = features.shape[1] if features.shape[1] <= _WIDEST else _SKETCH
+    numbers = np.unique(folds).tolist()
+    gram: dict[int, Floats] = {n: np.zeros((width + 1, width + 1)) for n in numbers}
+    moments: dict[int, Floats] = {n: np.zeros((width + 1, classes)) for n in numbers}
+    for part, number, rows in _blocks(features, folds):
+        gram[number] += rows.T @ rows
+        known = np.full((len(part), classes), -1 / classes)
+        known[np.arange(len(part)), labels[part]] += 1
+        moments[number] += rows.T @ known
     return gram, moments
 
 
 def _prepared(features: Floats) -> Floats:
     """Return float64 [m, d + 1]: the rows scaled to length √d, and a column of ones."""
+    if features.shape[1] > _WIDEST:
+        features = np.stack([sketch(row) for row in features])
     rows = np.asarray(features, np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows / np.where(lengths > 0, lengths, 1.0) * np.sqrt(rows.shape[1])
@@ -238,29 +247,3 @@ def _draw(dim: int) -> tuple[Integers, Floats]:
     drawing = np.random.default_rng(0)
     signs = drawing.integers(0, 2, dim).astype(np.float32) * 2 - 1
     return drawing.permutation(dim), signs
-
-
-def _read(bank_uri: str) -> CleanViews:
-    """Read the clean views of all splits as float16."""
-    dim = bank.read_dim(bank_uri)
-    parts: list[npt.NDArray[np.float16]] = [
-        np.empty((0, dim if dim <= _WIDEST else _SKETCH), np.float16)
-    ]
-    labels, hashes, paths, splits = [], [], [], []
-    for split, example in _clean(bank_uri):
-        vector = np.frombuffer(records.raw(example, names.FEATURES), "<f2")
-        parts.append(sketch(vector)[None])
-        labels.append(records.integer(example, names.LABEL_INDEX, -1))
-        hashes.append(records.text(example, names.IMAGE_HASH))
-        paths.append(records.text(example, names.PATH))
-        splits.append(split)
-    features = np.concatenate(parts)
-    return CleanViews(features, np.array(labels, np.int64), hashes, paths, splits)
-
-
-def _clean(bank_uri: str) -> Iterator[tuple[str, Any]]:
-    for split in names.SPLITS:
-        for example in records.iterate(bank_uri, split):
-            labelled = records.integer(example, names.LABEL_INDEX, -1) >= 0
-            if labelled and records.integer(example, names.VIEW) == 0:
-                yield split, example

@@ -132,3 +132,20 @@ def test_many_classes_take_no_matrix():
     assert found.confusion() == [(7, 199_999, 1)]
     assert found.summary()["loss"] == pytest.approx(math.log(4))
     assert most_confused(vocabulary, found.confusion()) == ("class 7", "class 199999", 1)
+
+
+def test_a_table_keeps_numbers_and_not_rows():
+    """An object for each of ten million images would take gigabytes."""
+    import tracemalloc
+
+    said_so = prediction.Prediction(1, 0.9, 0.1)
+    rows = (Row(f"{i:0200d}", f"{i:064x}", i % 2, said_so) for i in range(50_000))
+    tracemalloc.start()
+    try:
+        found = Table(["a", "b"], rows)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000 * 100
+    assert found.summary()["accuracy"] == 0.5
+    assert [int(row["path"]) for row in found.mistakes()] == list(range(0, 48, 2))

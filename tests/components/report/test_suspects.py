@@ -76,6 +76,14 @@ def test_flipped_labels_lead_the_ranking(bank):
     assert suspects.rank(bank(features, labels), CLASSES) == found
 
 
+def test_a_bank_that_outgrows_memory_is_ranked_alike(bank, monkeypatch):
+    features, truth = clouds()
+    uri = bank(features, flipped(truth, 0.03)[0])
+    expected = suspects.rank(uri, CLASSES)
+    monkeypatch.setattr("imgpipe.models.row_file.IN_MEMORY", 0)
+    assert suspects.rank(uri, CLASSES) == expected
+
+
 def test_clean_labels_leave_next_to_nothing(bank):
     found = suspects.rank(bank(*clouds()), CLASSES)
     assert found["disagree"] <= 6
