@@ -43,7 +43,7 @@ class Services:
       account: Folder with token, certificate and namespace, as in a pod.
       database: SQLite file of ML Metadata.
       asked: Paths that the Kubernetes API was asked for.
-      cached: Number of tasks in the cache.
+      cache: The tasks that the driver can take from the cache.
     """
 
     metadata_port: int

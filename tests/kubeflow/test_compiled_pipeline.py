@@ -34,10 +34,7 @@ def _compiled(folder: Path, settings: list[str]) -> Path:
             Image.new("RGB", (40, 40 + i)).save(folder / "photos" / label / f"{i}.png")
     output = folder / "pipeline.yaml"
     given = [f"kubeflow.volumes=[{{claim = 'photos', path = '{folder}'}}]", *settings]
-    code = kubeflow.compile_(
-        None, str(folder / "photos"), output, "image:1", "minio://bucket/root", given
-    )
-    assert code == 0
+    kubeflow.compile_(None, str(folder / "photos"), output, "image:1", "minio://bucket/root", given)
     return output
 
 

@@ -1,7 +1,8 @@
 """The programs of Kubeflow Pipelines themselves: its compiler, its driver and its launcher.
 
-They are built from kubeflow/pipelines; docs/kubeflow.md says how. The tests find them through
-environment variables and are skipped without them.
+The compiler is that of ``accept/main.go``, which calls what the API server calls. All of them are
+built from kubeflow/pipelines; docs/kubeflow.md says how. The tests find them through environment
+variables and are skipped without them.
 """
 
 from __future__ import annotations
@@ -64,9 +65,10 @@ def _compiled(volume: Path, output: Path, *settings: str) -> Path:
     return output
 
 
-def _workflow(compiler: Path, pipeline: Path) -> dict[str, Any]:
+def _workflow(compiler: Path, pipeline: Path, run_id: str = "run-1") -> dict[str, Any]:
+    root = f"minio://{BUCKET}/root"
     ended = subprocess.run(
-        [compiler, "--spec", pipeline, "--pipeline_root", f"minio://{BUCKET}/root"],
+        [compiler, "--spec", pipeline, "--pipeline_root", root, "--run_id", run_id],
         capture_output=True,
         text=True,
         timeout=120,
@@ -107,10 +109,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 
 def _run(cluster: Services, volume: Path, folder: Path, *settings: str) -> Workflow:
+    pipeline = _compiled(volume, folder / "pipeline.yaml", *settings)
     workflow = Workflow(
-        _workflow(
-            _program("IMGPIPE_KFP_COMPILER"), _compiled(volume, folder / "p.yaml", *settings)
-        ),
+        _workflow(_program("IMGPIPE_KFP_COMPILER"), pipeline, run_id=folder.name),
         cluster,
         folder / "pods",
         _program("IMGPIPE_KFP_DRIVER"),
@@ -121,12 +122,42 @@ def _run(cluster: Services, volume: Path, folder: Path, *settings: str) -> Workf
     return workflow
 
 
-def test_driver_and_launcher_run_it_to_a_pushed_model(
-    cluster: Services, volume: Path, tmp_path: Path
-):
-    workflow = _run(cluster, volume, tmp_path)
-    failed = [name for name, state in workflow.states.items() if state == "Failed"]
-    shown = {name: workflow.logs[name][-3000:] for name in failed if name in workflow.logs}
+@pytest.fixture(scope="module")
+def blessed(cluster: Services, volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A whole run, whose tasks the later ones take from the cache."""
+    return _run(cluster, volume, tmp_path_factory.mktemp("blessed"))
+
+
+def test_driver_and_launcher_run_it_to_a_pushed_model(blessed: Workflow, volume: Path):
+    failed = [name for name, state in blessed.states.items() if state == "Failed"]
+    shown = {name: blessed.logs[name][-3000:] for name in failed if name in blessed.logs}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in shown.items())
+    assert not blessed.cached
+    assert "the model is blessed: " in blessed.logs["Report"]
     (version,) = manifest.versions(volume / "out" / "model")
     assert version.model_identity
+
+
+@pytest.mark.usefixtures("blessed")
+def test_the_same_run_again_takes_its_tasks_from_the_cache(
+    cluster: Services, volume: Path, tmp_path: Path
+):
+    again = _run(cluster, volume, tmp_path)
+    assert "Failed" not in again.states.values(), again.logs
+    tasks = {name.removesuffix("-driver") for name in again.states if name.endswith("-driver")}
+    assert tasks - again.cached == {"root", "ModelPusher", "Report"}
+    assert len(manifest.versions(volume / "out" / "model")) == 1
+
+
+@pytest.mark.usefixtures("blessed")
+def test_a_refused_data_set_fails_its_task_with_the_exit_code(
+    cluster: Services, volume: Path, tmp_path: Path
+):
+    refused = _run(cluster, volume, tmp_path, "gate.min_train=1000")
+    assert refused.states["DataGate"] == "Failed"
+    assert "ImageFilter" in refused.cached
+    log = refused.logs["DataGate"]
+    assert "imgpipe: too few 'scissors' in train: expected at least 1000" in log
+    # `imgpipe kubeflow submit --wait` reads the exit code from the launcher's last line.
+    assert "failed to execute component: exit status 4" in log.splitlines()[-1]
+    assert not {"ImageTrainer", "ModelPusher"} & set(refused.logs)

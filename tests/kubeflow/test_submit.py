@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, schedule, submit
+from tests import images
 from tests.kubeflow.api_server import RECURRING, RUN, ApiServer, running
 
 PARAMETERS = {
@@ -92,6 +94,19 @@ def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file
     assert posted["experiment_id"] == "experiment-1"
     assert posted["display_name"].startswith("photos ")
     assert server.tokens == {"Bearer secret"}
+
+
+def test_a_run_of_a_folder_is_compiled_first(server: ApiServer, tmp_path: Path):
+    images.folder_of(tmp_path / "photos")
+    volumes = f"kubeflow.volumes=[{{claim = 'images', path = '{tmp_path}'}}]"
+    target = _target("", server.host, data=str(tmp_path / "photos"), root="s3://bucket/root")
+    target = replace(target, source=None, settings=[volumes])
+    assert submit.run(target, None, False) == 0
+    posted = server.posted["/apis/v2beta1/runs"]
+    spec = posted["pipeline_spec"]["pipeline_spec"]
+    assert "ImageTrainer" in spec["root"]["dag"]["tasks"]
+    assert "kubernetes" in posted["pipeline_spec"]["platform_spec"]["platforms"]
+    assert posted["runtime_config"]["pipeline_root"] == "s3://bucket/root"
 
 
 def test_waiting_tells_each_state_and_ends_with_the_run(

@@ -42,7 +42,7 @@ def command(
     settings: options.SettingsOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines runs."""
-    raise typer.Exit(compile_(config, data, output, image, root, settings or []))
+    new_console().print(escape(compile_(config, data, output, image, root, settings or [])))
 
 
 def compile_(
@@ -52,7 +52,7 @@ def compile_(
     image: str,
     root: str,
     settings: Sequence[str],
-) -> int:
+) -> str:
     """Write the PipelineSpec.
 
     Args:
@@ -64,7 +64,7 @@ def compile_(
       settings: Overrides as ``SECTION.KEY=VALUE``.
 
     Returns:
-      The exit code.
+      A sentence that says what was written.
 
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
@@ -92,11 +92,7 @@ def compile_(
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
         pipeline = graph.create_pipeline(config, inputs, storage)
         written = compiler.compile_pipeline(pipeline, config, output)
-    new_console().print(
-        f"wrote {escape(str(written))}: {len(pipeline.components)} tasks, "
-        f"image {escape(config.kubeflow.image)}"
-    )
-    return 0
+    return f"wrote {written}: {len(pipeline.components)} tasks, image {config.kubeflow.image}"
 
 
 def require_kfp() -> None:
