@@ -11,16 +11,20 @@ export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 DIST := dist
 
-.PHONY: demo test test-all lint types fuzz bench requirements wheel clean
+.PHONY: demo test test-all test-engines lint types fuzz bench requirements wheel clean
 
 demo: .venv/.ready
 	$(RUN)/imgpipe demo
 
 test: .venv/.ready
-	$(RUN)/pytest -m "not slow"
+	$(RUN)/pytest -m "not slow and not engines"
 
 test-all: .venv/.ready
-	$(RUN)/pytest
+	$(RUN)/pytest -m "not engines"
+
+# Clusters of Flink and Spark on this machine. It needs Java 17 and Maven.
+test-engines: .venv/.ready .engines/.ready
+	$(RUN)/pytest -m engines tests/engines
 
 lint: .venv/.ready
 	$(RUN)/ruff check .
@@ -51,10 +55,21 @@ wheel: .venv/.ready requirements
 	$(UV) sync --frozen --python $(PYTHON)
 	@touch $@
 
+# Flink and Spark from their Python packages, which hold the Java libraries, and Beam's job servers.
+# They are not in the lock, because nothing in the project imports them.
+.engines/.ready: $(wildcard tests/engines/job_servers/*/pom.xml) $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
+	rm -rf .engines && mkdir -p .engines
+	$(UV) pip install --quiet --no-deps --python $(PYTHON) --target .engines/python \
+	  apache-flink-libraries==1.19.3 pyspark==3.5.9
+	for engine in flink spark; do \
+	  mvn --batch-mode --quiet -f tests/engines/job_servers/$$engine/pom.xml package \
+	    -DoutputFolder=$(CURDIR)/.engines || exit 1; done
+	@touch $@
+
 # A virtual environment of its own: the system's pip may be externally managed, or have no venv.
 .tools/bin/uv:
 	$(PYTHON) -m venv .tools 2>/dev/null && .tools/bin/python -m pip install --quiet uv \
 	  || { rm -rf .tools && $(PYTHON) -m pip install --quiet --target .tools uv; }
 
 clean:
-	rm -rf .venv .tools dist build imgpipe-out imgpipe-demo
+	rm -rf .venv .tools .engines dist build imgpipe-out imgpipe-demo

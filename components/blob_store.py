@@ -2,7 +2,8 @@
 
 The store is a cache. Artifacts stay valid when it is deleted, and a damaged file or value only
 means that the value is computed again. SQLite provides atomic writes, concurrent readers and
-writers, and recovery after a killed process.
+writers, and recovery after a killed process. Its file must be used by one host only; where workers
+run on several, `open_store` returns a `BlobFiles` instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from imgpipe.components.blob_files import BlobFiles
 from imgpipe.models.errors import ResourceError
 
 _log = logging.getLogger(__name__)
@@ -27,6 +29,30 @@ _CHECKSUM = 4  # bytes of the checksum in front of each value
 def path_of(directory: Path, name: str) -> Path:
     """Return the path of the file of the store `name` in a folder, whether or not it exists."""
     return directory / f"{name}.sqlite"
+
+
+#: In front of the path of a store that several hosts use.
+SHARED = "shared:"
+
+
+def open_store(place: str | Path, name: str) -> BlobStore | BlobFiles:
+    """Open a store.
+
+    Args:
+      place: Folder of the store, which must be on this host and is created when absent. With
+        ``shared:`` in front, a folder that several hosts use, whose values are single files.
+      name: Name of the store in the folder.
+
+    Raises:
+      ResourceError: The store cannot be used.
+    """
+    store = BlobFiles if str(place).startswith(SHARED) else BlobStore
+    return store(folder_of(place), name)
+
+
+def folder_of(place: str | Path) -> Path:
+    """The folder of a store, of one host or of several."""
+    return Path(str(place).removeprefix(SHARED))
 
 
 class BlobStore:

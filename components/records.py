@@ -162,6 +162,37 @@ def write_text(path: str, content: str) -> None:
         file.write(content)
 
 
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file, whole or not at all, however many attempts there are at a time.
+
+    Args:
+        path: A path or a URI in an existing folder.
+        content: The bytes.
+    """
+    import tensorflow as tf
+
+    beside = _temporary_path(path)
+    with tf.io.gfile.GFile(beside, "wb") as file:
+        file.write(content)
+    tf.io.gfile.rename(beside, path, overwrite=True)
+
+
+def remove_temporary(uri: str) -> None:
+    """Remove what attempts that died have left below `uri`.
+
+    Other components read all files of a split, whatever their names are.
+
+    Args:
+        uri: URI of an artifact that is complete.
+    """
+    import tensorflow as tf
+
+    for folder, _, files in tf.io.gfile.walk(uri):
+        for file in files:
+            if file.startswith(TEMPORARY):
+                tf.io.gfile.remove(f"{folder}/{file}")
+
+
 def remove_folder(path: str) -> None:
     """Remove a local or remote folder and its contents, if it exists."""
     import tensorflow as tf

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from imgpipe.components import worker_start
+from imgpipe.components.blob_store import SHARED
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.beam_schema import Beam
 from imgpipe.pipeline.config import Config
@@ -43,6 +45,16 @@ def has_several_hosts(beam: Beam) -> bool:
     options = arguments(beam)
     remote = any(runner in option for option in options for runner in _REMOTE_RUNNERS)
     return remote and _LOOPBACK not in options
+
+
+def store(beam: Beam, folder: Path) -> str:
+    """The place of a store of results, as `imgpipe.components.blob_store.open_store` takes it.
+
+    Args:
+      beam: The section of the configuration.
+      folder: Folder of the store. It must be shared by all hosts if there are several.
+    """
+    return f"{SHARED}{folder}" if has_several_hosts(beam) else str(folder)
 
 
 def require_local_artifacts(config: Config) -> None:

@@ -91,7 +91,7 @@ def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, A
         test_share=config.split.test,
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
-        store=str(config.judge_store),
+        store=beam_options.store(config.beam, config.judge_store),
         code=inputs.data_code,
     )
     judged = parts.ImageFilter(
@@ -154,7 +154,7 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         data_blessing=data["gate"].outputs["blessing"],
         network=network,
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
-        store=str(config.bank_store),
+        store=beam_options.store(config.beam, config.bank_store),
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
         code=inputs.bank_code,

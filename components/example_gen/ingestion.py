@@ -19,7 +19,13 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item, SourceOptions, fingerprint
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
-from imgpipe.components.records import ShardWriter, read_json, shard_path, write_text
+from imgpipe.components.records import (
+    ShardWriter,
+    read_json,
+    remove_temporary,
+    shard_path,
+    write_text,
+)
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
@@ -136,6 +142,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
             | "Gather" >> beam.combiners.ToList()
             | "Summary" >> beam.Map(_write_summary, uri, notes)
         )
+    remove_temporary(uri)
     summary = read_json(f"{uri}/{SUMMARY_FILE}")
     _check(settings, len(scan.items), summary)
     return summary

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components import image_file
-from imgpipe.components.blob_store import BlobStore
+from imgpipe.components.blob_store import open_store
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import preprocess
@@ -52,12 +52,12 @@ class InspectionCache:
     Use it in a `with` block; new results are written at the end of the block at the latest.
 
     Args:
-        directory: Folder of the file, which is created when absent. "" keeps nothing.
+        place: Folder of the store, as `blob_store.open_store` takes it. "" keeps nothing.
         pixel_limit: Largest number of pixels that is decoded; part of the key.
     """
 
-    def __init__(self, directory: str, pixel_limit: int) -> None:
-        self._blobs = BlobStore(Path(directory), STORE) if directory else None
+    def __init__(self, place: str, pixel_limit: int) -> None:
+        self._blobs = open_store(place, STORE) if place else None
         self._about = f"{_code()}:{pixel_limit}"
         self._fresh: dict[bytes, bytes] = {}
 

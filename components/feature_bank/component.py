@@ -13,7 +13,6 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -56,7 +55,7 @@ class Plan:
 
     Attributes:
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
-      store: Folder of the content-addressed store.
+      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
       views: Number of augmented views of a training image.
       shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
     """
@@ -93,7 +92,7 @@ class ExtractFeatures(beam.DoFn):
     def setup(self) -> None:
         """Open the store and the extractor, which builds its model on first use."""
         self._extractor = shared_extractor(self._plan.network)
-        self._store = FeatureStore(Path(self._plan.store))
+        self._store = FeatureStore(self._plan.store)
 
     def teardown(self) -> None:
         """Close the store."""
@@ -182,7 +181,7 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
 
     Args:
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
-      store: Folder of the content-addressed store.
+      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
       kept: Number of images by split.
       budget: Bytes that the features and activations of a run may take.
 
@@ -194,7 +193,7 @@ def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) 
     if not given["frozen"]:
         note = "the backbone itself is trained, so that images are read"
         return Plan(network, store, views, Shapes(0)), note
-    features = FeatureStore(Path(store))
+    features = FeatureStore(store)
     shapes = features.learn_shapes(shared_extractor(network))
     features.close()
     without = json.dumps({**given, "tap": ""}, sort_keys=True)
@@ -235,9 +234,10 @@ def free_budget(store: str) -> float:
     rest of the run. What the store holds already needs no room again.
 
     Args:
-      store: Folder of the content-addressed store, which need not exist.
+      store: Folder of the content-addressed store, which need not exist, as
+        `blob_store.open_store` takes it.
     """
-    folder = Path(store)
+    folder = blob_store.folder_of(store)
     file = blob_store.path_of(folder, STORE)
     held = file.stat().st_size if file.exists() else 0
     while not folder.exists():
@@ -300,7 +300,7 @@ def FeatureBank(
         `imgpipe.models.bank.BankFacts`).
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
       weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
-      store: Folder of the content-addressed store.
+      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
       budget: Bytes that the features and activations of a run may take, or `FREE_DISK`.
       code: Fingerprint of the code that extracts, which is part of TFX's cache key.
       beam_pipeline: Beam pipeline, supplied by TFX.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgpipe.components.blob_store import BlobStore
+from imgpipe.components.blob_store import open_store
 
 if TYPE_CHECKING:
     from imgpipe.models.extractor import FeatureExtractor
@@ -51,14 +51,14 @@ def record_key(image_hash: str, view_key: str) -> bytes:
 
 
 class FeatureStore:
-    """Arrays by key in ``<directory>/features.sqlite``, safe for several processes.
+    """Arrays by key, safe for several processes.
 
     Args:
-      directory: Folder of the file, which is created when absent.
+      place: Folder of the store, as `blob_store.open_store` takes it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._blobs = BlobStore(directory, STORE)
+    def __init__(self, place: str | Path) -> None:
+        self._blobs = open_store(place, STORE)
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
         """Look arrays up.

@@ -26,6 +26,7 @@ from imgpipe.components.records import (
     make,
     read_examples,
     remove_folder,
+    remove_temporary,
     shard_files,
     shard_path,
     text,
@@ -52,9 +53,10 @@ class Uris:
         return {_KEPT: self.kept, _METADATA: self.metadata}
 
     def remove_parts(self) -> None:
-        """Remove the unfinished files."""
+        """Remove the unfinished files, also those of attempts that died."""
         for uri in (self.quarantine, self.kept, self.metadata):
             remove_folder(f"{uri}/{_PARTS}")
+            remove_temporary(uri)
 
 
 @dataclass(frozen=True)

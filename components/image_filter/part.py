@@ -10,6 +10,7 @@ from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.identical_files import Copy
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.matching import Found
+from imgpipe.components.records import write_bytes
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,7 @@ class Part:
                 yield record.image_hash, copy
 
     def _write(self, suffix: str, data: bytes) -> None:
-        import tensorflow as tf
-
-        with tf.io.gfile.GFile(f"{self.prefix}.{suffix}", "wb") as file:
-            file.write(data)
+        write_bytes(f"{self.prefix}.{suffix}", data)
 
     def _read(self, suffix: str) -> bytes:
         import tensorflow as tf

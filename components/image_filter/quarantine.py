@@ -21,7 +21,7 @@ from typing import Any
 
 from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_record import ImageRecord
-from imgpipe.components.records import read_json, write_text
+from imgpipe.components.records import read_json, write_bytes, write_text
 
 MANIFEST = "manifest.jsonl"
 REPAIRED = "repaired.jsonl"
@@ -53,8 +53,7 @@ def store(uri: str, record: ImageRecord, reason: str) -> str:
     name = re.sub(r"[^\w.-]", "_", record.path.rpartition("/")[2], flags=re.ASCII)
     stored = f"{reason}/{record.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
     tf.io.gfile.makedirs(f"{uri}/{reason}")
-    with tf.io.gfile.GFile(f"{uri}/{stored}", "wb") as file:
-        file.write(record.image_bytes)
+    write_bytes(f"{uri}/{stored}", record.image_bytes)
     return stored
 
 

@@ -134,7 +134,7 @@ def flink(
     folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host()), slots: int = 2
 ) -> Iterator[Cluster]:
     """A standalone Flink cluster: JobManager, one TaskManager for each host, Beam's job server."""
-    libraries, jar = require("python/pyflink/lib", "flink-job-server.jar")
+    libraries, jar = require("python/pyflink/lib", "flink/flink-job-server.jar")
     rpc, rest, job = free_port(), free_port(), free_port()
     processes = Processes(folder)
     base = {
@@ -162,6 +162,9 @@ def flink(
         "taskmanager.memory.task.heap.size": "384m",
         "taskmanager.memory.task.off-heap.size": "64m",
         "taskmanager.memory.managed.size": "128m",
+        # A graph such as ImageFilter's has some hundred shuffles; by default, each blocking one
+        # takes 512 buffers of 32 kB on each slot.
+        "taskmanager.network.sort-shuffle.min-buffers": 64,
         "taskmanager.memory.network.min": "192m",
         "taskmanager.memory.network.max": "192m",
     }
@@ -227,7 +230,7 @@ def spark(
     folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host()), cores: int = 1
 ) -> Iterator[Cluster]:
     """A standalone Spark cluster: master, one worker for each host, Beam's job server."""
-    home, jar = require("python/pyspark", "spark-job-server.jar")
+    home, jar = require("python/pyspark", "spark/spark-job-server.jar")
     port, job = free_port(), free_port()
     processes = Processes(folder)
     java = ["java", HEAP, *OPEN]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -129,7 +130,10 @@ def test_args_name_the_whole_engine_as_before():
     ],
 )
 def test_workers_on_other_hosts_are_known(beam, expected):
-    assert beam_options.has_several_hosts(configs.build({"beam": beam}).beam) is expected
+    built = configs.build({"beam": beam}).beam
+    assert beam_options.has_several_hosts(built) is expected
+    place = "shared:/bank" if expected else "/bank"
+    assert beam_options.store(built, Path("/bank")) == place
 
 
 def test_a_run_on_this_machine_refuses_dataflow(tmp_path):

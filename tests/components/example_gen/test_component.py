@@ -12,6 +12,7 @@ from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.records import first, read_examples, shard_files, text
 from imgpipe.models import feature_names as names
+from imgpipe.models.atomic_write import TEMPORARY
 from imgpipe.models.errors import ConfigError, ResourceError
 
 
@@ -128,3 +129,12 @@ def test_groups_never_straddle_splits_and_reach_the_records(photos, read, encode
         places[text(example, names.GROUP)].add(text(example, names.SPLIT))
     assert all(len(splits) == 1 for splits in places.values())
     assert set.union(*places.values()) == set(names.SPLITS)
+
+
+def test_what_a_dead_attempt_left_is_removed(photos, read, tmp_path):
+    """Other components read every file in the folder of a split, as ``FOLDER/*``."""
+    left = tmp_path / "examples" / "Split-train" / f"{TEMPORARY}0123"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a record")
+    read(photos({"cat": 5, "dog": 5}))
+    assert not left.exists()
