@@ -16,7 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES, IMAGE_INPUT
+from imgpipe.serving.server.limits import (
+    DEFAULT_MAX_BYTES_IN_FLIGHT,
+    DEFAULT_MAX_MESSAGE_BYTES,
+    IMAGE_INPUT,
+)
 from imgpipe.serving.server.log_format import FORMATS
 from imgpipe.serving.server.rest.options import DEFAULT_MAX_BODY_BYTES, DEFAULT_MAX_BODY_VALUES
 
@@ -301,6 +305,12 @@ _LIMITS = (
         number,
         DEFAULT_MAX_MESSAGE_BYTES,
         "largest size of a decompressed gRPC request in bytes; 0 for gRPC's own limit of 2 GiB",
+    ),
+    _Flag(
+        "max_bytes_in_flight",
+        number,
+        DEFAULT_MAX_BYTES_IN_FLIGHT,
+        "largest size in bytes of all gRPC requests together that wait or run; 0 for any",
     ),
     _Flag(
         "rest_api_max_body_bytes",

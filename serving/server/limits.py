@@ -18,6 +18,9 @@ IMAGE_INPUT = "image_bytes"
 DEFAULT_MAX_MESSAGE_BYTES = 128 << 20
 """Largest decompressed size of a gRPC request. TensorFlow Serving has no limit below gRPC's limit
 of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
+DEFAULT_MAX_BYTES_IN_FLIGHT = 1 << 30
+"""Largest size of all gRPC requests together that wait or run: eight of the largest. The queue
+holds 1,024 requests, which could otherwise take 128 GiB."""
 _MEGA = 1_000_000
 
 

@@ -128,6 +128,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
         ),
         max_workers=flags.grpc_max_threads,
         max_waiting=flags.max_queued_requests,
+        max_bytes_in_flight=flags.max_bytes_in_flight,
         max_message_bytes=flags.max_message_bytes or -1,
         tls=textproto.read_ssl(Path(ssl)) if ssl else None,
         tls_file=Path(ssl) if ssl else None,

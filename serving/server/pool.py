@@ -1,7 +1,8 @@
 """Thread pool for requests with a bounded queue; requests beyond it are refused immediately.
 
 With an unbounded queue, an overload would fill memory and make all clients wait for minutes. A
-client that is refused can retry later or on another server.
+client that is refused can retry later or on another server. The number of waiting requests is
+bounded, and so is the size of all requests that wait or run.
 """
 
 from __future__ import annotations
@@ -23,11 +24,19 @@ class Refused(StatusError):
 
 
 class SheddingPool(futures.ThreadPoolExecutor):
-    """A thread pool whose queue holds at most ``max_waiting`` requests (0: any number)."""
+    """A thread pool that refuses requests when its queue or its memory is full.
 
-    def __init__(self, max_workers: int, max_waiting: int) -> None:
+    Args:
+        max_workers: Number of threads.
+        max_waiting: Largest number of requests in the queue; 0 for any.
+        max_bytes: Largest size of all requests together that wait or run; 0 for any. A larger
+            request is accepted while there is no other.
+    """
+
+    def __init__(self, max_workers: int, max_waiting: int, max_bytes: int = 0) -> None:
         super().__init__(max_workers, thread_name_prefix="request")
-        self.max_waiting = max_waiting
+        self.max_waiting, self.max_bytes = max_waiting, max_bytes
+        self._bytes = 0
         self._lock = threading.Lock()
         self.workers = max_workers
         self._free, self._waiting = max_workers, 0
@@ -65,12 +74,17 @@ class SheddingPool(futures.ThreadPoolExecutor):
             self._waiting += 1
         return super().submit(self._take, fn, *args, **kwargs)
 
-    async def run(self, fn: Callable[[], T]) -> T:
+    async def run(self, fn: Callable[[], T], size: int = 0) -> T:
         """Run ``fn`` in a thread and await it. It runs to its end if the caller is cancelled.
 
+        Args:
+            fn: Answers the request.
+            size: Size of the request in bytes, which ``max_bytes`` limits.
+
         Raises:
-            Refused: See ``submit``.
+            Refused: See ``submit``; RESOURCE_EXHAUSTED also if the requests are too large together.
         """
+        self._take_bytes(size)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
 
@@ -84,11 +98,33 @@ class SheddingPool(futures.ThreadPoolExecutor):
                 answer.set_exception(error)
 
         def tell(done: futures.Future[T]) -> None:
+            self._give_back(size)
             with contextlib.suppress(RuntimeError):  # the event loop has ended, so nobody waits
                 loop.call_soon_threadsafe(settle, done)
 
-        self.submit(fn).add_done_callback(tell)
+        try:
+            running = self.submit(fn)
+        except Refused:
+            self._give_back(size)
+            raise
+        running.add_done_callback(tell)
         return await answer
+
+    def _take_bytes(self, size: int) -> None:
+        with self._lock:
+            held = self._bytes
+            if self.max_bytes and held and held + size > self.max_bytes:
+                raise Refused(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"The server is overloaded: {held:,} bytes of requests wait or run, and this "
+                    f"request of {size:,} bytes would exceed the limit of {self.max_bytes:,}. Try "
+                    "again later, or elsewhere.",
+                )
+            self._bytes += size
+
+    def _give_back(self, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
 
     def _take(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         with self._lock:

@@ -21,7 +21,7 @@ from imgpipe.serving.server.core import Core, CoreOptions
 from imgpipe.serving.server.errors import BadArgument, PortBusy, ServerError
 from imgpipe.serving.server.grpc_port import GrpcPort
 from imgpipe.serving.server.health import Health
-from imgpipe.serving.server.limits import DEFAULT_MAX_MESSAGE_BYTES
+from imgpipe.serving.server.limits import DEFAULT_MAX_BYTES_IN_FLIGHT, DEFAULT_MAX_MESSAGE_BYTES
 from imgpipe.serving.server.loading import LoaderOptions, make_loader
 from imgpipe.serving.server.pool import SheddingPool
 from imgpipe.serving.server.remote import base_path_of
@@ -59,6 +59,9 @@ class ServerOptions:
     runs)."""
     max_waiting: int = 1024
     """Largest number of requests in the queue; further requests are refused. 0 for no limit."""
+    max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT
+    """Largest size of all gRPC requests together that wait or run; further requests are refused.
+    0 for no limit."""
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB."""
     tls: SslConfig | None = None
@@ -170,7 +173,7 @@ class ModelServer:
     def _make_grpc(self) -> GrpcPort:
         options = self._options
         workers = options.max_workers or _WORKERS_A_CORE * available_cores()
-        self._pool = SheddingPool(workers, options.max_waiting)
+        self._pool = SheddingPool(workers, options.max_waiting, options.max_bytes_in_flight)
         services = handlers(self.core, self.calls, self.request_logs, self._services, self._pool)
         arguments = (
             ("grpc.max_receive_message_length", options.max_message_bytes),

@@ -379,7 +379,9 @@ def _behaviour(method: _Method, calls: Calls, pool: SheddingPool) -> Behaviour:
             lambda: waiting,
         )
         try:
-            return await pool.run(lambda: calls.run(call, lambda call: _work(method, data, call)))
+            return await pool.run(
+                lambda: calls.run(call, lambda call: _work(method, data, call)), len(data)
+            )
         except StatusError as failure:
             if isinstance(failure, Refused):
                 calls.refuse(call, failure)

@@ -6,7 +6,6 @@ The options that name the server and the pipeline are shared with ``imgpipe kube
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -182,6 +181,7 @@ def prepare(target: Target) -> Iterator[Prepared]:
       ConfigError: An argument is wrong.
       ResourceError: The package kfp is missing, or no server answers.
     """
+    from imgpipe.pipeline import temporary
     from imgpipe.pipeline.kubeflow import pipeline_file
     from imgpipe.pipeline.kubeflow.address import Address
     from imgpipe.pipeline.kubeflow.server import Server
@@ -201,8 +201,8 @@ def prepare(target: Target) -> Iterator[Prepared]:
         arguments = pipeline_file.arguments(spec, target.parameters)
     address = Address(target.host, target.token, target.namespace)
     address.check()
-    with tempfile.TemporaryDirectory() as folder:
-        pipeline = written or Path(folder) / "pipeline.yaml"
+    with temporary.folder() as folder:
+        pipeline = written or folder / "pipeline.yaml"
         if not written:
             compiling.compile_(
                 target.source,

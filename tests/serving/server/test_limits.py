@@ -146,6 +146,30 @@ def test_a_full_queue_refuses_and_health_still_answers(serve):
     assert outcome(stub, slow) == "OK"
 
 
+def test_large_requests_are_bounded_together(serve):
+    """Each of them is allowed, and so is their number, but not their size together."""
+    server, stub = serve("half_plus_two", max_workers=1, max_bytes_in_flight=2 << 20)
+    stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
+    large = ask(x=np.zeros(1 << 17, np.float32))
+    with ThreadPoolExecutor(21) as pool:
+        slow = pool.submit(outcome, stub, ask("slow", steps=np.int32(1000)))
+        time.sleep(0.2)
+        found = [pool.submit(outcome, stub, large) for _ in range(20)]
+        codes = Counter(future.result() for future in found)
+        assert slow.result() == "OK"
+    assert codes == {"OK": 3, "RESOURCE_EXHAUSTED": 17}
+    assert outcome(stub, large) == "OK"
+    blocked = ask("slow", steps=np.int32(1000)).SerializeToString()
+    with grpc.insecure_channel(server.target) as channel:
+        running = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        waiting = running.future(blocked, timeout=30)
+        with pytest.raises(grpc.RpcError, match="would exceed the limit of 2,097,152") as error:
+            stub.Predict(ask(x=np.zeros(1 << 19, np.float32)), timeout=30)
+        waiting.result()
+    assert error.value.code() is Code.RESOURCE_EXHAUSTED
+    assert outcome(stub, ask(x=np.zeros(1 << 19, np.float32))) == "OK", "alone, it may be larger"
+
+
 def test_a_cancelled_request_in_the_queue_does_not_run(serve):
     server, stub = serve("half_plus_two", max_workers=1)
     seen = []
