@@ -107,23 +107,25 @@ np.savez(result, *fit.head.get_weights(), resumed=fit.resumed)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # the sum of the waits below; TensorFlow is imported three times
 def test_kill_minus_nine_costs_one_epoch(bank, tmp_path) -> None:
     """The process is killed for real, in the middle of training."""
     path = tmp_path / "head.npz"
 
-    def start(name: str, checkpoint: Path) -> subprocess.Popen[bytes]:
-        arguments = [sys.executable, "-c", _PROGRAM, bank, str(checkpoint), str(tmp_path / name)]
-        return subprocess.Popen(arguments, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
-    process = start("killed.npz", path)
-    deadline = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(30) == -signal.SIGKILL
-    assert start("again.npz", path).wait(180) == 0
-    assert start("straight.npz", tmp_path / "other.npz").wait(180) == 0
+    def command(name: str, checkpoint: Path) -> list[str]:
+        return [sys.executable, "-c", _PROGRAM, bank, str(checkpoint), str(tmp_path / name)]
+
+    with subprocess.Popen(command("killed.npz", path), env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL
+    for name, checkpoint in (("again.npz", path), ("straight.npz", tmp_path / "other.npz")):
+        subprocess.run(command(name, checkpoint), env=environment, timeout=180, check=True)
     with np.load(tmp_path / "again.npz") as again, np.load(tmp_path / "straight.npz") as straight:
         assert again["resumed"] > 0
         assert straight["resumed"] == 0
