@@ -173,7 +173,7 @@ def nodes(source: str, out: str) -> None:
     """Runs the nodes and prints the counts and what each node cost, as one line of JSON."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from imgpipe.pipeline import config as configs
-    from imgpipe.pipeline import graph, inputs
+    from imgpipe.pipeline import graph, inputs, plan
     from imgpipe.pipeline import run as runs
     from imgpipe.pipeline.runners import local
 
@@ -184,7 +184,8 @@ def nodes(source: str, out: str) -> None:
     )
     meter = _Meter()
     try:
-        made = graph.create_pipeline(config, inputs.find(config, runs.scan(config)), storage)
+        known = plan.known(config, inputs.find(config, runs.scan(config)))
+        made = graph.create_pipeline(config, known, storage)
         local.run(made, meter)
     except _Enough:
         summary = json.loads((Path(meter.quarantine) / "summary.json").read_text())

@@ -14,6 +14,8 @@ _MODULES = {
     "DataBlessing": "imgpipe.components.artifacts",
     "RunReport": "imgpipe.components.artifacts",
     "LiteModels": "imgpipe.components.artifacts",
+    "RunPlan": "imgpipe.components.artifacts",
+    "Plan": "imgpipe.components.plan.component",
     "ImageExampleGen": "imgpipe.components.example_gen.component",
     "ImageFilter": "imgpipe.components.image_filter.component",
     "SchemaGen": "imgpipe.components.schema_gen.component",

@@ -13,6 +13,12 @@ from tfx.types.artifact import Artifact
 BLESSED_LITE = "blessed"
 
 
+class RunPlan(Artifact):
+    """Plan's result: ``plan.json``, the parameters of the components after it."""
+
+    TYPE_NAME = "imgpipe.RunPlan"
+
+
 class Quarantine(Artifact):
     """The rejected files with their bytes, ``manifest.jsonl`` and ``summary.json``."""
 

@@ -25,7 +25,7 @@ def names(config: Config) -> list[str]:
     folds = ["CrossValidator"] if config.evaluate.cross_validate else []
     lite = ["LiteExporter"] if config.export.lite else []
     return [
-        *("Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
+        *("Plan", "Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
         *("ExampleValidator", "DataGate", "FeatureBank", *tuner, "ImageTrainer"),
         *("ImageEvaluator", "Predictor", "ServingValidator", *folds, *lite),
         *("ModelPusher", "Report"),

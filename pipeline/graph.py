@@ -1,13 +1,14 @@
-"""Builds the TFX pipeline from the configuration and the inputs of a run.
+"""Builds the TFX pipeline from the configuration.
 
 Every runner runs this graph. It has no Resolver and no custom driver, because open-source Kubeflow
-Pipelines runs neither; `RunInputs` holds what they would determine.
+Pipelines runs neither; the component Plan determines what they would. Its results reach the other
+components as parameters, see `imgpipe.pipeline.plan`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from tfx.components.example_validator.component import ExampleValidator
@@ -16,20 +17,19 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
 from imgpipe.components.feature_bank.component import FREE_DISK
-from imgpipe.components.image_evaluator.component import eval_config
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models import feature_names as names
-from imgpipe.models.extractor import describe, from_description
 from imgpipe.pipeline import beam_options
+from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.config import Config
-from imgpipe.pipeline.inputs import RunInputs, gate_settings, report_settings, source_options
+from imgpipe.pipeline.inputs import gate_settings, source_options
+from imgpipe.pipeline.plan import Parameters, Planned
 
 TUNER_FN = "imgpipe.models.tuning.tuner_fn"
-#: Components whose cache each runner turns off, because they depend on a folder that others change
-#: too: a cached push would report a version that somebody has removed since.
-NEVER_CACHED = ("ModelPusher", "Report")
-#: Images of the validation split in the warm-up requests and in the parity check.
-WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
+#: Components whose cache each runner turns off, because they depend on folders that others change
+#: too: Plan would miss new images, and a cached push would report a version that somebody has
+#: removed since.
+NEVER_CACHED = ("Plan", "ModelPusher", "Report")
 
 
 @dataclass(frozen=True)
@@ -47,90 +47,102 @@ class Storage:
     run_directory: str = ""
 
 
-def create_pipeline(config: Config, inputs: RunInputs, storage: Storage) -> tfx_pipeline.Pipeline:
+def create_pipeline(
+    config: Config, parameters: Parameters, storage: Storage
+) -> tfx_pipeline.Pipeline:
     """Build the graph.
 
     Args:
       config: The validated configuration.
-      inputs: Fingerprints, vocabulary, baseline and other inputs of the run.
+      parameters: What Plan determines, and settings that a compiled pipeline takes at its start.
       storage: Root of the artifacts and metadata connection of the runner.
 
     Returns:
       The pipeline, with caching enabled.
     """
-    baseline = parts.Baseline(
-        push_directory=str(config.push_directory),
-        version=inputs.baseline_version,
-        digest=inputs.baseline_digest,
-        vocabulary=json.dumps(inputs.vocabulary),
-        split_key=inputs.split_key,
+    planned = parameters.planned
+    plan = parts.Plan(
+        plan_fn=plans.PLAN_FN,
+        config=plans.to_json(config),
+        known=parameters.known,
+        **parameters.given,
     )
-    data = _data_nodes(config, inputs, baseline)
-    model = _model_nodes(config, inputs, data)
-    gates = _gate_nodes(config, inputs, data, model)
-    report = _report_node(config, inputs, storage, {**data, **model, **gates})
+    data = _data_nodes(config, parameters)
+    for first in (data["baseline"], data["examples"]):  # the others depend on these
+        first.add_upstream_node(plan)
+    model = _model_nodes(config, planned, data)
+    gates = _gate_nodes(config, parameters, data, model)
+    report = _report_node(planned, storage, {**data, **model, **gates})
     return tfx_pipeline.Pipeline(
         pipeline_name=config.run.name,
         pipeline_root=storage.root,
-        components=[*data.values(), *model.values(), *gates.values(), report],
+        components=[plan, *data.values(), *model.values(), *gates.values(), report],
         enable_cache=True,
         metadata_connection_config=storage.metadata,
         beam_pipeline_args=beam_options.arguments(config.beam),
     )
 
 
-def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, Any]:
-    """Components from the images to the blessed data."""
-    vocabulary = json.dumps(inputs.vocabulary)
+def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
+    """Components from the images and the last blessed version to the blessed data."""
+    planned = parameters.planned
+    baseline = parts.Baseline(
+        push_directory=str(config.push_directory),
+        version=planned.baseline_version,
+        digest=planned.baseline_digest,
+        vocabulary=planned.vocabulary,
+        split_key=planned.split_key,
+    )
     examples = parts.ImageExampleGen(
-        source=config.data.source,
-        fingerprint=inputs.fingerprint,
-        vocabulary=vocabulary,
+        source=parameters.given["source"],
+        fingerprint=planned.fingerprint,
+        vocabulary=planned.vocabulary,
         split_seed=config.split.seed,
         validation_share=config.split.validation,
         test_share=config.split.test,
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
         store=beam_options.store(config.beam, config.judge_store),
-        code=inputs.data_code,
+        code=planned.data_code,
     )
     judged = parts.ImageFilter(
         ingested=examples.outputs["examples"],
-        vocabulary=vocabulary,
+        vocabulary=planned.vocabulary,
         min_side=config.judge.min_side,
         pixel_limit=config.judge.pixel_limit,
         severity=json.dumps(config.judge.severity.model_dump(exclude_defaults=True)),
         threshold=json.dumps(config.judge.threshold.model_dump(exclude_defaults=True)),
-        overrides=inputs.overrides,
-        code=inputs.data_code,
+        overrides=planned.overrides,
+        code=planned.data_code,
     )
     statistics = StatisticsGen(examples=judged.outputs["metadata"])
     schema = parts.SchemaGen(
         statistics=statistics.outputs["statistics"],
-        accepted_schema=inputs.accepted_schema,
-        code=inputs.data_code,
+        accepted_schema=planned.accepted_schema,
+        code=planned.data_code,
     )
     anomalies = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    demanded = gate_settings(config, inputs.vocabulary)
+    demanded = gate_settings(config, ())
     gate = parts.DataGate(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
         anomalies=anomalies.outputs["anomalies"],
         quarantine=judged.outputs["quarantine"],
-        vocabulary=vocabulary,
+        vocabulary=planned.vocabulary,
         min_images_per_class=json.dumps(demanded.minimum),
         allow_missing_classes=int(demanded.allow_missing_classes),
         max_rejected_share=demanded.max_rejected_share,
         drift=config.gate.drift,
         skew=config.gate.skew,
-        accept_changes=int(inputs.accept_changes),
-        fingerprint=inputs.fingerprint,
+        accept_changes=planned.accept_changes,
+        fingerprint=planned.fingerprint,
         baseline_statistics=baseline.outputs["statistics"],
-        accept_schema_to=inputs.accept_schema_to,
+        accept_schema_to=str(config.schema_file),
+        data_key=planned.data_key,
         decision_to=str(config.decision_file),
-        code=inputs.data_code,
+        code=planned.data_code,
     )
     return {
         "baseline": baseline,
@@ -143,27 +155,19 @@ def _data_nodes(config: Config, inputs: RunInputs, baseline: Any) -> dict[str, A
     }
 
 
-def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dict[str, Any]:
+def _model_nodes(config: Config, planned: Planned, data: dict[str, Any]) -> dict[str, Any]:
     """Components from the blessed data to the exported model."""
-    settings = config.settings
-    network = describe(settings, config.bank.precision)
-    extractor = from_description(network)
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],
         data_blessing=data["gate"].outputs["blessing"],
-        network=network,
-        weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
+        network=planned.network,
+        weights_key=planned.weights_key,
         store=beam_options.store(config.beam, config.bank_store),
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
-        code=inputs.bank_code,
+        code=planned.bank_code,
     )
-    custom_config: dict[str, Any] = {
-        "model": asdict(settings),
-        "vocabulary": list(inputs.vocabulary),
-        "source_hash": inputs.model_code,
-    }
     given = {
         "examples": data["judged"].outputs["examples"],
         "bank": bank.outputs["features"],
@@ -173,7 +177,7 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
     if config.tune.trials:
         nodes["tuner"] = parts.ImageTuner(
             tuner_fn=TUNER_FN,
-            custom_config={**custom_config, "trials": config.tune.trials},
+            custom_config=planned.tuner_config,
             **given,
         )
     nodes["trainer"] = parts.ImageTrainer(
@@ -181,40 +185,33 @@ def _model_nodes(config: Config, inputs: RunInputs, data: dict[str, Any]) -> dic
         hyperparameters=nodes["tuner"].outputs["best_hyperparameters"]
         if config.tune.trials
         else None,
-        custom_config={
-            **custom_config,
-            "top_k": TOP_K,
-            "warmup_images": WARMUP_IMAGES,
-            "parity_images": PARITY_IMAGES,
-            "resume_dir": str(config.out / "resume"),
-        },
+        custom_config=planned.custom_config,
         **given,
     )
     return nodes
 
 
 def _gate_nodes(
-    config: Config, inputs: RunInputs, data: dict[str, Any], model: dict[str, Any]
+    config: Config, parameters: Parameters, data: dict[str, Any], model: dict[str, Any]
 ) -> dict[str, Any]:
     """Components from the exported model to the pushed version."""
+    planned = parameters.planned
     examples = data["judged"].outputs["examples"]
     exported = model["trainer"].outputs["model"]
     evaluator = parts.ImageEvaluator(
         examples=examples,
         model=exported,
         baseline_model=data["baseline"].outputs["model"],
-        config=eval_config(
-            _validation_threshold(config), config.evaluate.max_drop, len(inputs.vocabulary)
-        ),
+        config=planned.eval_config,
         splits=[names.VALIDATION, names.TEST],
     )
     predictor = parts.Predictor(examples=examples, model=exported)
     validator = parts.ServingValidator(
         model=exported,
         model_run=model["trainer"].outputs["model_run"],
-        code=inputs.serving_code,
+        code=planned.serving_code,
     )
-    optional = _optional_nodes(config, inputs, data, model, predictor)
+    optional = _optional_nodes(config, parameters, data, model, predictor)
     pusher = parts.ModelPusher(
         model=exported,
         model_blessing=evaluator.outputs["blessing"],
@@ -223,19 +220,7 @@ def _gate_nodes(
         schema=data["schema"].outputs["schema"],
         push_directory=str(config.push_directory),
         keep=config.push.keep,
-        facts=json.dumps(
-            {
-                "run_key": inputs.run_key,
-                "split_key": inputs.split_key,
-                "name": config.run.name,
-                "vocabulary": list(inputs.vocabulary),
-                "fingerprint": inputs.fingerprint,
-                "backbone": config.model.network,
-                "image_size": config.settings.size,
-                "baseline_version": inputs.baseline_version,
-            },
-            sort_keys=True,
-        ),
+        facts=planned.facts,
         **_optional_outputs(optional),
     )
     return {
@@ -247,20 +232,16 @@ def _gate_nodes(
     }
 
 
-def _validation_threshold(config: Config) -> float:
-    """Lowest accuracy on the validation split; 0 if folds decide instead."""
-    return 0.0 if config.evaluate.cross_validate else config.evaluate.threshold
-
-
 def _optional_nodes(
     config: Config,
-    inputs: RunInputs,
+    parameters: Parameters,
     data: dict[str, Any],
     model: dict[str, Any],
     predictor: Any,
 ) -> dict[str, Any]:
     """Components that only some runs have: CrossValidator and LiteExporter."""
-    examples = data["judged"].outputs["examples"]
+    examples, planned = data["judged"].outputs["examples"], parameters.planned
+    threshold = parameters.given["threshold"]
     nodes: dict[str, Any] = {}
     if config.evaluate.cross_validate:
         nodes["cross_validator"] = parts.CrossValidator(
@@ -268,10 +249,10 @@ def _optional_nodes(
             examples=examples,
             quarantine=data["judged"].outputs["quarantine"],
             folds=config.evaluate.cross_validate,
-            threshold=config.evaluate.threshold,
-            classes=len(inputs.vocabulary),
-            settings=json.dumps(asdict(config.settings), sort_keys=True),
-            code=inputs.gate_code,
+            threshold=threshold,
+            classes=planned.classes,
+            settings=planned.model_settings,
+            code=planned.gate_code,
         )
     if config.export.lite:
         nodes["lite_exporter"] = parts.LiteExporter(
@@ -279,9 +260,10 @@ def _optional_nodes(
             model=model["trainer"].outputs["model"],
             predictions=predictor.outputs["predictions"],
             kinds=json.dumps(sorted(config.export.lite)),
-            threshold=_validation_threshold(config),
+            # Folds decide instead of the validation split, where there are any.
+            threshold=0.0 if config.evaluate.cross_validate else threshold,
             max_loss=config.export.max_loss,
-            code=inputs.gate_code,
+            code=planned.gate_code,
         )
     return nodes
 
@@ -296,7 +278,7 @@ def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _report_node(config: Config, inputs: RunInputs, storage: Storage, nodes: dict[str, Any]) -> Any:
+def _report_node(planned: Planned, storage: Storage, nodes: dict[str, Any]) -> Any:
     """The Report component, which reads the artifacts of all others."""
     by_id = {node.id: node for node in nodes.values()}
     reported = {
@@ -305,7 +287,7 @@ def _report_node(config: Config, inputs: RunInputs, storage: Storage, nodes: dic
         if row.component in by_id
     }
     return parts.Report(
-        settings=json.dumps(report_settings(config, inputs.vocabulary), sort_keys=True),
+        settings=planned.report_settings,
         run_directory=storage.run_directory,
         **reported,
     )

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imgpipe.components.data_gate import origin
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.sources import Scan, SourceOptions
 from imgpipe.components.image_filter import overrides as override_files
@@ -105,7 +106,7 @@ class RunInputs:
       baseline_version: Number of the version to compare with, 0 if there is none.
       baseline_digest: Digest of that version.
       accepted_schema: Schema file by which the data is judged, "" to infer a schema.
-      accept_schema_to: Path to which an inferred schema is written once the data passes.
+      data_key: Fingerprint of the data, its division into splits and its checks.
       overrides: People's decisions about single images, as JSON for ImageFilter.
       accept_changes: Whether people accepted the drift and skew of this data.
     """
@@ -122,7 +123,7 @@ class RunInputs:
     baseline_version: int
     baseline_digest: str
     accepted_schema: str
-    accept_schema_to: str
+    data_key: str
     overrides: str = "[]"
     accept_changes: bool = False
 
@@ -213,8 +214,8 @@ def find(config: Config, scan: Scan) -> RunInputs:
     run_key = _fingerprint(
         *(deciding, how, precision, weights, scan.fingerprint, data_code, model_code, overrides)
     )
-    base = config.push_directory
-    baseline = manifest.baseline_for(base, run_key)
+    baseline = manifest.baseline_for(config.push_directory, run_key)
+    data_key = _data_key(config, scan.fingerprint, overrides)
     return RunInputs(
         fingerprint=scan.fingerprint,
         vocabulary=tuple(scan.vocabulary),
@@ -227,8 +228,8 @@ def find(config: Config, scan: Scan) -> RunInputs:
         split_key=_fingerprint(config.split.model_dump(), how, sorted(scan.given_splits)),
         baseline_version=baseline.number if baseline else 0,
         baseline_digest=baseline.digest if baseline else "",
-        accepted_schema=_frozen_schema(config, scan.fingerprint, overrides),
-        accept_schema_to=str(config.schema_file),
+        accepted_schema=_frozen_schema(config, data_key),
+        data_key=data_key,
         overrides=overrides,
         accept_changes=scan.fingerprint in accepted_data(config.schema_file),
     )
@@ -257,7 +258,7 @@ def _data_key(config: Config, fingerprint: str, overrides: str) -> str:
     return _fingerprint(deciding, fingerprint, overrides)
 
 
-def _frozen_schema(config: Config, fingerprint: str, overrides: str) -> str:
+def _frozen_schema(config: Config, data_key: str) -> str:
     """Path of the copy of the accepted schema, named by its digest; "" if there is none.
 
     A run with the data from which the schema was inferred infers it again, with the same result,
@@ -271,9 +272,9 @@ def _frozen_schema(config: Config, fingerprint: str, overrides: str) -> str:
                 "from the first data that passes."
             )
         return ""
-    digest = manifest.sha256(accepted)
-    if _inferred_from(accepted) == [digest, _data_key(config, fingerprint, overrides)]:
+    if origin.is_from(accepted, data_key):
         return ""
+    digest = manifest.sha256(accepted)
     return str(config.out / "schema" / "accepted" / digest[:16] / "schema.pbtxt")
 
 
@@ -318,30 +319,6 @@ def accept_data(schema_file: Path, fingerprint: str) -> None:
 
 def _accepted_list(schema_file: Path) -> Path:
     return schema_file.with_suffix(".accepted.json")
-
-
-def _origin(accepted: Path) -> Path:
-    return accepted.with_suffix(".origin.json")
-
-
-def _inferred_from(accepted: Path) -> list[str]:
-    try:
-        origin = json.loads(_origin(accepted).read_text())
-        return [origin["schema_sha256"], origin["data_key"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def remember_schema_origin(config: Config, inputs: RunInputs) -> None:
-    """Record the data from which the schema was inferred, once DataGate has accepted it."""
-    accepted = config.schema_file
-    if inputs.accepted_schema or not accepted.is_file():
-        return
-    origin = {
-        "schema_sha256": manifest.sha256(accepted),
-        "data_key": _data_key(config, inputs.fingerprint, inputs.overrides),
-    }
-    atomic_write(_origin(accepted), json.dumps(origin, indent=1, sort_keys=True))
 
 
 def check_files(config: Config) -> None:

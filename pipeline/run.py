@@ -202,7 +202,7 @@ class _Run:
             from imgpipe.models import distribution
 
             distribution.prepare(self.config.train.strategy)
-            from imgpipe.pipeline import graph
+            from imgpipe.pipeline import graph, plan
             from imgpipe.pipeline.runners import local
         self.import_seconds = round(time.monotonic() - loading, 3)
         with self.display.step("reading images"):
@@ -223,7 +223,7 @@ class _Run:
             run_directory=str(self.directory),
         )
         local.prepare_workers(beam_options.arguments(self.config.beam), self.directory)
-        pipeline = graph.create_pipeline(self.config, inputs, storage)
+        pipeline = graph.create_pipeline(self.config, plan.known(self.config, inputs), storage)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:
@@ -240,22 +240,22 @@ class _Run:
             def finished(self, result: NodeResult) -> None:
                 outer.display.finished(result)
                 if result.name == "DataGate" and not inputs.accepted_schema:
-                    outer._keep_schema()
-                    run_inputs.remember_schema_origin(outer.config, inputs)
+                    outer._keep_schema(inputs.data_key)
 
             failed = staticmethod(self.display.failed)
             damaged = staticmethod(self.display.damaged)
 
         return Observer()
 
-    def _keep_schema(self) -> None:
+    def _keep_schema(self, data_key: str) -> None:
         """Write the accepted schema again if DataGate was cached and the file was removed."""
-        from imgpipe.components.data_gate import component, schema
+        from imgpipe.components.data_gate import component, origin, schema
 
         if not self.config.schema_file.is_file():
             inferred = component.read_schema(self.display.outputs["SchemaGen"]["schema"])
             accepted = schema.accepted(inferred, self.vocabulary)
             schema.write(accepted, str(self.config.schema_file))
+            origin.write(self.config.schema_file, data_key)
 
     # --- outcome ---------------------------------------------------------------------------
     def _timings(self) -> dict[str, Any]:

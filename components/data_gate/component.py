@@ -7,6 +7,7 @@ The components that depend on the gate take its blessing as an input. The rules 
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -23,7 +24,7 @@ from tfx.types import standard_artifacts
 from imgpipe.components import blessings
 from imgpipe.components.artifacts import DataBlessing, Quarantine
 from imgpipe.components.data_gate import drift as comparison
-from imgpipe.components.data_gate import rules
+from imgpipe.components.data_gate import origin, rules
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.components.records import write_text
@@ -166,6 +167,7 @@ def DataGate(
     fingerprint: Parameter[str] = "",
     baseline_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
     accept_schema_to: Parameter[str] = "",
+    data_key: Parameter[str] = "",
     decision_to: Parameter[str] = "",
     code: Parameter[str] = "",
 ) -> None:
@@ -189,6 +191,8 @@ def DataGate(
         baseline_statistics: Statistics of the last blessed run; may be empty.
         accept_schema_to: Path of the accepted schema, which the first blessed run writes. "" does
             not write it.
+        data_key: Fingerprint of the data, its division into splits and its checks, which is kept
+            beside the accepted schema.
         decision_to: Path of a copy of `gate.json`, "" for none. TFX removes the outputs of a
             component that raised an error, and the report of a refused run needs them.
         code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
@@ -226,6 +230,7 @@ def DataGate(
     accept = bool(accept_schema_to) and not reasons and not tf.io.gfile.exists(accept_schema_to)
     if accept:
         schemas.write(schemas.accepted(current_schema, settings.vocabulary), accept_schema_to)
+        origin.write(Path(accept_schema_to), data_key)
     write_blessing(blessing.uri, reasons, accept_schema_to if accept else "", decision_to, facts)
     if reasons:
         raise DataRefused(rules.refusal(reasons))

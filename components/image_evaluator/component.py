@@ -5,19 +5,18 @@ plain component always emits an artifact, which TFX's executor would try to load
 the number of images in memory.
 """
 
-import json
 from typing import Any
 
-import tensorflow_model_analysis as tfma
 from tfx.components.evaluator import executor as stock
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import ModelBlessing, ModelEvaluation
 from tfx.types.standard_component_specs import EvaluatorSpec
-from tfx.utils import json_utils, proto_utils
+from tfx.utils import json_utils
 from tfx_bsl.coders import batch_util
 
 from imgpipe.components.baseline.component import is_empty
@@ -118,7 +117,7 @@ class ImageEvaluator(BaseBeamComponent):
         examples: Channel,
         model: Channel,
         baseline_model: Channel,
-        config: dict[str, Any],
+        config: str | RuntimeParameter,
         splits: list[str],
     ) -> None:
         """Create the component.
@@ -127,7 +126,7 @@ class ImageEvaluator(BaseBeamComponent):
           examples: Kept images, Examples of ImageFilter.
           model: Exported model of ImageTrainer.
           baseline_model: Model of Baseline, which may be empty.
-          config: EvalConfig as `eval_config` returns it.
+          config: JSON of the EvalConfig that `eval_config` returns.
           splits: Splits to evaluate, which must include validation.
         """
         super().__init__(
@@ -135,7 +134,7 @@ class ImageEvaluator(BaseBeamComponent):
                 examples=examples,
                 model=model,
                 baseline_model=baseline_model,
-                eval_config=proto_utils.json_to_proto(json.dumps(config), tfma.EvalConfig()),
+                eval_config=config,
                 example_splits=json_utils.dumps(splits),
                 fairness_indicator_thresholds=json_utils.dumps(None),
                 evaluation=Channel(type=ModelEvaluation),

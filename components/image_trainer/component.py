@@ -11,6 +11,7 @@ from typing import Any
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils
 from tfx.types.channel import Channel
@@ -65,7 +66,7 @@ class ImageTrainer(BaseComponent):
         bank: Channel,
         data_blessing: Channel,
         run_fn: str | None = None,
-        custom_config: dict[str, Any] | None = None,
+        custom_config: dict[str, Any] | str | RuntimeParameter | None = None,
         schema: Channel | None = None,
         hyperparameters: Channel | None = None,
         module_file: str | None = None,
@@ -78,9 +79,10 @@ class ImageTrainer(BaseComponent):
           data_blessing: Blessing of DataGate.
           run_fn: Dotted path of the training function, or the name of a function in
             `module_file`. Default: ``imgpipe.models.training.run_fn``, or ``run_fn`` of the file.
-          custom_config: JSON-ready settings for `run_fn`. The component adds the URI of the bank,
-            and the SHA-256 of `module_file`, so that TFX does not reuse the cached model of changed
-            code; whoever passes `run_fn` adds a hash of its code.
+          custom_config: JSON-ready settings for `run_fn`, their JSON, or a runtime parameter of the
+            JSON. The component adds the URI of the bank and, to what is no runtime parameter, the
+            SHA-256 of `module_file`, so that TFX does not reuse the cached model of changed code;
+            whoever passes `run_fn` adds a hash of its code.
           schema: Schema of the images' metadata, recorded for lineage only.
           hyperparameters: Best hyperparameters of ImageTuner, which replace those of the settings.
           module_file: Python file of the training function. It is read where the component runs.
@@ -88,9 +90,9 @@ class ImageTrainer(BaseComponent):
         Raises:
           ConfigError: The file cannot be read.
         """
-        config = dict(custom_config or {})
-        if module_file is not None:
-            config["module_file_sha256"] = _sha256(module_file)
+        config = custom_config
+        if not isinstance(custom_config, RuntimeParameter):
+            config = _config(custom_config or {}, module_file)
         super().__init__(
             spec=ImageTrainerSpec(
                 run_fn=run_fn or (None if module_file else RUN_FN),
@@ -102,11 +104,18 @@ class ImageTrainer(BaseComponent):
                 hyperparameters=hyperparameters,
                 train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),
                 eval_args=trainer_pb2.EvalArgs(splits=[names.VALIDATION]),
-                custom_config=json_utils.dumps(config),
+                custom_config=config,
                 model=Channel(type=Model),
                 model_run=Channel(type=ModelRun),
             )
         )
+
+
+def _config(custom_config: dict[str, Any] | str, module_file: str | None) -> str:
+    """JSON of the custom config, with the hash of the module file if there is one."""
+    config = json_utils.loads(custom_config) if isinstance(custom_config, str) else custom_config
+    code = {} if module_file is None else {"module_file_sha256": _sha256(module_file)}
+    return json_utils.dumps({**config, **code})
 
 
 def _sha256(module_file: str) -> str:

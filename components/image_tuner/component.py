@@ -5,6 +5,7 @@ from typing import Any
 from tfx.components.tuner import executor as stock
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as specs
@@ -54,7 +55,7 @@ class ImageTuner(BaseComponent):
         examples: Channel,
         bank: Channel,
         data_blessing: Channel,
-        custom_config: dict[str, Any],
+        custom_config: str | RuntimeParameter,
     ) -> None:
         """Create the component.
 
@@ -63,7 +64,7 @@ class ImageTuner(BaseComponent):
           examples: Kept images, recorded for lineage only.
           bank: Features of FeatureBank.
           data_blessing: Blessing of DataGate.
-          custom_config: Custom config of ImageTrainer, with the number of "trials" added.
+          custom_config: JSON of the custom config of ImageTrainer, with the number of "trials".
         """
         super().__init__(
             spec=ImageTunerSpec(
@@ -73,7 +74,7 @@ class ImageTuner(BaseComponent):
                 data_blessing=data_blessing,
                 train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),
                 eval_args=trainer_pb2.EvalArgs(splits=[names.VALIDATION]),
-                custom_config=json_utils.dumps(custom_config),
+                custom_config=custom_config,
                 best_hyperparameters=Channel(type=HyperParameters),
                 tuner_results=Channel(type=TunerResults),
             )

@@ -19,7 +19,7 @@ from imgpipe.models.atomic_write import atomic_write
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.graph import NEVER_CACHED
 from imgpipe.pipeline.inputs import report_settings
-from imgpipe.pipeline.kubeflow import containers, exit_task, mounts
+from imgpipe.pipeline.kubeflow import containers, exit_task, mounts, parameters
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
@@ -64,6 +64,7 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     spec = yaml.safe_load(target.read_text(encoding="utf-8"))
     # TFX writes the root only into the file for Vertex AI.
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
+    parameters.connect(spec, pipeline)
     for name in (*NEVER_CACHED, last.id):  # TFX knows one setting for all components
         spec["root"]["dag"]["tasks"][name]["cachingOptions"] = {}
     containers.set_resources(spec, kubeflow.resources)

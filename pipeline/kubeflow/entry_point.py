@@ -8,11 +8,13 @@ TFX's entry point expects what Vertex AI sends. The driver and the launcher of K
 - There is an output artifact ``executor-logs`` of Kubeflow's own type ``system.Artifact``. It
   belongs to the launcher, which writes it itself.
 - URIs name an object store; the files lie in folders of the container (see `mounts`).
+- The output parameters of Plan are the fields of a file in its artifact.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -92,13 +94,15 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     directory = name_run(given, notes.directory)
     translate(given, spec)
     _make_folders(given)
+    wanted = list(given.outputs.parameters)
+    given.outputs.parameters.clear()  # TFX would look for an artifact of each
     try:
         _run_executor(parsed, beam, given)
     except Exception as error:
         notes.fail(given, directory, *_known(error))
         raise
     notes.leave(given, directory)
-    _restore_uris(Path(given.outputs.output_file))
+    _complete(Path(given.outputs.output_file), wanted)
 
 
 def _run_executor(parsed: argparse.Namespace, beam: list[str], given: ExecutorInput) -> None:
@@ -171,24 +175,34 @@ def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:
 
 
 def _make_folders(given: ExecutorInput) -> None:
-    """Make the folder of each output, as TFX does on one machine; a parameter is a file."""
-    for name, found in given.outputs.artifacts.items():
-        if name not in given.outputs.parameters:
-            for artifact in found.artifacts:
-                Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+    """Make the folder of each output, as TFX does on one machine."""
+    for found in given.outputs.artifacts.values():
+        for artifact in found.artifacts:
+            Path(artifact.uri).mkdir(parents=True, exist_ok=True)
 
 
-def _restore_uris(output_file: Path) -> None:
-    """Name the outputs by URI again: other tasks find them there, not in this container."""
+def _complete(output_file: Path, parameters: Sequence[str]) -> None:
+    """Add the output parameters, and name the outputs by URI, where other tasks find them.
+
+    Args:
+      output_file: What TFX wrote about the outputs, which are named by path in this container.
+      parameters: Names of the output parameters, which are fields of Plan's file.
+    """
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    written = pipeline_spec_pb2.ExecutorOutput()
-    json_format.Parse(output_file.read_text(encoding="utf-8"), written)
-    for found in written.artifacts.values():
+    from imgpipe.components.plan.component import FILE
+
+    written = json.loads(output_file.read_text(encoding="utf-8"))
+    if parameters:
+        [plan] = written["artifacts"]["plan"]["artifacts"]
+        values = json.loads((Path(plan["uri"]) / FILE).read_text(encoding="utf-8"))
+        written["parameterValues"] = {name: values[name] for name in parameters}
+    completed = json_format.ParseDict(written, pipeline_spec_pb2.ExecutorOutput())
+    for found in completed.artifacts.values():
         for artifact in found.artifacts:
             artifact.uri = mounts.to_uri(artifact.uri)
-    output_file.write_text(json_format.MessageToJson(written), encoding="utf-8")
+    output_file.write_text(json_format.MessageToJson(completed), encoding="utf-8")
 
 
 if __name__ == "__main__":

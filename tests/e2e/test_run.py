@@ -18,10 +18,10 @@ from imgpipe.models.errors import ConfigError
 COMPONENTS = {
     *("ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen", "ExampleValidator"),
     *("DataGate", "FeatureBank", "ImageTrainer", "Baseline", "ImageEvaluator", "Predictor"),
-    *("ServingValidator", "ModelPusher", "Report"),
+    *("Plan", "ServingValidator", "ModelPusher", "Report"),
 }
 #: Executed in every run: they look at the world outside the graph.
-NEVER_CACHED = {"ModelPusher", "Report"}
+NEVER_CACHED = {"Plan", "ModelPusher", "Report"}
 
 
 def _artifact(case: Any, component: str, output: str) -> Path:

@@ -3,6 +3,9 @@
 Each task is a process with an empty working folder, a home of its own, and a mount root that holds
 nothing but its downloaded inputs and the parent folders of its outputs. As with an object store,
 only files travel between tasks, no empty folders.
+
+The cache is that of the driver: it recognises a task by its container, the values of its
+parameters, the names of its input artifacts and the types of its outputs.
 """
 
 from __future__ import annotations
@@ -25,9 +28,8 @@ _SCHEME, _FOLDER = "minio://", "minio"
 _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
 #: What ML Metadata keeps of each artifact beside what the task wrote.
 _RECORDED = {"store_session_info": '{"Provider":"minio"}'}
-RUN_ID = "11111111-2222-3333-4444-555555555555"
 _AT_A_TIME = 2
-_TASK_SECONDS = 240
+_TASK_SECONDS = 600
 
 
 @dataclass
@@ -37,20 +39,45 @@ class Cluster:
     Attributes:
       spec: The parsed PipelineSpec.
       folder: Everything of the run goes below it.
+      given: Parameters with which the run was started.
+      number: Number of the run, counted from 1.
+      cached: Names of the tasks that were taken from the cache.
       exit_codes: Of the tasks that ran.
       logs: What they wrote to standard output and standard error.
       outputs: Artifacts that they published: task, output, ``{"name", "uri", "metadata"}``. The
         name is the number of the artifact in ML Metadata.
+      values: Output parameters of the tasks by name.
       most_at_once: Largest number of tasks that ran at the same time.
     """
 
     spec: dict[str, Any]
     folder: Path
+    given: dict[str, Any] = field(default_factory=dict)
+    number: int = 1
+    cached: set[str] = field(default_factory=set)
     exit_codes: dict[str, int] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
     most_at_once: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _cache: dict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+
+    def again(self, **given: Any) -> Cluster:
+        """The next run of the same file, with parameters; it has the cache of this one."""
+        return Cluster(
+            self.spec,
+            self.folder,
+            given,
+            self.number + 1,
+            _numbers=self._numbers,
+            _cache=self._cache,
+        )
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run, of the form that the API server gives it."""
+        return f"{self.number:08}-2222-3333-4444-555555555555"
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -93,16 +120,20 @@ class Cluster:
         return all(self.exit_codes.get(name) == 0 for name in task.get("dependentTasks", []))
 
     def _task(self, name: str, task: dict[str, Any]) -> int:
-        pod = self.folder / "pods" / name
+        pod = self.folder / "pods" / str(self.number) / name
         for part in ("work", "home", "tmp", "mounts"):
             (pod / part).mkdir(parents=True)
         given = self._executor_input(name, task, pod)
+        key = self._cache_key(task, given)
+        if task.get("cachingOptions", {}).get("enableCache") and key in self._cache:
+            self.cached.add(name)
+            self.outputs[name], self.values[name] = self._cache[key]
+            return 0
         for uri in _uris(given["inputs"]):
             _copy_files(self.stored(uri), _mounted(pod, uri))
         for uri in _uris(given["outputs"]):
             _mounted(pod, uri).parent.mkdir(parents=True, exist_ok=True)
-        label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
-        container = self.spec["deploymentSpec"]["executors"][label]["container"]
+        container = self._container(task)
         words = [*container["command"], *container["args"]]
         ended = subprocess.run(
             [word.replace("{{$}}", json.dumps(given)) for word in words],
@@ -116,7 +147,27 @@ class Cluster:
         self.logs[name] = ended.stdout
         if ended.returncode == 0:
             self._publish(name, given, pod)
+            self._cache[key] = self.outputs[name], self.values[name]
         return ended.returncode
+
+    def _container(self, task: dict[str, Any]) -> Any:
+        label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        return self.spec["deploymentSpec"]["executors"][label]["container"]
+
+    def _cache_key(self, task: dict[str, Any], given: dict[str, Any]) -> str:
+        inputs, outputs = given["inputs"], given["outputs"]
+        names = {
+            key: [artifact["name"] for artifact in found["artifacts"]]
+            for key, found in inputs["artifacts"].items()
+        }
+        types = {
+            key: [artifact["type"] for artifact in found["artifacts"]]
+            for key, found in outputs["artifacts"].items()
+        }
+        parts = [names, inputs["parameterValues"], types, sorted(outputs["parameters"])]
+        container = self._container(task)
+        words = [container["image"], container["command"], container["args"]]
+        return json.dumps([*parts, *words], sort_keys=True)
 
     def _executor_input(self, name: str, task: dict[str, Any], pod: Path) -> dict[str, Any]:
         """What the driver sends: input artifacts untyped, and a log among the outputs."""
@@ -129,13 +180,13 @@ class Cluster:
         declared = component.get("outputDefinitions", {}).get("artifacts", {})
         types = {key: output["artifactType"] for key, output in declared.items()}
         pipeline = self.spec["pipelineInfo"]["name"]
-        place = f"{self.spec['defaultPipelineRoot']}/{pipeline}/{RUN_ID}/{name}"
+        place = f"{self.spec['defaultPipelineRoot']}/{pipeline}/{self.run_id}/{name}"
         return {
             "inputs": {
                 "artifacts": inputs,
                 "parameterValues": {
-                    key: value["runtimeValue"]["constant"]
-                    for key, value in wanted.get("parameters", {}).items()
+                    key: self._value(task, source)
+                    for key, source in wanted.get("parameters", {}).items()
                 },
             },
             "outputs": {
@@ -143,9 +194,24 @@ class Cluster:
                     key: {"artifacts": [{"name": key, "type": kind, "uri": f"{place}/7/{key}"}]}
                     for key, kind in {**types, "executor-logs": _LOG}.items()
                 },
+                "parameters": {
+                    key: {"outputFile": str(pod / "tmp" / "kfp" / "outputs" / key)}
+                    for key in component.get("outputDefinitions", {}).get("parameters", {})
+                },
                 "outputFile": str(pod / "tmp" / "kfp_outputs" / "output_metadata.json"),
             },
         }
+
+    def _value(self, task: dict[str, Any], source: dict[str, Any]) -> Any:
+        """Value of an input parameter: a constant, a parameter of the run, or another's output."""
+        if "runtimeValue" in source:
+            return source["runtimeValue"]["constant"]
+        if output := source.get("taskOutputParameter"):
+            assert output["producerTask"] in task["dependentTasks"]
+            return self.values[output["producerTask"]][output["outputParameterKey"]]
+        name = source["componentInputParameter"]
+        declared = self.spec["root"]["inputDefinitions"]["parameters"][name]
+        return self.given[name] if name in self.given else declared["defaultValue"]
 
     def _input(self, source: dict[str, str]) -> dict[str, Any]:
         artifact = self.outputs[source["producerTask"]][source["outputArtifactKey"]]
@@ -164,6 +230,8 @@ class Cluster:
                 "uri": told.get("uri", uri),
                 "metadata": {**_RECORDED, "display_name": key, **told.get("metadata", {})},
             }
+        told = written.get("parameterValues", {})
+        self.values[name] = {key: told[key] for key in given["outputs"]["parameters"]}
         self.outputs[name] = published
 
 

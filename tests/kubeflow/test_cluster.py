@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import yaml
 
 from imgpipe.components.model_pusher import manifest
 from tests.e2e.case import SETTINGS, Case
-from tests.kubeflow.cluster import RUN_ID, Cluster
+from tests.kubeflow.cluster import Cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def _compiled(photos: Path, folder: Path, *settings: str) -> Cluster:
 
 def _run_folder(cluster: Cluster) -> Path:
     """Folder of the run on the volume, named by the id of the run."""
-    return cluster.folder / "out" / "runs" / RUN_ID
+    return cluster.folder / "out" / "runs" / cluster.run_id
 
 
 def _pushed(out: Path) -> Any:
@@ -55,28 +56,82 @@ def _pushed(out: Path) -> Any:
     return version
 
 
-def test_a_blessed_run_ends_as_on_one_machine(photos: Path, tmp_path: Path):
-    local = Case(photos, tmp_path / "local").run()
-    assert local.exit_code == 0, local.verdict
+@dataclass(frozen=True)
+class Twins:
+    """The first run of the compiled pipeline, and the local run on the same photographs."""
 
-    cluster = _compiled(photos, tmp_path / "cluster")
+    photos: Path
+    folder: Path
+    local: Any
+    cluster: Cluster
+
+
+@pytest.fixture(scope="module")
+def twins(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """Both runs, on a copy of the photographs that a test may add to."""
+    folder = tmp_path_factory.mktemp("twins")
+    copied = shutil.copytree(photos, folder / "photos")
+    # A validation split of a dozen images; the pushed model may lose some of them.
+    local = Case(copied, folder / "local").run("evaluate.max_drop=0.9")
+    cluster = _compiled(copied, folder / "cluster", "evaluate.max_drop=0.9")
     cluster.run()
+    return Twins(copied, folder, local, cluster)
+
+
+def _whole(cluster: Cluster) -> dict[str, Any]:
+    """Facts of the report, after checking that every task succeeded."""
     failed = {name: cluster.logs[name][-2000:] for name, code in cluster.exit_codes.items() if code}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in failed.items())
     assert set(cluster.exit_codes) == {*cluster.tasks, "ExitReport"}
-    assert cluster.most_at_once == 2
-
     page = cluster.stored(cluster.outputs["Report"]["report"]["uri"])
     assert (page / "report.html").is_file()
-    facts = json.loads((page / "facts.json").read_text())
     last = cluster.stored(cluster.outputs["ExitReport"]["report"]["uri"])
     assert (last / "report.html").read_bytes() == (page / "report.html").read_bytes()
+    return dict(json.loads((page / "facts.json").read_text()))
+
+
+def test_a_blessed_run_ends_as_on_one_machine(twins: Twins):
+    local, cluster = twins.local, twins.cluster
+    assert local.exit_code == 0, local.verdict
+    facts = _whole(cluster)
+    assert cluster.most_at_once == 2
     gate = {key: facts["gate"][key] for key in local.summary["gate"]}
     assert gate == local.summary["gate"]
     assert facts["data"]["by_split"] == local.summary["data"]["splits"]
-    ours, theirs = _pushed(tmp_path / "local"), _pushed(tmp_path / "cluster" / "out")
+    ours, theirs = _pushed(twins.folder / "local"), _pushed(twins.folder / "cluster" / "out")
     assert theirs.model_identity == ours.model_identity
     assert theirs.run_key == ours.run_key
+
+
+def test_the_same_file_runs_again_on_new_images_and_with_other_settings(twins: Twins):
+    from imgpipe.pipeline.demo import draw_hand
+
+    first, models = twins.cluster, twins.folder / "cluster" / "out" / "model"
+    for number, label in enumerate(("paper", "rock", "scissors")):
+        draw_hand(label, 4242 + number, 112).save(twins.photos / label / "new.png")
+    grown = first.again()
+    grown.run()
+    facts = _whole(grown)
+    assert not facts["gate"]["failed"]
+    assert facts["data"]["in"] == twins.local.summary["data"]["in"] + 3
+    assert facts["gate"]["baseline"] is not None, "compared with the pushed version 1"
+    assert grown.values["Plan"]["fingerprint"] != first.values["Plan"]["fingerprint"]
+    assert grown.values["Plan"]["accepted_schema"], "the first run accepted one"
+    assert manifest.version_numbers(models) == [1, 2]
+    ingested = {"ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen", "ExampleValidator"}
+    assert not grown.cached & ingested
+
+    strict = grown.again(threshold=1.0, epochs=1)
+    strict.run()
+    assert _whole(strict)["gate"]["failed"] == ["threshold"]
+    assert manifest.version_numbers(models) == [1, 2], "not blessed, not pushed"
+    assert ingested <= strict.cached
+    assert "ImageEvaluator" not in strict.cached
+
+    again = strict.again(threshold=1.0, epochs=1)
+    again.run()
+    _whole(again)
+    assert set(again.exit_codes) - again.cached == {"Plan", "ModelPusher", "Report", "ExitReport"}
 
 
 def test_refused_data_stops_the_run(photos: Path, tmp_path: Path):
@@ -96,12 +151,10 @@ def test_refused_data_stops_the_run(photos: Path, tmp_path: Path):
 
 
 def test_a_failing_task_stops_the_run(photos: Path, tmp_path: Path):
-    moved = shutil.copytree(photos, tmp_path / "photos")
+    moved = tmp_path / "photos"  # is not there, which the compiler cannot know
     cluster = _compiled(moved, tmp_path / "cluster")
-    shutil.rmtree(moved)
     cluster.run()
-    assert cluster.exit_codes["ImageExampleGen"] == 2, cluster.logs["ImageExampleGen"][-2000:]
-    assert str(moved) in cluster.logs["ImageExampleGen"].splitlines()[-1]
-    assert not {"ImageFilter", "StatisticsGen", "DataGate"} & set(cluster.exit_codes)
+    assert cluster.exit_codes == {"Plan": 2, "ExitReport": 0}, cluster.logs["Plan"][-2000:]
+    assert str(moved) in cluster.logs["Plan"].splitlines()[-1]
     page = (_run_folder(cluster) / "report.html").read_text()
-    assert "failed in ImageExampleGen: " in page and str(moved) in page
+    assert "failed in Plan: " in page and str(moved) in page

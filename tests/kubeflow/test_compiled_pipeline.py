@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from PIL import Image
 
 from tests.conftest import REPOSITORY
 
@@ -25,16 +24,14 @@ def _spec(file: Path) -> dict[str, Any]:
     return next(yaml.safe_load_all(file.read_text()))
 
 
-def _compiled(folder: Path, settings: list[str]) -> Path:
+def _compiled(folder: Path, settings: list[str], data: str | None = "photos") -> Path:
+    """The compiled file; the images of a run need not be where it is compiled."""
     from imgpipe.pipeline.commands.kubeflow import compile as kubeflow
 
-    for label in ("a", "b"):
-        (folder / "photos" / label).mkdir(parents=True)
-        for i in range(3):
-            Image.new("RGB", (40, 40 + i)).save(folder / "photos" / label / f"{i}.png")
+    source = data and str(folder / data)
     output = folder / "pipeline.yaml"
     given = [f"kubeflow.volumes=[{{claim = 'photos', path = '{folder}'}}]", *settings]
-    kubeflow.compile_(None, str(folder / "photos"), output, "image:1", "minio://bucket/root", given)
+    kubeflow.compile_(None, source, output, "image:1", "minio://bucket/root", given)
     return output
 
 
@@ -55,8 +52,8 @@ def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any])
 
 def test_no_task_is_a_resolver_or_needs_a_driver(spec: dict[str, Any]):
     executors = spec["deploymentSpec"]["executors"]
-    assert len(_tasks(spec)) == 15
-    assert len(executors) == 15
+    assert len(_tasks(spec)) == 16
+    assert len(executors) == 16
     for name, executor in executors.items():
         assert set(executor) == {"container"}, f"{name} is no container: {sorted(executor)}"
         assert "lifecycle" not in executor["container"], f"{name} wants a driver"
@@ -100,7 +97,7 @@ def test_optional_gates_are_inputs_of_what_they_guard(tmp_path: Path):
     spec = _spec(_compiled(tmp_path, settings))
     json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     tasks = _tasks(spec)
-    assert len(tasks) == 17
+    assert len(tasks) == 18
     for reader in ("ModelPusher", "Report"):
         assert {"cross_validation", "lite"} <= set(tasks[reader]["inputs"]["artifacts"])
     assert "Predictor" in tasks["LiteExporter"]["dependentTasks"]
@@ -131,9 +128,44 @@ def test_a_push_and_its_report_are_never_taken_from_the_cache(spec: dict[str, An
         name: task.get("cachingOptions", {}).get("enableCache", False)
         for name, task in _tasks(spec).items()
     }
-    assert {name for name, enabled in cached.items() if not enabled} == {
-        *("ModelPusher", "Report", "ExitReport")
+    executed = {name for name, enabled in cached.items() if not enabled}
+    assert executed == {"Plan", "ModelPusher", "Report", "ExitReport"}
+
+
+def test_settings_are_parameters_of_a_run(spec: dict[str, Any]):
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: one.get("defaultValue") for name, one in parameters.items()}
+    source = _tasks(spec)["ImageExampleGen"]["inputs"]["parameters"]["source"]
+    assert source == {"componentInputParameter": "source"}
+    assert defaults.pop("source").endswith("/photos")
+    assert defaults == {"threshold": 0.9, "epochs": 60, "image_size": 0}
+    assert all(one["isOptional"] for one in parameters.values())
+
+
+def test_a_pipeline_without_a_source_is_given_one_at_each_start(tmp_path: Path):
+    parameters = _spec(_compiled(tmp_path, [], None))["root"]["inputDefinitions"]["parameters"]
+    assert not {"defaultValue", "isOptional"} & set(parameters["source"])
+
+
+def test_what_depends_on_the_images_comes_from_plan(spec: dict[str, Any]):
+    tasks = _tasks(spec)
+    produced = spec["components"]["Plan"]["outputDefinitions"]["parameters"]
+    read = {
+        (name, key): source["taskOutputParameter"]["outputParameterKey"]
+        for name, task in tasks.items()
+        for key, source in task["inputs"].get("parameters", {}).items()
+        if "taskOutputParameter" in source
     }
+    assert read["ImageExampleGen", "fingerprint"] == "fingerprint"
+    assert read["Baseline", "version"] == "baseline_version"
+    assert read["SchemaGen", "accepted_schema"] == "accepted_schema"
+    assert read["ImageEvaluator", "eval_config"] == "eval_config"
+    assert set(read.values()) == set(produced)
+    assert all("Plan" in tasks[name]["dependentTasks"] for name, _ in read)
+    for name, key in read:
+        component = spec["components"][tasks[name]["componentRef"]["name"]]
+        wanted = component["inputDefinitions"]["parameters"][key]
+        assert wanted == produced[read[name, key]], f"{name}.{key}"
 
 
 def test_without_kfp_it_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -73,9 +73,7 @@ def compile_(
     """
     require_kfp()
     from imgpipe.pipeline import console, temporary
-    from imgpipe.pipeline import inputs as run_inputs
     from imgpipe.pipeline.kubeflow import places
-    from imgpipe.pipeline.run import scan
     from imgpipe.pipeline.settings import configuration
 
     if not output.absolute().parent.is_dir():
@@ -84,13 +82,12 @@ def compile_(
     if image:
         settings = [*settings, f"kubeflow.image={json.dumps(image)}"]
     config = places.on_volumes(configuration(source, data, None, settings))
-    inputs = run_inputs.find(config, scan(config))
     with temporary.folder() as folder, console.quiet(folder / "log"):
         from imgpipe.pipeline import graph
-        from imgpipe.pipeline.kubeflow import compiler
+        from imgpipe.pipeline.kubeflow import compiler, parameters
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
-        pipeline = graph.create_pipeline(config, inputs, storage)
+        pipeline = graph.create_pipeline(config, parameters.placeholders(config), storage)
         written = compiler.compile_pipeline(pipeline, config, output)
     return f"wrote {written}: {len(pipeline.components)} tasks, image {config.kubeflow.image}"
 

@@ -1,0 +1,225 @@
+"""The parameters of components that depend on the images, on earlier runs and on four settings.
+
+On one machine they are known before the graph is built, and the graph holds them as constants. A
+compiled pipeline runs many times, so that its graph holds a placeholder for each of them, which the
+compiler for Kubeflow connects to the output of the component Plan.
+
+TFX's own way, dynamic execution properties (``component.outputs["x"].future()[0].value``), serves
+neither runner. TFX's launcher makes the artifact that holds the value an input of the component
+that reads it, so that its cache depends on the artifact's number instead of the value, and nothing
+after Plan would ever be taken from the cache. TFX's compiler for Kubeflow (1.21) names a producing
+task that does not exist.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from imgpipe.models.extractor import describe, from_description
+from imgpipe.pipeline import config as configs
+from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline.config import Config
+from imgpipe.pipeline.inputs import RunInputs
+
+#: `plan` as the component Plan finds it.
+PLAN_FN = f"{__name__}:plan"
+#: Settings that a run of a compiled pipeline may change, by the name of the parameter.
+RUN_SETTINGS = {
+    "source": "data.source",
+    "threshold": "evaluate.threshold",
+    "epochs": "train.epochs",
+    "image_size": "model.image_size",
+}
+#: Images of the validation split in the warm-up requests and in the parity check.
+WARMUP_IMAGES, PARITY_IMAGES, TOP_K = 4, 16, 5
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Parameters that Plan determines. Those of several settings are JSON objects.
+
+    Attributes:
+      fingerprint: Fingerprint of all files of the source, by path and content.
+      vocabulary: JSON list of class names in sorted order.
+      classes: Number of classes.
+      overrides: People's decisions about single images, as JSON.
+      split_key: Fingerprint of the division into splits.
+      baseline_version: Number of the version to compare with, 0 if there is none.
+      baseline_digest: Digest of that version.
+      accepted_schema: Schema file by which the data is judged, "" to infer a schema.
+      data_key: Fingerprint of the data, its division into splits and its checks.
+      accept_changes: 1 if people accepted the drift and skew of this data, otherwise 0.
+      network: Description of the backbone, for FeatureBank.
+      weights_key: Fingerprint of everything but the images that decides the features.
+      custom_config: Settings of ImageTrainer's function.
+      tuner_config: Settings of ImageTuner's function.
+      model_settings: Settings of the network and its training, for CrossValidator.
+      eval_config: TFMA's EvalConfig.
+      facts: What the manifest of a pushed version says about its run.
+      report_settings: Settings that the report shows.
+      data_code: Fingerprint of the source code that reads, judges and gates data.
+      bank_code: Fingerprint of the source code that extracts features.
+      serving_code: Fingerprint of the source code that serves.
+      gate_code: Fingerprint of the source code of CrossValidator and LiteExporter.
+    """
+
+    fingerprint: str
+    vocabulary: str
+    classes: int
+    overrides: str
+    split_key: str
+    baseline_version: int
+    baseline_digest: str
+    accepted_schema: str
+    data_key: str
+    accept_changes: int
+    network: str
+    weights_key: str
+    custom_config: str
+    tuner_config: str
+    model_settings: str
+    eval_config: str
+    facts: str
+    report_settings: str
+    data_code: str
+    bank_code: str
+    serving_code: str
+    gate_code: str
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What `create_pipeline` passes to the components beside constants of the configuration.
+
+    Attributes:
+      planned: What Plan determines: values, or placeholders of TFX.
+      given: The settings in `RUN_SETTINGS`: values, or runtime parameters of TFX.
+      known: JSON of `planned` for Plan, "" if Plan determines it.
+    """
+
+    planned: Planned
+    given: Mapping[str, Any]
+    known: str = ""
+
+
+def known(config: Config, inputs: RunInputs) -> Parameters:
+    """Parameters of a run whose inputs are known before the graph is built.
+
+    Args:
+      config: The configuration.
+      inputs: Inputs of the run.
+
+    Returns:
+      The parameters, which are values.
+    """
+    values = _planned(config, inputs)
+    return Parameters(values, settings(config), json.dumps(asdict(values), sort_keys=True))
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The settings of a configuration that a run of a compiled pipeline may change."""
+    found = {}
+    for name, setting in RUN_SETTINGS.items():
+        section, key = setting.split(".")
+        found[name] = getattr(getattr(config, section), key)
+    return found
+
+
+def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Determine the parameters in a task of a compiled pipeline; see the component Plan.
+
+    Args:
+      config: JSON of the configuration, as `to_json` writes it.
+      given: Values of `RUN_SETTINGS`, which replace those of the configuration.
+
+    Returns:
+      The fields of `Planned`.
+
+    Raises:
+      ConfigError: A setting is wrong, or the source cannot be read as one.
+      ResourceError: The weights are missing.
+    """
+    from imgpipe.pipeline.run import scan
+
+    tree = json.loads(config)
+    for name, setting in RUN_SETTINGS.items():
+        section, key = setting.split(".")
+        tree[section][key] = given[name]
+    found = configs.build(tree, where="the parameters of the pipeline")
+    run_inputs.check_files(found)
+    inputs = run_inputs.find(found, scan(found))
+    run_inputs.freeze_schema(found, inputs)
+    return asdict(_planned(found, inputs))
+
+
+def to_json(config: Config) -> str:
+    """Write a configuration as JSON for `plan`, with absolute paths."""
+    return config.with_absolute_paths().model_dump_json(exclude_none=True)
+
+
+def _planned(config: Config, inputs: RunInputs) -> Planned:
+    from imgpipe.components.image_evaluator.component import eval_config
+
+    model = asdict(config.settings)
+    network = describe(config.settings, config.bank.precision)
+    extractor = from_description(network)
+    training = {
+        "model": model,
+        "vocabulary": list(inputs.vocabulary),
+        "source_hash": inputs.model_code,
+    }
+    exporting = {
+        "top_k": TOP_K,
+        "warmup_images": WARMUP_IMAGES,
+        "parity_images": PARITY_IMAGES,
+        "resume_dir": str(config.out / "resume"),
+    }
+    thresholds = eval_config(
+        0.0 if config.evaluate.cross_validate else config.evaluate.threshold,
+        config.evaluate.max_drop,
+        len(inputs.vocabulary),
+    )
+    return Planned(
+        fingerprint=inputs.fingerprint,
+        vocabulary=json.dumps(inputs.vocabulary),
+        classes=len(inputs.vocabulary),
+        overrides=inputs.overrides,
+        split_key=inputs.split_key,
+        baseline_version=inputs.baseline_version,
+        baseline_digest=inputs.baseline_digest,
+        accepted_schema=inputs.accepted_schema,
+        data_key=inputs.data_key,
+        accept_changes=int(inputs.accept_changes),
+        network=network,
+        weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
+        custom_config=_json({**training, **exporting}),
+        tuner_config=_json({**training, "trials": config.tune.trials}),
+        model_settings=_json(model),
+        eval_config=_json(thresholds),
+        facts=_json(_facts(config, inputs)),
+        report_settings=_json(run_inputs.report_settings(config, inputs.vocabulary)),
+        data_code=inputs.data_code,
+        bank_code=inputs.bank_code,
+        serving_code=inputs.serving_code,
+        gate_code=inputs.gate_code,
+    )
+
+
+def _facts(config: Config, inputs: RunInputs) -> dict[str, Any]:
+    return {
+        "run_key": inputs.run_key,
+        "split_key": inputs.split_key,
+        "name": config.run.name,
+        "vocabulary": list(inputs.vocabulary),
+        "fingerprint": inputs.fingerprint,
+        "backbone": config.model.network,
+        "image_size": config.settings.size,
+        "baseline_version": inputs.baseline_version,
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,84 @@
+"""What Plan determines in a task is what the local runner knows before it builds the graph."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import config as configs
+from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline import plan as plans
+from imgpipe.pipeline.run import scan
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of one image each."""
+    for number, label in enumerate("ab"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.new("RGB", (40, 40 + number)).save(tmp_path / "photos" / label / "1.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def config(photos: Path, tmp_path: Path) -> configs.Config:
+    return configs.build({"data": {"source": str(photos)}, "run": {"out": str(tmp_path / "out")}})
+
+
+def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
+    return plans.plan(plans.to_json(config), {**plans.settings(config), **given})
+
+
+def test_a_task_finds_what_the_local_runner_knows(config: configs.Config):
+    known = plans.known(config, run_inputs.find(config, scan(config)))
+    assert _planned(config) == asdict(known.planned) == json.loads(known.known)
+
+
+def test_settings_of_a_run_reach_what_depends_on_them(config: configs.Config):
+    before = _planned(config)
+    after = _planned(config, threshold=0.75, epochs=3, image_size=64)
+    assert json.loads(after["custom_config"])["model"]["epochs"] == 3
+    assert json.loads(after["network"])["image_size"] == 64
+    assert json.loads(after["report_settings"])["threshold"] == 0.75
+    keys = [json.loads(values["facts"])["run_key"] for values in (before, after)]
+    assert keys[0] != keys[1]
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {
+        *("network", "weights_key", "custom_config", "tuner_config", "model_settings"),
+        *("eval_config", "facts", "report_settings"),
+    }
+
+
+def test_new_images_change_the_fingerprint(config: configs.Config, photos: Path):
+    before = _planned(config)
+    Image.new("RGB", (50, 50)).save(photos / "a" / "2.png")
+    after = _planned(config)
+    assert after["fingerprint"] != before["fingerprint"]
+    assert after["network"] == before["network"]
+
+
+def test_a_wrong_setting_of_a_run_is_named(config: configs.Config):
+    with pytest.raises(ConfigError, match=r"evaluate\.threshold: .* Received: 2") as raised:
+        _planned(config, threshold=2.0)
+    assert str(raised.value).startswith("the parameters of the pipeline: ")
+
+
+def test_a_source_that_is_not_there_is_named(config: configs.Config, tmp_path: Path):
+    with pytest.raises(ConfigError, match="nowhere"):
+        _planned(config, source=str(tmp_path / "nowhere"))
+
+
+def test_the_accepted_schema_is_copied_to_a_path_named_by_its_content(config: configs.Config):
+    assert _planned(config)["accepted_schema"] == ""
+    config.schema_file.parent.mkdir(parents=True)
+    config.schema_file.write_text('feature { name: "label" }\n')
+    first = Path(_planned(config)["accepted_schema"])
+    assert first.read_bytes() == config.schema_file.read_bytes()
+    config.schema_file.write_text('feature { name: "width" }\n')
+    assert Path(_planned(config)["accepted_schema"]) != first
