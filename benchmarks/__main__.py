@@ -4,7 +4,7 @@
 
 Each runs in a process of its own, so that none inherits another's memory or loaded libraries. One
 that fails, for want of the photographs say, leaves a row that says so; the others still run.
-``benchmarks.scale`` is not among them, since its time depends on the numbers it is given.
+``benchmarks.growth`` is not among them, since its time depends on the numbers it is given.
 """
 
 from __future__ import annotations

@@ -47,13 +47,15 @@ class Figure:
 class Finished:
     """One ``imgpipe run`` in a process of its own.
 
-    `seconds` is wall time from start to exit, `peak_mib` the largest sum of resident memory over
-    the process and its children (pages they share count for each).
+    `seconds` is wall time from start to exit, `processor` the processor time of the process and
+    its children, `peak_mib` the largest sum of resident memory over them (pages they share count
+    for each).
     """
 
     summary: dict[str, Any]
     seconds: float
     peak_mib: float
+    processor: float
 
     @property
     def forward_passes(self) -> int:
@@ -220,7 +222,8 @@ def run_imgpipe(
     for setting in settings:
         command += ["--set", setting]
     ended = measured(command, printed, _ENDED)
-    return Finished(json.loads(summary.read_text()), ended.seconds, ended.peak_mib)
+    content = json.loads(summary.read_text())
+    return Finished(content, ended.seconds, ended.peak_mib, ended.processor)
 
 
 def measured(command: Sequence[str], printed: Path, codes: Sequence[int]) -> Ended:

@@ -1,0 +1,211 @@
+"""Processor time and memory against the number of images: whole runs, then single components.
+
+    python -m benchmarks.growth --counts 1000 25000 100000
+    python -m benchmarks.growth --check --counts 1000 10000 100000
+    python -m benchmarks.growth --parts --counts 100000 1000000
+
+Soft random images of two kinds (warm and cold) are drawn once; the first 1,000, 25,000 … of them go
+through ``imgpipe run``, each set with an output folder of its own. ``--check`` runs ``imgpipe
+check`` instead. ``--parts`` runs one component at a time on synthetic records: the Trainer and the
+report on a feature bank of 1,280 features, the listing of a folder, and the search for
+near-duplicates. Every measurement is a process of its own, whose memory is that of its whole tree.
+The goal: neither memory nor the cost of an image grows from 25,000 images on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import common, synthetic
+from benchmarks.common import Ended, Figure
+
+SIZE = (160, 120)
+LABELS = ("warm", "cold")
+_LEAN = np.array(((40, 0, -40), (-40, 0, 40)))  # of the colours of each
+_FEWEST = 256  # images of the set that tells what a start costs
+
+
+# --- images --------------------------------------------------------------------------------------
+def _draw(job: tuple[Path, int, int]) -> None:
+    """Draws the images with the numbers from `start` up to `stop`."""
+    folder, start, stop = job
+    for number in range(start, stop):
+        kind = number % len(LABELS)
+        coarse = np.random.default_rng(number).integers(0, 256, (9, 12, 3)) + _LEAN[kind]
+        out = io.BytesIO()
+        small = Image.fromarray(coarse.clip(0, 255).astype(np.uint8))
+        small.resize(SIZE, Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
+        (folder / LABELS[kind] / f"{number:07d}.jpg").write_bytes(out.getvalue())
+
+
+def _draw_up_to(folder: Path, drawn: int, count: int) -> None:
+    """Adds images to the `drawn` ones of a folder, on all cores, until there are `count`."""
+    step = 1 + (count - drawn) // 8
+    jobs = [(folder, n, min(n + step, count)) for n in range(drawn, count, step)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_draw, jobs))
+
+
+def check(folder: Path, work: Path, count: int, options: argparse.Namespace) -> Ended:
+    """One ``imgpipe check``."""
+    return common.measured(common.imgpipe("check", str(folder)), work / "check.txt", (0, 4))
+
+
+def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> Ended:
+    """One ``imgpipe run`` through the whole graph; prints the seconds of each component."""
+    settings = (
+        f"model.image_size={options.size}",
+        f"views.count={options.views}",
+        "train.epochs=10",
+        "evaluate.threshold=0",
+    )
+    ran = common.run_imgpipe(folder, work / f"out{count}", settings)
+    data = ran.summary["data"]
+    if not data["in"] == count == data["kept"] + data["rejected"]:
+        raise SystemExit(f"images were lost: {count} drawn, summary {data}")
+    times = ran.summary["timings"]["components"]
+    said = ", ".join(f"{node} {seconds:.0f} s" for node, seconds in times.items() if seconds >= 1)
+    print(f"{count:,}: {said}", flush=True)
+    return Ended(ran.seconds, ran.processor, ran.peak_mib)
+
+
+# --- components on synthetic records -------------------------------------------------------------
+def trainer(folder: Path, count: int) -> None:
+    """Trains a head on the bank for two epochs."""
+    from imgpipe.models import stages
+    from imgpipe.models.augmentation import ViewSpec
+    from imgpipe.models.settings import ModelSettings
+
+    settings = ModelSettings(epochs=2, batch_size=256, views=ViewSpec(count=0))
+    stages.train(stages.Inputs(settings, synthetic.CLASSES, str(folder / "bank"), [], []))
+
+
+def report(folder: Path, count: int) -> None:
+    """Collects the report's facts from predictions and bank."""
+    from imgpipe.components.report import facts
+
+    uris = {"bank": str(folder / "bank"), "predictions": str(folder / "predictions")}
+    settings = {"vocabulary": [str(label) for label in range(synthetic.CLASSES)], "threshold": 0}
+    found = facts.collect(uris, settings)
+    assert found["suspects"]["images"] == count
+
+
+def listing(folder: Path, count: int) -> None:
+    """Lists and hashes a folder of small files."""
+    from imgpipe.components.example_gen.sources import open_source
+
+    assert len(open_source(str(folder / "files")).scan().items) == count
+
+
+def near(folder: Path, count: int) -> None:
+    """Searches random perceptual hashes, every hundredth of which has a near-duplicate."""
+    from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
+    from imgpipe.components.image_filter.near_duplicates import matching
+
+    random = np.random.default_rng(0)
+    columns = matching.Columns(folder / "columns")
+
+    def rows(first: int, stop: int) -> Iterator[bytes]:
+        for number in range(first, stop):
+            if number % 100 or not number:
+                hashes = random.bytes(ALL_BYTES)
+            yield matching.row(synthetic.content_hash(number), hashes)
+
+    for first in range(0, count, synthetic.RECORDS_A_FILE):
+        columns.append(rows(first, min(first + synthetic.RECORDS_A_FILE, count)))
+    found = sum(1 for _ in matching.find_in(columns, limit=10))
+    assert found >= count // 100
+
+
+PARTS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], None] | None]] = {
+    "trainer": (trainer, synthetic.write_records),
+    "report": (report, None),
+    "listing": (listing, synthetic.write_files),
+    "near": (near, None),
+}
+
+
+def part(name: str, folder: Path, count: int) -> Ended:
+    """One component in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.growth", "--one", name, str(folder), str(count)]
+    return common.measured(command, folder / f"{name}.txt", (0,))
+
+
+# --- figures -------------------------------------------------------------------------------------
+def figure(what: str, count: int, ended: Ended, start: Ended) -> Figure:
+    """What an image costs without the start of the program, and the peak of memory."""
+    each = (ended.processor - start.processor) / count * 1000
+    text = f"{each:.3f} ms of processors an image, {ended.seconds:.0f} s in all, "
+    return Figure(f"{count:,} {what}", f"{text}peak {ended.peak_mib:.0f} MiB")
+
+
+def growth(what: str, ends: dict[int, Ended]) -> list[Figure]:
+    """Memory of the largest set against that of the one before it."""
+    small, large = sorted(ends)[-2:]
+    memory = ends[large].peak_mib / ends[small].peak_mib - 1
+    return [Figure(f"{what}: peak memory of {large:,} against {small:,}", f"{memory:+.1%}", "10 %")]
+
+
+def measure_parts(work: Path, counts: list[int], only: list[str]) -> list[Figure]:
+    """Every component on every count, after a set that tells what a start costs."""
+    ends: dict[str, dict[int, Ended]] = {name: {} for name in only}
+    figures = []
+    for count in [4 * _FEWEST, *counts]:
+        folder = work / str(count)
+        folder.mkdir()
+        for name in only:
+            write = PARTS["trainer" if name == "report" else name][1]
+            if write and not (folder / "predictions").exists():
+                write(folder, count)
+            ends[name][count] = part(name, folder, count)
+            if count in counts:
+                start = ends[name][4 * _FEWEST]
+                figures.append(figure(name, count, ends[name][count], start))
+                print(f"{figures[-1].what}: {figures[-1].value}", flush=True)
+    return figures + [one for name in only if counts[1:] for one in growth(name, ends[name])]
+
+
+def main() -> None:
+    """Draws, processes the first of each count, prints cost and memory."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 25_000])
+    parser.add_argument("--check", action="store_true", help="imgpipe check, not whole runs")
+    parser.add_argument("--parts", action="store_true", help="single components, no images")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="of --parts")
+    parser.add_argument("--size", type=int, default=96, help="of a run: pixels of the network")
+    parser.add_argument("--views", type=int, default=1, help="of a run: augmented views")
+    options = parser.parse_args()
+    print(f"machine: {common.machine()}")
+    counts, figures, ends = sorted(options.counts), [], dict[int, Ended]()
+    with common.workplace(options.work) as work:
+        if options.parts:
+            return common.finish(measure_parts(work, counts, options.only), options.json)
+        folder, drawn = work / "images", 0
+        for label in LABELS:
+            (folder / label).mkdir(parents=True)
+        for count in [_FEWEST, *counts]:
+            _draw_up_to(folder, drawn, count)
+            drawn = count
+            ends[count] = (check if options.check else run)(folder, work, count, options)
+            if count in counts:
+                figures.append(figure("images of 160 × 120", count, ends[count], ends[_FEWEST]))
+                print(f"{figures[-1].what}: {figures[-1].value}", flush=True)
+    if counts[1:]:
+        figures += growth("whole", ends)
+    common.finish(figures, options.json)
+    return None
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        PARTS[sys.argv[2]][0](Path(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main()
