@@ -25,6 +25,7 @@ from tests.fuzz.targets import TARGETS, Target
 
 _HANG_SECONDS = 20  # for one input of 64 KiB
 _START_SECONDS = 120  # to import and to read the corpus, on a busy machine
+_DEFECTS = 3  # exit code of a process that found defects; 1 is that of any other error
 _MEMORY = 4 << 30  # bytes beyond what the imports take
 _LOG_SHOWN = 4000  # characters of what a process said before it ended
 _CURRENT = "current"  # file with the input that is being read
@@ -67,21 +68,22 @@ def _in_a_process(target: Target, given: argparse.Namespace) -> int:
                 ).returncode
         except subprocess.TimeoutExpired:
             code = -signal.SIGKILL
-        if code not in (0, 1):
+        if code not in (0, _DEFECTS):
             place = _keep(target, (Path(folder) / _CURRENT).read_bytes())
             print(f"{target.name}: the process ended with {code}: {place}")
             print(log.read_text(errors="replace")[-_LOG_SHOWN:])
             code = 1
-    return code
+    return min(code, 1)
 
 
 def work(target: Target, folder: Path, seconds: float, most: int, seed: int) -> int:
-    """Fuzz one target in this process; 1 when a reader did not answer."""
+    """Fuzz one target in this process; `_DEFECTS` when a reader did not answer."""
     warnings.simplefilter("ignore")
     draw = random.Random(seed)
     pool, answers, defects = target.inputs(), set(), set()
-    for data in pool:
-        answers.add(_answer(target, data, folder))
+    for number, data in enumerate(pool):  # the first one waits for the imports
+        patience = _HANG_SECONDS if number else _START_SECONDS
+        answers.add(_answer(target, data, folder, patience))
     _limit_memory()
     kept, rounds, end = 0, 0, time.monotonic() + seconds
     while time.monotonic() < end:
@@ -103,13 +105,13 @@ def work(target: Target, folder: Path, seconds: float, most: int, seed: int) -> 
                 _keep(target, data)
                 kept += 1
     print(f"{target.name}: {rounds:,} inputs, {len(answers)} answers, {len(defects)} defects")
-    return 1 if defects else 0
+    return _DEFECTS if defects else 0
 
 
-def _answer(target: Target, data: bytes, folder: Path) -> str:
+def _answer(target: Target, data: bytes, folder: Path, seconds: int = _HANG_SECONDS) -> str:
     (folder / _CURRENT).write_bytes(data)
     signal.signal(signal.SIGALRM, _hung)
-    signal.alarm(_HANG_SECONDS)
+    signal.alarm(seconds)
     try:
         return target.answer(data, folder)
     finally:
@@ -117,7 +119,7 @@ def _answer(target: Target, data: bytes, folder: Path) -> str:
 
 
 def _hung(number: int, frame: object) -> NoReturn:
-    raise Hang(f"no answer in {_HANG_SECONDS} s")
+    raise Hang("no answer in time")
 
 
 def _limit_memory() -> None:

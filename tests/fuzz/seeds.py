@@ -176,3 +176,65 @@ def bodies() -> Iterator[bytes]:
     """Bodies of REST requests."""
     yield b'{"instances": [[1.5, -2e3], [3, null]], "signature_name": "serving_default"}'
     yield b'{"inputs": {"x": [{"b64": "aGk="}], "y": ["\\u00e9\\ud83d\\ude00", true, NaN]}}'
+
+
+def array_records() -> Iterator[bytes]:
+    """ArrayRecords of images with labels, as TFDS writes them."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    from imgpipe.components.records import make, serialise
+
+    with tempfile.TemporaryDirectory() as folder:
+        for options in ("group_size:1", "group_size:2,uncompressed"):
+            place = f"{folder}/x.array_record"
+            writer = ArrayRecordWriter(place, options)
+            for number in range(3):
+                writer.write(serialise(make({"image": bytes(30), "label": number % 2})))
+            writer.close()
+            yield Path(place).read_bytes()
+
+
+def dataset_infos() -> Iterator[bytes]:
+    """The description of a prepared data set of TFDS with three records in one file."""
+    split = {"name": "train", "numBytes": "500", "shardLengths": ["3"]}
+    template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    for extra in ({}, {"filepathTemplate": template}):
+        yield json.dumps(
+            {
+                "name": "toy",
+                "version": "1.0.0",
+                "fileFormat": "tfrecord",
+                "moduleName": "toy.toy",
+                "splits": [{**split, **extra}],
+                "supervisedKeys": {
+                    "tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}
+                },
+            }
+        ).encode()
+
+
+def feature_descriptions() -> Iterator[bytes]:
+    """The features of a prepared data set of TFDS."""
+    yield json.dumps(
+        {
+            "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+            "featuresDict": {
+                "features": {
+                    "image": {
+                        "pythonClassName": "tensorflow_datasets.core.features.image_feature.Image",
+                        "image": {
+                            "shape": {"dimensions": ["-1", "-1", "3"]},
+                            "dtype": "uint8",
+                            "encodingFormat": "jpeg",
+                        },
+                    },
+                    "label": {
+                        "pythonClassName": (
+                            "tensorflow_datasets.core.features.class_label_feature.ClassLabel"
+                        ),
+                        "classLabel": {"numClasses": "2"},
+                    },
+                }
+            },
+        }
+    ).encode()

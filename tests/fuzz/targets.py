@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,38 @@ def _source(file: Path) -> object:
         except OSError as error:
             seen.add(error.strerror or str(error))
     return ", ".join([*sorted(seen), *sorted({note.kind for note in scan.notes})])
+
+
+def _array_records(file: Path) -> object:
+    from imgpipe.components.example_gen.sources import SourceOptions, record_files
+
+    fields = record_files.fields_of(str(file), SourceOptions())
+    if fields is None:
+        return "no record"
+    entries = record_files.index(str(file), fields)
+    for entry in entries:
+        record_files.image_of(str(file), entry.offset, entry.length, fields.image)
+    return f"{len(entries)} records, {[type(entry.label).__name__ for entry in entries]}"
+
+
+def _data_set(file: Path) -> object:
+    """A prepared data set of TFDS, of which `file` is one of the two descriptions."""
+    from imgpipe.components.example_gen.sources import SourceOptions, open_source
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        prepared = Path(folder) / "toy" / "1.0.0"
+        prepared.mkdir(parents=True)
+        (prepared / "dataset_info.json").write_bytes(next(seeds.dataset_infos()))
+        (prepared / "features.json").write_bytes(next(seeds.feature_descriptions()))
+        (prepared / "toy-train.tfrecord-00000-of-00001").write_bytes(_records_of_a_data_set())
+        shutil.copy(file, prepared)
+        source = open_source("tfds:toy", SourceOptions(tfds_dir=folder))
+        return [item.label for item in source.scan().items]
+
+
+@functools.cache
+def _records_of_a_data_set() -> bytes:
+    return next(seeds.records())
 
 
 def _header(file: Path) -> object:
@@ -141,6 +175,9 @@ TARGETS = {
         Target("x.tar", _source, seeds.tars),
         Target("x.tar.gz", _source, seeds.packed_tars),
         Target("x.tfrecord", _source, seeds.records),
+        Target("x.array_record", _array_records, seeds.array_records, (ImgpipeError, OSError)),
+        Target("dataset_info.json", _data_set, seeds.dataset_infos),
+        Target("features.json", _data_set, seeds.feature_descriptions),
         Target("x.jsonl", _source, seeds.json_lines),
         Target("list.csv", _source, seeds.lists),
         Target("pixels.csv", _source, seeds.pixel_tables),

@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.sources.base import (
@@ -31,7 +32,7 @@ from imgpipe.components.example_gen.sources.record_files import PATH_FEATURES, F
 from imgpipe.components.example_gen.sources.tfrecord import read_locator, to_item
 from imgpipe.components.example_gen.sources.tree import check_classes
 from imgpipe.models import feature_names as names
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 
 _REACH_SECONDS = 5.0  # timeout to connect to a host; the downloader itself retries for minutes
 _EXPECTED = "expected tfds:NAME or tfds:NAME:SPLIT, such as tfds:cats_vs_dogs"
@@ -63,9 +64,10 @@ class TfdsSource:
             ResourceError: The data set is not prepared and cannot be downloaded.
         """
         builder, wanted = self._open()
-        image, label = self._keys(builder)
-        fields = Fields(image, label, _path_feature(builder))
-        splits, notes = self._splits(builder, wanted)
+        with _explained(self.locator):
+            image, label = self._keys(builder)
+            fields = Fields(image, label, _path_feature(builder))
+            splits, notes = self._splits(builder, wanted)
         items: list[Item] = []
         for name, split in splits.items():
             items += self._items(builder, fields, name, split)
@@ -139,8 +141,12 @@ class TfdsSource:
         feature = builder.info.features[fields.label]
         folder = re.sub(r"[^\w.+-]", "_", name)
         number = 0
-        for part in builder.info.splits[name].file_instructions:
+        with _explained(self.locator):
+            parts = list(builder.info.splits[name].file_instructions)
+        for part in parts:
             file = str(part.filename)
+            if not Path(file).is_file():
+                raise _unusable(self.locator, f"it names {file}, which is no file")
             for entry in index(file, fields)[part.skip : part.skip + part.take]:
                 label = entry.label
                 if isinstance(label, int) and hasattr(feature, "int2str"):
@@ -157,6 +163,29 @@ def _path_feature(builder: Any) -> str:
     return next((name for name in PATH_FEATURES if name in builder.info.features), "")
 
 
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Report errors of TFDS, which uses a damaged description unchecked, as ConfigError."""
+    try:
+        yield
+    except ImgpipeError:
+        raise
+    except Exception as error:  # JSON, protobuf, types, names and numbers are wrong in many ways
+        raise _unusable(name, _first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _unusable(name: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"data source 'tfds:{name}': the description of the prepared data set (dataset_info.json "
+        f"and features.json) cannot be used: {what}; remove its folder and prepare it again"
+    )
+
+
 @functools.lru_cache(maxsize=8)
 def _builder(name: str, folder: str) -> Any:
     """The builder of a prepared data set; ConfigError when unknown, ResourceError when missing."""
@@ -166,8 +195,9 @@ def _builder(name: str, folder: str) -> Any:
             builder = tfds.builder(name, data_dir=folder or None)
             prepared = builder.is_prepared()
     except (tfds.core.DatasetNotFoundError, ValueError, AttributeError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"data source 'tfds:{name}': {first}; {_EXPECTED}") from None
+        raise ConfigError(f"data source 'tfds:{name}': {_first_line(error)}; {_EXPECTED}") from None
+    except Exception as error:
+        raise _unusable(name, _first_line(error)) from error
     if not prepared:
         _prepare(tfds, builder, name)
     return builder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import ClassVar
 
@@ -182,3 +183,23 @@ def test_features_that_are_not_there(prepared):
         open_source(
             "tfds:tiny_shapes", SourceOptions(tfds_dir=str(prepared), label_column="nope")
         ).listing()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("dataset_info.json", '"splits"', '"spilts"'),
+        ("dataset_info.json", '"shardLengths"', '"shardLength"'),
+        ("features.json", "image_feature.Image", "image_feature.Imag"),
+        ("features.json", "{", "{}"),
+    ],
+)
+def test_a_damaged_description_is_named(prepared, tmp_path, file, old, new):
+    shutil.copytree(prepared, tmp_path / "sets")
+    (description,) = (tmp_path / "sets").glob(f"*/*/{file}")
+    text = description.read_text()
+    assert old in text
+    description.write_text(text.replace(old, new, 1))
+    source = open_source("tfds:tiny_shapes", SourceOptions(tfds_dir=str(tmp_path / "sets")))
+    with pytest.raises(ConfigError, match="data source 'tfds:tiny_shapes'"):
+        source.listing()
