@@ -111,10 +111,7 @@ def repair(out: Path) -> str:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
         if not _rescue(aside, rescued):
-            return (
-                f"{path} was renamed to {aside.name}. The next run creates a new database; the "
-                "feature bank and the inspection cache remain in use."
-            )
+            return f"{path} was renamed to {aside.name}. The next run creates a new database."
         rescued.rename(path)
     except OSError as error:
         raise ResourceError(f"cannot repair {path}: {error.strerror}.") from None

@@ -119,11 +119,34 @@ def repair(out: Path) -> str:
         raise ResourceError(metadata_file.fault(out))
     try:
         with filelock.FileLock(out / LOCK).acquire(timeout=0):
-            return metadata_file.repair(out)
+            done = metadata_file.repair(out)
     except filelock.Timeout:
         raise ResourceError(
             f"a run is working in {out}. Wait until it has ended, then repair."
         ) from None
+    return done if (out / metadata_file.NAME).exists() else f"{done} {_kept(out)}"
+
+
+def _kept(out: Path) -> str:
+    """Describe what a run finds without the database, and what it does again.
+
+    TFX's cache finds an artifact by the execution in the database that wrote it. The folders of the
+    artifacts do not tell with which inputs and parameters that was, so that a database cannot be
+    rebuilt from them.
+    """
+    config = _settings(out)
+    numbers = manifest.version_numbers(config.push_directory)
+    kept = [f"served versions: {', '.join(map(str, numbers)) or 'none'}"]
+    if blob_store.path_of(config.bank_store, store.STORE).exists():
+        kept.append("stored features, so that no image passes the backbone again")
+    if blob_store.path_of(config.judge_store, inspection_cache.STORE).exists():
+        kept.append("results of inspection")
+    if config.schema_file.exists():
+        kept.append("accepted schema")
+    return (
+        f"Kept: {'; '.join(kept)}. The next run executes every component again, because the "
+        "database alone knew which artifacts belong to which inputs."
+    )
 
 
 def _settings(out: Path) -> Config:

@@ -11,6 +11,7 @@ import pytest
 
 from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest
+from imgpipe.pipeline import output_folder
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,17 @@ def test_artifact_folders_of_a_forgotten_run_are_emptied(own: tuple[Any, Any]):
     for node in (mine.out / "artifacts").iterdir():
         for folder in node.glob("[a-z]*/[0-9]*/"):
             assert integrity.damage(folder, complete=True) == "", folder
+
+
+def test_a_run_after_a_repair_is_blessed_and_leaves_the_versions(own: tuple[Any, Any]):
+    mine, first = own
+    (mine.out / "metadata.sqlite").write_bytes(b"garbage" * 1000)
+    base = mine.out / "model"
+    before = {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
+    assert "The next run executes every component again" in output_folder.repair(mine.out)
+    outcome = mine.run()
+    assert outcome.exit_code == 0, outcome.verdict
+    assert outcome.summary["data"] == first.summary["data"]
+    assert outcome.summary["bank"]["forward_passes"] == 0
+    after = {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
+    assert before.items() <= after.items()

@@ -91,6 +91,9 @@ def test_repair_sets_the_database_aside_and_touches_nothing_else(out: Path):
     command = [sys.executable, "-m", "imgpipe.pipeline.cli", "doctor", str(out), "--repair"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert "was renamed to metadata.damaged-" in result.stdout
+    told = " ".join(result.stdout.split())
+    assert "Kept: served versions: 1, 2; stored features, so that no image passes" in told
+    assert "The next run executes every component again" in told
     assert findings(out)["metadata"] == (True, "none yet")
     assert {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")} == before
     assert "needs no repair" in output_folder.repair(out)
