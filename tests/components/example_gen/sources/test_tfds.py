@@ -186,17 +186,11 @@ def test_features_that_are_not_there(prepared):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
-        ("dataset_info.json", '"splits"', '"spilts"'),
-        ("dataset_info.json", '"shardLengths"', '"shardLength"'),
-        ("features.json", "image_feature.Image", "image_feature.Imag"),
-        ("features.json", "{", "{}"),
-    ],
+    ("old", "new"), [('"splits"', '"spilts"'), ('"shardLengths"', '"shardLength"')]
 )
-def test_a_damaged_description_is_named(prepared, tmp_path, file, old, new):
+def test_a_damaged_description_is_named(prepared, tmp_path, old, new):
     shutil.copytree(prepared, tmp_path / "sets")
-    (description,) = (tmp_path / "sets").glob(f"*/*/{file}")
+    (description,) = (tmp_path / "sets").glob("*/*/dataset_info.json")
     text = description.read_text()
     assert old in text
     description.write_text(text.replace(old, new, 1))
