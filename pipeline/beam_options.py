@@ -69,8 +69,8 @@ def require_local_artifacts(config: Config) -> None:
     if _on_dataflow(arguments(config.beam)):
         raise ConfigError(
             f"the workers of Dataflow cannot read the output folder {config.out} on this machine. "
-            "Compile the pipeline with `imgpipe kubeflow --root gs://BUCKET/FOLDER` and run it on "
-            'Vertex AI, or choose another beam.runner. Received: beam.runner = "dataflow".'
+            "Compile the graph with `imgpipe kubeflow compile --root gs://BUCKET/FOLDER` and run "
+            'it on Vertex AI, or choose another beam.runner. Received: beam.runner = "dataflow".'
         )
 
 

@@ -24,7 +24,7 @@ import pytest
 #: Folder that `make test-engines` fills.
 TOOLS = Path(__file__).parents[2] / ".engines"
 HEAP = "-Xmx768m"
-_START_SECONDS = 120
+_START_SECONDS = 300
 #: Java 17 closes these packages, which Flink, Spark and Beam look into; from Flink's own default
 #: configuration and Spark's JavaModuleOptions.
 _OPENED = (
@@ -151,6 +151,9 @@ def flink(
         "heartbeat.timeout": 20000,
         "heartbeat.interval": 3000,
         "slot.request.timeout": 120000,
+        # A busy machine takes longer than the defaults of 10 s.
+        "pekko.startup-timeout": "120 s",
+        "pekko.ask.timeout": "60 s",
         # Without the start scripts of Flink's distribution, the sizes have to be written down.
         "taskmanager.numberOfTaskSlots": slots,
         "taskmanager.cpu.cores": 1,

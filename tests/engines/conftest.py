@@ -1,0 +1,39 @@
+"""Photographs, and what the local runner makes of them; both serve all engines."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engines.runs import outcome, start
+
+_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "cats_dogs"
+_EACH = 70  # photographs of each class
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real photographs of two classes, or drawn images where these are missing, and one fault."""
+    folder = tmp_path_factory.mktemp("engines") / "photos"
+    if _DATA.is_dir():
+        for label in ("cat", "dog"):
+            (folder / label).mkdir(parents=True)
+            for file in sorted((_DATA / label).iterdir())[:_EACH]:
+                shutil.copy(file, folder / label)
+    else:
+        from imgpipe.pipeline.demo import draw
+
+        folder = Path(draw(folder, per_class=40, size=96).directory)
+    first = min(path for path in folder.rglob("*") if path.is_file())
+    (first.parent / "cut_off.jpg").write_bytes(first.read_bytes()[:400])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def expected(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the local runner makes."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    return outcome(start(photos, out), out)

@@ -1,0 +1,76 @@
+"""Whole runs in processes of their own, and what they leave in canonical order."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imgpipe.models import feature_names as names
+
+_SETTINGS = (
+    *("model.image_size=96", "views.count=1", "train.epochs=4", "run.name=engines"),
+    *("evaluate.threshold=0.5", "gate.max_rejected_share=0.5", "fine_tune.mode=off"),
+)
+#: Features may differ in the last bits, because batches are cut in other places.
+_TOLERANCE = 2e-2
+
+
+def start(photos: Path, out: Path, *assignments: str) -> subprocess.Popen[bytes]:
+    """Start ``imgpipe run``; its output goes to a file beside `out`."""
+    sets = [part for one in (*_SETTINGS, *assignments) for part in ("--set", one)]
+    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", "--data", str(photos)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.with_suffix(".txt").open("wb") as text:
+        return subprocess.Popen([*command, "--out", str(out), *sets], stdout=text, stderr=text)
+
+
+def outcome(process: subprocess.Popen[bytes], out: Path, seconds: float = 3000) -> dict[str, Any]:
+    """What a blessed run left, in canonical order."""
+    from imgpipe.components.records import iterate, serialise
+
+    try:
+        code = process.wait(timeout=seconds)
+    finally:
+        process.kill()
+    assert code == 0, out.with_suffix(".txt").read_text(errors="replace")[-3000:]
+
+    def folder(component: str, output: str) -> Path:
+        return max((out / "artifacts" / component / output).iterdir(), key=lambda p: int(p.name))
+
+    def examples(uri: Path) -> list[Any]:
+        return [example for split in names.SPLITS for example in iterate(str(uri), split)]
+
+    quarantine = folder("ImageFilter", "quarantine")
+    rejects = [json.loads(x) for x in (quarantine / "manifest.jsonl").read_text().splitlines()]
+    bank = examples(folder("FeatureBank", "features"))
+    return {
+        "ingested": sorted(map(serialise, examples(folder("ImageExampleGen", "examples")))),
+        "kept": sorted(map(serialise, examples(folder("ImageFilter", "examples")))),
+        "rejects": sorted(rejects, key=lambda reject: reject["path"]),
+        "features": dict(sorted(map(_features, bank))),
+        "status": json.loads(max(out.glob("runs/*/summary.json")).read_text())["status"],
+        "leftovers": [str(path) for path in (out / "artifacts").rglob(".tmp-*")],
+    }
+
+
+def _features(example: Any) -> tuple[tuple[bytes, int], np.ndarray]:
+    from imgpipe.components import records
+
+    key = records.raw(example, names.PATH), records.integer(example, names.VIEW)
+    return key, np.frombuffer(records.raw(example, names.FEATURES), "<f2").astype(np.float32)
+
+
+def require_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare two outcomes."""
+    assert expected["ingested"] and expected["rejects"]
+    assert not found["leftovers"]
+    for part in ("ingested", "kept", "rejects", "status"):
+        assert found[part] == expected[part], part
+    assert found["features"].keys() == expected["features"].keys()
+    for key, vector in expected["features"].items():
+        np.testing.assert_allclose(found["features"][key], vector, atol=_TOLERANCE, rtol=_TOLERANCE)
