@@ -16,7 +16,7 @@ WORKDIR /opt/imgpipe
 
 # The locked packages, some 4 GB, in a layer that is kept until the lock changes.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --no-install-project
+RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-install-project
 
 # imgpipe alone, in a layer that changes with the code.
 COPY README.md LICENSE NOTICE ./
@@ -25,7 +25,7 @@ COPY components components
 COPY models models
 COPY pipeline pipeline
 COPY serving serving
-RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --no-editable
+RUN --mount=type=cache,target=/tmp/.cache/uv uv sync --frozen --no-dev --extra kubeflow --extra object-store --no-editable
 
 WORKDIR /tmp
 USER 1000

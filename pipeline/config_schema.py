@@ -52,7 +52,8 @@ class Data(Section):
         "",
         description="Source of the images: a folder with one sub-folder for each class, or with "
         "train/, validation/ and test/ that hold such folders; a .zip or .tar file of such a "
-        "folder; a .csv file of paths or of pixels; tfds:NAME[:split]; .tfrecord files.",
+        "folder; a .csv file of paths or of pixels; tfds:NAME[:split]; .tfrecord files; such a "
+        "folder in an object store, gs://BUCKET/PREFIX or s3://BUCKET/PREFIX.",
     )
     classes: tuple[str, ...] = Field(
         (), description="Allowed class names. Empty: all classes that are found."

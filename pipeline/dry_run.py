@@ -50,7 +50,7 @@ def describe(config: Config) -> str:
     inputs = run_inputs.find(config, found)
     rule = _rule(config, found)
     splits = Counter(
-        rule.assign(item.sha256, item.split, item.group) for item in found.items if _usable(item)
+        rule.assign(item.content, item.split, item.group) for item in found.items if _usable(item)
     )
     to_make = len(keys) - stored
     lines = [
@@ -123,7 +123,7 @@ def _seen(found: Scan) -> list[str]:
 
 
 def _usable(item: Item) -> bool:
-    return bool(item.label and item.sha256 and not item.problem)
+    return bool(item.label and item.content and not item.problem)
 
 
 def _rule(config: Config, found: Scan) -> SplitRule:
@@ -136,7 +136,7 @@ def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes
     keys = set()
     rule = _rule(config, found)
     for item, content in contents(config, found):
-        train = rule.assign(item.sha256, item.split, item.group) == names.TRAIN
+        train = rule.assign(item.content, item.split, item.group) == names.TRAIN
         for view in range(config.views.count + 1) if train else (0,):
             keys.add(record_key(content, views[view]))
     return keys
@@ -153,9 +153,9 @@ def contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
             source, settings.pixel_limit, cache, _rule(config, found), found.vocabulary
         )
         for item in filter(_usable, found.items):
-            record = inspection.known(item)
+            record = inspection.known(item) if item.sha256 else None
             decision = decide(record, settings) if record is not None else None
             if decision is None:
-                yield item, item.sha256
+                yield item, item.content
             elif decision.rejection is None:
                 yield item, decision.kept.content_hash

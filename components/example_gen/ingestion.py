@@ -89,7 +89,8 @@ class _WriteShard(beam.DoFn):
             )
             for item, record in zip(shard.items, records, strict=True):
                 writer.write(record.split, record.to_example())
-                keys.append(item.key(record.image_hash))
+                # An item that cannot be read has another key than in the plan, even with a version.
+                keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
                 progress.advance(1, "images")
         yield {"keys": keys, "splits": writer.written}
 

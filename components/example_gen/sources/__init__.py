@@ -22,6 +22,7 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.file_list import ManifestSource
 from imgpipe.components.example_gen.sources.folder import FolderSource
+from imgpipe.components.example_gen.sources.object_store import ObjectStoreSource
 from imgpipe.components.example_gen.sources.pixel_table import PixelSource
 from imgpipe.components.example_gen.sources.tfds import TfdsSource
 from imgpipe.components.example_gen.sources.tfrecord import TFRecordSource
@@ -60,6 +61,8 @@ SOURCES: dict[str, Kind] = {
     "csv": Kind(PixelSource, pixel_table.takes),
     "tfrecord": Kind(TFRecordSource, tfrecord.takes),
     "tfds": Kind(TfdsSource, is_path=False),
+    "gs": Kind(lambda locator, options: ObjectStoreSource(f"gs:{locator}"), is_path=False),
+    "s3": Kind(lambda locator, options: ObjectStoreSource(f"s3:{locator}"), is_path=False),
 }
 _DEFAULT = "folder"
 _MAX_LENGTH = 4096  # characters of a path on Linux

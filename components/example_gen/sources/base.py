@@ -61,15 +61,28 @@ class Item:
     sha256: str = ""  # hex digest of the content, "" when it is not hashed or not readable
     group: str | None = None  # images of one group (a person, a video) must be in the same split
     problem: str = ""  # "<reason>: <detail>" when the source rejects this item
+    version: str = ""  # checksum by the store's listing, "" when the content has to be hashed
     locator: str = ""  # says where the image is stored, in a format of the source
+
+    @property
+    def content(self) -> str:
+        """Hash of the content, or the checksum of a store that was not read; "" for neither."""
+        return self.sha256 or self.version
 
     def key(self, content: str) -> bytes:
         """Fingerprint of everything that determines this item's record.
 
         Args:
-            content: Hex SHA-256 of the content.
+            content: `Item.content`; "" if the content cannot be read.
         """
-        parts = [self.path, content, self.label, self.split, self.group, self.problem]
+        parts = [
+            self.path,
+            content,
+            self.label,
+            self.split,
+            self.group,
+            self.problem,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 

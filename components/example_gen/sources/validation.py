@@ -51,7 +51,7 @@ class VettedSource:
         """List and hash the items; see `Source.scan`."""
         with _readable():
             found = vet(self.inner.scan(), self.options)
-        keys = (item.key(item.sha256) for item in found.items)
+        keys = (item.key(item.content) for item in found.items)
         return replace(found, fingerprint=fingerprint(keys))
 
     def read(self, item: Item) -> bytes:

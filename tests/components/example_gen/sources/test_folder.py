@@ -159,8 +159,8 @@ def test_missing_folder_file_bucket_and_unknown_kind(tmp_path):
     fill(tmp_path, "photos.txt")
     with pytest.raises(ConfigError, match="is a file"):
         open_source(str(tmp_path / "photos.txt")).listing()
-    with pytest.raises(ConfigError, match="unknown kind 'gs'"):
-        open_source("gs://bucket/photos")
+    with pytest.raises(ConfigError, match="unknown kind 'ftp'"):
+        open_source("ftp://host/photos")
     with pytest.raises(ConfigError, match="no data source given"):
         open_source(" ")
 

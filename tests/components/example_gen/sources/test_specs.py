@@ -38,8 +38,9 @@ def test_kinds_of_specs(tmp_path, monkeypatch, spec, kind):
 
 
 def test_unknown_kinds_name_the_known_ones():
-    with pytest.raises(ConfigError, match="one of archive:…, csv:…, folder:…, manifest:…, tfds:…"):
-        split_spec("gs://bucket", SourceOptions())
+    kinds = "one of archive:…, csv:…, folder:…, gs:…, manifest:…, s3:…, tfds:…"
+    with pytest.raises(ConfigError, match=kinds):
+        split_spec("ftp://host", SourceOptions())
 
 
 def test_paths_start_at_a_folder_and_names_stay(tmp_path):

@@ -1,0 +1,134 @@
+"""A folder tree in an object store as a source: ``gs://bucket/prefix`` and ``s3://bucket/prefix``.
+
+The listing gives names, sizes and checksums, so that planning a run reads no image; the workers
+read them. The file systems are those of fsspec, because one listing of Beam's has no checksums.
+Credentials and addresses are taken from the environment, as the tools of the store's maker do
+(https://gcsfs.readthedocs.io/en/latest/#credentials,
+https://s3fs.readthedocs.io/en/latest/#credentials).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imgpipe.components.example_gen.sources.archive import safe_path
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, fingerprint, hashed
+from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+from imgpipe.components.example_gen.sources.tree import lay_out
+from imgpipe.models.errors import ConfigError, ResourceError
+
+#: Names of a content's checksum in the listings of S3 and of Google Cloud Storage.
+_CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
+
+
+@dataclass(frozen=True)
+class ObjectStoreSource:
+    """All objects below a prefix.
+
+    Attributes:
+        uri: Scheme, bucket and prefix.
+    """
+
+    uri: str
+
+    def listing(self) -> Scan:
+        """List the objects; see `Source.listing`.
+
+        Raises:
+            ResourceError: The package for this store is missing, or the store does not answer.
+        """
+        system, root = _opened(self.uri)
+        found = self._found(system, root)
+        if not found:
+            raise ConfigError(
+                f"data source {self.uri!r} does not exist or holds no object; {EXPECTED_TREE}"
+            )
+        notes: list[Note] = []
+        items = []
+        for name, about in found.items():
+            path, unsafe = safe_path(name.removeprefix(root).lstrip("/"))
+            if unsafe:
+                notes.append(Note("unsafe_name", name, unsafe))
+            elif path and about["type"] == "file" and not name.endswith("/"):
+                items.append(_item(path, about))
+        return lay_out(self.uri, items, (), notes)
+
+    def scan(self) -> Scan:
+        """List the objects; see `Source.scan`.
+
+        The contents are read only if the store lists no checksums.
+        """
+        listing = self.listing()
+        if all(item.version or _too_large(item) for item in listing.items):
+            keys = (item.key(item.content) for item in listing.items)
+            return replace(listing, fingerprint=fingerprint(keys))
+        return hashed(listing, lambda item: hashlib.sha256(self.read(item)).hexdigest())
+
+    def read(self, item: Item) -> bytes:
+        """Read one object; see `Source.read`.
+
+        Raises:
+            OSError: The object cannot be read, is larger than 256 MiB, or has another size than
+                when it was listed.
+        """
+        size = int(item.locator)
+        if _too_large(item):
+            raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
+        system, root = _opened(self.uri)
+        try:
+            data = bytes(system.cat_file(f"{root}/{item.path}"))
+        except Exception as error:  # each store has error types of its own
+            raise OSError(_first_line(error)) from error
+        if len(data) != size:
+            raise OSError(f"has {len(data):,} bytes, but {size:,} when it was listed")
+        return data
+
+    def _found(self, system: Any, root: str) -> dict[str, dict[str, Any]]:
+        system.invalidate_cache()
+        try:
+            return dict(system.find(root, detail=True))
+        except FileNotFoundError:
+            return {}
+        except Exception as error:  # each store has error types of its own
+            raise ResourceError(
+                f"data source {self.uri!r} cannot be listed: {_first_line(error)}. Check the "
+                "network, the name of the bucket and the credentials in the environment."
+            ) from error
+
+
+def _opened(uri: str) -> tuple[Any, str]:
+    """File system of a URI, of which fsspec keeps one for each process, and the path in it.
+
+    Raises:
+        ResourceError: The package of the store is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        system, root = url_to_fs(uri)
+        return system, str(root).rstrip("/")
+    except ImportError as error:
+        raise ResourceError(
+            f"data source {uri!r}: {_first_line(error)}. It comes with the extra "
+            "imgpipe[object-store]: run `uv sync --extra object-store`, or, for pip, "
+            "`pip install gcsfs s3fs`."
+        ) from error
+
+
+def _item(path: str, about: dict[str, Any]) -> Item:
+    """An item with the checksum of its listing; the kind of checksum is a part of it."""
+    kind = next((kind for kind in _CHECKSUMS if about.get(kind)), "")
+    item = Item(path, locator=str(about["size"]))
+    return item if not kind or _too_large(item) else replace(item, version=f"{kind}:{about[kind]}")
+
+
+def _too_large(item: Item) -> bool:
+    return int(item.locator) > BYTE_LIMIT
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300].rstrip(".")
