@@ -16,7 +16,12 @@ import apache_beam as beam
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import Item, SourceOptions, fingerprint
+from imgpipe.components.example_gen.sources.base import (
+    KEY_BYTES,
+    Item,
+    SourceOptions,
+    fingerprint,
+)
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.records import (
@@ -92,7 +97,7 @@ class _WriteShard(beam.DoFn):
                 # An item that cannot be read has another key than in the plan, even with a version.
                 keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
                 progress.advance(1, "images")
-        yield {"keys": keys, "splits": writer.written}
+        yield {"keys": b"".join(keys), "splits": writer.written}
 
 
 def _shards(items: tuple[Item, ...], size: int) -> list[_Shard]:
@@ -103,12 +108,11 @@ def _shards(items: tuple[Item, ...], size: int) -> list[_Shard]:
 
 def _write_summary(results: list[dict[str, Any]], uri: str, notes: list[dict[str, str]]) -> None:
     splits: collections.Counter[str] = collections.Counter()
-    keys: list[bytes] = []
     for result in results:
         splits.update(result["splits"])
-        keys += result["keys"]
+    keys = [result["keys"] for result in results]  # those of a shard joined
     summary = {
-        "images": len(keys),
+        "images": sum(map(len, keys)) // KEY_BYTES,
         "splits": {split: splits[split] for split in names.SPLITS},
         "fingerprint": fingerprint(keys),
         "notes": notes,

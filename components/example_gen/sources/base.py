@@ -50,6 +50,10 @@ class SourceOptions:
         return dataclasses.replace(cls(**values), classes=tuple(values.get("classes", ())))
 
 
+#: Length of an `Item.key`.
+KEY_BYTES = 32
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One image of a source."""
@@ -145,11 +149,15 @@ class Source(Protocol):
 
 
 def fingerprint(keys: Iterable[bytes]) -> str:
-    """Hex SHA-256 of all `Item.key`s, independent of their order."""
-    digest = hashlib.sha256()
-    for key in sorted(keys):
-        digest.update(key)
-    return digest.hexdigest()
+    """Hex SHA-256 of all `Item.key`s, independent of their order.
+
+    Args:
+        keys: Keys, or several of them joined: 32 bytes of memory each.
+    """
+    import numpy as np
+
+    joined = np.frombuffer(b"".join(keys), f"S{KEY_BYTES}")
+    return hashlib.sha256(np.sort(joined).data).hexdigest()
 
 
 def sorted_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
