@@ -13,6 +13,8 @@ from imgpipe.pipeline import options
 
 app = typer.Typer()
 
+_LAST_PORT = 65535
+
 
 @app.command(rich_help_panel=options.SERVING)
 def serve(
@@ -29,8 +31,16 @@ def serve(
     ] = None,
     port: Annotated[int, typer.Option("--port", help="gRPC port; 0 for any free one.")] = 8500,
     rest_port: Annotated[
-        int, typer.Option("--rest-port", help="REST port; 0 for none, -1 for any free one.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--rest-port",
+            help="Port of the REST interface and the web page; 0 for none, -1 for any free one.",
+            show_default="the port after the gRPC port",
+        ),
+    ] = None,
+    web: Annotated[
+        bool, typer.Option("--web/--no-web", help="Show a page at / of the REST port.")
+    ] = True,
     host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
     model: Annotated[str, typer.Option("--model", help="Name of the served model.")] = "imgpipe",
     int8: Annotated[
@@ -51,8 +61,11 @@ def serve(
         bool, typer.Option("--log-images", help="Also log the images of the requests.")
     ] = False,
 ) -> None:
-    """Serve the newest version on this machine, with TensorFlow Serving's protocol."""
-    more = [*log_flags(log, log_share, log_images), *(flags or [])]
+    """Serve the newest version on this machine: TensorFlow Serving's API and a page to try it."""
+    if rest_port is None:
+        rest_port = port + 1 if 0 < port < _LAST_PORT else -1
+    page = f"--web_page={str(web and rest_port != 0).lower()}"
+    more = [page, *log_flags(log, log_share, log_images), *(flags or [])]
     raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port))
 
 

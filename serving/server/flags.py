@@ -142,6 +142,12 @@ _LISTEN = (
         "let web pages of other sites call the REST interface",
     ),
     _Flag(
+        "web_page",
+        boolean,
+        False,
+        "show a page at / of the REST port, on which people can try the models",
+    ),
+    _Flag(
         "ssl_config_file",
         str,
         "",

@@ -142,6 +142,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
             flags.rest_api_enable_cors_support,
             flags.rest_api_max_body_bytes,
             flags.rest_api_max_body_values,
+            flags.web_page,
         )
         if flags.rest_api_port
         else None,

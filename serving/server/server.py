@@ -223,6 +223,8 @@ class ModelServer:
         _log.info("listening on %s", self.target)
         if self._rest:
             _log.info("REST interface on %s", self.rest_target)
+        if self._rest and self._options.rest and self._options.rest.web:
+            _log.info("open %s/ in a browser to try the models", self.rest_target)
         return self.port
 
     def _listen(self) -> None:

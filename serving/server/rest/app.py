@@ -32,6 +32,7 @@ from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.api import Answer, Api, Asked, failure
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.status import Code, StatusError
+from imgpipe.serving.server.web import pages as web
 
 VERSION_HEADER = "Model-Version"
 """Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
@@ -192,6 +193,8 @@ def make_app(
         routes.append(Route(f"/{version}/health/ready", is_ready))
     for page in pages:
         routes.append(Route(page.path, _shown(page)))
+    if options.web:
+        routes.extend(web.routes())
     routes.append(Mount("/", api))
     middleware = []
     if options.cors:

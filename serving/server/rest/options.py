@@ -25,3 +25,5 @@ class RestOptions:
     """Of one request, as sent and when decompressed."""
     max_body_values: int = DEFAULT_MAX_BODY_VALUES
     """Numbers, strings, lists and objects in the JSON of one request, together."""
+    web: bool = False
+    """Whether ``/`` is a page on which people can try the models."""

@@ -1,0 +1,55 @@
+// Labels with their probabilities as bars, one column for each version.
+
+const FIRST = 10; // classes shown before "Show all"
+
+/** An element with text, which is never read as markup. */
+export function element(tag, { text = "", className = "", ...properties } = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), { className, ...properties });
+  if (text !== "") made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+export const percent = (probability) =>
+  probability > 0 && probability < 0.001 ? "< 0.1 %" : `${(probability * 100).toFixed(1)} %`;
+
+function row({ name, probability }) {
+  const fill = element("span");
+  fill.style.width = `${probability * 100}%`;
+  return element(
+    "li", {},
+    element("span", { text: name, className: "name", dir: "auto" }),
+    element("span", { text: percent(probability), className: "number" }),
+    element("div", { className: "bar", ariaHidden: "true" }, fill),
+  );
+}
+
+function column(answer, title) {
+  const list = element("ol", { className: "classes" }, ...answer.classes.slice(0, FIRST).map(row));
+  const parts = [
+    element("h3", { text: title }),
+    element("p", { text: answer.label, className: "label", dir: "auto" }),
+    list,
+  ];
+  if (answer.classes.length > FIRST) {
+    const all = element("button", { text: `Show all ${answer.classes.length} classes`, type: "button" });
+    all.addEventListener("click", () => {
+      list.replaceChildren(...answer.classes.map(row));
+      all.remove();
+    });
+    parts.push(all);
+  }
+  return element("div", {}, ...parts);
+}
+
+/** Show the answers of one or several versions side by side. */
+export function showAnswers(place, answers) {
+  place.replaceChildren(...answers.map((answer) => column(answer, `Version ${answer.version}`)));
+}
+
+/** The answers in one sentence for people who do not see the bars. */
+export function spoken(answers) {
+  return answers
+    .map(({ version, label, classes }) => `Version ${version}: ${label}, ${percent(classes[0].probability)}.`)
+    .join(" ");
+}

@@ -1,0 +1,147 @@
+// Many images at once: a table that can be filtered and downloaded as CSV.
+
+import { element, percent } from "./answers.js";
+import { Refused, classify } from "./server.js";
+
+const AT_ONCE = 4;
+const ROWS_SHOWN = 200; // a table of thousands of images would make the page slow
+const ATTEMPTS = 4;
+const WAIT_MS = 500;
+const REFRESH_MS = 250;
+const BUSY = [429, 503];
+
+const pathOf = (file) => file.webkitRelativePath || file.name;
+
+/** A cell of a CSV file that no spreadsheet runs as a formula. */
+function cell(value) {
+  const text = String(value);
+  const safe = /^[=+\-@\t\r\n]/.test(text) ? `'${text}` : text;
+  return `"${safe.replaceAll('"', '""')}"`;
+}
+
+export function csv(rows) {
+  const lines = rows.map(({ path, label, probability, version, error }) =>
+    [path, label ?? "", probability ?? "", version ?? "", error ?? ""].map(cell).join(","),
+  );
+  return ["file,label,probability,version,error", ...lines, ""].join("\r\n");
+}
+
+async function patiently(target, file, signal) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await classify(target, file, signal);
+    } catch (error) {
+      if (!BUSY.includes(error.status) || attempt === ATTEMPTS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, WAIT_MS * 2 ** attempt));
+    }
+  }
+}
+
+export class Folder {
+  /** @param {(file: File) => void} opened is called with the image of a row that was clicked. */
+  constructor(places, opened) {
+    Object.assign(this, places, { opened });
+    this.entries = [];
+    this.urls = [];
+    this.filter.addEventListener("submit", (event) => event.preventDefault());
+    this.filter.addEventListener("input", () => this.#show());
+    this.stop.addEventListener("click", () => this.control.abort());
+    this.download.addEventListener("click", () => this.#save());
+  }
+
+  /** Classify all files. A file that is refused gets its reason in the table. */
+  async classify(target, files) {
+    this.control?.abort();
+    const control = (this.control = new AbortController());
+    this.entries = [...files].sort((a, b) => pathOf(a).localeCompare(pathOf(b))).map((file) => ({ file, path: pathOf(file) }));
+    this.section.hidden = false;
+    this.stop.hidden = false;
+    this.filterLabel.value = "";
+    const waiting = [...this.entries];
+    const timer = setInterval(() => this.#show(), REFRESH_MS);
+    const work = async () => {
+      for (let entry; (entry = waiting.shift()) && !control.signal.aborted; ) {
+        try {
+          const { label, classes, version } = await patiently(target, entry.file, control.signal);
+          Object.assign(entry, { label, version, probability: classes[0].probability });
+        } catch (error) {
+          if (control.signal.aborted) return;
+          entry.error = error.message;
+          if (!error.status && error instanceof Refused && entry.file.size) control.abort(); // the server is gone
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    clearInterval(timer);
+    if (this.control !== control) return;
+    this.stop.hidden = true;
+    this.#show();
+  }
+
+  #matching() {
+    const [label, text] = [this.filterLabel.value, this.filterName.value.toLowerCase()];
+    return this.entries.filter(
+      (entry) => (!label || entry.label === label) && entry.path.toLowerCase().includes(text),
+    );
+  }
+
+  #show() {
+    const finished = this.entries.filter((entry) => entry.label !== undefined || entry.error);
+    const refused = finished.filter((entry) => entry.error).length;
+    this.progress.max = this.entries.length || 1;
+    this.progress.value = finished.length;
+    this.done.textContent =
+      `${finished.length} of ${this.entries.length} images` + (refused ? `, ${refused} refused` : "");
+    this.#offerLabels([...new Set(finished.map((entry) => entry.label).filter((label) => label !== undefined))].sort());
+    const found = this.#matching();
+    this.shown.textContent =
+      found.length > ROWS_SHOWN ? `The first ${ROWS_SHOWN} of ${found.length} images; the CSV file has them all.` : `${found.length} images`;
+    this.#draw(found.slice(0, ROWS_SHOWN));
+  }
+
+  /** Rows that are shown already stay, so that the focus and the thumbnails do too. */
+  #draw(entries) {
+    const rows = entries.map((entry) => {
+      const state = entry.error ?? entry.label;
+      if (!entry.row || entry.state !== state) {
+        entry.row ??= this.#row(entry);
+        entry.state = state;
+        const [, , label, number] = entry.row.cells;
+        entry.row.classList.toggle("refused", Boolean(entry.error));
+        label.textContent = state ?? "…";
+        number.textContent = entry.probability === undefined ? "" : percent(entry.probability);
+      }
+      return entry.row;
+    });
+    const same = rows.length === this.rows.children.length && rows.every((row, index) => row === this.rows.children[index]);
+    if (!same) this.rows.replaceChildren(...rows);
+  }
+
+  #row(entry) {
+    const picture = element("img", { alt: "", loading: "lazy", src: URL.createObjectURL(entry.file) });
+    const open = element("button", { type: "button", ariaLabel: `Open ${entry.path}` }, picture);
+    open.addEventListener("click", () => this.opened(entry.file));
+    return element(
+      "tr", {},
+      element("td", {}, open),
+      element("td", { text: entry.path, className: "name", dir: "auto" }),
+      element("td", { className: "name", dir: "auto" }),
+      element("td", { className: "number" }),
+    );
+  }
+
+  #offerLabels(labels) {
+    const select = this.filterLabel;
+    if (labels.length === select.options.length - 1) return;
+    const chosen = select.value;
+    select.replaceChildren(new Option("all", ""), ...labels.map((label) => new Option(label, label)));
+    select.value = labels.includes(chosen) ? chosen : "";
+  }
+
+  #save() {
+    // The mark at the start tells spreadsheets that the file is UTF-8.
+    const url = URL.createObjectURL(new Blob(["\ufeff", csv(this.#matching())], { type: "text/csv" }));
+    element("a", { href: url, download: "labels.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+}

@@ -1,0 +1,188 @@
+// The page: takes images in, asks the chosen versions, and shows what they answer.
+
+import { showAnswers, spoken } from "./answers.js";
+import { Folder } from "./folder.js";
+import { Picture } from "./picture.js";
+import { Refused, classify, describe, explain, listModels } from "./server.js";
+
+const $ = (id) => document.getElementById(id);
+const ALL = "all";
+
+let models = [];
+let running = null; // the request whose answer is awaited
+let again = false; // the region has changed since it was sent
+
+const picture = new Picture(
+  { frame: $("picture"), image: $("image"), heat: $("heat"), region: $("region"), numbers: $("numbers") },
+  (final) => {
+    $("whole").disabled = picture.isWhole;
+    if (final || !running) update(final);
+    else again = true;
+  },
+);
+const folder = new Folder(
+  {
+    section: $("many"), progress: $("progress"), done: $("done"), stop: $("stop"), filter: $("filter"),
+    filterLabel: $("filter-label"), filterName: $("filter-name"), download: $("csv"), shown: $("shown"), rows: $("rows"),
+  },
+  (file) => {
+    open(file);
+    $("input").scrollIntoView();
+  },
+);
+
+function complain(error) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof Refused)) console.error(error);
+  $("alert").textContent = error.message;
+  $("alert").hidden = false;
+  $("status").textContent = "";
+}
+
+function quiet() {
+  $("alert").hidden = true;
+}
+
+/** The chosen versions, each with its input. */
+async function targets() {
+  const model = models.find(({ name }) => name === $("model").value);
+  if (!model?.versions.length) {
+    await refresh();
+    if (!models.find(({ name }) => name === $("model").value)?.versions.length) throw new Refused(unavailable());
+    return targets();
+  }
+  const chosen = $("version").value;
+  const versions = chosen === ALL ? model.versions : [chosen];
+  return Promise.all(
+    versions.map(async (version) => {
+      const target = { model: model.name, version };
+      return { ...target, ...(await describe(target)) };
+    }),
+  );
+}
+
+function unavailable() {
+  const model = models.find(({ name }) => name === $("model").value);
+  if (!model) return "The server has no model.";
+  const why = model.failures.length ? ` ${model.failures[0]}` : " It may still be loading; try again in a moment.";
+  return `No version of ${model.name} is available.${why}`;
+}
+
+function offer(select, options) {
+  const chosen = select.value;
+  select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+  if (options.some(([value]) => value === chosen)) select.value = chosen;
+}
+
+function offerVersions() {
+  const versions = models.find(({ name }) => name === $("model").value)?.versions ?? [];
+  const options = versions.map((version, index) => [version, index ? version : `${version} (newest)`]);
+  if (versions.length > 1) options.push([ALL, "all, side by side"]);
+  offer($("version"), options);
+}
+
+async function refresh() {
+  models = await listModels();
+  offer($("model"), models.map(({ name }) => [name, name]));
+  offerVersions();
+}
+
+/** Classify the image or its region; a new request replaces the one before it. */
+async function update(announce = true) {
+  if (!picture.blob) return;
+  running?.abort();
+  const control = (running = new AbortController());
+  const isLatest = () => running === control;
+  again = false;
+  $("answers").classList.add("old");
+  try {
+    const [chosen, blob] = await Promise.all([targets(), picture.encoded()]);
+    const answers = await Promise.all(chosen.map((target) => classify(target, blob, control.signal)));
+    if (!isLatest()) return;
+    quiet();
+    showAnswers($("answers"), answers);
+    $("answers").classList.remove("old");
+    if (announce) $("status").textContent = spoken(answers);
+    $("heat-choice").hidden = !chosen[0].hasCam || !picture.bitmap;
+    picture.clearHeat();
+    if ($("heat-on").checked && chosen[0].hasCam && picture.bitmap) {
+      const rows = await explain(chosen[0], blob, control.signal);
+      if (isLatest()) picture.drawHeat(rows);
+    }
+  } catch (error) {
+    if (!isLatest()) return;
+    $("answers").replaceChildren();
+    picture.clearHeat();
+    complain(error);
+  } finally {
+    if (isLatest()) {
+      running = null;
+      if (again) update(true);
+    }
+  }
+}
+
+async function open(file) {
+  const name = file.name || "pasted image";
+  $("name").textContent = name;
+  $("picture").hidden = false;
+  $("answers").replaceChildren();
+  quiet();
+  $("status").textContent = "Classifying …";
+  const drawn = await picture.show(file, name);
+  $("picture").hidden = !drawn;
+  $("tools").hidden = !drawn;
+  $("whole").disabled = true;
+  if (!drawn) $("name").textContent = `${name} – this browser cannot show it.`;
+  await update();
+}
+
+/** Take files from any source: one is shown, several make a table. */
+async function take(files) {
+  if (!files.length) return;
+  if (files.length === 1) return void open(files[0]);
+  try {
+    quiet();
+    const [target] = await targets();
+    await folder.classify(target, files);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+for (const [button, input] of [["choose", "file"], ["photograph", "camera"], ["choose-folder", "folder"]]) {
+  $(button).addEventListener("click", () => $(input).click());
+  $(input).addEventListener("change", () => {
+    take([...$(input).files].filter((file) => input !== "folder" || !file.name.startsWith(".")));
+    $(input).value = ""; // the same file can be chosen again
+  });
+}
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) take([...event.clipboardData.files]);
+});
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  $("input").classList.add("over");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) $("input").classList.remove("over");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("input").classList.remove("over");
+  take([...event.dataTransfer.files]);
+});
+$("served").addEventListener("submit", (event) => event.preventDefault());
+$("model").addEventListener("change", () => {
+  offerVersions();
+  update();
+});
+$("version").addEventListener("change", () => update());
+$("whole").addEventListener("click", () => picture.reset());
+$("heat-on").addEventListener("change", () => update());
+
+refresh()
+  .then(() => {
+    if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
+  })
+  .catch(complain);

@@ -1,0 +1,44 @@
+"""Routes of the web page: fixed files of this package, with headers that forbid anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # A new version of the server brings new files under the same names.
+    "Cache-Control": "no-cache",
+}
+"""Headers of every file: nothing from other sites, no inline code, and no frame around the page."""
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+
+
+def routes() -> list[Route]:
+    """Return the routes of the page, which answer GET and HEAD only."""
+    package = files("imgpipe.serving.server.web")
+    found = []
+    for file in sorted(package.iterdir(), key=lambda file: file.name):
+        suffix = file.name[file.name.rfind(".") :]
+        if suffix in _TYPES:
+            path = "/" if suffix == ".html" else f"/web/{file.name}"
+            found.append(Route(path, _shown(file.read_bytes(), _TYPES[suffix])))
+    return found
+
+
+def _shown(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    async def show(request: Request) -> Response:
+        return Response(content, headers=HEADERS, media_type=media_type)
+
+    return show

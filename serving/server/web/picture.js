@@ -1,0 +1,133 @@
+// The image that is shown: its region, chosen by dragging or by numbers, and the drawing on it.
+
+import { Refused } from "./server.js";
+
+const WHOLE = { left: 0, top: 0, width: 1, height: 1 };
+const SMALLEST = 0.01; // of the width or height; a shorter drag is a click
+const LOSSLESS_PIXELS = 1 << 20; // larger regions are sent as JPEG
+const JPEG_QUALITY = 0.95;
+const HEAT = [255, 60, 20];
+
+const inside = (value) => Math.min(Math.max(value, 0), 1);
+
+export class Picture {
+  /** @param {(final: boolean) => void} changed is called when another region has been chosen. */
+  constructor({ frame, image, heat, region, numbers }, changed) {
+    Object.assign(this, { frame, image, heat, marker: region, numbers, changed });
+    this.region = WHOLE;
+    this.blob = null;
+    frame.addEventListener("pointerdown", (event) => this.#drag(event));
+    numbers.addEventListener("submit", (event) => event.preventDefault());
+    numbers.addEventListener("input", () => this.#fromNumbers());
+    new ResizeObserver(() => this.#place()).observe(image);
+  }
+
+  get isWhole() {
+    return this.region === WHOLE;
+  }
+
+  /** Show a file. Resolves to whether this browser can draw it; the model may read more formats. */
+  async show(blob, name) {
+    this.blob = blob;
+    this.bitmap = null;
+    this.clearHeat();
+    this.select(WHOLE);
+    if (this.image.src) URL.revokeObjectURL(this.image.src);
+    this.image.src = URL.createObjectURL(blob);
+    this.image.alt = `The image ${name}`;
+    try {
+      await this.image.decode();
+      const bitmap = await createImageBitmap(blob, { imageOrientation: "none" });
+      if (this.blob === blob) this.bitmap = bitmap;
+    } catch {
+      // The format is not one that this browser reads.
+    }
+    if (this.blob === blob) this.frame.classList.toggle("fixed", !this.bitmap);
+    return Boolean(this.bitmap);
+  }
+
+  /** What to send: the file as it is, or the region encoded anew. */
+  async encoded() {
+    if (this.isWhole || !this.bitmap) return this.blob;
+    const { width, height } = this.bitmap;
+    const left = Math.floor(this.region.left * width);
+    const top = Math.floor(this.region.top * height);
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.min(Math.max(Math.round(this.region.width * width), 1), width - left);
+    canvas.height = Math.min(Math.max(Math.round(this.region.height * height), 1), height - top);
+    canvas.getContext("2d").drawImage(this.bitmap, -left, -top);
+    const type = canvas.width * canvas.height > LOSSLESS_PIXELS ? "image/jpeg" : "image/png";
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, JPEG_QUALITY));
+    if (!blob) throw new Refused("This browser could not encode the region. Choose a smaller one.");
+    return blob;
+  }
+
+  select(region) {
+    this.region = region;
+    for (const [name, value] of Object.entries(region)) this.numbers.elements[name].value = Math.round(value * 100);
+    this.#place();
+  }
+
+  reset() {
+    this.select(WHOLE);
+    this.changed(true);
+  }
+
+  #fromNumbers() {
+    const { left, top, width, height } = Object.fromEntries(
+      ["left", "top", "width", "height"].map((name) => [name, inside(this.numbers.elements[name].value / 100)]),
+    );
+    const region = {
+      left, top,
+      width: Math.max(Math.min(width, 1 - left), SMALLEST),
+      height: Math.max(Math.min(height, 1 - top), SMALLEST),
+    };
+    this.region = Object.keys(WHOLE).every((name) => region[name] === WHOLE[name]) ? WHOLE : region;
+    this.#place();
+    this.changed(true);
+  }
+
+  #drag(event) {
+    if (!this.bitmap || event.button !== 0) return;
+    event.preventDefault();
+    this.frame.setPointerCapture(event.pointerId);
+    const box = this.image.getBoundingClientRect();
+    const point = (e) => [inside((e.clientX - box.left) / box.width), inside((e.clientY - box.top) / box.height)];
+    const [x, y] = point(event);
+    const move = (e) => {
+      const [u, v] = point(e);
+      const region = { left: Math.min(x, u), top: Math.min(y, v), width: Math.abs(u - x), height: Math.abs(v - y) };
+      if (region.width < SMALLEST || region.height < SMALLEST) return;
+      this.select(region);
+      this.changed(false);
+    };
+    const end = () => {
+      this.frame.removeEventListener("pointermove", move);
+      this.changed(true);
+    };
+    this.frame.addEventListener("pointermove", move);
+    this.frame.addEventListener("lostpointercapture", end, { once: true });
+  }
+
+  #place() {
+    this.marker.hidden = this.isWhole;
+    const share = (value) => `${value * 100}%`;
+    for (const element of [this.marker, this.heat]) {
+      for (const [name, value] of Object.entries(this.region)) element.style[name] = share(value);
+    }
+  }
+
+  /** Draw the rows of Grad-CAM over the region; the browser smooths between the cells. */
+  drawHeat(rows) {
+    const [height, width] = [rows.length, rows[0].length];
+    [this.heat.width, this.heat.height] = [width, height];
+    const pixels = new ImageData(width, height);
+    rows.flat().forEach((value, index) => pixels.data.set([...HEAT, 190 * value], index * 4));
+    this.heat.getContext("2d").putImageData(pixels, 0, 0);
+    this.heat.hidden = false;
+  }
+
+  clearHeat() {
+    this.heat.hidden = true;
+  }
+}

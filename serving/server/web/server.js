@@ -1,0 +1,107 @@
+// The REST API of the server that sent this page, and its refusals as sentences.
+
+const GONE = "The server cannot be reached. Check that it is still running, then try again.";
+const SIGNATURE = "serving_default";
+
+/** An error whose message is written for the person at the page. */
+export class Refused extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(path, options = {}) {
+  let answer, text;
+  try {
+    answer = await fetch(path, { cache: "no-store", ...options });
+    text = await answer.text();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(GONE);
+  }
+  let content;
+  try {
+    content = JSON.parse(text);
+  } catch {
+    throw new Refused(`The server answered with status ${answer.status} and no JSON.`, answer.status);
+  }
+  if (!answer.ok) throw new Refused(sentence(content.error, answer.status), answer.status);
+  return { content, version: answer.headers.get("Model-Version") };
+}
+
+/** The first line of an error: the lines after it describe TensorFlow's graph. */
+function sentence(error, status) {
+  const line = String(error ?? "").split("\n")[0].trim();
+  return line || `The server refused the request with status ${status}.`;
+}
+
+const post = (path, body, signal) =>
+  ask(path, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal });
+
+/** Class names are text, or {"b64": …} where they are not UTF-8. */
+const named = (value) => (typeof value === "object" && value !== null ? atob(value.b64 ?? "") : String(value));
+
+/** The served models: their available versions, newest first, and why others failed. */
+export async function listModels() {
+  const { content } = await ask("v1/server/models");
+  return content.models.map((model) => {
+    const states = model.model_version_status;
+    return {
+      name: model.name,
+      versions: states.filter((state) => state.state === "AVAILABLE").map((state) => state.version),
+      failures: states.map((state) => state.status.error_message).filter(Boolean),
+    };
+  });
+}
+
+const at = (target, action) =>
+  `v1/models/${encodeURIComponent(target.model)}/versions/${target.version}${action}`;
+
+/** The name of the input that takes an encoded image, and whether the model has Grad-CAM. */
+export async function describe(target) {
+  const { content } = await ask(at(target, "/metadata"));
+  const signatures = content.metadata.signature_def.signature_def;
+  const inputs = Object.entries(signatures[SIGNATURE]?.inputs ?? {});
+  const outputs = signatures[SIGNATURE]?.outputs ?? {};
+  if (inputs.length !== 1 || inputs[0][1].dtype !== "DT_STRING" || !outputs.probabilities || !outputs.classes) {
+    throw new Refused(
+      `Version ${target.version} of ${target.model} is not an image classifier that this page can query: ` +
+        "its default signature must take encoded images and return classes and probabilities.",
+    );
+  }
+  return { input: inputs[0][0], hasCam: Boolean(signatures.cam?.outputs?.cam) };
+}
+
+/** The content of a file in base64. */
+function base64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(new Refused(`${blob.name || "The image"} cannot be read: ${reader.error.message}`));
+    reader.readAsDataURL(blob);
+  });
+}
+
+async function predict(target, blob, signature, signal) {
+  if (!blob.size) throw new Refused(`${blob.name || "The image"} is empty.`);
+  const row = { [target.input]: { b64: await base64(blob) } };
+  const { content, version } = await post(
+    at(target, ":predict"), { signature_name: signature, instances: [row] }, signal,
+  );
+  return { row: content.predictions[0], version };
+}
+
+/** The label of an image and the probabilities of all classes, highest first. */
+export async function classify(target, blob, signal) {
+  const { row, version } = await predict(target, blob, SIGNATURE, signal);
+  const classes = row.classes
+    .map((name, index) => ({ name: named(name), probability: row.probabilities[index] }))
+    .sort((a, b) => b.probability - a.probability);
+  return { version, classes, label: row.label === undefined ? classes[0].name : named(row.label) };
+}
+
+/** How much each cell of a grid speaks for the top class: rows of numbers from 0 to 1. */
+export async function explain(target, blob, signal) {
+  return (await predict(target, blob, "cam", signal)).row.cam;
+}

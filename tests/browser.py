@@ -1,0 +1,172 @@
+"""Drives a real Chromium through its DevTools protocol, for tests of pages.
+
+A driver of its own because the protocol's few calls need no WebDriver binary of the same version.
+``websocket-client`` comes with the Kubernetes client of the development group.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROGRAM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+_START_S = 40.0
+_ANSWER_S = 40.0
+_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowDown": 40, "ArrowUp": 38}
+
+
+class Page:
+    """One page of a browser."""
+
+    def __init__(self, address: str) -> None:
+        import websocket
+
+        self._socket = websocket.create_connection(address, timeout=_ANSWER_S, suppress_origin=True)
+        self._numbers = itertools.count(1)
+        self.complaints: list[str] = []
+        """Errors of scripts, refusals of the security policy and other messages of the console."""
+        for domain in ("Page", "DOM", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        """Call a method of the protocol and return its result."""
+        number = next(self._numbers)
+        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv())
+            if message.get("id") == number:
+                if "error" in message:
+                    raise AssertionError(f"{method}: {message['error']}")
+                return message["result"]
+            if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+                self.complaints.append(json.dumps(message["params"]))
+
+    def open(self, url: str) -> None:
+        """Load a page; ``wait`` waits for what it shows."""
+        self.call("Page.navigate", url=url)
+        self.wait("document.readyState == 'complete' && location.href != 'about:blank'")
+
+    def run(self, script: str) -> Any:
+        """Return the value of an expression, or of what it promises."""
+        answer = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait(self, script: str, seconds: float = 40.0) -> Any:
+        """Return the value of an expression once it is true."""
+        end = time.monotonic() + seconds
+        while not (value := self.run(script)):
+            if time.monotonic() > end:
+                text = self.run("document.body.innerText")
+                raise AssertionError(f"not within {seconds} s: {script}. The page says:\n{text}")
+            time.sleep(0.05)
+        return value
+
+    def text(self, selector: str) -> str:
+        """Return the visible text of an element."""
+        return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Choose files, or a folder, in a file input."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def press(self, key: str, modifiers: int = 0) -> None:
+        """Press a key."""
+        code = _KEYS[key]
+        text = {"Enter": "\r", " ": " "}.get(key)
+        shared = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        kind = "keyDown" if text else "rawKeyDown"
+        extra = {"text": text} if text else {}
+        self.call("Input.dispatchKeyEvent", type=kind, **shared, **extra)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **shared)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag with the left button, in CSS pixels of the window."""
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        steps = (
+            ("mousePressed", start, 1),
+            ("mouseMoved", middle, 1),
+            ("mouseMoved", end, 1),
+            ("mouseReleased", end, 0),
+        )
+        for kind, (x, y), buttons in steps:
+            button = {"button": "left", "buttons": buttons, "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+
+    def look(self, width: int = 1200, height: int = 800, scheme: str = "light") -> None:
+        """Set the size of the window and the preferred colours; a narrow one is a phone."""
+        phone = width < 600
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=phone,
+        )
+        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.call("Emulation.setEmulatedMedia", features=[feature])
+
+    def screenshot(self, file: Path) -> None:
+        """Write a picture of the whole page."""
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(shot["data"]))
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+
+@contextmanager
+def chromium(folder: Path) -> Iterator[Page]:
+    """Run a browser with an empty profile in ``folder`` and yield its page."""
+    assert PROGRAM
+    command = [PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += ["--disable-dev-shm-usage", "--disable-background-networking"]
+    command += ["--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]
+    with (folder / "log").open("wb") as log:
+        browser = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        page = Page(_address(folder / "DevToolsActivePort", browser))
+        try:
+            yield page
+        finally:
+            page.close()
+    finally:
+        browser.terminate()
+        try:
+            browser.wait(10)
+        except subprocess.TimeoutExpired:
+            browser.kill()
+            browser.wait(10)
+
+
+def _address(file: Path, browser: subprocess.Popen[bytes]) -> str:
+    """Return the WebSocket address of the first page, from the port that the browser writes."""
+    end = time.monotonic() + _START_S
+    while not (file.exists() and file.read_text().strip()):
+        assert browser.poll() is None and time.monotonic() < end, "Chromium did not start"
+        time.sleep(0.05)
+    port = file.read_text().split()[0]
+    while time.monotonic() < end:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
+            pages = [target for target in json.load(answer) if target["type"] == "page"]
+        if pages:
+            return str(pages[0]["webSocketDebuggerUrl"])
+        time.sleep(0.05)
+    raise AssertionError("Chromium opened no page")

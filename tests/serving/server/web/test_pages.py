@@ -1,0 +1,86 @@
+"""The web page over HTTP: its files and headers, and that it changes nothing beside it."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.web import pages
+
+FOLDER = Path(pages.__file__).parent
+SCRIPTS = sorted(f"/web/{file.name}" for file in FOLDER.glob("*.js"))
+FILES = {"/": "text/html", "/web/page.css": "text/css"} | dict.fromkeys(SCRIPTS, "text/javascript")
+
+
+@pytest.fixture
+def page(serve):
+    return serve(RestOptions(0, web=True))
+
+
+def test_every_file_of_the_page_forbids_what_it_does_not_need(page):
+    for path, media_type in FILES.items():
+        answer = page.get(path)
+        assert answer.status == 200 and answer.body, path
+        headers = answer.headers
+        assert headers["content-type"] == f"{media_type}; charset=utf-8"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert headers["referrer-policy"] == "no-referrer"
+        policy = dict(
+            part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")
+        )
+        assert policy == {
+            "default-src": "'none'",
+            "script-src": "'self'",
+            "style-src": "'self'",
+            "img-src": "'self' blob: data:",
+            "connect-src": "'self'",
+            "base-uri": "'none'",
+            "form-action": "'none'",
+            "frame-ancestors": "'none'",
+        }
+        head = page.ask("HEAD", path)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == str(len(answer.body))
+        for verb in ("POST", "PUT", "DELETE", "OPTIONS"):
+            refused = page.ask(verb, path, b"")
+            assert (refused.status, refused.body) == (404, b""), (verb, path)
+
+
+def test_nothing_else_of_the_package_can_be_read(page):
+    for path in ("/web", "/web/", "/web/pages.py", "/web/index.html", "/web/../pages.py"):
+        assert (page.get(path).status, page.get(path).body) == (404, b""), path
+
+
+def test_the_page_refers_to_its_own_files_only():
+    html = (FOLDER / "index.html").read_text()
+    named = set(re.findall(r'(?:src|href)="([^"]*)"', html))
+    assert named == {"data:,", "web/page.css", "web/page.js"}
+    assert not re.search(r"\son\w+=|\sstyle=|<script(?![^>]*src)", html), "the policy forbids it"
+    for script in FOLDER.glob("*.js"):
+        text = script.read_text()
+        assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", text)
+        for module in re.findall(r'from "(.*)";', text):
+            assert f"/web/{module.removeprefix('./')}" in SCRIPTS
+
+
+def test_without_the_page_the_root_is_as_in_tensorflow_serving(serve):
+    plain = serve()
+    for path in FILES:
+        answer = plain.get(path)
+        assert (answer.status, answer.body) == (404, b""), path
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_files(tmp_path):
+    from tests.packaging.conftest import REPOSITORY, build
+
+    with zipfile.ZipFile(build(REPOSITORY, tmp_path, "wheel")) as archive:
+        names = set(archive.namelist())
+    for file in FOLDER.iterdir():
+        if file.suffix in {".html", ".css", ".js"}:
+            assert f"imgpipe/serving/server/web/{file.name}" in names
