@@ -1,9 +1,9 @@
-"""Determines the inputs of a run before the graph is built.
+"""Determines the inputs of a run: on one machine before the graph is built, on Kubeflow in Plan.
 
 TFX would use drivers and resolvers for this, but open-source Kubeflow Pipelines runs neither.
-Therefore the inputs are plain values that are passed as parameters, so that caching is correct on
-both runners. Nothing here imports TensorFlow or TFX, since the command line calls it while they are
-still loading.
+Therefore the inputs are plain values that are passed as parameters (`imgpipe.pipeline.plan`), so
+that caching is correct on both runners. Nothing here imports TensorFlow or TFX, since the command
+line calls it while they are still loading.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ from tfx.dsl.component.experimental.decorators import component
 
 from imgpipe.components import records
 from imgpipe.components.artifacts import RunPlan
-
-FILE = "plan.json"
+from imgpipe.components.plan import FILE
 
 
 @component

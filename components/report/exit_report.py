@@ -52,7 +52,8 @@ class Executor(BaseExecutor):
             return
         folder = RunFolder(Path(directory))
         failure, uris = folder.failure(), folder.artifacts()
-        facts = run_facts.collect(uris, json.loads(exec_properties["settings"]))
+        settings = json.loads(folder.settings() or exec_properties["settings"])
+        facts = run_facts.collect(uris, settings)
         report.draw(facts, uris, [output, directory], failure.cause, failure.component)
 
 
@@ -66,7 +67,7 @@ class ExitReport(BaseComponent):
         """Connect the component.
 
         Args:
-            settings: JSON object as that of Report.
+            settings: JSON object as that of Report, for a run in which Plan failed.
             run_directory: Folder of the run on a volume.
         """
         page = Channel(type=artifacts.RunReport)

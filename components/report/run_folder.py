@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models.atomic_write import atomic_write
 
@@ -23,6 +24,8 @@ _SMALL = (
     *("quarantine", "data_blessing", "model_run", "evaluation", "model_blessing"),
     *("infra_blessing", "cross_validation", "lite"),
 )
+#: Name of the artifact of Plan, which holds the settings of the run.
+PLAN = "plan"
 _ARTIFACTS, _FAILURE = "artifacts", "failure.json"
 
 
@@ -42,7 +45,9 @@ class Failure:
 
 
 def shown(component: str, output: str) -> str:
-    """Name of an output in `inputs.REPORTED` if it is small enough to be left; otherwise ""."""
+    """Name of an output in `inputs.REPORTED`, or `PLAN`, if it is to be left; otherwise ""."""
+    if component == "Plan":
+        return PLAN
     for name in _SMALL:
         row = REPORTED[name]
         if (row.component, row.output) == (component, output):
@@ -61,7 +66,7 @@ class RunFolder:
     path: Path
 
     def leave(self, artifacts: Mapping[str, Path]) -> None:
-        """Copy artifacts, by their names in `inputs.REPORTED`; what is there already is kept."""
+        """Copy artifacts, by the names that `shown` gives them; what is there already is kept."""
         for name, source in artifacts.items():
             target = self.path / _ARTIFACTS / name
             if target.exists() or not source.is_dir() or not any(source.iterdir()):
@@ -72,6 +77,13 @@ class RunFolder:
                 beside.rename(target)
             except OSError:  # another task was first
                 shutil.rmtree(beside)
+
+    def settings(self) -> str:
+        """Settings of this run that the report shows, as JSON; "" if Plan did not end."""
+        file = self.path / _ARTIFACTS / PLAN / PLAN_FILE
+        if not file.is_file():
+            return ""
+        return str(json.loads(file.read_text(encoding="utf-8"))["report_settings"])
 
     def artifacts(self) -> dict[str, str]:
         """Paths of the artifacts that were left, by their names in `inputs.REPORTED`."""

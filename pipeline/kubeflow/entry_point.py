@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.pipeline.kubeflow import mounts
 from imgpipe.pipeline.kubeflow.task_notes import TaskNotes
@@ -191,12 +192,10 @@ def _complete(output_file: Path, parameters: Sequence[str]) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    from imgpipe.components.plan.component import FILE
-
     written = json.loads(output_file.read_text(encoding="utf-8"))
     if parameters:
         [plan] = written["artifacts"]["plan"]["artifacts"]
-        values = json.loads((Path(plan["uri"]) / FILE).read_text(encoding="utf-8"))
+        values = json.loads((Path(plan["uri"]) / PLAN_FILE).read_text(encoding="utf-8"))
         written["parameterValues"] = {name: values[name] for name in parameters}
     completed = json_format.ParseDict(written, pipeline_spec_pb2.ExecutorOutput())
     for found in completed.artifacts.values():
