@@ -214,7 +214,8 @@ class _Run:
             settings = self.config.settings
             settings.backbone_spec().fetch(settings.size)
         self.vocabulary = tuple(found["scan"].vocabulary)
-        inputs = run_inputs.find(self.config, found["scan"])
+        # The listing is freed here: 300 bytes an image, while the components run.
+        inputs = run_inputs.find(self.config, found.pop("scan"))
         run_inputs.freeze_schema(self.config, inputs)
         self.config.decision_file.unlink(missing_ok=True)
         storage = graph.Storage(

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.e2e.case import Case
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _NOTEBOOK = REPOSITORY / "docs" / "interactive.ipynb"
 _SET = (
@@ -40,7 +40,7 @@ def test_every_cell_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> No
         env={**os.environ, **places, "IMGPIPE_SET": _SET},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=850,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
