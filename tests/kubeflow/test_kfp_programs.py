@@ -145,7 +145,8 @@ def test_the_same_run_again_takes_its_tasks_from_the_cache(
     again = _run(cluster, volume, tmp_path)
     assert "Failed" not in again.states.values(), again.logs
     tasks = {name.removesuffix("-driver") for name in again.states if name.endswith("-driver")}
-    assert tasks - again.cached == {"root", "ModelPusher", "Report"}
+    never_cached = {"ModelPusher", "Report", "ExitReport"}
+    assert tasks - again.cached == {"root", "pipeline", *never_cached}
     assert len(manifest.versions(volume / "out" / "model")) == 1
 
 
@@ -161,3 +162,4 @@ def test_a_refused_data_set_fails_its_task_with_the_exit_code(
     # `imgpipe kubeflow submit --wait` reads the exit code from the launcher's last line.
     assert "failed to execute component: exit status 4" in log.splitlines()[-1]
     assert not {"ImageTrainer", "ModelPusher"} & set(refused.logs)
+    assert refused.states["ExitReport"] == "Succeeded"
