@@ -15,7 +15,7 @@ from pathlib import Path
 #: Empty folders that the compiled workflow mounts into each pod.
 _SCRATCH = ("gcs", "s3", "minio", ".local", ".cache", ".config")
 _OWN = ("tmp/outputs", "run", "kfp-launcher", *_SCRATCH)
-_SECONDS = 400
+_SECONDS = 1200  # a task of a small set takes one minute on a machine with nothing else to do
 #: Where the workflow's first container puts the launcher.
 PROGRAM = "/kfp-launcher/launch"
 

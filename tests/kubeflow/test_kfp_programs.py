@@ -23,7 +23,7 @@ from tests.kubeflow import pod
 from tests.kubeflow.argo import Workflow
 from tests.kubeflow.loopback import BUCKET, Services, services
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 CLAIM = "images"
 
