@@ -13,7 +13,6 @@ import shutil
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -206,7 +205,7 @@ def _count(url: str) -> int:
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return len(json.load(answer)["taskmanagers"])
-    except urllib.error.HTTPError:
+    except OSError:  # not up yet, or too busy to answer
         return 0
 
 
