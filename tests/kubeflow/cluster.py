@@ -29,6 +29,7 @@ _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
 #: What ML Metadata keeps of each artifact beside what the task wrote.
 _RECORDED = {"store_session_info": '{"Provider":"minio"}'}
 _AT_A_TIME = 2
+_NOBODY = 65534
 _TASK_SECONDS = 600
 
 
@@ -41,6 +42,7 @@ class Cluster:
       folder: Everything of the run goes below it.
       given: Parameters with which the run was started.
       number: Number of the run, counted from 1.
+      user: Id of the user whose processes the tasks are; None for that of the tests.
       cached: Names of the tasks that were taken from the cache.
       exit_codes: Of the tasks that ran.
       logs: What they wrote to standard output and standard error.
@@ -54,6 +56,7 @@ class Cluster:
     folder: Path
     given: dict[str, Any] = field(default_factory=dict)
     number: int = 1
+    user: int | None = None
     cached: set[str] = field(default_factory=set)
     exit_codes: dict[str, int] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class Cluster:
             self.folder,
             given,
             self.number + 1,
+            self.user,
             _numbers=self._numbers,
             _cache=self._cache,
         )
@@ -133,6 +137,9 @@ class Cluster:
             _copy_files(self.stored(uri), _mounted(pod, uri))
         for uri in _uris(given["outputs"]):
             _mounted(pod, uri).parent.mkdir(parents=True, exist_ok=True)
+        if self.user is not None:
+            for path in (pod, *pod.rglob("*")):
+                os.chown(path, self.user, self.user)
         container = self._container(task)
         words = [*container["command"], *container["args"]]
         ended = subprocess.run(
@@ -143,6 +150,7 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=_TASK_SECONDS,
+            **_as_user(self.user),
         )
         self.logs[name] = ended.stdout
         if ended.returncode == 0:
@@ -233,6 +241,23 @@ class Cluster:
         told = written.get("parameterValues", {})
         self.values[name] = {key: told[key] for key in given["outputs"]["parameters"]}
         self.outputs[name] = published
+
+
+def other_user() -> int | None:
+    """Id of a user without rights that this process can change to; None if it cannot.
+
+    The administrator of a cluster decides as which user containers run.
+    """
+    if os.geteuid() != 0:
+        return None
+    probe = [sys.executable, "-c", "import imgpipe"]
+    ended = subprocess.run(probe, capture_output=True, **_as_user(_NOBODY))
+    return None if ended.returncode else _NOBODY
+
+
+def _as_user(user: int | None) -> dict[str, Any]:
+    """Arguments of `subprocess.run` for a process of this user."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def _uris(side: dict[str, Any]) -> list[str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +16,27 @@ import yaml
 
 from imgpipe.components.model_pusher import manifest
 from tests.e2e.case import SETTINGS, Case
-from tests.kubeflow.cluster import Cluster
+from tests.kubeflow.cluster import Cluster, other_user
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small drawn set with planted faults."""
+def photos() -> Iterator[Path]:
+    """A small drawn set with planted faults, which every user may read."""
     from imgpipe.pipeline.demo import draw
 
-    folder = tmp_path_factory.mktemp("drawn") / "photos"
-    return draw(folder, per_class=24, size=112).directory
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield draw(Path(folder) / "photos", per_class=24, size=112).directory
+
+
+@pytest.fixture
+def volume() -> Iterator[Path]:
+    """A folder in which every user may write, as on a volume of a cluster."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def _compiled(photos: Path, folder: Path, *settings: str) -> Cluster:
@@ -134,8 +146,11 @@ def test_the_same_file_runs_again_on_new_images_and_with_other_settings(twins: T
     assert set(again.exit_codes) - again.cached == {"Plan", "ModelPusher", "Report", "ExitReport"}
 
 
-def test_refused_data_stops_the_run(photos: Path, tmp_path: Path):
-    cluster = _compiled(photos, tmp_path, "gate.min_train=1000")
+def test_refused_data_stops_the_run_of_another_user(photos: Path, volume: Path):
+    cluster = _compiled(photos, volume, "gate.min_train=1000")
+    cluster.user = other_user()
+    if cluster.user is not None:
+        os.chown(volume / "out", cluster.user, cluster.user)
     cluster.run()
     assert cluster.exit_codes["DataGate"] == 4, cluster.logs["DataGate"][-2000:]
     _, told = cluster.logs["DataGate"].rsplit("\nimgpipe: ", 1)
@@ -148,6 +163,7 @@ def test_refused_data_stops_the_run(photos: Path, tmp_path: Path):
     facts = json.loads((_run_folder(cluster) / "facts.json").read_text())
     assert facts["data_gate"]["blessed"] is False
     assert facts["rejects"], "the page shows the rejected images"
+    assert (volume / "out" / "runs").stat().st_uid == (cluster.user or os.geteuid())
 
 
 def test_a_failing_task_stops_the_run(photos: Path, tmp_path: Path):
