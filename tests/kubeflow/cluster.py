@@ -251,8 +251,11 @@ def other_user() -> int | None:
     if os.geteuid() != 0:
         return None
     probe = [sys.executable, "-c", "import imgpipe"]
-    ended = subprocess.run(probe, capture_output=True, **_as_user(_NOBODY))
-    return None if ended.returncode else _NOBODY
+    try:
+        subprocess.run(probe, check=True, capture_output=True, **_as_user(_NOBODY))
+    except (OSError, subprocess.CalledProcessError):  # may not read this Python or these packages
+        return None
+    return _NOBODY
 
 
 def _as_user(user: int | None) -> dict[str, Any]:

@@ -1,12 +1,77 @@
-"""What the tasks of a run on Kubeflow leave for its page."""
+"""What tasks leave in the folder of a run, and the page that the exit task draws from it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from imgpipe.components.report import run_folder
-from imgpipe.components.report.run_folder import RunFolder
+import pytest
+
+from imgpipe.components.report.run_folder import Failure, RunFolder, shown
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "1")
+
+
+def _artifact(path: Path, text: str) -> Path:
+    (path / "deep").mkdir(parents=True)
+    (path / "deep" / "file.txt").write_text(text)
+    return path
+
+
+def test_the_first_copy_of_an_artifact_is_kept(folder: RunFolder, tmp_path: Path):
+    assert folder.artifacts() == {}
+    folder.leave({"quarantine": _artifact(tmp_path / "a", "first")})
+    folder.leave({"quarantine": _artifact(tmp_path / "b", "second")})
+    (tmp_path / "empty").mkdir()
+    folder.leave({"data_blessing": tmp_path / "empty", "model_run": tmp_path / "missing"})
+    (path,) = folder.artifacts().values()
+    assert list(folder.artifacts()) == ["quarantine"]
+    assert (Path(path) / "deep" / "file.txt").read_text() == "first"
+    assert [entry.name for entry in Path(path).parent.iterdir()] == ["quarantine"]
+
+
+def test_artifacts_that_hold_images_or_models_are_not_left():
+    assert shown("ImageFilter", "quarantine") == "quarantine"
+    assert shown("DataGate", "blessing") == "data_blessing"
+    assert shown("ImageFilter", "examples") == ""
+    assert shown("ImageTrainer", "model") == ""
+
+
+def test_a_failure_is_read_as_it_was_recorded(folder: RunFolder):
+    failure = Failure("DataGate", "too few 'cats' in train", 4)
+    folder.record(failure)
+    assert folder.failure() == failure
+
+
+def test_a_container_that_ended_without_a_message_is_told_so(folder: RunFolder):
+    failure = folder.failure()
+    assert "a container ended without a message" in failure.cause
+    assert failure.exit_code == 1
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_the_exit_task_draws_the_page_unless_the_run_has_one(folder: RunFolder, finished: bool):
+    from imgpipe.components.artifacts import RunReport
+    from imgpipe.components.report import exit_report
+
+    folder.record(Failure("ImageTrainer", "the disk is full", 5))
+    if finished:
+        (folder.path / "report.html").write_text("the page of Report")
+        (folder.path / "facts.json").write_text("{}")
+    output = RunReport()
+    output.uri = str(folder.path.parent / "output")
+    Path(output.uri).mkdir()
+    settings = {"name": "hands", "source": "/data", "vocabulary": [], "threshold": 0.9}
+    properties = {"settings": json.dumps(settings), "run_directory": str(folder.path)}
+    exit_report.Executor().Do({}, {"report": [output]}, properties)
+    page = (Path(output.uri) / "report.html").read_text()
+    assert page == (folder.path / "report.html").read_text()
+    expected = "the page of Report" if finished else "failed in ImageTrainer: the disk is full"
+    assert expected in page
+    assert (Path(output.uri) / "facts.json").is_file()
 
 
 def _plan(folder: Path, threshold: float) -> Path:
@@ -19,13 +84,6 @@ def _plan(folder: Path, threshold: float) -> Path:
 def test_the_settings_are_those_of_the_run(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     assert folder.settings() == ""
-    folder.leave({run_folder.shown("Plan", "plan"): _plan(tmp_path / "plan", 0.75)})
+    folder.leave({shown("Plan", "plan"): _plan(tmp_path / "plan", 0.75)})
     assert json.loads(folder.settings()) == {"threshold": 0.75}
     assert folder.artifacts() == {}, "the page has no section for the plan"
-
-
-def test_what_is_there_already_is_kept(tmp_path: Path):
-    folder = RunFolder(tmp_path / "run")
-    folder.leave({run_folder.PLAN: _plan(tmp_path / "first", 0.5)})
-    folder.leave({run_folder.PLAN: _plan(tmp_path / "second", 0.9)})
-    assert json.loads(folder.settings()) == {"threshold": 0.5}
