@@ -17,6 +17,7 @@ SOURCE_HELP = (
 
 #: Headings of ``imgpipe --help``.
 DATA_AND_TRAINING = "Data and training"
+RUNS = "Runs"
 SERVING = "Serving"
 MACHINE = "This machine"
 
@@ -26,6 +27,12 @@ ConfigArgument = Annotated[
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
 RunsOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Output folder of the runs.")
+]
+OutArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="OUT", help="Output folder of the runs, one of its versions, or one of its runs."
+    ),
 ]
 SettingsOption = Annotated[
     list[str] | None,
@@ -38,6 +45,10 @@ JsonOption = Annotated[
     typer.Option(
         "--json", metavar="FILE", help="Write the summary to this file (- for standard output)."
     ),
+]
+JsonListOption = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write JSON to this file (- for standard output)."),
 ]
 HeaderOption = Annotated[
     list[str] | None,

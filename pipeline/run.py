@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
 LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
-RUNS, CONFIG = "runs", "config.toml"
+RUNS, CONFIG, SUMMARY, ARTIFACTS = "runs", "config.toml", "summary.json", "artifacts.json"
 _LOADING = "loading TensorFlow, TFX"
 
 
@@ -270,6 +270,11 @@ class _Run:
     def _write_timings(self) -> None:
         atomic_write(self.directory / "timings.json", json.dumps(self._timings(), indent=1) + "\n")
 
+    def _write_artifacts(self) -> None:
+        """Write which artifacts this run made or took from the cache."""
+        text = json.dumps(self.display.outputs, indent=1) + "\n"
+        atomic_write(self.directory / ARTIFACTS, text)
+
     def _outcome(self, error: BaseException | None) -> Outcome:
         """Write summary and report, also of a run that was refused or failed."""
         log = str(self.directory / LOG)
@@ -278,6 +283,7 @@ class _Run:
         page, unwritten = None, ""
         try:
             self._write_timings()
+            self._write_artifacts()
             if not (
                 isinstance(error, failures.Interrupted) and self.display.failed_step == _LOADING
             ):
@@ -289,15 +295,16 @@ class _Run:
             unwritten = f"the report could not be written: {failures.cause(caught)}"
             if error is None:
                 error = failures.known(caught, self.config.out)
+        interrupted = isinstance(error, failures.Interrupted)
         state = verdict.state(
-            facts, error=failures.cause(error), failed=self.display.failed_step, log=log
+            facts, failures.cause(error), self.display.failed_step, log, interrupted
         )
         blessed = state.status == "blessed"
-        whole = summary.build(facts, self._timings(), page, blessed, state.verdict, log)
+        whole = summary.build(facts, self._timings(), page, state.status, state.verdict, log)
         if unwritten:
             whole["warnings"].append(unwritten)
         text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-        atomic_write(self.directory / "summary.json", text)
+        atomic_write(self.directory / SUMMARY, text)
         return Outcome(exit_code(error, blessed), state.verdict, whole, self.directory)
 
     def _facts(self, error: BaseException | None, settings: dict[str, object]) -> dict[str, Any]:
@@ -318,7 +325,9 @@ class _Run:
         if error is not None or not page.exists():
             failed, log = self.display.failed_step, str(self.directory / LOG)
             folders = [str(self.directory)]
-            report.draw(facts, self._uris(error), folders, failures.cause(error), failed, log)
+            interrupted = isinstance(error, failures.Interrupted)
+            cause = failures.cause(error)
+            report.draw(facts, self._uris(error), folders, cause, failed, log, interrupted)
         return str(page)
 
     def _uris(self, error: BaseException | None) -> dict[str, str]:

@@ -26,7 +26,7 @@ def build(
     facts: Mapping[str, Any],
     timings: Mapping[str, Any],
     report: str | None,
-    blessed: bool,
+    status: str,
     verdict: str,
     log: str,
 ) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def build(
       facts: Facts of `imgpipe.components.report.facts.collect`.
       timings: ``{"total_s", "import_s", "components": {name: s}, "cached": [name]}``, in seconds.
       report: Path of the report, None if none was written.
-      blessed: Whether the model passed its gates.
+      status: blessed, not_blessed, refused, failed or interrupted.
       verdict: The outcome as a sentence.
       log: Path of the run's log.
 
@@ -54,7 +54,8 @@ def build(
     folds, lite = facts.get("cross_validation"), facts.get("lite")
     return {
         "schema": SCHEMA,
-        "blessed": blessed,
+        "status": status,
+        "blessed": status == "blessed",
         "verdict": verdict,
         "gate": gate
         and {

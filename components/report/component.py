@@ -98,6 +98,7 @@ def draw(
     error: str = "",
     failed: str = "",
     log: str = "",
+    interrupted: bool = False,
 ) -> None:
     """Draw the page and write it and the facts to every folder that is not "".
 
@@ -108,8 +109,9 @@ def draw(
         error: Why the run stopped, "" when it did not.
         failed: The component that stopped the run.
         log: Path of the log of the run.
+        interrupted: Whether a person or the system stopped the run.
     """
-    state = verdict.state(facts, error=error, failed=failed, log=log)
+    state = verdict.state(facts, error, failed, log, interrupted)
     timings = None
     if folders[-1] and (Path(folders[-1]) / TIMINGS).is_file():
         timings = json.loads((Path(folders[-1]) / TIMINGS).read_text())

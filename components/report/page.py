@@ -36,6 +36,7 @@ STATUS = {
     "not_blessed": ("Not blessed", "✕"),
     "refused": ("Data refused", "✕"),
     "failed": ("Failed", "!"),
+    "interrupted": ("Interrupted", "–"),
     "clean": ("Clean", "✓"),
     "usable": ("Usable", "✓"),
 }

@@ -11,7 +11,13 @@ from imgpipe.components.report.section import RunState
 from imgpipe.components.report.text import overridden
 
 
-def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str = "") -> RunState:
+def state(
+    facts: Mapping[str, Any],
+    error: str = "",
+    failed: str = "",
+    log: str = "",
+    interrupted: bool = False,
+) -> RunState:
     """Return the status and the verdict of a run.
 
     Args:
@@ -19,7 +25,10 @@ def state(facts: Mapping[str, Any], error: str = "", failed: str = "", log: str 
         error: Why the run stopped, "" when it did not.
         failed: The component that stopped the run.
         log: Path of the log of the run.
+        interrupted: Whether a person or the system stopped the run, which is no failure.
     """
+    if interrupted:
+        return RunState(status="interrupted", verdict=error, error=error, log=log, failed=failed)
     if error:
         gate = facts.get("data_gate") or {}
         refused = failed == "DataGate" and not gate.get("blessed", True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_COLOURS = {0: "green", 3: "yellow", 4: "yellow"}
+_COLOURS = {0: "green", 3: "yellow", 4: "yellow", 130: "yellow", 143: "yellow"}
 
 
 @app.command("run", rich_help_panel=options.DATA_AND_TRAINING)

@@ -61,7 +61,7 @@ def test_every_command_has_help():
     assert result.returncode == 0
     commands = {"demo", "init", "check", "run", "presets", "views", "schema", "quarantine"}
     commands |= {"serve", "predict", "load", "drift", "explain", "deploy", "rollback"}
-    for command in commands | {"kubeflow", "doctor"}:
+    for command in commands | {"kubeflow", "doctor", "runs"}:
         assert command in result.stdout
         assert imgpipe(command, "--help").returncode == 0
 
@@ -267,9 +267,9 @@ def test_summary_has_every_documented_field():
 
     settings = {"name": "n", "backbone": "b", "vocabulary": ["a", "b"], "image_size": 224}
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": []}
-    built = summary.build({"settings": settings}, timings, "r", False, "v", "l")
+    built = summary.build({"settings": settings}, timings, "r", "not_blessed", "v", "l")
     assert set(built) == {
-        *("schema", "blessed", "verdict", "gate", "cross_validation", "lite", "warnings"),
+        *("schema", "status", "blessed", "verdict", "gate", "cross_validation", "lite", "warnings"),
         *("expected", "push", "model", "data", "training", "metrics", "timings", "bank"),
         *("cached", "report", "log"),
     }
@@ -321,7 +321,7 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
         "metrics": {"test": {**figures, "correct": 19}},
     }
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}, "cached": ["FeatureBank"]}
-    built = summary.build(facts, timings, "r", True, "v", "l")
+    built = summary.build(facts, timings, "r", "blessed", "v", "l")
     assert built["gate"] == {**gate, "baseline": None, "failed": []}
     assert set(built["cross_validation"]) == set(folds)
     assert set(built["lite"]) == {"float16"} and set(built["lite"]["float16"]) == set(export)
@@ -353,7 +353,9 @@ def test_summary_counts_the_judges_warnings_by_reason():
     data = quarantine.summarise(
         images=3, kept={"train": {"a": 3}}, rejects=[], repairs=[], warnings=found, notes=[]
     )
-    built = summary.build({"settings": settings, "data": data}, timings, "r", False, "v", "l")
+    built = summary.build(
+        {"settings": settings, "data": data}, timings, "r", "not_blessed", "v", "l"
+    )
     assert built["data"]["warned"] == {"blurry": 1, "dark": 2}
 
 

@@ -47,6 +47,7 @@ def test_a_signal_during_the_imports_of_a_run(
     assert "Traceback" not in printed
     summary = json.loads(file.read_text())
     assert sentence in summary["verdict"] and summary["report"] is None
+    assert summary["status"] == "interrupted"
     assert not list(out.glob("runs/*/tmp")), "also what a killed run left is removed"
 
 

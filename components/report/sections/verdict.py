@@ -41,6 +41,8 @@ def _sentence(context: Context) -> str:
     text = context.state.verdict
     if context.state.status == "refused" and context.data_reasons:
         text = text.splitlines()[0] if text else ""
+    if context.state.status == "interrupted":
+        return text[:1].upper() + text[1:]
     for words in _HEADING:
         if text.startswith(words):
             text = text.removeprefix(words)

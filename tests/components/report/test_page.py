@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from imgpipe.components.report import page
+from imgpipe.components.report import page, verdict
 from imgpipe.components.report.page import render
 from imgpipe.components.report.section import RunState, Section
 from imgpipe.components.report.sections import SECTIONS, rejects
@@ -183,6 +183,15 @@ def test_a_run_that_failed_at_once_gets_its_page(found):
     assert "failed in start-up: no such folder" in parsed.text
     assert "No model was trained: the run stopped before its first component." in parsed.text
     assert "/l.log" in parsed.text
+
+
+def test_an_interrupted_run_is_no_failed_run():
+    cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
+    state = verdict.state({}, cause, "ImageTrainer", "/l.log", interrupted=True)
+    assert (state.status, state.verdict) == ("interrupted", cause)
+    parsed = read({}, state=state)
+    assert "Interrupted" in parsed.text and "the run stopped in ImageTrainer." in parsed.text
+    assert "Failed" not in parsed.text and "failed" not in parsed.text
 
 
 @pytest.mark.parametrize("name", sorted(facts()))

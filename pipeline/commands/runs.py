@@ -1,0 +1,193 @@
+"""``imgpipe runs``: lists the runs of an output folder. It needs no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.past_runs import PastRun
+    from imgpipe.pipeline.run_changes import Change
+
+app = typer.Typer()
+
+SCHEMA = 1  # version of the JSON format
+STATUS = {
+    "blessed": ("blessed", "green"),
+    "not_blessed": ("not blessed", "yellow"),
+    "refused": ("data refused", "yellow"),
+    "interrupted": ("interrupted", "yellow"),
+    "failed": ("failed", "red"),
+    "killed": ("killed", "red"),
+    "working": ("working", "cyan"),
+}
+_BARS = "▁▂▃▄▅▆▇█"
+_SHOWN = 3  # changes that are shown of each kind; all are in the JSON
+_LONGEST_VALUE = 30
+_EXAMPLES = """Examples:\n
+  imgpipe runs imgpipe-out\n
+  imgpipe runs imgpipe-out --last 5 --json -
+"""
+
+
+@app.command("runs", rich_help_panel=options.RUNS, epilog=_EXAMPLES)
+def command(
+    out: options.OutArgument = Path("imgpipe-out"),
+    last: Annotated[
+        int, typer.Option("--last", metavar="N", min=1, help="Number of runs that are listed.")
+    ] = 20,
+    json_file: options.JsonListOption = None,
+) -> None:
+    """List the runs of an output folder: verdict, accuracy, data, and what changed."""
+    raise typer.Exit(run(out, last, json_file))
+
+
+def run(out: Path, last: int, json_file: str | None) -> int:
+    """List runs, the newest at the bottom.
+
+    Args:
+      out: Output folder, one of its versions, or the folder of a run.
+      last: Number of runs that are listed.
+      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ResourceError: There is no run.
+    """
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline import past_runs
+
+    json_files.check_folder("--json", json_file)
+    out = past_runs.output_folder(out)
+    found = past_runs.read(out)
+    rows = [_row(one, found[:number]) for number, one in enumerate(found)][-last:]
+    if json_file:
+        json_files.write({"schema": SCHEMA, "out": str(out), "runs": rows}, json_file)
+    if json_file != json_files.STANDARD_OUTPUT:
+        _print(out, rows, len(found))
+    return 0
+
+
+def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
+    """Describe a run as a JSON object; `before` are the earlier runs, the oldest first."""
+    from imgpipe.pipeline import run_changes
+
+    previous = before[-1] if before else None
+    with_data = next((run for run in reversed(before) if run.by_class), None)
+    counts = one.by_class
+    return {
+        "run": one.name,
+        "folder": str(one.folder),
+        "started": one.started,
+        "status": one.status,
+        "verdict": one.summary.get("verdict"),
+        "accuracy": one.accuracy,
+        "ci95": one.gate.get("ci95"),
+        "split": one.gate.get("split"),
+        "images": sum(counts.values()) if counts else None,
+        "classes": len(counts) if counts else None,
+        "changed": {
+            "configuration": _changes(previous and run_changes.configuration(previous, one)),
+            "data": _changes(with_data and counts and run_changes.data(with_data, one)),
+        },
+        "version": one.version,
+        "seconds": (one.summary.get("timings") or {}).get("total_s"),
+        "report": one.summary.get("report"),
+    }
+
+
+def _changes(changes: Sequence[Change] | Any) -> list[dict[str, Any]]:
+    return [change.as_json() for change in changes or ()]
+
+
+def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
+    from imgpipe.components.report.text import plural
+
+    console = new_console()
+    headings = ("started", "verdict", "accuracy (95 %)", "images", "version", "time")
+    lines = [headings, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for number, cells in enumerate(lines):
+        padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
+        if number == 0:
+            console.print(f"[bold]{'  '.join(padded)}[/]")
+            continue
+        row = rows[number - 1]
+        padded[1] = f"[{STATUS[row['status']][1]}]{padded[1]}[/]"
+        console.print("  ".join(padded).rstrip())
+        if difference := changed(row["changed"]):
+            console.print(f"  [dim]changed: {escape(difference)}[/]")
+    accuracies = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+    if len(accuracies) > 1:
+        low, high = min(accuracies), max(accuracies)
+        console.print(f"accuracy  {sparkline(accuracies)}  from {low:.3f} to {high:.3f}")
+    counted = plural(total, "run") if len(rows) == total else f"{len(rows)} of {total:,} runs"
+    console.print(f"{counted} in {escape(str(out))}")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    from imgpipe.components.report.text import NONE, plural, seconds
+
+    counted = row["images"] is not None
+    return (
+        row["started"],
+        STATUS[row["status"]][0],
+        _accuracy(row),
+        f"{row['images']:,} in {plural(row['classes'], 'class', 'classes')}" if counted else NONE,
+        NONE if row["version"] is None else str(row["version"]),
+        seconds(row["seconds"]),
+    )
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    if row["accuracy"] is None:
+        return "–"
+    low, high = row["ci95"]
+    return f"{row['accuracy']:.3f} ({low:.2f}–{high:.2f})"
+
+
+def changed(changes: dict[str, list[dict[str, Any]]]) -> str:
+    """Describe what changed in a few words, such as ``train.epochs 8 → 9, images of cat +2``.
+
+    Args:
+      changes: Changes of the configuration and of the data, as in the JSON.
+
+    Returns:
+      The first changes of each kind; "" when nothing changed.
+    """
+    settings = [
+        f"{entry['name']} {short(entry['before'])} → {short(entry['after'])}"
+        for entry in changes["configuration"]
+    ]
+    counts = [
+        f"{entry['name']} {(entry['after'] or 0) - (entry['before'] or 0):+,}"
+        for entry in changes["data"]
+    ]
+    parts = [*settings[:_SHOWN], *counts[:_SHOWN]]
+    hidden = len(settings) + len(counts) - len(parts)
+    return ", ".join([*parts, f"and {hidden} more"] if hidden else parts)
+
+
+def short(value: Any) -> str:
+    """Format a value of the configuration; of a long one, only its end is shown."""
+    text = '""' if value == "" else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"…{text[-_LONGEST_VALUE:]}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Draw numbers as a line of bars, the lowest number as the lowest bar.
+
+    Args:
+      values: At least one number.
+    """
+    low, high = min(values), max(values)
+    steps = (len(_BARS) - 1) / (high - low) if high > low else 0
+    return "".join(_BARS[round((value - low) * steps)] for value in values)

@@ -1,0 +1,185 @@
+"""Reads the runs of an output folder from the files that each run leaves in its own folder.
+
+It imports neither TensorFlow nor TFX, so that commands which only look at runs answer at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.run import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
+
+_PUBLISHED = ("pushed", "unchanged")
+_NAME = "%Y%m%d-%H%M%S"  # a run's folder is named by its local time of start
+_NAME_LENGTH = len("20260101-000000")
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run that has started at some time.
+
+    Attributes:
+      folder: Folder of the run, below ``runs`` of the output folder.
+      summary: The summary; empty for a run that is working or was killed.
+      working: Whether the run is working now.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    working: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, which is the time of the start."""
+        return self.folder.name
+
+    @property
+    def out(self) -> Path:
+        """The output folder."""
+        return self.folder.parent.parent
+
+    @property
+    def status(self) -> str:
+        """How the run ended: a status of the summary, or ``working`` or ``killed``."""
+        if not self.summary:
+            return "working" if self.working else "killed"
+        return str(self.summary.get("status") or _status(self.summary))
+
+    @property
+    def started(self) -> str:
+        """Local time of the start as ``2026-01-31 14:05:59``; the name if it is no time."""
+        try:
+            moment = time.strptime(self.name[:_NAME_LENGTH], _NAME)
+        except ValueError:
+            return self.name
+        return time.strftime("%Y-%m-%d %H:%M:%S", moment)
+
+    @property
+    def gate(self) -> Mapping[str, Any]:
+        """The accuracy that was judged; empty for a run that judged none."""
+        return self.summary.get("gate") or {}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Validation accuracy, None for a run that judged no model."""
+        return self.gate.get("value")
+
+    @property
+    def version(self) -> int | None:
+        """Number of the version that serves the model of this run, None if there is none."""
+        push = self.summary.get("push") or {}
+        number = push.get("version")
+        return int(number) if push.get("status") in _PUBLISHED and number is not None else None
+
+    @property
+    def by_class(self) -> dict[str, int]:
+        """Number of kept images by class, over all splits."""
+        counts: dict[str, int] = {}
+        for split in ((self.summary.get("data") or {}).get("splits") or {}).values():
+            for label, count in split.items():
+                counts[label] = counts.get(label, 0) + count
+        return counts
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The settings by ``section.key``; empty if the configuration cannot be read."""
+        try:
+            content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return dict(_flat(content))
+
+    @cached_property
+    def artifacts(self) -> dict[str, dict[str, str]] | None:
+        """Folder of each artifact by component and output; None if the run did not record them."""
+        try:
+            text = (self.folder / ARTIFACTS).read_text(encoding="utf-8")
+            return dict(json.loads(text))
+        except (OSError, ValueError):
+            return None
+
+
+def _status(summary: Mapping[str, Any]) -> str:
+    """Return the status of a summary of an older release, which had only the sentence."""
+    if summary.get("blessed"):
+        return "blessed"
+    sentence = str(summary.get("verdict", ""))
+    if "interrupted by Ctrl-C" in sentence or "stopped by SIGTERM" in sentence:
+        return "interrupted"
+    if sentence.startswith("not blessed"):
+        return "not_blessed"
+    return "failed" if sentence.startswith("failed in") else "refused"
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def output_folder(path: Path) -> Path:
+    """Find the output folder.
+
+    Args:
+      path: The output folder, its folder of versions, a version, or the folder of a run.
+
+    Returns:
+      The output folder, which holds runs.
+
+    Raises:
+      ResourceError: Neither the folder nor those above it hold a run.
+    """
+    path = path.expanduser().absolute()
+    for out in (path, path.parent, path.parent.parent):
+        if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
+            return out
+    there = "a folder without runs" if path.is_dir() else "there is no such folder"
+    raise ResourceError(
+        f"no run in {path}. Expected: the output folder of a run, one of its versions, or the "
+        f"folder of a run. Received: {there}. Run `imgpipe run`, or name another folder."
+    )
+
+
+def read(out: Path) -> list[PastRun]:
+    """Read the runs of an output folder, the oldest first.
+
+    Args:
+      out: An output folder; see `output_folder`.
+    """
+    folders = sorted(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
+    working = is_working(out)
+    return [
+        PastRun(folder, _summary(folder), working and folder == folders[-1]) for folder in folders
+    ]
+
+
+def _summary(folder: Path) -> Mapping[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def is_working(out: Path) -> bool:
+    """Whether a run holds the lock of the output folder."""
+    try:
+        with (out / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

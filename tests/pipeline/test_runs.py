@@ -1,0 +1,111 @@
+"""``imgpipe runs``: the table and its JSON, from the files that runs leave."""
+
+import fcntl
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.application import app
+from imgpipe.pipeline.commands import runs
+from tests.pipeline.past_runs import leave
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["runs", *map(str, arguments)])
+
+
+@pytest.fixture
+def out(tmp_path):
+    leave(tmp_path, "20260101-100000", correct=15, version=1)
+    leave(tmp_path, "20260102-100000", status="refused", correct=None, images=(40, 38))
+    leave(tmp_path, "20260103-100000", status="interrupted", correct=None)
+    leave(tmp_path, "20260104-100000", status="not_blessed", correct=17, images=(44, 38))
+    leave(tmp_path, "20260105-100000", correct=19, version=2, settings=("train.epochs=33",))
+    leave(tmp_path, "20260106-100000", status="")
+    return tmp_path
+
+
+def test_the_table_tells_one_run_from_the_next(out):
+    result = invoke(out)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    rows = {line[:10]: line for line in lines}
+    assert (
+        "blessed       0.750 (0.53–0.89)  80 in 2 classes  1        1 min 03 s"
+        in (rows["2026-01-01"])
+    )
+    assert "data refused" in rows["2026-01-02"] and "interrupted" in rows["2026-01-03"]
+    assert "not blessed   0.850" in rows["2026-01-04"]
+    assert "killed" in rows["2026-01-06"]
+    assert "  changed: images of dog -2, rejected +2" in lines
+    assert "  changed: images of cat +4, images of dog -2, rejected -2" in lines
+    assert any("changed: train.epochs 60 → 33" in line for line in lines), result.stdout
+    assert "accuracy  ▁▅█  from 0.750 to 0.950" in result.stdout
+    assert f"6 runs in {out}" in result.stdout
+
+
+def test_json_has_every_field_and_nothing_else_is_printed(out):
+    result = invoke(out / "model", "--last", 2, "--json", "-")
+    answer = json.loads(result.stdout)
+    assert set(answer) == {"schema", "out", "runs"}
+    judged, killed = answer["runs"]
+    assert set(judged) == {
+        *("run", "folder", "started", "status", "verdict", "accuracy", "ci95", "split", "images"),
+        *("classes", "changed", "version", "seconds", "report"),
+    }
+    assert (judged["version"], judged["accuracy"], killed["status"]) == (2, 0.95, "killed")
+    change = {"name": "train.epochs", "before": 60, "after": 33}
+    assert change in judged["changed"]["configuration"]
+    assert killed["accuracy"] is None and killed["changed"]["data"] == []
+
+
+def test_the_newest_run_is_working_while_the_folder_is_locked(out):
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        states = [row["status"] for row in json.loads(invoke(out, "--json", "-").stdout)["runs"]]
+    assert states[-1] == "working" and "killed" not in states
+
+
+def test_summaries_of_older_releases_have_a_status(out):
+    for folder, verdict in (
+        ("20260102-100000", "the data was refused for 1 reason"),
+        ("20260103-100000", "failed in ImageTrainer: interrupted by Ctrl-C. Finished work is kept"),
+        ("20260104-100000", "not blessed: validation accuracy 0.850"),
+        ("20260105-100000", "failed in Plan: OSError"),
+    ):
+        file = out / "runs" / folder / "summary.json"
+        old = json.loads(file.read_text()) | {"verdict": verdict, "blessed": False}
+        del old["status"]
+        file.write_text(json.dumps(old))
+    states = [row["status"] for row in json.loads(invoke(out, "--json", "-").stdout)["runs"]]
+    assert states[1:5] == ["refused", "interrupted", "not_blessed", "failed"]
+
+
+def test_a_folder_without_runs_is_a_missing_resource(tmp_path):
+    with pytest.raises(ResourceError, match=r"no run in .*Received: a folder without runs"):
+        runs.run(tmp_path, 20, None)
+    with pytest.raises(ResourceError, match="there is no such folder"):
+        runs.run(tmp_path / "gone", 20, None)
+
+
+def test_nothing_heavy_is_imported(out):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from imgpipe.pipeline.commands import runs\n"
+        "runs.run(Path(sys.argv[1]), 20, None)\n"
+        "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, out], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.endswith("[]\n")
+
+
+def test_a_sparkline_of_equal_numbers_is_flat():
+    assert runs.sparkline([0.5, 0.5]) == "▁▁"
+    assert runs.sparkline([0.0, 0.5, 1.0]) == "▁▅█"
