@@ -157,7 +157,7 @@ def _said(name: str, way: Callable[[Task], Trained], task: Task) -> Trained:
 # --- ours --------------------------------------------------------------------------------------
 def ours(task: Task) -> Trained:
     """Hash, decode, features of every view once, head on the features."""
-    settings, count = task.settings, task.config.views.count
+    settings, count = task.settings, task.config.settings.views.count
     started, cpu = time.perf_counter(), time.process_time()
     extractor = _extractor(task)
     images = ImageSet.of(common.sample(task.train))

@@ -103,7 +103,7 @@ def expected_passes(photographs: Iterable[Path], config: Config) -> int:
     rule = SplitRule(split.seed, split.validation, split.test)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in photographs]
     in_train = sum(rule.assign(digest, None) == names.TRAIN for digest in digests)
-    return len(digests) + in_train * config.views.count
+    return len(digests) + in_train * config.settings.views.count
 
 
 def _check(added: Finished, new: list[Path]) -> None:

@@ -23,21 +23,26 @@ class WriteSplits(beam.PTransform):
     A split without Examples gets an empty file, so that readers find every split.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(
+        self, uri: str, splits: tuple[str, ...] = names.SPLITS, prefix: str = FILE_PREFIX
+    ) -> None:
         super().__init__()
         self._uri = uri
+        self._splits = splits
+        self._prefix = prefix
 
     def expand(self, pairs: Any) -> None:
         """Partition the pairs by split and write each split."""
+        splits = self._splits
         parts = pairs | "BySplit" >> beam.Partition(
-            lambda pair, n: names.SPLITS.index(pair[0]), len(names.SPLITS)
+            lambda pair, n: splits.index(pair[0]), len(splits)
         )
-        for split, part in zip(names.SPLITS, parts, strict=True):
+        for split, part in zip(splits, parts, strict=True):
             _ = (
                 part
                 | f"Value[{split}]" >> beam.Values()
                 | f"Write[{split}]"
-                >> beam.io.WriteToTFRecord(f"{self._uri}/Split-{split}/{FILE_PREFIX}")
+                >> beam.io.WriteToTFRecord(f"{self._uri}/Split-{split}/{self._prefix}")
             )
 
 

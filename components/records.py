@@ -27,7 +27,7 @@ Value = bytes | str | int | float | list[float] | list[int]
 
 #: Beginning of the names of shard files, before their numbers.
 FILE_PREFIX = "data_tfrecord"
-_SHARD = re.compile(rf"{FILE_PREFIX}-\d{{5,}}-of-\d{{5,}}$")
+_SHARD = re.compile(rf"{FILE_PREFIX}(-view\d+)?-\d{{5,}}-of-\d{{5,}}$")
 #: Value of the `split_names` property of Examples artifacts.
 SPLIT_NAMES_JSON = json.dumps(list(names.SPLITS))
 

@@ -19,6 +19,7 @@ from imgpipe.models.settings import ModelSettings, check_vocabulary
 if TYPE_CHECKING:
     import keras
 
+HEAD: Final = "classifier"  # name of the layer that gives the logits
 FEATURES: Final = "features"
 LOGITS: Final = "logits"
 PROBABILITIES: Final = "probabilities"
@@ -91,8 +92,8 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
         x = hidden(x)
     x = _dropout(settings.dropout, "classifier_dropout", settings)(x)
     if not settings.one_unit(classes):
-        return layers.Dense(classes, dtype="float32", name="classifier")(x)
-    return ops.pad(layers.Dense(1, dtype="float32", name="classifier")(x), [[0, 0], [1, 0]])
+        return layers.Dense(classes, dtype="float32", name=HEAD)(x)
+    return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
 
 
 def _dropout(share: float, name: str, settings: ModelSettings) -> Any:

@@ -11,7 +11,6 @@ from those that are scored: picking on what is scored flatters.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from imgpipe.models.bank import BankRows
 from imgpipe.models.errors import DataRefused
+from imgpipe.models.folds import Integers, assign
 from imgpipe.models.row_file import gathered
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
@@ -30,8 +30,6 @@ from imgpipe.models.training_loop import fit_head
 _PICKING_PARTS: Final = 8
 #: Of the logits' forward pass; only memory depends on it.
 _ROWS_AT_ONCE: Final = 1024
-
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -142,33 +140,6 @@ def _fold(
         best_epoch=fit.best_epoch,
         seconds=round(fit.seconds, 3),
     )
-
-
-def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:
-    """Fold of every set of images, 0 to folds - 1; classes are spread as evenly as sets allow.
-
-    The largest sets go first, each to the fold that has least of its classes; equal ones in the
-    order of a hash of their name, so that the outcome depends on nothing but the images.
-
-    Args:
-        labels: Labels of the clean views, [n].
-        sets: Name of the set that each belongs to, [n].
-        folds: Number of folds.
-    """
-    names, index = np.unique(sets, return_inverse=True)
-    classes, label = np.unique(labels, return_inverse=True)
-    counts = np.zeros((len(names), len(classes)))
-    np.add.at(counts, (index, label), 1)
-    sizes, of_class = counts.sum(axis=1), counts.sum(axis=0)
-    salted = [hashlib.sha256(f"fold:{name}".encode()).digest() for name in names]
-    given = np.zeros((folds, len(classes)))
-    fold_of: dict[str, int] = {}
-    for i in sorted(range(len(names)), key=lambda i: (-sizes[i], salted[i])):
-        crowding = given @ (counts[i] / of_class)
-        best = int(np.lexsort((given.sum(axis=1), crowding.round(9)))[0])
-        given[best] += counts[i]
-        fold_of[str(names[i])] = best
-    return fold_of
 
 
 def predicted(head: Any, rows: BankRows) -> Integers:

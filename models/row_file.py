@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -139,3 +139,13 @@ Rows = npt.NDArray[Any] | RowFile
 def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Returns rows [m, ...] of any places [m]."""
     return rows.gather(index) if isinstance(rows, RowFile) else rows[index]
+
+
+def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Yields all rows in order, at most `size` of them at once, with their places."""
+    for first in range(0, len(rows), size):
+        stop = min(first + size, len(rows))
+        yield (
+            slice(first, stop),
+            (rows.read(first, stop) if isinstance(rows, RowFile) else rows[first:stop]),
+        )

@@ -25,7 +25,7 @@ Activation = Literal["auto", "softmax", "sigmoid"]
 Balance = Literal["none", "class_weights", "sampling"]
 FineTuneMode = Literal["off", "on", "auto"]
 Freeze = Literal["auto", "all", "none"]
-Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+Optimizer = Literal["auto", "adam", "adamw", "rmsprop", "sgd"]
 Pooling = Literal["average", "max", "flatten"]
 Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 Schedule = Literal["constant", "cosine"]
@@ -106,7 +106,16 @@ class TrainSettings:
     """How the head, or the whole network, is trained."""
 
     optimizer: Optimizer = Field(
-        default="adam", description="adam, adamw, rmsprop or sgd (momentum 0.9)."
+        default="auto",
+        description="auto solves a linear head on stored features exactly, without epochs, and "
+        "trains everything else with adam; or adam, adamw, rmsprop or sgd (momentum 0.9).",
+    )
+    l2: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e9,
+        description="Penalty of the squared weights of a solved head, for standardised features; "
+        "0: chosen by cross-validation over train.",
     )
     learning_rate: float = Field(
         default=1e-3, ge=1e-8, le=10, description="The optimizer's step size."
@@ -239,6 +248,20 @@ class ModelSettings(TrainSettings, NetworkSettings):
         if self.freeze == "auto":
             return self.backbone_spec().trained
         return self.freeze == "all"
+
+    @property
+    def solved(self) -> bool:
+        """Whether the head is solved as a convex problem instead of trained by epochs."""
+        return (
+            self.optimizer == "auto"
+            and self.frozen
+            and not self.hidden_units
+            and not self.mixing.mixup
+            and not self.target_accuracy
+            and not self.steps_per_epoch
+            and self.balance != "sampling"
+            and self.strategy == "none"
+        )
 
     def second_stage(self) -> ModelSettings:
         """Returns the settings of fine-tuning in the form of those of a stage."""

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models import datasets, distribution, progress
+from imgpipe.models import datasets, distribution, progress, row_file, solved_head
 from imgpipe.models.bank import BankRows
 from imgpipe.models.checkpoints import Checkpoint
-from imgpipe.models.classifier import build_head
+from imgpipe.models.classifier import HEAD, build_head
 from imgpipe.models.errors import DataRefused
+from imgpipe.models.logistic_regression import Linear
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 #: A validation loss counts as lower only by this much, or a plateau would never be one.
 MIN_DELTA: Final = 1e-4
 
+_ROWS_AT_ONCE: Final = 8192  # of an evaluation; only memory depends on it
 _MOMENTUM: Final = 0.9  # of "sgd"
 _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
@@ -48,6 +50,8 @@ class Fit:
     whose weights the model carries; each of `epochs` holds epoch, loss, accuracy, val_loss and
     val_accuracy, None for what was not finite.
     `resumed` is the epoch (from 1) that training went on at, 0 where it began at the beginning.
+    A head that was solved has one epoch, `stopped` is "solved", and `solution` says how it was
+    found; see `solved_head.Solution`.
     """
 
     head: keras.Model
@@ -56,6 +60,7 @@ class Fit:
     stopped: str = "epochs"
     seconds: float = 0.0
     resumed: int = 0
+    solution: dict[str, Any] | None = None
 
     @property
     def best(self) -> dict[str, Any]:
@@ -70,6 +75,7 @@ class Fit:
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             "resumed": self.resumed,
+            **({"solution": self.solution} if self.solution else {}),
         }
 
 
@@ -81,7 +87,9 @@ def fit_head(
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Trains a head on every row of `train` and evaluates it on `validation` after each epoch.
+    """Trains a head on every row of `train`, or solves it where `settings.solved` says so.
+
+    A head that is trained is evaluated on `validation` after each epoch.
 
     Args:
         train: Rows of all views.
@@ -95,6 +103,8 @@ def fit_head(
         DataRefused: A split has no labelled row.
     """
     dim = train.features.shape[1]
+    if settings.solved:
+        return _solved(train, validation, classes, settings)
     return fit(
         lambda: build_head(dim, classes, settings),
         datasets.Vectors(train.features, train.labels),
@@ -104,6 +114,40 @@ def fit_head(
         log_dir,
         checkpoint,
     )
+
+
+def _solved(train: BankRows, validation: BankRows, classes: int, settings: ModelSettings) -> Fit:
+    """A head with the weights of the solution, recorded like a training of one epoch."""
+    _require_rows(train, validation)
+    started = time.perf_counter()
+    solution = solved_head.solve(train, classes, settings)
+    kernel, bias = solution.linear.kernel, solution.linear.bias
+    if settings.one_unit(classes):  # the logits [0, z] of the head stand for [a, b] with z = b - a
+        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+    head = build_head(train.features.shape[1], classes, settings)
+    head.get_layer(HEAD).set_weights([kernel, bias])
+    epoch: dict[str, Any] = {"epoch": 1}
+    for prefix, rows in (("", train), ("val_", validation)):
+        loss, accuracy = _evaluated(solution.linear, rows)
+        epoch |= {f"{prefix}loss": loss, f"{prefix}accuracy": accuracy}
+    seconds = time.perf_counter() - started
+    return Fit(head, [epoch], 1, "solved", seconds, solution=solution.facts)
+
+
+def _evaluated(linear: Linear, rows: BankRows) -> tuple[float, float]:
+    """Mean loss and accuracy of all rows."""
+    losses, right = 0.0, 0
+    for part, block in row_file.blocks(rows.features, _ROWS_AT_ONCE):
+        labels, found = rows.labels[part], linear.log_probabilities(block)
+        losses -= float(found[np.arange(len(labels)), labels].sum(dtype=np.float64))
+        right += int((found.argmax(axis=1) == labels).sum())
+    return losses / len(rows), right / len(rows)
+
+
+def _require_rows(train: datasets.Labelled, validation: datasets.Labelled) -> None:
+    for name, rows in (("train", train), ("validation", validation)):
+        if not len(rows):
+            raise DataRefused(f"training needs labelled images in split {name}. Received: none")
 
 
 def fit(
@@ -134,9 +178,7 @@ def fit(
         DataRefused: A split has no labelled row.
         Diverged: The validation loss was never finite.
     """
-    for name, rows in (("train", train), ("validation", validation)):
-        if not len(rows):
-            raise DataRefused(f"training needs labelled images in split {name}. Received: none")
+    _require_rows(train, validation)
     started = time.perf_counter()
     with _deterministic(settings.seed):
         with distribution.scope(settings.strategy):
@@ -202,6 +244,7 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
     import keras
 
     kinds = {
+        "auto": keras.optimizers.Adam,
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
         "rmsprop": keras.optimizers.RMSprop,

@@ -24,6 +24,7 @@ from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, Tr
 from imgpipe.pipeline import toml_text
 from imgpipe.pipeline.beam_schema import Beam
 from imgpipe.pipeline.config_schema import (
+    AUTOMATIC,
     Bank,
     Data,
     Evaluate,
@@ -109,6 +110,15 @@ class Config(Section):
         )
 
     @property
+    def chooses_views(self) -> bool:
+        """Whether FeatureBank stops adding augmented views once they do not pay.
+
+        It judges them by the head that is solved on them, so that it needs one.
+        """
+        given = self.views.count != AUTOMATIC or self.fine_tune.wanted or self.tune.trials
+        return self.settings.solved and not given
+
+    @property
     def out(self) -> Path:
         """Absolute output folder."""
         return Path(self.run.out).expanduser().absolute()
@@ -178,7 +188,7 @@ def tuned(config: Config, values: Mapping[str, Any]) -> Config:
       The configuration with these values and without a search.
     """
     found = dict(values)
-    views = dataclasses.replace(config.views, count=found.pop("views", config.views.count))
+    views = dataclasses.replace(config.views, count=found.pop("views", config.settings.views.count))
     sections = {}
     for name in ("model", "train"):
         section = getattr(config, name)

@@ -216,14 +216,27 @@ class Gate(Section):
     )
 
 
+#: Number of augmented views that stands for "as many as pay".
+AUTOMATIC = -1
+
+
 @dataclass(frozen=True, config=STRICT)
 class Views(Mixing, ViewSpec):
     """Augmented views of each training image, in addition to the image itself."""
 
+    count: int = Field(
+        default=AUTOMATIC,
+        ge=AUTOMATIC,
+        le=32,
+        description="Augmented views per image. -1: 4, or fewer where the head is solved and "
+        "cross-validation over train says that another view does not pay.",
+    )
+
     @property
     def spec(self) -> ViewSpec:
-        """Settings of the views themselves."""
-        return ViewSpec(**self._only(ViewSpec))
+        """Settings of the views themselves; `count` is the most that are made."""
+        count = ViewSpec.count if self.count == AUTOMATIC else self.count
+        return ViewSpec(**{**self._only(ViewSpec), "count": count})
 
     @property
     def mixing(self) -> Mixing:

@@ -75,13 +75,14 @@ def describe(config: Config) -> str:
 
 def _network(config: Config, precision: str) -> list[str]:
     """Lines on the network: which layers are trained, and on how many views."""
-    model, tune = config.model, config.settings.fine_tune
-    if not config.settings.frozen:
-        views = (
-            "a new view of each image in every epoch" if config.views.count else "no augmentation"
-        )
+    model, settings = config.model, config.settings
+    tune, count = settings.fine_tune, settings.views.count
+    if not settings.frozen:
+        views = "a new view of each image in every epoch" if count else "no augmentation"
         return [f"network     {model.network}, all layers are trained, {views}"]
-    views = f"{config.views.count} augmented views" if config.views.count else "no augmented view"
+    views = f"{count} augmented views" if count else "no augmented view"
+    if config.chooses_views:
+        views = f"up to {views}, while they pay"
     lines = [f"backbone    {model.network}, frozen, {precision}, {views}"]
     if tune.wanted:
         above = tune.cut or "two thirds of the network"
@@ -132,12 +133,12 @@ def _rule(config: Config, found: Scan) -> SplitRule:
 
 
 def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes]:
-    views = {view: extractor.key(view) for view in range(config.views.count + 1)}
+    views = {view: extractor.key(view) for view in range(config.settings.views.count + 1)}
     keys = set()
     rule = _rule(config, found)
     for item, content in contents(config, found):
         train = rule.assign(item.content, item.split, item.group) == names.TRAIN
-        for view in range(config.views.count + 1) if train else (0,):
+        for view in range(config.settings.views.count + 1) if train else (0,):
             keys.add(record_key(content, views[view]))
     return keys
 

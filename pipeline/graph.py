@@ -8,7 +8,7 @@ components as parameters, see `imgpipe.pipeline.plan`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tfx.components.example_validator.component import ExampleValidator
@@ -167,6 +167,8 @@ def _model_nodes(config: Config, planned: Planned, data: dict[str, Any]) -> dict
         # Free space changes from run to run, so FeatureBank itself asks for it.
         budget=FREE_DISK if config.bank.budget is None else config.bank.budget * 2**30,
         code=planned.bank_code,
+        vocabulary=planned.vocabulary,
+        head=json.dumps(asdict(config.settings), sort_keys=True) if config.chooses_views else "",
     )
     given = {
         "examples": data["judged"].outputs["examples"],

@@ -51,6 +51,9 @@ _BANK_CODE = (
     "models/extractor.py",
     "models/classifier.py",
     "models/cuts.py",
+    "models/folds.py",
+    "models/logistic_regression.py",
+    "models/solved_head.py",
 )
 _DATA_PACKAGES = ("pillow", "tensorflow", "tensorflow-data-validation")
 _MODEL_PACKAGES = ("tensorflow", "keras")
@@ -352,7 +355,7 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "max_loss": config.export.max_loss,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "views": asdict(config.views.spec),
+        "views": asdict(config.settings.views),
         "mixing": asdict(config.views.mixing),
         "expect": config.expect.model_dump(),
     }

@@ -111,6 +111,7 @@ def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:
         "trained": history.get("trained", "head"),
         "epochs": len(history["epochs"]),
         **{key: history.get(key) for key in stage},
+        "solution": history.get("solution"),
         "fine_tune": tuned
         and {"epochs": len(tuned["epochs"]), **{key: tuned.get(key) for key in (*stage, *outcome)}},
         "calibration": history.get("calibration"),

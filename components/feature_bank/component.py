@@ -8,6 +8,7 @@ artifact. If the features exceed the budget or the backbone itself is trained, t
 features, and ImageTrainer reads the images.
 """
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -32,9 +33,12 @@ from imgpipe.components.artifacts import DataBlessing
 from imgpipe.components.blessings import require_data_blessing
 from imgpipe.components.feature_bank.store import STORE, FeatureStore, Shapes, record_key
 from imgpipe.models import feature_names as names
-from imgpipe.models import progress
-from imgpipe.models.bank import ACTIVATIONS_FOLDER, BANK_FILE
+from imgpipe.models import progress, solved_head
+from imgpipe.models.bank import ACTIVATIONS_FOLDER, BANK_FILE, open_split
 from imgpipe.models.extractor import FeatureExtractor, from_description, resolve_precision
+from imgpipe.models.file_patterns import matching
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.solved_head import Judgement
 
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
@@ -43,6 +47,8 @@ _MIN_BYTES = _BATCH_BYTES // 256  # that an image counts for
 
 #: Value of the parameter `budget` for a share of the free disk space.
 FREE_DISK = -1.0
+#: Accuracy over the folds above which another view is not tried.
+_GOOD_ENOUGH = 0.995
 _FREE_SHARE = 0.25
 
 #: Arrays by (index in the batch, view).
@@ -56,14 +62,22 @@ class Plan:
     Attributes:
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
       store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
-      views: Number of augmented views of a training image.
+      views: Number of the last augmented view of a training image.
       shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
+      first: Number of the first view. Above 0, only training images have any.
     """
 
     network: str
     store: str
     views: int
     shapes: Shapes
+    first: int = 0
+
+    def views_of(self, split: str) -> list[int]:
+        """Numbers of the views of an image of a split."""
+        if split == names.TRAIN:
+            return list(range(self.first, self.views + 1))
+        return [] if self.first else [0]
 
 
 @functools.lru_cache(maxsize=2)
@@ -101,7 +115,7 @@ class ExtractFeatures(beam.DoFn):
     def process(self, batch: list[bytes]) -> Iterator[Any]:
         """Look up every image and view, compute and store what is missing, and emit all."""
         examples = [tf.train.Example.FromString(record) for record in batch]
-        views = [self._views_of(records.text(example, names.SPLIT)) for example in examples]
+        views = [self._plan.views_of(records.text(example, names.SPLIT)) for example in examples]
         if not self._plan.shapes.dim:
             yield beam.pvalue.TaggedOutput(self.COUNTS, (0, 0))
             for example in examples:
@@ -168,9 +182,6 @@ class ExtractFeatures(beam.DoFn):
             tap = self._extractor.tap
             kept.update({self._store_key(hashes[i], v, tap): r[dim:] for (i, v), r in rows.items()})
         self._store.put(kept)
-
-    def _views_of(self, split: str) -> list[int]:
-        return list(range(self._plan.views + 1)) if split == names.TRAIN else [0]
 
 
 def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) -> tuple[Plan, str]:
@@ -266,8 +277,14 @@ def _record(
 
 
 def _write_bank_json(counts: tuple[int, int], uri: str, facts: dict[str, Any]) -> None:
+    """Write the description of the bank; the counts of earlier passes are in `facts`."""
     forward, reused = counts
-    records.write_json(f"{uri}/{BANK_FILE}", {**facts, "forward_passes": forward, "reused": reused})
+    found = {
+        **facts,
+        "forward_passes": facts.get("forward_passes", 0) + forward,
+        "reused": facts.get("reused", 0) + reused,
+    }
+    records.write_json(f"{uri}/{BANK_FILE}", found)
 
 
 def _add_counts(counts: Any) -> tuple[int, int]:
@@ -275,6 +292,86 @@ def _add_counts(counts: Any) -> tuple[int, int]:
     for f, r in counts:
         forward, reused = forward + f, reused + r
     return forward, reused
+
+
+def _extract(
+    pipeline: beam.Pipeline, plan: Plan, examples: str, features: str, facts: dict[str, Any]
+) -> None:
+    """Extract the views of a plan, and add them to what the artifact `features` holds."""
+    splits = (names.TRAIN,) if plan.first else names.SPLITS
+    prefix = _prefix(plan.first)
+    with pipeline as root:
+        outputs = (
+            root
+            | "Read" >> beam_io.ReadSplits(examples, splits)
+            | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
+            | "Extract"
+            >> beam.ParDo(ExtractFeatures(plan)).with_outputs(
+                ExtractFeatures.COUNTS, ExtractFeatures.ACTIVATIONS, main="features"
+            )
+        )
+        _ = outputs.features | "Write" >> beam_io.WriteSplits(features, splits, prefix)
+        if plan.shapes.activations:
+            _ = outputs[ExtractFeatures.ACTIVATIONS] | "WriteActivations" >> beam_io.WriteSplits(
+                f"{features}/{ACTIVATIONS_FOLDER}", splits, prefix
+            )
+        _ = (
+            outputs[ExtractFeatures.COUNTS]
+            | "Sum" >> beam.CombineGlobally(_add_counts)
+            | "Facts" >> beam.Map(_write_bank_json, features, {**facts, "views": plan.views})
+        )
+
+
+def _prefix(view: int) -> str:
+    """Beginning of the names of the files that a pass writes."""
+    return f"{records.FILE_PREFIX}-view{view}" if view else records.FILE_PREFIX
+
+
+def choose_views(
+    pipeline: beam.Pipeline,
+    plan: Plan,
+    examples: str,
+    features: str,
+    facts: dict[str, Any],
+    head: str,
+    vocabulary: str,
+) -> None:
+    """Extract the images themselves, then one augmented view after the other, while it pays.
+
+    A view pays if heads that are solved on it too have a lower loss on training images that they
+    did not see, by more than two standard errors. What did not pay is removed from the artifact
+    and stays in the store.
+
+    Args:
+      pipeline: Beam pipeline of the first pass; the others have its runner and options.
+      plan: Plan with the most views.
+      examples: URI of the kept images.
+      features: URI of the artifact that is written.
+      facts: Content of bank.json, except for the counts and the number of views.
+      head: JSON of the settings of the head.
+      vocabulary: JSON list of class names.
+    """
+    settings, classes = ModelSettings.from_mapping(json.loads(head)), len(json.loads(vocabulary))
+    best: Judgement | None = None
+    for view in range(plan.views + 1):
+        if view:
+            pipeline = beam.Pipeline(runner=pipeline.runner, options=pipeline.options)
+        one = dataclasses.replace(plan, first=view, views=view)
+        _extract(pipeline, one, examples, features, facts)
+        facts = records.read_json(f"{features}/{BANK_FILE}")
+        with open_split(features, names.TRAIN, classes) as rows:
+            found = solved_head.judge(rows, classes, settings)
+        if found is None or not (best is None or found.better_than(best)):
+            break
+        best = found
+        facts["views_accuracy"] = [*facts.get("views_accuracy", []), float(found.right.mean())]
+        if found.right.mean() >= _GOOD_ENOUGH:
+            break
+    kept = max(0, len(facts.get("views_accuracy", [])) - 1)
+    if kept < facts["views"]:
+        for file in matching(f"{features}/Split-{names.TRAIN}/{_prefix(facts['views'])}-*"):
+            tf.io.gfile.remove(file)
+    records.write_json(f"{features}/{BANK_FILE}", {**facts, "views": kept})
 
 
 @component(use_beam=True)
@@ -288,6 +385,8 @@ def FeatureBank(
     store: Parameter[str],
     budget: Parameter[float],
     code: Parameter[str],
+    vocabulary: Parameter[str] = "[]",
+    head: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Extract the features of every kept image.
@@ -303,6 +402,9 @@ def FeatureBank(
       store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
       budget: Bytes that the features and activations of a run may take, or `FREE_DISK`.
       code: Fingerprint of the code that extracts, which is part of TFX's cache key.
+      vocabulary: JSON list of class names in sorted order.
+      head: JSON of the `ModelSettings` of a head that is solved. Views are then added one by one,
+        as long as they make this head better; see `choose_views`. "" makes all views at once.
       beam_pipeline: Beam pipeline, supplied by TFX.
 
     Raises:
@@ -328,23 +430,7 @@ def FeatureBank(
         "weights_key": weights_key,
         "precision": resolve_precision(given["precision"]),
     }
-    with beam_pipeline as pipeline:
-        outputs = (
-            pipeline
-            | "Read" >> beam_io.ReadSplits(examples.uri)
-            | "Batch" >> beam.BatchElements(_BATCH_BYTES, _BATCH_BYTES, element_size_fn=_weight)
-            | "Extract"
-            >> beam.ParDo(ExtractFeatures(plan)).with_outputs(
-                ExtractFeatures.COUNTS, ExtractFeatures.ACTIVATIONS, main="features"
-            )
-        )
-        _ = outputs.features | "Write" >> beam_io.WriteSplits(features.uri)
-        if plan.shapes.activations:
-            _ = outputs[ExtractFeatures.ACTIVATIONS] | "WriteActivations" >> beam_io.WriteSplits(
-                f"{features.uri}/{ACTIVATIONS_FOLDER}"
-            )
-        _ = (
-            outputs[ExtractFeatures.COUNTS]
-            | "Sum" >> beam.CombineGlobally(_add_counts)
-            | "Facts" >> beam.Map(_write_bank_json, features.uri, facts)
-        )
+    if head and plan.shapes.dim and plan.views:
+        choose_views(beam_pipeline, plan, examples.uri, features.uri, facts, head, vocabulary)
+    else:
+        _extract(beam_pipeline, plan, examples.uri, features.uri, facts)

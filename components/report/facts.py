@@ -36,6 +36,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         views, suspects, training, metrics, gate, serving and push.
     """
     predictions = _predictions(uris.get("predictions", ""), settings)
+    bank = _json(uris, "bank", BANK_FILE)
+    settings = _with_views_made(settings, bank or {})
     return {
         "settings": dict(settings),
         "data": _json(uris, "quarantine", quarantine.SUMMARY),
@@ -43,7 +45,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "quarantine": uris.get("quarantine", ""),
         "data_gate": _json(uris, "data_blessing", "gate.json"),
         "near": _near(uris.get("quarantine", "")),
-        "bank": _json(uris, "bank", BANK_FILE),
+        "bank": bank,
         "views": _views(uris, settings),
         "suspects": _suspects(uris.get("bank", ""), settings),
         "training": _json(uris, "model_run", HISTORY_FILE),
@@ -57,6 +59,13 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "mistakes": {split: table.mistakes() for split, table in predictions.items()},
         "gate": _gate(uris, settings),
     }
+
+
+def _with_views_made(settings: Mapping[str, Any], bank: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings with the number of views in the bank, which may have fewer than allowed."""
+    if not settings.get("views") or bank.get("views") is None:
+        return settings
+    return {**settings, "views": {**settings["views"], "count": bank["views"]}}
 
 
 def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:

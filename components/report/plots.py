@@ -73,6 +73,24 @@ def curves(
     return _svg(figure, name)
 
 
+def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsafe.Markup:
+    """Plot accuracy over the number of training images, on a logarithmic axis.
+
+    Args:
+      images: Numbers of training images, in rising order.
+      accuracy: Accuracy with each of them.
+    """
+    figure, axes = _figure(4.2, 2.3)
+    axes.plot(images, accuracy, "o-", color=_COLOURS["validation"], linewidth=1.5, markersize=4)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(images), [str(count) for count in images])
+    axes.minorticks_off()
+    axes.margins(x=0.05)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    axes.yaxis.get_major_locator().set_params(nbins=5)
+    return _svg(figure, "learning-curve")
+
+
 def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:
     """Plot a confusion matrix of many classes, whose rows are the shares of each label.
 

@@ -84,7 +84,8 @@ def run(path: str, config_file: str | None, settings: Sequence[str], out: Path, 
         if not drawn:
             raise ConfigError(f"{path}: none of its {len(paths)} files is an image.")
         _write(out, drawn, min(size, _SIDE))
-        views = plural(config.views.count, "augmented view")
+        spec = config.views.spec
+        views = plural(spec.count, "augmented view")
         text = f"wrote {out}: {plural(len(drawn), 'image')}, each with {views}"
         console.print(escape(text), soft_wrap=True)
     return 0

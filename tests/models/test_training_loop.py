@@ -13,7 +13,13 @@ from imgpipe.models.errors import DataRefused
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import Fit, fit_head, optimizer
 
-_QUICK = {"learning_rate": 0.02, "epochs": 12, "batch_size": 32, "patience": 12}
+_QUICK = {
+    "optimizer": "adam",
+    "learning_rate": 0.02,
+    "epochs": 12,
+    "batch_size": 32,
+    "patience": 12,
+}
 
 
 def _rows(bank: str, classes: int) -> tuple[BankRows, BankRows]:
@@ -117,7 +123,7 @@ def test_runs_out_of_epochs(rows) -> None:
 
 
 def test_tensorboard_gets_its_files(rows, tmp_path: Path) -> None:
-    fit_head(*rows, 3, ModelSettings(epochs=1), tmp_path)
+    fit_head(*rows, 3, ModelSettings(optimizer="adam", epochs=1), tmp_path)
     found = {path.parent.name for path in tmp_path.rglob("events.out.tfevents.*")}
     assert found == {"train", "validation"}
 

@@ -14,6 +14,7 @@ _STOPPED = {
     "diverged": "the loss was no longer finite; lower the learning rate",
     "epochs": "it reached the largest number of epochs (train.epochs)",
 }
+_WORTHWHILE = 0.5  # points of accuracy for twice the images
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -22,15 +23,43 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     if not history.get("epochs"):
         return context.absent("No model was trained")
     tuned = history.get("fine_tune") or {}
-    stages = [_stage("", history)]
+    solution = history.get("solution") or {}
+    stages = [] if solution else [_stage("", history)]
     if tuned.get("epochs"):
         stages.append(_stage("Fine-tuning", tuned))
     return {
+        "solution": _solution(history, solution) if solution else None,
         "stages": stages,
         "trained": history.get("trained", "head"),
         "outcome": _outcome(tuned) if tuned else "",
         "calibration": history.get("calibration") or {},
     }
+
+
+def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect what is said of a solved head, with its learning curve."""
+    curve = solution.get("learning_curve") or []
+    images = [point["images"] for point in curve]
+    accuracy = [point["accuracy"] for point in curve]
+    return {
+        **solution,
+        "epoch": history["epochs"][0],
+        "seconds": history.get("seconds"),
+        "curve": plots.learning_curve(images, accuracy) if len(curve) > 1 else None,
+        "more": _would_more_help(curve),
+    }
+
+
+def _would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the last doubling of the number of training images gained."""
+    if len(curve) < 2:
+        return ""
+    before, after = curve[-2:]
+    gained = 100 * (after["accuracy"] - before["accuracy"])
+    seen = f"From {before['images']} to {after['images']} training images, accuracy "
+    if gained >= _WORTHWHILE:
+        return f"{seen}rose by {gained:.1f} points, so that more images would probably help."
+    return f"{seen}changed by {gained:+.1f} points, so that more such images would help little."
 
 
 def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import apache_beam as beam
+import numpy as np
 import pytest
 
-from imgpipe.components.feature_bank.component import free_budget, make_plan
+from imgpipe.components import records
+from imgpipe.components.feature_bank.component import choose_views, free_budget, make_plan
+from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.bank import open_split
 from imgpipe.models.extractor import describe
 from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.solved_head import Judgement
+from tests.images import encoded
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}
 _ROWS, _IMAGES = 100 * 3 + 20, 120
@@ -63,3 +72,62 @@ def test_a_backbone_that_trains_is_not_stored(tmp_path) -> None:
     plan, note = _plan(trains, 1e12, tmp_path)
     assert plan.shapes.dim == 0
     assert note == "the backbone itself is trained, so that images are read"
+
+
+def _examples(folder: Path, labels: np.ndarray) -> str:
+    """An Examples artifact whose images are bright where their class is 1, or not at all."""
+    uri = str(folder / "examples")
+    draw = np.random.default_rng(0)
+    for split, count in (("train", len(labels)), ("validation", 4), ("test", 4)):
+        paths = {split: records.shard_path(uri, split, 0, 1)}
+        with records.ShardWriter(paths) as writer:
+            for i in range(count):
+                label = int(labels[i])
+                bright = draw.integers(0, 120, (32, 32, 3)) + 100 * (i % 2)
+                image = encoded(bright.astype(np.uint8))
+                values = {
+                    names.SPLIT: split,
+                    names.IMAGE_BYTES: image,
+                    names.IMAGE_HASH: hashlib.sha256(image).hexdigest(),
+                    names.PATH: f"{i}.png",
+                    names.LABEL_INDEX: label,
+                }
+                writer.write(split, records.make(values))
+    return uri
+
+
+@pytest.mark.parametrize(
+    ("labels", "made"),
+    [(np.arange(60) % 2, 0), (np.random.default_rng(1).integers(0, 2, 60), 1)],
+    ids=["nothing left to gain", "noise"],
+)
+def test_views_that_do_not_pay_are_not_in_the_bank(tmp_path, labels, made) -> None:
+    settings = replace(_SETTINGS, fine_tune=FineTune())
+    plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
+    uri = str(tmp_path / "features")
+    examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
+    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, head, '["a", "b"]')
+    facts = records.read_json(f"{uri}/bank.json")
+    assert facts["views"] == 0
+    assert len(facts["views_accuracy"]) == 1
+    assert facts["forward_passes"] + facts["reused"] == 68 + 60 * made
+    with open_split(uri, "train", 2) as rows:
+        assert rows.views.max() == 0
+        assert len(rows) == 60
+
+
+def test_a_view_that_pays_stays(tmp_path, monkeypatch) -> None:
+    """Heads judge a second view of the same pixels as no better, so here any judgement is."""
+    monkeypatch.setattr(Judgement, "better_than", lambda self, other: True)
+    settings = replace(_SETTINGS, fine_tune=FineTune())
+    plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
+    uri = str(tmp_path / "features")
+    labels = np.random.default_rng(1).integers(0, 2, 60)
+    examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
+    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, head, '["a", "b"]')
+    facts = records.read_json(f"{uri}/bank.json")
+    assert (facts["views"], len(facts["views_accuracy"])) == (2, 3)
+    with open_split(uri, "train", 2) as rows:
+        assert np.bincount(rows.views).tolist() == [60, 60, 60]
+    with open_split(uri, "validation", 2) as rows:
+        assert len(rows) == 4

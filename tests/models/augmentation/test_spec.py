@@ -71,8 +71,30 @@ def test_the_section_has_the_settings_of_views_and_mixing() -> None:
 
 
 def test_settings_reach_the_spec_and_an_unknown_one_is_refused() -> None:
-    config = build({"views": {"hue": 0.1}}, ["views.erasing=0.3", "views.mixup=0.2"])
-    assert config.views.spec == ViewSpec(hue=0.1, erasing=0.3)
+    config = build(
+        {"views": {"hue": 0.1}, "train": {"optimizer": "adam"}},
+        ["views.erasing=0.3", "views.mixup=0.2"],
+    )
+    assert config.settings.views == ViewSpec(hue=0.1, erasing=0.3)
     assert config.views.mixing.mixup == 0.2
     with pytest.raises(ConfigError, match=r"unknown key 'views.brightnes'.*'views.brightness'"):
         build({}, ["views.brightnes=1"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "count", "chosen"),
+    [
+        ({}, 4, True),
+        ({"model": {"hidden_units": 64}}, 4, False),
+        ({"fine_tune": {"mode": "auto"}}, 4, False),
+        ({"train": {"optimizer": "adam"}}, 4, False),
+        ({"tune": {"trials": 3}}, 4, False),
+        ({"views": {"count": 2}}, 2, False),
+        ({"views": {"count": 0}}, 0, False),
+    ],
+    ids=str,
+)
+def test_a_number_of_views_that_is_given_is_never_searched(changed, count, chosen) -> None:
+    config = build(changed)
+    assert config.settings.views.count == count
+    assert config.chooses_views == chosen

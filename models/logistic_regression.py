@@ -1,0 +1,137 @@
+"""Multinomial logistic regression on stored features, solved with L-BFGS.
+
+scikit-learn's has neither label smoothing nor features in half precision that do not fit into
+memory as float32; the minimiser is SciPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import row_file
+from imgpipe.models.bank import BankRows
+from imgpipe.models.datasets import class_weights
+
+Floats = npt.NDArray[np.float32]
+
+_ROWS_AT_ONCE: Final = 8192
+_IN_MEMORY: Final = 1 << 30  # bytes of float32 features that are kept between two evaluations
+_NEVER_VARIES: Final = 1e-6  # standard deviation below which a feature is not scaled
+_MOST_ITERATIONS: Final = 500
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear classifier: logits are features [n, D] @ kernel + bias.
+
+    Attributes:
+        kernel: Weights of the features, [D, C].
+        bias: Bias of each class, [C].
+    """
+
+    kernel: Floats
+    bias: Floats
+
+    def log_probabilities(self, features: npt.NDArray[Any]) -> Floats:
+        """Returns the logarithms of the probabilities, [n, C], for features [n, D]."""
+        logits = features.astype(np.float32, copy=False) @ self.kernel + self.bias
+        logits -= logits.max(axis=1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return logits
+
+
+class LogisticRegression:
+    """The loss of a linear classifier on some rows, and its minimum.
+
+    The penalty acts on weights of standardised features, so that no feature is preferred for its
+    scale. The loss is a sum over rows: one penalty means the same for few and for many of them.
+
+    Args:
+        rows: Rows to train on; at least one.
+        classes: Number of classes.
+        smoothing: Share of each target that is spread over all classes.
+        balance: "class_weights" weighs each class equally; see `datasets.class_weights`.
+    """
+
+    def __init__(
+        self, rows: BankRows, classes: int, smoothing: float = 0.0, balance: str = "none"
+    ) -> None:
+        self._features = rows.features
+        if isinstance(self._features, np.ndarray) and 2 * self._features.nbytes <= _IN_MEMORY:
+            self._features = self._features.astype(np.float32)
+        self._labels, self._classes, self._smoothing = rows.labels, classes, smoothing
+        self._weights = class_weights(rows.labels, classes, balance)
+        self._mean, self._scale = self._moments()
+        self._found = np.zeros(classes * (len(self._mean) + 1))
+        self.iterations = 0
+
+    def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
+        """Finds the classifier of the lowest loss, starting at the one that was found last.
+
+        Args:
+            penalty: Factor of half the sum of the squared weights of standardised features.
+            tolerance: Relative decrease of the loss at which the search ends.
+
+        Returns:
+            The classifier, for features as they are stored.
+        """
+        from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
+
+        def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+            value, by_kernel, by_bias = self._loss(self._linear(flat))
+            kernel = flat[: -self._classes]
+            gradient = np.concatenate([by_kernel.ravel() + penalty * kernel, by_bias])
+            return value + penalty / 2 * float(kernel @ kernel), gradient.astype(np.float64)
+
+        options = {"maxiter": _MOST_ITERATIONS, "ftol": tolerance, "gtol": 1e-7 * len(self._labels)}
+        # One thread, so that the sums, and with them the weights, are the same on every machine.
+        # Two are hardly faster, and far slower when another process needs the cores.
+        with threadpool_limits(limits=1, user_api="blas"):
+            found = minimize(loss, self._found, jac=True, method="L-BFGS-B", options=options)
+        self._found, self.iterations = found.x, int(found.nit)
+        return self._linear(found.x)
+
+    def _linear(self, flat: npt.NDArray[np.float64]) -> Linear:
+        """The classifier of unscaled features, from one of standardised features."""
+        kernel = flat[: -self._classes].reshape(-1, self._classes) / self._scale[:, None]
+        bias = flat[-self._classes :] - self._mean @ kernel
+        return Linear(kernel.astype(np.float32), bias.astype(np.float32))
+
+    def _loss(self, linear: Linear) -> tuple[float, Floats, Floats]:
+        """The loss without the penalty, and its derivatives by scaled kernel and bias."""
+        value, by_kernel = 0.0, np.zeros_like(linear.kernel)
+        by_bias = np.zeros_like(linear.bias)
+        for part, block in self._blocks():
+            labels = self._labels[part]
+            weights = self._weights[labels]
+            log_probabilities = linear.log_probabilities(block)
+            targets = np.full_like(log_probabilities, self._smoothing / self._classes)
+            targets[np.arange(len(labels)), labels] += 1 - self._smoothing
+            losses = -(targets * log_probabilities).sum(axis=1)
+            value += float((weights * losses).sum(dtype=np.float64))
+            error = weights[:, None] * (np.exp(log_probabilities) - targets)
+            by_kernel += block.T @ error
+            by_bias += error.sum(axis=0)
+        scaled = (by_kernel - np.outer(self._mean, by_bias)) / self._scale[:, None]
+        return value, scaled.astype(np.float32), by_bias
+
+    def _moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Mean and standard deviation of each feature; 1 for one that never varies."""
+        count = len(self._labels)
+        mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in self._blocks()) / count
+        squares = sum(
+            np.square(block - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
+            for _, block in self._blocks()
+        )
+        scale = np.sqrt(squares / count)
+        return mean, np.where(scale > _NEVER_VARIES, scale, 1.0)
+
+    def _blocks(self) -> Iterator[tuple[slice, Floats]]:
+        for part, block in row_file.blocks(self._features, _ROWS_AT_ONCE):
+            yield part, block.astype(np.float32, copy=False)

@@ -1,0 +1,209 @@
+"""Solves the linear head on stored features, without epochs or a learning rate.
+
+The loss of a linear head is convex, so that there is one best head for a given penalty. It is
+found in a second or two, and found again in every run. The penalty is chosen by cross-validation
+over the training images alone, and so is the learning curve, which says whether more images would
+help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.models import progress
+from imgpipe.models.bank import BankRows
+from imgpipe.models.folds import assign
+from imgpipe.models.logistic_regression import Linear, LogisticRegression
+from imgpipe.models.settings import ModelSettings
+
+#: Penalties that are tried, from the strongest to the weakest.
+PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5))
+FOLDS: Final = 5
+#: Shares of a fold's training images with which the learning curve is drawn.
+SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
+
+_CHOOSING: Final = 4000  # images that the penalty is chosen with; more change it little
+_USUAL_PENALTY: Final = 300.0  # where there are too few images to choose one
+_WORSE: Final = 2  # penalties in a row without a lower loss, after which weaker ones are not tried
+_ROUGH: Final = 1e-5  # relative decrease of the loss at which a head of a fold counts as solved
+
+Losses = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solved head.
+
+    Attributes:
+        linear: Weights and biases, for features as they are stored.
+        facts: How it was found: `l2` and `iterations`, and, where there are enough images,
+            `folds`, `images`, `accuracy` and `standard_error` over the folds, and
+            `learning_curve`, a list of numbers of training `images` with the `accuracy` over the
+            folds.
+    """
+
+    linear: Linear
+    facts: dict[str, Any]
+
+
+def solve(rows: BankRows, classes: int, settings: ModelSettings) -> Solution:
+    """Finds the best linear head for the rows of a feature bank.
+
+    Args:
+        rows: Training rows, of the clean view and of any augmented views.
+        classes: Number of classes.
+        settings: Settings of the training. Used are `l2`, `label_smoothing` and `balance`.
+
+    Returns:
+        The head, and how it was found.
+    """
+    progress.total(1, "heads")
+    penalty, facts = _choose(_first_images(rows, _CHOOSING), classes, settings)
+    problem = _problem(rows, classes, settings)
+    linear = problem.minimise(penalty)
+    progress.advance(1, "heads")
+    return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What heads that did not see an image say of it, for the images of a split.
+
+    Attributes:
+        losses: Loss of each image, [n].
+        right: Whether the answer is right, [n].
+    """
+
+    losses: Losses
+    right: Flags
+
+    def better_than(self, other: Judgement) -> bool:
+        """Whether the loss is lower than that of `other` by more than two standard errors."""
+        gains = other.losses - self.losses
+        return float(gains.mean()) > 2 * _standard_error(gains)
+
+
+def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
+    """Judges the rows by cross-validation with the best penalty; None for too few images.
+
+    Rows of other views of the same images are judged on the same images in the same order.
+    """
+    rows = _first_images(rows, _CHOOSING)
+    if (rows.views == 0).sum() < 2 * FOLDS:
+        return None
+    tried = _tried(_folds(rows), classes, settings)
+    return min(tried.values(), key=lambda found: float(found.losses.mean()))
+
+
+def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticRegression:
+    return LogisticRegression(rows, classes, settings.label_smoothing, settings.balance)
+
+
+def _first_images(rows: BankRows, count: int) -> BankRows:
+    """All views of the `count` images of the smallest content hash."""
+    hashes = np.unique(rows.hashes)
+    return rows if len(hashes) <= count else rows.select(rows.hashes < hashes[count])
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """Rows of one fold: those to train on, and the clean views that it is scored on."""
+
+    train: BankRows
+    held: BankRows
+
+    def scores(self, linear: Linear) -> tuple[Losses, Flags]:
+        """Loss [n] of each image that the fold is scored on, and whether the answer is right."""
+        found = linear.log_probabilities(np.asarray(self.held.features))
+        labels = self.held.labels
+        return -found[np.arange(len(labels)), labels], found.argmax(axis=1) == labels
+
+
+def _folds(rows: BankRows) -> list[_Fold]:
+    clean = rows.views == 0
+    names = rows.hashes.astype(str)
+    fold_of = assign(rows.labels[clean], names[clean], FOLDS)
+    numbers = np.array([fold_of[name] for name in names])
+    return [
+        _Fold(rows.select(numbers != one), rows.select((numbers == one) & clean))
+        for one in range(FOLDS)
+    ]
+
+
+def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[float, dict[str, Any]]:
+    """The penalty, and how good heads with this penalty are on images they were not trained on."""
+    if (rows.views == 0).sum() < 2 * FOLDS:
+        return settings.l2 or _USUAL_PENALTY, {}
+    folds = _folds(rows)
+    tried = _tried(folds, classes, settings)
+    penalty = _strongest_as_good(tried)
+    right = tried[penalty].right
+    curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
+    curve.append((_images(fold.train for fold in folds), float(right.mean())))
+    return penalty, {
+        "folds": FOLDS,
+        "images": len(right),
+        "accuracy": float(right.mean()),
+        "standard_error": _standard_error(right),
+        "learning_curve": [{"images": images, "accuracy": share} for images, share in curve],
+    }
+
+
+def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:
+    """What the folds say for each penalty, until weaker ones are worse."""
+    problems = [_problem(fold.train, classes, settings) for fold in folds]
+    tried: dict[float, Judgement] = {}
+    lowest, worse = np.inf, 0
+    for penalty in (settings.l2,) if settings.l2 else PENALTIES:
+        scores = [
+            fold.scores(problem.minimise(penalty, _ROUGH))
+            for fold, problem in zip(folds, problems, strict=True)
+        ]
+        losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+        tried[penalty] = Judgement(losses, right)
+        worse = 0 if losses.mean() < lowest else worse + 1
+        lowest = min(lowest, float(losses.mean()))
+        if worse == _WORSE:
+            break
+    return tried
+
+
+def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
+    """The strongest penalty whose loss is within one standard error of the lowest."""
+    best = min((found.losses for found in tried.values()), key=lambda losses: float(losses.mean()))
+    as_good = [
+        penalty
+        for penalty, found in tried.items()
+        if (found.losses - best).mean() <= _standard_error(found.losses - best)
+    ]
+    return max(as_good)
+
+
+def _with_fewer(
+    folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
+) -> tuple[int, float]:
+    """Number of training images, and accuracy over the folds of heads that saw only these."""
+    smaller = [
+        _first_images(fold.train, max(1, round(share * len(np.unique(fold.train.hashes)))))
+        for fold in folds
+    ]
+    right = [
+        fold.scores(_problem(rows, classes, settings).minimise(penalty, _ROUGH))[1]
+        for fold, rows in zip(folds, smaller, strict=True)
+    ]
+    return _images(smaller), float(np.concatenate(right).mean())
+
+
+def _images(parts: Any) -> int:
+    """Number of images in a part, on average."""
+    return round(float(np.mean([len(np.unique(rows.hashes)) for rows in parts])))
+
+
+def _standard_error(values: npt.NDArray[Any]) -> float:
+    return float(values.std() / np.sqrt(len(values)))
