@@ -172,7 +172,7 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     (clean / "scissors").mkdir()
     page = tmp_path / "c.html"
     code, text, _ = check(clean, *FEW, "--html", page)
-    assert code == 4 and "missing class 'scissors': expected images, seen none" in text
+    assert code == 4 and "missing class 'scissors': expected images, found none" in text
     assert "missing class" in page.read_text() and "Data refused" in page.read_text()
     code, text, _ = check(clean, *FEW, "--set", "gate.allow_missing_classes=true")
     assert code == 0 and "clean: 16 images" in text

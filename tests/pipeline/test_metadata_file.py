@@ -84,7 +84,7 @@ def test_a_foreign_database_is_named(out: Path):
 def test_a_folder_in_its_place_is_named(out: Path):
     (out / metadata_file.NAME).unlink()
     (out / metadata_file.NAME).mkdir()
-    assert "is no file" in metadata_file.fault(out)
+    assert "is not a file" in metadata_file.fault(out)
 
 
 def test_a_lock_of_another_program_is_named(out: Path, monkeypatch: pytest.MonkeyPatch):
