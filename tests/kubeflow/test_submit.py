@@ -104,7 +104,7 @@ def test_a_run_of_a_folder_is_compiled_first(server: ApiServer, tmp_path: Path):
     assert submit.run(target, None, False) == 0
     posted = server.posted["/apis/v2beta1/runs"]
     spec = posted["pipeline_spec"]["pipeline_spec"]
-    assert "ImageTrainer" in spec["root"]["dag"]["tasks"]
+    assert "ImageTrainer" in spec["components"]["comp-pipeline"]["dag"]["tasks"]
     assert "kubernetes" in posted["pipeline_spec"]["platform_spec"]["platforms"]
     assert posted["runtime_config"]["pipeline_root"] == "s3://bucket/root"
 
