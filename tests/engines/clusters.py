@@ -237,7 +237,11 @@ def spark(
     processes = Processes(folder)
     java = ["java", HEAP, *OPEN]
     libraries = ["-cp", f"{home}/jars/*"]
-    environment = {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": master.address}
+    environment = {
+        "SPARK_HOME": str(home),
+        "SPARK_SCALA_VERSION": "2.12",  # Spark's start scripts read it from the names of the jars
+        "SPARK_LOCAL_IP": master.address,
+    }
     url = f"spark://{master.address}:{port}"
     deploy = "org.apache.spark.deploy"
     try:
