@@ -14,7 +14,7 @@ from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.loading import LoaderOptions
 from imgpipe.serving.server.server import ServerOptions
 from tests.images import encoded
-from tests.models.small_export import COLOURS, images, save
+from tests.models.small_export import COLOURS, labelled_images, save
 
 TFLITE = ServerOptions(
     core=CoreOptions(poll_seconds=0.05, tflite=True), loader=LoaderOptions(tflite=True)
@@ -27,7 +27,7 @@ def version(tmp_path_factory):
     base = tmp_path_factory.mktemp("int8")
     save(base / "1")
     network = litert.load_network(str(base / "1"))
-    content = litert.convert(network, litert.INT8, list(images(30, seed=1)[0]))
+    content = litert.convert(network, litert.INT8, list(labelled_images(30, seed=1)[0]))
     (base / "1" / "model.tflite").write_bytes(content)
     (base / "1" / "assets").mkdir(exist_ok=True)
     (base / "1" / "assets" / "vocabulary.txt").write_text("".join(f"{c}\n" for c in COLOURS))
@@ -42,7 +42,7 @@ def int8(version):
 
 
 def test_images_are_named_and_probabilities_are_the_float_models(int8, version):
-    pixels, labels = images(12)
+    pixels, labels = labelled_images(12)
     with (
         ModelServer("m", version.parent) as plain,
         Client(int8, "m") as client,
@@ -63,7 +63,7 @@ def test_images_are_named_and_probabilities_are_the_float_models(int8, version):
 
 
 def test_images_of_another_size_are_resized(int8):
-    large = np.repeat(np.repeat(images(2)[0], 3, axis=1), 2, axis=2)
+    large = np.repeat(np.repeat(labelled_images(2)[0], 3, axis=1), 2, axis=2)
     with Client(int8, "m") as client:
         by_pixels = client.predict({"pixels": large}, "serving_pixels").outputs
         by_bytes = client.predict({"image_bytes": [encoded(one) for one in large]}).outputs
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_the_senders_fault(int8, inputs, signature, words):
 
 
 def test_many_clients_share_the_interpreters(int8):
-    pixels, labels = images(60)
+    pixels, labels = labelled_images(60)
 
     def ask(number: int) -> bool:
         with Client(int8, "m") as client:
@@ -109,6 +109,6 @@ def test_a_version_of_model_tflite_alone_is_complete(version, tmp_path):
     with ModelServer("m", tmp_path, options=TFLITE) as server, Client(server.target, "m") as client:
         assert server.wait_until_available(60) == 4
         # Without a vocabulary it answers under its own signature, numbers as they are.
-        pixels, labels = images(1)
+        pixels, labels = labelled_images(1)
         answer = client.predict({"pixels": pixels}).outputs["probabilities"]
         assert answer.dtype == np.uint8 and answer.argmax() == labels[0]
