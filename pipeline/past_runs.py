@@ -10,7 +10,7 @@ import fcntl
 import json
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,10 @@ from typing import Any
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.run import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 
+PAGE = "report.html"
 _PUBLISHED = ("pushed", "unchanged")
 _NAME = "%Y%m%d-%H%M%S"  # a run's folder is named by its local time of start
+_NAMED = 3  # runs that a message names
 _NAME_LENGTH = len("20260101-000000")
 
 
@@ -47,6 +49,11 @@ class PastRun:
     def out(self) -> Path:
         """The output folder."""
         return self.folder.parent.parent
+
+    @property
+    def page(self) -> Path:
+        """Path of the page, which exists unless the run ended too early."""
+        return self.folder / PAGE
 
     @property
     def status(self) -> str:
@@ -183,3 +190,38 @@ def is_working(out: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def find(path: Path) -> PastRun:
+    """Find one run.
+
+    Args:
+      path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
+        newest run that judged a model.
+
+    Returns:
+      The run.
+
+    Raises:
+      ResourceError: There is no such run.
+    """
+    out = output_folder(path)
+    runs, path = read(out), path.expanduser().absolute()
+    for run in runs:
+        if path == run.folder:
+            return run
+    if path.name.isdecimal():
+        chosen = [run for run in runs if run.version == int(path.name)]
+        missing = f"no run in {out} pushed version {path.name}"
+    else:
+        chosen = judged(runs)
+        missing = f"no run in {out} has judged a model"
+    if not chosen:
+        names = ", ".join(run.name for run in runs[-_NAMED:])
+        raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
+    return chosen[-1]
+
+
+def judged(runs: Iterable[PastRun]) -> list[PastRun]:
+    """Return the runs that judged a model, in the given order."""
+    return [run for run in runs if run.accuracy is not None]

@@ -61,9 +61,17 @@ def test_every_command_has_help():
     assert result.returncode == 0
     commands = {"demo", "init", "check", "run", "presets", "views", "schema", "quarantine"}
     commands |= {"serve", "predict", "load", "drift", "explain", "deploy", "rollback"}
-    for command in commands | {"kubeflow", "doctor", "runs"}:
+    for command in commands | {"kubeflow", "doctor", "runs", "compare", "open"}:
         assert command in result.stdout
         assert imgpipe(command, "--help").returncode == 0
+
+
+def test_short_help_and_version():
+    from importlib.metadata import version
+
+    assert imgpipe("-h").stdout == imgpipe("--help").stdout
+    assert imgpipe("runs", "-h").stdout == imgpipe("runs", "--help").stdout
+    assert imgpipe("--version").stdout == f"imgpipe {version('imgpipe')}\n"
 
 
 def test_heavy_modules_stay_out_of_scanning_and_client():

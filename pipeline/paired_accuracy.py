@@ -1,0 +1,62 @@
+"""Compares the accuracy of two models on the same images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_Z = 1.959964  # quantile of the normal distribution for a 95 % interval
+
+
+@dataclass(frozen=True)
+class PairedAccuracy:
+    """How many images each of two models classifies correctly.
+
+    Attributes:
+      both: Images that both classify correctly.
+      only_first: Images that only the first one classifies correctly.
+      only_second: Images that only the second one classifies correctly.
+      neither: Images that both classify wrongly.
+    """
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return self.both + self.only_first + self.only_second + self.neither
+
+    @property
+    def first(self) -> float:
+        """Accuracy of the first model."""
+        return (self.both + self.only_first) / self.images
+
+    @property
+    def second(self) -> float:
+        """Accuracy of the second model."""
+        return (self.both + self.only_second) / self.images
+
+    @property
+    def difference(self) -> float:
+        """Accuracy of the second model minus that of the first."""
+        return (self.only_second - self.only_first) / self.images
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the difference, by Bonett and Price (2012), also for few images."""
+        count = self.images + 2
+        gained, lost = (self.only_second + 1) / count, (self.only_first + 1) / count
+        spread = _Z * math.sqrt((gained + lost - (gained - lost) ** 2) / count)
+        centre = gained - lost
+        return max(-1.0, centre - spread), min(1.0, centre + spread)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p-value of McNemar's exact test that both are equally accurate."""
+        differing = self.only_first + self.only_second
+        fewer = min(self.only_first, self.only_second)
+        tail = sum(math.comb(differing, count) for count in range(fewer + 1))
+        return min(1.0, 2 * tail / 2**differing)

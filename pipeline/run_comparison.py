@@ -1,0 +1,158 @@
+"""Compares what two runs were given, and what their models predict for the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imgpipe.components import records
+from imgpipe.models import feature_names as names
+from imgpipe.pipeline import run_changes
+from imgpipe.pipeline.paired_accuracy import PairedAccuracy
+from imgpipe.pipeline.past_runs import PastRun
+
+SCHEMA = 1  # version of the JSON format
+_SPLITS = (names.VALIDATION, names.TEST)
+_METRICS = ("accuracy", "loss", "ece")
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An image that only one of two models classifies correctly."""
+
+    split: str
+    path: str
+    label: str
+    predicted: str  # by the other model
+
+
+def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
+    """Compare two runs.
+
+    Args:
+      first: The run to compare with, called ``a`` in the result.
+      second: The other run, called ``b``.
+
+    Returns:
+      A JSON object, which the README documents.
+    """
+    pairs: dict[str, dict[str, Any]] = {}
+    only_a: list[Disagreement] = []
+    only_b: list[Disagreement] = []
+    folders, missing = _folders(first, second)
+    for split in _SPLITS if folders else ():
+        a, b = (dict(_predictions(folder, split)) for folder in folders)
+        common = [key for key in a if key in b and a[key].label == b[key].label]
+        if not common:
+            continue
+        for key in common:
+            if a[key].correct and not b[key].correct:
+                only_a.append(Disagreement(split, a[key].path, a[key].label, b[key].predicted))
+            elif b[key].correct and not a[key].correct:
+                only_b.append(Disagreement(split, b[key].path, b[key].label, a[key].predicted))
+        pairs[split] = _pair([(a[key].correct, b[key].correct) for key in common])
+    return {
+        "schema": SCHEMA,
+        "a": _identity(first),
+        "b": _identity(second),
+        "configuration": [one.as_json() for one in run_changes.configuration(first, second)],
+        "data": [one.as_json() for one in run_changes.data(first, second)],
+        "metrics": _metrics(first, second),
+        "paired": pairs,
+        "paired_missing": missing,
+        "only_a": [asdict(one) for one in only_a],
+        "only_b": [asdict(one) for one in only_b],
+    }
+
+
+def _identity(run: PastRun) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "folder": str(run.folder),
+        "status": run.status,
+        "verdict": run.summary.get("verdict"),
+        "accuracy": run.accuracy,
+        "ci95": run.gate.get("ci95"),
+        "version": run.version,
+    }
+
+
+def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return ``{split: {metric: {"a": value, "b": value}}}`` for the splits that one run has."""
+    a, b = (run.summary.get("metrics") or {} for run in (first, second))
+    return {
+        split: {
+            metric: {
+                "a": a.get(split, {}).get(metric),
+                "b": b.get(split, {}).get(metric),
+            }
+            for metric in _METRICS
+        }
+        for split in _SPLITS
+        if split in a or split in b
+    }
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    path: str
+    label: str
+    predicted: str
+
+    @property
+    def correct(self) -> bool:
+        return self.label == self.predicted
+
+
+def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
+    """Return the folders of the predictions of both runs, or why there are none."""
+    found = []
+    for run in (first, second):
+        uri = ((run.artifacts or {}).get("Predictor") or {}).get("predictions", "")
+        path = Path(uri)
+        if uri and not path.is_dir():  # the output folder was moved
+            path = run.out.joinpath("artifacts", *path.parts[-3:])
+        if not uri or not path.is_dir():
+            why = "has no predictions" if run.artifacts is not None else "recorded no artifacts"
+            again = "an older release made it" if run.artifacts is None else "they were removed"
+            return [], f"run {run.name} {why}: it made none, or {again}"
+        found.append(str(path))
+    return found, ""
+
+
+def _predictions(uri: str, split: str) -> Iterator[tuple[str, _Predicted]]:
+    """Yield the prediction for each labelled image of a split, by the hash of its content."""
+    for example in records.iterate(uri, split):
+        label = records.text(example, names.LABEL)
+        if label:
+            yield (
+                records.text(example, names.IMAGE_HASH),
+                _Predicted(
+                    records.text(example, names.PATH),
+                    label,
+                    records.text(example, names.PREDICTED),
+                ),
+            )
+
+
+def _pair(judged: list[tuple[bool, bool]]) -> dict[str, Any]:
+    pair = PairedAccuracy(
+        judged.count((True, True)),
+        judged.count((True, False)),
+        judged.count((False, True)),
+        judged.count((False, False)),
+    )
+    return {
+        "images": pair.images,
+        "a": pair.first,
+        "b": pair.second,
+        "both": pair.both,
+        "only_a": pair.only_first,
+        "only_b": pair.only_second,
+        "neither": pair.neither,
+        "difference": pair.difference,
+        "ci95": list(pair.interval),
+        "p_value": pair.p_value,
+    }

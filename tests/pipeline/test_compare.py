@@ -1,0 +1,140 @@
+"""``imgpipe compare`` and ``imgpipe open``, on runs with real files of predictions."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.components import records
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.application import app
+from imgpipe.pipeline.commands import compare
+from imgpipe.pipeline.commands import open as open_command
+from imgpipe.pipeline.paired_accuracy import PairedAccuracy
+from tests.pipeline.past_runs import leave
+
+
+def predicted(folder, rows):
+    """Write predictions of validation: (hash, label, predicted label)."""
+    with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as out:
+        for key, label, answer in rows:
+            values = {names.PATH: f"{label}/{key}.jpg", names.IMAGE_HASH: key}
+            out.write("all", records.make(values | {names.LABEL: label, names.PREDICTED: answer}))
+    return {"Predictor": {"predictions": str(folder)}}
+
+
+@pytest.fixture
+def out(tmp_path):
+    common = [(f"c{number}", "cat", "cat") for number in range(6)]
+    a = predicted(
+        tmp_path / "a", [*common, ("x", "cat", "dog"), ("y", "dog", "cat"), ("z", "dog", "dog")]
+    )
+    b = predicted(
+        tmp_path / "b",
+        [
+            *common,
+            ("x", "cat", "cat"),
+            ("y", "dog", "dog"),
+            ("z", "dog", "cat"),
+            ("new", "dog", "dog"),
+        ],
+    )
+    leave(tmp_path, "20260101-100000", version=1, artifacts=a)
+    leave(tmp_path, "20260102-100000", status="refused", correct=None)
+    leave(
+        *(tmp_path, "20260103-100000"),
+        version=2,
+        artifacts=b,
+        correct=19,
+        images=(44, 40),
+        settings=("train.epochs=33",),
+    )
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_two_versions_are_compared_on_the_images_that_both_judged(out):
+    result = invoke("compare", out / "model/1", out / "model/2", "--json", "-")
+    answer = json.loads(result.stdout)
+    assert set(answer) == {
+        *("schema", "a", "b", "configuration", "data", "metrics", "paired", "paired_missing"),
+        *("only_a", "only_b"),
+    }
+    assert (answer["a"]["version"], answer["b"]["version"]) == (1, 2)
+    assert answer["configuration"] == [{"name": "train.epochs", "before": 60, "after": 33}]
+    assert {"name": "images of cat", "before": 40, "after": 44} in answer["data"]
+    pair = answer["paired"]["validation"]
+    assert (pair["images"], pair["both"], pair["only_a"], pair["only_b"]) == (9, 6, 1, 2)
+    assert pair["difference"] == pytest.approx(1 / 9)
+    assert [row["path"] for row in answer["only_a"]] == ["dog/z.jpg"]
+    assert [row["path"] for row in answer["only_b"]] == ["cat/x.jpg", "dog/y.jpg"]
+
+
+def test_the_newest_two_judged_runs_are_compared_in_words(out):
+    result = invoke("compare", out)
+    assert result.exit_code == 0, result.output
+    for expected in (
+        "train.epochs: 60 → 33",
+        "images of cat: 40 → 44",
+        "On the 9 images of validation that both judged: accuracy 0.778 → 0.889",
+        "McNemar's p = 1): the difference may be chance.",
+        "Only A is right: 1 image",
+        "dog/z.jpg: dog; B predicted cat (validation)",
+    ):
+        assert expected in result.stdout, result.stdout
+
+
+def test_without_predictions_the_rest_is_compared(out):
+    (out / "runs/20260101-100000/artifacts.json").unlink()
+    result = invoke("compare", out)
+    assert "train.epochs: 60 → 33" in result.stdout
+    assert "cannot be compared: run 20260101-100000 recorded no artifacts" in result.stdout
+
+
+def test_a_run_that_is_not_there_is_a_missing_resource(out, tmp_path):
+    with pytest.raises(ResourceError, match=r"no run in .* pushed version 7\. Name the folder"):
+        compare.run(out / "model/7", out, None)
+    leave(tmp_path / "one", "20260101-100000")
+    with pytest.raises(ResourceError, match=r"judged a model before 20260101-100000\. Run again"):
+        compare.run(tmp_path / "one", None, None)
+    with pytest.raises(ResourceError, match="pushed version 7"):
+        compare.run(out / "model/7", None, None)
+
+
+def test_paired_figures_agree_with_published_ones():
+    """Bonett and Price (2012), and McNemar's exact test as a binomial one."""
+    pair = PairedAccuracy(both=43, only_first=8, only_second=9, neither=40)
+    low, high = pair.interval
+    assert pair.difference == pytest.approx(0.01)
+    assert low < pair.difference < high and low == pytest.approx(-0.0739, abs=2e-4)
+    assert PairedAccuracy(1, 6, 0, 1).p_value == pytest.approx(2 / 2**6)
+    assert PairedAccuracy(5, 0, 0, 0).p_value == 1.0
+    assert PairedAccuracy(5, 0, 0, 0).interval[1] > 0.2, "five images are no proof"
+
+
+def test_open_shows_the_page_in_the_browser(out, monkeypatch):
+    seen = out / "seen"
+    browser = out / "browser.sh"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\n')
+    browser.chmod(0o755)
+    monkeypatch.setattr("webbrowser._tryorder", None)
+    monkeypatch.setenv("BROWSER", str(browser))
+    result = invoke("open", out / "model/1")
+    page = out / "runs/20260101-100000/report.html"
+    assert result.stdout == f"{page}\n"
+    assert seen.read_text().strip() == page.as_uri()
+
+
+def test_open_prints_the_path_where_there_is_no_display(out, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    result = invoke("open", out)
+    assert str(out / "runs/20260103-100000/report.html") in result.stdout
+    assert "There is no display here" in result.stdout
+    (out / "runs/20260102-100000/report.html").unlink()
+    with pytest.raises(ResourceError, match="run 20260102-100000 has no page"):
+        open_command.run(out / "runs/20260102-100000")
