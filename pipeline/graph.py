@@ -16,7 +16,7 @@ from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
-from imgpipe.components.feature_bank.component import FREE_DISK
+from imgpipe.components.feature_bank.content import FREE_DISK
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline import beam_options

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components import records
-from imgpipe.components.feature_bank.component import choose_views, free_budget, make_plan
+from imgpipe.components.feature_bank.content import free_budget, make_plan
+from imgpipe.components.feature_bank.view_choice import choose_views
 from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.bank import open_split

@@ -1,0 +1,123 @@
+"""What a feature bank holds: as much as fits into its budget."""
+
+import functools
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imgpipe.components import blob_store
+from imgpipe.components.feature_bank.store import STORE, FeatureStore, Shapes
+from imgpipe.models import feature_names as names
+from imgpipe.models.extractor import FeatureExtractor, from_description
+
+#: Value of the parameter `budget` for a share of the free disk space.
+FREE_DISK = -1.0
+_FREE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is stored for each image, and where. It holds plain values that Beam can pickle.
+
+    Attributes:
+      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+      views: Number of the last augmented view of a training image.
+      shapes: Shapes of the features and activations; with a `dim` of 0 nothing is stored.
+      first: Number of the first view. Above 0, only training images have any.
+    """
+
+    network: str
+    store: str
+    views: int
+    shapes: Shapes
+    first: int = 0
+
+    def views_of(self, split: str) -> list[int]:
+        """Numbers of the views of an image of a split."""
+        if split == names.TRAIN:
+            return list(range(self.first, self.views + 1))
+        return [] if self.first else [0]
+
+
+@functools.lru_cache(maxsize=2)
+def shared_extractor(network: str) -> FeatureExtractor:
+    """The extractor of a backbone, which all threads of a process share.
+
+    Args:
+      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+    """
+    return from_description(network)
+
+
+def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) -> tuple[Plan, str]:
+    """Decide what to store within the budget.
+
+    Where not everything fits, fewer augmented views are stored, so that a step past the budget
+    costs a view and not a forward pass of every image in every epoch.
+
+    Args:
+      network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
+      store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
+      kept: Number of images by split.
+      budget: Bytes that the features and activations of a run may take.
+
+    Returns:
+      The plan, and the reason why it does not store everything; "" when it does.
+    """
+    given = json.loads(network)
+    views = int(given["views"]["count"])
+    if not given["frozen"]:
+        note = "the backbone itself is trained, so that images are read"
+        return Plan(network, store, views, Shapes(0)), note
+    features = FeatureStore(store)
+    shapes = features.learn_shapes(shared_extractor(network))
+    features.close()
+    without = json.dumps({**given, "tap": ""}, sort_keys=True)
+    wanted, note = shapes, ""
+    for described, found in ((network, shapes), (without, Shapes(shapes.dim))):
+        for stored in range(views, -1, -1):
+            size = bytes_of(kept, stored, found)
+            if size <= budget:
+                return Plan(
+                    described, store, stored, found
+                ), note and f"{note}; {_stored(stored, found, wanted)}"
+            note = note or (
+                f"features{' and activations' if found.activations else ''} would take "
+                f"{size / 2**30:.1f} GiB, over bank.budget ({budget / 2**30:.3g} GiB)"
+            )
+        if not found.activations:
+            break
+    return Plan(network, store, views, Shapes(0)), note
+
+
+def bytes_of(kept: Mapping[str, int], views: int, shapes: Shapes) -> int:
+    """Size of the features and activations of all images, float16."""
+    rows = sum(kept.values()) + views * kept[names.TRAIN]
+    return 2 * rows * (shapes.dim + shapes.activation_count)
+
+
+def _stored(views: int, shapes: Shapes, wanted: Shapes) -> str:
+    """What is stored instead of everything, for people."""
+    rest = " and no activations" if wanted.activations and not shapes.activations else ""
+    return f"those of {views} augmented views of each training image are stored{rest}"
+
+
+def free_budget(store: str) -> float:
+    """Bytes that the features and activations of a run may take where no budget is given.
+
+    They are written three times at most: to the store, to the artifact and, above what memory
+    holds, to a temporary file of ImageTrainer. A quarter of the free space leaves room for the
+    rest of the run. What the store holds already needs no room again.
+
+    Args:
+      store: Folder of the content-addressed store, which need not exist, as
+        `blob_store.open_store` takes it.
+    """
+    folder = blob_store.folder_of(store)
+    file = blob_store.path_of(folder, STORE)
+    held = file.stat().st_size if file.exists() else 0
+    while not folder.exists():
+        folder = folder.parent
+    return _FREE_SHARE * (shutil.disk_usage(folder).free + held)
