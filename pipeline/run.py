@@ -240,6 +240,7 @@ class _Run:
 
             def finished(self, result: NodeResult) -> None:
                 outer.display.finished(result)
+                outer._write_artifacts()  # also for a run that will be killed
                 if result.name == "DataGate" and not inputs.accepted_schema:
                     outer._keep_schema(inputs.data_key)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import tempfile
@@ -101,9 +102,20 @@ def sweep(out: Path) -> None:
     Args:
       out: Output folder of the runs.
     """
-    for folder in (out / "runs").glob(f"*/{_NAME}"):
-        shutil.rmtree(folder, ignore_errors=True)
-    for pattern in _UNFINISHED:
-        for path in out.glob(f"{pattern}{TEMPORARY}*"):
+    for path in leftovers(out):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def leftovers(out: Path) -> list[Path]:
+    """List the temporary files and folders of killed runs, while no run is working.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    folders = list((out / "runs").glob(f"*/{_NAME}"))
+    unfinished = (out.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
+    return [*folders, *itertools.chain.from_iterable(unfinished)]

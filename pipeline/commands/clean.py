@@ -1,0 +1,123 @@
+"""``imgpipe clean``: frees space in an output folder. It needs no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.removable import Removable
+
+app = typer.Typer()
+
+SCHEMA = 1  # version of the JSON format
+_EXAMPLES = """Examples:\n
+  imgpipe clean imgpipe-out\n
+  imgpipe clean imgpipe-out --yes
+"""
+
+
+@app.command("clean", rich_help_panel=options.RUNS, epilog=_EXAMPLES)
+def command(
+    out: options.OutArgument = Path("imgpipe-out"),
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove it. Without this, it is only listed.")
+    ] = False,
+    json_file: options.JsonListOption = None,
+) -> None:
+    """List what a folder of runs no longer needs, and remove it with --yes; never a version."""
+    raise typer.Exit(run(out, yes, json_file))
+
+
+def run(path: Path, yes: bool, json_file: str | None) -> int:
+    """List or remove what later runs and versions do not need.
+
+    Args:
+      path: Output folder, one of its versions, or the folder of a run.
+      yes: Whether to remove it.
+      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ResourceError: There is no run, or one is working in the folder.
+    """
+    import filelock
+
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline import past_runs, removable
+    from imgpipe.pipeline.run import LOCK
+
+    json_files.check_folder("--json", json_file)
+    out = past_runs.output_folder(path)
+    try:
+        with filelock.FileLock(out / LOCK).acquire(timeout=0):
+            found, kept = removable.find(out, _versions(out))
+            if yes:
+                for one in found:
+                    one.remove()
+    except filelock.Timeout:
+        raise ResourceError(
+            f"a run is working in {out}. Wait until it has ended, then clean."
+        ) from None
+    except OSError as error:
+        raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
+    if json_file:
+        json_files.write(_as_json(out, found, kept, yes), json_file)
+    if json_file != json_files.STANDARD_OUTPUT:
+        _print(out, found, kept, yes)
+    return 0
+
+
+def _versions(out: Path) -> Path:
+    """Return the folder of versions, which the configuration of the newest run may name."""
+    from imgpipe.pipeline import past_runs
+
+    named = past_runs.read(out)[-1].config.get("push.directory")
+    return Path(named) if named else out / "model"
+
+
+def _as_json(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "out": str(out),
+        "removed": removed,
+        "bytes": sum(one.bytes for one in found),
+        "kept": kept or None,
+        "items": [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found],
+    }
+
+
+def _print(out: Path, found: Sequence[Removable], kept: str, removed: bool) -> None:
+    console = new_console()
+    for kind in dict.fromkeys(one.kind for one in found):
+        group = [one for one in found if one.kind == kind]
+        size = _megabytes(sum(one.bytes for one in group))
+        console.print(f"[bold]{kind}[/]  {size}")
+        for one in group:
+            path = escape(str(one.path.relative_to(out)))
+            console.print(f"  {path}  [dim]{_megabytes(one.bytes)}[/]")
+    if kept:
+        console.print(f"note: {escape(kept)}.")
+    total = _megabytes(sum(one.bytes for one in found))
+    if not found:
+        console.print(f"Nothing in {escape(str(out))} can be removed.")
+    elif removed:
+        console.print(f"{total} were freed. Versions, pages and summaries were kept.")
+    else:
+        console.print(
+            f"{total} can be freed. Versions, pages and summaries are kept. Remove it with: "
+            f"imgpipe clean {escape(str(out))} --yes"
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

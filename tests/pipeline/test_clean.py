@@ -1,0 +1,111 @@
+"""``imgpipe clean``: what goes, what stays, and that a working run is left alone."""
+
+import fcntl
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.components import integrity
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.application import app
+from imgpipe.pipeline.commands import clean
+from tests.pipeline.past_runs import leave
+
+
+def artifact(out, component, output, number):
+    """A sealed artifact of 1,000 bytes; returns what a run records about it."""
+    folder = out / "artifacts" / component / output / str(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "content").write_bytes(b"x" * 1000)
+    integrity.seal(folder)
+    return {component: {output: str(folder)}}
+
+
+def exists(out, *parts):
+    return out.joinpath("artifacts", *map(str, parts)).is_dir()
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Three runs: the first pushed version 1, the second was overtaken, the third is the newest."""
+    shared = artifact(tmp_path, "ImageFilter", "examples", 2)
+    for number, version in ((3, 1), (5, None), (7, None)):
+        own = artifact(tmp_path, "Predictor", "predictions", number)
+        name = f"2026010{number}-100000"
+        leave(tmp_path, name, version=version, artifacts=shared | own, status="blessed")
+    artifact(tmp_path, "ImageTrainer", "model", 6)  # of no run that is still known
+    (tmp_path / "model/1").mkdir(parents=True)
+    (tmp_path / "model/1/saved_model.pb").touch()
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "resume/head-1.npz").write_bytes(b"x" * 500)
+    (tmp_path / "runs/20260105-100000/tmp").mkdir()
+    (tmp_path / "runs/20260105-100000/tmp/left").write_bytes(b"x" * 250)
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["clean", *map(str, arguments)])
+
+
+def test_without_yes_it_only_lists(out):
+    result = invoke(out, "--json", "-")
+    answer = json.loads(result.stdout)
+    assert set(answer) == {"schema", "out", "removed", "bytes", "kept", "items"}
+    assert {item["path"].removeprefix(f"{out}/") for item in answer["items"]} == {
+        "artifacts/Predictor/predictions/5",
+        "artifacts/ImageTrainer/model/6",
+        "resume/head-1.npz",
+        "runs/20260105-100000/tmp",
+    }
+    assert answer["bytes"] == 2750 and not answer["removed"] and answer["kept"] is None
+    assert exists(out, "Predictor/predictions/5") and (out / "resume/head-1.npz").exists()
+    assert "Remove it with: imgpipe clean" in invoke(out).stdout
+
+
+def test_yes_removes_it_and_keeps_what_runs_and_versions_need(out):
+    result = invoke(out / "model", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "were freed. Versions, pages and summaries were kept." in result.stdout
+    assert not exists(out, "Predictor/predictions/5") and not exists(out, "ImageTrainer/model/6")
+    assert not (out / "artifacts/Predictor/predictions/.seal-5.json").exists()
+    for kept in ("Predictor/predictions/3", "Predictor/predictions/7", "ImageFilter/examples/2"):
+        assert exists(out, kept) and not integrity.damage(out / "artifacts" / kept, complete=True)
+    assert (out / "model/1/saved_model.pb").exists()
+    assert len(list(out.glob("runs/*/summary.json"))) == 3
+    assert (
+        "can be removed" in invoke(out).stdout
+        and json.loads(invoke(out, "--json", "-").stdout)["items"] == []
+    )
+
+
+def test_an_interrupted_run_keeps_its_checkpoint_and_its_artifacts(out):
+    own = artifact(out, "FeatureBank", "features", 9)
+    leave(out, "20260109-100000", status="interrupted", correct=None, artifacts=own)
+    invoke(out, "--yes")
+    assert exists(out, "FeatureBank/features/9") and exists(out, "Predictor/predictions/7")
+    assert (out / "resume/head-1.npz").exists()
+    assert not exists(out, "ImageTrainer/model/6")
+
+
+def test_runs_of_older_releases_keep_all_artifacts(out):
+    (out / "runs/20260103-100000/artifacts.json").unlink()
+    result = invoke(out, "--yes")
+    assert exists(out, "ImageTrainer/model/6")
+    assert "all artifacts are kept, because run 20260103-100000 did not record" in result.stdout
+    assert not (out / "resume/head-1.npz").exists()
+
+
+def test_a_moved_folder_keeps_what_it_needs(out, tmp_path_factory):
+    moved = out.rename(tmp_path_factory.mktemp("moved") / "out")
+    invoke(moved, "--yes")
+    assert exists(moved, "Predictor/predictions/7") and exists(moved, "Predictor/predictions/3")
+    assert not exists(moved, "Predictor/predictions/5")
+
+
+def test_a_working_run_is_left_alone(out):
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ResourceError, match=r"a run is working in .* Wait until it has ended"):
+            clean.run(out, True, None)
+    assert exists(out, "Predictor/predictions/5")
