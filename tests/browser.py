@@ -36,6 +36,8 @@ class Page:
         self._numbers = itertools.count(1)
         self.complaints: list[str] = []
         """Errors of scripts, refusals of the security policy and other messages of the console."""
+        self.events: list[str] = []
+        """Names of the events of the browser, oldest first."""
         for domain in ("Page", "DOM", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -49,6 +51,7 @@ class Page:
                 if "error" in message:
                     raise AssertionError(f"{method}: {message['error']}")
                 return message["result"]
+            self.events.append(message.get("method", ""))
             if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.complaints.append(json.dumps(message["params"]))
 
@@ -65,15 +68,14 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 40.0) -> Any:
-        """Return the value of an expression once it is true."""
+    def wait(self, script: str, seconds: float = 20.0) -> None:
+        """Wait until an expression is true."""
         end = time.monotonic() + seconds
-        while not (value := self.run(script)):
+        while not self.run(f"Boolean({script})"):
             if time.monotonic() > end:
                 text = self.run("document.body.innerText")
                 raise AssertionError(f"not within {seconds} s: {script}. The page says:\n{text}")
             time.sleep(0.05)
-        return value
 
     def text(self, selector: str) -> str:
         """Return the visible text of an element."""

@@ -41,6 +41,14 @@ def serve(
     web: Annotated[
         bool, typer.Option("--web/--no-web", help="Show a page at / of the REST port.")
     ] = True,
+    collect: Annotated[
+        Path | None,
+        typer.Option(
+            "--collect",
+            metavar="DIR",
+            help="Folder for images whose labels people correct on the page, for the next run.",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
     model: Annotated[str, typer.Option("--model", help="Name of the served model.")] = "imgpipe",
     int8: Annotated[
@@ -64,8 +72,8 @@ def serve(
     """Serve the newest version on this machine: TensorFlow Serving's API and a page to try it."""
     if rest_port is None:
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
-    page = f"--web_page={str(web and rest_port != 0).lower()}"
-    more = [page, *log_flags(log, log_share, log_images), *(flags or [])]
+    page = page_flags(web and rest_port != 0, collect)
+    more = [*page, *log_flags(log, log_share, log_images), *(flags or [])]
     raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port))
 
 
@@ -124,6 +132,24 @@ def _base_path(model_dir: str) -> str:
             f"{model_dir} is one version; serve takes the folder of versions: imgpipe serve {base}"
         )
     return str(base.absolute())
+
+
+def page_flags(shown: bool, collect: Path | None) -> list[str]:
+    """Return the flags of imgpipe-model-server for the web page.
+
+    Args:
+        shown: Whether there is a page.
+        collect: Folder for the images whose labels people correct on it, None for none.
+
+    Raises:
+        ConfigError: Images are to be collected without a page.
+    """
+    flags = [f"--web_page={str(shown).lower()}"]
+    if collect is not None:
+        if not shown:
+            raise ConfigError("--collect needs the web page. Leave out --no-web and --rest-port 0.")
+        flags.append(f"--collect_directory={collect.expanduser().absolute()}")
+    return flags
 
 
 def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:

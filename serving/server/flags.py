@@ -148,6 +148,12 @@ _LISTEN = (
         "show a page at / of the REST port, on which people can try the models",
     ),
     _Flag(
+        "collect_directory",
+        str,
+        "",
+        "folder for the images whose labels people correct on the page; empty for none",
+    ),
+    _Flag(
         "ssl_config_file",
         str,
         "",
@@ -455,6 +461,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for name in ("timeout_in_ms", "max_body_bytes", "max_body_values"):
         if getattr(flags, f"rest_api_{name}") == 0:
             parser.error(f"--rest_api_{name} must be 1 or more. Received: 0.")
+    if flags.collect_directory and not (flags.web_page and flags.rest_api_port):
+        parser.error("--collect_directory needs --web_page=true and --rest_api_port")
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file needs --enable_batching")
     return flags

@@ -143,6 +143,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
             flags.rest_api_max_body_bytes,
             flags.rest_api_max_body_values,
             flags.web_page,
+            Path(flags.collect_directory).absolute() if flags.collect_directory else None,
         )
         if flags.rest_api_port
         else None,

@@ -35,8 +35,11 @@ from imgpipe.serving.server.textproto import Monitoring, SslConfig
 from imgpipe.serving.server.tls import Certificates
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
+
     from imgpipe.serving.server.rest.app import Page
     from imgpipe.serving.server.rest.listener import Listener
+    from imgpipe.serving.server.web.collection import Collection
 
 _log = logging.getLogger(__name__)
 _WORKERS_A_CORE = 16
@@ -149,6 +152,14 @@ class ModelServer:
         self._stopping = threading.Event()
         self._set_health()
         self._grpc = self._make_grpc()
+        self._collection = self._make_collection(options.rest)
+
+    def _make_collection(self, options: RestOptions | None) -> Collection | None:
+        if options is None or options.collect is None:
+            return None
+        from imgpipe.serving.server.web.collection import Collection
+
+        return Collection(options.collect, self.core)
 
     def _count(self, core: CoreOptions, page: str | None) -> tuple[Loader, CoreOptions]:
         """Count events for the metrics page and for the metrics that a reload request asks for.
@@ -259,7 +270,17 @@ class ModelServer:
             Page("/v1/server/config", lambda: json.dumps(listing.config(core)), JSON),
         ]
         if self._rest:
-            self._rest.start(make_app(endpoint, options, core.ready, pages), endpoint)
+            web = self._web_routes(options) if options.web else ()
+            self._rest.start(make_app(endpoint, options, core.ready, pages, web), endpoint)
+
+    def _web_routes(self, options: RestOptions) -> list[Route]:
+        from imgpipe.serving.server.web import corrections
+        from imgpipe.serving.server.web import pages as files
+
+        return [
+            *files.routes(),
+            *corrections.routes(self._collection, self._pool, options.timeout),
+        ]
 
     @property
     def rest_target(self) -> str:

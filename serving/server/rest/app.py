@@ -32,7 +32,6 @@ from imgpipe.serving.server.rest import paths
 from imgpipe.serving.server.rest.api import Answer, Api, Asked, failure
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.web import pages as web
 
 VERSION_HEADER = "Model-Version"
 """Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
@@ -169,7 +168,11 @@ def _shown(page: Page) -> Callable[[Request], Awaitable[Response]]:
 
 
 def make_app(
-    api: Endpoint, options: RestOptions, ready: Callable[[], bool], pages: Sequence[Page]
+    api: Endpoint,
+    options: RestOptions,
+    ready: Callable[[], bool],
+    pages: Sequence[Page],
+    web: Sequence[Route] = (),
 ) -> Starlette:
     """Return the ASGI application.
 
@@ -178,6 +181,7 @@ def make_app(
         options: Options of the REST interface.
         ready: Returns whether every model has an available version.
         pages: Further pages, such as the metrics and the list of models.
+        web: Routes of the page for people, if there is one.
     """
 
     async def live(request: Request) -> Response:
@@ -193,8 +197,7 @@ def make_app(
         routes.append(Route(f"/{version}/health/ready", is_ready))
     for page in pages:
         routes.append(Route(page.path, _shown(page)))
-    if options.web:
-        routes.extend(web.routes())
+    routes.extend(web)
     routes.append(Mount("/", api))
     middleware = []
     if options.cors:

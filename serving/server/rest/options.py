@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_MAX_BODY_BYTES = 32 << 20
@@ -27,3 +28,5 @@ class RestOptions:
     """Numbers, strings, lists and objects in the JSON of one request, together."""
     web: bool = False
     """Whether ``/`` is a page on which people can try the models."""
+    collect: Path | None = None
+    """Folder for images whose labels people correct on the page; None collects none."""

@@ -42,7 +42,6 @@ export class Folder {
   constructor(places, opened) {
     Object.assign(this, places, { opened });
     this.entries = [];
-    this.urls = [];
     this.filter.addEventListener("submit", (event) => event.preventDefault());
     this.filter.addEventListener("input", () => this.#show());
     this.stop.addEventListener("click", () => this.control.abort());
@@ -53,6 +52,7 @@ export class Folder {
   async classify(target, files) {
     this.control?.abort();
     const control = (this.control = new AbortController());
+    for (const { url } of this.entries) if (url) URL.revokeObjectURL(url);
     this.entries = [...files].sort((a, b) => pathOf(a).localeCompare(pathOf(b))).map((file) => ({ file, path: pathOf(file) }));
     this.section.hidden = false;
     this.stop.hidden = false;
@@ -106,7 +106,7 @@ export class Folder {
       if (!entry.row || entry.state !== state) {
         entry.row ??= this.#row(entry);
         entry.state = state;
-        const [, , label, number] = entry.row.cells;
+        const [, label, number] = entry.row.cells;
         entry.row.classList.toggle("refused", Boolean(entry.error));
         label.textContent = state ?? "…";
         number.textContent = entry.probability === undefined ? "" : percent(entry.probability);
@@ -118,15 +118,17 @@ export class Folder {
   }
 
   #row(entry) {
-    const picture = element("img", { alt: "", loading: "lazy", src: URL.createObjectURL(entry.file) });
+    entry.url = URL.createObjectURL(entry.file);
+    const picture = element("img", { alt: "", loading: "lazy", src: entry.url });
+    picture.addEventListener("error", () => (picture.hidden = true));
     const open = element("button", { type: "button", ariaLabel: `Open ${entry.path}` }, picture);
     open.addEventListener("click", () => this.opened(entry.file));
     return element(
       "tr", {},
       element("td", {}, open),
-      element("td", { text: entry.path, className: "name", dir: "auto" }),
       element("td", { className: "name", dir: "auto" }),
       element("td", { className: "number" }),
+      element("td", { text: entry.path, className: "name", dir: "auto" }),
     );
   }
 

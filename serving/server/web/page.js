@@ -3,7 +3,7 @@
 import { showAnswers, spoken } from "./answers.js";
 import { Folder } from "./folder.js";
 import { Picture } from "./picture.js";
-import { Refused, classify, describe, explain, listModels } from "./server.js";
+import { Refused, classify, collects, correct, describe, explain, listModels } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const ALL = "all";
@@ -11,6 +11,8 @@ const ALL = "all";
 let models = [];
 let running = null; // the request whose answer is awaited
 let again = false; // the region has changed since it was sent
+let collecting = false; // whether the server keeps corrected images
+let correction = null; // what was classified last: the version and the image
 
 const picture = new Picture(
   { frame: $("picture"), image: $("image"), heat: $("heat"), region: $("region"), numbers: $("numbers") },
@@ -36,7 +38,12 @@ function complain(error) {
   if (!(error instanceof Refused)) console.error(error);
   $("alert").textContent = error.message;
   $("alert").hidden = false;
-  $("status").textContent = "";
+  say("");
+}
+
+/** Tell the state; what the bars show is only spoken. */
+function say(text, className = "muted") {
+  Object.assign($("status"), { textContent: text, className });
 }
 
 function quiet() {
@@ -102,7 +109,8 @@ async function update(announce = true) {
     quiet();
     showAnswers($("answers"), answers);
     $("answers").classList.remove("old");
-    if (announce) $("status").textContent = spoken(answers);
+    if (announce) say(spoken(answers), "unseen");
+    offerClasses(chosen[0], blob, answers[0]);
     $("heat-choice").hidden = !chosen[0].hasCam || !picture.bitmap;
     picture.clearHeat();
     if ($("heat-on").checked && chosen[0].hasCam && picture.bitmap) {
@@ -112,6 +120,7 @@ async function update(announce = true) {
   } catch (error) {
     if (!isLatest()) return;
     $("answers").replaceChildren();
+    $("wrong").hidden = true;
     picture.clearHeat();
     complain(error);
   } finally {
@@ -122,13 +131,35 @@ async function update(announce = true) {
   }
 }
 
+/** Offer to correct the answer where the server collects images. */
+function offerClasses(target, blob, answer) {
+  correction = { target, blob };
+  const names = answer.classes.map(({ name }) => name).sort();
+  $("right").replaceChildren(new Option("choose a class", ""), ...names.map((name) => new Option(name, name)));
+  $("kept").textContent = "";
+  $("wrong").hidden = !collecting;
+}
+
+async function keep() {
+  const [{ target, blob }, label] = [correction, $("right").value];
+  $("kept").textContent = "";
+  try {
+    quiet();
+    await correct(target, label, blob);
+    if (correction.blob === blob) $("kept").textContent = `The image is kept as ${label}.`;
+  } catch (error) {
+    complain(error);
+  }
+}
+
 async function open(file) {
   const name = file.name || "pasted image";
   $("name").textContent = name;
   $("picture").hidden = false;
   $("answers").replaceChildren();
+  $("wrong").hidden = true;
   quiet();
-  $("status").textContent = "Classifying …";
+  say("Classifying …");
   const drawn = await picture.show(file, name);
   $("picture").hidden = !drawn;
   $("tools").hidden = !drawn;
@@ -181,8 +212,14 @@ $("version").addEventListener("change", () => update());
 $("whole").addEventListener("click", () => picture.reset());
 $("heat-on").addEventListener("change", () => update());
 
-refresh()
-  .then(() => {
+$("wrong").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keep();
+});
+
+Promise.all([refresh(), collects()])
+  .then(([, answer]) => {
+    collecting = answer;
     if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
   })
   .catch(complain);

@@ -38,11 +38,13 @@ export class Picture {
     try {
       await this.image.decode();
       const bitmap = await createImageBitmap(blob, { imageOrientation: "none" });
-      if (this.blob === blob) this.bitmap = bitmap;
+      if (this.blob !== blob) return false;
+      this.bitmap = bitmap;
+      this.frame.style.setProperty("--ratio", bitmap.width / bitmap.height);
+      this.frame.style.setProperty("--width", bitmap.width);
     } catch {
       // The format is not one that this browser reads.
     }
-    if (this.blob === blob) this.frame.classList.toggle("fixed", !this.bitmap);
     return Boolean(this.bitmap);
   }
 

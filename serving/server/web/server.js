@@ -103,5 +103,18 @@ export async function classify(target, blob, signal) {
 
 /** How much each cell of a grid speaks for the top class: rows of numbers from 0 to 1. */
 export async function explain(target, blob, signal) {
-  return (await predict(target, blob, "cam", signal)).row.cam;
+  const { row } = await predict(target, blob, "cam", signal);
+  return row.cam ?? row; // the only output of a signature has no name in the answer
+}
+
+/** Whether the server keeps images whose labels are corrected. */
+export async function collects() {
+  return (await ask("web/corrections")).content.collects;
+}
+
+/** Have the server keep an image under its right class. */
+export async function correct({ model, version }, label, blob) {
+  await ask(`web/corrections?${new URLSearchParams({ model, version, label })}`, {
+    method: "POST", body: blob, headers: { "Content-Type": "application/octet-stream" },
+  });
 }

@@ -1,0 +1,163 @@
+"""A folder of images whose labels people have corrected, which the next run can take as data."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imgpipe.serving.server.core import Core
+from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.predict import DEFAULT_SIGNATURE
+from imgpipe.serving.server.status import Code, StatusError, invalid
+
+MAX_IMAGE_BYTES = 20 << 20
+_MAX_NAME_BYTES = 255
+"""Of one name in the usual file systems of Linux and macOS."""
+_SUFFIXES = (
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"RIFF", ".webp"),
+    (b"\xff\x0a", ".jxl"),
+    (b"\x00\x00\x00\x0cJXL ", ".jxl"),
+)
+"""First bytes of the formats that ``tf.io.decode_image`` reads."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """An image and the class that a person chose for it."""
+
+    spec: Spec
+    """The version that classified the image."""
+    label: str
+    data: bytes
+
+
+class Collection:
+    """The folder: ``<class>/<sha256 of the image>.<format>``, readable by its owner only.
+
+    Only images that the model decodes are kept, and only under names of its classes. An image is
+    kept once: a later correction of the same image replaces the one before it.
+
+    Args:
+        folder: The folder, which is created if it does not exist.
+        core: The served models.
+        max_images: Largest number of images in the folder.
+        max_bytes: Largest size of all images in the folder together.
+
+    Raises:
+        BadArgument: Images cannot be written to the folder.
+    """
+
+    def __init__(
+        self, folder: Path, core: Core, max_images: int = 10_000, max_bytes: int = 2 << 30
+    ) -> None:
+        self._folder, self._core = folder, core
+        self._max_images, self._max_bytes = max_images, max_bytes
+        self._writing = threading.Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise BadArgument(
+                f"Images cannot be collected in {folder}: {error.strerror}. Expected: a folder "
+                "that this user can write to."
+            ) from error
+
+    def keep(self, correction: Correction, timeout: float | None = None) -> str:
+        """Keep an image and return its path in the folder.
+
+        Args:
+            correction: The image and its class.
+            timeout: Seconds for the model to decode the image.
+
+        Raises:
+            StatusError: The model cannot decode the image or has no such class, a limit is
+                reached, or the file cannot be written.
+        """
+        data, label = correction.data, correction.label
+        classes = self._classes(correction, timeout)
+        if label not in classes:
+            raise invalid(
+                f"{label[:80]!r} is not a class of the model. Expected one of: "
+                f"{', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}."
+            )
+        if not _is_folder_name(label):
+            raise invalid(f"The class {label[:80]!r} cannot be the name of a folder.")
+        name = hashlib.sha256(data).hexdigest() + _suffix(data)
+        with self._writing:
+            others = [file for file in self._folder.glob(f"*/{name}") if file.parent.name != label]
+            try:
+                self._check_room(len(data))
+                _write(self._folder / label / name, data)
+                for file in others:
+                    file.unlink(missing_ok=True)
+            except OSError as error:
+                raise StatusError(
+                    Code.INTERNAL, f"The image could not be written: {error.strerror}."
+                ) from error
+        return f"{label}/{name}"
+
+    def _classes(self, correction: Correction, timeout: float | None) -> list[str]:
+        """Return the classes of the version, which must decode the image to name them."""
+        with self._core.acquire(correction.spec) as handle:
+            signature = handle.signatures.get(DEFAULT_SIGNATURE)
+            names = list(signature.inputs) if signature is not None else []
+            if signature is None or len(names) != 1 or "classes" not in signature.outputs:
+                raise invalid(f"Model {handle.name} is not a classifier of encoded images.")
+            image = np.array([correction.data], dtype=object)
+            answer = handle.predict({names[0]: image}, timeout=timeout)
+        return [bytes(name).decode("utf-8", "replace") for name in answer.outputs["classes"][0]]
+
+    def _check_room(self, size: int) -> None:
+        sizes = [file.stat().st_size for file in self._folder.glob("*/*") if file.is_file()]
+        if len(sizes) >= self._max_images or sum(sizes) + size > self._max_bytes:
+            raise StatusError(
+                Code.RESOURCE_EXHAUSTED,
+                f"The folder of collected images is full: it holds {len(sizes):,} images with "
+                f"{sum(sizes):,} bytes. Expected: at most {self._max_images:,} images and "
+                f"{self._max_bytes:,} bytes. Move them to the data of the next run.",
+            )
+
+
+def _is_folder_name(name: str) -> bool:
+    """Return whether a class is one plain, visible name in every file system."""
+    size = len(name.encode("utf-8", "replace"))
+    plain = name.isprintable() and not set(name) & set('/\\:*?"<>|')
+    return plain and 0 < size <= _MAX_NAME_BYTES and not name.startswith(".")
+
+
+def _suffix(data: bytes) -> str:
+    return next((suffix for magic, suffix in _SUFFIXES if data.startswith(magic)), ".jpg")
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Write a file that a reader sees whole or not at all; only its owner may read it."""
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(prefix=".tmp-", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(beside).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(beside).unlink()
+        raise
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

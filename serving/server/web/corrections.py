@@ -1,0 +1,140 @@
+"""``/web/corrections``: takes images whose labels people correct on the page.
+
+``GET`` answers ``{"collects": true}`` where the server collects images. ``POST`` takes an encoded
+image as its body, with the query ``?model=NAME&version=N&label=CLASS``, and answers with the path
+of the image in the folder. Pages of other sites are refused, because a browser would send their
+requests too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.pool import SheddingPool
+from imgpipe.serving.server.rest import body as bodies
+from imgpipe.serving.server.rest.api import failure
+from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.web.collection import MAX_IMAGE_BYTES, Collection, Correction
+
+PATH = "/web/corrections"
+_AT_ONCE = 4
+"""Number of images of the largest size that fit into memory at once."""
+_LISTEN_ON_S = 1.0
+"""Seconds in which the rest of a refused body is still read."""
+
+
+def routes(collection: Collection | None, pool: SheddingPool, timeout: float) -> list[Route]:
+    """Return the routes of the endpoint.
+
+    Args:
+        collection: The folder of images; None if the server collects none.
+        pool: The threads of the requests.
+        timeout: Seconds from the head of a request to its answer.
+    """
+
+    async def describe(request: Request) -> Response:
+        return JSONResponse({"collects": collection is not None})
+
+    found = [Route(PATH, describe)]
+    if collection is not None:
+        found.append(Route(PATH, _Taker(collection, pool, timeout).take, methods=["POST"]))
+    return found
+
+
+class _Taker:
+    """Takes corrections, as many at once as fit into a bounded memory."""
+
+    def __init__(self, collection: Collection, pool: SheddingPool, timeout: float) -> None:
+        self._collection, self._pool, self._timeout = collection, pool, timeout
+        self._budget = bodies.Budget(_AT_ONCE * MAX_IMAGE_BYTES)
+
+    async def take(self, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return JSONResponse({"path": await self._kept(request)})
+        except bodies.Gone:
+            return Response(status_code=400)  # nobody reads it
+        except TimeoutError:
+            late = f"The image was not kept within {self._timeout:g} s."
+            return _refusal(StatusError(Code.DEADLINE_EXCEEDED, late))
+        except StatusError as error:
+            return _refusal(error)
+
+    async def _kept(self, request: Request) -> str:
+        try:
+            _check_site(request)
+            spec, label = _asked(request)
+            data = await self._image(request)
+        except StatusError:
+            # A client that still sends when the connection ends never sees the answer.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LISTEN_ON_S):
+                    await bodies.discard(request.receive)
+            raise
+        correction = Correction(spec, label, data)
+        try:
+            keep = self._collection.keep
+            return await self._pool.run(lambda: keep(correction, self._timeout), len(data))
+        finally:
+            self._budget.give_back(len(data))
+
+    async def _image(self, request: Request) -> bytes:
+        announced = request.headers.get("content-length", "")
+        try:
+            return await bodies.read(request.receive, announced, MAX_IMAGE_BYTES, self._budget)
+        except bodies.TooLarge as error:
+            most = MAX_IMAGE_BYTES >> 20
+            raise invalid(f"The image is larger than {most} MiB, so it is not kept.") from error
+
+
+def _refusal(error: StatusError) -> Response:
+    """Return an answer that closes the connection, because the body may not have been read."""
+    answer = failure(error)
+    return Response(answer.text, answer.status, {"Connection": "close"}, "application/json")
+
+
+def _asked(request: Request) -> tuple[Spec, str]:
+    """Return the version and the class of a request."""
+    query = request.query_params
+    version, label = query.get("version", ""), query.get("label", "")
+    if not query.get("model") or not label:
+        raise invalid("A correction names a model and a label: ?model=NAME&version=N&label=CLASS.")
+    if version and not (version.isdecimal() and len(version) < 19):
+        raise invalid(f"A version is a whole number. Received: {version[:40]!r}.")
+    return Spec(query["model"], int(version) if version else None), label
+
+
+def _check_site(request: Request) -> None:
+    """Refuse requests of pages that this server did not send.
+
+    A page of another site has another Origin. A name that another site has pointed at this machine
+    (DNS rebinding) has the same Origin as the Host header, so that connections from this machine
+    must name it ``localhost`` or by its address.
+    """
+    host = request.headers.get("host", "")
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != host
+    here, _ = request.scope.get("server") or ("", 0)
+    if foreign or (_is_loopback(here) and not _is_loopback(urlsplit(f"//{host}").hostname or "")):
+        raise StatusError(
+            Code.PERMISSION_DENIED,
+            "Images are only taken from the page of this server. Open that page at the address "
+            "that the server shows when it starts.",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

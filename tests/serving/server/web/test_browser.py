@@ -1,0 +1,338 @@
+"""The web page in a real Chromium: what a person sees, with a mouse, a keyboard and a phone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.version_policy import VersionPolicy
+from tests import browser
+from tests.images import encoded
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
+]
+
+HOSTILE = "<img src=x onerror=document.title='run'>"
+CLASSES = (HOSTILE, "green", "=1+1")
+ANSWERED = "document.querySelector('.classes li') && !document.querySelector('.answers.old')"
+NO_REGION = "document.querySelector('#whole').disabled && !document.querySelector('.answers.old')"
+
+
+def write_colours(directory: Path, shift: float) -> None:
+    """A model whose three probabilities are the shares of red, green and blue in an image."""
+    import tensorflow as tf
+
+    names = tf.constant(CLASSES)
+
+    def shares(data):
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        mean = tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1]) + shift
+        return mean / tf.reduce_sum(mean)
+
+    spec = [tf.TensorSpec([None], tf.string, name="image_bytes")]
+
+    @tf.function(input_signature=spec)
+    def serve(image_bytes):
+        found = tf.map_fn(shares, image_bytes, fn_output_signature=tf.TensorSpec([3]))
+        count = tf.shape(found)[0]
+        return {
+            "label": tf.gather(names, tf.argmax(found, axis=-1)),
+            "classes": tf.tile(names[None], [count, 1]),
+            "probabilities": found,
+        }
+
+    @tf.function(input_signature=spec)
+    def cam(image_bytes):
+        return {"cam": tf.ones([tf.size(image_bytes), 1, 1]) * tf.linspace(0.0, 1.0, 4)[None, None]}
+
+    module = tf.Module()
+    module.serve, module.cam, module.names = serve, cam, names
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": serve, "cam": cam})
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    base = tmp_path_factory.mktemp("colours")
+    write_colours(base / "1", 1.0)
+    write_colours(base / "2", 100.0)
+    return base
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("corrections") / "kept"
+
+
+@pytest.fixture(scope="module")
+def server(base, collected):
+    model = ModelConfig("colours", base, VersionPolicy("all"))
+    options = ServerOptions(rest=RestOptions(0, web=True, collect=collected))
+    with ModelServer(models=[model], options=options) as server:
+        server.wait_until_available(120)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as window:
+        yield window
+
+
+@pytest.fixture
+def page(window, server):
+    window.look()
+    window.complaints.clear()
+    window.open(server.rest_target + "/")
+    window.wait("document.querySelector('#version').value")
+    yield window
+    refused = [text for text in window.complaints if '"source": "network"' not in text]
+    assert not refused, "no script failed, and the policy refused nothing"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    """Left half red, right half green; a blue one with a hostile name; a broken one."""
+    folder = tmp_path_factory.mktemp("images")
+    half = np.zeros((200, 400, 3), np.uint8)
+    half[:, :210, 0] = half[:, 210:, 1] = 255
+    (folder / "half.png").write_bytes(encoded(half, "PNG"))
+    blue = np.zeros((20, 20, 3), np.uint8)
+    blue[..., 2] = 255
+    (folder / "-<b>blue&.png").write_bytes(encoded(blue, "PNG"))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "empty.jpg").touch()
+    return folder
+
+
+def share(page: browser.Page, name: str) -> str:
+    rows = page.run("[...document.querySelectorAll('.classes li')].map((row) => row.innerText)")
+    (found,) = {row.split("\n")[-1] for row in rows if row.startswith(name)}
+    return found
+
+
+def choose(page: browser.Page, file: Path) -> None:
+    page.choose("#file", file)
+    page.wait(ANSWERED)
+
+
+def drag(page: browser.Page, left: float, top: float, right: float, bottom: float) -> None:
+    box = page.run("document.querySelector('#image').getBoundingClientRect().toJSON()")
+    page.drag(
+        (box["x"] + left * box["width"], box["y"] + top * box["height"]),
+        (box["x"] + right * box["width"], box["y"] + bottom * box["height"]),
+    )
+
+
+def test_the_prediction_follows_the_region(page, images):
+    page.run("document.querySelector('#version').value = '1'")
+    choose(page, images / "half.png")
+    assert page.text(".label") == HOSTILE and share(page, "green") == "47.3 %"
+    drag(page, 0.6, 0.1, 0.95, 0.9)
+    page.wait("document.querySelector('.label').innerText == 'green'")
+    page.wait(ANSWERED)
+    assert page.text("#status").startswith("Version 1: green, 99.")
+    drag(page, 0.5, 0.5, 0.5, 0.5)
+    assert page.text(".label") == "green", "a click is no region"
+    page.run("document.querySelector('#whole').click()")
+    page.wait(f"{NO_REGION} && document.querySelector('.label').innerText != 'green'")
+    page.run("document.querySelector('#heat-on').click()")
+    page.wait(
+        "!document.querySelector('#heat').hidden && document.querySelector('#heat').width == 4"
+    )
+    page.run("document.querySelector('#heat-on').click()")
+    page.wait("document.querySelector('#heat').hidden")
+
+
+def test_class_names_are_text(page, images):
+    choose(page, images / "half.png")
+    assert HOSTILE in page.text("#answers")
+    assert page.run("document.querySelectorAll('#answers img').length") == 0
+    assert page.run("document.title") == "Try the model"
+
+
+def test_versions_stand_side_by_side(page, images):
+    page.run("document.querySelector('#version').value = 'all'")
+    choose(page, images / "half.png")
+    titles = "[...document.querySelectorAll('#answers h3')].map((title) => title.innerText)"
+    assert page.run(titles) == ["Version 2", "Version 1"]
+    lefts = (
+        "[...document.querySelectorAll('#answers > div')].map((e) => e.getBoundingClientRect().x)"
+    )
+    assert len(set(page.run(lefts))) == 2
+    assert "Version 2: " in page.text("#status") and "Version 1: " in page.text("#status")
+
+
+def test_what_is_refused_is_said_in_a_sentence(page, images):
+    shown = "!document.querySelector('#alert').hidden"
+    page.choose("#file", images / "broken.jpg")
+    page.wait(shown)
+    assert "Unknown image file format" in page.text("#alert") and "\n" not in page.text("#alert")
+    assert "this browser cannot show it" in page.text("#name")
+    choose(page, images / "half.png")
+    assert not page.run(shown)
+    page.choose("#file", images / "empty.jpg")
+    page.wait(shown)
+    assert page.text("#alert") == "empty.jpg is empty."
+
+
+def test_an_image_can_be_pasted_and_dropped(page, images):
+    made = """
+      (async () => {
+        const canvas = document.createElement('canvas');
+        const blob = await new Promise((done) => canvas.toBlob(done));
+        const data = new DataTransfer();
+        data.items.add(new File([blob], 'some.png', {type: 'image/png'}));
+        const event = EVENT;
+        document.body.dispatchEvent(event);
+        return event.defaultPrevented;
+      })()"""
+    page.run(
+        made.replace("EVENT", "new ClipboardEvent('paste', {clipboardData: data, bubbles: true})")
+    )
+    page.wait(ANSWERED)
+    page.open(page.run("location.href"))
+    page.wait("document.querySelector('#version').value")
+    drop = "new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})"
+    assert page.run(made.replace("EVENT", drop)), "the browser does not leave the page"
+    page.wait(ANSWERED)
+    assert page.text("#name") == "some.png"
+
+
+def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, tmp_path):
+    page.run("document.querySelector('#version').value = '1'")
+    page.choose("#folder", images)
+    page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
+    assert page.text("#done") == "4 of 4 images, 2 refused"
+    page.run(
+        "document.querySelector('#filter-name').value = 'BLUE';"
+        "document.querySelector('#filter').dispatchEvent(new Event('input'))"
+    )
+    assert page.text("#shown") == "1 images"
+    (row,) = page.run("[...document.querySelectorAll('#rows tr')].map((row) => row.innerText)")
+    assert "-<b>blue&.png" in row and "=1+1" in row
+    page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.run("document.querySelector('#csv').click()")
+    file = tmp_path / "labels.csv"
+    for _ in range(100):
+        if file.exists() and file.read_bytes().endswith(b"\r\n"):
+            break
+        page.run("new Promise((done) => setTimeout(done, 50))")
+    head, found = csv.reader(io.StringIO(file.read_text("utf-8-sig"), newline=""))
+    assert head == ["file", "label", "probability", "version", "error"]
+    assert found[1] == "'=1+1" and float(found[2]) > 0.9 and found[3] == "1"
+    names = ["=1", "+1", "-1", "@a", "\t=1", '"', "a,b"]
+    rows = json.dumps([{"path": name} for name in names])
+    text = page.run(f"import('/web/folder.js').then((module) => module.csv({rows}))")
+    written = [row[0] for row in csv.reader(io.StringIO(text, newline=""))][1:]
+    assert written == ["'=1", "'+1", "'-1", "'@a", "'\t=1", '"', "a,b"]
+
+
+def test_everything_works_with_the_keyboard(page, images):
+    """Every control is reached with Tab, in the order in which it stands, and has a name."""
+    choose(page, images / "half.png")
+    page.run("document.querySelector('details').open = true; document.activeElement.blur()")
+    reached = []
+    for _ in range(30):
+        page.press("Tab")
+        name = page.run("((e) => `${e.localName} ${e.id || e.name || ''}`)(document.activeElement)")
+        if name in reached:
+            break
+        reached.append(name)
+    wanted = ["select model", "select version", "button choose", "button choose-folder"]
+    wanted += ["input heat-on", "summary ", "input left", "input top", "input width"]
+    assert [name for name in reached if name in wanted] == wanted
+    page.run("document.querySelector('#version').value = '1'")
+    page.run("document.querySelector('[name=left]').focus(); document.activeElement.select()")
+    page.call("Input.insertText", text="60")
+    page.wait("document.querySelector('.label').innerText == 'green'")
+    page.call("Page.setInterceptFileChooserDialog", enabled=True)
+    page.run("document.querySelector('#choose').focus()")
+    page.press("Enter")
+    assert "Page.fileChooserOpened" in page.events
+    page.call("Page.setInterceptFileChooserDialog", enabled=False)
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "combobox", "checkbox", "spinbutton", "searchbox", "image", "progressbar"}
+    seen = [node for node in nodes if node.get("role", {}).get("value") in roles]
+    assert len(seen) > 8
+    assert [node for node in seen if not node.get("name", {}).get("value")] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling(page, images, scheme, tmp_path):
+    page.look(390, 844, scheme)
+    choose(page, images / "half.png")
+    page.choose("#folder", images)
+    page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
+    wide = "[...document.querySelectorAll('body *')].filter((e) => !e.closest('.scroll')"
+    wide += " && e.getBoundingClientRect().right > 390).map((e) => e.outerHTML)"
+    assert (page.run(wide), page.run("document.documentElement.scrollWidth")) == ([], 390)
+    assert page.run("getComputedStyle(document.querySelector('#photograph')).display") != "none"
+    background = page.run("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
+    small = page.run(
+        "[...document.querySelectorAll('button, select')].filter((e) => e.checkVisibility()"
+        " && e.getBoundingClientRect().height < 40).length"
+    )
+    assert small == 0, "a finger can hit every control"
+    if folder := os.environ.get("IMGPIPE_SCREENSHOTS"):
+        page.screenshot(Path(folder) / f"phone-{scheme}.png")
+
+
+def test_a_large_image_is_classified_and_a_larger_one_is_refused(page, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2600, 2600, 3), np.uint8)
+    (tmp_path / "large.png").write_bytes(encoded(noise, "PNG"))
+    assert (tmp_path / "large.png").stat().st_size > 20e6
+    choose(page, tmp_path / "large.png")
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(26 << 20)
+    page.choose("#file", tmp_path / "huge.png")
+    page.wait("!document.querySelector('#alert').hidden")
+    assert "larger than 32 MiB" in page.text("#alert")
+
+
+def test_a_wrong_label_is_corrected(page, images, collected):
+    choose(page, images / "half.png")
+    assert not page.run("document.querySelector('#wrong').hidden")
+    options = page.run("[...document.querySelector('#right').options].map((o) => o.text)")
+    assert options == ["choose a class", *sorted(CLASSES)]
+    page.run("document.querySelector('#right').value = 'green'")
+    page.run("document.querySelector('#wrong').requestSubmit()")
+    page.wait("document.querySelector('#kept').innerText")
+    assert page.text("#kept") == "The image is kept as green."
+    (kept,) = collected.glob("*/*")
+    assert kept.parent.name == "green" and kept.read_bytes() == (images / "half.png").read_bytes()
+    page.run(
+        "document.querySelector('#right').selectedIndex = 1 + "
+        f"{sorted(CLASSES).index(HOSTILE)}; document.querySelector('#wrong').requestSubmit()"
+    )
+    page.wait("!document.querySelector('#alert').hidden")
+    assert "cannot be the name of a folder" in page.text("#alert")
+
+
+def test_a_server_that_is_gone_is_said_to_be(window, base, images):
+    model = ModelConfig("colours", base)
+    with ModelServer(
+        models=[model], options=ServerOptions(rest=RestOptions(0, web=True))
+    ) as server:
+        server.wait_until_available(120)
+        window.look()
+        window.open(server.rest_target + "/")
+        window.wait("document.querySelector('#version').value")
+        choose(window, images / "half.png")
+        assert window.run("document.querySelector('#wrong').hidden"), "it collects nothing"
+    window.choose("#file", images / "-<b>blue&.png")
+    window.wait("!document.querySelector('#alert').hidden")
+    assert window.text("#alert").startswith("The server cannot be reached.")
+    assert window.run("document.querySelectorAll('.classes li').length") == 0

@@ -1,0 +1,153 @@
+"""Images whose labels people correct: what is kept, under which name, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
+
+import pytest
+
+from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.rest.options import RestOptions
+from imgpipe.serving.server.server import ServerOptions
+from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server.web.collection import MAX_IMAGE_BYTES, Collection, Correction
+from tests.serving.server.rest.conftest import Answer, Rest
+
+
+@pytest.fixture(scope="module")
+def base(models, tmp_path_factory):
+    base = tmp_path_factory.mktemp("corrected")
+    shutil.copytree(models / "images", base / "7")
+    return base
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("outer") / "new" / "kept"
+
+
+@pytest.fixture(scope="module")
+def rest(base, folder):
+    options = ServerOptions(rest=RestOptions(0, web=True, collect=folder))
+    with ModelServer("imgpipe", base, options=options) as server:
+        server.wait_until_available(60)
+        yield Rest(server)
+
+
+@pytest.fixture(autouse=True)
+def empty(folder):
+    yield
+    for kept in folder.glob("*"):
+        shutil.rmtree(kept)
+
+
+def correct(rest: Rest, data: bytes, headers: dict[str, str] | None = None, **asked: str) -> Answer:
+    asked = {"model": "imgpipe", "version": "7", "label": "rock"} | asked
+    return rest.ask("POST", f"/web/corrections?{urlencode(asked)}", data, headers)
+
+
+def test_an_image_is_kept_under_its_class_for_its_owner_only(rest, folder, make_image):
+    assert rest.get("/web/corrections").json() == {"collects": True}
+    for data, suffix in ((make_image(1), "jpg"), (make_image(2, "PNG"), "png")):
+        path = f"rock/{hashlib.sha256(data).hexdigest()}.{suffix}"
+        for _ in range(2):
+            assert correct(rest, data).json() == {"path": path}
+        assert (folder / path).read_bytes() == data
+        assert stat.S_IMODE((folder / path).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "rock").stat().st_mode) == 0o700
+    assert len(list(folder.rglob("*.*"))) == 2
+
+
+def test_the_last_correction_of_an_image_counts(rest, folder, make_image):
+    for label in ("rock", "paper"):
+        assert correct(rest, make_image(), label=label).status == 200
+    (kept,) = folder.glob("*/*")
+    assert kept.parent.name == "paper"
+
+
+def test_many_at_once(rest, folder, make_image):
+    images = [make_image(number) for number in range(4)] * 3
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda data: correct(rest, data), images))
+    assert {answer.status for answer in answers} == {200}
+    assert len(list(folder.glob("*/*"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ({"label": "lizard"}, 400, "'lizard' is not a class of the model. Expected one of: paper,"),
+        ({"label": "../rock"}, 400, "'../rock' is not a class of the model"),
+        ({"label": ""}, 400, "A correction names a model and a label"),
+        ({"model": "nope"}, 404, "Servable not found for request"),
+        ({"version": "8"}, 404, "Servable not found for request"),
+        ({"version": "../7"}, 400, "A version is a whole number. Received: '../7'."),
+    ],
+)
+def test_what_is_asked_wrongly(rest, folder, make_image, asked, status, words):
+    answer = correct(rest, make_image(), **asked)
+    assert answer.status == status
+    assert words in answer.error()
+    assert not list(folder.glob("*"))
+
+
+def test_what_the_model_cannot_decode_is_not_kept(rest, folder):
+    answer = correct(rest, b"<script>alert(1)</script>")
+    assert answer.status == 400 and "Unknown image file format" in answer.error()
+    answer = correct(rest, bytes(MAX_IMAGE_BYTES + 1))
+    assert answer.status == 400 and "larger than 20 MiB, so it is not kept" in answer.error()
+    assert not list(folder.glob("*"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://evil.example:1", "Host": "evil.example:1"},
+        {"Host": "evil.example"},
+    ],
+)
+def test_pages_of_other_sites_are_refused(rest, folder, make_image, headers):
+    answer = correct(rest, make_image(), headers)
+    assert answer.status == 403
+    assert "only taken from the page of this server" in answer.error()
+    assert not list(folder.glob("*"))
+    host = f"localhost:{rest.port}"
+    own = {"Origin": f"http://{host}", "Host": host}
+    assert correct(rest, make_image(), own).status == 200
+
+
+def test_a_full_folder_says_so(rest, tmp_path, make_image):
+    spec = Spec("imgpipe")
+    few = Collection(tmp_path / "few", rest.server.core, max_images=1)
+    few.keep(Correction(spec, "rock", make_image(1)))
+    with pytest.raises(StatusError, match=r"it holds 1 images .* Expected: at most 1 images"):
+        few.keep(Correction(spec, "rock", make_image(2)))
+    small = Collection(tmp_path / "small", rest.server.core, max_bytes=10)
+    with pytest.raises(StatusError, match=r"holds 0 images with 0 bytes\. .* and 10 bytes"):
+        small.keep(Correction(spec, "rock", make_image(1)))
+    assert len(list(tmp_path.glob("*/*/*"))) == 1
+
+
+def test_a_folder_that_cannot_be_written_stops_the_start(base, tmp_path):
+    (tmp_path / "file").touch()
+    options = ServerOptions(rest=RestOptions(0, web=True, collect=tmp_path / "file"))
+    with pytest.raises(BadArgument, match=r"cannot be collected in .*file: .* Expected: a folder"):
+        ModelServer("imgpipe", base, options=options)
+
+
+def test_without_a_folder_nothing_is_taken(base, make_image):
+    options = ServerOptions(rest=RestOptions(0, web=True))
+    with ModelServer("imgpipe", base, options=options) as server:
+        rest = Rest(server)
+        assert rest.get("/web/corrections").json() == {"collects": False}
+        answer = correct(rest, make_image())
+        assert (answer.status, answer.body) == (404, b"")
