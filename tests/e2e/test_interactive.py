@@ -33,7 +33,6 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 
 
 def test_every_cell_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> None:
-    pytest.importorskip("nbformat", reason="InteractiveContext needs it: pip install nbformat")
     places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(tmp_path / "out")}
     ended = subprocess.run(
         [sys.executable, "-c", _RUN, str(_NOTEBOOK)],
