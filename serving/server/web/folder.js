@@ -95,7 +95,7 @@ export class Folder {
     this.#offerLabels([...new Set(finished.map((entry) => entry.label).filter((label) => label !== undefined))].sort());
     const found = this.#matching();
     this.shown.textContent =
-      found.length > ROWS_SHOWN ? `The first ${ROWS_SHOWN} of ${found.length} images; the CSV file has them all.` : `${found.length} images`;
+      found.length > ROWS_SHOWN ? `The first ${ROWS_SHOWN} of ${found.length} images; the CSV file has them all.` : `${found.length} ${found.length === 1 ? "image" : "images"}`;
     this.#draw(found.slice(0, ROWS_SHOWN));
   }
 

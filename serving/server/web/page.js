@@ -133,7 +133,8 @@ async function update(announce = true) {
 
 /** Offer to correct the answer where the server collects images. */
 function offerClasses(target, blob, answer) {
-  correction = { target, blob };
+  correction = { target, blob, kind: picture.isWhole ? "image" : "region" };
+  $("keep").textContent = `Keep the ${correction.kind}`;
   const names = answer.classes.map(({ name }) => name).sort();
   $("right").replaceChildren(new Option("choose a class", ""), ...names.map((name) => new Option(name, name)));
   $("kept").textContent = "";
@@ -141,12 +142,12 @@ function offerClasses(target, blob, answer) {
 }
 
 async function keep() {
-  const [{ target, blob }, label] = [correction, $("right").value];
+  const [{ target, blob, kind }, label] = [correction, $("right").value];
   $("kept").textContent = "";
   try {
     quiet();
     await correct(target, label, blob);
-    if (correction.blob === blob) $("kept").textContent = `The image is kept as ${label}.`;
+    if (correction.blob === blob) $("kept").textContent = `The ${kind} is kept as ${label}.`;
   } catch (error) {
     complain(error);
   }

@@ -219,7 +219,7 @@ def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, 
         "document.querySelector('#filter-name').value = 'BLUE';"
         "document.querySelector('#filter').dispatchEvent(new Event('input'))"
     )
-    assert page.text("#shown") == "1 images"
+    assert page.text("#shown") == "1 image"
     (row,) = page.run("[...document.querySelectorAll('#rows tr')].map((row) => row.innerText)")
     assert "-<b>blue&.png" in row and "=1+1" in row
     page.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
