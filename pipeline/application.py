@@ -31,9 +31,11 @@ for _module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import distributions
 
-        typer.echo(f"imgpipe {version('imgpipe')}")
+        names = ("imgpipe", "imgpipe-client")  # the client's distribution has this module too
+        found = {one.name: one.version for name in names for one in distributions(name=name)}
+        typer.echo(f"imgpipe {next(iter(found.values()), 'of unknown version')}")
         raise typer.Exit
 
 

@@ -1,8 +1,13 @@
-"""``imgpipe predict``: has a server classify images. It needs no TensorFlow."""
+"""``imgpipe predict``: classifies images, with a server or with a model in this process.
+
+Only the latter needs TensorFlow. The client's distribution holds this module without the latter.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
@@ -27,18 +32,36 @@ _SOME_REFUSED = 2
 """Exit code when some files are not images: the same as for a bad argument."""
 
 
-@app.command(rich_help_panel=options.SERVING)
+_SERVER = "localhost:8500"
+_LOCAL = "imgpipe.pipeline.local_model"
+_EXAMPLES = """Examples:\n
+  imgpipe predict --model imgpipe-out photo.jpg\n
+  imgpipe predict --model imgpipe-out --version 2 photos/ --json\n
+  imgpipe predict --server localhost:8500 photo.jpg
+"""
+
+
+@app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     server: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--server",
             metavar="HOST:PORT",
-            help="gRPC address, or http://HOST:PORT of the REST interface.",
+            help="gRPC address, or http://HOST:PORT of the REST interface. "
+            f"Default: {_SERVER}, unless --model names a folder.",
         ),
-    ] = "localhost:8500",
-    model: options.ModelOption = "imgpipe",
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="OUT|NAME",
+            help="Output folder of a run, whose newest version is loaded without a server; or the "
+            "name of the served model.",
+        ),
+    ] = "imgpipe",
     version: Annotated[
         int | None,
         typer.Option("--version", help="Version of the model. Default: the newest available one."),
@@ -80,12 +103,34 @@ def predict(
     header: options.HeaderOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Have a server classify images."""
+    """Classify images, with a server or, for --model OUT, without one."""
+    for_server = {
+        "--label": label,
+        "--ca": ca,
+        "--certificate": certificate,
+        "--key": key,
+        "--header": header,
+    }
+    folder = None if server else _folder(model)
+    if folder and (given := [name for name, value in for_server.items() if value]):
+        raise ConfigError(
+            f"{', '.join(given)}: expected only with a server, because --model {model} is a "
+            "folder and its model is loaded without one. Name the server with --server, or remove "
+            f"{given[0]}."
+        )
     endpoint = Endpoint(
-        server, model, version, label, timeout, ca, certificate, key, headers(header)
+        *(server or _SERVER, model, version, label, timeout, ca, certificate, key),
+        headers(header),
+        folder,
     )
     question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
     raise typer.Exit(run(images, endpoint, question, as_json))
+
+
+def _folder(model: str) -> Path | None:
+    """Return the folder that ``--model`` names, None if it is the name of a served model."""
+    path = Path(model).expanduser()
+    return path if os.sep in model or path.is_dir() else None
 
 
 def headers(given: Sequence[str] | None) -> dict[str, str]:
@@ -134,10 +179,19 @@ class Endpoint:
     certificate: Path | None = None
     key: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None  # where the model is, to load it here instead of asking a server
 
     def client(self) -> Client:
-        """Return a client, which connects with its first request."""
+        """Return a client, which connects with its first request.
+
+        Raises:
+          ConfigError: There is no such version, or only the client is installed.
+          ResourceError: There is no model in the folder.
+        """
         from imgpipe.serving.client import Client, Tls
+
+        if self.folder is not None:
+            return self._local(self.folder)
 
         files = (self.ca, self.certificate, self.key)
         return Client(
@@ -149,6 +203,21 @@ class Endpoint:
             tls=Tls(*files) if any(files) else None,
             headers=self.headers,
         )
+
+    def _local(self, folder: Path) -> Client:
+        """Load the model; by name, because the client's distribution leaves that module out."""
+        if not folder.is_dir():
+            raise ResourceError(f"no model in {folder}: there is no such folder.")
+        try:
+            local = importlib.import_module(_LOCAL)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"--model {folder} loads the model here, for which {error.name} is missing. "
+                "Install imgpipe, of which imgpipe-client is only a part, or ask a server with "
+                "--server."
+            ) from None
+        client: Client = local.load(folder, self.version)
+        return client
 
 
 def run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_json: bool) -> int:

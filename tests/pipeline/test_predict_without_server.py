@@ -1,0 +1,106 @@
+"""``imgpipe predict --model OUT`` answers as a server with the same model does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.application import app
+from tests.images import encoded, noise
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    """Output folder with versions 1 and 2 of a small network."""
+    import keras
+
+    from imgpipe.components.model_pusher import versions
+    from imgpipe.models.classifier import build_classifier
+    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.settings import ModelSettings
+
+    folder = tmp_path_factory.mktemp("run")
+    for seed in (1, 2):
+        keras.utils.set_random_seed(seed)
+        settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
+        classifier = build_classifier(None, ["cat", "dog"], settings)
+        made = folder / f"made-{seed}"
+        export(classifier, str(made))
+        write_digest(classifier, str(made), top_k=2)
+        versions.publish(folder / "model", {"": made}, {"vocabulary": ["cat", "dog"]})
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(encoded(noise(number)))
+    return folder
+
+
+def predict(*arguments):
+    result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def rows(*arguments):
+    return json.loads(predict(*arguments, "--json").stdout)
+
+
+def test_its_answers_are_those_of_the_server(out, photos):
+    from imgpipe.serving.server import ModelServer
+
+    alone = rows("--model", out, photos)
+    assert [row["version"] for row in alone] == [2, 2, 2]
+    assert [Path(row["image"]).name for row in alone] == ["0.png", "1.png", "2.png"]
+    server = ModelServer("imgpipe", out / "model")
+    server.start()
+    try:
+        server.wait_until_available(60)
+        asked = rows("--server", server.target, photos)
+    finally:
+        server.stop(5)
+    for mine, theirs in zip(alone, asked, strict=True):
+        assert mine["probability"] == pytest.approx(theirs["probability"], abs=1e-6)
+        mine.pop("probability"), theirs.pop("probability")
+        mine.pop("top"), theirs.pop("top")
+        assert mine == theirs
+
+
+def test_a_version_by_number_or_by_its_folder(out, photos):
+    by_number = rows("--model", out, "--version", 1, photos)
+    assert by_number == rows("--model", out / "model/1", photos)
+    assert {row["version"] for row in by_number} == {1}
+    assert by_number != rows("--model", out / "model", photos)
+    with pytest.raises(ConfigError, match=r"--version 7: .* has no such version. Versions: 1, 2"):
+        predict("--model", out, "--version", 7, photos)
+
+
+def test_crops_and_files_that_are_no_images(out, photos):
+    (photos / "broken.png").write_bytes(b"no image")
+    result = predict("--model", out, photos, "--crop", "0,0,0.5,0.5")
+    assert result.exit_code == 2
+    assert "1 of 4 images could not be classified" in result.stderr
+    result = predict("--model", out, photos)
+    assert result.exit_code == 2
+    assert "broken.png: " in result.stderr and "Unknown image file format" in result.stderr
+    assert result.stdout.count("version 2") == 3
+
+
+def test_what_cannot_be_is_refused(out, photos, tmp_path):
+    with pytest.raises(ConfigError, match=r"--label: expected only with a server, because"):
+        predict("--model", out, "--label", "stable", photos)
+    with pytest.raises(ResourceError, match="there is no such folder"):
+        predict("--model", tmp_path / "gone", photos)
+    copy = shutil.copytree(out / "model", tmp_path / "copy")
+    (copy / "2/saved_model.pb").write_bytes(b"x")
+    with pytest.raises(ResourceError, match=r"is damaged: saved_model.pb has 1 bytes"):
+        predict("--model", copy / "2", photos)
+    assert {row["version"] for row in rows("--model", copy, photos)} == {1}
