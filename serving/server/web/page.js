@@ -7,6 +7,7 @@ import { Refused, classify, collects, correct, describe, explain, listModels } f
 
 const $ = (id) => document.getElementById(id);
 const ALL = "all";
+const RETRY_MS = 2000; // between two looks for a model that is still loading
 
 let models = [];
 let running = null; // the request whose answer is awaited
@@ -218,9 +219,16 @@ $("wrong").addEventListener("submit", (event) => {
   keep();
 });
 
-Promise.all([refresh(), collects()])
-  .then(([, answer]) => {
-    collecting = answer;
+/** Read the list of models, again and again until one can be asked. */
+async function start() {
+  try {
+    [, collecting] = await Promise.all([refresh(), collects()]);
     if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
-  })
-  .catch(complain);
+    if (!picture.blob) quiet();
+  } catch (error) {
+    complain(error);
+    setTimeout(start, RETRY_MS);
+  }
+}
+
+start();

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -319,6 +320,21 @@ def test_a_wrong_label_is_corrected(page, images, collected):
     )
     page.wait("!document.querySelector('#alert').hidden")
     assert "cannot be the name of a folder" in page.text("#alert")
+
+
+def test_a_model_that_loads_later_appears_by_itself(window, base, tmp_path):
+    model = ModelConfig("later", tmp_path / "later")
+    options = ServerOptions(rest=RestOptions(0, web=True))
+    with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
+        window.look()
+        window.open(server.rest_target + "/")
+        window.wait("!document.querySelector('#alert').hidden")
+        assert window.text("#alert").startswith("No version of later is available.")
+        shutil.copytree(base / "1", tmp_path / "staged")
+        (tmp_path / "later").mkdir()
+        (tmp_path / "staged").rename(tmp_path / "later" / "1")
+        window.wait("document.querySelector('#version').value == '1'")
+        window.wait("document.querySelector('#alert').hidden")
 
 
 def test_a_server_that_is_gone_is_said_to_be(window, base, images):
