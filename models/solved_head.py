@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models import progress
 from imgpipe.models.bank import BankRows
 from imgpipe.models.folds import assign
 from imgpipe.models.logistic_regression import Linear, LogisticRegression
@@ -63,11 +62,9 @@ def solve(rows: BankRows, classes: int, settings: ModelSettings) -> Solution:
     Returns:
         The head, and how it was found.
     """
-    progress.total(1, "heads")
     penalty, facts = _choose(_first_images(rows, _CHOOSING), classes, settings)
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
-    progress.advance(1, "heads")
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
 
 

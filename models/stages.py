@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from imgpipe.models.training_loop import Diverged, Fit, fit, fit_head
 if TYPE_CHECKING:
     import keras
 
+
+#: What was trained, if it is the head on stored features alone.
+HEAD: Final = "head"
 
 #: Labels [n] of a split's rows, and what they are: hashes or seeds [n].
 Identified = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
@@ -150,7 +153,7 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
         inputs.log_dir,
         inputs.checkpoint("head", facts.made_by, *_identities(rows)),
     )
-    head = _judged(found, datasets.Vectors(validation.features, validation.labels), "head")
+    head = _judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
     clean, held_out = (part.some_clean(feature_distribution.MOST) for part in rows.values())
     distribution = feature_distribution.fit(
         np.asarray(clean.features), clean.labels, np.asarray(held_out.features)

@@ -11,12 +11,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from imgpipe.models import feature_distribution, network_file, stages, tuning
 from imgpipe.models import feature_names as names
+from imgpipe.models.bank import open_split
 from imgpipe.models.calibration import calibrate
 from imgpipe.models.classifier import FEATURES, PROBABILITIES, Classifier, build_classifier
 from imgpipe.models.errors import ConfigError
@@ -25,11 +26,17 @@ from imgpipe.models.feature_distribution import FeatureDistribution
 from imgpipe.models.file_patterns import matching
 from imgpipe.models.model_run import HISTORY_FILE, PARITY_FILE, TENSORBOARD_FOLDER
 from imgpipe.models.settings import ModelSettings
+from imgpipe.models.stored_head import StoredHead
+
+if TYPE_CHECKING:
+    import keras
 
 #: Of how many images of a split the ones for warm-up and parity are picked.
 _IMAGES_LOOKED_AT: Final = 1000
 #: Training images whose features are computed for their distribution; half as many held out.
 _DESCRIBED: Final = 512
+#: Training images with which a stored head is compared with the whole network.
+_COMPARED: Final = 32
 
 
 @dataclass(frozen=True)
@@ -136,11 +143,32 @@ def run_fn(fn_args: Any) -> None:
         source=config.source_hash,
     )
     network_file.save(classifier, settings, fn_args.serving_model_dir)
+    if trained.history["trained"] == stages.HEAD:
+        _write_head(trained.layers, classifier, config, fn_args.train_files, run_dir)
     distribution = trained.distribution or described(
         classifier, fn_args.train_files, fn_args.eval_files
     )
     if distribution is not None:
         distribution.save(fn_args.serving_model_dir)
+
+
+def _write_head(
+    head: keras.Model,
+    classifier: Classifier,
+    config: TrainerConfig,
+    train_files: Iterable[str],
+    run_dir: Path,
+) -> None:
+    """Stores the head by itself, where its answers for stored features are the network's."""
+    stored = StoredHead.of(head, classifier)
+    if stored is None:
+        return
+    images = dict(some_examples(train_files, _COMPARED))
+    with open_split(config.bank_uri, names.TRAIN, len(config.vocabulary), 0) as rows:
+        wanted = rows.select(np.isin(rows.hashes, np.array(list(images), rows.hashes.dtype)))
+    expected = classifier.probabilities([images[bytes(digest)] for digest in wanted.hashes])
+    if stored.agrees(np.asarray(wanted.features), expected):
+        stored.save(run_dir)
 
 
 def described(
@@ -171,7 +199,14 @@ def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]
 def some_images(
     patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
 ) -> list[bytes]:
-    """Returns at most `count` encoded images from files of image examples, always the same ones.
+    """Returns at most `count` encoded images from files of image examples; see `some_examples`."""
+    return [image for _, image in some_examples(patterns, count, looked_at)]
+
+
+def some_examples(
+    patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
+) -> list[tuple[bytes, bytes]]:
+    """Returns content hash and bytes of at most `count` images, always the same ones.
 
     They are those of the smallest content hash among the first `looked_at` (-1: among all), so
     that the order in which a source lists its classes does not matter.
@@ -188,7 +223,7 @@ def some_images(
     dataset = tf.data.TFRecordDataset(files).take(looked_at)
     dataset = dataset.map(lambda record: tf.io.parse_single_example(record, spec))
     pairs = ((one[names.IMAGE_HASH], one[names.IMAGE_BYTES]) for one in dataset.as_numpy_iterator())
-    return [image for _, image in heapq.nsmallest(count, pairs)]
+    return heapq.nsmallest(count, pairs)
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:

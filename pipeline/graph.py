@@ -207,7 +207,12 @@ def _gate_nodes(
         config=planned.eval_config,
         splits=[names.VALIDATION, names.TEST],
     )
-    predictor = parts.Predictor(examples=examples, model=exported)
+    predictor = parts.Predictor(
+        examples=examples,
+        model=exported,
+        model_run=model["trainer"].outputs["model_run"],
+        bank=model["bank"].outputs["features"],
+    )
     validator = parts.ServingValidator(
         model=exported,
         model_run=model["trainer"].outputs["model_run"],

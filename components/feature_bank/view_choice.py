@@ -18,7 +18,7 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
 
 #: Accuracy over the folds above which another view is not tried.
-_GOOD_ENOUGH = 0.995
+_GOOD_ENOUGH = 0.99
 
 
 def choose_views(
