@@ -63,6 +63,7 @@ ModelOption = Annotated[str, typer.Option("--model", help="Name of the served mo
 VersionsArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="MODEL_DIR", help="Output folder of a run, or a folder of numbered versions."
+        metavar="OUT",
+        help="Output folder of the runs, its folder of versions, or the version to publish again.",
     ),
 ]

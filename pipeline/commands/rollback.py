@@ -44,7 +44,8 @@ def run(model_dir: Path, to: int | None) -> int:
     """Publish an earlier version again.
 
     Args:
-      model_dir: Output folder of a run, or a folder of numbered versions.
+      model_dir: Output folder of a run, a folder of numbered versions, or the version to publish
+        again.
       to: Number of the version, None for the newest one with other content than the served one.
 
     Returns:
@@ -60,10 +61,14 @@ def run(model_dir: Path, to: int | None) -> int:
 
     model_dir, version = pushed_models.locate(model_dir)
     if version is not None:
-        raise ConfigError(
-            f"{version} is one version; rollback takes the folder of versions, and --to "
-            f"{version.name} for this one: imgpipe rollback {model_dir}"
-        )
+        if not version.name.isdecimal():  # a SavedModel that is no pushed version
+            raise pushed_models.no_model(version)
+        if to not in (None, int(version.name)):
+            raise ConfigError(
+                f"--to {to} and {version} name different versions. Expected: one of them, such as "
+                f"imgpipe rollback {model_dir} --to {to}"
+            )
+        to = int(version.name)
     found = list(manifest.versions(model_dir))
     numbers = [version.number for version in found]
     if to is None:

@@ -21,7 +21,7 @@ def serve(
     model_dir: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL_DIR",
+            metavar="OUT",
             help="Output folder of a run, or folder of numbered versions, also gs://…",
         ),
     ],

@@ -296,6 +296,14 @@ class TestRollback:
         assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
         assert newest.identity not in newest.withdrawn
 
+    def test_the_version_to_publish_may_be_named_by_its_folder(self, base: Path):
+        with pytest.raises(ConfigError, match=r"--to 1 and .*2 name different versions"):
+            rollback.run(base / "2", 1)
+        assert rollback.run(base / "2", None) == 0
+        newest = manifest.latest(base)
+        assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
+        assert newest.manifest["rolled_back_to"] == 2
+
     def test_nothing_else_to_roll_back_to_is_said(self, tmp_path: Path, saved_model: Path):
         base = tmp_path / "other"
         versions.publish(base, {"": saved_model}, {})
