@@ -19,6 +19,9 @@ _PACKED = "--sdk_container_image="
 _NO_PACKING = f"{_PACKED}none"
 _REMOTE_RUNNERS = ("FlinkRunner", "SparkRunner", "PortableRunner", "DataflowRunner")
 _LOOPBACK = "--environment_type=LOOPBACK"
+#: A Python worker that has nothing to do lives on for a minute. By default, Flink and Spark end
+#: their workers after each stage, and every start imports TensorFlow again.
+_KEEP_WORKERS = "--environment_cache_millis=60000"
 
 
 def arguments(beam: Beam) -> list[str]:
@@ -118,4 +121,5 @@ def _environment(beam: Beam) -> list[str]:
     config = beam.environment_config
     if kind == "PROCESS" and not config:
         config = json.dumps({"command": str(worker_start.script())})
-    return [f"--environment_type={kind}", *([f"--environment_config={config}"] if config else [])]
+    place = [f"--environment_config={config}"] if config else []
+    return [f"--environment_type={kind}", *place, _KEEP_WORKERS]

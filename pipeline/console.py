@@ -223,6 +223,9 @@ def _counts(step: _Step, seconds: float) -> str:
     waiting = {unit: 0 for unit in step.totals if unit not in step.counts}
     for unit, count in [*step.counts.items(), *waiting.items()]:
         total = step.totals.get(unit)
+        if step.state == "done" and total and not count:  # workers on other hosts report no counts
+            parts.append(f"{total} {unit}")
+            continue
         of = f" of {total}" if total and total > count else ""
         rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count else ""
         parts.append(f"{count}{of} {unit}{rate}")

@@ -69,7 +69,9 @@ def test_the_options_of_each_runner():
         "--sdk_container_image=none",
         "--beam_plugins=imgpipe.components.beam_worker",
     ]
-    process = ["--environment_type=PROCESS", f"--environment_config={worker}"]
+    # Without it, a runner ends its workers after each stage.
+    kept = "--environment_cache_millis=60000"
+    process = ["--environment_type=PROCESS", f"--environment_config={worker}", kept]
     assert options() == ["--runner=FnApiRunner", *common]
     assert options(runner="processes", parallelism=3) == [
         "--runner=FnApiRunner",
@@ -91,12 +93,14 @@ def test_the_options_of_each_runner():
         "--spark_master_url=spark://h:7077",
         "--environment_type=EXTERNAL",
         "--environment_config=localhost:50000",
+        kept,
         *common,
     ]
     assert options(runner="portable", job_endpoint="h:8099", environment="LOOPBACK") == [
         "--runner=PortableRunner",
         "--job_endpoint=h:8099",
         "--environment_type=LOOPBACK",
+        kept,
         *common,
     ]
     assert options(**DATAFLOW, parallelism=9) == [
