@@ -30,17 +30,22 @@ def start(photos: Path, out: Path, *assignments: str) -> subprocess.Popen[bytes]
 
 
 def outcome(process: subprocess.Popen[bytes], out: Path, seconds: float = 3000) -> dict[str, Any]:
-    """What a blessed run left, in canonical order."""
-    from imgpipe.components.records import iterate, serialise
-
+    """Wait for a run, which must be blessed, and return what it left as `read` does."""
     try:
         code = process.wait(timeout=seconds)
     finally:
         process.kill()
     assert code == 0, out.with_suffix(".txt").read_text(errors="replace")[-3000:]
+    return read(out)
+
+
+def read(out: Path) -> dict[str, Any]:
+    """The records, features and status in an output folder, in canonical order."""
+    from imgpipe.components.records import iterate, serialise
 
     def folder(component: str, output: str) -> Path:
-        return max((out / "artifacts" / component / output).iterdir(), key=lambda p: int(p.name))
+        made = (out / "artifacts" / component / output).glob("[0-9]*")
+        return max(made, key=lambda path: int(path.name))
 
     def examples(uri: Path) -> list[Any]:
         return [example for split in names.SPLITS for example in iterate(str(uri), split)]
