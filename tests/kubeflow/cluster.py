@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.pipeline.kubeflow import mounts
+from tests.kubeflow.container import Container
 
 _SCHEME, _FOLDER = "minio://", "minio"
 _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
@@ -30,7 +31,6 @@ _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
 _RECORDED = {"store_session_info": '{"Provider":"minio"}'}
 _AT_A_TIME = 2
 _NOBODY = 65534
-_TASK_SECONDS = 600
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Cluster:
       given: Parameters with which the run was started.
       number: Number of the run, counted from 1.
       user: Id of the user whose processes the tasks are; None for that of the tests.
+      forked: Whether the tasks are forks of a process that has TFX loaded, instead of processes
+        that the container's command starts.
       cached: Names of the tasks that were taken from the cache.
       exit_codes: Of the tasks that ran.
       logs: What they wrote to standard output and standard error.
@@ -57,6 +59,7 @@ class Cluster:
     given: dict[str, Any] = field(default_factory=dict)
     number: int = 1
     user: int | None = None
+    forked: bool = True
     cached: set[str] = field(default_factory=set)
     exit_codes: dict[str, int] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
@@ -74,6 +77,7 @@ class Cluster:
             given,
             self.number + 1,
             self.user,
+            self.forked,
             _numbers=self._numbers,
             _cache=self._cache,
         )
@@ -142,21 +146,19 @@ class Cluster:
                 os.chown(path, self.user, self.user)
         container = self._container(task)
         words = [*container["command"], *container["args"]]
-        ended = subprocess.run(
+        process = Container(
             [word.replace("{{$}}", json.dumps(given)) for word in words],
-            cwd=pod / "work",
-            env=_environment(pod),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_TASK_SECONDS,
-            **_as_user(self.user),
+            pod / "work",
+            _environment(pod),
+            pod / "log",
+            self.user,
         )
-        self.logs[name] = ended.stdout
-        if ended.returncode == 0:
+        code = process.fork() if self.forked else process.run()
+        self.logs[name] = process.log.read_text(errors="replace")
+        if code == 0:
             self._publish(name, given, pod)
             self._cache[key] = self.outputs[name], self.values[name]
-        return ended.returncode
+        return code
 
     def _container(self, task: dict[str, Any]) -> Any:
         label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
@@ -252,15 +254,17 @@ def other_user() -> int | None:
         return None
     probe = [sys.executable, "-c", "import imgpipe"]
     try:
-        subprocess.run(probe, check=True, capture_output=True, **_as_user(_NOBODY))
+        subprocess.run(
+            probe,
+            check=True,
+            capture_output=True,
+            user=_NOBODY,
+            group=_NOBODY,
+            extra_groups=[],
+        )
     except (OSError, subprocess.CalledProcessError):  # may not read this Python or these packages
         return None
     return _NOBODY
-
-
-def _as_user(user: int | None) -> dict[str, Any]:
-    """Arguments of `subprocess.run` for a process of this user."""
-    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def _uris(side: dict[str, Any]) -> list[str]:

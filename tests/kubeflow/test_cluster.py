@@ -171,9 +171,10 @@ def test_refused_data_stops_the_run_of_another_user(photos: Path, volume: Path):
     assert (volume / "out" / "runs").stat().st_uid == (cluster.user or os.geteuid())
 
 
-def test_a_failing_task_stops_the_run(photos: Path, tmp_path: Path):
+def test_a_failing_task_stops_the_run_of_the_command_itself(photos: Path, tmp_path: Path):
     moved = tmp_path / "photos"  # is not there, which the compiler cannot know
     cluster = _compiled(moved, tmp_path / "cluster")
+    cluster.forked = False
     cluster.run()
     assert cluster.exit_codes == {"Plan": 2, "ExitReport": 0}, cluster.logs["Plan"][-2000:]
     assert str(moved) in cluster.logs["Plan"].splitlines()[-1]

@@ -1,0 +1,91 @@
+"""The process of a task: the command of its container, or a fork that has TFX loaded.
+
+Loading TFX takes longer than most tasks on a small set. The fork server of `multiprocessing` loads
+it once; each task is still a process of its own, with its own user, environment and working folder.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+#: What `imgpipe.pipeline.kubeflow.entry_point` and the components load while they run.
+_LOADED = (
+    "imgpipe.pipeline.graph",
+    "imgpipe.components.report.exit_report",
+    "imgpipe.pipeline.failures",
+    "tensorflow.keras",
+    "tensorflow_data_validation",
+    "tensorflow_model_analysis",
+    "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor",
+)
+_PYTHON_MODULE = ["python", "-m"]
+_SECONDS = 600
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(list(_LOADED))
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a process is started with.
+
+    Attributes:
+      words: The command and its arguments.
+      folder: Working folder.
+      environment: All environment variables.
+      log: File that receives standard output and standard error.
+      user: Id of its user and group; None for those of the tests.
+    """
+
+    words: list[str]
+    folder: Path
+    environment: dict[str, str]
+    log: Path
+    user: int | None
+
+    def run(self) -> int:
+        """Run the command itself to its end; returns the exit code."""
+        as_user = {"user": self.user, "group": self.user, "extra_groups": []}
+        with self.log.open("w") as log:
+            return subprocess.run(
+                self.words,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=_SECONDS,
+                **({} if self.user is None else as_user),
+            ).returncode
+
+    def fork(self) -> int:
+        """Run the module that the command names in a fork of the server; returns the exit code."""
+        process = _forks.Process(target=self._run_module)
+        process.start()
+        process.join(_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"a task has not ended after {_SECONDS} s; see {self.log}")
+        return process.exitcode
+
+    def _run_module(self) -> None:
+        """Become the container's process: this runs in the fork."""
+        assert self.words[:2] == _PYTHON_MODULE, self.words[:3]
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        if self.user is not None:
+            os.setgroups([])
+            os.setgid(self.user)
+            os.setuid(self.user)
+        os.chdir(self.folder)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        sys.argv = self.words[2:]
+        runpy.run_module(self.words[2], run_name="__main__", alter_sys=True)
