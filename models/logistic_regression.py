@@ -90,8 +90,9 @@ class LogisticRegression:
             return value + penalty / 2 * float(kernel @ kernel), gradient.astype(np.float64)
 
         options = {"maxiter": _MOST_ITERATIONS, "ftol": tolerance, "gtol": 1e-7 * len(self._labels)}
-        # One thread, so that the sums, and with them the weights, are the same on every machine.
-        # Two are hardly faster, and far slower when another process needs the cores.
+        # One thread, so that the sums, and with them the weights, do not depend on the number of
+        # cores; the rounding still depends on the kernel that OpenBLAS chooses for the processor.
+        # Two threads are hardly faster, and far slower when another process needs the cores.
         with threadpool_limits(limits=1, user_api="blas"):
             found = minimize(loss, self._found, jac=True, method="L-BFGS-B", options=options)
         self._found, self.iterations = found.x, int(found.nit)

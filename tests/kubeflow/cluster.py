@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.pipeline.kubeflow import mounts
-from tests.kubeflow.container import Container
+from tests.kubeflow.container import Container, arithmetic
 
 _SCHEME, _FOLDER = "minio://", "minio"
 _LOG = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
@@ -276,13 +276,14 @@ def _mounted(pod: Path, uri: str) -> Path:
 
 
 def _environment(pod: Path) -> dict[str, str]:
-    """Environment of a container: nothing of this process but where the programs are."""
+    """Environment of a container: only programs and rounding are those of this process."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(pod / "home"),
         "TMPDIR": str(pod / "tmp"),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         mounts.ROOT: str(pod / "mounts"),
+        **arithmetic(),
     }
 
 

@@ -31,6 +31,14 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(list(_LOADED))
 
 
+def arithmetic() -> dict[str, str]:
+    """Environment variables that choose the kernels of OpenBLAS, with which rounding differs.
+
+    A container needs those of a local run to end with the same weights.
+    """
+    return {key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")}
+
+
 @dataclass(frozen=True)
 class Container:
     """What a process is started with.

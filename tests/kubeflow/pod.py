@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.kubeflow.container import arithmetic
+
 #: Empty folders that the compiled workflow mounts into each pod.
 _SCRATCH = ("gcs", "s3", "minio", ".local", ".cache", ".config")
 _OWN = ("tmp/outputs", "run", "kfp-launcher", *_SCRATCH)
@@ -99,6 +101,7 @@ class Pod:
                 "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
                 "HOME": "/",
                 "TF_CPP_MIN_LOG_LEVEL": "2",
+                **arithmetic(),
                 **environment,
             },
             stdout=subprocess.PIPE,

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from imgpipe.components.model_pusher import manifest
-from tests.e2e.case import SETTINGS
+from tests.e2e.case import SETTINGS, Case
 from tests.kubeflow import pod
 from tests.kubeflow.argo import Workflow
 from tests.kubeflow.loopback import BUCKET, Services, services
@@ -128,14 +128,20 @@ def blessed(cluster: Services, volume: Path, tmp_path_factory: pytest.TempPathFa
     return _run(cluster, volume, tmp_path_factory.mktemp("blessed"))
 
 
-def test_driver_and_launcher_run_it_to_a_pushed_model(blessed: Workflow, volume: Path):
+def test_driver_and_launcher_push_the_model_of_a_local_run(
+    blessed: Workflow, volume: Path, tmp_path: Path
+):
     failed = [name for name, state in blessed.states.items() if state == "Failed"]
     shown = {name: blessed.logs[name][-3000:] for name in failed if name in blessed.logs}
     assert not failed, "\n\n".join(f"{name}:\n{log}" for name, log in shown.items())
     assert not blessed.cached
     assert "the model is blessed: " in blessed.logs["Report"]
     (version,) = manifest.versions(volume / "out" / "model")
-    assert version.model_identity
+    local = Case(volume / "photos", tmp_path / "local").run()
+    assert local.exit_code == 0, local.verdict
+    (same,) = manifest.versions(tmp_path / "local" / "model")
+    assert version.model_identity == same.model_identity
+    assert version.run_key == same.run_key
 
 
 @pytest.mark.usefixtures("blessed")
