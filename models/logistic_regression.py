@@ -16,6 +16,7 @@ import numpy.typing as npt
 from imgpipe.models import row_file
 from imgpipe.models.bank import BankRows
 from imgpipe.models.datasets import class_weights
+from imgpipe.models.errors import DataRefused
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,6 +57,9 @@ class LogisticRegression:
         classes: Number of classes.
         smoothing: Share of each target that is spread over all classes.
         balance: "class_weights" weighs each class equally; see `datasets.class_weights`.
+
+    Raises:
+        DataRefused: A feature is not finite.
     """
 
     def __init__(
@@ -126,6 +130,11 @@ class LogisticRegression:
         """Mean and standard deviation of each feature; 1 for one that never varies."""
         count = len(self._labels)
         mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in self._blocks()) / count
+        if not np.isfinite(mean).all():
+            raise DataRefused(
+                "the stored features are not finite, so that no head fits them. Check the weights "
+                "of the backbone (model.weights), and run FeatureBank again (--from FeatureBank)"
+            )
         squares = sum(
             np.square(block - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
             for _, block in self._blocks()

@@ -28,6 +28,7 @@ from imgpipe.pipeline import (
     component_names,
     failures,
     metadata_file,
+    repetition,
     signals,
     summary,
     temporary,
@@ -53,12 +54,14 @@ class Outcome:
       verdict: A sentence for people.
       summary: The summary, as `imgpipe.pipeline.summary` describes it.
       directory: Folder of the run with its log, summary, report and configuration.
+      repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
     """
 
     exit_code: int
     verdict: str
     summary: dict[str, Any]
     directory: Path
+    repeated: bool = False
 
 
 def scan(config: Config) -> Scan:
@@ -117,6 +120,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     with _locked(out):
         metadata_file.require_usable(out)
         temporary.sweep(out)
+        listed, repeated = _repeated(config, began) if start is None else (None, None)
+        if repeated is not None:
+            return repeated
         directory = _fresh_directory(out / RUNS / time.strftime("%Y%m%d-%H%M%S"))
         atomic_write(directory / CONFIG, to_toml(config.with_absolute_paths()))
         with (
@@ -124,7 +130,22 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
             consoles.quiet(directory / LOG, to_stderr) as console,
             consoles.Display(console) as display,
         ):
-            return _Run(config, directory, console, display, began).go(start)
+            return _Run(config, directory, console, display, began, listed).go(start)
+
+
+def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None]:
+    """Outcome of an earlier run that this one would repeat, and the images if they were listed."""
+    directory = repetition.candidate(config, config.out / RUNS)
+    if directory is None:
+        return None, None
+    listed = scan(config)
+    found = repetition.summary(directory, config, run_inputs.find(config, listed))
+    if found is None:
+        return listed, None
+    total = round(time.monotonic() - began, 3)
+    found["timings"] = {"total_s": total, "import_s": 0.0, "components": {}}
+    code = exit_code(None, found["blessed"])
+    return listed, Outcome(code, found["verdict"], found, directory, repeated=True)
 
 
 def _fresh_directory(path: Path) -> Path:
@@ -164,8 +185,11 @@ class _Run:
         console: Console,
         display: consoles.Display,
         began: float,
+        listed: Scan | None = None,
     ) -> None:
         self.config, self.directory = config, directory
+        self.listed = listed
+        self.inputs: run_inputs.RunInputs | None = None
         self.console, self.display, self.began = console, display, began
         self.import_seconds = 0.0
         self.vocabulary: tuple[str, ...] = ()
@@ -191,7 +215,8 @@ class _Run:
         def hash_images() -> None:
             try:
                 with progress.silent():  # the display shows the loading of libraries meanwhile
-                    found["scan"] = scan(self.config)
+                    found["scan"] = self.listed or scan(self.config)
+                    self.listed = None
             except BaseException as caught:
                 found["error"] = caught
 
@@ -216,6 +241,7 @@ class _Run:
         self.vocabulary = tuple(found["scan"].vocabulary)
         # The listing is freed here: 300 bytes an image, while the components run.
         inputs = run_inputs.find(self.config, found.pop("scan"))
+        self.inputs = inputs
         run_inputs.freeze_schema(self.config, inputs)
         self.config.decision_file.unlink(missing_ok=True)
         storage = graph.Storage(
@@ -306,6 +332,8 @@ class _Run:
             whole["warnings"].append(unwritten)
         text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
         atomic_write(self.directory / SUMMARY, text)
+        if error is None and self.inputs is not None:
+            repetition.remember(self.directory, self.config, self.inputs)
         return Outcome(exit_code(error, blessed), state.verdict, whole, self.directory)
 
     def _facts(self, error: BaseException | None, settings: dict[str, object]) -> dict[str, Any]:

@@ -101,6 +101,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     outcome = execute(config, start, to_stderr=json_file == json_files.STANDARD_OUTPUT)
     console = json_files.console_beside(json_file)
     colour = _COLOURS.get(outcome.exit_code, "red")
+    if outcome.repeated:
+        console.print(f"nothing has changed since the run {escape(outcome.directory.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
     push = outcome.summary["push"]

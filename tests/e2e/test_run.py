@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import repetition
 
 COMPONENTS = {
     *("ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen", "ExampleValidator"),
@@ -22,6 +25,8 @@ COMPONENTS = {
 }
 #: Executed in every run: they look at the world outside the graph.
 NEVER_CACHED = {"Plan", "ModelPusher", "Report"}
+#: Settings with which the head learns next to nothing.
+_UNTRAINED = ("train.optimizer=adam", "train.epochs=1", "train.learning_rate=1e-7")
 
 
 def _artifact(case: Any, component: str, output: str) -> Path:
@@ -132,12 +137,52 @@ def test_the_page_is_self_contained(first: Any):
 
 
 def test_again_without_changes_everything_is_cached(case: Any, first: Any):
+    for file in case.out.glob(f"runs/*/{repetition.FILE}"):
+        file.unlink()  # so that the graph runs
     outcome = case.run()
     assert outcome.exit_code == 0
+    assert not outcome.repeated
     assert set(outcome.summary["cached"]) == COMPONENTS - NEVER_CACHED
     assert outcome.summary["push"]["status"] == "unchanged"
     assert manifest.version_numbers(case.out / "model") == [1]
     assert outcome.summary["bank"]["forward_passes"] == 0
+
+
+def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Any, first: Any):
+    before = sorted(case.out.glob("runs/*"))
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.cli", "run"),
+            *(str(before[-1] / "config.toml"), "--json", "-"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "imgpipe.pipeline.run" in imported
+    assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}
+    summary = json.loads(ended.stdout)
+    assert set(summary["cached"]) == COMPONENTS
+    assert summary["verdict"] == first.verdict
+    assert sorted(case.out.glob("runs/*")) == before
+
+
+@pytest.mark.parametrize("lost", ["model/1", "artifacts/ImageFilter", "schema/schema.pbtxt"])
+def test_what_was_lost_is_made_again(case: Any, first: Any, tmp_path: Path, lost: str):
+    copy = case.copy(tmp_path)
+    shutil.copytree(case.out, copy.out)
+    copy.run()  # in the new folder the paths are others
+    assert copy.run().repeated
+    path = copy.out / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    outcome = copy.run()
+    assert not outcome.repeated
+    assert outcome.exit_code == 0
+    assert outcome.summary["push"]["status"] in ("pushed", "unchanged")
+    assert copy.run().repeated
 
 
 def test_a_touched_file_changes_nothing(case: Any, first: Any):
@@ -173,7 +218,7 @@ def test_a_new_photo_costs_its_own_views_only(case: Any, first: Any, tmp_path: P
 
 
 def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first: Any):
-    outcome = case.run("evaluate.threshold=1.0", "train.epochs=1", "train.learning_rate=1e-7")
+    outcome = case.run("evaluate.threshold=1.0", *_UNTRAINED)
     assert outcome.exit_code == 3
     assert outcome.verdict.startswith("not blessed: validation accuracy")
     assert "is below the threshold 1" in outcome.verdict
@@ -187,7 +232,7 @@ def test_an_unreachable_threshold_is_not_blessed_and_not_pushed(case: Any, first
 
 def test_the_change_threshold_alone_refuses(case: Any, first: Any):
     """Above the threshold and below the last blessed model: TFMA itself does not bless."""
-    outcome = case.run("evaluate.threshold=0.0", "train.epochs=1", "train.learning_rate=1e-7")
+    outcome = case.run("evaluate.threshold=0.0", *_UNTRAINED)
     assert outcome.exit_code == 3
     assert outcome.summary["gate"]["failed"] == ["baseline"]
     assert outcome.summary["push"]["status"] == "refused"

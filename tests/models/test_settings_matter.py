@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.bank import BankRows, read_split
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, DataRefused
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import Diverged, Fit, fit_head
 
@@ -79,6 +79,8 @@ def test_what_diverges_from_the_start_is_refused(rows) -> None:
         np.full_like(rows[0].features, np.inf), rows[0].labels, rows[0].views, rows[0].hashes
     )
     with pytest.raises(Diverged, match="learning rate"):
+        _fit([broken, rows[1]], hidden_units=0, optimizer="adam")
+    with pytest.raises(DataRefused, match="stored features are not finite"):
         _fit([broken, rows[1]], hidden_units=0)
 
 

@@ -30,6 +30,7 @@ _SETTINGS = ModelSettings.from_mapping(
         "weights": "none",
         "freeze": "all",
         "image_size": _SIZE,
+        "optimizer": "adam",
         "epochs": 4,
         "batch_size": 16,
         "learning_rate": 0.01,

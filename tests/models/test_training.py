@@ -35,7 +35,13 @@ def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
     ]
     write_records(directory / "images-00000-of-00001", rows)
     config = {
-        "model": {"name": "hands", "image_size": 64, "epochs": 3, "batch_size": 8},
+        "model": {
+            "name": "hands",
+            "image_size": 64,
+            "optimizer": "adam",
+            "epochs": 3,
+            "batch_size": 8,
+        },
         "vocabulary": _VOCABULARY,
         "bank_uri": bank,
         "top_k": 5,

@@ -152,7 +152,7 @@ def test_large_requests_are_bounded_together(serve):
     stub.Predict(ask("slow", steps=np.int32(1)), timeout=30)
     large = ask(x=np.zeros(1 << 17, np.float32))
     with ThreadPoolExecutor(21) as pool:
-        slow = pool.submit(outcome, stub, ask("slow", steps=np.int32(1000)))
+        slow = pool.submit(outcome, stub, ask("slow", steps=np.int32(6000)))
         time.sleep(0.2)
         found = [pool.submit(outcome, stub, large) for _ in range(20)]
         codes = Counter(future.result() for future in found)
