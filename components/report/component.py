@@ -22,6 +22,7 @@ from imgpipe.components import artifacts, records
 from imgpipe.components.report import augmented_views, page, verdict
 from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import suspects as label_suspects
+from imgpipe.components.report.doubtful_labels import REVIEW_FILE
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.sections import data, rejects, suspects
 
@@ -121,7 +122,7 @@ def draw(
         records.write_text(f"{folder}/{PAGE}", html)
         if facts["suspects"]:
             review = label_suspects.review_file(facts["suspects"])
-            records.write_text(f"{folder}/{suspects.REVIEW_FILE}", review)
+            records.write_text(f"{folder}/{REVIEW_FILE}", review)
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from imgpipe.components.report.doubtful_labels import REVIEW_FILE
 from imgpipe.components.report.section import Absent, Context, Section
 
 #: Images on the page; the file for review holds more.
 SHOWN = 48
-#: File beside the page, in the format of judge.overrides.
-REVIEW_FILE = "suspects.toml"
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:

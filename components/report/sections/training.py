@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.report import plots
+from imgpipe.components.report.learning import would_more_help
 from imgpipe.components.report.section import Absent, Context, Section
 
 _STOPPED = {
@@ -14,7 +15,6 @@ _STOPPED = {
     "diverged": "the loss was no longer finite; lower the learning rate",
     "epochs": "it reached the largest number of epochs (train.epochs)",
 }
-_WORTHWHILE = 0.5  # points of accuracy for twice the images
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -46,20 +46,8 @@ def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[s
         "epoch": history["epochs"][0],
         "seconds": history.get("seconds"),
         "curve": plots.learning_curve(images, accuracy) if len(curve) > 1 else None,
-        "more": _would_more_help(curve),
+        "more": would_more_help(curve),
     }
-
-
-def _would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
-    """Say what the last doubling of the number of training images gained."""
-    if len(curve) < 2:
-        return ""
-    before, after = curve[-2:]
-    gained = 100 * (after["accuracy"] - before["accuracy"])
-    seen = f"From {before['images']} to {after['images']} training images, accuracy "
-    if gained >= _WORTHWHILE:
-        return f"{seen}rose by {gained:.1f} points, so that more images would probably help."
-    return f"{seen}changed by {gained:+.1f} points, so that more such images would help little."
 
 
 def _stage(title: str, history: Mapping[str, Any]) -> dict[str, Any]:

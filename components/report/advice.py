@@ -1,0 +1,147 @@
+"""What a person can do to get a better model, each sentence with the fact that it follows from.
+
+A new rule is one function and one entry of `_RULES`. A rule without its fact says nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imgpipe.components.report.doubtful_labels import REVIEW_FILE, clear
+from imgpipe.components.report.learning import would_more_help
+from imgpipe.components.report.text import plural
+from imgpipe.models import feature_names as names
+
+#: Number of sentences that are given; with more, people read none.
+MOST = 3
+#: A class with fewer training images is called small, and so is one with less than this share of
+#: the median class.
+_FEW, _SMALL_SHARE = 30, 0.25
+#: Below this accuracy of the head in cross-validation, fine-tuning often helps.
+_HEAD_ALONE = 0.97
+_FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One thing to do.
+
+    Attributes:
+        text: The fact and what to do, as sentences.
+        section: Id of the section of the page that shows the fact.
+    """
+
+    text: str
+    section: str
+
+
+def advice(facts: Mapping[str, Any]) -> list[Advice]:
+    """Return at most `MOST` things to do, those that help most first.
+
+    Args:
+        facts: Facts of the run, each of which may be missing or None.
+    """
+    found = (rule(facts) for rule in _RULES)
+    return [said for said in found if said is not None][:MOST]
+
+
+def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
+    """Send people to the labels that clearly look wrong."""
+    found = facts.get("suspects") or {}
+    doubtful = clear(found.get("rows") or [])
+    if not doubtful:
+        return None
+    verb = "is" if len(doubtful) == 1 else "are"
+    return Advice(
+        f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} doubtful. Start with "
+        "these: look at each image, and correct what is wrong in the data or in "
+        f"{REVIEW_FILE} beside this page.",
+        "suspects",
+    )
+
+
+def small_class(facts: Mapping[str, Any]) -> Advice | None:
+    """Name the class that has far fewer training images than the others, or few of them."""
+    by_split = (facts.get("data") or {}).get("by_split") or {}
+    counts = by_split.get(names.TRAIN) or {}
+    if len(counts) < 2:
+        return None
+    name, least = min(counts.items(), key=lambda entry: entry[1])
+    usual = statistics.median(counts.values())
+    if least >= _FEW and least >= _SMALL_SHARE * usual:
+        return None
+    other = f" (the median class has {usual:g})" if usual > least else ""
+    return Advice(
+        f"Class {name} has only {plural(least, 'training image')}{other}. Add images of it first.",
+        "data",
+    )
+
+
+def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
+    """Propose to train more layers where the head on the frozen features falls short."""
+    training = facts.get("training") or {}
+    accuracy = (training.get("solution") or {}).get("accuracy")
+    if accuracy is None or accuracy >= _HEAD_ALONE or training.get("fine_tune"):
+        return None
+    return Advice(
+        f"In cross-validation over the training images the head alone reaches {accuracy:.3f}. "
+        'fine_tune.mode = "auto" trains further layers, which often helps where the head alone '
+        f"reaches less than {_HEAD_ALONE:g}.",
+        "training",
+    )
+
+
+def last_epoch(facts: Mapping[str, Any]) -> Advice | None:
+    """Propose more epochs where training was still under way at the last one."""
+    training = facts.get("training") or {}
+    tuned = training.get("fine_tune") or {}
+    for history, setting in ((training, "train.epochs"), (tuned, "fine_tune.epochs")):
+        epochs = len(history.get("epochs") or [])
+        if history.get("stopped") == "epochs" and history.get("best_epoch") == epochs:
+            return Advice(
+                f"Training stopped at the last epoch, {epochs}, which was the best one. Raise "
+                f"{setting}, because more epochs would probably help.",
+                "training",
+            )
+    return None
+
+
+def more_images(facts: Mapping[str, Any]) -> Advice | None:
+    """Say whether more images would help, by the learning curve."""
+    solution = (facts.get("training") or {}).get("solution") or {}
+    text = would_more_help(solution.get("learning_curve") or [])
+    return Advice(text, "training") if text else None
+
+
+def confused_classes(facts: Mapping[str, Any]) -> Advice | None:
+    """Name the two classes that are most often taken for each other in validation."""
+    classes = (facts.get("settings") or {}).get("vocabulary") or []
+    wrong: Counter[tuple[int, int]] = Counter()
+    for label, predicted, count in (facts.get("confusion") or {}).get(names.VALIDATION) or []:
+        if label != predicted:
+            wrong[min(label, predicted), max(label, predicted)] += count
+    if not wrong or len(classes) < 3:
+        return None
+    (one, other), count = max(wrong.items(), key=lambda entry: entry[1])
+    if count < _FEWEST_CONFUSED:
+        return None
+    return Advice(
+        f"{classes[one]} and {classes[other]} are confused most: {count:,} of "
+        f"{plural(wrong.total(), 'mistake')} on the validation split. Add images that show the "
+        "difference between the two.",
+        "confusion",
+    )
+
+
+_RULES: tuple[Callable[[Mapping[str, Any]], Advice | None], ...] = (
+    doubtful_labels,
+    small_class,
+    last_epoch,
+    fine_tuning,
+    more_images,
+    confused_classes,
+)

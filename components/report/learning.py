@@ -1,0 +1,27 @@
+"""What the learning curve says about more training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_WORTHWHILE = 0.5  # points of accuracy for twice the images
+
+
+def would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the last doubling of the number of training images gained.
+
+    Args:
+        curve: Points ``{"images", "accuracy"}`` with more and more training images.
+
+    Returns:
+        A sentence; "" when the curve has fewer than two points.
+    """
+    if len(curve) < 2:
+        return ""
+    before, after = curve[-2:]
+    gained = 100 * (after["accuracy"] - before["accuracy"])
+    seen = f"From {before['images']} to {after['images']} training images, accuracy "
+    if gained >= _WORTHWHILE:
+        return f"{seen}rose by {gained:.1f} points, so that more images would probably help."
+    return f"{seen}changed by {gained:+.1f} points, so that more such images would help little."

@@ -1,0 +1,111 @@
+"""What to do next: each sentence needs its fact, and says nothing without it."""
+
+import pytest
+
+from imgpipe.components.report import advice
+from imgpipe.components.report.page import render
+from tests.components.report.report_facts import BLESSED, facts
+
+
+def solved(**values):
+    """Facts of a run whose head was solved, with further facts on the solution."""
+    return {"training": {"epochs": [{}], "stopped": "solved", "solution": {"folds": 5} | values}}
+
+
+def doubted(*margins):
+    return {"suspects": {"images": 373, "rows": [{"margin": margin} for margin in margins]}}
+
+
+def trained_on(**counts):
+    return {"data": {"by_split": {"train": counts}}}
+
+
+def confused(*cells):
+    return {"settings": {"vocabulary": list("abc")}, "confusion": {"validation": cells}}
+
+
+LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "words"),
+    [
+        (advice.doubtful_labels, doubted(0.9, 0.5, 0.1), "2 of 373 labels are doubtful."),
+        (advice.doubtful_labels, doubted(0.9), "1 of 373 labels is doubtful"),
+        (
+            advice.small_class,
+            trained_on(cat=12, dog=80, owl=90),
+            "Class cat has only 12 training images (the median class has 80).",
+        ),
+        (advice.small_class, trained_on(cat=40, dog=900, owl=800), "Class cat has only 40"),
+        (
+            advice.fine_tuning,
+            solved(accuracy=0.931),
+            "the head alone reaches 0.931. fine_tune.mode",
+        ),
+        (
+            advice.more_images,
+            solved(learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)]),
+            "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
+        ),
+        (
+            advice.more_images,
+            solved(learning_curve=[{"images": n, "accuracy": 0.9} for n in (400, 800)]),
+            "more such images would help little",
+        ),
+        (advice.last_epoch, {"training": LAST}, "stopped at the last epoch, 4, which was the best"),
+        (advice.last_epoch, {"training": {"fine_tune": LAST}}, "Raise fine_tune.epochs"),
+        (
+            advice.confused_classes,
+            confused((0, 0, 9), (0, 1, 3), (1, 0, 2), (2, 0, 4)),
+            "a and b are confused most: 5 of 9 mistakes on the validation split.",
+        ),
+    ],
+)
+def test_a_fact_is_followed_by_what_to_do(rule, given, words):
+    assert words in rule(given).text
+
+
+@pytest.mark.parametrize(
+    ("rule", "given"),
+    [
+        (advice.doubtful_labels, doubted(0.1, 0.05)),
+        (advice.small_class, trained_on(cat=80, dog=90)),
+        (advice.small_class, trained_on(cat=3)),
+        (advice.fine_tuning, solved(accuracy=0.99)),
+        (
+            advice.fine_tuning,
+            {"training": solved(accuracy=0.9)["training"] | {"fine_tune": {"epochs": [{}]}}},
+        ),
+        (advice.more_images, solved(learning_curve=[{"images": 400, "accuracy": 0.9}])),
+        (advice.last_epoch, {"training": LAST | {"best_epoch": 2}}),
+        (advice.last_epoch, {"training": LAST | {"stopped": "plateau"}}),
+        (advice.confused_classes, confused((0, 0, 9), (0, 1, 1))),
+    ],
+)
+def test_nothing_is_said_without_the_fact(rule, given):
+    assert rule(given) is None
+
+
+@pytest.mark.parametrize("given", [{}, dict.fromkeys(facts())])
+def test_without_facts_there_is_no_advice(given):
+    assert advice.advice(given) == []
+
+
+def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
+    curve = [{"images": n, "accuracy": n / 1000} for n in (400, 800)]
+    given = facts() | solved(accuracy=0.9, learning_curve=curve) | doubted(0.9)
+    given["training"]["epochs"] = facts()["training"]["epochs"]
+    given["data"]["by_split"]["train"]["rock"] = 2
+    assert len(advice.advice(given)) == advice.MOST
+    page = render(given, None, {}, BLESSED)
+    positions = [page.index(f'id="{name}"') for name in ("verdict", "next_steps", "figures")]
+    assert positions == sorted(positions)
+    steps = page[positions[1] : positions[2]]
+    assert steps.count("<li>") == advice.MOST
+    assert 'href="#suspects"' in steps
+
+
+def test_a_run_that_needs_nothing_says_so():
+    given = facts() | {"suspects": None, "confusion": None}
+    assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)
