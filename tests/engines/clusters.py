@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,14 @@ class Cluster:
 
     endpoint: str
     processes: Processes
+    rest: str = ""  # of Flink
+
+    def failed_tasks(self) -> list[str]:
+        """The names of the tasks that failed in Flink's jobs, also those that were repeated."""
+        jobs = [job["jid"] for job in _get(f"{self.rest}/jobs/overview")["jobs"]]
+        failures = [_get(f"{self.rest}/jobs/{job}/exceptions") for job in jobs]
+        entries = [entry for each in failures for entry in each["exceptionHistory"]["entries"]]
+        return [entry["taskName"] for entry in entries if entry.get("taskName")]
 
 
 @contextlib.contextmanager
@@ -190,23 +199,27 @@ def flink(
             _configure(folder / name, {**base, **bound})
             command = [f"{entry}.taskexecutor.TaskManagerRunner", "--configDir", folder / name]
             processes.start(name, host, [*java, *command])
-        overview = f"http://{master.address}:{rest}/taskmanagers"
-        processes.await_true("jobmanager", lambda: _count(overview) == len(workers))
+        url = f"http://{master.address}:{rest}"
+        processes.await_true("jobmanager", lambda: _task_managers(url) == len(workers))
         arguments = [f"--flink-master={master.address}:{rest}", *_ports(master, job, folder)]
         processes.start("job-server", master, ["java", HEAP, *OPEN, "-jar", jar, *arguments])
         processes.await_port("job-server", master.address, job)
-        yield Cluster(f"{master.address}:{job}", processes)
+        yield Cluster(f"{master.address}:{job}", processes, url)
     finally:
         processes.stop()
 
 
-def _count(url: str) -> int:
+def _task_managers(url: str) -> int:
     """Number of TaskManagers according to Flink's REST interface, 0 while it starts."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return len(json.load(answer)["taskmanagers"])
+        return len(_get(f"{url}/taskmanagers")["taskmanagers"])
     except OSError:  # not up yet, or too busy to answer
         return 0
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return dict(json.load(answer))
 
 
 def _configure(folder: Path, values: dict[str, object]) -> None:

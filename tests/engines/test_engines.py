@@ -43,6 +43,7 @@ def test_flink_loses_a_task_manager(photos, expected, tmp_path):
             require_same(outcome(run, out), expected)
         finally:
             killed.join(timeout=60)
+        assert any("Examine" in task for task in cluster.failed_tasks()), "killed too late"
         assert cluster.processes.running["taskmanager-0"].returncode == -9
 
 
