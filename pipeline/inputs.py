@@ -25,6 +25,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.extractor import resolve_precision
+from imgpipe.pipeline import flat_settings
 from imgpipe.pipeline.config import WEIGHT_FILES, Config
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -341,8 +342,16 @@ def check_files(config: Config) -> None:
         raise ResourceError(f"model.weights: there is no file {weights}.")
 
 
-def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, object]:
-    """Select the settings that the report shows."""
+def report_settings(
+    config: Config, vocabulary: Sequence[str], fingerprint: str = ""
+) -> dict[str, object]:
+    """Select the settings that the report shows.
+
+    Args:
+      config: The validated configuration.
+      vocabulary: Class names in sorted order.
+      fingerprint: Fingerprint of the source, "" while it is not known.
+    """
     return {
         "name": config.run.name,
         "source": config.data.source,
@@ -358,4 +367,7 @@ def report_settings(config: Config, vocabulary: Sequence[str]) -> dict[str, obje
         "views": asdict(config.settings.views),
         "mixing": asdict(config.views.mixing),
         "expect": config.expect.model_dump(),
+        "fingerprint": fingerprint,
+        "seeds": {"split": config.split.seed, "train": config.train.seed},
+        "changed": flat_settings.changed(config),
     }

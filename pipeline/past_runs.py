@@ -10,13 +10,14 @@ import fcntl
 import json
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.flat_settings import flat
 from imgpipe.pipeline.run import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 
 PAGE = "report.html"
@@ -104,7 +105,7 @@ class PastRun:
             content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return dict(_flat(content))
+        return dict(flat(content))
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:
@@ -126,14 +127,6 @@ def _status(summary: Mapping[str, Any]) -> str:
     if sentence.startswith("not blessed"):
         return "not_blessed"
     return "failed" if sentence.startswith("failed in") else "refused"
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def output_folder(path: Path) -> Path:

@@ -200,7 +200,9 @@ def _planned(config: Config, inputs: RunInputs) -> Planned:
         model_settings=_json(model),
         eval_config=_json(thresholds),
         facts=_json(_facts(config, inputs)),
-        report_settings=_json(run_inputs.report_settings(config, inputs.vocabulary)),
+        report_settings=_json(
+            run_inputs.report_settings(config, inputs.vocabulary, inputs.fingerprint)
+        ),
         data_code=inputs.data_code,
         bank_code=inputs.bank_code,
         serving_code=inputs.serving_code,

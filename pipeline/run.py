@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 import time
 import traceback
@@ -19,7 +20,7 @@ import filelock
 from rich.console import Console
 
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
-from imgpipe.components.report import verdict
+from imgpipe.components.report import identity, verdict
 from imgpipe.models import progress
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
@@ -125,6 +126,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
             return repeated
         directory = _fresh_directory(out / RUNS / time.strftime("%Y%m%d-%H%M%S"))
         atomic_write(directory / CONFIG, to_toml(config.with_absolute_paths()))
+        identity.note_start(directory, sys.argv)
         with (
             temporary.below(directory),
             consoles.quiet(directory / LOG, to_stderr) as console,
@@ -305,7 +307,8 @@ class _Run:
     def _outcome(self, error: BaseException | None) -> Outcome:
         """Write summary and report, also of a run that was refused or failed."""
         log = str(self.directory / LOG)
-        settings = run_inputs.report_settings(self.config, self.vocabulary)
+        fingerprint = self.inputs.fingerprint if self.inputs else ""
+        settings = run_inputs.report_settings(self.config, self.vocabulary, fingerprint)
         facts: dict[str, Any] = {"settings": settings}
         page, unwritten = None, ""
         try:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from imgpipe.pipeline.flat_settings import PLACES
 from imgpipe.pipeline.past_runs import PastRun
-
-#: Settings that name a run or a place, which change nothing about the model.
-_PLACES = frozenset({"run.out", "push.directory", "bank.store", "judge.store"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def configuration(first: PastRun, second: PastRun) -> list[Change]:
     return [
         change
         for change in _differing(first.config, second.config)
-        if change.name not in _PLACES
+        if change.name not in PLACES
         # A setting that only one of the releases has is no change of the configuration.
         and change.name in first.config
         and change.name in second.config

@@ -19,7 +19,7 @@ from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from imgpipe.components import artifacts, records
-from imgpipe.components.report import augmented_views, page, verdict
+from imgpipe.components.report import augmented_views, identity, page, verdict
 from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import suspects as label_suspects
 from imgpipe.components.report.doubtful_labels import REVIEW_FILE
@@ -82,7 +82,8 @@ class Report(BaseComponent):
 
         Args:
             settings: JSON object with name, source, vocabulary, threshold, max_drop,
-                cross_validate, lite, max_loss, backbone, image_size, views, mixing and expect.
+                cross_validate, lite, max_loss, backbone, image_size, views, mixing, expect,
+                fingerprint, seeds and changed.
             run_directory: Folder of the run, "" when there is none.
             **reported: A channel for each row of `inputs.REPORTED` that the pipeline has.
         """
@@ -106,13 +107,15 @@ def draw(
     Args:
         facts: Facts from `imgpipe.components.report.facts.collect`.
         uris: Artifact URIs by name. The page says which sections are missing.
-        folders: Folders to write to. Timings are read from the last one.
+        folders: Folders to write to. Timings, date and command are read from the last one.
         error: Why the run stopped, "" when it did not.
         failed: The component that stopped the run.
         log: Path of the log of the run.
         interrupted: Whether a person or the system stopped the run.
     """
     state = verdict.state(facts, error, failed, log, interrupted)
+    run = identity.of_run(folders[-1])
+    facts = {**facts, "identity": {**run, "packages": identity.packages()}}
     timings = None
     if folders[-1] and (Path(folders[-1]) / TIMINGS).is_file():
         timings = json.loads((Path(folders[-1]) / TIMINGS).read_text())

@@ -88,6 +88,14 @@ def facts(classes=("paper", "rock", "scissors"), rejects=(), accuracy=0.95):
             "image_size": 224,
             "views": {"count": 2, "rotation": 40.0, "horizontal_flip": True, "hue": 0.0},
             "mixing": {"mixup": 0.2, "cutmix": 0.0},
+            "fingerprint": "5e1f" * 16,
+            "seeds": {"split": 0, "train": 7},
+            "changed": {"data.source": "/photos", "train.seed": 7},
+        },
+        "identity": {
+            "date": "2026-01-31 14:05:59 +0100",
+            "command": "imgpipe run --data /photos --set train.seed=7",
+            "packages": {"python": "3.11.9", "keras": "3.15.0"},
         },
         "views": [
             {

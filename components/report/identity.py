@@ -1,0 +1,64 @@
+"""What identifies a run: when and how it was started, and the packages that it used.
+
+The local runner notes its start in a file of the run's folder. Elsewhere, the page has the time at
+which it was drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from imgpipe.models.atomic_write import atomic_write
+
+FILE = "identity.json"
+#: Distributions whose versions can change a model or its evaluation.
+_PACKAGES = (
+    *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),
+    *("tensorflow-model-analysis", "apache-beam"),
+)
+
+
+def note_start(folder: Path, arguments: Sequence[str]) -> None:
+    """Write the time and the command line of a run to its folder.
+
+    Args:
+        folder: Folder of the run.
+        arguments: The program and its arguments, as in `sys.argv`.
+    """
+    command = shlex.join([Path(arguments[0]).name, *arguments[1:]]) if arguments else ""
+    text = json.dumps({"date": _now(), "command": command}, ensure_ascii=False)
+    atomic_write(folder / FILE, text + "\n")
+
+
+def of_run(folder: str) -> dict[str, str]:
+    """Return date and command of the run with this folder; only the date of now if none is noted.
+
+    Args:
+        folder: Folder of the run, "" when there is none.
+    """
+    file = Path(folder) / FILE
+    if folder and file.is_file():
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    return {"date": _now()}
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of Python and of the packages on which results depend."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # imgpipe may run from a folder
+            continue
+    return found
+
+
+def _now() -> str:
+    """The local time with its offset from UTC, such as ``2026-01-31 14:05:59 +0100``."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")

@@ -1,0 +1,24 @@
+"""The identity of a run: its start is noted once, and read when the page is drawn."""
+
+import re
+
+from imgpipe.components.report import identity
+
+
+def test_the_start_of_a_run_is_read_back(tmp_path):
+    identity.note_start(tmp_path, ["/opt/venv/bin/imgpipe", "run", "--data", "my photos"])
+    found = identity.of_run(str(tmp_path))
+    assert found["command"] == "imgpipe run --data 'my photos'"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", found["date"])
+    (tmp_path / identity.FILE).unlink()
+    assert set(identity.of_run(str(tmp_path))) == {"date"}
+
+
+def test_without_a_folder_the_time_of_drawing_stands_for_the_start():
+    assert set(identity.of_run("")) == {"date"}
+
+
+def test_versions_are_those_that_are_installed():
+    import numpy
+
+    assert identity.packages()["numpy"] == numpy.__version__
