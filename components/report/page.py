@@ -37,8 +37,8 @@ STATUS = {
     "refused": ("Data refused", "✕"),
     "failed": ("Failed", "!"),
     "interrupted": ("Interrupted", "–"),
-    "clean": ("Clean", "✓"),
-    "usable": ("Usable", "✓"),
+    "clean": ("Data accepted", "✓"),
+    "usable": ("Data accepted", "✓"),
 }
 
 

@@ -216,6 +216,19 @@ def test_page_shows_problems_with_images_and_loads_nothing(faulty, tmp_path):
     assert "<script" not in html and "Data refused" in html
 
 
+def test_the_page_gives_the_verdict_of_a_run(clean, tmp_path):
+    page = tmp_path / "page.html"
+    check(clean, "--html", page, *FEW)
+    html = page.read_text()
+    assert "</span> Data accepted</h1>" in html and "<title>imgpipe check: data accepted" in html
+    assert "A run would accept this data: 16 images, no problems found" in html
+    check(clean, "--html", page, "--set", "gate.min_train=100")
+    html = page.read_text()
+    assert "</span> Data refused</h1>" in html and "A run would refuse this data" in html
+    assert "expected at least 100" in html
+    assert "also compares the data with the accepted schema" in html
+
+
 def test_settings_decide(clean):
     code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
     assert code == 4 and "too_small" in text
