@@ -40,7 +40,7 @@ fuzz: .venv/.ready
 bench: .venv/.ready
 	$(RUN)/python -m benchmarks
 
-# The locked packages for pip, with their hashes: see "Without uv" in the README.
+# The locked packages for pip, with their hashes: see docs/install.md.
 requirements: $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
 	$(UV) export --quiet --frozen --no-dev --no-emit-project --no-annotate --no-header -o $(DIST)/requirements.txt
 

@@ -160,7 +160,7 @@ def data_set(data: Path, name: str) -> Path:
     if not folder.is_dir():
         sys.exit(
             f"no photographs at {folder}. They are not part of this project: expected a folder "
-            f"{name} there, as described in the README; name another folder with --data."
+            f"{name} there, as described in docs/benchmarks.md; name another folder with --data."
         )
     return folder
 

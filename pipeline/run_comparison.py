@@ -36,7 +36,7 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
       second: The other run, called ``b``.
 
     Returns:
-      A JSON object, which the README documents.
+      A JSON object.
     """
     pairs: dict[str, dict[str, Any]] = {}
     only_a: list[Disagreement] = []

@@ -1,6 +1,6 @@
 """Builds the summary of a run for other programs (``--json``).
 
-The README's table documents the fields. All of them are always present; their value is null if the
+docs/reference.md documents the fields. All of them are always present; their value is null if the
 run did not get that far.
 """
 

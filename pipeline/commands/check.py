@@ -221,7 +221,7 @@ def sentence(judged: Judged, refused: Sequence[rules.Reason]) -> str:
 
 
 def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> dict[str, Any]:
-    """Build the content of the file that `--json` names; the README documents its fields.
+    """Build the content of the file that `--json` names; docs/reference.md documents its fields.
 
     Args:
       judged: Result of the checks.

@@ -138,7 +138,7 @@ def execute(
 def as_json(
     read: Log, examined: Examined, folder: Path | None, written: int | None
 ) -> dict[str, Any]:
-    """Build the content of the file that `--json` names; the README documents its fields.
+    """Build the content of the file that `--json` names; docs/reference.md documents its fields.
 
     Args:
       read: The log.
