@@ -18,7 +18,7 @@ from imgpipe.models.calibration import confidence_error
 Cell = tuple[int, int, int]
 
 _TINY = 1e-7  # keeps the log finite
-_MISTAKES = 24  # shown on the page
+_MISTAKES = 48  # shown on the page
 
 
 def wilson(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:

@@ -15,9 +15,12 @@ from PIL import ImageFile
 
 from imgpipe.components.image_file.header import pillow
 
-SIDE = 96  # pixels, the longer side; shown at half of that, sharp on dense screens
+#: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
+#: the page holds `_LARGE_BYTES` of them. The second is shown at half its size, for dense screens.
+SIDE, SMALL_SIDE = 320, 96
+_LARGE_BYTES = 5_000_000  # of data URIs, so that a page of any data set stays below 10 MB
 _PIXEL_LIMIT = 40_000_000  # decoded; about 0.5 s and 120 MB, larger ones go without an image
-_QUALITY = 72  # of the JPEG; about 2 kB an image
+_QUALITY = 72  # of the JPEG; about 15 kB a large and 2 kB a small image
 
 
 class Thumbnails:
@@ -30,6 +33,7 @@ class Thumbnails:
     def __init__(self, images: Mapping[str, bytes]) -> None:
         self._images = images
         self._made: dict[str, str] = {}
+        self._bytes = 0
 
     def uri(self, image_hash: str | None) -> str:
         """Return ``data:image/jpeg;base64,…``, or "" when there is no image to show."""
@@ -37,11 +41,13 @@ class Thumbnails:
         if not image_hash or not data:
             return ""
         if image_hash not in self._made:
-            self._made[image_hash] = thumbnail(data)
+            side = SIDE if self._bytes < _LARGE_BYTES else SMALL_SIDE
+            self._made[image_hash] = thumbnail(data, side)
+        self._bytes += len(self._made[image_hash])  # an image is written each time it is shown
         return self._made[image_hash]
 
 
-def thumbnail(data: bytes) -> str:
+def thumbnail(data: bytes, side: int = SIDE) -> str:
     """Make a small JPEG as a data URI; "" when the bytes are not an image. Never raises.
 
     Exif orientation is not applied: the image is shown as the model sees it. The readable part
@@ -49,10 +55,10 @@ def thumbnail(data: bytes) -> str:
     """
     try:
         with pillow(data) as image, _truncated_too():
-            image.draft("RGB", (SIDE, SIDE))  # JPEG decodes at an eighth of its size
+            image.draft("RGB", (side, side))  # JPEG decodes at an eighth of its size
             if image.width * image.height > _PIXEL_LIMIT:
                 return ""
-            image.thumbnail((SIDE, SIDE), reducing_gap=2.0)
+            image.thumbnail((side, side), reducing_gap=2.0)
             small = io.BytesIO()
             image.convert("RGB").save(small, "JPEG", quality=_QUALITY)
     except Exception:  # Pillow's plugins raise exceptions of any type

@@ -7,6 +7,20 @@ from typing import Any
 
 from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
+#: Ids of the first image on the page, by label and predicted class.
+Anchors = dict[tuple[str, str], str]
+
+
+def anchors(context: Context, split: str) -> Anchors:
+    """Return the ids of the mistakes of a split to which the confusion matrix links."""
+    found: Anchors = {}
+    if not context.part("metrics").get(split):  # without them, this section shows no mistake
+        return found
+    for row in context.part("mistakes").get(split) or []:
+        pair = str(row.get("label")), str(row.get("predicted"))
+        found.setdefault(pair, f"mistakes-{split}-{len(found) + 1}")
+    return found
+
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return the mistakes with their images, by split."""
@@ -17,14 +31,23 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         metrics = context.part("metrics").get(split)
         if not metrics:
             continue
-        rows = [
-            {**row, "image": context.thumbnails.uri(row.get("image_hash"))}
-            for row in context.part("mistakes").get(split) or []
-        ]
+        rows = _rows(context, split)
         count = metrics.get("count") or 0
         wrong = max(count - (metrics.get("correct") or 0), len(rows))
         splits.append({"split": split, "rows": rows, "wrong": wrong, "count": count})
     return {"splits": splits}
+
+
+def _rows(context: Context, split: str) -> list[dict[str, Any]]:
+    """Return the mistakes with their images, those between the same classes side by side."""
+    ids = anchors(context, split)
+    by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {pair: [] for pair in ids}
+    for row in context.part("mistakes").get(split) or []:
+        pair = str(row.get("label")), str(row.get("predicted"))
+        image = context.thumbnails.uri(row.get("image_hash"))
+        anchor = "" if by_pair[pair] else ids[pair]
+        by_pair[pair].append({**row, "image": image, "anchor": anchor})
+    return [row for rows in by_pair.values() for row in rows]
 
 
 SECTION = Section("mistakes", "Confident mistakes", build, order=70)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imgpipe.components.report.doubtful_labels import REVIEW_FILE
+from imgpipe.components.report.doubtful_labels import CLEAR, REVIEW_FILE, clear
 from imgpipe.components.report.section import Absent, Context, Section
 
 #: Images on the page; the file for review holds more.
@@ -13,7 +13,7 @@ SHOWN = 48
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
-    """Return the first rows of the ranking."""
+    """Return the first rows of the ranking, those with a doubtful label apart."""
     found = context.part("suspects")
     if not found:
         return context.absent("Labels were not checked: there are too few images or no features")
@@ -21,7 +21,14 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         {**row, "image": context.thumbnails.uri(row.get("image_hash"))}
         for row in (found.get("rows") or [])[:SHOWN]
     ]
-    return {"found": found, "rows": rows, "file": REVIEW_FILE}
+    doubtful = clear(rows)
+    return {
+        "found": found,
+        "rows": rows,
+        "groups": [("", doubtful), ("less clear", rows[len(doubtful) :])],
+        "margin": CLEAR,
+        "file": REVIEW_FILE,
+    }
 
 
-SECTION = Section("suspects", "Doubtful labels", build, order=80)
+SECTION = Section("suspects", "Doubtful labels", build, order=95)

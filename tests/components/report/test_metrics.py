@@ -148,4 +148,4 @@ def test_a_table_keeps_numbers_and_not_rows():
         tracemalloc.stop()
     assert peak < 50_000 * 100
     assert found.summary()["accuracy"] == 0.5
-    assert [int(row["path"]) for row in found.mistakes()] == list(range(0, 48, 2))
+    assert [int(row["path"]) for row in found.mistakes()] == list(range(0, 96, 2))

@@ -280,6 +280,40 @@ def test_mistakes_carry_images_and_both_labels():
     assert f"labelled {row['label']}, predicted as {row['predicted']}" in parsed.alts
 
 
+def test_confusions_lead_to_their_images():
+    found = facts(accuracy=0.6)
+    text = render(found, None, {}, BLESSED)
+    pairs = {(row["label"], row["predicted"]) for row in found["mistakes"]["validation"]}
+    linked = re.findall(r'href="#(mistakes-validation-\d+)"', text)
+    assert len(set(linked)) == len(pairs) > 1
+    shown = text[text.index(f'id="{linked[0]}"') :]
+    words = Page(shown[shown.index(">") + 1 : shown.index("</li>")]).text
+    assert words.removeprefix("no image ").split()[:3] in [
+        [label, "predicted", other] for label, other in pairs
+    ]
+    assert "Percentages are shares of the row" in read(found).text
+
+
+def test_every_image_can_be_enlarged_without_a_script():
+    found = facts(accuracy=0.6)
+    images = {row["image_hash"]: jpeg() for row in found["mistakes"]["validation"]}
+    parsed = read(found, images=images)
+    assert parsed.alts
+    text = render(found, None, images, BLESSED)
+    assert text.count('<details class="zoom"><summary') == len(parsed.alts)
+
+
+def test_doubtful_labels_follow_the_training_and_the_less_clear_ones_are_folded():
+    found = facts()
+    row = found["suspects"]["rows"][0]
+    found["suspects"]["rows"] = [row, row | {"margin": 0.1, "path": "rock/hard.jpg"}]
+    text = render(found, None, {}, BLESSED)
+    training, suspects = (text.index(f'<section id="{name}"') for name in ("training", "suspects"))
+    folded = text.index("<summary>1 less clear</summary>")
+    assert training < suspects < text.index("rock/9.jpg", suspects) < folded
+    assert folded < text.index("rock/hard.jpg", suspects)
+
+
 def test_many_classes_get_a_plot_and_the_most_confused_pairs():
     parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
     assert "Most frequent confusions, validation" in parsed.text

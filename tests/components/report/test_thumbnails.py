@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFile
 
-from imgpipe.components.report.thumbnails import SIDE, Thumbnails, thumbnail
+from imgpipe.components.report.thumbnails import SIDE, SMALL_SIDE, Thumbnails, thumbnail
 from tests.components.report.report_facts import jpeg
 from tests.images import encoded
 
@@ -25,6 +25,19 @@ def opened(uri):
 def test_the_longer_side_is_limited_and_proportions_are_kept():
     with opened(thumbnail(jpeg(size=(640, 320)))) as image:
         assert image.size == (SIDE, SIDE // 2)
+
+
+def test_images_are_small_once_the_page_holds_many_large_ones():
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 256, (400, 400, 3), np.uint8))
+    data = encoded(noise, "JPEG")
+    made = Thumbnails({str(number): data for number in range(600)})
+    uris = [made.uri(str(number)) for number in range(600)]
+    assert opened(uris[0]).size == (SIDE, SIDE)
+    assert opened(uris[-1]).size == (SMALL_SIDE, SMALL_SIDE)
+    assert sum(map(len, uris)) < 10_000_000
 
 
 def test_a_small_image_is_not_blown_up():
