@@ -131,10 +131,24 @@ class Cluster:
 
     def failed_tasks(self) -> list[str]:
         """The names of the tasks that failed in Flink's jobs, also those that were repeated."""
-        jobs = [job["jid"] for job in _get(f"{self.rest}/jobs/overview")["jobs"]]
-        failures = [_get(f"{self.rest}/jobs/{job}/exceptions") for job in jobs]
+        failures = [_get(f"{job}/exceptions") for job in self._jobs()]
         entries = [entry for each in failures for entry in each["exceptionHistory"]["entries"]]
         return [entry["taskName"] for entry in entries if entry.get("taskName")]
+
+    def task_managers(self) -> list[set[str]]:
+        """For each of Flink's jobs, the identifiers of the TaskManagers that had tasks of it."""
+        return [
+            {
+                task["taskmanager-id"]
+                for vertex in _get(job)["vertices"]
+                for task in _get(f"{job}/vertices/{vertex['id']}")["subtasks"]
+            }
+            for job in self._jobs()
+        ]
+
+    def _jobs(self) -> list[str]:
+        jobs = _get(f"{self.rest}/jobs/overview")["jobs"]
+        return [f"{self.rest}/jobs/{job['jid']}" for job in jobs]
 
 
 @contextlib.contextmanager
@@ -164,6 +178,7 @@ def flink(
         "pekko.ask.timeout": "60 s",
         # Without the start scripts of Flink's distribution, the sizes have to be written down.
         "taskmanager.numberOfTaskSlots": slots,
+        "taskmanager.load-balance.mode": "SLOTS",  # otherwise Flink fills one of them first
         "taskmanager.cpu.cores": 1,
         "taskmanager.memory.framework.heap.size": "128m",
         "taskmanager.memory.framework.off-heap.size": "64m",

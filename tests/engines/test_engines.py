@@ -26,6 +26,7 @@ def test_flink(photos, expected, tmp_path):
         address = f"beam.job_endpoint={cluster.endpoint}"
         run = start(photos, out, "beam.runner=flink", "beam.parallelism=2", address)
         require_same(outcome(run, out), expected)
+        assert {len(used) for used in cluster.task_managers()} == {2}, "both have worked"
     assert not [path for name in ("bank", "judge") for path in (out / name).rglob("*.sqlite*")]
 
 
@@ -73,3 +74,4 @@ def test_flink_on_two_hosts(photos, expected, tmp_path):
         address = f"beam.job_endpoint={cluster.endpoint}"
         run = start(photos, out, "beam.runner=flink", "beam.parallelism=2", address)
         require_same(outcome(run, out), expected)
+        assert {len(used) for used in cluster.task_managers()} == {2}, "both have worked"
