@@ -186,8 +186,13 @@ class Judge(Section):
 class Gate(Section):
     """Requirements of DataGate on the data before a model is trained."""
 
-    min_train: int = Field(10, ge=1, description="Fewest images of each class in train.")
-    min_validation: int = Field(3, ge=1, description="Fewest images of each class in validation.")
+    min_train: int = Field(4, ge=1, description="Fewest images of each class in train.")
+    min_validation: int = Field(
+        3,
+        ge=1,
+        description="Fewest images of each class in validation. Where the splits are drawn, a "
+        "class with enough images gets as many, and at least 1 (or gate.min_test) in test.",
+    )
     min_test: int = Field(
         0, ge=0, description="Fewest images of each class in test. 0: no requirement."
     )

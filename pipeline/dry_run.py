@@ -128,8 +128,7 @@ def _usable(item: Item) -> bool:
 
 
 def _rule(config: Config, found: Scan) -> SplitRule:
-    split = config.split
-    return SplitRule(split.seed, split.validation, split.test, found.given_splits)
+    return run_inputs.split_rule(config, found.given_splits)
 
 
 def _keys(config: Config, found: Scan, extractor: FeatureExtractor) -> set[bytes]:

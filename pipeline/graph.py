@@ -22,7 +22,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.pipeline import beam_options
 from imgpipe.pipeline import plan as plans
 from imgpipe.pipeline.config import Config
-from imgpipe.pipeline.inputs import gate_settings, source_options
+from imgpipe.pipeline.inputs import gate_settings, source_options, split_rule
 from imgpipe.pipeline.plan import Parameters, Planned
 
 TUNER_FN = "imgpipe.models.tuning.tuner_fn"
@@ -93,13 +93,16 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
         vocabulary=planned.vocabulary,
         split_key=planned.split_key,
     )
+    rule = split_rule(config)
     examples = parts.ImageExampleGen(
         source=parameters.given["source"],
         fingerprint=planned.fingerprint,
         vocabulary=planned.vocabulary,
-        split_seed=config.split.seed,
-        validation_share=config.split.validation,
-        test_share=config.split.test,
+        split_seed=rule.seed,
+        validation_share=rule.validation,
+        test_share=rule.test,
+        min_validation=rule.min_validation,
+        min_test=rule.min_test,
         pixel_limit=config.judge.pixel_limit,
         options=source_options(config).to_json(),
         store=beam_options.store(config.beam, config.judge_store),

@@ -18,6 +18,7 @@ from pathlib import Path
 from imgpipe.components.data_gate import origin
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.sources import Scan, SourceOptions
+from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import overrides as override_files
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.model_pusher import manifest
@@ -178,6 +179,24 @@ def gate_settings(config: Config, vocabulary: Sequence[str]) -> GateSettings:
     )
 
 
+def split_rule(config: Config, given: tuple[str, ...] = ()) -> SplitRule:
+    """The rule by which images are assigned to splits.
+
+    Args:
+      config: The configuration.
+      given: Splits that the source itself names.
+    """
+    split, gate = config.split, config.gate
+    return SplitRule(
+        split.seed,
+        split.validation,
+        split.test,
+        given,
+        gate.min_validation,
+        max(gate.min_test, 1),
+    )
+
+
 def find(config: Config, scan: Scan) -> RunInputs:
     """Determine the inputs of a run from its data, versions and schema.
 
@@ -229,7 +248,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
         serving_code=source_hash("serving", "components/serving_validator"),
         gate_code=source_hash(*_GATE_CODE, packages=_GATE_PACKAGES),
         run_key=run_key,
-        split_key=_fingerprint(config.split.model_dump(), how, sorted(scan.given_splits)),
+        split_key=_fingerprint(asdict(split_rule(config, tuple(sorted(scan.given_splits)))), how),
         baseline_version=baseline.number if baseline else 0,
         baseline_digest=baseline.digest if baseline else "",
         accepted_schema=_frozen_schema(config, data_key),
@@ -259,7 +278,7 @@ def _proposals(config: Config) -> int:
 
 def _data_key(config: Config, fingerprint: str, overrides: str) -> str:
     deciding = config.model_dump(include={"split", "judge"}, exclude=_PATHS)
-    return _fingerprint(deciding, fingerprint, overrides)
+    return _fingerprint(deciding, asdict(split_rule(config)), fingerprint, overrides)
 
 
 def _frozen_schema(config: Config, data_key: str) -> str:

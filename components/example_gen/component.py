@@ -33,6 +33,8 @@ def ImageExampleGen(
     split_seed: Parameter[int] = 0,
     validation_share: Parameter[float] = 0.1,
     test_share: Parameter[float] = 0.1,
+    min_validation: Parameter[int] = 0,
+    min_test: Parameter[int] = 0,
     pixel_limit: Parameter[int] = PIXEL_LIMIT,
     options: Parameter[str] = "{}",
     store: Parameter[str] = "",
@@ -52,6 +54,9 @@ def ImageExampleGen(
         validation_share: Share of the images that are assigned to validation, 0 to 1.
         test_share: Share of the images that are assigned to test, 0 to 1. It is not used if the
             source names its splits.
+        min_validation: Number of images of each class that ImageFilter places in validation if the
+            class has enough; it finds the rule in `ingest.json`.
+        min_test: The same for test.
         pixel_limit: Largest number of pixels, according to the header, of an image that is
             decoded.
         options: JSON of `SourceOptions`.
@@ -62,7 +67,13 @@ def ImageExampleGen(
     settings = IngestSettings(
         source=source,
         vocabulary=tuple(json.loads(vocabulary)),
-        rule=SplitRule(split_seed, validation_share, test_share),
+        rule=SplitRule(
+            split_seed,
+            validation_share,
+            test_share,
+            min_validation=min_validation,
+            min_test=min_test,
+        ),
         pixel_limit=pixel_limit,
         fingerprint=fingerprint,
         options=SourceOptions.from_json(options),

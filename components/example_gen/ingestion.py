@@ -106,7 +106,9 @@ def _shards(items: tuple[Item, ...], size: int) -> list[_Shard]:
     return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
 
 
-def _write_summary(results: list[dict[str, Any]], uri: str, notes: list[dict[str, str]]) -> None:
+def _write_summary(
+    results: list[dict[str, Any]], uri: str, notes: list[dict[str, str]], rule: SplitRule
+) -> None:
     splits: collections.Counter[str] = collections.Counter()
     for result in results:
         splits.update(result["splits"])
@@ -116,6 +118,7 @@ def _write_summary(results: list[dict[str, Any]], uri: str, notes: list[dict[str
         "splits": {split: splits[split] for split in names.SPLITS},
         "fingerprint": fingerprint(keys),
         "notes": notes,
+        "rule": asdict(rule),
     }
     write_text(f"{uri}/{SUMMARY_FILE}", json.dumps(summary, indent=1))
 
@@ -145,7 +148,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, settings: IngestSettings) -> dict[
             | "Shards" >> beam.Create(_shards(scan.items, settings.shard_size), reshuffle=True)
             | "Read, decode, write" >> beam.ParDo(_WriteShard(settings, uri))
             | "Gather" >> beam.combiners.ToList()
-            | "Summary" >> beam.Map(_write_summary, uri, notes)
+            | "Summary" >> beam.Map(_write_summary, uri, notes, settings.rule)
         )
     remove_temporary(uri)
     summary = read_json(f"{uri}/{SUMMARY_FILE}")

@@ -1,9 +1,15 @@
-"""Assigns images to splits by a salted hash, so that adding files does not move other images."""
+"""Assigns images to splits by a salted hash, so that adding files does not move other images.
+
+ImageFilter may move an image afterwards, when all images are known: near-duplicates are placed in
+one split, and each class gets its minimum of images (`image_filter.placement`).
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from imgpipe.models import feature_names as names
 
@@ -17,12 +23,41 @@ class SplitRule:
         validation: Share of the images in validation, 0 to 1.
         test: Share of the images in test, 0 to 1. All other images are in train.
         given: Splits that the source itself names.
+        min_validation: Number of images of each class that validation gets if the class has enough.
+        min_test: The same for test.
     """
 
     seed: int = 0
     validation: float = 0.1
     test: float = 0.1
     given: tuple[str, ...] = ()
+    min_validation: int = 0
+    min_test: int = 0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SplitRule:
+        """Create a rule from the dictionary of its attributes, as JSON holds it."""
+        return cls(**{**values, "given": tuple(values["given"])})
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The splits between which this rule decides; the source decides about all others."""
+        if not self.given:
+            return names.SPLITS
+        return () if names.VALIDATION in self.given else (names.TRAIN, names.VALIDATION)
+
+    @property
+    def minimum(self) -> dict[str, int]:
+        """Number of images that each class should have, by split that is drawn and has a share."""
+        wanted = {
+            names.VALIDATION: (self.validation, self.min_validation),
+            names.TEST: (self.test, self.min_test),
+        }
+        return {
+            split: least
+            for split, (share, least) in wanted.items()
+            if split in self.drawn and share > 0 and least > 0
+        }
 
     def assign(self, image_hash: str, given: str | None, group: str | None = None) -> str:
         """Assign an image to a split.
@@ -38,17 +73,22 @@ class SplitRule:
         Returns:
             The name of the split.
         """
-        key = image_hash if group is None else f"group:{group}"
+        key = self.key(image_hash, group)
         if self.given:
             split = given or names.TRAIN
             divided = split == names.TRAIN and names.VALIDATION not in self.given
-            return names.VALIDATION if divided and self._draw(key) < self.validation else split
-        draw = self._draw(key)
+            return names.VALIDATION if divided and self.draw(key) < self.validation else split
+        draw = self.draw(key)
         if draw < self.validation:
             return names.VALIDATION
         return names.TEST if draw < self.validation + self.test else names.TRAIN
 
-    def _draw(self, key: str) -> float:
+    @staticmethod
+    def key(image_hash: str, group: str | None = None) -> str:
+        """The key by which an image is drawn: that of its group, or of its content."""
+        return f"group:{group}" if group else image_hash
+
+    def draw(self, key: str) -> float:
         """A uniformly distributed number in [0, 1), which depends on the seed and the key alone."""
         digest = hashlib.sha256(f"{self.seed}:{key}".encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") / 2**64

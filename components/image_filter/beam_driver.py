@@ -7,12 +7,14 @@ with the number of images.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 
+from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import METADATA, validate
@@ -20,6 +22,7 @@ from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.near_duplicates import beam_steps
 from imgpipe.components.image_filter.outcomes import Outcomes, totals
 from imgpipe.components.image_filter.part import Part
+from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.records import (
     ShardWriter,
@@ -29,7 +32,6 @@ from imgpipe.components.records import (
     remove_temporary,
     shard_files,
     shard_path,
-    text,
 )
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -61,27 +63,31 @@ class Uris:
 
 @dataclass(frozen=True)
 class _Shard:
-    """One file of the Examples artifact."""
+    """The files of the Examples artifact with one number, one for each split."""
 
-    path: str
-    split: str
+    paths: tuple[str, ...]
     number: int
     of: int
 
     @property
     def name(self) -> str:
-        return f"{self.split}-{self.number}"
+        return str(self.number)
 
     def part(self, uris: Uris) -> Part:
         return Part(f"{uris.quarantine}/{_PARTS}/{self.name}")
+
+    def records(self) -> Iterator[ImageRecord]:
+        """Read the records of all splits, one after the other."""
+        for path in self.paths:
+            yield from map(ImageRecord.from_example, read_examples(path))
 
 
 @dataclass
 class _Output:
     """The output of one shard: candidates in the first pass, published in the second.
 
-    The candidates are complete files. If the comparison with other images rejects none of the
-    images, the files are renamed; otherwise they are copied without the rejected images.
+    The candidates are complete files. If the comparison with other images neither rejects nor moves
+    any of the images, the files are renamed; otherwise they are copied with the changes.
     """
 
     shard: _Shard
@@ -105,7 +111,7 @@ class _Output:
         _write(self._writer, decision.kept)
         return ""
 
-    def publish(self, removed: Sequence[Decision]) -> Mapping[str, str]:
+    def publish(self, removed: Sequence[Decision], moved: Sequence[Decision]) -> Mapping[str, str]:
         """See `Output.publish`. If a worker fails, publishing again gives the same files."""
         import tensorflow as tf
 
@@ -116,26 +122,34 @@ class _Output:
             if decision.rejection is not None and decision.rejection.stored
         }
         gone = {d.record.path: d for d in removed if d.record.path not in stored}
-        if not gone:
+        if not gone and not moved:
             for kind, path in candidates.items():
                 if tf.io.gfile.exists(path):
                     tf.io.gfile.rename(path, published[kind], overwrite=True)
             return stored
+        elsewhere = {decision.record.path: decision for decision in moved}
         with ShardWriter(published) as writer:
-            for example in read_examples(candidates[_KEPT]):
-                decision = gone.get(text(example, names.PATH))
+            for record in self._written():
+                decision = gone.get(record.path)
                 if decision is None:
-                    _write(writer, ImageRecord.from_example(example))
+                    _write(writer, _placed(record, elsewhere.get(record.path)))
                 elif not decision.repairs:
-                    stored |= self._store(decision, ImageRecord.from_example(example))
+                    stored |= self._store(decision, record)
         return stored | self._store_originals({p: d for p, d in gone.items() if d.repairs})
+
+    def _written(self) -> Iterator[ImageRecord]:
+        """Read the candidates of all splits."""
+        candidates = self._candidates()
+        for split in names.SPLITS:
+            for example in read_examples(candidates[_kind(_KEPT, split)]):
+                yield ImageRecord.from_example(example)
 
     def _store_originals(self, repaired: Mapping[str, Decision]) -> dict[str, str]:
         """Store the original bytes of images whose repaired bytes were written."""
         stored: dict[str, str] = {}
-        for example in read_examples(self.shard.path) if repaired else ():
-            if decision := repaired.get(text(example, names.PATH)):
-                stored |= self._store(decision, ImageRecord.from_example(example))
+        for record in self.shard.records() if repaired else ():
+            if decision := repaired.get(record.path):
+                stored |= self._store(decision, record)
         return stored
 
     def _store(self, decision: Decision, record: ImageRecord) -> dict[str, str]:
@@ -143,21 +157,38 @@ class _Output:
         return {record.path: quarantine.store(self.uris.quarantine, record, reason)}
 
     def _candidates(self) -> dict[str, str]:
-        folders = self.uris.folders().items()
-        return {kind: f"{uri}/{_PARTS}/{self.shard.name}" for kind, uri in folders}
+        return self._files(lambda uri, split: f"{uri}/{_PARTS}/{split}-{self.shard.name}")
 
     def _published(self) -> dict[str, str]:
         shard = self.shard
+        return self._files(lambda uri, split: shard_path(uri, split, shard.number, shard.of))
+
+    def _files(self, path: Callable[[str, str], str]) -> dict[str, str]:
         folders = self.uris.folders().items()
-        return {k: shard_path(uri, shard.split, shard.number, shard.of) for k, uri in folders}
+        return {_kind(k, split): path(uri, split) for k, uri in folders for split in names.SPLITS}
+
+
+def _kind(kind: str, split: str) -> str:
+    """Key of the file of one kind of output and one split."""
+    return f"{kind}-{split}"
+
+
+def _placed(record: ImageRecord, decision: Decision | None) -> ImageRecord:
+    """Return the record in the split to which it is moved, None: it stays where it is."""
+    if decision is None:
+        return record
+    placed = decision.record
+    return dataclasses.replace(
+        record, split=placed.split, label=placed.label, label_index=placed.label_index
+    )
 
 
 def _write(writer: ShardWriter, record: ImageRecord) -> None:
     """Write the Example of an image, and the features that statistics and schema use."""
     features = record.features()
-    writer.write(_KEPT, make(features))
+    writer.write(_kind(_KEPT, record.split), make(features))
     described = {k: v for k, v in features.items() if k in _STATISTICS_FEATURES}
-    writer.write(_METADATA, make(described))
+    writer.write(_kind(_METADATA, record.split), make(described))
 
 
 class _Examine(beam.DoFn):
@@ -169,9 +200,8 @@ class _Examine(beam.DoFn):
     def process(self, shard: _Shard) -> Iterator[Any]:
         output = _Output(shard, self._uris)
         part = shard.part(self._uris)
-        records = map(ImageRecord.from_example, read_examples(shard.path))
         with output.opened():
-            counts = engine.examine(records, self._settings, part, output)
+            counts = engine.examine(shard.records(), self._settings, part, output)
         yield part
         yield beam.pvalue.TaggedOutput("counts", counts)
 
@@ -183,19 +213,24 @@ class _Settle(beam.DoFn):
         self._settings, self._uris = settings, uris
 
     def process(
-        self, shard: _Shard, findings: Mapping[bytes, Finding], counts: engine.Counts
+        self,
+        shard: _Shard,
+        findings: Mapping[bytes, Finding],
+        counts: engine.Counts,
+        moves: Mapping[str, Move],
     ) -> Iterator[Outcomes]:
         settings = engine.with_limits(self._settings, counts)
         output = _Output(shard, self._uris)
-        yield engine.settle(shard.part(self._uris), settings, findings, output)
+        yield engine.settle(shard.part(self._uris), settings, findings, output, moves)
 
 
 def _shards(uri: str) -> list[_Shard]:
-    found = []
-    for split in names.SPLITS:
-        paths = shard_files(uri, split)
-        found += [_Shard(path, split, number, len(paths)) for number, path in enumerate(paths)]
-    return found
+    by_split = [shard_files(uri, split) for split in names.SPLITS]
+    count = max(map(len, by_split))
+    return [
+        _Shard(tuple(paths[number] for paths in by_split if number < len(paths)), number, count)
+        for number in range(count)
+    ]
 
 
 def _make_folders(uris: Uris) -> None:
@@ -229,6 +264,8 @@ def filter_examples(
     """
     validate(settings)
     ingested = quarantine.ingest_summary(uris.examples)
+    if rule := ingested.get("rule"):
+        settings = dataclasses.replace(settings, splits=SplitRule.from_json(rule))
     quarantine.make_private(uris.quarantine)
     progress.total(ingested.get("images", 0), "images")
     _make_folders(uris)
@@ -236,14 +273,14 @@ def filter_examples(
         shards = root | "Shards" >> beam.Create(_shards(uris.examples), reshuffle=True)
         examine = beam.ParDo(_Examine(settings, uris)).with_outputs("counts", main="parts")
         examined = shards | "Examine" >> examine
-        found = (
-            examined.parts
-            | "All parts" >> beam.combiners.ToList()
-            | "Search" >> beam.FlatMap(comparison.search, settings)
+        parts = examined.parts | "All parts" >> beam.combiners.ToList()
+        found = parts | "Search" >> beam.FlatMap(comparison.search, settings)
+        moves = beam.pvalue.AsDict(
+            parts | "Place" >> beam.FlatMap(comparison.place, settings, beam.pvalue.AsDict(found))
         )
         by_content = (
             examined.parts
-            | "Copies" >> beam.FlatMap(Part.copies, wanted=beam.pvalue.AsDict(found))
+            | "Copies" >> beam.FlatMap(Part.copies, wanted=beam.pvalue.AsDict(found), moves=moves)
             | "By content" >> beam.GroupByKey()
         )
         identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
@@ -257,6 +294,7 @@ def filter_examples(
                 _Settle(settings, uris),
                 findings=beam.pvalue.AsDict(findings),
                 counts=beam.pvalue.AsSingleton(counts),
+                moves=moves,
             )
             | "Gather" >> beam.combiners.ToList()
             | "Quarantine"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.image_file.measurements import Measurement
 from imgpipe.components.image_record import ImageRecord
@@ -39,6 +40,8 @@ class Settings:
     overrides: Mapping[str, Override] = field(default_factory=dict)  # by hex SHA-256
     #: Limits of the checks that need the set, by check; known after the first pass.
     limits: Mapping[str, Any] = field(default_factory=dict)
+    #: The rule that has drawn the splits; None: the source gives them, and no image is moved.
+    splits: SplitRule | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The comparison of all images of a set: identical files and near-duplicates.
 
 One worker searches the hashes of all images for candidates; only these are compared in groups.
-`compare` runs all steps in one process, and Beam runs the same steps on its workers.
+Between the two, the images are placed in splits. `compare` runs all steps in one process, and Beam
+runs the same steps on its workers.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import collections
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.image_filter import identical_files
+from imgpipe.components.image_filter import identical_files, placement
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import near_duplicate
 from imgpipe.components.image_filter.identical_files import Copy
@@ -20,6 +22,22 @@ from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.groups import Member
 from imgpipe.components.image_filter.near_duplicates.matching import Found
 from imgpipe.components.image_filter.part import Part
+from imgpipe.components.image_filter.placement import Move
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The result of the comparison.
+
+    Attributes:
+        findings: Findings by `Finding.key`.
+        near: Rows of the groups of near-duplicates, in the order of their first paths.
+        moves: Images that are moved to another split, by content hash.
+    """
+
+    findings: Mapping[bytes, Finding]
+    near: tuple[Mapping[str, Any], ...]
+    moves: Mapping[str, Move]
 
 
 def radius(settings: Settings) -> int:
@@ -45,23 +63,31 @@ def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Fou
             yield content.hex(), None
 
 
+def place(
+    parts: Sequence[Part], settings: Settings, found: Mapping[str, Found | None]
+) -> Iterator[tuple[str, Move]]:
+    """Find the images that are moved to another split.
+
+    Yields:
+        (content hash, move).
+    """
+    if settings.splits is not None and settings.splits.drawn:
+        near = {content: one.group for content, one in found.items() if one is not None}
+        yield from placement.place([part.places() for part in parts], near, settings.splits)
+
+
 def resolve_identical(group: tuple[str, Iterable[Copy]]) -> list[tuple[bytes, Finding]]:
     """Return (path, finding) of the images of one content that are rejected."""
     return [(finding.key, finding) for finding in identical_files.resolve(group[1])]
 
 
-def compare(
-    parts: Sequence[Part], settings: Settings
-) -> tuple[dict[bytes, Finding], tuple[Mapping[str, Any], ...]]:
-    """Compare all images in this process.
-
-    Returns:
-        The findings by path, and the rows of the groups of near-duplicates.
-    """
+def compare(parts: Sequence[Part], settings: Settings) -> Compared:
+    """Compare all images in this process."""
     found = dict(search(parts, settings))
+    moves = dict(place(parts, settings, found))
     copies: dict[str, list[Copy]] = collections.defaultdict(list)
     for part in parts:
-        for image_hash, copy in part.copies(found):
+        for image_hash, copy in part.copies(found, moves):
             copies[image_hash].append(copy)
     findings: dict[bytes, Finding] = {}
     groups: dict[int, list[tuple[int, Member]]] = collections.defaultdict(list)
@@ -73,4 +99,5 @@ def compare(
     for near, _ in resolved:
         findings.update(near)
     lines = (line for _, line in resolved)
-    return findings, tuple(sorted(lines, key=lambda line: str(line["members"][0]["path"])))
+    ordered = sorted(lines, key=lambda line: str(line["members"][0]["path"]))
+    return Compared(findings, tuple(ordered), moves)

@@ -16,6 +16,7 @@ from imgpipe.components.image_filter.checks import (
     source_problem,
 )
 from imgpipe.components.image_filter.overrides import Override, find
+from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import feature_names as names
 
@@ -31,6 +32,8 @@ class Decision:
     Attributes:
         record: The inspected record, with the label of the override if there is one.
         source_label: The label in the source.
+        source_index: Its index in the vocabulary, -1 when it is not in it.
+        move: The split to which the image is moved, and why; None when it is not moved.
         override: The override of the image, or None.
         rejection: The finding that rejects the image, or None when the image is kept.
         order: Order of the check that rejected the image.
@@ -42,6 +45,8 @@ class Decision:
 
     record: ImageRecord
     source_label: str
+    source_index: int = -1
+    move: Move | None = None
     override: Override | None = None
     rejection: Finding | None = None
     order: int = _LAST
@@ -54,6 +59,22 @@ class Decision:
     def kept(self) -> ImageRecord:
         """The record that is written when the image is kept."""
         return self.repaired or self.record
+
+    def moved(self, move: Move | None) -> Decision:
+        """Return the decision with the image in another split; it must be kept.
+
+        Args:
+            move: The split and the reason. None, or the split of the image, changes nothing.
+        """
+        record = self.record
+        if move is None or move.split == record.split or self.rejection is not None:
+            return self
+        if self.source_index >= 0:  # an override changes no label of test
+            record = dataclasses.replace(
+                record, label=self.source_label, label_index=self.source_index
+            )
+        record = relabelled(dataclasses.replace(record, split=move.split), self.override)
+        return dataclasses.replace(self, record=record, move=move)
 
     def stored_at(self, stored: str) -> Decision:
         """Return the decision with the path, relative to the quarantine, of the stored bytes."""
@@ -103,7 +124,9 @@ def decide(found: ImageRecord, settings: Settings) -> Decision:
     record = relabelled(found, override)
     seen = record  # with the measurements of the transcoded file
     hashes = record.perceptual_hash or b""
-    decision = Decision(record, found.label, override, perceptual_hash=hashes)
+    decision = Decision(
+        record, found.label, found.label_index, override=override, perceptual_hash=hashes
+    )
     repairs: list[tuple[Finding, Repair | None]] = []
     warnings: list[Finding] = []
     for check in CHECKS:

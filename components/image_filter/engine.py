@@ -4,9 +4,9 @@ Two drivers run it, Beam for ImageFilter and a thread pool for ``imgpipe check``
 same results. A set is divided into shards. The first pass (`examine`) decides about each image of a
 shard on its own and writes the data for the comparison to files, so memory does not grow with the
 number of images. Then the images with the same or nearly the same content are found and resolved in
-groups (`imgpipe.components.image_filter.comparison`). The second pass (`settle`) combines both
-results. Each image is read and written in the first pass; the second pass only removes images that
-the comparison rejected.
+groups, and the images are placed in splits (`comparison` and `placement`). The second pass
+(`settle`) combines the results. Each image is read and written in the first pass; the second pass
+only removes images that the comparison rejected, and moves images to another split.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from imgpipe.components.image_filter.checks import CHECKS
 from imgpipe.components.image_filter.decision import Decision, decide, decide_in_set
 from imgpipe.components.image_filter.outcomes import Outcomes
 from imgpipe.components.image_filter.part import Part
+from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import progress
 
@@ -40,13 +41,14 @@ class Output(Protocol):
         """
         ...
 
-    def publish(self, removed: Sequence[Decision]) -> Mapping[str, str]:
+    def publish(self, removed: Sequence[Decision], moved: Sequence[Decision]) -> Mapping[str, str]:
         """Publish the written images, without those that the second pass rejected.
 
         Args:
             removed: Decisions that the second pass changed to a rejection. If the first pass had
                 already rejected the image for another reason, the rejection has the path of the
                 stored bytes.
+            moved: Decisions about the kept images that are moved to another split.
 
         Returns:
             The paths of the stored bytes, by path of the image.
@@ -81,7 +83,7 @@ def examine(
                     counts[check.name][check.counted(decision.record)] += 1
         decisions.append(decision.without_pixels())
         progress.advance(1, "images")
-    part.write(decisions)
+    part.write(decisions, settings.splits)
     return counts
 
 
@@ -109,7 +111,11 @@ def with_limits(settings: Settings, counts: Counts) -> Settings:
 
 
 def settle(
-    part: Part, settings: Settings, findings: Mapping[bytes, Finding], output: Output
+    part: Part,
+    settings: Settings,
+    findings: Mapping[bytes, Finding],
+    output: Output,
+    moves: Mapping[str, Move] | None = None,
 ) -> Outcomes:
     """Run the second pass, which combines the decisions with the findings of the comparison.
 
@@ -118,17 +124,21 @@ def settle(
         settings: Settings of the checks, from `with_limits`.
         findings: Findings of the comparison with other images, by `Finding.key`.
         output: Where the images were written in the first pass.
+        moves: Images that are moved to another split, by content hash.
 
     Returns:
         The counts and findings of the shard.
     """
-    decisions, removed = [], []
+    decisions, removed, moved = [], [], []
     for first in part.decisions():
-        decision = _settled(first, settings, findings)
+        placed = first.moved((moves or {}).get(first.record.image_hash))
+        decision = _settled(placed, settings, findings)
         decisions.append(decision)
         if decision.rejection is not first.rejection:
             removed.append(decision)
-    stored = output.publish(removed)
+        elif decision.move is not None:
+            moved.append(decision)
+    stored = output.publish(removed, moved)
     outcomes = Outcomes()
     for decision in decisions:
         if path := stored.get(decision.record.path):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter import placement, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.models import feature_names as names
@@ -23,6 +23,7 @@ class Outcomes:
     warnings: list[Finding] = field(default_factory=list)
     reviews: list[Finding] = field(default_factory=list)  # images with an override
     relabelled: dict[str, int] = field(default_factory=dict)  # split → kept images with a new label
+    moved: dict[str, int] = field(default_factory=dict)  # reason → images in another split
     overrides: set[str] = field(default_factory=set)  # hashes of these overrides, as in the file
 
     def add(self, decision: Decision) -> None:
@@ -33,6 +34,9 @@ class Outcomes:
             self.rejects.append(decision.rejection)
             return
         record = decision.record
+        if decision.move is not None:
+            reason = decision.move.reason
+            self.moved[reason] = self.moved.get(reason, 0) + 1
         self.repairs += decision.repairs
         self.warnings += decision.warnings
         labels = self.kept.setdefault(record.split, {})
@@ -68,7 +72,10 @@ def totals(
     """Combine all outcomes to the arguments of `quarantine.summarise`, by name."""
     kept = {split: dict.fromkeys(vocabulary, 0) for split in names.SPLITS}
     relabelled = dict.fromkeys(names.SPLITS, 0)
+    moved = dict.fromkeys(placement.REASONS, 0)
     for one in outcomes:
+        for reason, count in one.moved.items():
+            moved[reason] += count
         for split, count in one.relabelled.items():
             relabelled[split] += count
         for split, labels in one.kept.items():
@@ -83,5 +90,6 @@ def totals(
         "notes": notes,
         "reviews": [review for one in outcomes for review in one.reviews],
         "relabelled": relabelled,
+        "moved": moved,
         "unknown": sorted(set(settings.overrides).difference(*(one.overrides for one in outcomes))),
     }

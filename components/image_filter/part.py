@@ -6,16 +6,19 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.image_filter import placement
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.identical_files import Copy
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.matching import Found
+from imgpipe.components.image_filter.placement import Move
 from imgpipe.components.records import write_bytes
 
 
 @dataclass(frozen=True)
 class Part:
-    """The three files that the first pass writes for a shard.
+    """The four files that the first pass writes for a shard.
 
     Attributes:
         prefix: Path or URI of the files, without their suffix.
@@ -23,14 +26,20 @@ class Part:
 
     prefix: str
 
-    def write(self, decisions: Sequence[Decision]) -> None:
-        """Write the files; a second attempt writes the same files."""
+    def write(self, decisions: Sequence[Decision], rule: SplitRule | None = None) -> None:
+        """Write the files; a second attempt writes the same files.
+
+        Args:
+            decisions: The decisions of the first pass.
+            rule: The rule that has drawn the splits, None if the source gives them.
+        """
         kept = [one for one in decisions if one.rejection is None]
         rows = [matching.row(one.record.image_hash, one.perceptual_hash) for one in kept]
         waiting = [one.without_hash() for one in decisions]
         self._write("decisions", pickle.dumps(waiting, pickle.HIGHEST_PROTOCOL))
         self._write("contents", bytes.fromhex("".join(one.record.image_hash for one in kept)))
         self._write("rows", b"".join(rows))
+        self._write("places", b"".join(placement.row(one.record, rule) for one in kept))
 
     def decisions(self) -> list[Decision]:
         """Read the decisions of the first pass, in the order of the shard."""
@@ -45,12 +54,23 @@ class Part:
         """Read the rows for the search for near-duplicates; 150 kB for a shard of 256 images."""
         return self._read("rows")
 
-    def copies(self, wanted: Mapping[str, Found | None]) -> Iterator[tuple[str, Copy]]:
-        """Yield (content hash, copy) of the images with a wanted content that passed the checks."""
+    def places(self) -> bytes:
+        """Read the rows for the placement in splits."""
+        return self._read("places")
+
+    def copies(
+        self, wanted: Mapping[str, Found | None], moves: Mapping[str, Move] | None = None
+    ) -> Iterator[tuple[str, Copy]]:
+        """Yield (content hash, copy) of the images with a wanted content that passed the checks.
+
+        Args:
+            wanted: The wanted contents, by their hash.
+            moves: Images that are moved to another split, by content hash.
+        """
         if not any(content.tobytes().hex() in wanted for content in self.contents()):
             return
         for one in self.decisions():
-            record = one.record
+            record = one.moved((moves or {}).get(one.record.image_hash)).record
             if one.rejection is None and record.image_hash in wanted:
                 copy = Copy(record.path, record.split, record.label, record.group)
                 yield record.image_hash, copy

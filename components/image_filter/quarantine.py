@@ -118,6 +118,7 @@ def summarise(
     reviews: Sequence[Finding] = (),
     relabelled: Mapping[str, int] | None = None,
     unknown: Sequence[str] = (),
+    moved: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Count the images, and list warnings and notes with their first paths.
 
@@ -131,6 +132,7 @@ def summarise(
         reviews: Effects of the overrides.
         relabelled: Number of kept images with an overridden label, by split.
         unknown: Hashes of overrides that match no file.
+        moved: Number of kept images in another split than the one drawn, by reason.
 
     Returns:
         The summary that `write` stores in ``summary.json``.
@@ -143,6 +145,7 @@ def summarise(
         "repaired_by": dict(sorted(collections.Counter(r.reason for r in repairs).items())),
         "by_reason": dict(sorted(collections.Counter(r.reason for r in rejects).items())),
         "by_split": {split: dict(sorted(labels.items())) for split, labels in kept.items()},
+        "moved": dict(moved or {}),
         "warnings": _grouped(warnings),
         "notes": _counted(notes),
         "overrides": {

@@ -68,7 +68,7 @@ class _NoOutput:
         """See `Output.write`."""
         return ""
 
-    def publish(self, removed: Sequence[Decision]) -> Mapping[str, str]:
+    def publish(self, removed: Sequence[Decision], moved: Sequence[Decision]) -> Mapping[str, str]:
         """See `Output.publish`."""
         return {}
 
@@ -88,14 +88,17 @@ def judge(plan: Plan) -> Judged:
     began = time.monotonic()
     scan = plan.opened().listing()
     overrides = resolve(plan.overrides, scan.vocabulary)
-    settings = dataclasses.replace(plan.settings, overrides=overrides)
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
+    settings = dataclasses.replace(plan.settings, overrides=overrides, splits=rule)
     plan = dataclasses.replace(plan, settings=settings, rule=rule)
     with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
         parts, counts = _examine(plan, scan, folder)
-        findings, lines = comparison.compare(parts, settings)
+        compared = comparison.compare(parts, settings)
         settings = engine.with_limits(settings, counts)
-        outcomes = [engine.settle(part, settings, findings, _NoOutput()) for part in parts]
+        outcomes = [
+            engine.settle(part, settings, compared.findings, _NoOutput(), compared.moves)
+            for part in parts
+        ]
     notes = [dataclasses.asdict(note) for note in scan.notes]
     found = totals(outcomes, scan.vocabulary, notes, settings)
     summary = quarantine.summarise(**found)
@@ -104,7 +107,7 @@ def judge(plan: Plan) -> Judged:
         scan=scan,
         summary=summary,
         **{name: _sorted(found[name]) for name in ("rejects", "repairs", "warnings", "reviews")},
-        near=lines if comparison.radius(settings) > 0 else None,
+        near=compared.near if comparison.radius(settings) > 0 else None,
         seconds=time.monotonic() - began,
     )
 

@@ -42,6 +42,23 @@ def plural(number: int, singular: str, many: str = "") -> str:
     return f"{number:,} {singular if number == 1 else many or singular + 's'}"
 
 
+def moves(moved: Mapping[str, int]) -> list[str]:
+    """Describe the images that are in another split than the one drawn, one clause per reason.
+
+    Args:
+        moved: Number of images by reason, as the quarantine's summary counts them.
+    """
+    why = {
+        "near_duplicates_together": "moved to the split of their near-duplicates or group",
+        "class_minimum": "moved to another split, so that each class has enough images there",
+    }
+    return [
+        f"{plural(number, 'image was', 'images were')} {why[reason]}"
+        for reason, number in moved.items()
+        if number and reason in why
+    ]
+
+
 def overridden(data: Mapping[str, Any]) -> str:
     """Count the overridden labels: ``4 labels were overridden (3 of train, 1 of validation)``.
 

@@ -125,17 +125,15 @@ def plan_of(config: Config) -> Plan:
     Raises:
       ConfigError: The file of overrides is missing or malformed.
     """
-    from imgpipe.components.example_gen.splits import SplitRule
     from imgpipe.components.image_filter import overrides
     from imgpipe.components.image_filter.thread_driver import Plan
-    from imgpipe.pipeline.inputs import judge_settings, source_options
+    from imgpipe.pipeline.inputs import judge_settings, source_options, split_rule
 
-    split = config.split
     return Plan(
         source=config.data.source,
         settings=judge_settings(config),
         options=source_options(config),
-        rule=SplitRule(split.seed, split.validation, split.test),
+        rule=split_rule(config),
         overrides=overrides.load(config.overrides_file) if config.overrides_file else (),
         store=str(config.judge_store) if config.judge.store else "",
     )
@@ -248,7 +246,7 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
 def _print(
     console: Console, judged: Judged, verdict: str, refused: Sequence[str], proposals: int
 ) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.report.text import moves, plural
     from imgpipe.models import feature_names as names
 
     colour = "yellow" if refused else "green"
@@ -260,6 +258,8 @@ def _print(
             classes = _short(", ".join(f"{name} {count:,}" for name, count in counts.items()))
             total = sum(counts.values())
             console.print(f"  {split:<10} {total:,}: {escape(classes)}")
+    for line in moves(judged.summary["moved"]):
+        console.print(f"  {line}")
     if proposals:
         number = plural(proposals, "override is not", "overrides are not")
         console.print(f"  {number} confirmed, so nothing was changed")

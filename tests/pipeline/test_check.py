@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -19,14 +20,16 @@ from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate.rules import GateSettings
 from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import quarantine, thread_driver
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR
 from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
+from imgpipe.components.records import iterate, text
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.demo import draw
+from imgpipe.pipeline.demo import draw, draw_hand
 
 # Sixteen images are enough for a run with these.
 FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
@@ -48,8 +51,6 @@ def faulty(tmp_path_factory):
 @pytest.fixture
 def clean(tmp_path):
     """Sixteen good images of two classes, far from each other."""
-    from imgpipe.pipeline.demo import draw_hand
-
     for number in range(8):
         for label in ("rock", "paper"):
             file = tmp_path / "clean" / label / f"{number}.png"
@@ -58,7 +59,44 @@ def clean(tmp_path):
     return tmp_path / "clean"
 
 
-def filtered(root, photos, settings, overrides=()):
+RULE = SplitRule(validation=0.2, test=0.2, min_validation=3, min_test=1)
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Five films of each of two classes, of which each frame is a crop shifted a little."""
+    for label in ("rock", "paper"):
+        for film in range(5):
+            scene = draw_hand(label, seed=film, size=120)
+            for frame in range(4):
+                file = tmp_path / "films" / label / f"{film}-{frame}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                scene.crop((frame, frame, frame + 110, frame + 110)).save(file)
+    return tmp_path / "films"
+
+
+def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
+    rules = IngestSettings(str(films), ("paper", "rock"), rule=RULE)
+    judged = assert_same(tmp_path, films, Settings(), ingested=rules)
+    assert judged.rejects == () and judged.summary["moved"]["near_duplicates_together"] > 0
+    assert judged.near is not None and judged.near != ()
+    for group in judged.near:
+        assert len({member["split"] for member in group["members"]}) == 1
+    splits = judged.summary["by_split"]
+    assert min(splits["validation"].values()) >= 3 and min(splits["test"].values()) >= 1
+    written = {
+        split: collections.Counter(
+            text(example, name)
+            for example in iterate(f"{tmp_path}/kept", split)
+            for name in ("label", "split")
+        )
+        for split in splits
+    }
+    for split, labels in splits.items():
+        assert written[split] == labels | {split: sum(labels.values())}
+
+
+def filtered(root, photos, settings, overrides=(), ingested=None):
     """What ImageFilter's Beam pipeline says of a folder: summary, and its files by name."""
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -67,7 +105,8 @@ def filtered(root, photos, settings, overrides=()):
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
 
     scan = open_source(str(photos)).scan()
-    ingest(pipeline(), f"{root}/examples", IngestSettings(str(photos), scan.vocabulary))
+    ingested = ingested or IngestSettings(str(photos), scan.vocabulary)
+    ingest(pipeline(), f"{root}/examples", ingested)
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
     known = resolve(overrides, scan.vocabulary)
     settings = dataclasses.replace(settings, overrides=known)
@@ -77,10 +116,12 @@ def filtered(root, photos, settings, overrides=()):
     return summary, *([json.loads(line) for line in lines] for lines in files)
 
 
-def assert_same(root, photos, settings, overrides=()):
+def assert_same(root, photos, settings, overrides=(), ingested=None):
     """`imgpipe check` and ImageFilter say the same of every file; returns what check says."""
-    judged = thread_driver.judge(thread_driver.Plan(str(photos), settings, overrides=overrides))
-    summary, rejects, *findings, near = filtered(root, photos, settings, overrides)
+    rule = ingested.rule if ingested else SplitRule()
+    plan = thread_driver.Plan(str(photos), settings, rule=rule, overrides=overrides)
+    judged = thread_driver.judge(plan)
+    summary, rejects, *findings, near = filtered(root, photos, settings, overrides, ingested)
     found = [row.row() | {"stored": ""} for row in judged.rejects]
     assert found == [row | {"stored": ""} for row in rejects]
     for ours, theirs in zip(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
-from imgpipe.components.report.text import capped, overridden
+from imgpipe.components.report.text import capped, moves, overridden
 from imgpipe.models import feature_names as names
 
 _CLASSES = 300
@@ -38,6 +38,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "repairs": _counts(data.get("repaired_by")),
         "overrides": _counts((data.get("overrides") or {}).get("applied")),
         "overridden": overridden(data),
+        "moved": moves(data.get("moved") or {}),
         "unknown": (data.get("overrides") or {}).get("unknown") or [],
         "gate": gate,
         "reasons": context.data_reasons,

@@ -92,7 +92,7 @@ class Output:
         self.written.append((decision.record.path, decision.rejection is None))
         return "dark/x.png" if decision.rejection else ""
 
-    def publish(self, removed):
+    def publish(self, removed, moved):
         self.removed = [(d.record.path, d.rejection.reason) for d in removed]
         return {path: f"{reason}/x.png" for path, reason in self.removed}
 

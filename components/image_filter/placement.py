@@ -1,0 +1,186 @@
+"""The placement of images in splits, when all images that passed the checks are known.
+
+`SplitRule` draws the split of each image on its own. Where it decides, the images that must be
+together (near-duplicates, also over several steps, and the images of one group) are then placed in
+one split, and classes with too few images in validation or test get more from train. The result
+depends on the set of images alone, not on their order. One worker places all images; it needs
+85 bytes of memory for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.image_record import ImageRecord
+from imgpipe.models import feature_names as names
+
+#: Reasons of a move.
+TOGETHER = "near_duplicates_together"
+MINIMUM = "class_minimum"
+REASONS = (TOGETHER, MINIMUM)
+
+_ALL = range(len(names.SPLITS))
+#: Share of the images of a class that no placement takes away from train.
+_TRAIN_SHARE = 0.5
+_ROW = np.dtype(
+    [
+        ("content", "S32"),  # SHA-256 of the file
+        ("group", "S32"),  # the key by which the rule draws
+        ("draw", "f8"),  # the draw that decided the split
+        ("order", "f8"),  # a second draw, by which the members of a group are ordered
+        ("label", "i4"),
+        ("split", "i1"),
+    ]
+)
+
+Rows = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Move:
+    """The split to which an image is moved, and why."""
+
+    split: str
+    reason: str  # one of REASONS
+
+
+def row(record: ImageRecord, rule: SplitRule | None) -> bytes:
+    """Return the row of an image for `place`; b"" if the source decides about its split."""
+    if rule is None or record.split not in rule.drawn or not record.image_hash:
+        return b""
+    key = rule.key(record.image_hash, record.group)
+    content = bytes.fromhex(record.image_hash)
+    group = _digest(key) if record.group else content
+    values = (content, group, rule.draw(key), rule.draw(f"order:{key}"))
+    split = names.SPLITS.index(record.split)
+    return np.array([(*values, record.label_index, split)], _ROW).tobytes()
+
+
+def place(
+    rows: Sequence[bytes], near: Mapping[str, int], rule: SplitRule
+) -> Iterator[tuple[str, Move]]:
+    """Find the images that have to be moved to another split.
+
+    Args:
+        rows: Rows of the images, as `row` returns them, in any order.
+        near: Number of the group of near-duplicates, by content hash in hexadecimal digits.
+        rule: The rule that has drawn the splits.
+
+    Yields:
+        (content hash in hexadecimal digits, move).
+    """
+    table = np.frombuffer(b"".join(rows), _ROW)
+    # Byte-identical files count once, and their order must not matter.
+    table = table[np.unique(table[["content", "group", "label"]], return_index=True)[1]]
+    if not len(table):
+        return
+    placement = _Placement(table, _units(table, near))
+    placement.keep_together()
+    together = placement.splits.copy()
+    placement.fill(rule.minimum)
+    moved = np.nonzero(placement.splits != table["split"])[0]
+    for index in moved.tolist():
+        reason = TOGETHER if placement.splits[index] == together[index] else MINIMUM
+        content = table["content"][index].ljust(32, b"\0").hex()
+        yield content, Move(names.SPLITS[placement.splits[index]], reason)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _units(table: Rows, near: Mapping[str, int]) -> Indices:
+    """Number of the unit of each image: images that are connected must be in one split."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(table)
+    ends = []
+    for name in ("content", "group"):
+        _, first, inverse = np.unique(table[name], return_index=True, return_inverse=True)
+        ends.append(first[inverse])
+    firsts: dict[int, int] = {}
+    alike = np.arange(count)
+    for index, content in enumerate(table["content"].tolist() if near else ()):
+        number = near.get(content.ljust(32, b"\0").hex())
+        if number is not None:
+            alike[index] = firsts.setdefault(number, index)
+    start = np.tile(np.arange(count), 3)
+    links = (np.ones(3 * count, bool), (start, np.concatenate([*ends, alike])))
+    units = connected_components(coo_array(links, (count, count)), directed=False)[1]
+    return np.asarray(units, np.int64)
+
+
+class _Placement:
+    """The splits of all images, as indices in `names.SPLITS`, while they are decided."""
+
+    def __init__(self, table: Rows, units: Indices) -> None:
+        self._units = units
+        self._labels = np.unique(table["label"], return_inverse=True)[1]
+        self._of_class = np.bincount(self._labels)
+        order = np.lexsort((table["content"], table["order"], units))
+        first = order[np.r_[True, np.diff(units[order]) > 0]]  # by unit
+        self._draws = table["draw"][first]
+        self._drawn = table["split"][first]
+        self.splits = table["split"].astype(np.int64)
+
+    def keep_together(self) -> None:
+        """Place each unit in the split of the member that comes first in the second order.
+
+        The member with the smallest draw would place most large units in validation. A unit with
+        more than half of the images of a class stays in train.
+        """
+        classes = len(self._of_class)
+        parts, counts = np.unique(self._units * classes + self._labels, return_counts=True)
+        most = counts > (1 - _TRAIN_SHARE) * self._of_class[parts % classes]
+        drawn = self._drawn.astype(np.int64)
+        drawn[parts[most] // classes] = names.SPLITS.index(names.TRAIN)
+        large = np.bincount(self._units)[self._units] > 1
+        self.splits[large] = drawn[self._units[large]]
+
+    def fill(self, minimum: Mapping[str, int]) -> None:
+        """Move units until each class has its minimum in each split.
+
+        A split gets units from train, as long as train keeps half of the images of the class, and
+        then from other splits that have more than their minimum. Units with a smaller draw are
+        moved first.
+
+        Args:
+            minimum: Number of images of each class, by split.
+        """
+        floors = np.zeros((len(names.SPLITS), len(self._of_class)), np.int64)
+        if not minimum:
+            return
+        for name, least in minimum.items():
+            floors[names.SPLITS.index(name)] = least
+        floors[names.SPLITS.index(names.TRAIN)] = np.ceil(_TRAIN_SHARE * self._of_class)
+        wanted = [names.SPLITS.index(name) for name in (*minimum, names.TRAIN)]
+        counts = np.stack(
+            [np.bincount(self._labels[self.splits == n], minlength=floors.shape[1]) for n in _ALL]
+        )
+        for split in wanted:
+            for label in np.nonzero(counts[split] < floors[split])[0].tolist():
+                self._fill_class(split, label, counts, floors)
+
+    def _fill_class(self, split: int, label: int, counts: Indices, floors: Indices) -> None:
+        of_class = np.nonzero(self._labels == label)[0]
+        for donor in (n for n in _ALL if n != split):
+            units = np.unique(self._units[of_class[self.splits[of_class] == donor]])
+            for unit in units[np.argsort(self._draws[units], kind="stable")].tolist():
+                if counts[split, label] >= floors[split, label]:
+                    return
+                members = np.nonzero(self._units == unit)[0]
+                taken = np.bincount(self._labels[members], minlength=floors.shape[1])
+                left = counts[donor] - taken
+                if (left >= floors[donor])[taken > 0].all():
+                    self.splits[members] = split
+                    counts[donor] = left
+                    counts[split] += taken

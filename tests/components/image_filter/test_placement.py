@@ -1,0 +1,100 @@
+"""The placement in splits: groups stay together, classes get their minimum, nothing else moves."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+
+import pytest
+
+from imgpipe.components.example_gen.splits import SplitRule
+from imgpipe.components.image_filter import placement
+from imgpipe.components.image_record import ImageRecord
+
+RULE = SplitRule(min_validation=3, min_test=1)
+
+
+def image(name, label=0, group="", rule=RULE, given=None):
+    content = hashlib.sha256(name.encode()).hexdigest()
+    split = rule.assign(content, given, group or None)
+    return ImageRecord(name, "ab"[label], label, split, content, group=group)
+
+
+def images(count, label=0, **options):
+    return [image(f"{label}/{number}", label, **options) for number in range(count)]
+
+
+def placed(records, near=(), rule=RULE):
+    """(splits by path, reasons of the moves by path); `near` holds groups of near-duplicates."""
+    numbers = {record.image_hash: n for n, group in enumerate(near) for record in group}
+    rows = [placement.row(record, rule) for record in records]
+    moves = dict(placement.place(rows, numbers, rule))
+    again = dict(placement.place(rows[::-1], numbers, rule))
+    assert again == moves, "the order of the images does not matter"
+    splits, reasons = {}, {}
+    for record in records:
+        move = moves.get(record.image_hash)
+        splits[record.path] = move.split if move else record.split
+        if move:
+            reasons[record.path] = move.reason
+    return splits, reasons
+
+
+def test_near_duplicates_are_placed_in_one_split_each():
+    records = images(600)
+    films = [records[start : start + 6] for start in range(0, 300, 6)]
+    splits, reasons = placed(records, films)
+    assert all(len({splits[record.path] for record in film}) == 1 for film in films)
+    assert set(reasons.values()) == {placement.TOGETHER}
+    assert {record.path for record in records[300:]}.isdisjoint(reasons)
+    counts = collections.Counter(splits[record.path] for record in records[:300])
+    assert 10 <= counts["validation"] <= 60 and 10 <= counts["test"] <= 60
+
+
+def test_a_near_duplicate_brings_the_whole_group_of_the_source_along():
+    one = [image(f"p/{number}", group="p") for number in range(5)]
+    two = [image(f"q{number}", group="q3") for number in range(5)]
+    others = images(40)
+    assert one[0].split != two[0].split
+    splits, _ = placed([*one, *two, *others], [[one[4], two[0]]])
+    assert len({splits[record.path] for record in (*one, *two)}) == 1
+
+
+@pytest.mark.parametrize("count", [8, 10, 15, 40])
+def test_each_class_gets_its_minimum(count):
+    for seed in range(10):
+        rule = SplitRule(seed, min_validation=3, min_test=1)
+        records = images(count, rule=rule) + images(300, 1, rule=rule)
+        splits, reasons = placed(records, rule=rule)
+        counts = collections.Counter(splits[f"0/{number}"] for number in range(count))
+        assert counts["validation"] >= 3 and counts["test"] >= 1
+        assert counts["train"] >= 4
+        assert all(path.startswith("0/") for path in reasons)
+        assert set(reasons.values()) <= {placement.MINIMUM}
+
+
+def test_a_class_that_is_one_group_stays_in_train():
+    records = [image(f"0/{number}", group="film") for number in range(20)] + images(60, 1)
+    splits, _ = placed(records)
+    assert {splits[f"0/{number}"] for number in range(20)} == {"train"}
+
+
+def test_more_files_move_no_image_of_a_class_that_has_enough():
+    before, _ = placed(images(200))
+    after, _ = placed(images(400))
+    assert {path: after[path] for path in before} == before
+
+
+def test_splits_of_the_source_are_kept():
+    rule = SplitRule(given=("train", "validation"), min_validation=3)
+    record = image("x", given="train", rule=rule)
+    assert placement.row(record, rule) == b"" and placement.row(record, None) == b""
+
+
+def test_only_validation_is_drawn_where_the_source_names_test():
+    rule = SplitRule(given=("train", "test"), min_validation=3, min_test=1)
+    records = [image(f"0/{number}", given="train", rule=rule) for number in range(12)]
+    records.append(image("0/test", given="test", rule=rule))
+    splits, _ = placed(records, [records[-2:]], rule)
+    assert collections.Counter(splits.values())["validation"] >= 3
+    assert collections.Counter(splits.values())["test"] == 1
