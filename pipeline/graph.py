@@ -231,6 +231,7 @@ def _gate_nodes(
         push_directory=str(config.push_directory),
         keep=config.push.keep,
         facts=planned.facts,
+        evaluation=evaluator.outputs["evaluation"],
         **_optional_outputs(optional),
     )
     return {

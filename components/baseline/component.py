@@ -101,6 +101,6 @@ def _copy_model(source: Path, target: Path) -> None:
         target,
         dirs_exist_ok=True,
         ignore=shutil.ignore_patterns(
-            manifest.MANIFEST, manifest.PROVENANCE, f"*{manifest.LITE_SUFFIX}"
+            manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD, f"*{manifest.LITE_SUFFIX}"
         ),
     )

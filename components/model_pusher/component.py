@@ -18,6 +18,7 @@ from tfx.types.standard_artifacts import (
     InfraBlessing,
     Model,
     ModelBlessing,
+    ModelEvaluation,
     PushedModel,
     Schema,
 )
@@ -25,7 +26,7 @@ from tfx.utils import path_utils
 
 from imgpipe.components import blessings, records
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
-from imgpipe.components.model_pusher import manifest, versions
+from imgpipe.components.model_pusher import manifest, model_card, versions
 from imgpipe.models.errors import ConfigError
 
 PUSH = "push.json"
@@ -45,6 +46,7 @@ def ModelPusher(
     schema: InputArtifact[Schema] = None,
     cross_validation: InputArtifact[ModelBlessing] = None,
     lite: InputArtifact[LiteModels] = None,
+    evaluation: InputArtifact[ModelEvaluation] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
 
@@ -64,6 +66,7 @@ def ModelPusher(
       schema: Schema that the data was validated against, stored beside the model for Baseline.
       cross_validation: Blessing of CrossValidator, if the run has one.
       lite: Files of LiteExporter, if the run has one; only the blessed files are published.
+      evaluation: Evaluation of the model, for the figures in the model card.
 
     Raises:
       ConfigError: Not exactly one of push_directory and push_destination is given.
@@ -88,6 +91,7 @@ def ModelPusher(
         keep,
         Path(lite.uri) / BLESSED_LITE if lite is not None else None,
         records.read_json(validated) if fileio.exists(validated) else None,
+        _metrics(evaluation.uri) if evaluation is not None else None,
     )
     records.write_json(f"{pushed_model.uri}/{PUSH}", outcome)
     for name in ("status", "path"):
@@ -95,6 +99,13 @@ def ModelPusher(
     pushed_model.set_int_custom_property("pushed", int(outcome["status"] != "refused"))
     pushed_model.set_string_custom_property("pushed_destination", outcome["path"] or "")
     pushed_model.set_string_custom_property("pushed_version", outcome["version"] or "")
+
+
+def _metrics(evaluation_uri: str) -> dict[str, float]:
+    """Read the metrics of the model on the validation split."""
+    from imgpipe.components.report.facts import evaluation
+
+    return evaluation(evaluation_uri)["candidate"]
 
 
 def destination(push_directory: str, push_destination: pusher_pb2.PushDestination | None) -> Path:
@@ -122,6 +133,7 @@ def push(
     keep: int,
     lite: Path | None = None,
     validated: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Publish a model unless a gate refused it or it is the newest version already.
 
@@ -135,6 +147,7 @@ def push(
       lite: Folder of blessed LiteRT files to publish beside the SavedModel. It need not exist.
       validated: Files of the validated model, as `manifest.describe` returns them. None skips the
         comparison.
+      metrics: Metrics of the validation split for the model card.
 
     Returns:
       ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model that
@@ -167,6 +180,7 @@ def push(
         keep,
         unless=lambda newest: _is_published(base, newest, identity),
         expected=validated,
+        texts={manifest.CARD: model_card.model_card(facts, metrics or {})},
     )
     current = published or manifest.latest(base)
     return {

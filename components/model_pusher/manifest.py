@@ -21,8 +21,10 @@ MODEL_DIGEST = "assets.extra/model_digest.json"
 #: Suffix of LiteRT files, and the file that identifies how they were made from the model.
 LITE_SUFFIX = ".tflite"
 LITE_DIGEST = "assets.extra/lite_digest.json"
+#: The model card, which people and the Hugging Face Hub read.
+CARD = "README.md"
 #: Files that can differ between exports although the same model is served.
-_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", "assets.extra/lite")
+_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", "assets.extra/lite", CARD)
 _CHUNK = 1 << 20  # bytes read at a time
 
 

@@ -87,6 +87,7 @@ def publish(
     keep: int | None = None,
     unless: Callable[[manifest.Version | None], bool] = lambda newest: False,
     expected: Mapping[str, Mapping[str, Any]] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> manifest.Version | None:
     """Publish a new version.
 
@@ -99,6 +100,7 @@ def publish(
         published.
       expected: Files that must be among the copied ones, as `manifest.describe` returns them. None
         skips the comparison.
+      texts: Contents of further files, by path below the version directory.
 
     Returns:
       The published version, or None when `unless` returned True.
@@ -111,7 +113,7 @@ def publish(
         _remove_leftovers(base)
         if unless(manifest.latest(base)):
             return None
-        version = _publish(base, sources, facts, expected or {})
+        version = _publish(base, sources, facts, expected or {}, texts or {})
         if keep is not None:
             _remove_old(base, keep)
         return version
@@ -135,18 +137,21 @@ def _publish(
     sources: Mapping[str, Path],
     facts: Mapping[str, Any],
     expected: Mapping[str, Mapping[str, Any]],
+    texts: Mapping[str, str],
 ) -> manifest.Version:
     staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         staging.mkdir()
         _copy(sources, staging)
+        for name, text in texts.items():
+            atomic_write(staging / name, text)
         number = next_number(base)
         files = manifest.describe(staging)
         if other := sorted(name for name in expected if files.get(name) != expected[name]):
             raise changed_files_error(base, other)
         described = {"schema": 1, "version": number, **facts, "files": files}
-        text = json.dumps(described, indent=1, sort_keys=True)
-        atomic_write(staging / manifest.MANIFEST, text)
+        listed = json.dumps(described, indent=1, sort_keys=True)
+        atomic_write(staging / manifest.MANIFEST, listed)
         atomic_write(base / _LAST, str(number))
         _rename(staging, base / str(number))
     except OSError as error:

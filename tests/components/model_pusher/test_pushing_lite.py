@@ -59,7 +59,7 @@ def test_files_lie_beside_the_saved_model_and_in_the_manifest(base, model, lite)
     assert version.manifest["files"] == manifest.describe(version.path)
     assert set(version.manifest["files"]) == {
         *("saved_model.pb", "model.tflite", "model_float16.tflite"),
-        *(manifest.MODEL_DIGEST, manifest.LITE_DIGEST),
+        *(manifest.MODEL_DIGEST, manifest.LITE_DIGEST, manifest.CARD),
     }
 
 

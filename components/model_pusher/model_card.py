@@ -1,0 +1,101 @@
+"""The model card of a pushed version, which people and the Hugging Face Hub read.
+
+The block between the dashes holds the fields of the Hub's card
+(https://huggingface.co/docs/hub/model-cards). Servers ignore the file, and the manifest lists it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+#: Characters that Markdown gives a meaning to, so that a class name is shown as it is.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
+
+
+def model_card(facts: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
+    """Write the card.
+
+    Args:
+        facts: Fields of the manifest, such as name, vocabulary, backbone, image_size, fingerprint
+            and baseline_version; each may be missing.
+        metrics: Accuracy, loss and count of the validation split; empty if they are not known.
+
+    Returns:
+        Markdown text that begins with a block of YAML.
+    """
+    name = str(facts.get("name") or "image classifier")
+    fields = yaml.safe_dump(_fields(name, metrics), sort_keys=False, allow_unicode=False)
+    blocks = [
+        f"---\n{fields}---\n\n# {_text(name)}",
+        "An image classifier in the format SavedModel of TensorFlow. Its signature "
+        "`serving_default` takes encoded images (JPEG, PNG, BMP, GIF or WebP) and answers with "
+        "class names and probabilities. Decoding and resizing are part of the model.",
+        _classes(facts.get("vocabulary") or []),
+        _evaluation(metrics),
+        _origin(facts),
+        "## Limits\n\nThe model knows only its classes. An image that shows none of them may be "
+        "given the name of one. The figures hold for images like those that it was evaluated on.",
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _fields(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "tensorflow", "saved-model"],
+    }
+    if "accuracy" not in metrics:
+        return fields
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"type": "image-folder", "name": "validation split", "split": "validation"},
+        "metrics": [{"type": "accuracy", "value": round(metrics["accuracy"], 4)}],
+    }
+    return {
+        **fields,
+        "metrics": ["accuracy"],
+        "model-index": [{"name": name, "results": [result]}],
+    }
+
+
+def _classes(vocabulary: list[str]) -> str:
+    if not vocabulary:
+        return ""
+    rows = "\n".join(f"- {_text(name)}" for name in vocabulary)
+    return f"## Classes\n\n{rows}"
+
+
+def _evaluation(metrics: Mapping[str, float]) -> str:
+    if "accuracy" not in metrics:
+        return ""
+    text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"
+    if count := int(metrics.get("count") or 0):
+        text += f" ({count:,} images)"
+    return (
+        f"## Evaluation\n\n{text}. The exported model itself was evaluated, on encoded images. "
+        "The validation split selects the weights and decides about publishing, so that a new set "
+        "of images may give a lower figure."
+    )
+
+
+def _origin(facts: Mapping[str, Any]) -> str:
+    size = facts.get("image_size")
+    values = {
+        "Backbone": facts.get("backbone"),
+        "Image size": f"{size} × {size} pixels" if size else "",
+        "Fingerprint of the data": facts.get("fingerprint"),
+        "Key of the run": facts.get("run_key"),
+        "Parent version": facts.get("baseline_version"),
+    }
+    rows = "\n".join(f"- {name}: {_text(str(value))}" for name, value in values.items() if value)
+    return f"## Origin\n\n{rows}" if rows else ""
+
+
+def _text(value: str) -> str:
+    """Escape a text for one line of Markdown; bytes that are not UTF-8 become question marks."""
+    line = " ".join(value.encode("utf-8", "replace").decode().split())
+    return _SPECIAL.sub(r"\\\1", line)

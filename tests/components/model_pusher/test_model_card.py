@@ -1,0 +1,72 @@
+"""The model card of a pushed version: its fields, its text, and that it changes nothing else."""
+
+import yaml
+
+from imgpipe.components.model_pusher import component, manifest
+from imgpipe.components.model_pusher.model_card import model_card
+
+FACTS = {
+    "name": "hands",
+    "vocabulary": ["paper", "<b>rock</b>\n# title", "caf\udce9"],
+    "backbone": "efficientnet_lite0",
+    "image_size": 224,
+    "fingerprint": "5e1f",
+    "baseline_version": 3,
+}
+METRICS = {"accuracy": 0.95, "count": 60.0, "loss": 0.2}
+
+
+def front_matter(card):
+    start, fields, text = card.split("---\n", 2)
+    assert start == ""
+    return yaml.safe_load(fields), text
+
+
+def test_the_fields_are_those_of_the_hub():
+    fields, _ = front_matter(model_card(FACTS, METRICS))
+    assert fields["pipeline_tag"] == "image-classification"
+    (entry,) = fields["model-index"]
+    (result,) = entry["results"]
+    assert entry["name"] == "hands"
+    assert result["task"] == {"type": "image-classification"}
+    assert result["metrics"] == [{"type": "accuracy", "value": 0.95}]
+    assert {"type", "name"} <= set(result["dataset"])
+
+
+def test_the_text_names_classes_figures_and_origin():
+    _, text = front_matter(model_card(FACTS, METRICS))
+    for words in (
+        "# hands",
+        "- paper\n",
+        "Accuracy on the validation split: 0.950 (60 images)",
+        "- Backbone: efficientnet\\_lite0",
+        "- Image size: 224 × 224 pixels",
+        "- Fingerprint of the data: 5e1f",
+        "- Parent version: 3",
+    ):
+        assert words in text
+    assert "<b>" not in text and "\n# title" not in text
+    text.encode("utf-8")
+
+
+def test_without_figures_none_are_claimed():
+    fields, text = front_matter(model_card({}, {}))
+    assert "model-index" not in fields and "Accuracy" not in text and "## Classes" not in text
+
+
+def test_every_pushed_version_has_a_card_that_changes_not_what_is_served(tmp_path):
+    model = tmp_path / "export"
+    model.mkdir()
+    (model / "saved_model.pb").write_bytes(b"graph")
+    gates = {"model": True, "serving": True}
+
+    def push(metrics):
+        return component.push(tmp_path / "model", model, {}, gates, FACTS, 9, metrics=metrics)
+
+    assert push(METRICS)["status"] == "pushed"
+    version = manifest.latest(tmp_path / "model")
+    card = version.path / manifest.CARD
+    assert version.manifest["files"][manifest.CARD]["bytes"] == card.stat().st_size
+    assert card.read_text(encoding="utf-8") == model_card(FACTS, METRICS)
+    assert push(METRICS | {"accuracy": 0.94})["status"] == "unchanged"
+    assert version.model_identity == manifest.model_identity(manifest.describe(model))
