@@ -30,6 +30,9 @@ from imgpipe.models.stored_head import StoredHead
 IMAGES_A_BATCH = 32
 _FEATURES_A_BATCH = 1024
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH)
+#: What else is kept of an image if it is known, so that the report can say on which kinds of images
+#: the model is weak without a second look at them.
+_DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
 
 
 class Predict(beam.DoFn):
@@ -85,6 +88,9 @@ def _record(
 ) -> tuple[str, bytes]:
     """The split and the serialised prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
+    for name in _DESCRIBED:
+        if (value := records.first(example, name)) is not None:
+            values[name] = value
     index = records.integer(example, names.LABEL_INDEX, -1)
     values |= prediction.features(probabilities, index)
     values |= {names.LABEL: label, names.LABEL_INDEX: index, names.PREDICTED: predicted}
@@ -107,7 +113,8 @@ def Predictor(
       model: Exported model of ImageTrainer.
       model_run: ModelRun of ImageTrainer, which holds the head where it can answer by itself.
       bank: Features of the kept images, Examples of FeatureBank.
-      predictions: Output: tf.Examples with path, split, label, predicted label and probabilities.
+      predictions: Output: tf.Examples with path, split, format, size, measurements, label,
+        predicted label and probabilities.
         Above 1,000 classes only the probabilities of some classes are stored.
       beam_pipeline: Beam pipeline, supplied by TFX.
     """

@@ -17,7 +17,9 @@ from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
 from imgpipe.components.report import augmented_views, metrics, suspects
+from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import near
+from imgpipe.components.report.slices import DESCRIBED, Slices
 from imgpipe.models import feature_names as names
 from imgpipe.models.bank import BANK_FILE
 from imgpipe.models.model_run import HISTORY_FILE
@@ -35,7 +37,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         A dictionary that can be written as JSON, with keys such as settings, data, near, bank,
         views, suspects, training, metrics, gate, serving and push.
     """
-    predictions = _predictions(uris.get("predictions", ""), settings)
+    kinds = Slices()
+    predictions = _predictions(uris.get("predictions", ""), settings, kinds)
     bank = _json(uris, "bank", BANK_FILE)
     settings = _with_views_made(settings, bank or {})
     return {
@@ -56,6 +59,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "push": _json(uris, "pushed_model", "push.json"),
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
+        "reliability": {split: table.reliability() for split, table in predictions.items()},
+        "slices": kinds.summary(),
         "mistakes": {split: table.mistakes() for split, table in predictions.items()},
         "gate": _gate(uris, settings),
     }
@@ -107,12 +112,14 @@ def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return suspects.rank(uri, settings["vocabulary"])
 
 
-def _predictions(uri: str, settings: Mapping[str, Any]) -> dict[str, metrics.Table]:
+def _predictions(uri: str, settings: Mapping[str, Any], kinds: Slices) -> dict[str, metrics.Table]:
+    """Read the predictions once, and count the images of the measured splits by their kind."""
     if not uri or not tf.io.gfile.exists(uri):
         return {}
+    rows = {split: _labelled(uri, split) for split in names.SPLITS}
+    rows |= {split: kinds.counted(rows[split]) for split in MEASURED}
     tables = {
-        split: metrics.Table(tuple(settings["vocabulary"]), _labelled(uri, split))
-        for split in names.SPLITS
+        split: metrics.Table(tuple(settings["vocabulary"]), rows[split]) for split in names.SPLITS
     }
     return {split: table for split, table in tables.items() if len(table)}
 
@@ -127,6 +134,7 @@ def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
                 image_hash=records.text(example, names.IMAGE_HASH),
                 label_index=label,
                 prediction=prediction.read(example),
+                described={name: records.first(example, name) for name in DESCRIBED},
             )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from imgpipe.models.calibration import confidence_error
 Cell = tuple[int, int, int]
 
 _TINY = 1e-7  # keeps the log finite
+_BINS = 10  # of the reliability diagram
 _MISTAKES = 48  # shown on the page
 
 
@@ -46,6 +47,8 @@ class Row:
     image_hash: str
     label_index: int
     prediction: Prediction
+    #: Format, size and measurements of the image by feature name, as far as they are known.
+    described: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Table:
@@ -91,6 +94,24 @@ class Table:
     def ece(self) -> float:
         """Compute the expected calibration error of the predicted class (Guo et al. 2017)."""
         return confidence_error(self._confidence, self._predicted == self._labels)
+
+    def reliability(self) -> list[dict[str, Any]]:
+        """Compare the probability of the predicted class with the accuracy in bins of a tenth.
+
+        Returns:
+            ``{"count", "confidence", "accuracy"}`` of each bin that holds images.
+        """
+        bins = np.minimum((self._confidence * _BINS).astype(np.int64), _BINS - 1)
+        right = self._predicted == self._labels
+        return [
+            {
+                "count": int(inside.sum()),
+                "confidence": float(self._confidence[inside].mean()),
+                "accuracy": float(right[inside].mean()),
+            }
+            for inside in (bins == number for number in range(_BINS))
+            if inside.any()
+        ]
 
     def summary(self) -> dict[str, Any]:
         """Compute accuracy, log loss, calibration error and the per-class metrics."""

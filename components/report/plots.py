@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,6 +89,30 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     axes.yaxis.get_major_locator().set_params(nbins=5)
     return _svg(figure, "learning-curve")
+
+
+def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Markup:
+    """Plot accuracy over the probability of the predicted class, with a dot for each bin.
+
+    Args:
+      bins: ``{"count", "confidence", "accuracy"}`` of each bin.
+      name: Name of the plot, unique on the page.
+    """
+    figure, axes = _figure(4.2, 2.8)
+    axes.plot([0, 1], [0, 1], color=_COLOURS["muted"], linewidth=0.8, linestyle=(0, (4, 2)))
+    most = max(one["count"] for one in bins)
+    axes.scatter(
+        [one["confidence"] for one in bins],
+        [one["accuracy"] for one in bins],
+        s=[12 + 110 * one["count"] / most for one in bins],
+        color=_COLOURS["validation"],
+        zorder=2,
+        clip_on=False,
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    return _svg(figure, name)
 
 
 def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from imgpipe.components.report import plots
 from imgpipe.components.report.metrics import wilson
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 from imgpipe.models import feature_names as names
 
 _ROLES = {
@@ -29,7 +30,12 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         rows.append({"split": split, "role": _ROLES[split], "interval": interval, **summary})
     if not rows:
         return context.absent("No image was classified by a trained model")
-    return {"rows": rows}
+    diagrams = [
+        (split, plots.reliability(bins, f"reliability-{split}"))
+        for split in MEASURED
+        if (bins := context.part("reliability").get(split))
+    ]
+    return {"rows": rows, "diagrams": diagrams}
 
 
 SECTION = Section("figures", "Accuracy and calibration", build, order=30)

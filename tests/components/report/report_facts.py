@@ -224,6 +224,16 @@ def facts(classes=("paper", "rock", "scissors"), rejects=(), accuracy=0.95):
         "push": {"status": "pushed", "version": "4", "path": "/out/model/4", "refused_by": []},
         "metrics": {split: table.summary() for split, table in tables.items()},
         "confusion": {split: table.confusion() for split, table in tables.items()},
+        "reliability": {split: table.reliability() for split, table in tables.items()},
+        "slices": [
+            {
+                "name": "format",
+                "rows": [
+                    {"value": "JPEG", "count": 70, "correct": 69},
+                    {"value": "PNG", "count": 20, "correct": 12},
+                ],
+            }
+        ],
         "mistakes": {split: table.mistakes() for split, table in tables.items()},
         "gate": {
             "split": "validation",

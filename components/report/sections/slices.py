@@ -1,0 +1,35 @@
+"""Accuracy by kinds of images, to find those on which the model is weak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from imgpipe.components.report.metrics import wilson
+from imgpipe.components.report.section import Absent, Context, Section
+
+
+def build(context: Context) -> Mapping[str, Any] | Absent:
+    """Return one row for each slice, with its interval and whether it is clearly weaker."""
+    found = [one for one in context.facts.get("slices") or [] if one.get("rows")]
+    if not found:
+        return context.absent("The images differ in nothing that could divide them into slices")
+    return {"groups": [{"name": one["name"], "rows": _rows(one["rows"])} for one in found]}
+
+
+def _rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    count, correct = (sum(row[key] for row in rows) for key in ("count", "correct"))
+    return [_row(row, correct / count) for row in rows]
+
+
+def _row(row: Mapping[str, Any], usual: float) -> dict[str, Any]:
+    interval = wilson(row["correct"], row["count"])
+    return {
+        **row,
+        "accuracy": row["correct"] / row["count"],
+        "interval": interval,
+        "weak": interval[1] < usual,
+    }
+
+
+SECTION = Section("slices", "Accuracy by slice", build, order=65)

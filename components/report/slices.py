@@ -1,0 +1,104 @@
+"""Accuracy by kinds of images: format, folder, size, brightness and sharpness.
+
+The images pass one by one, and only counts are kept: numbers are counted in narrow bins, which are
+merged to three slices with about as many images each at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from imgpipe.components.report.metrics import Row
+from imgpipe.models import feature_names as names
+
+_THIRDS = 3
+_BINS_AN_OCTAVE = 8  # a bin is 9 % wide
+_MOST_VALUES = 12  # formats or folders; the rest of many folders says little
+#: Features that a row of predictions carries for the slices.
+DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
+
+_Counts = dict[Any, list[int]]  # [images, correct] by value or by number of a bin
+
+
+class Slices:
+    """Counts of images and of correct predictions by kind of image."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, _Counts] = {name: {} for name in ("format", "folder")}
+        self._bins: dict[str, _Counts] = {
+            name: {} for name in ("shorter side", "brightness", "sharpness")
+        }
+        self._labels: dict[str, set[int]] = defaultdict(set)
+
+    def counted(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Pass rows through and count them."""
+        for row in rows:
+            self._count(row)
+            yield row
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return a list of slices for each attribute in which the images differ."""
+        found = [(name, _by_value(counts)) for name, counts in self._values.items()]
+        if max(map(len, self._labels.values()), default=0) < 2:  # a folder is a class
+            found = [(name, rows) for name, rows in found if name != "folder"]
+        found += [(name, _by_third(counts)) for name, counts in self._bins.items()]
+        return [{"name": name, "rows": rows} for name, rows in found if len(rows) > 1]
+
+    def _count(self, row: Row) -> None:
+        correct = row.label_index == row.prediction.predicted
+        folder = str(PurePosixPath(row.path).parent)
+        self._labels[folder].add(row.label_index)
+        seen = row.described
+        kind = bytes(seen.get(names.FORMAT) or b"").decode("ascii", "replace")
+        for name, value in (("format", kind), ("folder", folder)):
+            if value:
+                _add(self._values[name], value, correct)
+        numbers = {
+            "shorter side": min(seen.get(names.WIDTH) or 0, seen.get(names.HEIGHT) or 0),
+            "brightness": seen.get(names.BRIGHTNESS),
+            "sharpness": seen.get(names.SHARPNESS),
+        }
+        for name, number in numbers.items():
+            if number:
+                _add(self._bins[name], math.floor(math.log2(number) * _BINS_AN_OCTAVE), correct)
+
+
+def _add(counts: _Counts, key: Any, correct: bool) -> None:
+    entry = counts.setdefault(key, [0, 0])
+    entry[0] += 1
+    entry[1] += correct
+
+
+def _by_value(counts: Mapping[Any, list[int]]) -> list[dict[str, Any]]:
+    """Return the most frequent values."""
+    most = sorted(counts.items(), key=lambda entry: (-entry[1][0], entry[0]))[:_MOST_VALUES]
+    return [{"value": value, "count": n, "correct": right} for value, (n, right) in most]
+
+
+def _by_third(counts: Mapping[int, list[int]]) -> list[dict[str, Any]]:
+    """Merge neighbouring bins to three slices with about as many images each."""
+    total = sum(n for n, _ in counts.values())
+    groups: list[list[int]] = []  # first bin, images, correct
+    seen = 0
+    for number, (n, right) in sorted(counts.items()):
+        third = min(_THIRDS * seen // total, _THIRDS - 1)
+        if not groups or third >= len(groups):
+            groups.append([number, 0, 0])
+        groups[-1][1] += n
+        groups[-1][2] += right
+        seen += n
+    edges = [f"{2 ** (first / _BINS_AN_OCTAVE):.3g}" for first, _, _ in groups]
+    return [
+        {"value": _range(edges, i), "count": n, "correct": right}
+        for i, (_, n, right) in enumerate(groups)
+    ]
+
+
+def _range(edges: list[str], i: int) -> str:
+    if i == 0:
+        return f"below {edges[1]}" if len(edges) > 1 else "all"
+    return f"{edges[i]} and more" if i == len(edges) - 1 else f"{edges[i]} to {edges[i + 1]}"

@@ -1,0 +1,55 @@
+"""Accuracy by kinds of images: the counts add up, and memory does not grow with the images."""
+
+from imgpipe.components.predictor.prediction import Prediction
+from imgpipe.components.report.metrics import Row, Table
+from imgpipe.components.report.slices import Slices
+
+
+def row(path, label=0, correct=True, **described):
+    predicted = label if correct else label + 1
+    return Row(path, "", label, Prediction(predicted, 0.8, 0.8), described)
+
+
+def summary(rows):
+    kinds = Slices()
+    assert len(list(kinds.counted(rows))) == len(rows)
+    return {one["name"]: one["rows"] for one in kinds.summary()}
+
+
+def test_formats_are_counted_and_the_most_frequent_comes_first():
+    rows = [row("a/1", format=b"PNG", correct=False)]
+    rows += [row(f"a/{i}", format=b"JPEG") for i in range(3)]
+    assert summary(rows) == {
+        "format": [
+            {"value": "JPEG", "count": 3, "correct": 3},
+            {"value": "PNG", "count": 1, "correct": 0},
+        ]
+    }
+
+
+def test_numbers_are_divided_into_thirds():
+    rows = [row(f"a/{i}", brightness=0.1 + i / 1000, correct=i >= 200) for i in range(600)]
+    thirds = summary(rows)["brightness"]
+    assert [one["count"] for one in thirds] == [
+        n for n in (one["count"] for one in thirds) if 120 < n < 280
+    ]
+    assert len(thirds) == 3 and sum(one["count"] for one in thirds) == 600
+    assert thirds[0]["value"].startswith("below 0.") and thirds[2]["value"].endswith("and more")
+    assert thirds[0]["correct"] < 40 and thirds[2]["correct"] == thirds[2]["count"]
+
+
+def test_folders_are_slices_only_if_they_are_not_the_classes():
+    assert summary([row("cat/1"), row("dog/1", label=1)]) == {}
+    mixed = [row("phone/1"), row("phone/2", label=1), row("camera/1", correct=False)]
+    assert [one["value"] for one in summary(mixed)["folder"]] == ["phone", "camera"]
+
+
+def test_images_without_measurements_are_in_no_slice():
+    assert summary([row("a/1"), row("a/2", brightness=0.0, width=0, height=9)]) == {}
+
+
+def test_reliability_compares_probability_and_accuracy():
+    rows = [row(f"a/{i}", correct=i % 4 > 0) for i in range(40)]
+    (found,) = Table(["a", "b"], rows).reliability()
+    assert found == {"count": 40, "confidence": found["confidence"], "accuracy": 0.75}
+    assert abs(found["confidence"] - 0.8) < 1e-9
