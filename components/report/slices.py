@@ -16,7 +16,7 @@ from imgpipe.components.report.metrics import Row
 from imgpipe.models import feature_names as names
 
 _THIRDS = 3
-_BINS_AN_OCTAVE = 8  # a bin is 9 % wide
+_BINS_AN_OCTAVE = 32  # a bin is 2 % wide
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
 #: Features that a row of predictions carries for the slices.
 DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
