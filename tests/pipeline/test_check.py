@@ -29,6 +29,7 @@ from imgpipe.components.image_filter.overrides import Override, resolve, to_toml
 from imgpipe.components.records import iterate, text
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
+from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.demo import draw, draw_hand
 
 # Sixteen images are enough for a run with these.
@@ -203,10 +204,12 @@ def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
     found = json.loads((tmp_path / "c.json").read_text())
     assert found["refused"] and found["reasons"] == found["thin"]
     by_split = found["by_split"]
-    settings = GateSettings(("paper", "rock"), {"train": 10, "validation": 3, "test": 0})
+    gate = Config().gate
+    minimum = {"train": gate.min_train, "validation": gate.min_validation, "test": gate.min_test}
+    settings = GateSettings(("paper", "rock"), minimum)
     counts = {split: sum(labels.values()) for split, labels in by_split.items()}
-    gate = rules.judge(found, {}, counts, settings)
-    assert found["reasons"] == [reason.sentence() for reason in gate]
+    reasons = rules.judge(found, {}, counts, settings)
+    assert found["reasons"] == [reason.sentence() for reason in reasons]
 
 
 def test_a_class_folder_without_images_is_refused(clean, tmp_path):

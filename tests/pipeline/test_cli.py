@@ -126,7 +126,7 @@ def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path
     [
         ("evaluator", "did you mean 'ImageEvaluator'?"),
         ("Pusherr", "did you mean 'ModelPusher'?"),
-        ("LiteExporter", "Components: Baseline, ImageExampleGen"),
+        ("LiteExporter", "Components: Plan, Baseline, ImageExampleGen"),
     ],
 )
 def test_an_unknown_component_is_refused_before_the_imports(photos: Path, start: str, expected):
