@@ -77,8 +77,8 @@ def _evaluation(metrics: Mapping[str, float]) -> str:
         text += f" ({count:,} images)"
     return (
         f"## Evaluation\n\n{text}. The exported model itself was evaluated, on encoded images. "
-        "The validation split selects the weights and decides about publishing, so that a new set "
-        "of images may give a lower figure."
+        "The validation split was used for calibration and for the decision to publish, so that a "
+        "new set of images may give a lower figure."
     )
 
 

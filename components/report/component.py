@@ -30,7 +30,7 @@ TIMINGS = "timings.json"  # the local runner updates it during the run
 PAGE = "report.html"
 FACTS = "facts.json"
 _log = logging.getLogger(__name__)
-_THUMBNAILS = 200  # thumbnails on a page; with more, browsers become slow
+_THUMBNAILS = 500  # images that are read for the page: mistakes, doubtful labels, near-duplicates
 
 
 def _artifact_type(name: str) -> type[Artifact]:

@@ -12,14 +12,19 @@ from imgpipe.models import feature_names as names
 
 _ROLES = {
     names.TRAIN: "used for training, so its accuracy is too optimistic",
-    names.VALIDATION: "selects the weights and decides whether the model is blessed",
+    names.VALIDATION: "selects the epoch, calibrates, and decides whether the model is blessed",
     names.TEST: "used only for this evaluation",
 }
+_SOLVED = "calibrates the probabilities and decides whether the model is blessed"
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return one row for each split, with its Wilson interval."""
     metrics = context.part("metrics")
+    training = context.part("training")
+    roles = _ROLES
+    if training.get("solution") and not training.get("fine_tune"):
+        roles = {**_ROLES, names.VALIDATION: _SOLVED}
     rows = []
     for split in names.SPLITS:
         summary = metrics.get(split)
@@ -27,7 +32,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
             continue
         count, correct = summary.get("count") or 0, summary.get("correct") or 0
         interval = wilson(correct, count)
-        rows.append({"split": split, "role": _ROLES[split], "interval": interval, **summary})
+        rows.append({"split": split, "role": roles[split], "interval": interval, **summary})
     if not rows:
         return context.absent("No image was classified by a trained model")
     diagrams = [
