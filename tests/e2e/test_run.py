@@ -170,7 +170,14 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Any, first: Any):
     assert sorted(case.out.glob("runs/*")) == before
 
 
-@pytest.mark.parametrize("lost", ["model/1", "artifacts/ImageFilter", "schema/schema.pbtxt"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "model/1",
+        pytest.param("artifacts/ImageFilter", marks=pytest.mark.slow),
+        pytest.param("schema/schema.pbtxt", marks=pytest.mark.slow),
+    ],
+)
 def test_what_was_lost_is_made_again(case: Any, first: Any, tmp_path: Path, lost: str):
     copy = case.copy(tmp_path)
     shutil.copytree(case.out, copy.out)
