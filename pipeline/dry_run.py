@@ -16,7 +16,7 @@ from imgpipe.components import blob_store
 from imgpipe.components.example_gen import inspection_cache
 from imgpipe.components.example_gen.inspection import Inspection
 from imgpipe.components.example_gen.inspection_cache import InspectionCache
-from imgpipe.components.example_gen.sources import Item, Scan, open_source
+from imgpipe.components.example_gen.sources import Item, Scan
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.feature_bank.store import STORE, FeatureStore, record_key
 from imgpipe.components.image_filter.decision import decide
@@ -25,7 +25,7 @@ from imgpipe.models.extractor import FeatureExtractor, from_description
 from imgpipe.models.extractor import describe as describe_bank
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config
-from imgpipe.pipeline.run import scan
+from imgpipe.pipeline.source import opened, scan
 
 _MIB = 1 << 20
 
@@ -147,7 +147,7 @@ def contents(config: Config, found: Scan) -> Iterator[tuple[Item, str]]:
     settings = run_inputs.judge_settings(config, found.vocabulary)
     store = config.judge_store
     known = store if blob_store.path_of(store, inspection_cache.STORE).exists() else ""
-    source = open_source(config.data.source, run_inputs.source_options(config))
+    source = opened(config)
     with InspectionCache(str(known), settings.pixel_limit) as cache:
         inspection = Inspection(
             source, settings.pixel_limit, cache, _rule(config, found), found.vocabulary

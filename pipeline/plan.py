@@ -23,6 +23,7 @@ from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.inputs import RunInputs
+from imgpipe.pipeline.source import scan
 
 #: `plan` as the component Plan finds it.
 PLAN_FN = f"{__name__}:plan"
@@ -142,8 +143,6 @@ def plan(config: str, given: Mapping[str, Any]) -> dict[str, Any]:
       ConfigError: A setting is wrong, or the source cannot be read as one.
       ResourceError: The weights are missing.
     """
-    from imgpipe.pipeline.run import scan
-
     tree = json.loads(config)
     for name, setting in RUN_SETTINGS.items():
         section, key = setting.split(".")

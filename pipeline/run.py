@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import filelock
 from rich.console import Console
 
-from imgpipe.components.example_gen.sources import Scan, Source, open_source
+from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity, verdict
 from imgpipe.models import progress
 from imgpipe.models.atomic_write import atomic_write
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.pipeline import (
     beam_options,
     component_names,
@@ -37,6 +37,7 @@ from imgpipe.pipeline import (
 from imgpipe.pipeline import console as consoles
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config, to_toml, tuned
+from imgpipe.pipeline.source import opened, scan
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
@@ -63,30 +64,6 @@ class Outcome:
     summary: dict[str, Any]
     directory: Path
     repeated: bool = False
-
-
-def scan(config: Config) -> Scan:
-    """List and hash the images.
-
-    Args:
-      config: The configuration, which names the source.
-
-    Returns:
-      All files of the source with their hashes and labels.
-
-    Raises:
-      ConfigError: No source is named, or it cannot be read as one.
-    """
-    return _source(config).scan()
-
-
-def _source(config: Config) -> Source:
-    if not config.data.source:
-        raise ConfigError(
-            "no images: name a folder with one sub-folder for each class, or another source "
-            "of images, with --data or data.source."
-        )
-    return open_source(config.data.source, run_inputs.source_options(config))
 
 
 def execute(config: Config, start: str | None = None, to_stderr: bool = False) -> Outcome:
@@ -116,7 +93,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     start = start and component_names.find(start, config)
     run_inputs.check_files(config)
     beam_options.require_local_artifacts(config)
-    _source(config).listing()  # reports a wrong folder before the imports, which take seconds
+    opened(config).listing()  # reports a wrong folder before the imports, which take seconds
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)

@@ -82,16 +82,15 @@ def run(
       ResourceError: A file cannot be written.
     """
     from imgpipe.components.data_gate import rules
-    from imgpipe.components.example_gen.sources import open_source
     from imgpipe.components.image_filter import overrides
     from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.inputs import source_options
     from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.source import opened
 
     config = configuration(config_file, data, None, settings)
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
-    open_source(config.data.source, source_options(config)).listing()  # before the imports
+    opened(config).listing()  # before the imports
     plan = plan_of(config)
     judged, images = _judge(
         plan, html_file is not None, to_stderr=json_file == json_files.STANDARD_OUTPUT

@@ -11,7 +11,7 @@ from imgpipe.components.image_filter.checks.decodable import transcode
 from imgpipe.pipeline import dry_run
 from imgpipe.pipeline.config import build
 from imgpipe.pipeline.demo import draw_hand
-from imgpipe.pipeline.run import scan
+from imgpipe.pipeline.source import scan
 
 
 def contents(config, found):

@@ -14,7 +14,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline import plan as plans
-from imgpipe.pipeline.run import scan
+from imgpipe.pipeline.source import scan
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""Opens and lists the source of images that a configuration names."""
+
+from __future__ import annotations
+
+from imgpipe.components.example_gen.sources import Scan, Source, open_source
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline.config import Config
+
+
+def opened(config: Config) -> Source:
+    """Open the source of images.
+
+    Args:
+      config: The configuration, which names the source.
+
+    Returns:
+      The source, of which nothing has been listed yet.
+
+    Raises:
+      ConfigError: No source is named, or it cannot be read as one.
+    """
+    if not config.data.source:
+        raise ConfigError(
+            "no images: name a folder with one sub-folder for each class, or another source "
+            "of images, with --data or data.source."
+        )
+    return open_source(config.data.source, run_inputs.source_options(config))
+
+
+def scan(config: Config) -> Scan:
+    """List and hash the images.
+
+    Args:
+      config: The configuration, which names the source.
+
+    Returns:
+      All files of the source with their hashes and labels.
+
+    Raises:
+      ConfigError: No source is named, or it cannot be read as one.
+    """
+    return opened(config).scan()
