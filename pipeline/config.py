@@ -208,7 +208,8 @@ def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
     return keys
 
 
-def _unknown(key: str) -> str:
+def unknown(key: str) -> str:
+    """Return a sentence about a key that is none, with the known key that is most similar."""
     if len(key) > _SHOWN:
         return f"unknown key {key[:_SHOWN]!r}…"
     return f"unknown key {key!r}; {_nearest(key)}"
@@ -236,7 +237,7 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     for problem in problems[:_MOST_PROBLEMS]:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            lines.append(_unknown(key))
+            lines.append(unknown(key))
             continue
         text = problem["msg"].removeprefix("Value error, ")
         given = repr(problem["input"])
@@ -256,7 +257,7 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
     if key not in known_keys():
-        raise ConfigError(f"--set {assignment[:_SHOWN]}: {_unknown(key)}")
+        raise ConfigError(f"--set {assignment[:_SHOWN]}: {unknown(key)}")
     try:
         value = toml_text.parse(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -337,15 +338,16 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     return build(tree, assignments, str(path))
 
 
-def _toml_value(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+def toml_value(value: Any) -> str:
+    """Write a value as TOML: a number, a text, a path, a sequence or a mapping."""
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if declared(value):
         value = {key: getattr(value, key) for key in declared(value)}
     if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(key)} = {_toml_value(item)}" for key, item in value.items())
+        pairs = (f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 
 def to_toml(config: Config, notes: Mapping[str, str] | None = None) -> str:
@@ -374,5 +376,5 @@ def _block(name: str, section: Any, notes: Mapping[str, str]) -> str:
             continue
         lines.append(f"# {info.description}")
         unset = value is None
-        lines.append(f"# {key} = 0.999" if unset else f"{key} = {_toml_value(value)}")
+        lines.append(f"# {key} = 0.999" if unset else f"{key} = {toml_value(value)}")
     return "\n\n".join(["\n".join(lines), *below])

@@ -49,6 +49,7 @@ class LocalClient(Client):
     def __init__(self, folder: Path) -> None:
         # There is no server, so that the blocking client's transport is replaced.
         ClientBase.__init__(self, "localhost")
+        self.folder = folder
         self._transport = _LocalTransport(folder)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
@@ -64,6 +65,33 @@ def configuration(
     preset = resources.files("imgpipe.pipeline") / "presets" / f"{source}.toml"
     with resources.as_file(preset) as file:
         return configs.load(file, extra)
+
+
+def assignments(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings that are given in Python as ``--set`` takes them.
+
+    Args:
+      settings: Values by ``section.key``, or mappings of the keys of a section by its name.
+
+    Returns:
+      Assignments ``SECTION.KEY=VALUE``.
+
+    Raises:
+      ConfigError: There is no setting of a name.
+    """
+    known = set(configs.known_keys())
+    found: list[str] = []
+    for name, value in settings.items():
+        if name in known:
+            found.append(f"{name}={configs.toml_value(value)}")
+        elif isinstance(value, Mapping):
+            found += assignments({f"{name}.{key}": inner for key, inner in value.items()})
+        else:
+            raise ConfigError(
+                f"{configs.unknown(name)} Settings are given by section, such as "
+                f"evaluate={{'threshold': 0.95}}. Received: {name}={value!r}."
+            )
+    return found
 
 
 def _quoted(text: str) -> str:

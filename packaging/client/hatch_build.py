@@ -38,8 +38,11 @@ def _file(module: str) -> Path | None:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """Yields the names that a file imports from imgpipe, also in functions, with their packages."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    """Yields the names that a file imports from imgpipe, also in functions, with their packages.
+
+    Imports for the type checker are left out, because they are not executed.
+    """
+    for node in _executed(ast.parse(file.read_text())):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -49,6 +52,14 @@ def _imports(file: Path) -> Iterator[str]:
             if name.startswith("imgpipe."):
                 parts = name.split(".")
                 yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yields a node and those below it, without the bodies of ``if TYPE_CHECKING``."""
+    yield node
+    skipped = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    for child in node.orelse if skipped else ast.iter_child_nodes(node):
+        yield from _executed(child)
 
 
 def _with_imports(files: list[Path | None]) -> set[Path]:

@@ -91,22 +91,56 @@ def run(
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
     opened(config).listing()  # before the imports
-    plan = plan_of(config)
-    judged, images = _judge(
-        plan, html_file is not None, to_stderr=json_file == json_files.STANDARD_OUTPUT
-    )
-    refused = reasons(judged, config)
+    found = examine(config, html_file is not None, json_file == json_files.STANDARD_OUTPUT)
     console = json_files.console_beside(json_file)
-    verdict = sentence(judged, refused)
-    told = rules.summarised(rules.as_dicts(refused))
-    proposals = len(plan.overrides) - len(overrides.confirmed(plan.overrides))
-    _print(console, judged, verdict, told, proposals)
+    told = rules.summarised(rules.as_dicts(found.refused))
+    proposals = len(found.plan.overrides) - len(overrides.confirmed(found.plan.overrides))
+    _print(console, found.judged, found.verdict, told, proposals)
     if html_file is not None:
-        _write_page(html_file, judged, images, verdict, told)
+        _write_page(html_file, page(found))
         console.print(f"  page     {escape(str(html_file))}")
     if json_file:
-        json_files.write(as_json(judged, verdict, refused), json_file)
-    return DataRefused.exit_code if refused else 0
+        json_files.write(as_json(found.judged, found.verdict, found.refused), json_file)
+    return DataRefused.exit_code if found.refused else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """The result of a check.
+
+    Attributes:
+      plan: What was checked, and with which settings.
+      judged: The findings.
+      images: Encoded images for the page by path; empty if they were not wanted.
+      refused: Why a run would refuse the data; empty if it would not.
+      verdict: The sentence of `sentence`.
+    """
+
+    plan: Plan
+    judged: Judged
+    images: Mapping[str, bytes]
+    refused: Sequence[rules.Reason]
+    verdict: str
+
+
+def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
+    """Inspect the data of a configuration.
+
+    Args:
+      config: The validated configuration.
+      with_images: Whether the images of the page are read too.
+      to_stderr: Whether progress is printed to standard error instead of standard output.
+
+    Returns:
+      The findings and the verdict.
+
+    Raises:
+      ConfigError: The source or a setting is wrong.
+    """
+    plan = plan_of(config)
+    judged, images = _judge(plan, with_images, to_stderr)
+    refused = reasons(judged, config)
+    return Examined(plan, judged, images, refused, sentence(judged, refused))
 
 
 def plan_of(config: Config) -> Plan:
@@ -315,25 +349,29 @@ def _short(text: str, length: int = 400) -> str:
     return text if len(text) <= length else text[:length].rsplit(",", 1)[0] + ", …"
 
 
-def _write_page(
-    target: Path,
-    judged: Judged,
-    images: Mapping[str, bytes],
-    verdict: str,
-    refused: Sequence[str],
-) -> None:
+def page(found: Examined) -> str:
+    """Draw the page of a check as one HTML file.
+
+    Args:
+      found: The result of `examine`, with the images.
+    """
+    from imgpipe.components.data_gate import rules
     from imgpipe.components.report.check_page import render
     from imgpipe.components.report.section import RunState
 
-    status = "refused" if refused else verdict.split(":", 1)[0]
+    status = "refused" if found.refused else found.verdict.split(":", 1)[0]
     settings = {
         "name": "imgpipe check",
-        "source": judged.scan.source,
-        "vocabulary": list(judged.scan.vocabulary),
+        "source": found.judged.scan.source,
+        "vocabulary": list(found.judged.scan.vocabulary),
     }
-    state = RunState(status, verdict)
-    page = render(judged, images, state, settings, refused)
+    state = RunState(status, found.verdict)
+    told = rules.summarised(rules.as_dicts(found.refused))
+    return render(found.judged, found.images, state, settings, told)
+
+
+def _write_page(target: Path, html: str) -> None:
     try:
-        atomic_write(target, page)
+        atomic_write(target, html)
     except OSError as error:
         raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None

@@ -1,22 +1,51 @@
 """From a folder of photographs to a blessed, served image classifier.
 
-The subpackages are `imgpipe.pipeline`, `imgpipe.components`, `imgpipe.models` and
-`imgpipe.serving`. Importing `imgpipe` itself imports none of them.
+    import imgpipe
+
+    imgpipe.check("photos").show()
+    run = imgpipe.run("photos", "imgpipe-out")
+    imgpipe.load("imgpipe-out").predict(["cat.jpg"])
+
+The functions are imported when they are first used; importing ``imgpipe`` itself imports nothing
+else. The subpackages are `imgpipe.pipeline`, `imgpipe.components`, `imgpipe.models` and
+`imgpipe.serving`.
 """
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # `typing` would import a dozen modules; type checkers know this name
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.api import Check, LoadedModel, Run, check, load, run
+    from imgpipe.serving.client import AsyncClient, Client
+
 __version__ = "0.1.0"
+
+__all__ = ["AsyncClient", "Check", "Client", "LoadedModel", "Run", "check", "load", "run"]
+
+_CLIENT = "imgpipe.serving.client"
+_MODULES = {name: "imgpipe.pipeline.api" for name in __all__}
+_MODULES |= {"AsyncClient": _CLIENT, "Client": _CLIENT}
 
 
 def __getattr__(name: str) -> object:
-    """Return an artifact type or a component by its name, importing it on first use.
+    """Return a public name, an artifact type or a component, importing it on first use.
 
     TFX's Kubeflow entry point looks up a custom artifact type as ``<top-level package>.<Name>``.
     """
-    if not name.startswith("_"):
-        import importlib
+    import importlib
 
+    if name in _MODULES:
+        try:
+            return getattr(importlib.import_module(_MODULES[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != _MODULES[name]:
+                raise
+            raise ImportError(
+                f"imgpipe.{name} needs the distribution imgpipe, of which imgpipe-client is only a "
+                "part. Install it with: pip install imgpipe"
+            ) from None
+    if not name.startswith("_"):
         components = importlib.import_module("imgpipe.components")
         if name in components.__all__:
             return getattr(components, name)

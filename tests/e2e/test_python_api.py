@@ -1,0 +1,108 @@
+"""``imgpipe.run``, ``imgpipe.check`` and ``imgpipe.load``: the same answers as the commands."""
+
+from __future__ import annotations
+
+import html
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import imgpipe
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from tests.e2e.case import SETTINGS, Case
+
+
+def _run(case: Case, **sections: Any) -> Any:
+    """The run of the session's case, through the package's function."""
+    return imgpipe.run(case.photos, case.out, **{**SETTINGS, **sections})
+
+
+@pytest.fixture
+def image(case: Case) -> Path:
+    """One good image of the drawn set."""
+    return sorted((case.photos / "rock").glob("*.jpg"))[0]
+
+
+def test_a_run_is_that_of_the_command(case: Case, first: Any) -> None:
+    run = _run(case)
+    assert run.repeated and run.folder == first.directory
+    assert run.status == "blessed" and run.blessed and run.exit_code == 0
+    assert run.verdict == first.verdict
+    assert run.accuracy == first.summary["gate"]["value"]
+    assert run.metrics["validation"]["accuracy"] == pytest.approx(run.accuracy, abs=1e-6)
+    assert run.model == case.out / "model" / "1"
+    assert run.raise_for_status() is run
+    page = run.report.read_text("utf-8")
+    assert html.escape(page) in run._repr_html_()
+
+
+def test_an_unblessed_run_is_returned_and_can_be_raised(first: Any) -> None:
+    summary = {**first.summary, "push": {"status": "refused"}}
+    run = imgpipe.Run(3, "not blessed: too bad", summary, first.directory)
+    assert run.model is None
+    with pytest.raises(ImgpipeError, match=r"not blessed: too bad. Log: .*run\.log") as caught:
+        run.raise_for_status()
+    assert caught.value.exit_code == 3
+
+
+def test_settings_are_checked_before_anything_starts(case: Case) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'evaluate.threshold'\?"):
+        imgpipe.run(case.photos, evaluate={"treshold": 0.5})
+    with pytest.raises(ConfigError, match=r"by section.*Received: epochs=3"):
+        imgpipe.run(case.photos, epochs=3)
+    with pytest.raises(ConfigError, match="no configuration file and no preset named 'nothing'"):
+        imgpipe.check(case.photos, config="nothing")
+
+
+def test_a_check_is_that_of_the_command(case: Case, tmp_path: Path) -> None:
+    from imgpipe.pipeline.application import app
+
+    check = imgpipe.check(case.photos, gate={"max_rejected_share": 0.3})
+    words = ["check", str(case.photos), "--set", "gate.max_rejected_share=0.3", "--json", "-"]
+    command = json.loads(CliRunner().invoke(app, words).stdout)
+    assert {**check.summary, "seconds": 0} == {**command, "seconds": 0}
+    assert (check.verdict, check.refused) == (command["verdict"], command["refused"])
+    page = check.save(tmp_path / "page.html").read_text("utf-8")
+    assert "data:image/jpeg;base64," in page and html.escape(page) in check._repr_html_()
+
+
+def test_a_loaded_model_takes_every_kind_of_image(case: Case, first: Any, image: Path) -> None:
+    with imgpipe.load(case.out) as model:
+        assert model.version == 1 and model.classes == ("paper", "rock", "scissors")
+        pixels = Image.open(image).convert("RGB")
+        [by_path, by_bytes] = model.predict([image, image.read_bytes()])
+        [alone] = model.predict(str(image), top=2)
+        [by_pillow] = model.predict(pixels)
+        [by_array] = model.predict(np.stack([np.asarray(pixels)]))
+        with pytest.raises(imgpipe.serving.client.InvalidArgument, match=r"image 0: .*Unknown"):
+            model.predict([b"no image"])
+    assert by_path == by_bytes and by_path.version == 1
+    assert [name for name, _ in alone.top] == [name for name, _ in by_path.top[:2]]
+    assert by_array.probability == pytest.approx(by_pillow.probability, abs=1e-5)
+    assert by_pillow.probability == pytest.approx(by_path.probability, abs=0.05)
+
+
+def test_there_must_be_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="there is no such folder"):
+        imgpipe.load(tmp_path / "gone")
+
+
+def test_the_package_imports_nothing_until_it_is_used() -> None:
+    program = (
+        "import sys; before = set(sys.modules); import imgpipe; imgpipe.__version__\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(new - {'imgpipe', '__future__'})\n"
+        "imgpipe.run, imgpipe.check, imgpipe.load, imgpipe.Client\n"
+        "print({'tensorflow', 'tfx', 'keras', 'apache_beam'} & set(sys.modules))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.splitlines() == ["set()", "set()"]
