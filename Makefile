@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 DIST := dist
 
-.PHONY: demo test test-all test-engines lint types fuzz bench requirements wheel clean
+.PHONY: demo test test-all test-engines lint types fuzz bench docs requirements wheel clean
 
 demo: .venv/.ready
 	$(RUN)/imgpipe demo
@@ -39,6 +39,10 @@ fuzz: .venv/.ready
 
 bench: .venv/.ready
 	$(RUN)/python -m benchmarks
+
+# The documentation site, in site/; it needs no network and opens from the disk.
+docs: .venv/.ready
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build
 
 # The locked packages for pip, with their hashes: see docs/install.md.
 requirements: $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
@@ -72,4 +76,4 @@ wheel: .venv/.ready requirements
 	  || { rm -rf .tools && $(PYTHON) -m pip install --quiet --target .tools uv; }
 
 clean:
-	rm -rf .venv .tools .engines dist build imgpipe-out imgpipe-demo
+	rm -rf .venv .tools .engines dist build site imgpipe-out imgpipe-demo

@@ -1,0 +1,43 @@
+"""Hooks of MkDocs: pages that are generated from the code, and notes at blocks that no test runs.
+
+MkDocs calls the functions whose names begin with ``on_``. The generated pages exist only in the
+built site, so they cannot differ from the code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+# MkDocs adds the folder of a hook to the path.
+from command_pages import commands, exit_codes
+from metric_page import metrics
+from mkdocs.structure.files import File, Files
+from settings_pages import checks, settings
+
+#: Generated pages by their path below docs/.
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/commands.md": commands,
+    "reference/settings.md": settings,
+    "reference/checks.md": checks,
+    "reference/exit-codes.md": exit_codes,
+    "reference/metrics.md": metrics,
+}
+# The page of metrics imports TensorFlow, which would write to the terminal.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$", flags=re.M)
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages to the files of the site."""
+    for path, write in PAGES.items():
+        files.append(File.generated(config, path, content=write()))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Show the reason where a block of commands or of Python is not run by a test."""
+    return _NOT_RUN.sub(r'<p class="not-run">Not run by the tests: \1.</p>', markdown)

@@ -1,0 +1,126 @@
+"""The reference of the settings and of the checks, from the schema of the configuration."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+HEADING = """# Settings
+
+This page is generated from the schema of the configuration: each setting with its default, its
+limits and its meaning. A setting is named `section.key`. It is set in a TOML file,
+
+```toml
+[evaluate]
+threshold = 0.95
+```
+
+or for one run with `--set evaluate.threshold=0.95`. You need none of them for a first run:
+`imgpipe init PHOTOS` writes a commented file. Unknown names are errors, and the message proposes
+the most similar name.
+"""
+
+
+def settings() -> str:
+    """Return the page of all settings."""
+    from imgpipe.pipeline.config import Config
+
+    parts = [HEADING]
+    for name, info in Config.model_fields.items():
+        parts += _section(name, info.annotation)
+    return "\n\n".join(parts) + "\n"
+
+
+def checks() -> str:
+    """Return the page of all checks of images."""
+    from imgpipe.components.image_filter import checks as registry
+
+    lines = [
+        "# Checks of images",
+        "",
+        "This page is generated from the checks themselves, in the order in which they run. The "
+        "severity says what happens to an image with the finding, and `judge.severity` changes it. "
+        "[Images](../data.md) explains the severities.",
+        "",
+        "| check | what it finds | severity | may be | remedy |",
+        "|---|---|---|---|---|",
+    ]
+    for check in registry.CHECKS:
+        own = {check.name: registry.Choice(check.severity, check.may_be, check.finds)}
+        for name, choice in {**own, **check.choices}.items():
+            may_be = ", ".join(choice.may_be) if len(choice.may_be) > 1 else "–"
+            about = choice.about or _first_sentence(check)
+            remedy = _cell(check.remedy) if isinstance(check.remedy, str) else ""
+            row = (f"`{name}`", _cell(about), choice.usual, may_be, remedy)
+            lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _first_sentence(check: Any) -> str:
+    """Return the first line of the documentation of the module of a check."""
+    import sys
+
+    module = sys.modules[check.judge.__module__]
+    return (module.__doc__ or "").strip().splitlines()[0]
+
+
+def _section(name: str, section: Any) -> Iterator[str]:
+    """Yield the heading and the table of a section, and those of the sections in it."""
+    from imgpipe.models.limits import declared
+
+    rows, below = [], []
+    for key, info in declared(section).items():
+        if declared(info.annotation):
+            below.append((f"{name}.{key}", info.annotation))
+            continue
+        anchor = f'<span id="{name}.{key}"></span>'
+        cells = (f"{anchor}`{key}`", _default(info), _values(info), _cell(info.description))
+        rows.append(f"| {' | '.join(cells)} |")
+    yield f"## `{name}` {{ #{name} }}"
+    yield _cell((section.__doc__ or "").strip().split("\n\n")[0])
+    if rows:
+        yield "\n".join(["| setting | default | values | meaning |", "|---|---|---|---|", *rows])
+    for one in below:
+        yield from _section(*one)
+
+
+def _default(info: Any) -> str:
+    value = info.get_default(call_default_factory=True)
+    if info.is_required():
+        return "required"
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str):
+        return f'`"{value}"`' if value else "empty"
+    if isinstance(value, tuple | list | dict):
+        return "empty" if not value else f"`{list(value)}`"
+    return f"`{value}`"
+
+
+def _values(info: Any) -> str:
+    """Return the allowed values: the choices, or the type with its limits."""
+    kind = info.annotation
+    if typing.get_origin(kind) is typing.Literal:
+        return ", ".join(f"`{one}`" for one in typing.get_args(kind))
+    names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}
+    if type(None) in typing.get_args(kind):
+        kind = next(one for one in typing.get_args(kind) if one is not type(None))
+    text = names.get(kind, "list" if typing.get_origin(kind) is tuple else "table")
+    return ", ".join([text, *_limits(info)])
+
+
+def _limits(info: Any) -> Iterator[str]:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    for limit in info.metadata:
+        for attribute, sign in signs.items():
+            if (value := getattr(limit, attribute, None)) is not None:
+                yield f"{sign} {value:,}" if isinstance(value, int) else f"{sign} {value}"
+
+
+def _cell(text: str | None) -> str:
+    """Return text for a cell of a table."""
+    words = " ".join((text or "").split())
+    return words.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
