@@ -15,7 +15,7 @@ from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.component_spec import ChannelParameter, ComponentSpec
 
 from imgpipe.components import artifacts
 from imgpipe.components.report import component as report
@@ -27,11 +27,7 @@ class ExitReportSpec(ComponentSpec):
     """The specification: the folder of the run, and the page."""
 
     INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012 - TFX reads a plain dict
-    OUTPUTS = {"report": ChannelParameter(type=artifacts.RunReport)}  # noqa: RUF012
-    PARAMETERS = {  # noqa: RUF012
-        "settings": ExecutionParameter(type=str),
-        "run_directory": ExecutionParameter(type=str),
-    }
+    OUTPUTS, PARAMETERS = report.ReportSpec.OUTPUTS, report.ReportSpec.PARAMETERS
 
 
 class Executor(BaseExecutor):
