@@ -23,7 +23,8 @@ PROGRAM = (
 )
 _START_S = 40.0
 _ANSWER_S = 40.0
-_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowDown": 40, "ArrowUp": 38}
+_KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38}
+_KEYS |= {"ArrowRight": 39, "ArrowDown": 40}
 
 
 class Page:
@@ -88,9 +89,9 @@ class Page:
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def press(self, key: str, modifiers: int = 0) -> None:
-        """Press a key."""
-        code = _KEYS[key]
-        text = {"Enter": "\r", " ": " "}.get(key)
+        """Press a key: one character, or a name such as ``Tab``."""
+        code = _KEYS.get(key) or ord(key.upper())
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else None)
         shared = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
         kind = "keyDown" if text else "rawKeyDown"
         extra = {"text": text} if text else {}

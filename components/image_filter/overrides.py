@@ -16,6 +16,7 @@ until a person confirms it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import tomllib
@@ -36,6 +37,9 @@ _HASH = re.compile(r"[0-9a-f]{12,64}")
 _WHOLE = 64  # digits of a SHA-256
 _LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
 _TABLE = "override"
+#: Heading of an entry and the hash in it, to remove one entry from the text of a file.
+_HEADING = re.compile(rf"^[ \t]*\[\[[ \t]*{_TABLE}[ \t]*\]\]", re.MULTILINE)
+_DIGITS = re.compile(r"^\s*image_hash\s*=\s*[\"'](?:sha256:)?([0-9a-fA-F]+)[\"']", re.MULTILINE)
 _HEADER = """\
 # Decisions about single images, by content hash: accept, reject or relabel.
 # Review and commit this file; judge.overrides names it.
@@ -68,12 +72,21 @@ def load(path: Path) -> tuple[Override, ...]:
         ConfigError: The file cannot be read, is not valid TOML, or an entry is invalid.
     """
     try:
-        tree = tomllib.loads(read_bytes(path, _LARGEST).decode())
+        text = read_bytes(path, _LARGEST).decode()
     except OSError as error:
         raise ConfigError(
             f"judge.overrides: cannot read {path}: {error.strerror or error}."
         ) from None
-    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, too deep
+    except ValueError as error:  # no UTF-8
+        raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
+    return _parsed(text, path)
+
+
+def _parsed(text: str, path: Path) -> tuple[Override, ...]:
+    """Read the text of a file of overrides; the path is for the errors."""
+    try:
+        tree = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # no TOML, too deep
         raise ConfigError(f"judge.overrides: {path} is not valid TOML: {error}.") from None
     entries = tree.pop(_TABLE, [])
     if tree or not isinstance(entries, list):
@@ -217,3 +230,60 @@ def add(path: Path, overrides: Sequence[Override]) -> int:
         before = path.read_text(encoding="utf-8") if path.exists() else _HEADER
         atomic_write(path, before.rstrip("\n") + "\n" + to_toml(fresh))
     return len(fresh)
+
+
+def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, ...]:
+    """Return the entries of one image, including proposals.
+
+    Args:
+        overrides: Entries, whose hashes may be given by their first digits.
+        image_hash: The whole hash of the image.
+    """
+    return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
+
+
+def replace(path: Path, image_hash: str, entries: Sequence[Override]) -> tuple[Override, ...]:
+    """Replace all entries of one image in a file, which is created if it does not exist.
+
+    The text of the other entries, with its comments, is kept wherever that is possible.
+
+    Args:
+        path: Path of the TOML file.
+        image_hash: The whole hash of the image.
+        entries: The new entries of the image; empty to remove the decision.
+
+    Returns:
+        The entries of the image that were in the file.
+
+    Raises:
+        ConfigError: The file is invalid.
+    """
+    there = load(path) if path.exists() else ()
+    before = path.read_text(encoding="utf-8") if there else ""
+    old = of_image(there, image_hash)
+    wanted = (*(o for o in there if o not in old), *entries)
+    text = (_without(before, image_hash) or _HEADER).rstrip("\n") + "\n" + to_toml(entries)
+    try:
+        faithful = _parsed(text, path) == wanted
+    except ConfigError:
+        faithful = False
+    atomic_write(path, text if faithful else _HEADER + to_toml(wanted))
+    return old
+
+
+def _without(text: str, image_hash: str) -> str:
+    """Remove the tables of one image from the text of a file; comments before a table stay."""
+    starts = [found.start() for found in _HEADING.finditer(text)]
+    parts = [text[: starts[0]]] if starts else [text]
+    for start, end in itertools.pairwise([*starts, len(text)]):
+        table = text[start:end]
+        digits = _DIGITS.search(table)
+        if digits and image_hash.startswith(digits[1].lower()):
+            lines = reversed(table.splitlines(keepends=True))
+            table = "".join(reversed([*itertools.takewhile(_is_comment, lines)]))
+        parts.append(table)
+    return "".join(parts)
+
+
+def _is_comment(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")

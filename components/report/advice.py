@@ -58,8 +58,8 @@ def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
     verb = "is" if len(doubtful) == 1 else "are"
     return Advice(
         f"{len(doubtful):,} of {plural(found['images'], 'label')} {verb} doubtful. Start with "
-        "these: look at each image, and correct what is wrong in the data or in "
-        f"{REVIEW_FILE} beside this page.",
+        "these: look at each image with imgpipe review, or correct what is wrong in the data or "
+        f"in {REVIEW_FILE} beside this page.",
         "suspects",
     )
 

@@ -53,17 +53,32 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
     Exif orientation is not applied: the image is shown as the model sees it. The readable part
     of a truncated file is shown.
     """
+    small = shrunk(data, side, _QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(small).decode("ascii") if small else ""
+
+
+def shrunk(data: bytes, side: int, quality: int) -> bytes:
+    """Make a JPEG whose longer side is at most `side` pixels; see `thumbnail`.
+
+    Args:
+        data: An encoded image, which is not trusted.
+        side: Length of the longer side in pixels; a smaller image is not enlarged.
+        quality: Quality of the JPEG, from 1 to 95.
+
+    Returns:
+        The JPEG file; empty when the bytes are not an image.
+    """
     try:
         with pillow(data) as image, _truncated_too():
             image.draft("RGB", (side, side))  # JPEG decodes at an eighth of its size
             if image.width * image.height > _PIXEL_LIMIT:
-                return ""
+                return b""
             image.thumbnail((side, side), reducing_gap=2.0)
             small = io.BytesIO()
-            image.convert("RGB").save(small, "JPEG", quality=_QUALITY)
+            image.convert("RGB").save(small, "JPEG", quality=quality)
     except Exception:  # Pillow's plugins raise exceptions of any type
-        return ""
-    return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode("ascii")
+        return b""
+    return small.getvalue()
 
 
 @contextlib.contextmanager

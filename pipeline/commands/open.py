@@ -40,21 +40,30 @@ def run(path: Path) -> int:
     Raises:
       ResourceError: There is no such run, or it has no page.
     """
+    page = _page(path)
+    new_console().print(escape(str(page)))
+    show(page.as_uri())
+    return 0
+
+
+def show(address: str) -> None:
+    """Open an address in a browser; say so when there is none.
+
+    Args:
+      address: Address of a page.
+    """
     import webbrowser
 
-    page = _page(path)
     console = new_console()
-    console.print(escape(str(page)))
     if _has_display():
         try:
             webbrowser.get()
         except webbrowser.Error:
-            console.print("No browser was found. Open the file in one.")
+            console.print("No browser was found. Open the page in one.")
         else:
-            webbrowser.open(page.as_uri())
+            webbrowser.open(address)
     else:
-        console.print("There is no display here. Open the file in a browser.")
-    return 0
+        console.print("There is no display here. Open the page in a browser.")
 
 
 def _page(path: Path) -> Path:

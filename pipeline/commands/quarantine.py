@@ -138,7 +138,7 @@ def accept(
     console = new_console()
     decisions = []
     for row in _some(folder, which, reason, warnings):
-        if why := _obstacle(row, bool(label)):
+        if why := obstacle(row.reason, row.override, bool(label)):
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             continue
         verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
@@ -280,16 +280,22 @@ def _some(
     return select(read(folder, warnings), which or (), reason)
 
 
-def _obstacle(row: Row, relabel: bool) -> str:
-    """Return why an override would have no effect on this file, otherwise ""."""
+def obstacle(reason: str, remedy: str, relabel: bool) -> str:
+    """Return why an override would have no effect on a rejected file, otherwise "".
+
+    Args:
+      reason: Reason of the rejection.
+      remedy: What to do to keep the file.
+      relabel: Whether the override gives the file another label.
+    """
     from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
 
-    if row.reason in UNUSABLE:
-        return f"{row.reason}: an override cannot make it readable; {row.override}"
-    choice = CHOICES.get(row.reason)
+    if reason in UNUSABLE:
+        return f"{reason}: an override cannot make it readable; {remedy}"
+    choice = CHOICES.get(reason)
     if relabel or (choice is not None and "ignore" in choice.may_be):
         return ""
-    return f"{row.reason}: {row.override}"
+    return f"{reason}: {remedy}"
 
 
 def _inside(folder: Path, path: str) -> Path:

@@ -100,6 +100,7 @@ def _row(member: Member, finding: Finding | None) -> dict[str, Any]:
         "stays": finding is None or finding.severity != "reject",
         "reason": finding.reason if finding else "",
         "detail": finding.detail if finding else "",
+        "similar_to": finding.kept_copy if finding else "",
     }
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,6 +20,7 @@ from imgpipe.serving.server.pool import SheddingPool
 from imgpipe.serving.server.rest import body as bodies
 from imgpipe.serving.server.rest.api import failure
 from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.web import same_site
 from imgpipe.serving.server.web.collection import MAX_IMAGE_BYTES, Collection, Correction
 
 PATH = "/web/corrections"
@@ -113,28 +112,9 @@ def _asked(request: Request) -> tuple[Spec, str]:
 
 
 def _check_site(request: Request) -> None:
-    """Refuse requests of pages that this server did not send.
-
-    A page of another site has another Origin. A name that another site has pointed at this machine
-    (DNS rebinding) has the same Origin as the Host header, so that connections from this machine
-    must name it ``localhost`` or by its address.
-    """
-    host = request.headers.get("host", "")
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != host
-    here, _ = request.scope.get("server") or ("", 0)
-    if foreign or (_is_loopback(here) and not _is_loopback(urlsplit(f"//{host}").hostname or "")):
+    if same_site.is_foreign(request):
         raise StatusError(
             Code.PERMISSION_DENIED,
             "Images are only taken from the page of this server. Open that page at the address "
             "that the server shows when it starts.",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -25,16 +25,25 @@ HEADERS = {
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
-def routes() -> list[Route]:
-    """Return the routes of the page, which answer GET and HEAD only."""
-    package = files("imgpipe.serving.server.web")
+def routes(package: str = __package__) -> list[Route]:
+    """Return the routes of a page, which answer GET and HEAD only.
+
+    Args:
+        package: Package whose ``.html``, ``.css`` and ``.js`` files are the page: ``index.html`` at
+            ``/``, and the others below ``/web/``.
+    """
     found = []
-    for file in sorted(package.iterdir(), key=lambda file: file.name):
+    for file in sorted(files(package).iterdir(), key=lambda file: file.name):
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:
             path = "/" if suffix == ".html" else f"/web/{file.name}"
             found.append(Route(path, _shown(file.read_bytes(), _TYPES[suffix])))
     return found
+
+
+def style() -> Route:
+    """Return the route of the style that all pages share, ``/web/page.css``."""
+    return next(route for route in routes() if route.path == "/web/page.css")
 
 
 def _shown(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:

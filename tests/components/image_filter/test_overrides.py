@@ -138,3 +138,27 @@ def test_a_file_that_is_too_deep_or_too_long_a_number_is_refused(tmp_path, text)
     (tmp_path / "o.toml").write_text(text)
     with pytest.raises(ConfigError, match="is not valid TOML"):
         overrides.load(tmp_path / "o.toml")
+
+
+def test_one_entry_is_replaced_and_all_other_text_stays(file):
+    first = "# Mine.\n" + entry(A[:16], note="old") + "# About b.\n" + entry(B)
+    path = file(first)
+    old = overrides.replace(path, A, [Override(A, "reject")])
+    assert old == (Override(A[:16], "accept", note="old"),)
+    assert path.read_text() == (
+        "# Mine.\n# About b.\n"
+        + entry(B)
+        + f'\n[[override]]\nimage_hash = "{A}"\nverdict = "reject"\n'
+    )
+    assert overrides.replace(path, A, []) == (Override(A, "reject"),)
+    assert overrides.load(path) == (Override(B, "accept"),)
+
+
+def test_an_entry_that_is_written_otherwise_is_replaced_too(file):
+    path = file(f'override = [{{image_hash = "{A}", verdict = "accept"}}]\n')
+    overrides.replace(path, A, [Override(A, "reject")])
+    assert overrides.load(path) == (Override(A, "reject"),)
+    note = f'note = """\n[[override]]\nimage_hash = "{A}"\n"""\n'  # looks like an entry
+    path = file(entry(B) + note)
+    overrides.replace(path, A, [Override(A, "reject")])
+    assert {found.image_hash for found in overrides.load(path)} == {A, B}

@@ -1,0 +1,169 @@
+"""``imgpipe review``: shows doubtful labels, near-duplicates and rejects, and keeps the decisions.
+
+It needs no TensorFlow, unless the source of the images does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape, new_console
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.past_runs import PastRun
+    from imgpipe.pipeline.review.questions import Questions
+    from imgpipe.pipeline.review.web import Review
+
+app = typer.Typer()
+
+PORT = 8502
+_FACTS, _FILE = "facts.json", "overrides.toml"
+_EXAMPLES = """Examples:\n
+  imgpipe review imgpipe-out\n
+  imgpipe review imgpipe-out/runs/20260131-140559 --to overrides.toml
+"""
+
+
+@app.command("review", rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
+def command(
+    out: options.OutArgument = Path("imgpipe-out"),
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="FILE",
+            help="Overrides file. Default: that of the run, or OUT/overrides.toml.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.")
+    ] = PORT,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True,
+) -> None:
+    """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
+    raise typer.Exit(run(out, to, host, port, browser))
+
+
+def run(out: Path, to: Path | None, host: str, port: int, browser: bool = False) -> int:
+    """Show the page of a review until Ctrl-C.
+
+    Args:
+      out: Output folder of the runs, for its newest run with a page; a version; or one run.
+      to: Overrides file; None for that of the run, or ``overrides.toml`` in the output folder.
+      host: Address to bind.
+      port: Port; 0 for any free one.
+      browser: Whether to open a browser if there is a display.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: The overrides file is invalid.
+      ResourceError: There is no run to review, or the port is taken.
+    """
+    from imgpipe.pipeline import signals
+    from imgpipe.pipeline.commands import open as opening
+    from imgpipe.pipeline.review import server
+
+    review = prepare(find(out), to)
+    console = new_console()
+    questions = review.decisions.questions
+    console.print(escape(_described(review.run, questions)))
+    if not questions.asked:
+        return 0
+    console.print(f"decisions  {escape(str(review.decisions.file))}", soft_wrap=True)
+    with server.running(review, host, port) as (address, thread):
+        console.print(f"open       {escape(address)}", soft_wrap=True)
+        console.print("Every answer is saved at once. Ctrl-C ends the review.")
+        if browser:
+            opening.show(address)
+        with contextlib.suppress(signals.Stopped):
+            server.wait(thread)
+    decided = sum(one.verdict != "skip" for one in review.decisions.answers().values())
+    console.print(f"{decided} of {len(questions.asked)} images are decided. Apply the decisions:")
+    console.print(f"  {escape(review.apply)}", soft_wrap=True)
+    return 0
+
+
+def find(path: Path) -> PastRun:
+    """Find the run to review.
+
+    Args:
+      path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
+        newest run with a page.
+
+    Raises:
+      ResourceError: There is no such run.
+    """
+    from imgpipe.pipeline import past_runs
+
+    out = past_runs.output_folder(path)
+    if path.expanduser().absolute() in (out, out / "model"):
+        chosen = [run for run in past_runs.read(out) if (run.folder / _FACTS).is_file()]
+        if not chosen:
+            raise ResourceError(f"no run in {out} has come far enough to be reviewed.")
+        return chosen[-1]
+    return past_runs.find(path)
+
+
+def prepare(run: PastRun, to: Path | None) -> Review:
+    """Read what there is to decide about a run.
+
+    Args:
+      run: The run.
+      to: Overrides file; None for the default.
+
+    Raises:
+      ConfigError: The overrides file is invalid.
+      ResourceError: The facts of the run cannot be read.
+    """
+    import secrets
+
+    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline import source
+    from imgpipe.pipeline.review import decisions, questions
+    from imgpipe.pipeline.review.images import Images
+    from imgpipe.pipeline.review.web import Review
+    from imgpipe.pipeline.run import CONFIG
+
+    asked = questions.read(run.folder / _FACTS)
+    config = configs.load(run.folder / CONFIG)
+    file = (to or config.overrides_file or run.out / _FILE).expanduser().absolute()
+    decisions.check(file)
+    return Review(
+        run.name,
+        shlex.join(_command(run, file)),
+        decisions.Decisions(asked, file, run.folder / decisions.STATE),
+        Images(source.opened(config), asked.images()),
+        secrets.token_urlsafe(16),
+    )
+
+
+def _command(run: PastRun, file: Path) -> list[str]:
+    """Return the command that runs the same configuration with the decisions."""
+    from imgpipe.pipeline.run import CONFIG
+
+    config = str(run.folder / CONFIG)
+    return ["imgpipe", "run", config, "--set", f"judge.overrides={file}"]
+
+
+def _described(name: str, questions: Questions) -> str:
+    """Say what there is to decide."""
+    kinds = {
+        "doubtful": ("doubtful label", "doubtful labels"),
+        "near": ("near-duplicate", "near-duplicates"),
+        "rejected": ("rejected image", "rejected images"),
+    }
+    counts = {kind: sum(one.kind == kind for one in questions.asked) for kind in kinds}
+    parts = [f"{n:,} {kinds[kind][n != 1]}" for kind, n in counts.items() if n]
+    return f"run {name}: {', '.join(parts) or 'there is nothing to decide'}"

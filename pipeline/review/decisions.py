@@ -1,0 +1,207 @@
+"""Keeps the decisions of a review: in the file of overrides, and what it cannot say beside the run.
+
+The file of overrides is the only record of what was decided, so that a review can be interrupted,
+continued, and mixed with editing the file by hand. A small file beside the page of the run holds
+which images were skipped, and what each answer replaced, so that answers can be undone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.overrides import Override
+from imgpipe.models.atomic_write import atomic_write
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.review.questions import Question, Questions
+
+Verdict = Literal["accept", "reject", "relabel", "skip"]
+#: File in the folder of a run: ``schema``, ``skipped`` and ``history``.
+STATE = "review.json"
+_SCHEMA = 1
+_NOTE = "imgpipe review"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was decided about an image."""
+
+    verdict: Verdict
+    label: str = ""  # the right class, for relabel
+
+
+class Refused(Exception):
+    """An answer that is not possible; the message is for the person at the page."""
+
+
+class Decisions:
+    """The decisions about the questions of one run.
+
+    Args:
+      questions: The questions.
+      file: File of overrides, which is created with the first decision.
+      state: File of skipped images and of the history.
+
+    Raises:
+      ConfigError: The file of overrides is invalid.
+    """
+
+    def __init__(self, questions: Questions, file: Path, state: Path) -> None:
+        self.questions, self.file = questions, file
+        self._state = state
+        self._lock = threading.Lock()
+        self._skipped, self._history = _read(state)
+        self._entries()
+
+    def answers(self) -> dict[str, Answer]:
+        """Return the answers so far by image hash; images without one are missing."""
+        with self._lock:
+            return self._answers()
+
+    def answer(self, image_hash: str, verdict: str, label: str = "") -> Answer:
+        """Decide about an image, and save the decision before returning.
+
+        Args:
+          image_hash: Hash of an image that is asked about.
+          verdict: ``accept``, ``reject``, ``relabel`` or ``skip``.
+          label: The right class, for ``relabel``.
+
+        Returns:
+          The answer that is now in force.
+
+        Raises:
+          Refused: The answer is not possible.
+          ConfigError: The file of overrides is invalid.
+          OSError: A file cannot be written.
+        """
+        with self._lock:
+            question = self.questions.by_hash.get(image_hash)
+            if question is None:
+                raise Refused("This review does not ask about this image.")
+            entries = self._checked(question, verdict, label)
+            before = {"image_hash": image_hash, "skipped": image_hash in self._skipped}
+            if entries or overrides.of_image(self._entries(), image_hash):
+                kept = self._proposals(image_hash) if not entries else ()
+                old = overrides.replace(self.file, image_hash, entries or kept)
+                before["entries"] = [_plain(entry) for entry in old]
+            self._skipped.discard(image_hash)
+            if verdict == "skip":
+                self._skipped.add(image_hash)
+            self._history.append(before)
+            self._save()
+            return self._answers()[image_hash]
+
+    def undo(self) -> str:
+        """Take back the last answer.
+
+        Returns:
+          Hash of the image that it was about, "" when there is no answer to undo.
+
+        Raises:
+          ConfigError: The file of overrides is invalid.
+          OSError: A file cannot be written.
+        """
+        with self._lock:
+            if not self._history:
+                return ""
+            last = self._history[-1]
+            image_hash = str(last["image_hash"])
+            if "entries" in last:
+                entries = [Override(**entry) for entry in last["entries"]]
+                overrides.replace(self.file, image_hash, entries)
+            self._skipped.discard(image_hash)
+            if last["skipped"]:
+                self._skipped.add(image_hash)
+            self._history.pop()
+            self._save()
+            return image_hash
+
+    def _checked(self, question: Question, verdict: str, label: str) -> tuple[Override, ...]:
+        """Return the entries of an answer; Refused when it is not possible."""
+        if verdict == "skip":
+            return ()
+        if verdict not in overrides.VERDICTS:
+            known = ", ".join((*overrides.VERDICTS, "skip"))
+            raise Refused(f"An answer is one of {known}. Received: {verdict[:40]!r}.")
+        why = {"accept": question.no_accept, "relabel": question.no_relabel}.get(verdict)
+        if why:
+            raise Refused(why)
+        if verdict != "relabel":
+            label = ""
+        elif label not in self.questions.classes:
+            raise Refused(f"{label[:80]!r} is not a class of this run.")
+        image = question.image
+        path = os.fsencode(image.path).decode("utf-8", "replace")
+        entry = Override(image.image_hash, "accept", label, path, _NOTE)
+        return (dataclasses.replace(entry, verdict=verdict),)
+
+    def _proposals(self, image_hash: str) -> tuple[Override, ...]:
+        """Return the entries of an image that nobody has confirmed."""
+        entries = overrides.of_image(self._entries(), image_hash)
+        return tuple(entry for entry in entries if not entry.confirmed)
+
+    def _entries(self) -> Sequence[Override]:
+        return overrides.load(self.file) if self.file.exists() else ()
+
+    def _answers(self) -> dict[str, Answer]:
+        decided = {entry.image_hash: entry for entry in overrides.confirmed(self._entries())}
+        found: dict[str, Answer] = {}
+        for image_hash in self.questions.by_hash:
+            if entry := overrides.find(decided, image_hash):
+                found[image_hash] = Answer(entry.verdict, entry.label)
+            elif image_hash in self._skipped:
+                found[image_hash] = Answer("skip")
+        return found
+
+    def _save(self) -> None:
+        content = {
+            "schema": _SCHEMA,
+            "skipped": sorted(self._skipped),
+            "history": self._history,
+        }
+        atomic_write(self._state, json.dumps(content) + "\n")
+
+
+def _read(state: Path) -> tuple[set[str], list[dict[str, Any]]]:
+    """Read skipped images and history; nothing of a file that is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(state.read_text(encoding="utf-8"))
+        if content["schema"] == _SCHEMA:
+            return set(map(str, content["skipped"])), [_entry(one) for one in content["history"]]
+    return set(), []
+
+
+def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of the history; an error when it is none."""
+    entry = {"image_hash": str(given["image_hash"]), "skipped": bool(given["skipped"])}
+    if "entries" in given:
+        entry["entries"] = [_plain(Override(**one)) for one in given["entries"]]
+    return entry
+
+
+def _plain(entry: Override) -> dict[str, Any]:
+    fields = dataclasses.asdict(entry)
+    del fields["label_index"]
+    return fields
+
+
+def check(file: Path) -> None:
+    """Check whether decisions can be written to a file of overrides.
+
+    Raises:
+      ConfigError: The file is invalid, or its folder cannot be written.
+    """
+    if file.exists():
+        overrides.load(file)
+    elif not file.parent.is_dir():
+        raise ConfigError(
+            f"--to {file}: there is no folder {file.parent}. Create it, or name another file."
+        )

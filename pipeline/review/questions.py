@@ -1,0 +1,238 @@
+"""The images of a run about which a person can decide.
+
+These are images with a doubtful label, near-duplicates and rejected files. Each image is asked
+about once, whatever was found in it. Files that no override can make usable are only counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from imgpipe.components.image_filter.checks import CHOICES, UNUSABLE
+from imgpipe.components.image_filter.checks.near_duplicate import SEVERITIES
+from imgpipe.components.image_filter.identical_files import ACROSS_SPLITS, DUPLICATE
+from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ResourceError
+
+Kind = Literal["doubtful", "near", "rejected"]
+#: Largest number of images of one kind; the others are asked about after the next run.
+LIMIT = 2000
+#: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
+_USED_ELSEWHERE = (DUPLICATE, ACROSS_SPLITS)
+#: Findings of near-duplicates in the order in which they are asked about.
+_NEAR_ORDER = (
+    "near_duplicate_label_conflict",
+    "near_duplicate_across_splits",
+    "near_duplicate",
+)
+_TEST = (
+    "Overrides never change a label of the test split. Correct this label in the source of the "
+    "images."
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image on the page."""
+
+    image_hash: str
+    path: str
+    label: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """An image to decide about.
+
+    Attributes:
+      image: The image.
+      kind: What was found in it first.
+      why: What was found, one sentence or clause each.
+      suggestion: The class that the image looks like, "" when there is none.
+      beside: Similar images, to compare with.
+      rejected: Whether the run rejected the image.
+      no_accept: Why the image cannot be accepted, "" when it can.
+      no_relabel: Why the image cannot be given another label, "" when it can.
+    """
+
+    image: Shown
+    kind: Kind
+    why: tuple[str, ...]
+    suggestion: str = ""
+    beside: tuple[Shown, ...] = ()
+    rejected: bool = False
+    no_accept: str = ""
+    no_relabel: str = ""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """All questions of a run.
+
+    Attributes:
+      classes: Class names in sorted order.
+      asked: The questions, in the order of the page.
+      unusable: Number of rejected files that no override can make usable.
+      left_out: Number of images that are not asked about because there are too many.
+    """
+
+    classes: tuple[str, ...]
+    asked: tuple[Question, ...]
+    unusable: int = 0
+    left_out: int = 0
+    by_hash: Mapping[str, Question] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index the questions by the hash of their image."""
+        object.__setattr__(self, "by_hash", {one.image.image_hash: one for one in self.asked})
+
+    def images(self) -> dict[str, Shown]:
+        """Return every image that the page shows, by its hash."""
+        shown = {image.image_hash: image for one in self.asked for image in one.beside}
+        return shown | {one.image.image_hash: one.image for one in self.asked}
+
+
+def read(facts_file: Path) -> Questions:
+    """Read the questions of a run.
+
+    Args:
+      facts_file: ``facts.json`` in the folder of the run.
+
+    Raises:
+      ResourceError: The file cannot be read.
+    """
+    try:
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+        return collect(facts, _groups(facts))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResourceError(
+            f"cannot read {facts_file} ({type(error).__name__}: {error}). Expected the facts that "
+            "a run leaves beside its page. Run the pipeline again."
+        ) from None
+
+
+def collect(facts: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Questions:
+    """Make the questions.
+
+    Args:
+      facts: Facts of the run, as `imgpipe.components.report.facts.collect` returns them.
+      groups: All groups of near-duplicates of the run.
+    """
+    rejects = facts.get("rejects") or []
+    found: dict[str, Question] = {}
+    left_out = 0
+    for kind in (_doubtful(facts), _near(groups), _rejected(rejects, groups)):
+        fresh = 0
+        for question in kind:
+            image_hash = question.image.image_hash
+            if image_hash in found:
+                found[image_hash] = _merged(found[image_hash], question)
+            elif fresh < LIMIT:
+                found[image_hash] = question
+                fresh += 1
+            else:
+                left_out += 1
+    classes = tuple((facts.get("settings") or {}).get("vocabulary") or ())
+    unusable = sum(row.get("reason") in UNUSABLE for row in rejects)
+    return Questions(classes, tuple(found.values()), unusable, left_out)
+
+
+def _merged(first: Question, more: Question) -> Question:
+    """Return one question about an image in which two things were found."""
+    return Question(
+        first.image,
+        first.kind,
+        tuple(dict.fromkeys((*first.why, *more.why))),
+        first.suggestion or more.suggestion,
+        first.beside or more.beside,
+        first.rejected or more.rejected,
+        first.no_accept or more.no_accept,
+        first.no_relabel or more.no_relabel,
+    )
+
+
+def _shown(row: Mapping[str, Any]) -> Shown:
+    return Shown(*(str(row.get(key) or "") for key in ("image_hash", "path", "label", "split")))
+
+
+def _no_relabel(row: Mapping[str, Any]) -> str:
+    return _TEST if row.get("split") == names.TEST else ""
+
+
+def _doubtful(facts: Mapping[str, Any]) -> Iterator[Question]:
+    for row in (facts.get("suspects") or {}).get("rows") or []:
+        why = (
+            f"A head that was trained without this image finds that it looks like "
+            f"{row['looks_like']} (margin {row['margin']:.2f})."
+        )
+        yield Question(
+            _shown(row), "doubtful", (why,), row["looks_like"], no_relabel=_no_relabel(row)
+        )
+
+
+def _groups(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return all groups of near-duplicates; those of the page if the quarantine is gone."""
+    file = Path(str(facts.get("quarantine") or "").removeprefix("file://")) / NEAR_FILE
+    if file.is_file():
+        return [json.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
+    return list((facts.get("near") or {}).get("rows") or [])
+
+
+def _near(groups: Iterable[Mapping[str, Any]]) -> Iterator[Question]:
+    """Ask about each member of a group in which something was found, conflicts first."""
+    found = [
+        (row, group["members"]) for group in groups for row in group["members"] if row["reason"]
+    ]
+    order = {reason: number for number, reason in enumerate(_NEAR_ORDER)}
+    for row, members in sorted(found, key=lambda one: order.get(one[0]["reason"], len(order))):
+        yield Question(
+            _shown(row),
+            "near",
+            (_sentence(row),),
+            beside=_beside(row, members),
+            rejected=not row["stays"],
+            no_relabel=_no_relabel(row),
+        )
+
+
+def _beside(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]]) -> tuple[Shown, ...]:
+    """Return the image to which a member is similar; the others of its group in older runs."""
+    others = [other for other in members if other["path"] != row["path"]]
+    similar = [other for other in others if other["path"] == row.get("similar_to")]
+    return tuple(_shown(other) for other in (similar or others)[:3])
+
+
+def _rejected(
+    rejects: Iterable[Mapping[str, Any]], groups: Iterable[Mapping[str, Any]]
+) -> Iterator[Question]:
+    from imgpipe.pipeline.commands.quarantine import obstacle
+
+    rows = {member["path"]: member for group in groups for member in group["members"]}
+    for row in sorted(rejects, key=lambda row: (row["reason"], row["path"])):
+        reason = row["reason"]
+        if reason in UNUSABLE or reason in _USED_ELSEWHERE or not row.get("image_hash"):
+            continue
+        copy = rows.get(row.get("kept_copy") or "")
+        yield Question(
+            _shown(row),
+            "rejected",
+            (_sentence(row),),
+            beside=(_shown(copy),) if copy else (),
+            rejected=True,
+            no_accept=obstacle(reason, str(row.get("override") or ""), relabel=False),
+            no_relabel=_no_relabel(row),
+        )
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    """Return what was found as a sentence: the check's words, and its detail."""
+    reason = row["reason"]
+    words = CHOICES[reason].about if reason in (*CHOICES, *SEVERITIES) else reason.replace("_", " ")
+    detail = str(row.get("detail") or "")
+    return f"{words[:1].upper()}{words[1:]}: {detail}." if detail else f"{words}."

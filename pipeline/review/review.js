@@ -1,0 +1,265 @@
+// The page of a review: shows one image after the other and saves each answer at once.
+
+const GONE = "The review cannot be reached. Check that imgpipe review is still running, then try again.";
+const LOST = "Open the page at the address that imgpipe review prints: this one has no token.";
+const NAMED = 9; // classes with a button and a digit
+const KEPT = 24; // images that are kept in memory
+const $ = (id) => document.getElementById(id);
+const token = decodeURIComponent(location.hash.slice(1));
+
+/** Characters of names that cannot be shown or that change the direction of writing. */
+const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]/g;
+const plain = (text) => text.isWellFormed?.() === false || HIDDEN.test(text) ? text.replace(/./gsu, (c) => c.replace(HIDDEN, "\ufffd")) : text;
+
+let questions = []; // those of all kinds, in order
+let classes = [];
+let kind = "";
+let current = null; // the question that is shown
+let busy = false;
+let shown = 0; // counts the questions that were shown, so that a late image is not drawn
+const images = new Map(); // hash → promise of an address
+
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { cache: "no-store", ...options, headers: { "X-Imgpipe-Token": token } });
+  } catch {
+    throw new Error(GONE);
+  }
+  if (!answer.ok) {
+    const content = await answer.json().catch(() => ({}));
+    throw new Error(content.error ?? `The review answered with status ${answer.status}.`);
+  }
+  return answer;
+}
+
+const post = async (path, content) =>
+  (await ask(path, { method: "POST", body: JSON.stringify(content) })).json();
+
+function complain(error) {
+  $("alert").textContent = error.message;
+  $("alert").hidden = false;
+}
+
+/** The address of an image in this browser. */
+function load(hash) {
+  if (!images.has(hash)) {
+    images.set(hash, ask(`review/images/${hash}`).then((answer) => answer.blob()).then(URL.createObjectURL));
+    if (images.size > KEPT) {
+      const [oldest, address] = images.entries().next().value;
+      images.delete(oldest);
+      address.then(URL.revokeObjectURL, () => {});
+    }
+  }
+  return images.get(hash);
+}
+
+const mine = () => questions.filter((question) => question.kind === kind);
+const open = (question) => !question.answer || question.answer.verdict === "skip";
+const words = { accept: "The label is right", reject: "Left out", skip: "Skipped" };
+/** What accepting means, on the button and afterwards. */
+const accepted = {
+  doubtful: ["The label is right", "The label is right"],
+  near: ["Keep it as it is", "Kept as it is"],
+  rejected: ["Use it as it is", "Used as it is"],
+};
+const told = ({ verdict, label }) => (verdict === "relabel" ? `Relabelled to ${plain(label)}` : words[verdict]);
+
+function draw() {
+  const all = mine();
+  for (const button of $("kinds").querySelectorAll("button")) {
+    const some = questions.filter((question) => question.kind === button.dataset.kind);
+    button.hidden = !some.length;
+    button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
+    button.querySelector("span").textContent = `${some.filter((question) => !open(question)).length} of ${some.length}`;
+  }
+  $("question").hidden = !current;
+  if (!current) return;
+  const { image, answer, why, suggestion } = current;
+  $("label").textContent = image.label ? `Labelled ${plain(image.label)}` : "No label";
+  $("why").replaceChildren(...why.map((text) => Object.assign(document.createElement("li"), { textContent: plain(text) })));
+  $("path").textContent = plain(image.path);
+  [$("accept-words").textContent, words.accept] = accepted[current.kind];
+  const state = answer ? `${told(answer)}.` : "Not decided yet.";
+  $("given").textContent = `${all.indexOf(current) + 1} of ${all.length} · ${image.split || "no split"} · ${state}`;
+  explain("no-accept", current.no_accept);
+  explain("no-relabel", current.no_relabel);
+  $("relabel").hidden = Boolean(current.no_relabel);
+  $("accept").disabled = Boolean(current.no_accept);
+  for (const verdict of ["accept", "reject", "skip"]) $(verdict).classList.toggle("chosen", answer?.verdict === verdict);
+  drawClasses(image, suggestion, answer);
+}
+
+function explain(id, text) {
+  $(id).hidden = !text;
+  $(id).textContent = plain(text);
+}
+
+/** The first classes as buttons with digits, the suggested one first; all others in a list. */
+function drawClasses(image, suggestion, answer) {
+  const others = classes.filter((name) => name !== image.label && name !== suggestion);
+  const named = [...(suggestion && suggestion !== image.label ? [suggestion] : []), ...others];
+  $("classes").replaceChildren(...named.slice(0, NAMED).map((name, index) => {
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    const key = Object.assign(document.createElement("kbd"), { textContent: index + 1 });
+    button.append(`${plain(name)} `, key);
+    button.dataset.label = name;
+    button.classList.toggle("suggested", name === suggestion);
+    button.classList.toggle("chosen", answer?.verdict === "relabel" && answer.label === name);
+    button.addEventListener("click", () => decide("relabel", name));
+    return button;
+  }));
+  $("more").hidden = named.length <= NAMED;
+  $("class").replaceChildren(...named.slice(NAMED).map((name) => Object.assign(document.createElement("option"), { value: name, textContent: plain(name) })));
+  if (answer?.verdict === "relabel" && named.indexOf(answer.label) >= NAMED) $("class").value = answer.label;
+}
+
+function figure(image, subject) {
+  const box = document.createElement("figure");
+  const frame = Object.assign(document.createElement("div"), { className: "frame" });
+  const caption = document.createElement("figcaption");
+  const name = `${image.label ? plain(image.label) : "no label"}${image.split ? `, ${image.split}` : ""}`;
+  caption.textContent = subject ? `To decide: ${name}` : `Similar image: ${name}, ${plain(image.path)}`;
+  box.classList.toggle("subject", subject);
+  box.append(frame, caption);
+  const round = shown;
+  load(image.image_hash).then(
+    (address) => {
+      if (round === shown) frame.replaceChildren(Object.assign(document.createElement("img"), { src: address, alt: caption.textContent }));
+    },
+    (error) => {
+      images.delete(image.image_hash);
+      frame.replaceChildren(Object.assign(document.createElement("p"), { textContent: error.message }));
+    },
+  );
+  return box;
+}
+
+function show(question) {
+  current = question;
+  shown += 1;
+  $("images").replaceChildren();
+  if (current) {
+    $("images").append(figure(current.image, true), ...current.beside.map((image) => figure(image, false)));
+    const all = mine();
+    const following = all[all.indexOf(current) + 1];
+    if (following) for (const image of [following.image, ...following.beside]) load(image.image_hash).catch(() => images.delete(image.image_hash));
+  }
+  draw();
+}
+
+/** Show the next question without an answer, from a position on and then from the start. */
+function advance(from) {
+  const all = mine();
+  const rest = [...all.slice(from), ...all.slice(0, from)];
+  const following = rest.find((question) => !question.answer);
+  if (following) return show(following);
+  const elsewhere = questions.find((question) => !question.answer);
+  if (elsewhere) {
+    kind = elsewhere.kind;
+    return show(elsewhere);
+  }
+  const skipped = questions.filter(open).length;
+  $("status").textContent = skipped ? `All images were seen; ${skipped} were skipped.` : "All images are decided.";
+  show(all[Math.min(from, all.length - 1)] ?? null);
+  return null;
+}
+
+async function exclusive(work) {
+  if (busy) return;
+  busy = true;
+  try {
+    $("alert").hidden = true;
+    await work();
+  } catch (error) {
+    complain(error);
+  } finally {
+    busy = false;
+  }
+}
+
+const decide = (verdict, label = "") => exclusive(async () => {
+  if (!current || (verdict === "accept" && current.no_accept) || (verdict === "relabel" && current.no_relabel)) return;
+  const decided = current;
+  const { answer } = await post("review/answers", { image: decided.image.image_hash, verdict, label });
+  decided.answer = answer;
+  $("status").textContent = `${told(answer)}: ${plain(decided.image.path)}`;
+  advance(mine().indexOf(decided) + 1);
+});
+
+const undo = () => exclusive(async () => {
+  const { image } = await post("review/undo", {});
+  if (!image) {
+    $("status").textContent = "There is nothing to undo.";
+    return;
+  }
+  await refresh();
+  const undone = questions.find((question) => question.image.image_hash === image);
+  if (undone) {
+    kind = undone.kind;
+    show(undone);
+    $("status").textContent = `Undone: ${plain(undone.image.path)}`;
+  }
+});
+
+function step(by) {
+  const all = mine();
+  const to = all[all.indexOf(current) + by];
+  if (to) show(to);
+}
+
+async function refresh() {
+  const state = await (await ask("review")).json();
+  ({ questions, classes } = state);
+  return state;
+}
+
+for (const verdict of ["accept", "reject", "skip"]) $(verdict).addEventListener("click", () => decide(verdict));
+$("undo").addEventListener("click", undo);
+$("previous").addEventListener("click", () => step(-1));
+$("next").addEventListener("click", () => step(1));
+$("more").addEventListener("submit", (event) => {
+  event.preventDefault();
+  decide("relabel", $("class").value);
+});
+$("kinds").addEventListener("click", (event) => {
+  const chosen = event.target.closest("button")?.dataset.kind;
+  if (!chosen) return;
+  kind = chosen;
+  show(mine().find((question) => !question.answer) ?? mine()[0]);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked) return;
+  if (event.target.matches("select, input:not([type=checkbox])")) return;
+  const keys = {
+    a: () => decide("accept"), x: () => decide("reject"), s: () => decide("skip"), u: undo,
+    r: () => $("more").hidden || $("class").focus(), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
+  };
+  const digit = /^[1-9]$/.test(event.key) && $("classes").children[Number(event.key) - 1];
+  const act = digit ? () => decide("relabel", digit.dataset.label) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+async function start() {
+  if (!token) throw new Error(LOST);
+  const state = await refresh();
+  $("run").textContent = `Run ${state.run}`;
+  $("file").textContent = plain(state.file);
+  $("apply").textContent = plain(state.apply);
+  const notes = ["Labels of the test split never change.", "An image that is skipped stays undecided."];
+  if (state.left_out) notes.push(`${state.left_out} more images are asked about after the next run.`);
+  if (state.unusable) notes.push(`${state.unusable} rejected files are not asked about, because no decision makes them readable; imgpipe quarantine list shows them.`);
+  $("notes").textContent = notes.join(" ");
+  $("end").hidden = false;
+  $("kinds").hidden = false;
+  $("status").textContent = "";
+  kind = questions[0].kind;
+  advance(0);
+}
+
+start().catch((error) => {
+  $("status").textContent = "";
+  complain(error);
+});

@@ -1,0 +1,111 @@
+"""A run with a doubtful label, near-duplicates and rejected files, as it is left for a review."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from imgpipe.pipeline.past_runs import PastRun
+from tests.images import encoded, noise, soft
+from tests.pipeline import past_runs
+
+#: Content by path. `cat/0.png` is doubtful, `dog/test.png` too, but in the test split.
+IMAGES = {
+    f"{label}/{n}.png": encoded(soft(n + 10 * i), "PNG")
+    for i, label in ((0, "cat"), (1, "dog"))
+    for n in range(3)
+}
+IMAGES["dog/test.png"] = encoded(noise(5), "PNG")
+IMAGES["cat/hostile <img src=x onerror=alert(1)>.png"] = encoded(noise(6), "PNG")
+IMAGES["cat/broken.jpg"] = b"no image"
+
+
+def digest(path: str) -> str:
+    return hashlib.sha256(IMAGES[path]).hexdigest()
+
+
+def row(path: str, split: str = "train", **more: Any) -> dict[str, Any]:
+    return {
+        "path": path,
+        "image_hash": digest(path),
+        "label": path.split("/")[0],
+        "split": split,
+        **more,
+    }
+
+
+def facts(quarantine: Path | None = None) -> dict[str, Any]:
+    reject = {"override": "look at it", "kept_copy": "", "stored": ""}
+    return {
+        "settings": {"vocabulary": ["cat", "dog"]},
+        "suspects": {
+            "rows": [
+                row("cat/0.png", looks_like="dog", margin=1.02),
+                row("dog/test.png", "test", looks_like="cat", margin=0.4),
+            ]
+        },
+        "near": {"rows": [{"members": near()}]},
+        "quarantine": str(quarantine or ""),
+        "rejects": [
+            row("cat/broken.jpg", reason="not_an_image", detail="unknown", **reject),
+            row(
+                "cat/hostile <img src=x onerror=alert(1)>.png",
+                reason="too_small",
+                detail="9 x 9",
+                **reject,
+            ),
+            row("dog/2.png", reason="label_conflict", detail="labelled dog, but", **reject),
+            row("cat/2.png", reason="duplicate", detail="same bytes as x", **reject),
+        ],
+    }
+
+
+def near() -> list[dict[str, Any]]:
+    """A group of near-duplicates, of which one is also doubtful."""
+    conflict, copy = "near_duplicate_label_conflict", "near_duplicate"
+    return [
+        row(
+            "cat/0.png",
+            stays=True,
+            reason=conflict,
+            detail="similar to dog/0.png",
+            similar_to="dog/0.png",
+        ),
+        row(
+            "cat/1.png",
+            stays=True,
+            reason=copy,
+            detail="similar to cat/0.png",
+            similar_to="cat/0.png",
+        ),
+        row(
+            "dog/0.png",
+            stays=True,
+            reason=conflict,
+            detail="similar to cat/0.png",
+            similar_to="cat/0.png",
+        ),
+    ]
+
+
+def write(folder: Path) -> Path:
+    """Write the images into a folder of class folders; returns it."""
+    for path, data in IMAGES.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return folder
+
+
+def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRun:
+    """Leave the folder of a run over a source."""
+    folder = past_runs.leave(
+        out,
+        "20260101-000000",
+        settings=(f"data.source={json.dumps(str(source))}", *settings),
+    )
+    (folder / "facts.json").write_text(json.dumps(facts()))
+    return PastRun(folder, {})

@@ -1,0 +1,136 @@
+"""A review in a real Chromium: with keys only, on a phone, and when the command has ended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imgpipe.components.image_filter import overrides
+from imgpipe.pipeline.commands import review as command
+from imgpipe.pipeline.review import server
+from imgpipe.pipeline.review.decisions import Answer
+from tests import browser
+from tests.pipeline.review import run_to_review
+from tests.pipeline.review.run_to_review import digest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
+]
+
+LOADED = "document.querySelector('#images figure.subject img')?.naturalWidth"
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as window:
+        yield window
+
+
+@pytest.fixture
+def review(tmp_path):
+    photos = run_to_review.write(tmp_path / "photos")
+    return command.prepare(run_to_review.leave(tmp_path / "out", photos), None)
+
+
+@pytest.fixture
+def page(window, review):
+    window.look()
+    window.complaints.clear()
+    with server.running(review, "127.0.0.1", 0) as (address, _):
+        window.open(address)
+        window.wait(LOADED)
+        yield window
+    refused = [text for text in window.complaints if '"source": "network"' not in text]
+    assert not refused, "no script failed, and the policy refused nothing"
+
+
+def decide(page, key):
+    """Press a key, and wait until the page shows another image."""
+    path = page.text("#path")
+    page.press(key)
+    page.wait(f"document.querySelector('#path').innerText != {json.dumps(path)}")
+
+
+def test_everything_is_decided_with_keys_and_taken_back(page, review):
+    assert page.text("#label") == "Labelled cat" and page.text("#path") == "cat/0.png"
+    decide(page, "1")
+    assert page.text("#path") == "dog/test.png"
+    page.press("1")
+    assert page.run("document.querySelector('#relabel').hidden")
+    assert "never change a label of the test split" in page.text("#no-relabel")
+    decide(page, "a")
+    assert page.text("#path") == "dog/0.png"
+    assert page.run("document.querySelectorAll('#images figure').length") == 2
+    decide(page, "x")
+    decide(page, "s")
+    assert page.text("#path") == "dog/2.png"
+    assert page.run("document.querySelector('#accept').disabled")
+    decide(page, "u")
+    assert page.text("#path") == "cat/1.png"
+    found = {
+        entry.path: (entry.verdict, entry.label) for entry in overrides.load(review.decisions.file)
+    }
+    assert found == {
+        "cat/0.png": ("relabel", "dog"),
+        "dog/test.png": ("accept", ""),
+        "dog/0.png": ("reject", ""),
+    }
+    page.press("ArrowLeft")
+    page.wait("document.querySelector('#path').innerText == 'dog/0.png'")
+    assert "Left out" in page.text("#given")
+
+
+def test_a_hostile_name_is_text_and_the_page_can_be_opened_again(page, review):
+    for _ in range(5):
+        decide(page, "s")
+    assert "cat/hostile <img src=x onerror=alert(1)>.png" in page.text("#path")
+    page.press("a")
+    page.wait("document.querySelector('#status').innerText.includes('All images were seen')")
+    page.call("Page.reload")
+    page.wait("document.querySelector('#status').innerText.includes('5 were skipped')")
+    assert list(review.decisions.answers().values()).count(Answer("accept")) == 1
+
+
+def test_keys_can_be_switched_off(page, review):
+    page.run("document.querySelector('#keys').click()")
+    page.press("a")
+    page.run("document.querySelector('#next').click()")
+    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
+    assert not review.decisions.answers()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_a_phone(page, scheme):
+    page.look(390, 800, scheme)
+    for _ in range(3):
+        assert page.run("document.documentElement.scrollWidth") == 390
+        page.press("ArrowRight")
+
+
+def test_what_went_wrong_is_said(window, review):
+    with server.running(review, "127.0.0.1", 0) as (address, _):
+        window.look()
+        window.open(address.partition("#")[0])
+        window.wait("!document.querySelector('#alert').hidden")
+        assert "this one has no token" in window.text("#alert")
+        window.call("Page.navigate", url="about:blank")
+        window.open(address)
+        window.wait(LOADED)
+    window.press("a")
+    window.wait("!document.querySelector('#alert').hidden")
+    assert "Check that imgpipe review is still running" in window.text("#alert")
+    assert window.text("#path") == "cat/0.png", "the image is still to be decided"
+    assert not review.decisions.answers()
+
+
+def test_a_file_that_changed_is_said_in_the_place_of_its_image(window, review, tmp_path):
+    (tmp_path / "photos" / "cat" / "0.png").write_bytes(b"changed")
+    with server.running(review, "127.0.0.1", 0) as (address, _):
+        window.look()
+        window.call("Page.navigate", url="about:blank")
+        window.open(address)
+        window.wait("document.querySelector('#images .frame p')")
+        assert "has changed since the run" in window.text("#images .frame p")
+    assert digest("cat/0.png") not in review.decisions.answers()

@@ -1,0 +1,103 @@
+"""Decisions are in the file of overrides at once, and can be taken back."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpipe.components.image_filter import overrides
+from imgpipe.components.image_filter.overrides import Override
+from imgpipe.models.errors import ConfigError
+from imgpipe.pipeline.review import decisions, questions
+from imgpipe.pipeline.review.decisions import Answer, Decisions, Refused
+from tests.pipeline.review.run_to_review import digest, facts, near
+
+CAT, TEST, NEAR = digest("cat/0.png"), digest("dog/test.png"), digest("dog/0.png")
+ASKED = questions.collect(facts(), [{"members": near()}])
+
+
+@pytest.fixture
+def reopen(tmp_path):
+    """A function that opens the review, as ``imgpipe review`` does each time it is started."""
+    return lambda: Decisions(ASKED, tmp_path / "overrides.toml", tmp_path / "review.json")
+
+
+def test_an_answer_is_saved_and_found_when_the_review_is_opened_again(reopen):
+    reopen().answer(CAT, "relabel", "dog")
+    reopen().answer(TEST, "reject")
+    reopen().answer(NEAR, "skip")
+    again = reopen()
+    assert again.answers() == {
+        CAT: Answer("relabel", "dog"),
+        TEST: Answer("reject"),
+        NEAR: Answer("skip"),
+    }
+    found = overrides.load(again.file)
+    assert found == (
+        Override(CAT, "relabel", "dog", "cat/0.png", "imgpipe review"),
+        Override(TEST, "reject", "", "dog/test.png", "imgpipe review"),
+    )
+    assert all(entry.confirmed for entry in found)
+
+
+def test_answers_are_undone_one_after_the_other(reopen):
+    review = reopen()
+    review.answer(CAT, "relabel", "dog")
+    review.answer(CAT, "accept")
+    review.answer(CAT, "skip")
+    review = reopen()
+    assert review.answers() == {CAT: Answer("skip")}
+    assert review.undo() == CAT and review.answers() == {CAT: Answer("accept")}
+    assert review.undo() == CAT and review.answers() == {CAT: Answer("relabel", "dog")}
+    assert review.undo() == CAT and review.answers() == {}
+    assert review.undo() == "" and not overrides.load(review.file)
+
+
+def test_a_confirmed_proposal_is_one_entry_and_comes_back_when_undone(reopen):
+    review = reopen()
+    proposal = Override(CAT, "relabel", "dog", note="looks like dog", confirmed=False)
+    overrides.add(review.file, [proposal])
+    assert review.answers() == {}, "a proposal is no decision"
+    review.answer(CAT, "relabel", "dog")
+    (entry,) = overrides.load(review.file)
+    assert entry.confirmed
+    review.undo()
+    assert overrides.load(review.file) == (proposal,)
+    review.answer(CAT, "skip")
+    assert overrides.load(review.file) == (proposal,), "skipping keeps a proposal"
+
+
+def test_what_is_not_possible_is_refused(reopen):
+    review = reopen()
+    with pytest.raises(Refused, match="never change a label of the test split"):
+        review.answer(TEST, "relabel", "cat")
+    with pytest.raises(Refused, match="'cow' is not a class of this run"):
+        review.answer(CAT, "relabel", "cow")
+    with pytest.raises(Refused, match=r"one of accept, reject, relabel, skip\. Received: 'keep'"):
+        review.answer(CAT, "keep")
+    with pytest.raises(Refused, match="does not ask about this image"):
+        review.answer("0" * 64, "accept")
+    assert not review.file.exists() and not review.answers()
+
+
+def test_decisions_made_by_hand_are_seen_and_a_damaged_file_is_left_alone(reopen):
+    review = reopen()
+    overrides.add(review.file, [Override(CAT[:16], "accept")])
+    assert review.answers() == {CAT: Answer("accept")}
+    review.file.write_text("x = [")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        review.answer(CAT, "reject")
+    assert review.file.read_text() == "x = ["
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        reopen()
+
+
+def test_a_damaged_state_loses_no_decision(reopen, tmp_path):
+    reopen().answer(CAT, "accept")
+    for content in ("{", "[]", '{"schema": 1, "skipped": 3, "history": [{}]}'):
+        (tmp_path / "review.json").write_text(content)
+        assert reopen().answers() == {CAT: Answer("accept")}
+
+
+def test_a_missing_folder_is_named_before_the_review_begins(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no folder .*none\. Create it"):
+        decisions.check(tmp_path / "none" / "overrides.toml")

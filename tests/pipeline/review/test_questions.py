@@ -1,0 +1,85 @@
+"""Which images a review asks about, and what can be answered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.review import questions
+from tests.pipeline.review.run_to_review import digest, facts, near, row
+
+
+@pytest.fixture
+def asked(tmp_path):
+    file = tmp_path / "facts.json"
+    file.write_text(json.dumps(facts()))
+    return questions.read(file)
+
+
+def test_each_image_is_asked_about_once(asked):
+    assert [(one.kind, one.image.path) for one in asked.asked] == [
+        ("doubtful", "cat/0.png"),
+        ("doubtful", "dog/test.png"),
+        ("near", "dog/0.png"),
+        ("near", "cat/1.png"),
+        ("rejected", "dog/2.png"),
+        ("rejected", "cat/hostile <img src=x onerror=alert(1)>.png"),
+    ]
+    assert asked.classes == ("cat", "dog")
+    first = asked.asked[0]
+    assert first.why == (
+        "A head that was trained without this image finds that it looks like dog (margin 1.02).",
+        "Nearly the same image with another label: similar to dog/0.png.",
+    )
+    assert [image.path for image in first.beside] == ["dog/0.png"]
+
+
+def test_files_that_no_decision_makes_usable_are_counted(asked):
+    assert asked.unusable == 1
+    assert digest("cat/broken.jpg") not in asked.by_hash
+    assert digest("cat/2.png") not in asked.by_hash, "another copy of it is used"
+
+
+def test_labels_of_the_test_split_cannot_be_changed(asked):
+    question = asked.by_hash[digest("dog/test.png")]
+    assert question.suggestion == "cat" and not question.no_accept
+    assert "never change a label of the test split" in question.no_relabel
+
+
+def test_what_cannot_be_accepted_says_what_to_do(asked):
+    conflict = asked.by_hash[digest("dog/2.png")]
+    assert (conflict.no_accept, conflict.no_relabel) == ("label_conflict: look at it", "")
+    small = asked.by_hash[digest("cat/hostile <img src=x onerror=alert(1)>.png")]
+    assert small.rejected and not small.no_accept
+
+
+def test_all_groups_of_the_quarantine_are_read(tmp_path):
+    quarantine = tmp_path / "quarantine"
+    quarantine.mkdir()
+    group = {
+        "radius": 12,
+        "members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="")],
+    }
+    (quarantine / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
+    file = tmp_path / "facts.json"
+    file.write_text(json.dumps(facts(quarantine) | {"suspects": None, "rejects": []}))
+    (question,) = questions.read(file).asked
+    assert question.image.path == "cat/0.png"
+    assert [image.path for image in question.beside] == ["dog/1.png"], "the other of an older run"
+
+
+def test_many_images_are_left_for_the_next_run(monkeypatch):
+    monkeypatch.setattr(questions, "LIMIT", 1)
+    found = questions.collect(facts(), [])
+    assert [one.image.path for one in found.asked] == ["cat/0.png", "dog/2.png"]
+    assert found.left_out == 2
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"suspects": {"rows": [1]}}'])
+def test_damaged_facts_are_named(tmp_path, content):
+    file = tmp_path / "facts.json"
+    file.write_text(content)
+    with pytest.raises(ResourceError, match=r"cannot read .*facts\.json .* Run the pipeline again"):
+        questions.read(file)

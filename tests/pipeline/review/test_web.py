@@ -1,0 +1,241 @@
+"""The HTTP interface of a review, on a real port."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from imgpipe.components.image_filter import overrides
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.commands import review as command
+from imgpipe.pipeline.review import server
+from tests.pipeline.review import run_to_review
+from tests.pipeline.review.run_to_review import IMAGES, digest
+
+CAT = digest("cat/0.png")
+
+
+class Browser:
+    """Asks like the page, with the token of its address."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self.host = parts.netloc
+        self.headers = {"X-Imgpipe-Token": parts.fragment}
+
+    def ask(self, verb, path, content=None, **headers):
+        body = content if isinstance(content, bytes | None) else json.dumps(content)
+        connection = http.client.HTTPConnection(self.host, timeout=30)
+        try:
+            connection.request(verb, path, body, self.headers | headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(), answer.headers
+        finally:
+            connection.close()
+
+    def json(self, verb, path, content=None, **headers):
+        status, body, _ = self.ask(verb, path, content, **headers)
+        return status, json.loads(body)
+
+
+@pytest.fixture
+def review(tmp_path):
+    return command.prepare(
+        run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos")), None
+    )
+
+
+@pytest.fixture
+def browser(review):
+    with server.running(review, "127.0.0.1", 0) as (address, _):
+        yield Browser(address)
+
+
+def test_a_person_decides_and_the_file_is_written(browser, review):
+    _, state = browser.json("GET", "/review")
+    assert [one["kind"] for one in state["questions"]].count("near") == 2
+    assert state["apply"].endswith(f"--set judge.overrides={review.decisions.file}")
+    answer = {"image": CAT, "verdict": "relabel", "label": "dog"}
+    assert browser.json("POST", "/review/answers", answer) == (
+        200,
+        {"answer": {"verdict": "relabel", "label": "dog"}},
+    )
+    assert browser.json("GET", "/review")[1]["questions"][0]["answer"]["label"] == "dog"
+    (entry,) = overrides.load(review.decisions.file)
+    assert (entry.image_hash, entry.label, entry.confirmed) == (CAT, "dog", True)
+    assert browser.json("POST", "/review/undo", {}) == (200, {"image": CAT})
+    assert browser.json("POST", "/review/undo", {}) == (200, {"image": ""})
+    assert overrides.load(review.decisions.file) == ()
+
+
+def test_images_come_from_the_source_by_hash_and_no_other_file_does(browser, tmp_path):
+    status, body, headers = browser.ask("GET", f"/review/images/{CAT}")
+    assert (status, headers["content-type"]) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(body)).size == Image.open(io.BytesIO(IMAGES["cat/0.png"])).size
+    for other in (digest("cat/broken.jpg"), "0" * 64, "..%2f..%2fetc%2fpasswd"):
+        assert browser.ask("GET", f"/review/images/{other}")[0] == 404
+    (tmp_path / "photos" / "cat" / "0.png").write_bytes(IMAGES["dog/1.png"])
+    status, content = browser.json("GET", f"/review/images/{CAT}")
+    assert status == 404 and "has changed since the run" in content["error"]
+    (tmp_path / "photos" / "dog" / "0.png").unlink()
+    assert browser.ask("GET", f"/review/images/{digest('dog/0.png')}")[0] == 404
+
+
+def test_the_token_and_the_site_are_checked(browser, review):
+    answer = {"image": CAT, "verdict": "accept"}
+    host = browser.host
+    for headers in (
+        {"X-Imgpipe-Token": ""},
+        {"X-Imgpipe-Token": "wr\xf6ng"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+    ):
+        for verb, path in (
+            ("POST", "/review/answers"),
+            ("POST", "/review/undo"),
+            ("GET", "/review"),
+        ):
+            status, content = browser.json(verb, path, answer, **headers)
+            assert status == 403 and "imgpipe review prints" in content["error"], headers
+        assert browser.ask("GET", f"/review/images/{CAT}", **headers)[0] == 403
+    assert not review.decisions.answers()
+    assert browser.json("POST", "/review/answers", answer, Origin=f"http://{host}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"{", 400, "An answer is JSON"),
+        (b"[" * 9000, 400, "An answer is JSON"),
+        ({"image": 3, "verdict": "accept"}, 400, "An answer is JSON"),
+        (b" " * 20_000, 413, "at most 16,384 bytes"),
+        ({"image": CAT, "verdict": "relabel", "label": "../cow"}, 400, "'../cow' is not a class"),
+        (
+            {"image": digest("dog/test.png"), "verdict": "relabel", "label": "cat"},
+            400,
+            "test split",
+        ),
+    ],
+)
+def test_a_wrong_answer_changes_nothing(browser, review, content, status, words):
+    found, answer = browser.json("POST", "/review/answers", content)
+    assert found == status and words in answer["error"]
+    assert not review.decisions.file.exists()
+
+
+def test_a_file_that_was_damaged_meanwhile_is_said(browser, review):
+    review.decisions.file.write_text("x = [")
+    status, content = browser.json("POST", "/review/answers", {"image": CAT, "verdict": "accept"})
+    assert status == 409 and "is not valid TOML" in content["error"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(browser):
+    status, html, headers = browser.ask("GET", "/")
+    assert status == 200 and "default-src 'none'" in headers["content-security-policy"]
+    named = set(re.findall(r'(?:src|href)="([^"]*)"', html.decode()))
+    assert named == {"data:,", "web/page.css", "web/review.css", "web/review.js"}
+    for name in named - {"data:,"}:
+        status, content, _ = browser.ask("GET", f"/{name}")
+        assert status == 200
+        assert not re.search(rb"innerHTML|document\.write|eval\(|https?://", content)
+    assert not re.search(rb"\son\w+=|\sstyle=", html)
+    assert browser.ask("GET", "/web/web.py")[0] == 404
+
+
+@pytest.mark.parametrize("kind", ["archive", "tfrecord"])
+def test_images_of_other_sources_are_read(tmp_path, kind):
+    if kind == "archive":
+        photos = run_to_review.write(tmp_path / "photos")
+        source = shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
+        paths = {}
+    else:
+        import tensorflow as tf
+
+        source = str(tmp_path / "photos.tfrecord")
+        paths = {}
+        with tf.io.TFRecordWriter(source) as writer:
+            for number, (path, data) in enumerate(IMAGES.items()):
+                feature = {
+                    "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
+                    "label": tf.train.Feature(
+                        bytes_list=tf.train.BytesList(value=[path.split("/")[0].encode()])
+                    ),
+                }
+                writer.write(
+                    tf.train.Example(
+                        features=tf.train.Features(feature=feature)
+                    ).SerializeToString()
+                )
+                paths[path] = number
+    run = run_to_review.leave(tmp_path / "out", source)
+    if kind == "tfrecord":
+        from imgpipe.pipeline import config as configs
+        from imgpipe.pipeline import source as sources
+
+        names = [
+            item.path
+            for item in sources.opened(configs.load(run.folder / "config.toml")).listing().items
+        ]
+        facts = (run.folder / "facts.json").read_text()
+        for path, number in paths.items():
+            facts = facts.replace(json.dumps(path), json.dumps(names[number]))
+        (run.folder / "facts.json").write_text(facts)
+    image = Image.open(io.BytesIO(command.prepare(run, None).images.jpeg(CAT)))
+    assert image.size == Image.open(io.BytesIO(IMAGES["cat/0.png"])).size
+
+
+def test_which_run_and_which_file(tmp_path):
+    photos = run_to_review.write(tmp_path / "photos")
+    run = run_to_review.leave(
+        tmp_path / "out", photos, [f"judge.overrides={json.dumps(str(tmp_path / 'mine.toml'))}"]
+    )
+    assert command.find(tmp_path / "out").folder == run.folder == command.find(run.folder).folder
+    assert command.prepare(run, None).decisions.file == tmp_path / "mine.toml"
+    assert command.prepare(run, tmp_path / "x.toml").decisions.file == tmp_path / "x.toml"
+    with pytest.raises(ConfigError, match=r"--to .*/none/x\.toml: there is no folder"):
+        command.prepare(run, tmp_path / "none" / "x.toml")
+    (run.folder / "facts.json").unlink()
+    with pytest.raises(ResourceError, match="has come far enough to be reviewed"):
+        command.find(tmp_path / "out")
+
+
+def test_a_taken_port_is_said(review, browser):
+    port = int(browser.host.rpartition(":")[2])
+    with (
+        pytest.raises(ResourceError, match=rf"127\.0\.0\.1:{port}: the port is taken"),
+        server.running(review, "127.0.0.1", port),
+    ):
+        pass
+
+
+def test_the_command_runs_until_ctrl_c(tmp_path):
+    run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos"))
+    words = [sys.executable, "-m", "imgpipe.pipeline.cli", "review", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*words, "--port", "0", "--no-browser"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(4)]
+    address = re.search(r"http://127\.0\.0\.1:\d+/#\S+", lines[2])
+    assert address, lines
+    page = Browser(address[0])
+    assert page.json("POST", "/review/answers", {"image": CAT, "verdict": "accept"})[0] == 200
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "2 doubtful labels, 2 near-duplicates, 2 rejected images" in lines[0]
+    assert "1 of 6 images are decided" in rest
+    assert f"judge.overrides={Path(tmp_path / 'out' / 'overrides.toml')}" in rest.replace("\n", "")
