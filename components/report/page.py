@@ -39,6 +39,8 @@ STATUS = {
     "interrupted": ("Interrupted", "–"),
     "clean": ("Data accepted", "✓"),
     "usable": ("Data accepted", "✓"),
+    "evaluated": ("Evaluated", "✓"),
+    "below_threshold": ("Below the threshold", "✕"),
 }
 
 

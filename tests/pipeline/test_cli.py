@@ -61,7 +61,8 @@ def test_every_command_has_help():
     assert result.returncode == 0
     commands = {"demo", "init", "check", "run", "presets", "views", "schema", "quarantine"}
     commands |= {"serve", "predict", "load", "drift", "explain", "deploy", "rollback"}
-    for command in commands | {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review"}:
+    commands |= {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review", "evaluate"}
+    for command in commands:
         assert command in result.stdout
         assert imgpipe(command, "--help").returncode == 0
 

@@ -1,0 +1,225 @@
+"""``imgpipe evaluate``: judges a published model on labelled images that are new to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imgpipe.components.example_gen.sources import Scan, Source
+    from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.evaluation import Model
+
+app = typer.Typer()
+
+_CLASSES = 40  # rows of the table on the terminal; the classes with the lowest F1
+_CONFUSIONS = 5  # most frequent confusions on the terminal
+_BELOW = 3  # exit code: finished, and the model is not good enough
+_EXAMPLES = """Examples:\n
+  imgpipe evaluate --model imgpipe-out --data new-photos\n
+  imgpipe evaluate --model imgpipe-out/model/2 --data test.zip --html page.html\n
+  imgpipe evaluate --model imgpipe-out --data new-photos --threshold 0.9 --json -
+"""
+
+
+@app.command("evaluate", rich_help_panel=options.RUNS, epilog=_EXAMPLES)
+def command(
+    data: Annotated[str, typer.Option("--data", metavar="SRC", help=options.SOURCE_HELP)],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model",
+            metavar="OUT",
+            help="Output folder of a run, its folder of versions, or one version.",
+        ),
+    ] = Path("imgpipe-out"),
+    version: Annotated[
+        int | None,
+        typer.Option("--version", help="Version of the model. Default: the newest intact one."),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option("--threshold", help="Accuracy below which the exit code is 3."),
+    ] = 0.0,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", metavar="FILE|PRESET", help="Settings that say how to read the data."
+        ),
+    ] = None,
+    settings: options.SettingsOption = None,
+    json_file: options.JsonListOption = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page that shows the mistakes."),
+    ] = None,
+) -> None:
+    """Evaluate a published model on labelled images that it was not trained on."""
+    files = (json_file, html_file)
+    raise typer.Exit(run(model, version, data, threshold, config, settings or [], files))
+
+
+def run(
+    path: Path,
+    version: int | None,
+    data: str,
+    threshold: float,
+    config_file: str | None,
+    settings: Sequence[str],
+    files: tuple[str | None, Path | None],
+) -> int:
+    """Evaluate a model, print the result and write the requested files.
+
+    Args:
+      path: Output folder of a run, folder of versions, or one version.
+      version: Number of the version, None for the newest intact one.
+      data: Source of the images.
+      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+      config_file: TOML file or name of a preset; None for the defaults.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      files: File for the result as JSON, ``-`` for standard output; and file for the page.
+
+    Returns:
+      0, or 3 when the accuracy is below the threshold.
+
+    Raises:
+      ConfigError: The source, a label or a setting is wrong.
+      ResourceError: There is no model, or a file cannot be written.
+    """
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.evaluation import Model, require_known_labels
+    from imgpipe.pipeline.local_model import version_folder
+    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline.source import opened
+
+    json_file, html_file = files
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"--threshold takes a share from 0 to 1. Received: {threshold:g}.")
+    config = configuration(config_file, data, None, settings)
+    json_files.check_folder("--json", json_file)
+    json_files.check_folder("--html", html_file)
+    model = Model.of(version_folder(path, version))
+    source = opened(config)
+    scan = source.listing()
+    require_known_labels(model, scan)
+    quiet = json_file == json_files.STANDARD_OUTPUT
+    found, images = evaluate(model, config, (source, scan), threshold, html_file is not None, quiet)
+    console = json_files.console_beside(json_file)
+    _print(console, found)
+    if html_file is not None:
+        _write_page(html_file, found, images)
+        console.print(f"  page     {escape(str(html_file))}")
+    if json_file:
+        json_files.write(found, json_file)
+    return 0 if found["passed"] else _BELOW
+
+
+def evaluate(
+    model: Model,
+    config: Config,
+    data: tuple[Source, Scan],
+    threshold: float,
+    with_images: bool,
+    to_stderr: bool,
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Evaluate a model while progress is displayed.
+
+    Args:
+      model: The version.
+      config: The configuration, which holds the limit of pixels.
+      data: The source of the images and its listing.
+      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+      with_images: Whether the files of the mistakes are read for the page.
+      to_stderr: Whether progress is printed to standard error instead of standard output.
+
+    Returns:
+      What ``--json`` writes, and the encoded files of the mistakes by image hash.
+
+    Raises:
+      ConfigError: No image could be judged.
+    """
+    from imgpipe.models import progress
+    from imgpipe.pipeline import console as consoles
+    from imgpipe.pipeline import evaluation, temporary
+
+    source, scan = data
+    with (
+        temporary.folder() as folder,
+        consoles.quiet(folder / "log", to_stderr) as console,
+        consoles.Display(console) as display,
+    ):
+        progress.attach(display)
+        try:
+            with display.step("loading TensorFlow"):
+                import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
+            with display.step("classifying images"):
+                judged = evaluation.judge(model, config, source, scan)
+            seen = None
+            if uri := model.training_images:
+                with display.step("comparing with training"):
+                    from imgpipe.pipeline.seen_images import KnownImages
+
+                    seen = KnownImages.of(uri).among(judged.hashes)
+            found = evaluation.facts(model, scan.source, judged, seen, threshold)
+            hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
+            wanted = [item for item in scan.items if with_images and item.path in hashes]
+            images = {hashes[item.path]: source.read(item) for item in wanted}
+        finally:
+            progress.attach(None)
+    return found, images
+
+
+def _print(console: Console, found: Mapping[str, Any]) -> None:
+    colour = "green" if found["passed"] else "yellow"
+    console.print(f"\n[bold {colour}]{escape(found['verdict'])}[/]")
+    console.print(f"  model    {escape(found['model'])}")
+    calibration = f"loss {found['loss']:.3f}, expected calibration error {found['ece']:.3f}"
+    console.print(f"  metrics  {calibration}")
+    for warning in found["warnings"]:
+        console.print(f"  note     {escape(warning)}")
+    classes = sorted(found["per_class"].items(), key=lambda entry: entry[1]["f1"])
+    shown = classes[:_CLASSES] if len(classes) > _CLASSES else found["per_class"].items()
+    width = max(len(escape(name)) for name, _ in shown)
+    console.print(f"\n[dim]  {'class':<{width}}  images  recall  precision     F1[/]")
+    for name, row in shown:
+        figures = "  ".join(
+            f"{_share(row[key]):>{size}}" for key, size in (("recall", 6), ("precision", 9))
+        )
+        name = escape(f"{name:<{width}}")
+        console.print(f"  {name}  {row['count']:>6,}  {figures}  {row['f1']:>5.3f}")
+    if len(classes) > _CLASSES:
+        console.print(f"  … and {len(classes) - _CLASSES:,} more classes; --json writes them all")
+    _print_confusions(console, found)
+
+
+def _print_confusions(console: Console, found: Mapping[str, Any]) -> None:
+    wrong = [cell for cell in found["confusion"] if cell["label"] != cell["predicted"]]
+    if not wrong:
+        return
+    console.print("\n  most frequent confusions")
+    for cell in sorted(wrong, key=lambda cell: -cell["count"])[:_CONFUSIONS]:
+        text = f"{cell['label']} taken for {cell['predicted']}"
+        console.print(f"  {cell['count']:>6,}  {escape(text)}")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _write_page(target: Path, found: Mapping[str, Any], images: Mapping[str, bytes]) -> None:
+    from imgpipe.components.report.evaluation_page import render
+    from imgpipe.models.atomic_write import atomic_write
+
+    try:
+        atomic_write(target, render(found, images))
+    except OSError as error:
+        raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None

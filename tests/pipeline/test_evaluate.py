@@ -1,0 +1,161 @@
+"""``imgpipe evaluate``: metrics of a published version on labelled images, and what they lack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from imgpipe.components import records
+from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.models import feature_names as names
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.application import app
+from imgpipe.pipeline.demo import draw_hand
+from tests.pipeline import past_runs
+
+CLASSES = ("paper", "rock")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    """Output folder with one version of a small network."""
+    import keras
+
+    from imgpipe.components.model_pusher import versions
+    from imgpipe.models.classifier import build_classifier
+    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.settings import ModelSettings
+
+    folder = tmp_path_factory.mktemp("evaluated")
+    keras.utils.set_random_seed(1)
+    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
+    classifier = build_classifier(None, list(CLASSES), settings)
+    export(classifier, str(folder / "made"))
+    write_digest(classifier, str(folder / "made"), top_k=2)
+    versions.publish(folder / "model", {"": folder / "made"}, {"vocabulary": list(CLASSES)})
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Six images of each class."""
+    for label in CLASSES:
+        (tmp_path / "new" / label).mkdir(parents=True)
+        for number in range(6):
+            image = draw_hand(label, seed=number, size=96)
+            image.save(tmp_path / "new" / label / f"{number}.png")
+    return tmp_path / "new"
+
+
+def evaluate(*arguments):
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def answer(*arguments):
+    return json.loads(evaluate(*arguments, "--json", "-").stdout)
+
+
+def test_metrics_are_those_of_the_answers(out, photos):
+    found = answer("--model", out, "--data", photos)
+    predicted = CliRunner().invoke(app, ["predict", "--model", str(out), str(photos), "--json"])
+    rows = json.loads(predicted.stdout)
+    right = sum(Path(row["image"]).parent.name == row["label"] for row in rows)
+    assert (found["count"], found["correct"]) == (12, right)
+    assert found["accuracy"] == pytest.approx(right / 12)
+    assert found["ci95"][0] < found["accuracy"] < found["ci95"][1]
+    assert sum(cell["count"] for cell in found["confusion"]) == 12
+    recalls = [found["per_class"][label]["recall"] for label in CLASSES]
+    assert np.mean(recalls) == pytest.approx(found["accuracy"])
+    assert len(found["mistakes"]) == 12 - right
+    assert (found["version"], found["passed"], found["threshold"]) == (1, True, None)
+    assert found["seen"] is None and "It is not known which images" in found["warnings"][0]
+
+
+def test_what_cannot_be_judged_is_counted(out, photos):
+    (photos / "paper" / "broken.jpg").write_bytes(b"no image")
+    (photos / "lizard").mkdir()
+    draw_hand("rock", seed=1, size=64).save(photos / "lizard" / "1.png")
+    for file in (photos / "rock").iterdir():
+        file.unlink()
+    found = answer("--model", out / "model" / "1", "--data", photos)
+    assert (found["images"], found["count"]) == (8, 6)
+    assert found["unknown_labels"] == {"lizard": 1}
+    assert found["undecodable"]["count"] == 1
+    assert found["undecodable"]["first"][0]["path"] == "paper/broken.jpg"
+    assert found["warnings"][0] == (
+        "Not judged: 1 image cannot be decoded by the model. 1 image has a label that is "
+        "no class of the model (lizard)."
+    )
+    assert found["warnings"][-1] == "There are no images of 1 class: rock."
+    assert found["per_class"]["rock"]["recall"] is None
+
+
+def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
+    page = tmp_path / "page.html"
+    ended = evaluate("--model", out, "--data", photos, "--threshold", 1, "--html", page)
+    found = answer("--model", out, "--data", photos, "--threshold", 1)
+    assert 0 < found["correct"] < 12 and not found["passed"], "the network is not trained"
+    assert ended.exit_code == 3 and "is below the threshold 1" in ended.stdout
+    passed = evaluate("--model", out, "--data", photos, "--threshold", found["accuracy"])
+    assert passed.exit_code == 0 and "reaches the threshold" in passed.stdout
+    html = page.read_text("utf-8")
+    assert found["verdict"][1:] in html and "Confusion" in html and "<script" not in html
+
+
+def _as_training_data(out: Path, source: Path) -> None:
+    """Leave a run whose training images are those of a folder."""
+    opened = open_source(str(source))
+    examples = out / "artifacts" / "ImageFilter" / "examples" / "4"
+    for split in names.SPLITS:
+        (examples / f"Split-{split}").mkdir(parents=True)
+    path = records.shard_path(str(examples), names.TRAIN, 0, 1)
+    with records.ShardWriter({"all": path}) as writer:
+        for record in inspect(opened, opened.listing().items, 1 << 24, vocabulary=CLASSES):
+            writer.write("all", record.to_example())
+    artifacts = {"ImageFilter": {"examples": str(examples)}}
+    past_runs.leave(out, "20260101-000000", version=1, artifacts=artifacts)
+
+
+def test_images_of_the_training_data_are_found(out, photos, tmp_path):
+    copy = shutil.copytree(out / "model", tmp_path / "out" / "model").parent
+    trained = tmp_path / "trained" / "rock"
+    trained.mkdir(parents=True)
+    (tmp_path / "trained" / "paper").mkdir()
+    draw_hand("paper", seed=52, size=160).save(tmp_path / "trained" / "paper" / "52.png")
+    for seed in (50, 51):
+        draw_hand("rock", seed=seed, size=160).save(trained / f"{seed}.png")
+    _as_training_data(copy, trained.parent)
+    shutil.copy(trained / "50.png", photos / "rock" / "same.png")
+    Image.open(trained / "51.png").resize((100, 100)).save(photos / "rock" / "near.jpg")
+    found = answer("--model", copy, "--data", photos)
+    assert found["seen"]["by_kind"] == {"identical": {"train": 1}, "near_duplicate": {"train": 1}}
+    seen = {row["path"]: row["kind"] for row in found["seen"]["first"]}
+    assert seen == {"rock/same.png": "identical", "rock/near.jpg": "near_duplicate"}
+    assert (found["count"], found["unseen"]["count"]) == (14, 12)
+    assert "2 of these images were in the data of the run" in found["warnings"][0]
+
+
+def test_what_cannot_be_is_refused(out, photos, tmp_path):
+    with pytest.raises(ConfigError, match=r"no label is a class of the model.*Received: cat, dog"):
+        for label in ("cat", "dog"):
+            (tmp_path / "other" / label).mkdir(parents=True)
+            shutil.copy(photos / "rock" / "0.png", tmp_path / "other" / label)
+        evaluate("--model", out, "--data", tmp_path / "other")
+    with pytest.raises(ResourceError, match="there is no such folder"):
+        evaluate("--model", tmp_path / "gone", "--data", photos)
+    with pytest.raises(ConfigError, match=r"--threshold takes a share from 0 to 1. Received: 90"):
+        evaluate("--model", out, "--data", photos, "--threshold", 90)
+    for file in photos.glob("*/*"):
+        file.write_bytes(b"no image")
+    with pytest.raises(ConfigError, match=r"no image could be judged. 12 images cannot be decoded"):
+        evaluate("--model", out, "--data", photos)
