@@ -67,12 +67,14 @@ class BankFacts:
         activations: Shape (h, w, C) of the activations at the cut; () when the bank holds none.
         note: Why the bank holds less than was asked for; "" when it holds everything.
         made_by: Fingerprint of weights, preprocessing, augmentation and precision.
+        precision: Precision of the forward passes, see `extractor.PRECISIONS`.
     """
 
     dim: int
     activations: tuple[int, ...] = ()
     note: str = ""
     made_by: str = ""
+    precision: str = "auto"
 
 
 def read_facts(bank_uri: str) -> BankFacts:
@@ -92,6 +94,7 @@ def read_facts(bank_uri: str) -> BankFacts:
             tuple(facts.get("activations") or ()),
             facts.get("note", ""),
             f"{facts.get('weights_key', '')} {facts.get('precision', '')}",
+            facts.get("precision", "auto"),
         )
     except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
         raise ResourceError(

@@ -6,6 +6,8 @@ up. Networks are given as models from pixels to feature map.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models import backbones
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 #: Stands for the cut at `FROZEN_SHARE` of the cut points.
 USUAL: Final = "usual"
 FROZEN_SHARE: Final = 0.7
+#: Where a search cuts first: this share of the cut points up, or near it.
+SEARCHED_SHARE: Final = 0.61
+_NEAR: Final = 0.05
 _LISTED: Final = 40
 
 
@@ -46,6 +51,43 @@ def above(network: keras.Model, cut: str) -> list[Any]:
     layer = layer_at(network, cut)
     tail = keras.Model(layer.output, network.outputs)
     return [one for one in tail.layers if one is not layer and one.weights]
+
+
+def searched(network: keras.Model) -> str:
+    """Returns the cut that a search begins with: a narrow place at about `SEARCHED_SHARE`.
+
+    What is stored there is smallest, and half of the operations are above it.
+    """
+    points = backbones.cut_points(network)
+    last = len(points) - 1
+
+    def size(name: str) -> int:
+        return math.prod(network.get_layer(name).output.shape[1:])
+
+    first, stop = (round((SEARCHED_SHARE + side) * last) for side in (-_NEAR, _NEAR))
+    near = [name for name in points[first : stop + 1] if name != points[last]]
+    return min(near or points[:1], key=size)
+
+
+def share_above(network: keras.Model, cut: str) -> float:
+    """Returns the share of the network's operations that are above a cut, 0..1."""
+    every = _operations(network.layers)
+    return _operations(above(network, cut)) / every if every else 1.0
+
+
+def _operations(layers: Iterable[Any]) -> float:
+    """Multiplications of a forward pass of the convolutions among some layers."""
+    import keras
+
+    total = 0.0
+    for layer in layers:
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+        elif isinstance(layer, keras.layers.SeparableConv2D):
+            kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+            places = math.prod(layer.output.shape[1:3])
+            total += sum(math.prod(kernel.shape) for kernel in kernels) * places
+    return total
 
 
 def _shortened(names: list[str]) -> list[str]:

@@ -41,7 +41,7 @@ def decoded(
         DataRefused: A label lies outside the vocabulary.
     """
     files = sorted(path for pattern in patterns for path in matching(pattern))
-    hashes, labels = _described(files)
+    hashes, labels = described(files)
     if labels.size and labels.max() >= classes:
         raise DataRefused(
             f"images: label index {labels.max()}, the vocabulary has {classes} names. The images "
@@ -58,8 +58,8 @@ def decoded(
         yield Images(pixels, labels[order], np.array(seeds, np.int64), views)
 
 
-def _described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
-    """Hash and label of every record, in the order of the files."""
+def described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+    """Returns the hash and the label of every record, in the order of the files."""
     hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
     labels: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     for batch in columns(files, names.IMAGE_HASH, names.LABEL_INDEX):

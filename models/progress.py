@@ -7,6 +7,7 @@ in other processes nothing is attached and the calls cost a lookup.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from typing import Protocol
@@ -20,6 +21,9 @@ class Listener(Protocol):
 
     def total(self, count: int, unit: str) -> None:
         """Sets how much work there is in all."""
+
+    def say(self, text: str) -> None:
+        """Shows a sentence about the present step."""
 
 
 _listener: Listener | None = None
@@ -52,3 +56,11 @@ def total(count: int, unit: str = "images") -> None:
     """Say how many units the present step will come to, where it is known."""
     if _listener is not None and not getattr(_own, "silent", False):
         _listener.total(count, unit)
+
+
+def say(text: str) -> None:
+    """Show a sentence about the present step; without a display it goes to the log."""
+    if _listener is not None and not getattr(_own, "silent", False):
+        _listener.say(text)
+    else:
+        logging.getLogger(__name__).info(text)

@@ -23,7 +23,7 @@ from imgpipe.models.mixup import Mixing
 
 Activation = Literal["auto", "softmax", "sigmoid"]
 Balance = Literal["none", "class_weights", "sampling"]
-FineTuneMode = Literal["off", "on", "auto"]
+FineTuneMode = Literal["off", "on", "auto", "search"]
 Freeze = Literal["auto", "all", "none"]
 Optimizer = Literal["auto", "adam", "adamw", "rmsprop", "sgd"]
 Pooling = Literal["average", "max", "flatten"]
@@ -166,6 +166,14 @@ class TrainSettings:
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Of weights, shuffling and dropout."
     )
+    minutes: float | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="Time for trying networks that may be better than the solved head, see "
+        "fine_tune.mode; 0: none are tried. Not set: as long as so many forward passes of the "
+        "training images take, and at most 15 minutes.",
+    )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -173,12 +181,15 @@ class FineTune:
     """Second stage: layers above a cut train too, from the bank's activations at the cut."""
 
     mode: FineTuneMode = Field(
-        default="off",
-        description="off; on; auto keeps the outcome only where validation says it helped.",
+        default="search",
+        description="search tries it in several ways within train.minutes, where the head alone "
+        "falls short, and keeps what is better by more than noise; off; on ships the outcome; auto "
+        "ships it only where validation says it helped.",
     )
     cut: str = Field(
         default="",
-        description="Layer or block (block11) above which layers train; empty: two thirds up.",
+        description="Layer or block (block11) above which layers train; empty: the search chooses "
+        "it, and otherwise it is two thirds up.",
     )
     learning_rate: float = Field(
         default=5e-4, ge=1e-8, le=10, description="The optimizer's step size."
@@ -192,8 +203,8 @@ class FineTune:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is a second stage."""
-        return self.mode != "off"
+        """Whether there is a second stage, whatever the head reaches."""
+        return self.mode in ("on", "auto")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -261,6 +272,16 @@ class ModelSettings(TrainSettings, NetworkSettings):
             and not self.steps_per_epoch
             and self.balance != "sampling"
             and self.strategy == "none"
+        )
+
+    @property
+    def searches(self) -> bool:
+        """Whether better networks than the solved head may be looked for."""
+        return (
+            self.solved
+            and self.fine_tune.mode == "search"
+            and self.minutes != 0
+            and not self.views.multi_scale
         )
 
     def second_stage(self) -> ModelSettings:

@@ -83,7 +83,7 @@ class Judgement:
     def better_than(self, other: Judgement) -> bool:
         """Whether the loss is lower than that of `other` by more than two standard errors."""
         gains = other.losses - self.losses
-        return float(gains.mean()) > 2 * _standard_error(gains)
+        return float(gains.mean()) > 2 * standard_error(gains)
 
 
 def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
@@ -147,7 +147,7 @@ def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[floa
         "folds": FOLDS,
         "images": len(right),
         "accuracy": float(right.mean()),
-        "standard_error": _standard_error(right),
+        "standard_error": standard_error(right),
         "learning_curve": [{"images": images, "accuracy": share} for images, share in curve],
     }
 
@@ -177,7 +177,7 @@ def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
     as_good = [
         penalty
         for penalty, found in tried.items()
-        if (found.losses - best).mean() <= _standard_error(found.losses - best)
+        if (found.losses - best).mean() <= standard_error(found.losses - best)
     ]
     return max(as_good)
 
@@ -202,5 +202,6 @@ def _images(parts: Any) -> int:
     return round(float(np.mean([len(np.unique(rows.hashes)) for rows in parts])))
 
 
-def _standard_error(values: npt.NDArray[Any]) -> float:
+def standard_error(values: npt.NDArray[Any]) -> float:
+    """Returns the standard error of the mean of values [n]."""
     return float(values.std() / np.sqrt(len(values)))

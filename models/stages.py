@@ -153,7 +153,7 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
         inputs.log_dir,
         inputs.checkpoint("head", facts.made_by, *_identities(rows)),
     )
-    head = _judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
+    head = judged(found, datasets.Vectors(validation.features, validation.labels), HEAD)
     clean, held_out = (part.some_clean(feature_distribution.MOST) for part in rows.values())
     distribution = feature_distribution.fit(
         np.asarray(clean.features), clean.labels, np.asarray(held_out.features)
@@ -187,7 +187,7 @@ def _fine_tuned(
             log_dir,
             inputs.checkpoint("fine_tune", facts.made_by, *_identities(rows)),
         )
-        return _judged(found, maps[names.VALIDATION], _above_what(found))
+        return judged(found, maps[names.VALIDATION], _above_what(found))
 
 
 def _fine_tuned_on_images(inputs: Inputs, facts: BankFacts, head: Trained) -> Trained:
@@ -203,7 +203,7 @@ def _fine_tuned_on_images(inputs: Inputs, facts: BankFacts, head: Trained) -> Tr
             log_dir,
             inputs.checkpoint("fine_tune", "", *_seeded(training, validation)),
         )
-        return _judged(found, validation, f"{_above_what(found)}, on the fly ({facts.note})")
+        return judged(found, validation, f"{_above_what(found)}, on the fly ({facts.note})")
 
 
 def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
@@ -263,7 +263,7 @@ def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
             inputs.checkpoint("whole", "", *_seeded(training, validation)),
         )
         what = "head" if inputs.settings.frozen else "all layers"
-        return _judged(found, validation, f"{what}, on the fly ({facts.note})")
+        return judged(found, validation, f"{what}, on the fly ({facts.note})")
 
 
 @contextlib.contextmanager
@@ -330,8 +330,14 @@ def _cut(
     return parts.pixels, parts.logits, cuts.layer_at(backbone, cut).output
 
 
-def _judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
-    """The fitted model and its logits of validation."""
+def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
+    """Returns the fitted model with its logits of the validation split.
+
+    Args:
+        found: The fitted model.
+        validation: Rows of the validation split.
+        trained: What was trained, for people.
+    """
     dataset = datasets.validation(validation, found.head.outputs[0].shape[-1])
     logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]
     history = {**found.history(), "trained": trained}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models import feature_distribution, network_file, stages, tuning
+from imgpipe.models import feature_distribution, network_file, search, stages, tuning
 from imgpipe.models import feature_names as names
 from imgpipe.models.bank import open_split
 from imgpipe.models.calibration import calibrate
@@ -104,7 +104,7 @@ def run_fn(fn_args: Any) -> None:
     settings = tuning.apply(config.model, found)
     run_dir = Path(fn_args.model_run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    trained = stages.train(
+    trained = search.train(
         stages.Inputs(
             settings,
             len(config.vocabulary),

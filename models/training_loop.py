@@ -46,9 +46,9 @@ class Diverged(DataRefused):
 class Fit:
     """A trained model and how it came about.
 
-    `stopped` is "target", "plateau", "epochs" or "diverged"; `best_epoch` (from 1) is the one
-    whose weights the model carries; each of `epochs` holds epoch, loss, accuracy, val_loss and
-    val_accuracy, None for what was not finite.
+    `stopped` is "target", "plateau", "epochs", "minutes" or "diverged"; `best_epoch` (from 1) is
+    the one whose weights the model carries; each of `epochs` holds epoch, loss, accuracy, val_loss
+    and val_accuracy, None for what was not finite.
     `resumed` is the epoch (from 1) that training went on at, 0 where it began at the beginning.
     A head that was solved has one epoch, `stopped` is "solved", and `solution` says how it was
     found; see `solved_head.Solution`.
@@ -158,6 +158,7 @@ def fit(
     settings: ModelSettings,
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
+    until: float | None = None,
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
@@ -173,6 +174,8 @@ def fit(
         settings: Settings of the training.
         log_dir: Folder for TensorBoard's event files; None writes none.
         checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
+        until: Time at which training ends with the best weights so far, of `time.monotonic`; None
+            sets no limit.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -188,7 +191,7 @@ def fit(
             _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
             if settings.strategy == "multi_worker":
                 distribution.let_keras_fit(model, datasets.training(train, classes, settings))
-            watcher = _watcher(settings, checkpoint)
+            watcher = _watcher(settings, checkpoint, until)
             first = watcher.resume(model)
         callbacks = [watcher]
         if log_dir is not None:
@@ -286,7 +289,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _watcher(settings: ModelSettings, checkpoint: Checkpoint | None) -> Any:
+def _watcher(
+    settings: ModelSettings, checkpoint: Checkpoint | None, until: float | None = None
+) -> Any:
     """A Keras callback that records, stops, restores and keeps the checkpoint.
 
     (Its class needs Keras to be imported.) Keras' EarlyStopping knows no target, and put beside
@@ -314,6 +319,10 @@ def _watcher(settings: ModelSettings, checkpoint: Checkpoint | None) -> Any:
             self.stopped = str(kept.facts["stopped"])
             self._lowest = float(kept.facts["lowest"])
             return len(self.epochs)
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            if until is not None and time.monotonic() >= until:
+                self.stopped, self.model.stop_training = "minutes", True
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             own = {name: float(value) for name, value in (logs or {}).items()}

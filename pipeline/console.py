@@ -198,6 +198,10 @@ class Display:
             if self._steps:
                 self._steps[-1].totals[unit] = count
 
+    def say(self, text: str) -> None:
+        """See `imgpipe.models.progress.say`."""
+        self._console.print(f"   {text}", markup=False, soft_wrap=True)
+
     # --- drawing -----------------------------------------------------------------------------
     def _cells(self, step: _Step) -> list[tuple[str, str]]:
         seconds = step.seconds or time.monotonic() - step.started

@@ -87,6 +87,13 @@ def _network(config: Config, precision: str) -> list[str]:
     if tune.wanted:
         above = tune.cut or "two thirds of the network"
         lines.append(f"fine-tunes  the layers above {above}, at most {tune.epochs} epochs")
+    elif settings.searches:
+        time = (
+            "a time that depends on the images"
+            if settings.minutes is None
+            else f"{settings.minutes:g} minutes"
+        )
+        lines.append(f"searches    networks that are better than the head, within {time}")
     return lines
 
 

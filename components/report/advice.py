@@ -87,10 +87,24 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
     accuracy = (training.get("solution") or {}).get("accuracy")
     if accuracy is None or accuracy >= _HEAD_ALONE or training.get("fine_tune"):
         return None
+    if training.get("search"):  # has tried it
+        return None
     return Advice(
         f"In cross-validation over the training images the head alone reaches {accuracy:.3f}. "
-        'fine_tune.mode = "auto" trains further layers, which often helps where the head alone '
+        'fine_tune.mode = "search" trains further layers, which often helps where the head alone '
         f"reaches less than {_HEAD_ALONE:g}.",
+        "training",
+    )
+
+
+def more_time(facts: Mapping[str, Any]) -> Advice | None:
+    """Propose more minutes where there was more to try when they were over."""
+    training = facts.get("training") or {}
+    if (training.get("search_ended") or {}).get("reason") != "minutes":
+        return None
+    return Advice(
+        "The search for a better network ended because its time was over, so that a longer one "
+        "may find a better one: use --minutes.",
         "training",
     )
 
@@ -98,6 +112,8 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
 def last_epoch(facts: Mapping[str, Any]) -> Advice | None:
     """Propose more epochs where training was still under way at the last one."""
     training = facts.get("training") or {}
+    if training.get("search"):  # which ends training in small steps, so that the last one is best
+        return None
     tuned = training.get("fine_tune") or {}
     for history, setting in ((training, "train.epochs"), (tuned, "fine_tune.epochs")):
         epochs = len(history.get("epochs") or [])
@@ -142,6 +158,7 @@ _RULES: tuple[Callable[[Mapping[str, Any]], Advice | None], ...] = (
     small_class,
     last_epoch,
     fine_tuning,
+    more_time,
     more_images,
     confused_classes,
 )

@@ -26,6 +26,15 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for all outputs.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            min=0,
+            metavar="M",
+            help="Time for finding a better network than the head on frozen features; 0: none.",
+        ),
+    ] = None,
     settings: options.SettingsOption = None,
     json_file: options.JsonOption = None,
     start: Annotated[
@@ -39,7 +48,10 @@ def command(
     ] = False,
 ) -> None:
     """Run the pipeline: from images to a blessed, pushed model."""
-    raise typer.Exit(run(config, data, out, settings or [], json_file, start, dry_run))
+    given = list(settings or [])
+    if minutes is not None:
+        given.append(f"train.minutes={minutes}")
+    raise typer.Exit(run(config, data, out, given, json_file, start, dry_run))
 
 
 def run(
@@ -139,7 +151,11 @@ def _data(data: Mapping[str, Any]) -> str:
 
 
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:
-    """Yield the result of fine-tuning, and the best settings that ImageTuner found."""
+    """Yield what was tried, the result of fine-tuning, and the best settings of ImageTuner."""
+    for tried in (training or {}).get("search") or []:
+        yield "tried", search_line(tried)
+    if training and training["search_ended"]:
+        yield "", training["search_ended"]["text"]
     tuned = (training or {}).get("fine_tune")
     if tuned and tuned["stopped"] == "diverged" and not tuned["shipped"]:
         yield (
@@ -156,6 +172,18 @@ def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[t
     if training and training["tuned"]:
         found = ", ".join(f"{name} {value:.4g}" for name, value in training["tuned"].items())
         yield "tuned", f"{found}; use these settings with: imgpipe run {directory / 'tuned.toml'}"
+
+
+def search_line(tried: Mapping[str, Any]) -> str:
+    """Describe in one line what was tried in the search for a network, and what it gained."""
+    seconds, kept = f"{tried['seconds']:.0f} s", "kept" if tried["kept"] else "not kept"
+    if tried["accuracy"] is None:
+        return f"{tried['what']}: diverged, {seconds}, {kept}"
+    accuracy = f"validation accuracy {tried['accuracy']:.3f}"
+    if tried["gain"] is None:
+        return f"{tried['what']}: {accuracy}, {seconds}"
+    gain = f"{tried['gain']:+.3f} ± {tried['standard_error']:.3f}"
+    return f"{tried['what']}: {accuracy} ({gain}), {seconds}, {kept}"
 
 
 def _export(export: Mapping[str, Any]) -> str:

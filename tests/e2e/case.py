@@ -14,7 +14,7 @@ SETTINGS = {
     "gate": {"min_train": 5, "min_validation": 1, "max_rejected_share": 0.3},
     "views": {"count": 2},
     "model": {"image_size": 112},
-    "train": {"epochs": 8, "batch_size": 32},
+    "train": {"epochs": 8, "batch_size": 32, "minutes": 0.0},
     "evaluate": {"threshold": 0.5},
 }
 

@@ -338,7 +338,7 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
     assert built["bank"] == {"forward_passes": 0, "reused": 12}, "cached: none of this run"
     assert set(built["training"]) == {
         *("trained", "epochs", "best_epoch", "stopped", "seconds", "resumed"),
-        *("fine_tune", "calibration", "tuned", "solution"),
+        *("fine_tune", "calibration", "tuned", "solution", "search", "search_ended"),
     }
     assert (built["training"]["epochs"], built["training"]["fine_tune"]["epochs"]) == (2, 1)
     assert built["metrics"] == {"test": figures}

@@ -17,13 +17,17 @@ _ROLES = {
 }
 _SOLVED = "calibrates the probabilities and decides whether the model is blessed"
 
+_SEARCHED = "selects the network and the epoch, calibrates, and decides whether it is blessed"
+
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return one row for each split, with its Wilson interval."""
     metrics = context.part("metrics")
     training = context.part("training")
     roles = _ROLES
-    if training.get("solution") and not training.get("fine_tune"):
+    if len(training.get("search") or []) > 1:
+        roles = {**_ROLES, names.VALIDATION: _SEARCHED}
+    elif training.get("solution") and not training.get("fine_tune"):
         roles = {**_ROLES, names.VALIDATION: _SOLVED}
     rows = []
     for split in names.SPLITS:

@@ -13,6 +13,7 @@ _STOPPED = {
     "target": "it reached the target accuracy (train.target_accuracy)",
     "plateau": "the validation loss had not improved for train.patience epochs",
     "diverged": "the loss was no longer finite; lower the learning rate",
+    "minutes": "the time for training was over (train.minutes)",
     "epochs": "it reached the largest number of epochs (train.epochs)",
 }
 
@@ -33,6 +34,8 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "trained": history.get("trained", "head"),
         "outcome": _outcome(tuned) if tuned else "",
         "calibration": history.get("calibration") or {},
+        "search": history.get("search") or [],
+        "search_ended": (history.get("search_ended") or {}).get("text", ""),
     }
 
 

@@ -44,6 +44,11 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
             "the head alone reaches 0.931. fine_tune.mode",
         ),
         (
+            advice.more_time,
+            {"training": {"search_ended": {"reason": "minutes"}}},
+            "its time was over, so that a longer one may find a better one: use --minutes.",
+        ),
+        (
             advice.more_images,
             solved(learning_curve=[{"images": n, "accuracy": n / 1000} for n in (400, 800)]),
             "From 400 to 800 training images, accuracy rose by 40.0 points, so that more",
@@ -77,7 +82,13 @@ def test_a_fact_is_followed_by_what_to_do(rule, given, words):
             advice.fine_tuning,
             {"training": solved(accuracy=0.9)["training"] | {"fine_tune": {"epochs": [{}]}}},
         ),
+        (
+            advice.fine_tuning,
+            {"training": solved(accuracy=0.9)["training"] | {"search": [{}, {}]}},
+        ),
+        (advice.more_time, {"training": {"search_ended": {"reason": "all"}}}),
         (advice.more_images, solved(learning_curve=[{"images": 400, "accuracy": 0.9}])),
+        (advice.last_epoch, {"training": {"fine_tune": LAST, "search": [{}, {}]}}),
         (advice.last_epoch, {"training": LAST | {"best_epoch": 2}}),
         (advice.last_epoch, {"training": LAST | {"stopped": "plateau"}}),
         (advice.confused_classes, confused((0, 0, 9), (0, 1, 1))),

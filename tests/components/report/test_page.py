@@ -387,3 +387,22 @@ def test_a_bank_without_features_says_why():
     found["bank"] |= {"dim": 1280, "note": "activations would take 5.0 GiB a run"}
     text = Page(render(found, None, {}, BLESSED)).text
     assert "Not everything was stored: activations would take 5.0 GiB a run." in text
+
+
+def test_the_networks_that_were_tried_are_listed():
+    found = facts()
+    row = {"gain": None, "standard_error": None, "seconds": 8.0, "kept": True, "accuracy": 0.898}
+    tried = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
+    found["training"] |= {
+        "search": [
+            {**row, "what": "the head"},
+            {**row, **tried, "what": "layers above block8"},
+            {**row, **tried, "what": "layers above block3", "accuracy": None, "kept": False},
+        ],
+        "search_ended": {"reason": "all", "text": "Everything was tried."},
+    }
+    text = read(found).text
+    assert "Networks that were tried" in text
+    assert "layers above block8 0.995 +0.097 0.015 2 min 30 s yes" in text
+    assert "layers above block3 diverged" in text
+    assert "Everything was tried." in text

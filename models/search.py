@@ -1,0 +1,300 @@
+"""Search for a network that is better than the solved head, within a budget of time.
+
+The solved head is there after seconds. Where its folds say that it falls short, layers below it
+train as well, in one way after the other, each from the best network so far. A way is kept only if
+it is better on the validation split by more than noise; the test split is never looked at. The time
+decides only when to stop trying, and how many views and epochs a way can afford.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgpipe.models import cuts, progress, stages
+from imgpipe.models.bank import read_facts
+from imgpipe.models.calibration import fit_temperature, softmax
+from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.models.fresh_activations import count_labelled, fresh_activations, seconds_a_view
+from imgpipe.models.settings import ModelSettings
+from imgpipe.models.solved_head import Judgement, standard_error
+from imgpipe.models.stages import Inputs, Trained
+from imgpipe.models.training_loop import Diverged, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import keras
+
+#: Accuracy of the head over its folds, or of the best network on validation, from which on nothing
+#: else is tried: what is left to gain is less than a validation split of a few hundred images can
+#: tell from noise.
+ENOUGH: Final = 0.98
+#: The budget where none is given: as many forward passes of the training images, within limits.
+_PASSES: Final = 60
+_MOST_MINUTES: Final = 15.0
+_LEAST_MINUTES: Final = 1.0
+#: A step of training costs this many forward passes of the layers that train.
+_PASSES_A_STEP: Final = 2.5
+_FEWEST_EPOCHS: Final = 2
+_LEAST_PROBABILITY: Final = 1e-12  # of which a logarithm is taken
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of training layers below the head.
+
+    Attributes:
+        cut: Layer above which all layers train.
+        image_size: Side in pixels that the network sees.
+        learning_rate: The highest rate of the optimizer.
+        epochs: Number of epochs.
+        views: Number of augmented views of each training image.
+    """
+
+    cut: str
+    image_size: int
+    learning_rate: float
+    epochs: int
+    views: int
+
+    def settings(self, given: ModelSettings) -> ModelSettings:
+        """Returns the settings of a run with this way of fine-tuning alone."""
+        stage = replace(
+            given.fine_tune,
+            mode="on",
+            cut=self.cut,
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            patience=self.epochs,
+        )
+        views = replace(given.views, count=self.views)
+        return replace(given, image_size=self.image_size, fine_tune=stage, views=views)
+
+    def seconds(self, images: int, a_view: float, share: float) -> float:
+        """Returns how long it takes, roughly.
+
+        Args:
+            images: Number of training images.
+            a_view: Seconds of a forward pass of one view.
+            share: Share of the network's operations in the layers that train.
+        """
+        rows = images * (self.views + 1)
+        return rows * a_view * (1 + _PASSES_A_STEP * share * self.epochs)
+
+    def within(self, seconds: float, images: int, a_view: float, share: float) -> Way | None:
+        """Returns the way with as many views and epochs as the time allows; None for too few."""
+        for views in range(self.views, -1, -1):
+            for epochs in range(self.epochs, min(self.epochs, _FEWEST_EPOCHS) - 1, -1):
+                way = replace(self, views=views, epochs=epochs)
+                if way.seconds(images, a_view, share) <= seconds:
+                    return way
+        return None
+
+    def __str__(self) -> str:
+        return (
+            f"layers above {self.cut}, {self.image_size} pixels, rate {self.learning_rate:g}, "
+            f"{self.epochs} epochs of {self.views + 1} views"
+        )
+
+
+def train(inputs: Inputs) -> Trained:
+    """Trains in stages, and searches where the settings ask for it and the head falls short.
+
+    Raises:
+        DataRefused: A split has no labelled image.
+    """
+    trained = stages.train(inputs)
+    accuracy = (trained.history.get("solution") or {}).get("accuracy")
+    if not inputs.settings.searches or accuracy is None:
+        return trained
+    if accuracy >= ENOUGH or _judgement(trained).right.all():
+        ended = (
+            f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
+            f"cross-validation and {_judgement(trained).right.mean():.3f} on the validation split."
+        )
+        return _with_history(trained, [_row_of_head(trained)], "enough", ended)
+    return _Search(inputs, trained).run()
+
+
+def _row_of_head(head: Trained) -> dict[str, Any]:
+    return {
+        "what": "head on frozen features",
+        "accuracy": float(_judgement(head).right.mean()),
+        "gain": None,
+        "standard_error": None,
+        "seconds": round(float(head.history["seconds"]), 1),
+        "kept": True,
+    }
+
+
+def _with_history(trained: Trained, rows: list[dict[str, Any]], reason: str, text: str) -> Trained:
+    """The network with what was tried, and why the search ended: "enough", "all" or "minutes"."""
+    ended = {"reason": reason, "text": text}
+    return replace(trained, history={**trained.history, "search": rows, "search_ended": ended})
+
+
+class _Search:
+    """One search: the best network so far, what was tried, and the time that is left."""
+
+    def __init__(self, inputs: Inputs, head: Trained) -> None:
+        self._inputs, self._head = inputs, head
+        self._best, self._rows = head, [_row_of_head(head)]
+        self._images = count_labelled(inputs.train_files)
+        self._until = float("inf")
+
+    def run(self) -> Trained:
+        """Tries one way after the other and returns the best network with what was tried."""
+        settings = self._inputs.settings
+        reason, ended = "all", "Everything that was worth a try was tried."
+        network = backbone_of(settings)
+        for way in ways(settings, network):
+            extractor = self._extractor(way)
+            a_view = seconds_a_view(self._inputs.train_files, extractor)
+            if self._until == float("inf"):
+                self._begin(a_view)
+            share = cuts.share_above(network, way.cut)
+            left = self._until - time.monotonic()
+            affordable = way.within(left, self._images, a_view, share)
+            if affordable is None:
+                reason = "minutes"
+                ended = (
+                    f"The time was over (train.minutes): {way} would have taken about "
+                    f"{way.seconds(self._images, a_view, share) / 60:.1f} minutes."
+                )
+                break
+            self._try(affordable, extractor)
+            if self._accuracy() >= ENOUGH:
+                reason, ended = "enough", f"The best network reaches {ENOUGH:g} or more."
+                break
+        return _with_history(self._best, self._rows, reason, ended)
+
+    def _accuracy(self) -> float:
+        """The accuracy of the best network on the validation split."""
+        return float(_judgement(self._best).right.mean())
+
+    def _begin(self, a_view: float) -> None:
+        """Sets and announces the budget."""
+        minutes = self._inputs.settings.minutes
+        if minutes is None:
+            minutes = self._images * a_view * _PASSES / 60
+            minutes = min(max(minutes, _LEAST_MINUTES), _MOST_MINUTES)
+        self._until = time.monotonic() + 60 * minutes
+        progress.say(
+            f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
+            f"cross-validation. For at most {minutes:.1f} minutes (--minutes), networks that may "
+            "be better are tried."
+        )
+
+    def _extractor(self, way: Way) -> FeatureExtractor:
+        settings = way.settings(self._inputs.settings)
+        return FeatureExtractor(
+            settings.backbone_spec(),
+            settings.size,
+            read_facts(self._inputs.bank_uri).precision,
+            settings.views,
+            settings.pooling,
+            way.cut,
+        )
+
+    def _try(self, way: Way, extractor: FeatureExtractor) -> None:
+        """Tries a way, and keeps the outcome if it is better by more than noise."""
+        started = time.monotonic()
+        try:
+            found = self._fitted(way, extractor)
+        except Diverged:
+            self._tell(way, None, 0.0, 0.0, time.monotonic() - started, False)
+            return
+        before, after = _judgement(self._best), _judgement(found)
+        gains = after.right.astype(np.float64) - before.right
+        gain, error = float(gains.mean()), standard_error(gains)
+        kept = gain >= 0 and (gain > 2 * error or after.better_than(before))
+        accuracy = float(after.right.mean())
+        self._tell(way, accuracy, gain, error, time.monotonic() - started, kept)
+        if kept:
+            tuned = {
+                **found.history,
+                "helped": True,
+                "shipped": True,
+                "head_accuracy": self._rows[0]["accuracy"],
+                "accuracy": accuracy,
+            }
+            trained = found.history["trained"]
+            history = {**self._head.history, "fine_tune": tuned, "trained": trained}
+            self._best = replace(found, history=history)
+
+    def _tell(
+        self,
+        way: Way,
+        accuracy: float | None,
+        gain: float,
+        error: float,
+        seconds: float,
+        kept: bool,
+    ) -> None:
+        """Records what came out of a way, and shows it."""
+        row = {
+            "what": str(way),
+            "accuracy": accuracy,
+            "gain": gain,
+            "standard_error": error,
+            "seconds": round(seconds, 1),
+            "kept": kept,
+        }
+        self._rows.append(row)
+        outcome = "diverged" if accuracy is None else f"{accuracy:.3f} ({gain:+.3f} ± {error:.3f})"
+        verdict = "kept" if kept else "not kept"
+        progress.say(f"{way}: validation accuracy {outcome}, {seconds:.0f} s, {verdict}")
+
+    def _fitted(self, way: Way, extractor: FeatureExtractor) -> Trained:
+        settings = way.settings(self._inputs.settings).second_stage()
+        log_dir = self._inputs.log_dir
+        files = self._inputs.train_files, self._inputs.validation_files
+        with (
+            fresh_activations(files[0], extractor, way.views) as training,
+            fresh_activations(files[1], extractor, 0) as validation,
+        ):
+            found = fit(
+                lambda: stages.above_cut(
+                    self._inputs.classes, settings, way.cut, self._best.layers
+                ),
+                training,
+                validation,
+                self._inputs.classes,
+                settings,
+                log_dir and log_dir / f"search-{len(self._rows)}",
+                until=self._until,
+            )
+            return stages.judged(found, validation, f"layers above {way.cut}")
+
+
+def ways(settings: ModelSettings, network: keras.Model) -> Iterator[Way]:
+    """Yields what is worth a try, in the order of expected gain for its cost.
+
+    Args:
+        settings: Settings of the run.
+        network: The backbone.
+    """
+    stage = settings.fine_tune
+    cut = stage.cut or cuts.searched(network)
+    yield Way(cut, settings.size, stage.learning_rate, stage.epochs, settings.views.count)
+
+
+def backbone_of(settings: ModelSettings) -> keras.Model:
+    """Builds the backbone, from pixels to the feature map."""
+    import keras
+
+    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
+    return keras.Model(pixels, settings.backbone_spec().build(pixels))
+
+
+def _judgement(trained: Trained) -> Judgement:
+    """What a network says of the validation images, with the temperature that fits it best."""
+    temperature = fit_temperature(trained.logits, trained.labels)
+    found = softmax(trained.logits.astype(np.float64) / temperature)
+    labels = trained.labels
+    given = np.maximum(found[np.arange(len(labels)), labels], _LEAST_PROBABILITY)
+    return Judgement(-np.log(given).astype(np.float32), found.argmax(axis=1) == labels)

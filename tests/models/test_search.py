@@ -1,0 +1,232 @@
+"""The search for a better network than the solved head, on small networks of random weights.
+
+The head is penalised until little is left of it, so that anything else is better.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models import feature_names as names
+from imgpipe.models import progress, search
+from imgpipe.models.classifier import build_classifier
+from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.models.fresh_activations import count_labelled, fresh_activations
+from imgpipe.models.search import Way
+from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.stages import HEAD, Inputs, Trained, above_cut
+from imgpipe.models.training_loop import fit
+from tests.images import encoded
+
+_SIZE = 32
+_CUT = "pool2"
+_SETTINGS = ModelSettings.from_mapping(
+    {
+        "backbone": "conv_8_8_8",
+        "weights": "none",
+        "freeze": "all",
+        "image_size": _SIZE,
+        "l2": 1e9,
+        "minutes": 5.0,
+        "views": {"count": 1},
+        "fine_tune": {
+            "cut": _CUT,
+            "batch_size": 16,
+            "learning_rate": 0.05,
+            "epochs": 25,
+            "schedule": "constant",
+        },
+    }
+)
+
+
+def _pixels(label: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.integers(60 * label, 60 * label + 100, (40, 36, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def examples(write_records, tmp_path_factory) -> Path:
+    """Image examples of both splits; one in train has no label."""
+    directory = tmp_path_factory.mktemp("examples")
+    for split, count, first in ((names.TRAIN, 37, 0), (names.VALIDATION, 24, 100)):
+        rows = []
+        for i in range(count):
+            image = encoded(_pixels(i % 3, first + i), "PNG")
+            digest = hashlib.sha256(image).hexdigest().encode()
+            label = -1 if i == 36 else i % 3
+            row = {names.IMAGE_BYTES: image, names.IMAGE_HASH: digest, names.LABEL_INDEX: label}
+            rows.append(row)
+        write_records(directory / f"{split}-00000", rows)
+    return directory
+
+
+def _extractor(tap: str = _CUT) -> FeatureExtractor:
+    return FeatureExtractor(_SETTINGS.backbone_spec(), _SIZE, "float32", _SETTINGS.views, tap=tap)
+
+
+@pytest.fixture(scope="module")
+def bank(examples, write_records, tmp_path_factory) -> str:
+    """A bank of features alone, as FeatureBank writes it."""
+    import tensorflow as tf
+
+    directory, extractor = tmp_path_factory.mktemp("bank"), _extractor("")
+    for split in (names.TRAIN, names.VALIDATION):
+        rows = []
+        for record in tf.data.TFRecordDataset(str(examples / f"{split}-00000")):
+            found = tf.train.Example.FromString(record.numpy()).features.feature
+            image = found[names.IMAGE_BYTES].bytes_list.value[0]
+            digest = found[names.IMAGE_HASH].bytes_list.value[0]
+            [vector] = extractor.extract([image], [digest.decode()], [[0]])
+            row = {names.IMAGE_HASH: digest, names.VIEW: 0, names.FEATURES: vector.tobytes()}
+            rows.append(row | {names.LABEL_INDEX: found[names.LABEL_INDEX].int64_list.value[0]})
+        write_records(directory / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
+    facts = {"dim": extractor.dim, "precision": "float32"}
+    (directory / "bank.json").write_text(json.dumps(facts))
+    return str(directory)
+
+
+def _inputs(examples: Path, bank: str, **settings: object) -> Inputs:
+    files = [[str(examples / f"{split}-*")] for split in (names.TRAIN, names.VALIDATION)]
+    return Inputs(replace(_SETTINGS, **settings), 3, bank, *files)
+
+
+class _Said:
+    """A display that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def advance(self, count: int, unit: str) -> None:
+        """Ignore counts."""
+
+    def total(self, count: int, unit: str) -> None:
+        """Ignore counts."""
+
+    def say(self, text: str) -> None:
+        """Keep a sentence."""
+        self.said.append(text)
+
+
+@pytest.fixture(scope="module")
+def searched(examples, bank) -> tuple[Trained, list[str]]:
+    display = _Said()
+    progress.attach(display)
+    try:
+        return search.train(_inputs(examples, bank)), display.said
+    finally:
+        progress.attach(None)
+
+
+def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
+    trained, said = searched
+    rows = trained.history["search"]
+    assert rows[0]["what"] == "head on frozen features"
+    assert rows[0]["accuracy"] < 0.7, "the penalty leaves little of the head"
+    assert rows[1]["what"].startswith(f"layers above {_CUT}, {_SIZE} pixels")
+    assert rows[1]["kept"] is True
+    assert rows[1]["gain"] > 2 * rows[1]["standard_error"]
+    assert rows[1]["accuracy"] == pytest.approx(rows[0]["accuracy"] + rows[1]["gain"])
+    assert trained.history["trained"].startswith(f"layers above {_CUT}")
+    assert (
+        trained.history["fine_tune"]["accuracy"]
+        == (trained.logits.argmax(1) == trained.labels).mean()
+    )
+    assert trained.history["solution"]["accuracy"] < search.ENOUGH
+    assert "For at most 5.0 minutes (--minutes)" in said[0]
+    assert said[1].startswith(rows[1]["what"])
+
+
+def test_what_was_kept_is_what_ships(searched, examples) -> None:
+    import tensorflow as tf
+
+    trained, _ = searched
+    classifier = build_classifier(trained.layers, ["a", "b", "c"], _SETTINGS)
+    records = tf.data.TFRecordDataset(str(examples / f"{names.VALIDATION}-00000"))
+    parsed = [tf.train.Example.FromString(one.numpy()).features.feature for one in records]
+    ordered = sorted(parsed, key=lambda one: one[names.IMAGE_HASH].bytes_list.value[0])
+    images = [one[names.IMAGE_BYTES].bytes_list.value[0] for one in ordered]
+    right = classifier.probabilities(images).argmax(1) == trained.labels
+    assert right.mean() == pytest.approx(trained.history["fine_tune"]["accuracy"])
+
+
+def test_nothing_is_tried_where_the_head_is_good_enough(examples, bank, monkeypatch) -> None:
+    monkeypatch.setattr(search, "ENOUGH", 0.0)
+    trained = search.train(_inputs(examples, bank))
+    assert [row["what"] for row in trained.history["search"]] == ["head on frozen features"]
+    assert trained.history["search_ended"]["reason"] == "enough"
+    assert trained.history["trained"] == HEAD
+
+
+def test_too_little_time_leaves_the_head(examples, bank) -> None:
+    trained = search.train(_inputs(examples, bank, minutes=1e-7))
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "minutes"
+    assert "would have taken about" in trained.history["search_ended"]["text"]
+    assert len(trained.history["search"]) == 1
+
+
+@pytest.mark.parametrize("mode", ["off", "search"])
+def test_without_minutes_or_with_the_mode_off_there_is_no_search(examples, bank, mode) -> None:
+    minutes = 0.0 if mode == "search" else None
+    settings = {"minutes": minutes, "fine_tune": FineTune(mode=mode)}
+    trained = search.train(_inputs(examples, bank, **settings))
+    assert trained.history["trained"] == HEAD
+    assert "search" not in trained.history
+
+
+def test_settings_that_fix_the_training_are_not_searched() -> None:
+    assert ModelSettings().searches
+    assert not ModelSettings(optimizer="adam").searches
+    assert not ModelSettings(hidden_units=8).searches
+    assert not ModelSettings(fine_tune=FineTune(mode="auto")).searches
+    assert not ModelSettings(freeze="none").searches
+
+
+def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:
+    way = Way("block8", 224, 5e-4, epochs=4, views=4)
+    every = way.seconds(1000, 0.01, 0.5)
+    assert every == pytest.approx(5 * 1000 * 0.01 * (1 + 2.5 * 0.5 * 4))
+    assert way.within(every, 1000, 0.01, 0.5) == way
+    assert way.within(0.9 * every, 1000, 0.01, 0.5) == replace(way, epochs=3)
+    assert way.within(0.3 * every, 1000, 0.01, 0.5) == replace(way, views=1, epochs=2)
+    assert way.within(1.0, 1000, 0.01, 0.5) is None
+
+
+def test_fresh_activations_are_those_of_the_extractor(examples) -> None:
+    patterns = [str(examples / f"{names.TRAIN}-*")]
+    extractor = _extractor()
+    with fresh_activations(patterns, extractor, 1) as maps:
+        assert count_labelled(patterns) == 36
+        assert len(maps) == 72
+        rows = np.asarray(maps.stored(np.arange(72)))
+    pixels = {
+        hashlib.sha256(image).hexdigest(): (label, image)
+        for seed, label in ((i, i % 3) for i in range(36))
+        for image in [encoded(_pixels(label, seed), "PNG")]
+    }
+    hashes = sorted(pixels)
+    images = [pixels[one][1] for one in hashes]
+    expected = np.concatenate(extractor.extract(images, hashes, [[0, 1]] * 36))
+    np.testing.assert_array_equal(rows.reshape(72, -1), expected[:, extractor.dim :])
+    assert maps.labels.tolist() == [pixels[one][0] for one in hashes for _ in range(2)]
+
+
+def test_training_ends_with_the_best_weights_when_the_time_is_over(examples) -> None:
+    settings = replace(_SETTINGS, epochs=50, patience=50).second_stage()
+    settings = replace(settings, epochs=50)
+    patterns = [str(examples / f"{names.TRAIN}-*")]
+    with fresh_activations(patterns, _extractor(), 0) as maps:
+        found = fit(
+            lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, until=time.monotonic()
+        )
+    assert found.stopped == "minutes"
+    assert len(found.epochs) == 1
+    assert found.best_epoch == 1

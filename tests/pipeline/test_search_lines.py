@@ -1,0 +1,51 @@
+"""What the command says of the search for a better network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imgpipe.pipeline.commands import run
+
+HEAD = {
+    "what": "head on frozen features",
+    "accuracy": 0.8983,
+    "gain": None,
+    "standard_error": None,
+    "seconds": 8.2,
+    "kept": True,
+}
+TUNED = {
+    "what": "layers above block8_project",
+    "accuracy": 0.995,
+    "gain": 0.0967,
+    "standard_error": 0.0151,
+    "seconds": 151.0,
+    "kept": True,
+}
+DIVERGED = {**TUNED, "accuracy": None, "kept": False}
+
+
+@pytest.mark.parametrize(
+    ("tried", "line"),
+    [
+        (HEAD, "head on frozen features: validation accuracy 0.898, 8 s"),
+        (
+            TUNED,
+            "layers above block8_project: validation accuracy 0.995 (+0.097 ± 0.015), 151 s, kept",
+        ),
+        (DIVERGED, "layers above block8_project: diverged, 151 s, not kept"),
+    ],
+)
+def test_a_line_says_what_was_tried_gained_and_spent(tried, line: str) -> None:
+    assert run.search_line(tried) == line
+
+
+def test_the_minutes_are_a_setting_of_the_configuration(tmp_path: Path) -> None:
+    from imgpipe.pipeline.settings import configuration
+
+    config = configuration(None, str(tmp_path), None, ["train.minutes=2.5"])
+    assert config.train.minutes == 2.5
+    assert config.settings.searches
+    assert not configuration(None, str(tmp_path), None, ["train.minutes=0"]).settings.searches
