@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from benchmarks.common import Ended, Figure
 SIZE = (160, 120)
 LABELS = ("warm", "cold")
 _LEAN = np.array(((40, 0, -40), (-40, 0, 40)))  # of the colours of each
+_SHARD = 256  # images of a shard
 _FEWEST = 256  # images of the set that tells what a start costs
 
 
@@ -111,18 +112,19 @@ def near(folder: Path, count: int) -> None:
     from imgpipe.components.image_filter.near_duplicates import matching
 
     random = np.random.default_rng(0)
-    columns = matching.Columns(folder / "columns")
+    hashes = b""
 
-    def rows(first: int, stop: int) -> Iterator[bytes]:
-        for number in range(first, stop):
+    def shard(first: int) -> tuple[bytes, bytes]:
+        nonlocal hashes
+        rows = []
+        for number in range(first, min(first + _SHARD, count)):
             if number % 100 or not number:
                 hashes = random.bytes(ALL_BYTES)
-            yield matching.row(synthetic.content_hash(number), hashes)
+            rows.append(matching.row(synthetic.content_hash(number), hashes))
+        return b"".join(rows), b"".join(row[: matching.HASH_BYTES] for row in rows)
 
-    for first in range(0, count, synthetic.RECORDS_A_FILE):
-        columns.append(rows(first, min(first + synthetic.RECORDS_A_FILE, count)))
-    found = sum(1 for _ in matching.find_in(columns, limit=10))
-    assert found >= count // 100
+    found = matching.search_here(map(shard, range(0, count, _SHARD)), limit=10)
+    assert sum(1 for _ in found) >= count // 100
 
 
 PARTS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], None] | None]] = {

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from imgpipe.components import records
 from imgpipe.components.image_filter.near_duplicates import matching, search
@@ -86,10 +84,6 @@ class KnownImages:
 
 def _groups(hashes: Mapping[str, bytes]) -> dict[str, int]:
     """Return the number of the group of near-duplicates by content hash, of those in a group."""
-    with tempfile.TemporaryDirectory(prefix="imgpipe-rows-") as folder:
-        columns = matching.Columns(Path(folder) / "rows")
-        columns.append(matching.row(image_hash, value) for image_hash, value in hashes.items())
-        if not len(columns(0)):
-            return {}
-        found = matching.find_in(columns, search.RADIUS)
-        return {image_hash: one.group for image_hash, one in found}
+    rows = b"".join(matching.row(image_hash, value) for image_hash, value in hashes.items())
+    found = matching.search_here([(rows, b"")], search.RADIUS)
+    return {image_hash: one.group for image_hash, one in found if one is not None}

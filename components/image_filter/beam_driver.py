@@ -274,7 +274,7 @@ def filter_examples(
         examine = beam.ParDo(_Examine(settings, uris)).with_outputs("counts", main="parts")
         examined = shards | "Examine" >> examine
         parts = examined.parts | "All parts" >> beam.combiners.ToList()
-        found = parts | "Search" >> beam.FlatMap(comparison.search, settings)
+        found = parts | "Search" >> beam_steps.Search(f"{uris.quarantine}/{_PARTS}", settings)
         moves = beam.pvalue.AsDict(
             parts | "Place" >> beam.FlatMap(comparison.place, settings, beam.pvalue.AsDict(found))
         )

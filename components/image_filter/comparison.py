@@ -1,6 +1,7 @@
 """The comparison of all images of a set: identical files and near-duplicates.
 
-One worker searches the hashes of all images for candidates; only these are compared in groups.
+The workers share the search of the hashes of all images for candidates; only these are compared in
+groups.
 Between the two, the images are placed in splits. `compare` runs all steps in one process, and Beam
 runs the same steps on its workers.
 """
@@ -8,10 +9,8 @@ runs the same steps on its workers.
 from __future__ import annotations
 
 import collections
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from imgpipe.components.image_filter import identical_files, placement
@@ -45,22 +44,24 @@ def radius(settings: Settings) -> int:
     return int(near_duplicate.CHECK.threshold_in(settings))
 
 
+def tabulate(parts: Sequence[Part], settings: Settings, uri: str) -> matching.Search:
+    """Write the hashes of all images to files below `uri`; see `matching.tabulate`."""
+    return matching.tabulate(_shards(parts), uri, radius(settings))
+
+
 def search(parts: Sequence[Part], settings: Settings) -> Iterator[tuple[str, Found | None]]:
-    """Find the contents that occur several times or have near-duplicates.
+    """Find the contents that occur several times or have near-duplicates, in this process.
 
     Yields:
         (content hash, its group of near-duplicates or None).
     """
-    limit = radius(settings)
-    with tempfile.TemporaryDirectory(prefix="imgpipe-rows-") as folder:
-        rows = matching.Columns(Path(folder) / "rows")
-        for part in parts if limit > 0 else ():
-            rows.append([part.rows()])
-        found = dict(matching.find_in(rows, limit)) if limit > 0 else {}
-    yield from found.items()
-    for content in matching.repeated([part.contents() for part in parts]):
-        if content.hex() not in found:
-            yield content.hex(), None
+    yield from matching.search_here(_shards(parts), radius(settings))
+
+
+def _shards(parts: Sequence[Part]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield rows and content hashes of each part."""
+    for part in parts:
+        yield part.rows(), part.contents().tobytes()
 
 
 def place(

@@ -107,16 +107,25 @@ def _units(table: Rows, near: Mapping[str, int]) -> Indices:
     for name in ("content", "group"):
         _, first, inverse = np.unique(table[name], return_index=True, return_inverse=True)
         ends.append(first[inverse])
-    firsts: dict[int, int] = {}
     alike = np.arange(count)
-    for index, content in enumerate(table["content"].tolist() if near else ()):
-        number = near.get(content.ljust(32, b"\0").hex())
-        if number is not None:
-            alike[index] = firsts.setdefault(number, index)
+    if near:
+        indices, numbers = _grouped(table["content"], near)
+        _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+        alike[indices] = indices[first][inverse]
     start = np.tile(np.arange(count), 3)
     links = (np.ones(3 * count, bool), (start, np.concatenate([*ends, alike])))
     units = connected_components(coo_array(links, (count, count)), directed=False)[1]
     return np.asarray(units, np.int64)
+
+
+def _grouped(contents: Rows, near: Mapping[str, int]) -> tuple[Indices, Indices]:
+    """Indices of the contents that have a group of near-duplicates, and the groups' numbers."""
+    known = np.array([bytes.fromhex(content) for content in near], contents.dtype)
+    order = np.argsort(known)
+    places = np.searchsorted(known, contents, sorter=order)
+    found = order[np.minimum(places, len(known) - 1)]
+    indices = np.nonzero(known[found] == contents)[0]
+    return indices, np.fromiter(near.values(), np.int64, len(near))[found[indices]]
 
 
 class _Placement:

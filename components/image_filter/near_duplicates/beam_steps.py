@@ -1,4 +1,4 @@
-"""The resolution of near-duplicates in Beam, between the two passes of the filter."""
+"""The search for near-duplicates and their resolution in Beam, between the passes of the filter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates import matching
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
@@ -14,6 +15,39 @@ from imgpipe.components.records import write_text
 
 def _write(lines: list[dict[str, Any]], uri: str) -> None:
     write_text(f"{uri}/{FILE}", matching.listing(lines))
+
+
+class Search(beam.PTransform):
+    """Transform that searches the set for equal and similar images, on all workers.
+
+    Args:
+        uri: Folder for files that all workers can read.
+        settings: Settings of the checks.
+    """
+
+    def __init__(self, uri: str, settings: Settings) -> None:
+        super().__init__()
+        self._uri, self._settings = uri, settings
+
+    def expand(self, parts: Any) -> Any:
+        """Apply the transform.
+
+        Args:
+            parts: One element, the list of all parts.
+
+        Returns:
+            What `comparison.search` yields.
+        """
+        task = parts | "Tabulate" >> beam.Map(comparison.tabulate, self._settings, self._uri)
+        known = beam.pvalue.AsSingleton(task)
+        return (
+            task
+            | "Tasks" >> beam.FlatMap(matching.tasks)
+            | "Distribute" >> beam.Reshuffle()
+            | "Compare" >> beam.Map(matching.linked, known)
+            | "All links" >> beam.combiners.ToList()
+            | "Find" >> beam.FlatMap(matching.find, known)
+        )
 
 
 class NearDuplicates(beam.PTransform):

@@ -1,33 +1,47 @@
 """The steps from the perceptual hashes of a whole set to findings; both drivers run them.
 
-The steps pass on little data: 576 bytes per image to the search, and then the paths of the images
-that have near-duplicates.
+One worker writes the hashes of the set to files (`tabulate`), any number of workers compare shares
+of them (`tasks`, `linked`), and one worker joins the connected images to groups (`find`). Then only
+the images of a group are compared with each other (`members`, `resolve_group`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES, PerceptualHashes, parse
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, PerceptualHashes, parse
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.identical_files import Copy, resolve
-from imgpipe.components.image_filter.near_duplicates import groups, search
+from imgpipe.components.image_filter.near_duplicates import groups, search, table
+from imgpipe.components.image_filter.near_duplicates.links import Links
+from imgpipe.components.image_filter.near_duplicates.table import HASH_BYTES, Table
 
 #: File in the quarantine with one line for each group.
 FILE = "near_duplicates.jsonl"
-HASH_BYTES = BYTES  # of a SHA-256, which is as long as a perceptual hash
-#: Number of columns of a row: the content hash and the perceptual hashes.
-_COLUMNS = 1 + ALL_BYTES // BYTES
+_KINDS = table.COLUMNS - 1  # of perceptual hashes
+_TOGETHER = 1024  # rows that are read at a time
 
-Column = npt.NDArray[np.uint8]  # [n, 32]
 Contents = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all workers have to know about the search.
+
+    Attributes:
+        table: The hashes of the set.
+        radius: Distance of near-duplicates in bits.
+    """
+
+    table: Table
+    radius: int
 
 
 @dataclass(frozen=True)
@@ -51,71 +65,79 @@ def row(image_hash: str, hashes: bytes) -> bytes:
     return bytes.fromhex(image_hash) + hashes
 
 
-class Columns:
-    """Rows that are stored in one file per column, so that single columns can be read."""
-
-    def __init__(self, folder: Path) -> None:
-        """Create empty files.
-
-        Args:
-            folder: Folder of the files; it is created if it does not exist.
-        """
-        self._folder = folder
-        folder.mkdir(exist_ok=True)
-        for number in range(_COLUMNS):
-            (folder / str(number)).touch()
-
-    def append(self, rows: Iterable[bytes]) -> None:
-        """Append rows; not safe for several threads at a time."""
-        table = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, _COLUMNS, HASH_BYTES)
-        for number in range(_COLUMNS):
-            with (self._folder / str(number)).open("ab") as file:
-                file.write(table[:, number].tobytes())
-
-    def __call__(self, number: int) -> Column:
-        """Read one column: uint8 [rows, HASH_BYTES]."""
-        return np.fromfile(self._folder / str(number), np.uint8).reshape(-1, HASH_BYTES)
-
-
-def find_in(column: Callable[[int], Column], limit: int) -> Iterator[tuple[str, Found]]:
-    """Find all contents that have near-duplicates.
-
-    Byte-identical images count once here; `identical_files` decides about them.
+def tabulate(shards: Iterable[tuple[bytes, bytes]], uri: str, limit: int) -> Search:
+    """Write the hashes of a set to files and decide how they are compared.
 
     Args:
-        column: Function that returns a column by number. Column 0 holds the content hashes, the
-            others hold the perceptual hashes.
+        shards: Rows and content hashes of each shard, see `table.write`.
+        uri: Folder for the files.
+        limit: Largest distance of near-duplicates in bits; 0 turns the search off.
+    """
+    made = table.write(((rows if limit else b"", contents) for rows, contents in shards), uri)
+    return Search(made, search.fitting_radius(_hashes(made), limit))
+
+
+def tasks(task: Search) -> list[search.Task]:
+    """Divide the comparisons; the results of `linked` for all of them go to `find`."""
+    return search.tasks(task.table.rows, _KINDS)
+
+
+def linked(share: search.Task, task: Search) -> search.Indices:
+    """Do a share of the comparisons."""
+    return search.linked(_hashes(task.table), share, task.radius)
+
+
+def find(forests: Iterable[search.Indices], task: Search) -> Iterator[tuple[str, Found | None]]:
+    """Find all contents that have near-duplicates or occur several times.
+
+    Byte-identical images count once in a group; `identical_files` decides about them.
+
+    Args:
+        forests: What `linked` returned for all tasks, in any order.
+        task: The search.
+
+    Yields:
+        (content hash, its group of near-duplicates or None).
+    """
+    positions, numbers = Links(forests).groups()
+    again = {content.tobytes() for content in task.table.repeated()}
+    columns = [task.table.column(number) for number in range(table.COLUMNS)]
+    for start in range(0, len(positions), _TOGETHER):
+        some = positions[start : start + _TOGETHER]
+        rows = np.stack([column[some] for column in columns], axis=1)
+        for number, row in zip(numbers[start : start + _TOGETHER].tolist(), rows, strict=True):
+            data = row.tobytes()
+            again.discard(data[:HASH_BYTES])
+            hashes = parse(data[HASH_BYTES:])
+            yield data[:HASH_BYTES].hex(), Found(number, task.radius, hashes)
+    for content in sorted(again):
+        yield content.hex(), None
+
+
+def search_here(
+    shards: Iterable[tuple[bytes, bytes]], limit: int
+) -> Iterator[tuple[str, Found | None]]:
+    """Do all steps of the search in this process, with temporary files.
+
+    Args:
+        shards: See `tabulate`.
         limit: Largest distance of near-duplicates in bits.
 
     Yields:
-        (content hash, its group).
+        See `find`.
     """
-    keys = np.ascontiguousarray(column(0)).view(f"S{HASH_BYTES}")[:, 0]
-    order = np.unique(keys, return_index=True)[1]
-    hashes = search.Hashes(lambda number: column(number + 1), _COLUMNS - 1, order)
-    radius = search.fitting_radius(hashes, limit)
-    numbers = search.groups(hashes, radius)
-    (together,) = np.nonzero(np.bincount(numbers, minlength=len(order))[numbers] > 1)
-    positions = order[together]
-    rows = np.stack([column(number)[positions] for number in range(_COLUMNS)], axis=1)
-    for number, row in zip(numbers[together].tolist(), rows, strict=True):
-        data = row.tobytes()
-        yield data[:HASH_BYTES].hex(), Found(number, radius, parse(data[HASH_BYTES:]))
+    with tempfile.TemporaryDirectory(prefix="imgpipe-search-") as folder:
+        task = tabulate(shards, folder, limit)
+        yield from find((linked(share, task) for share in tasks(task)), task)
 
 
-def contents(table: bytes) -> Contents:
+def _hashes(made: Table) -> search.Hashes:
+    return search.Hashes(lambda number: made.column(number + 1), _KINDS, made.rows)
+
+
+def contents(joined: bytes) -> Contents:
     """Return concatenated content hashes of 32 bytes each as an array."""
-    return np.frombuffer(table, f"V{HASH_BYTES}")
-
-
-def repeated(parts: Sequence[Contents]) -> set[bytes]:
-    """Return the contents that occur more than once."""
-    if not parts:
-        return set()
-    words = np.concatenate(parts).view(">u8").reshape(-1, HASH_BYTES // 8)
-    words = words[np.lexsort(words.T)]
-    again = (words[1:] == words[:-1]).all(axis=1)
-    return {row.tobytes() for row in words[1:][again]}
+    return np.frombuffer(joined, f"V{HASH_BYTES}")
 
 
 def members(

@@ -4,20 +4,23 @@ Hashes are sorted by a random choice of their bits, and each hash is compared ex
 neighbours. Similar hashes are neighbours in some of many such orders. This is locality-sensitive
 hashing in which the number of bits depends on the number of images (Charikar 2002, Lv et al. 2007).
 Hashes of whole images are sorted together with those of mirrored images, and then with those of
-each crop. Apart from sorting, the time is linear in the number of images. Besides the hashes, the
-search needs 200 bytes of memory per image. Every reported pair was compared bit by bit, so pairs
-may only be missed. The orders come from a fixed seed, so runs are repeatable.
+each crop. Apart from sorting, the time is linear in the number of images. The orders do not depend
+on each other, and are divided into `tasks` for any number of workers. A worker needs 16 bytes of
+memory per image for the sort keys, besides two kinds of hashes, which may be mapped from files.
+Every reported pair was compared bit by bit, so pairs may only be missed. The orders come from a
+fixed seed, so runs are repeatable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import BITS, BYTES
+from imgpipe.components.image_filter.near_duplicates.links import Links
 
 #: Number of orders, and of neighbours compared in each. A pair at distance d among n images is
 #: found with a probability of about 1 - (1 - (1 - d/256)^k)^ORDERS, where k = log2(2n / WINDOW)
@@ -39,6 +42,8 @@ _SIGMAS_AT_1_PERCENT = 2.326
 #: Number of images up to which all pairs are compared, which is exact and as fast; and the number
 #: of rows that are compared at once, which takes 1 MB.
 _ALL_PAIRS, _BLOCK = 1000, 64
+#: Number of sorted hashes that are compared at once (2 MiB), and of orders in one task.
+_SORTED_BLOCK, _ORDERS_A_TASK = 1 << 16, 4
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
 
@@ -52,14 +57,14 @@ class Hashes:
 
     Attributes:
         column: Function from the number of a kind (upright, mirrored, crops) to the hashes of that
-            kind, uint8 [m, 32], in the order of `perceptual_hash.perceptual_hashes`.
+            kind, uint8 [n, 32], in the order of `perceptual_hash.perceptual_hashes`.
         kinds: Number of kinds.
-        order: int64 [n], the indices of the images among the m rows.
+        count: Number of images.
     """
 
     column: Callable[[int], npt.NDArray[np.uint8]]
     kinds: int
-    order: Indices
+    count: int
 
     @classmethod
     def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
@@ -72,14 +77,67 @@ class Hashes:
         def column(number: int) -> npt.NDArray[np.uint8]:
             return table[:, number * BYTES : (number + 1) * BYTES]
 
-        return cls(column, table.shape[1] // BYTES, np.arange(len(table)))
+        return cls(column, table.shape[1] // BYTES, len(table))
 
     def __len__(self) -> int:
-        return len(self.order)
+        return self.count
 
     def kind(self, number: int) -> Words:
         """Return the hashes of one kind: uint64 [n, 4]."""
-        return np.ascontiguousarray(self.column(number)).view(np.uint64)[self.order]
+        return np.ascontiguousarray(self.column(number)).view(np.uint64)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A share of the comparisons. The tasks of a set are independent of each other.
+
+    Attributes:
+        kinds: Numbers of the kinds of hashes that are compared with the upright ones.
+        orders: The orders in which they are sorted, first and last exclusive. It is empty when all
+            pairs are compared.
+    """
+
+    kinds: tuple[int, ...]
+    orders: tuple[int, int] = (0, 0)
+
+
+def tasks(count: int, kinds: int) -> list[Task]:
+    """Divide the comparisons of a set.
+
+    Args:
+        count: Number of images.
+        kinds: Number of kinds of hashes.
+    """
+    if count < 2:
+        return []
+    if count <= _ALL_PAIRS:
+        return [Task(tuple(range(1, kinds)))]
+    return [
+        Task((kind,), (start, min(start + _ORDERS_A_TASK, _orders(kind)[0])))
+        for kind in range(1, kinds)
+        for start in range(0, _orders(kind)[0], _ORDERS_A_TASK)
+    ]
+
+
+def linked(hashes: Hashes, task: Task, radius: int) -> Indices:
+    """Do the comparisons of one task.
+
+    Args:
+        hashes: The hashes of n images.
+        task: One of the `tasks` of the set.
+        radius: Distance in bits. Two images are connected if the upright hash of one is within this
+            distance of any hash of the other.
+
+    Returns:
+        Pairs of connected images, int64 [m, 2], as `Links.forest` returns them.
+    """
+    links = Links()
+    upright = hashes.kind(0)
+    for number in task.kinds:
+        other = hashes.kind(number)
+        for first, second in _near(upright, other, number, task.orders, radius):
+            links.add(np.stack([first, second], axis=1))
+    return links.forest()
 
 
 def groups(hashes: Hashes, radius: int) -> Indices:
@@ -87,22 +145,16 @@ def groups(hashes: Hashes, radius: int) -> Indices:
 
     Args:
         hashes: The hashes of n images.
-        radius: Distance in bits. Two images are connected if the upright hash of one is within this
-            distance of any hash of the other.
+        radius: See `linked`.
 
     Returns:
         Group number of each image, int64 [n]: the index of the first member of the group.
     """
-    n = len(hashes)
-    parents = np.arange(n)
-    if n < 2:
-        return parents
-    upright = hashes.kind(0)
-    for number in range(1, hashes.kinds):
-        other = hashes.kind(number)
-        for first, second in _near(upright, other, number, radius):
-            parents = _joined(parents, first, second)
-    return parents
+    shares = tasks(len(hashes), hashes.kinds)
+    images, firsts = Links(linked(hashes, task, radius) for task in shares).groups()
+    numbers = np.arange(len(hashes))
+    numbers[images] = firsts
+    return numbers
 
 
 def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
@@ -144,30 +196,49 @@ def distances(one: Words, other: Words) -> npt.NDArray[np.int64]:
     return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
 
 
+def _orders(kind: int) -> tuple[int, int]:
+    """Number of orders for a kind of hashes, and of the neighbours that are compared in each."""
+    return (ORDERS, WINDOW) if kind == 1 else (CROP_ORDERS, CROP_WINDOW)
+
+
 def _near(
-    upright: Words, other: Words, number: int, radius: int
+    upright: Words, other: Words, number: int, orders: tuple[int, int], radius: int
 ) -> Iterator[tuple[Indices, Indices]]:
     """Yield pairs of indices [m] and [m] of images within the radius.
 
     `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
     """
-    if len(upright) <= _ALL_PAIRS:
+    n = len(upright)
+    if n <= _ALL_PAIRS:
         yield from _all_near(upright, other, radius)
         if number == 1:
             yield from _all_near(upright, upright, radius)
         return
-    n = len(upright)
-    table = np.ascontiguousarray(np.concatenate([upright, other]).T)
-    orders, window = (ORDERS, WINDOW) if number == 1 else (CROP_ORDERS, CROP_WINDOW)
+    window = _orders(number)[1]
     rng = np.random.default_rng([_SEED, number])
-    for _ in range(orders):
-        order = _order(table, rng.permutation(BITS))
-        ordered = table[:, order]
-        for step in range(1, window + 1):
-            (near,) = np.nonzero(differing_bits(ordered[:, :-step], ordered[:, step:]) <= radius)
-            first, second = order[near], order[near + step]
-            wanted = (first < n) | (second < n)  # a pair of two other hashes does not count
-            yield first[wanted] % n, second[wanted] % n
+    permutations = [rng.permutation(BITS) for _ in range(orders[1])]
+    for bits in permutations[orders[0] :]:
+        order = _order((upright, other), bits)
+        for start in range(0, 2 * n, _SORTED_BLOCK):
+            some = order[start : start + _SORTED_BLOCK + window]
+            ordered = _taken(upright, other, some)
+            for step in range(1, min(window + 1, len(some))):
+                count = min(_SORTED_BLOCK, len(some) - step)
+                differing = differing_bits(ordered[:, :count], ordered[:, step : step + count])
+                (near,) = np.nonzero(differing <= radius)
+                first, second = some[near], some[near + step]
+                wanted = (first < n) | (second < n)  # a pair of two other hashes does not count
+                yield first[wanted] % n, second[wanted] % n
+
+
+def _taken(upright: Words, other: Words, indices: Indices) -> Words:
+    """Take some of the hashes, uint64 [4, m]; the indices of `other` follow those of `upright`."""
+    n = len(upright)
+    is_other = indices >= n
+    taken = np.empty((len(indices), upright.shape[1]), np.uint64)
+    taken[~is_other] = upright[indices[~is_other]]
+    taken[is_other] = other[indices[is_other] - n]
+    return np.ascontiguousarray(taken.T)
 
 
 def _all_near(one: Words, other: Words, radius: int) -> Iterator[tuple[Indices, Indices]]:
@@ -187,38 +258,24 @@ def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
     return total
 
 
-def _order(table: Words, bits: Indices) -> Indices:
-    """Sort the hashes in `table` [4, m] by the first few of `bits`, and return their indices [m].
+def _order(tables: Sequence[Words], bits: Indices) -> Indices:
+    """Sort the hashes of all tables by the first few of `bits`, and return their indices [m].
 
     As many bits are used as are needed to distinguish the hashes, and a few more. The lowest bits
     of each sort key are the index, which is twice as fast as `argsort`.
     """
-    count = table.shape[1]
+    count = sum(map(len, tables))
     wide = count.bit_length()
-    keys = np.zeros(count, np.uint64)
-    for bit in bits[: wide + _SPARE_BITS].tolist():
-        part = table[bit // 64] >> np.uint64(bit % 64)
-        part &= np.uint64(1)
-        keys <<= np.uint64(1)
-        keys |= part
-    keys <<= np.uint64(wide)
-    keys |= np.arange(count, dtype=np.uint64)
+    keys = np.arange(count, dtype=np.uint64)
+    start = 0
+    for table in tables:
+        own = keys[start : start + len(table)]
+        for place, bit in enumerate(bits[: wide + _SPARE_BITS][::-1].tolist()):
+            part = table[:, bit // 64] >> np.uint64(bit % 64)
+            part &= np.uint64(1)
+            part <<= np.uint64(wide + place)
+            own |= part
+        start += len(table)
     keys.sort()
     keys &= np.uint64((1 << wide) - 1)
-    return keys.astype(np.int64)
-
-
-def _joined(parents: Indices, one: Indices, other: Indices) -> Indices:
-    """Join the groups of `one` and `other`; the lowest index is the number of a group.
-
-    Before and after, each element of `parents` is the number of its group.
-    """
-    while True:
-        low, high = parents[one], parents[other]
-        low, high = np.minimum(low, high), np.maximum(low, high)
-        apart = low != high
-        if not apart.any():
-            return parents
-        np.minimum.at(parents, high[apart], low[apart])
-        while not np.array_equal(named := parents[parents], parents):
-            parents = named
+    return keys.view(np.int64)

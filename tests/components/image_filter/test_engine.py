@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
+import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
 from imgpipe.components.image_filter import comparison, engine
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.identical_files import Copy
-from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_duplicates import beam_steps, matching
 from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_record import ImageRecord
 
@@ -80,6 +82,22 @@ def test_without_a_radius_only_same_bytes_matter(tmp_path):
     images = [(1, "a/1.jpg", one), (2, "a/2.jpg", one), (1, "a/3.jpg", one)]
     part = write(tmp_path, "train-0", images)
     assert dict(comparison.search([part], NO_NEAR)) == {content(1): None}
+
+
+def test_the_workers_of_beam_find_what_one_process_finds(tmp_path):
+    hashes = drawn(1200)
+    for number in range(100):
+        hashes[number] = hashes[number + 100]
+    parts = [
+        write(tmp_path, f"train-{k}", [(n, f"a/{n}.jpg", hashes[n]) for n in range(k, 1200, 3)])
+        for k in range(3)
+    ]
+    parts.append(write(tmp_path, "train-3", [(7, "a/again.jpg", hashes[7])]))
+    expected = list(comparison.search(parts, Settings()))
+    assert len(expected) == 200
+    with beam.Pipeline(runner="DirectRunner") as root:
+        search = beam_steps.Search(str(tmp_path / "work"), Settings())
+        assert_that(root | beam.Create([parts]) | search, equal_to(expected))
 
 
 class Output:

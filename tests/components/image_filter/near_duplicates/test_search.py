@@ -156,6 +156,19 @@ def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
     assert each[1] <= 2 * search.ORDERS * search.WINDOW
 
 
+def test_blocks_and_tasks_change_no_group(monkeypatch):
+    """Neighbours are compared across the ends of blocks, too."""
+    rng = np.random.default_rng(6)
+    originals = drawn(1500)
+    images = [*originals, *(changed(image, 35, rng) for image in originals[:300])]
+    whole = groups(images, RADIUS)
+    monkeypatch.setattr(search, "_SORTED_BLOCK", 97)
+    monkeypatch.setattr(search, "_ORDERS_A_TASK", 5)
+    assert groups(images, RADIUS).tolist() == whole.tolist()
+    assert len(search.tasks(len(images), 3)) == 7 + 3
+    assert len(set(whole.tolist())) < 1550, "copies were found"
+
+
 def _hashes(*folders):
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
     rows = [perceptual_hashes(shrink(decode(path.read_bytes())[0])) for path in paths]

@@ -1,0 +1,170 @@
+"""The hashes of a whole set in files: one for each kind of hash, in the order of the contents.
+
+One worker writes the table; its memory does not grow with the number of images, because it divides
+the images into buckets by the first byte of their content hash, and sorts one bucket at a time.
+Content hashes are evenly distributed, so all buckets are about equally large. Afterwards every
+worker can map the one or two columns that it needs. The order of the rows depends on the set of
+images alone, and byte-identical images have one row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES
+
+HASH_BYTES = BYTES  # of a SHA-256, which is as long as a perceptual hash
+#: Number of columns of a row: the content hash and the perceptual hashes.
+COLUMNS = 1 + ALL_BYTES // BYTES
+_REPEATED = "repeated"  # file with the contents of which there are several images
+_BUCKETS = 256
+_PENDING_BYTES = 1 << 24  # what is read before it is divided into the buckets
+
+Column = npt.NDArray[np.uint8]  # [n, 32]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that was written.
+
+    Attributes:
+        uri: Folder of the files.
+        rows: Number of images that can be compared.
+    """
+
+    uri: str
+    rows: int
+
+    def column(self, number: int) -> Column:
+        """Map a column, uint8 [rows, HASH_BYTES]: content hashes (0) or one kind of hashes.
+
+        A column in an object store is copied to a temporary file first.
+        """
+        return self._mapped(str(number))
+
+    def repeated(self) -> Column:
+        """Return the contents of which there are several images, uint8 [n, HASH_BYTES]."""
+        return self._mapped(_REPEATED)
+
+    def _mapped(self, name: str) -> Column:
+        if "://" not in self.uri:
+            return _map(Path(self.uri) / name)
+        import tensorflow as tf
+
+        with tempfile.TemporaryDirectory(prefix="imgpipe-column-") as folder:
+            local = Path(folder) / name
+            tf.io.gfile.copy(f"{self.uri}/{name}", str(local))
+            return _map(local)  # the mapping stays valid after the file was removed
+
+
+def write(shards: Iterable[tuple[bytes, bytes]], uri: str) -> Table:
+    """Write a table.
+
+    Args:
+        shards: For each shard, the rows of its images (content hash and perceptual hashes of those
+            that can be compared, as `matching.row` returns them), and the content hashes of all.
+        uri: Folder in which a folder of the table is created. Its name is unique, so that several
+            attempts do not disturb each other.
+    """
+    name = f"near-{uuid.uuid4().hex}"
+    with tempfile.TemporaryDirectory(prefix="imgpipe-rows-") as work:
+        remote = "://" in uri
+        folder = Path(work) / name if remote else Path(uri) / name
+        folder.mkdir(parents=True)
+        rows = _Buckets(Path(work) / "rows", COLUMNS)
+        contents = _Buckets(Path(work) / "contents", 1)
+        for some_rows, some_contents in shards:
+            rows.add(some_rows)
+            contents.add(some_contents)
+        count = _write_columns(rows, folder)
+        _write_repeated(contents, folder)
+        if remote:
+            _publish(folder, f"{uri}/{name}")
+    return Table(f"{uri}/{name}", count)
+
+
+def _map(file: Path) -> Column:
+    if not file.stat().st_size:  # an empty file cannot be mapped
+        return np.empty((0, HASH_BYTES), np.uint8)
+    return np.memmap(file, np.uint8, "r").reshape(-1, HASH_BYTES)
+
+
+def _publish(folder: Path, uri: str) -> None:
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(uri)
+    for file in folder.iterdir():
+        tf.io.gfile.copy(str(file), f"{uri}/{file.name}", overwrite=True)
+
+
+def _write_columns(buckets: _Buckets, folder: Path) -> int:
+    """Append the buckets to one file for each column, and return the number of rows."""
+    count = 0
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context((folder / str(n)).open("wb")) for n in range(COLUMNS)]
+        for bucket in buckets.read():
+            first = np.unique(_keys(bucket[:, 0]), return_index=True)[1]
+            count += len(first)
+            for number, file in enumerate(files):
+                file.write(bucket[first, number].tobytes())
+    return count
+
+
+def _write_repeated(buckets: _Buckets, folder: Path) -> None:
+    with (folder / _REPEATED).open("wb") as file:
+        for bucket in buckets.read():
+            contents = bucket[:, 0]
+            _, first, times = np.unique(_keys(contents), return_index=True, return_counts=True)
+            file.write(contents[first[times > 1]].tobytes())
+
+
+def _keys(contents: Column) -> npt.NDArray[np.bytes_]:
+    return np.ascontiguousarray(contents).view(f"S{HASH_BYTES}")[:, 0]
+
+
+class _Buckets:
+    """Rows divided by their first byte into files, which sort like the rows."""
+
+    def __init__(self, folder: Path, columns: int) -> None:
+        self._folder, self._columns = folder, columns
+        self._pending: list[bytes] = []
+        self._size = 0
+        folder.mkdir()
+
+    def add(self, rows: bytes) -> None:
+        """Add some rows of `columns` times `HASH_BYTES` bytes."""
+        self._pending.append(rows)
+        self._size += len(rows)
+        if self._size >= _PENDING_BYTES:
+            self._divide()
+
+    def read(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield the rows of each bucket that has some, uint8 [n, columns, HASH_BYTES]."""
+        self._divide()
+        for number in range(_BUCKETS):
+            file = self._file(number)
+            if file.exists():
+                yield np.fromfile(file, np.uint8).reshape(-1, self._columns, HASH_BYTES)
+                file.unlink()
+
+    def _file(self, number: int) -> Path:
+        return self._folder / str(number)
+
+    def _divide(self) -> None:
+        table = np.frombuffer(b"".join(self._pending), np.uint8)
+        table = table.reshape(-1, self._columns * HASH_BYTES)
+        self._pending, self._size = [], 0
+        table = table[np.argsort(table[:, 0], kind="stable")]
+        ends = np.searchsorted(table[:, 0], np.arange(_BUCKETS), side="right")
+        for number, rows in enumerate(np.split(table, ends[:-1])):
+            if len(rows):
+                with self._file(number).open("ab") as file:
+                    file.write(rows.tobytes())

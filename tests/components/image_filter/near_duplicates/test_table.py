@@ -1,0 +1,61 @@
+"""The table of all hashes: sorted by content, one row for each content, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.image_filter.near_duplicates import matching, table
+from imgpipe.components.image_filter.near_duplicates.table import HASH_BYTES
+
+
+def content(number):
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def hashes(number):
+    return np.random.default_rng(number).bytes(ALL_BYTES)
+
+
+def shard(numbers, plain=()):
+    """Rows and contents; images with a number in `plain` have no perceptual hashes."""
+    rows = [matching.row(content(n).hex(), b"" if n in plain else hashes(n)) for n in numbers]
+    return b"".join(rows), b"".join(map(content, numbers))
+
+
+@pytest.mark.parametrize("pending", [1, 1 << 24], ids=["a shard at a time", "at once"])
+def test_rows_are_in_the_order_of_their_contents_whatever_the_shards(
+    tmp_path, monkeypatch, pending
+):
+    monkeypatch.setattr(table, "_PENDING_BYTES", pending)
+    numbers = list(range(600))
+    shards = [shard([*numbers[400:], 5, 6]), shard(numbers[:200]), shard(numbers[200:400])]
+    made = table.write(shards, str(tmp_path))
+    expected = sorted(numbers, key=content)
+    assert made.rows == 600
+    assert made.column(0).tobytes() == b"".join(map(content, expected))
+    third = b"".join(hashes(n)[2 * HASH_BYTES : 3 * HASH_BYTES] for n in expected)
+    assert made.column(3).tobytes() == third
+    assert made.repeated().tobytes() == b"".join(sorted([content(5), content(6)]))
+
+
+def test_images_that_cannot_be_compared_count_as_repeated(tmp_path):
+    made = table.write([shard([1, 2, 1], plain=(1,))], str(tmp_path))
+    assert made.column(0).tobytes() == content(2)
+    assert made.repeated().tobytes() == content(1)
+
+
+def test_a_set_without_images_has_empty_columns(tmp_path):
+    made = table.write([], str(tmp_path))
+    assert (made.rows, made.column(5).shape, made.repeated().shape) == (0, (0, 32), (0, 32))
+
+
+def test_a_table_in_an_object_store_is_copied_to_each_worker(tmp_path):
+    folder = f"file://{tmp_path}/tables"
+    made = table.write([shard(range(20))], folder)
+    assert made.uri.startswith(folder)
+    assert made.column(0).tobytes() == b"".join(sorted(map(content, range(20))))
+    assert made.repeated().shape == (0, 32)
