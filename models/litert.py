@@ -125,9 +125,33 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
         raise ConfigError(f"export.lite: expected {' or '.join(FILES)}. Received: {kind!r}")
     if kind == INT8 and not calibration:
         raise ConfigError("LiteRT export: int8 needs training images to calibrate on")
-    size = network.image_size
     # The quantising converter takes float pixels and moves the input to uint8 itself.
-    taken = tf.float32 if kind == INT8 else tf.uint8
+    serve = from_pixels(network, tf.float32 if kind == INT8 else tf.uint8)
+    module = tf.Module()
+    module.serve = serve
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [serve.get_concrete_function()], module
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    else:
+        converter.representative_dataset = _representative(calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    return bytes(converter.convert())
+
+
+def from_pixels(network: Network, taken: Any) -> Any:
+    """Returns a function from pixels [N, S, S, 3] to {probabilities [N, C]}.
+
+    Args:
+        network: The result of `load_network`.
+        taken: Number type of the pixels, whose values are 0..255 in any case.
+    """
+    import tensorflow as tf
+
+    size = network.image_size
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, size, size, 3], taken, name="pixels")],
@@ -143,19 +167,7 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
         )
         return {PROBABILITIES: answer}
 
-    module = tf.Module()
-    module.serve = serve
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [serve.get_concrete_function()], module
-    )
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == FLOAT16:
-        converter.target_spec.supported_types = [tf.float16]
-    else:
-        converter.representative_dataset = _representative(calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
-    return bytes(converter.convert())
+    return serve
 
 
 def _representative(images: Sequence[Pixels]) -> Callable[[], Iterator[list[Any]]]:

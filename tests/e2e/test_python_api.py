@@ -106,3 +106,12 @@ def test_the_package_imports_nothing_until_it_is_used() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert ended.stdout.splitlines() == ["set()", "set()"]
+
+
+def test_exports_are_compared_on_the_validation_images(case: Case, first: Any) -> None:
+    from imgpipe.pipeline import exports
+    from imgpipe.pipeline.evaluation import Model
+
+    origin, images = exports.compared_images(Model.of(case.out / "model" / "1"))
+    validation = first.summary["metrics"]["validation"]["count"]
+    assert (origin, len(images)) == ("validation", validation)

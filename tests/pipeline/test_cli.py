@@ -62,6 +62,7 @@ def test_every_command_has_help():
     commands = {"demo", "init", "check", "run", "presets", "views", "schema", "quarantine"}
     commands |= {"serve", "predict", "load", "drift", "explain", "deploy", "rollback"}
     commands |= {"kubeflow", "doctor", "runs", "compare", "open", "clean", "review", "evaluate"}
+    commands |= {"export"}
     for command in commands:
         assert command in result.stdout
         assert imgpipe(command, "--help").returncode == 0

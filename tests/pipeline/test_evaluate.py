@@ -18,28 +18,15 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
-from tests.pipeline import past_runs
-
-CLASSES = ("paper", "rock")
+from tests.pipeline import past_runs, small_version
+from tests.pipeline.small_version import CLASSES
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
     """Output folder with one version of a small network."""
-    import keras
-
-    from imgpipe.components.model_pusher import versions
-    from imgpipe.models.classifier import build_classifier
-    from imgpipe.models.export import export, write_digest
-    from imgpipe.models.settings import ModelSettings
-
     folder = tmp_path_factory.mktemp("evaluated")
-    keras.utils.set_random_seed(1)
-    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
-    classifier = build_classifier(None, list(CLASSES), settings)
-    export(classifier, str(folder / "made"))
-    write_digest(classifier, str(folder / "made"), top_k=2)
-    versions.publish(folder / "model", {"": folder / "made"}, {"vocabulary": list(CLASSES)})
+    small_version.push(folder)
     return folder
 
 

@@ -1,0 +1,110 @@
+"""``imgpipe export``: writes a published version as a file for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import options
+from imgpipe.pipeline.terminal import escape
+
+app = typer.Typer()
+
+_EXAMPLES = """Examples:\n
+  imgpipe export onnx imgpipe-out --to model.onnx\n
+  imgpipe export keras imgpipe-out/model/2 --to model.keras\n
+  imgpipe export tflite imgpipe-out --to model.tflite
+"""
+
+
+@app.command("export", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
+def command(
+    kind: Annotated[str, typer.Argument(metavar="onnx|keras|tflite", help="Kind of file.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="Output folder of a run, its folder of versions, or one version."
+        ),
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File to write.")],
+    version: Annotated[
+        int | None,
+        typer.Option("--version", help="Version of the model. Default: the newest intact one."),
+    ] = None,
+    json_file: options.JsonListOption = None,
+) -> None:
+    """Write a published model as one file, from resized pixels to probabilities.
+
+    The file is written only if its answers are those of the served model.
+    """
+    raise typer.Exit(run(kind, out, to, version, json_file))
+
+
+def run(name: str, path: Path, target: Path, version: int | None, json_file: str | None) -> int:
+    """Export a version, compare it and write the file.
+
+    Args:
+      name: Name of the kind of file.
+      path: Output folder of a run, folder of versions, or one version.
+      target: The file to write; one that exists is replaced.
+      version: Number of the version, None for the newest intact one.
+      json_file: File for the description as JSON, ``-`` for standard output, None for no file.
+
+    Returns:
+      The exit code, 0.
+
+    Raises:
+      ConfigError: An argument is wrong, or packages of an extra are missing.
+      ResourceError: There is no model, or the file cannot be written.
+      NotEqual: The file would not answer as the model does.
+    """
+    from imgpipe.models.atomic_write import atomic_write
+    from imgpipe.pipeline import console as consoles
+    from imgpipe.pipeline import exports, temporary
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.evaluation import Model
+    from imgpipe.pipeline.local_model import version_folder
+
+    target = target.expanduser()
+    kind = exports.require(name, target)
+    json_files.check_folder("--json", json_file)
+    model = Model.of(version_folder(path, version))
+    to_stderr = json_file == json_files.STANDARD_OUTPUT
+    with (
+        temporary.folder() as folder,
+        consoles.quiet(folder / "log", to_stderr) as console,
+        consoles.Display(console) as display,
+    ):
+        with display.step("loading TensorFlow"):
+            import tensorflow  # noqa: F401  # takes longer than most conversions
+        with display.step("converting, comparing"):
+            content, described = exports.export(name, kind, model)
+    try:
+        atomic_write(target, content)
+    except OSError as error:
+        raise ResourceError(f"cannot write --to {target}: {error.strerror}.") from None
+    described = {**described, "file": str(target.absolute())}
+    _print(described, json_file)
+    if json_file:
+        json_files.write(described, json_file)
+    return 0
+
+
+def _print(described: Mapping[str, Any], json_file: str | None) -> None:
+    from imgpipe.pipeline import json_file as json_files
+
+    console = json_files.console_beside(json_file)
+    parity = described["parity"]
+    size = described["bytes"] / 1e6
+    console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
+    console.print(f"  model    {escape(described['model'])}")
+    console.print(
+        f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
+        f"most {parity['largest_difference']:.2g}, {parity['agreement']:.1%} of the labels are "
+        "those of the encoded images"
+    )
+    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")

@@ -1,0 +1,28 @@
+"""A pushed version of a small network, without a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CLASSES = ("paper", "rock")
+
+
+def push(out: Path) -> Path:
+    """Push a version with random weights into an output folder, and return its folder."""
+    import keras
+
+    from imgpipe.components.model_pusher import versions
+    from imgpipe.models import network_file
+    from imgpipe.models.classifier import build_classifier
+    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.settings import ModelSettings
+
+    keras.utils.set_random_seed(1)
+    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
+    classifier = build_classifier(None, list(CLASSES), settings)
+    made = out / "made"
+    export(classifier, str(made))
+    network_file.save(classifier, settings, str(made))
+    write_digest(classifier, str(made), top_k=2)
+    versions.publish(out / "model", {"": made}, {"vocabulary": list(CLASSES)})
+    return out / "model" / "1"

@@ -1,0 +1,103 @@
+"""``imgpipe export``: files for other programs, which answer as the published version does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import exports
+from imgpipe.pipeline.application import app
+from imgpipe.pipeline.evaluation import Model
+from tests.pipeline import small_version
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Output folder with one version of a small network."""
+    folder = tmp_path_factory.mktemp("exported")
+    small_version.push(folder)
+    return folder
+
+
+def export(*arguments):
+    result = CliRunner().invoke(app, ["export", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize("kind", ["onnx", "keras", "tflite"])
+def test_a_file_answers_as_the_version_does(out, tmp_path, kind):
+    file = tmp_path / f"model.{kind}"
+    described = json.loads(export(kind, out, "--to", file, "--json", "-").stdout)
+    assert described["file"] == str(file) and described["bytes"] == file.stat().st_size
+    assert (described["kind"], described["version"]) == (kind, 1)
+    assert described["classes"] == list(small_version.CLASSES)
+    parity = described["parity"]
+    assert (parity["images"], parity["origin"]) == (15, "drawn")
+    assert parity["largest_difference"] <= parity["tolerance"]
+    assert parity["agreement"] > 0.9
+
+
+def test_the_onnx_file_stands_alone(out, tmp_path):
+    import onnxruntime
+
+    export("onnx", out / "model", "--to", tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    [given], [returned] = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape[1:]) == ("pixels", "tensor(uint8)", [24, 24, 3])
+    assert (returned.name, returned.type) == ("probabilities", "tensor(float)")
+    stored = session.get_modelmeta().custom_metadata_map["classes"]
+    assert json.loads(stored) == list(small_version.CLASSES)
+    pixels = np.zeros((3, 24, 24, 3), np.uint8)
+    [answers] = session.run(None, {"pixels": pixels})
+    assert answers.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_keras_reads_its_file_without_imgpipe(out, tmp_path):
+    export("keras", out / "model" / "1", "--to", tmp_path / "model.keras")
+    program = (
+        "import sys, keras\n"
+        f"model = keras.saving.load_model({str(tmp_path / 'model.keras')!r})\n"
+        "print(model.output_shape, 'imgpipe' in sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ended.stdout.split("\n")[0] == "(None, 2) False"
+
+
+def test_a_file_with_other_answers_is_not_written(out):
+    model = Model.of(out / "model" / "1")
+    right = exports.kinds()["keras"]
+
+    def swapped(content, pixels):
+        return right.answer(content, pixels)[:, ::-1]
+
+    with pytest.raises(
+        exports.NotEqual, match=r"does not answer as .* does: on 15 images"
+    ) as error:
+        exports.export("keras", dataclasses.replace(right, answer=swapped), model)
+    assert error.value.exit_code == 3
+
+
+def test_wrong_arguments_are_told_before_anything_is_imported(out, tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"expected onnx, keras, tflite. Received: 'torch'"):
+        export("torch", out, "--to", tmp_path / "a.pt")
+    with pytest.raises(ConfigError, match=r"expected a file whose name ends in \.onnx"):
+        export("onnx", out, "--to", tmp_path / "model.keras")
+    with pytest.raises(ResourceError, match="in a folder that exists"):
+        export("onnx", out, "--to", tmp_path / "gone" / "model.onnx")
+    with pytest.raises(ResourceError, match="there is no such folder"):
+        export("keras", tmp_path / "gone", "--to", tmp_path / "model.keras")
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ConfigError, match=r"needs the packages tf2onnx.*imgpipe\[onnx\]"):
+        export("onnx", out, "--to", tmp_path / "model.onnx")
