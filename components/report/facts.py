@@ -16,7 +16,8 @@ from imgpipe.components import blessings, records
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
-from imgpipe.components.report import augmented_views, metrics, suspects
+from imgpipe.components.report import augmented_views, embedding, metrics, suspects
+from imgpipe.components.report.precision_recall import Curves
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import near
 from imgpipe.components.report.slices import DESCRIBED, Slices
@@ -38,7 +39,8 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         views, suspects, training, metrics, gate, serving and push.
     """
     kinds = Slices()
-    predictions = _predictions(uris.get("predictions", ""), settings, kinds)
+    curves = {split: Curves(settings["vocabulary"]) for split in MEASURED}
+    predictions = _predictions(uris.get("predictions", ""), settings, kinds, curves)
     bank = _json(uris, "bank", BANK_FILE)
     settings = _with_views_made(settings, bank or {})
     return {
@@ -51,6 +53,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "bank": bank,
         "views": _views(uris, settings),
         "suspects": _suspects(uris.get("bank", ""), settings),
+        "embedding": _embedding(uris.get("bank", ""), settings, predictions),
         "training": _json(uris, "model_run", HISTORY_FILE),
         "baseline": _json(uris, "baseline", "baseline.json"),
         "serving": _json(uris, "infra_blessing", "validation.json"),
@@ -60,6 +63,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "metrics": {split: table.summary() for split, table in predictions.items()},
         "confusion": {split: table.confusion() for split, table in predictions.items()},
         "reliability": {split: table.reliability() for split, table in predictions.items()},
+        "precision_recall": {split: one.summary() for split, one in curves.items()},
         "slices": kinds.summary(),
         "mistakes": {split: table.mistakes() for split, table in predictions.items()},
         "gate": _gate(uris, settings),
@@ -112,12 +116,24 @@ def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return suspects.rank(uri, settings["vocabulary"])
 
 
-def _predictions(uri: str, settings: Mapping[str, Any], kinds: Slices) -> dict[str, metrics.Table]:
-    """Read the predictions once, and count the images of the measured splits by their kind."""
+def _embedding(
+    uri: str, settings: Mapping[str, Any], predictions: Mapping[str, metrics.Table]
+) -> dict[str, Any] | None:
+    """Draw up the map of the bank, on which the mistakes are marked; None without a bank."""
+    if not uri or not tf.io.gfile.exists(f"{uri}/{BANK_FILE}"):
+        return None
+    wrong = {split: predictions[split].are_wrong for split in MEASURED if split in predictions}
+    return embedding.build(uri, settings["vocabulary"], wrong)
+
+
+def _predictions(
+    uri: str, settings: Mapping[str, Any], kinds: Slices, curves: Mapping[str, Curves]
+) -> dict[str, metrics.Table]:
+    """Read the predictions once, and count the images of the measured splits."""
     if not uri or not tf.io.gfile.exists(uri):
         return {}
     rows = {split: _labelled(uri, split) for split in names.SPLITS}
-    rows |= {split: kinds.counted(rows[split]) for split in MEASURED}
+    rows |= {split: curves[split].counted(kinds.counted(rows[split])) for split in MEASURED}
     tables = {
         split: metrics.Table(tuple(settings["vocabulary"]), rows[split]) for split in names.SPLITS
     }
@@ -129,12 +145,14 @@ def _labelled(uri: str, split: str) -> Iterator[metrics.Row]:
     for example in records.iterate(uri, split):
         label = records.integer(example, names.LABEL_INDEX, -1)
         if label >= 0:
+            complete = not records.integers(example, names.PROBABILITY_CLASSES)
             yield metrics.Row(
                 path=records.text(example, names.PATH),
                 image_hash=records.text(example, names.IMAGE_HASH),
                 label_index=label,
                 prediction=prediction.read(example),
                 described={name: records.first(example, name) for name in DESCRIBED},
+                probabilities=records.floats(example, names.PROBABILITIES) if complete else None,
             )
 
 

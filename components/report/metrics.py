@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import math
 from array import array
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from imgpipe.components.predictor.prediction import Prediction
 from imgpipe.models.calibration import confidence_error
@@ -49,10 +51,12 @@ class Row:
     prediction: Prediction
     #: Format, size and measurements of the image by feature name, as far as they are known.
     described: Mapping[str, Any] = field(default_factory=dict)
+    #: Probabilities of all classes in the order of the vocabulary; None where they are not stored.
+    probabilities: Sequence[float] | None = None
 
 
 class Table:
-    """The predictions of one split: 32 bytes an image, and the worst mistakes.
+    """The predictions of one split: 32 bytes an image, 8 a mistake, and the worst ones.
 
     Args:
         vocabulary: Class names in sorted order.
@@ -63,6 +67,7 @@ class Table:
         self._vocabulary = list(vocabulary)
         labels, predicted = array("q"), array("q")
         confidence, of_label = array("d"), array("d")
+        wrong_keys = array("Q")
 
         def wrong() -> Iterator[Row]:
             for row in rows:
@@ -71,11 +76,13 @@ class Table:
                 confidence.append(row.prediction.confidence)
                 of_label.append(row.prediction.of_label)
                 if row.label_index != row.prediction.predicted:
+                    wrong_keys.append(_key(row.image_hash.encode()))
                     yield row
 
         self._mistakes = heapq.nsmallest(
             _MISTAKES, wrong(), key=lambda row: (-row.prediction.confidence, row.path)
         )
+        self._wrong_keys = np.frombuffer(wrong_keys, np.uint64)
         self._labels = np.frombuffer(labels, np.int64)
         self._predicted = np.frombuffer(predicted, np.int64)
         self._confidence = np.frombuffer(confidence, np.float64)
@@ -83,6 +90,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    def are_wrong(self, hashes: Iterable[bytes]) -> npt.NDArray[np.bool_]:
+        """Return for each image hash whether the image is classified wrongly."""
+        keys = np.fromiter((_key(digest) for digest in hashes), np.uint64)
+        return np.isin(keys, self._wrong_keys)
 
     def confusion(self) -> list[Cell]:
         """Return the cells of the confusion matrix that are not 0, as (label, predicted, count)."""
@@ -153,6 +165,11 @@ class Table:
             }
             for row in self._mistakes
         ]
+
+
+def _key(image_hash: bytes) -> int:
+    """Return a number of 64 bits that stands for a hash."""
+    return int.from_bytes(hashlib.blake2b(image_hash, digest_size=8).digest(), "big")
 
 
 def most_confused(

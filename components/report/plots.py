@@ -22,7 +22,12 @@ _COLOURS = {
     "line": "#0a0b03",
     "train": "#0a0b04",
     "validation": "#0a0b05",
+    "bad": "#0a0b06",
+    **{f"c{number}": f"#0a0b1{number}" for number in range(1, 9)},
 }
+#: Markers of the classes on the map, and lines of their curves, so that colour is not all.
+MARKERS = "os^DvP*p"
+_LINES = ("-", "-", "-", (0, (4, 2)), (0, (4, 2)), (0, (4, 2)), (0, (1, 1)), (0, (1, 1)))
 _ACCENT = (
     0.15,
     0.39,
@@ -113,6 +118,73 @@ def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Mark
     axes.set_ylim(0, 1)
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     return _svg(figure, name)
+
+
+def precision_recall(curves: Sequence[Sequence[Sequence[float]]], name: str) -> markupsafe.Markup:
+    """Plot precision over recall, with a line for each of at most eight classes.
+
+    Args:
+      curves: [recall, precision] of the points of each class, by rising recall.
+      name: Name of the plot, unique on the page.
+    """
+    figure, axes = _figure(4.2, 2.8)
+    for number, points in enumerate(curves):
+        axes.plot(
+            [recall for recall, _ in points],
+            [precision for _, precision in points],
+            color=_COLOURS[f"c{number + 1}"],
+            linestyle=_LINES[number],
+            linewidth=1.5,
+            clip_on=False,
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("recall", color=_COLOURS["muted"], fontsize=_FONT)
+    axes.set_ylabel("precision", color=_COLOURS["muted"], fontsize=_FONT)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    return _svg(figure, name)
+
+
+def embedding(
+    points: Sequence[Sequence[float]], coloured: Sequence[int], held_out: Sequence[int]
+) -> markupsafe.Markup:
+    """Plot a map of images, each class with a colour and a marker of its own.
+
+    Args:
+      points: [x, y, class, split, wrong] of each image; coordinates are from -1 to 1.
+      coloured: The at most eight classes with a colour; all others are grey dots.
+      held_out: Indices of the splits whose images are drawn strongly.
+    """
+    figure, axes = _figure(7.2, 5.2)
+    styles = {label: (f"c{i + 1}", MARKERS[i]) for i, label in enumerate(coloured)}
+    for label in sorted({int(point[2]) for point in points}):
+        colour, marker = styles.get(label, ("muted", "o"))
+        for strong in (False, True):
+            some = [p for p in points if p[2] == label and (p[3] in held_out) is strong]
+            axes.scatter(
+                [p[0] for p in some],
+                [p[1] for p in some],
+                s=34 if strong else 18,
+                marker=marker,
+                color=_COLOURS[colour],
+                alpha=0.95 if strong else 0.4,
+                linewidths=0,
+                zorder=2 + strong,
+            )
+    wrong = [p for p in points if p[4]]
+    axes.scatter(
+        [p[0] for p in wrong],
+        [p[1] for p in wrong],
+        s=110,
+        facecolors="none",
+        edgecolors=_COLOURS["bad"],
+        linewidths=1.4,
+        zorder=5,
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_aspect("equal", "datalim")
+    return _svg(figure, "embedding")
 
 
 def matrix(cells: Iterable[tuple[int, int, int]], classes: int, name: str) -> markupsafe.Markup:

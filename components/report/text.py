@@ -24,6 +24,11 @@ def percent(value: Any) -> str:
     return f"{100 * float(value or 0):.2f}%"
 
 
+def percent_words(value: Any) -> str:
+    """Format a share for reading: ``12 %``."""
+    return NONE if value is None else f"{100 * float(value):.0f} %"
+
+
 def seconds(value: Any) -> str:
     """Format a duration: ``0.4 s``, ``12.3 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if value is None:
@@ -86,6 +91,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "count": count,
     "share": share,
     "percent": percent,
+    "percent_words": percent_words,
     "seconds": seconds,
     "plural": plural,
 }

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from imgpipe.components.report import page, verdict
@@ -13,6 +14,7 @@ from imgpipe.components.report.page import render
 from imgpipe.components.report.section import RunState, Section
 from imgpipe.components.report.sections import SECTIONS, rejects
 from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
+from tests.images import encoded, noise
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -111,6 +113,10 @@ def test_a_blessed_run_has_every_section_with_its_figures(timings):
         "format JPEG 70 0.986",
         "format PNG 20 0.600 weaker 0.387–0.781",
         "A blessed model has passed every check",
+        "paper average precision 0.900, 12 images",
+        "which hold 31 % of their differences. 60 of 180 images are drawn.",
+        "● paper",
+        "misclassified (1)",
         "Date 2026-01-31 14:05:59 +0100",
         "Data fingerprint 5e1f5e1f",
         "Seeds split 0, train 7",
@@ -321,7 +327,7 @@ def test_many_classes_get_a_plot_and_the_most_confused_pairs():
     parsed = read(facts([f"class {i}" for i in range(250)], accuracy=0.5))
     assert "Most frequent confusions, validation" in parsed.text
     assert "200 of 250 classes are shown." in parsed.text
-    assert parsed.tags.count("svg") == 6
+    assert parsed.tags.count("svg") == 9
 
 
 def test_counts_that_do_not_add_up_are_not_passed_over():
@@ -358,6 +364,34 @@ def test_a_bank_from_cache_cost_this_run_nothing(timings):
 def test_the_same_facts_give_the_same_page(timings):
     first, second = (render(facts(), timings, {}, BLESSED) for _ in range(2))
     assert first == second
+
+
+def test_a_page_of_ten_thousand_images_stays_below_ten_megabytes():
+    """Every section at its limit, with photographs that compress badly."""
+    random = np.random.default_rng(0)
+    classes = [f"class {i}" for i in range(12)]
+    rejects = [reject(i, reason) for reason in ("too_small", "blurry") for i in range(500)]
+    found = facts(classes, rejects, accuracy=0.5)
+    found["embedding"]["points"] = [
+        [*random.uniform(-1, 1, 2).round(3).tolist(), i % 12, i % 3, int(i % 9 == 0)]
+        for i in range(2000)
+    ]
+    suspect = found["suspects"]["rows"][0]
+    found["suspects"]["rows"] = [suspect | {"image_hash": f"doubt{i}"} for i in range(500)]
+    member = found["near"]["rows"][0]["members"][0]
+    found["near"]["rows"] = [
+        {"size": 4, "members": [member | {"image_hash": f"near{i}-{j}"} for j in range(4)]}
+        for i in range(24)
+    ]
+    photographs = [encoded(noise(i, (640, 480)), "JPEG", quality=90) for i in range(4)]
+
+    class Photographs(dict):
+        def get(self, key, default=None):
+            return photographs[len(key) % 4]
+
+    page = render(found, None, Photographs(), BLESSED)
+    assert page.count("data:image/jpeg") > 400
+    assert len(page.encode()) < 10_000_000
 
 
 def test_a_page_is_drawn_in_about_a_second(timings):
