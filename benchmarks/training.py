@@ -50,6 +50,9 @@ _DEFAULTS = "_defaults"  # ends the names of the sets that no setting was chosen
 TASKS = {
     f"cats_dogs{_DEFAULTS}": Task("cats_dogs", 0.985, 5),
     f"horses_or_humans{_DEFAULTS}": Task("horses_or_humans", 1.0, 1, "validation"),
+    f"sign_digits{_DEFAULTS}": Task("sign_digits", 0.99),
+    f"flowers_128{_DEFAULTS}": Task("flowers_128", 0.85),
+    f"rps_photos{_DEFAULTS}": Task("rps_photos/training", 0.94),
     "horses_or_humans": Task("horses_or_humans", 1.0, 1, "validation"),
     "cats_dogs": Task("cats_dogs", 0.99, 5),
     "rps_photos": Task("rps_photos/training", 0.93),

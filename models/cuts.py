@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 #: Stands for the cut at `FROZEN_SHARE` of the cut points.
 USUAL: Final = "usual"
 FROZEN_SHARE: Final = 0.7
-#: Where a search cuts first: this share of the cut points up, or near it.
-SEARCHED_SHARE: Final = 0.61
-_NEAR: Final = 0.05
+_NEAR: Final = 0.05  # share of the cut points in which a narrow place is looked for
 _LISTED: Final = 40
 
 
@@ -53,10 +51,12 @@ def above(network: keras.Model, cut: str) -> list[Any]:
     return [one for one in tail.layers if one is not layer and one.weights]
 
 
-def searched(network: keras.Model) -> str:
-    """Returns the cut that a search begins with: a narrow place at about `SEARCHED_SHARE`.
+def narrow(network: keras.Model, share: float) -> str:
+    """Returns the cut with the smallest activations at about a share of the cut points.
 
-    What is stored there is smallest, and half of the operations are above it.
+    Args:
+        network: A model from pixels to the feature map.
+        share: Share of the cut points that are below, 0..1.
     """
     points = backbones.cut_points(network)
     last = len(points) - 1
@@ -64,8 +64,8 @@ def searched(network: keras.Model) -> str:
     def size(name: str) -> int:
         return math.prod(network.get_layer(name).output.shape[1:])
 
-    first, stop = (round((SEARCHED_SHARE + side) * last) for side in (-_NEAR, _NEAR))
-    near = [name for name in points[first : stop + 1] if name != points[last]]
+    first, stop = (round((share + side) * last) for side in (-_NEAR, _NEAR))
+    near = [name for name in points[max(first, 0) : stop + 1] if name != points[last]]
     return min(near or points[:1], key=size)
 
 

@@ -96,15 +96,20 @@ class Config(Section):
 
     @property
     def settings(self) -> ModelSettings:
-        """Settings of the network and its training, with an absolute path of the weights."""
-        model = dataclasses.asdict(self.model)
+        """Settings of the network and its training, with an absolute path of the weights.
+
+        Folds judge heads, so that no other network is looked for where they decide.
+        """
+        model, fine_tune = dataclasses.asdict(self.model), self.fine_tune
+        if self.evaluate.cross_validate and fine_tune.mode == "search":
+            fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
             model["weights"] = str(Path(model["weights"]).expanduser().absolute())
         return ModelSettings(
             name=self.run.name,
             **model,
             **dataclasses.asdict(self.train),
-            fine_tune=self.fine_tune,
+            fine_tune=fine_tune,
             views=self.views.spec,
             mixing=self.views.mixing,
         )

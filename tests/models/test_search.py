@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgpipe.models import cuts, progress, search
 from imgpipe.models import feature_names as names
-from imgpipe.models import progress, search
 from imgpipe.models.classifier import build_classifier
 from imgpipe.models.extractor import FeatureExtractor
 from imgpipe.models.fresh_activations import count_labelled, fresh_activations
@@ -188,6 +188,18 @@ def test_settings_that_fix_the_training_are_not_searched() -> None:
     assert not ModelSettings(hidden_units=8).searches
     assert not ModelSettings(fine_tune=FineTune(mode="auto")).searches
     assert not ModelSettings(freeze="none").searches
+
+
+def test_the_second_way_trains_more_layers_from_the_first_on() -> None:
+    settings = ModelSettings(weights="none", freeze="all")
+    network = search.backbone_of(settings)
+    first, second = search.ways(settings, network)
+    assert (first.cut, second.cut) == ("block8_project", "block3_project")
+    assert second.learning_rate < first.learning_rate
+    assert 0.3 < cuts.share_above(network, first.cut) < 0.6
+    assert cuts.share_above(network, first.cut) < cuts.share_above(network, second.cut) < 1
+    fixed = replace(settings, fine_tune=FineTune(cut="block11"))
+    assert [way.cut for way in search.ways(fixed, network)] == ["block11"]
 
 
 def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:

@@ -49,3 +49,5 @@ def test_the_minutes_are_a_setting_of_the_configuration(tmp_path: Path) -> None:
     assert config.train.minutes == 2.5
     assert config.settings.searches
     assert not configuration(None, str(tmp_path), None, ["train.minutes=0"]).settings.searches
+    folds = configuration(None, str(tmp_path), None, ["evaluate.cross_validate=5"])
+    assert not folds.settings.searches, "they judge heads"
