@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from imgpipe.components.example_gen.sources.base import (
     SourceOptions,
     fingerprint,
 )
+from imgpipe.components.example_gen.sources.items import BLOCK
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
 from imgpipe.components.records import (
@@ -35,7 +36,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import progress
 from imgpipe.models.errors import ResourceError
 
-SHARD_SIZE = 256  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
+SHARD_SIZE = BLOCK  # files in one element, enough to amortise one tf.data pipeline (~50 ms)
 SUMMARY_FILE = "ingest.json"  # beside the splits of the Examples artifact
 
 
@@ -68,7 +69,7 @@ class IngestSettings:
 class _Shard:
     number: int
     of: int
-    items: tuple[Item, ...]
+    items: Sequence[Item]
 
 
 class _WriteShard(beam.DoFn):
@@ -100,8 +101,11 @@ class _WriteShard(beam.DoFn):
         yield {"keys": b"".join(keys), "splits": writer.written}
 
 
-def _shards(items: tuple[Item, ...], size: int) -> list[_Shard]:
-    """Divide the items into shards; an empty source has one empty shard, which writes its files."""
+def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
+    """Divide the items into shards; an empty source has one empty shard, which writes its files.
+
+    Where the items are packed in blocks of this size, a shard is such a block.
+    """
     cut = [items[start : start + size] for start in range(0, len(items), size)] or [()]
     return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
 

@@ -7,18 +7,12 @@ the heavy imports load.
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-
-from imgpipe.models import progress
-
-_HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
-_AHEAD = 1024  # items passed to the threads at once, so that memory does not grow with the source
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ class Scan:
     """The content of a source at one moment."""
 
     source: str
-    items: tuple[Item, ...]
+    items: Sequence[Item]  # sources pack them, see `items.Items`
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
     notes: tuple[Note, ...] = ()
@@ -156,46 +150,14 @@ def fingerprint(keys: Iterable[bytes]) -> str:
     """
     import numpy as np
 
-    joined = np.frombuffer(b"".join(keys), f"S{KEY_BYTES}")
-    return hashlib.sha256(np.sort(joined).data).hexdigest()
+    joined = bytearray()  # `join` would hold an object for each key
+    for key in keys:
+        joined += key
+    table = np.frombuffer(joined, f"S{KEY_BYTES}")
+    table.sort()
+    return hashlib.sha256(table.data).hexdigest()
 
 
 def sorted_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
     """Remove duplicate notes and sort the others, so that equal scans have equal notes."""
     return tuple(sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail)))
-
-
-def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
-    """Hash the contents of a listing in threads, and compute the fingerprint.
-
-    Args:
-        listing: Listing of a source.
-        digest: Returns the hex SHA-256 of an item's content, or raises OSError.
-
-    Returns:
-        The listing with hashes and fingerprint, and with a note for each unreadable item.
-    """
-
-    def attempt(item: Item) -> tuple[str, str]:
-        try:
-            return digest(item), ""
-        except OSError as error:
-            return "", error.strerror or str(error)
-
-    known = {(note.kind, note.path) for note in listing.notes}  # dead links
-    notes, items = list(listing.notes), []
-    progress.total(len(listing.items), "files")
-    with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-        for start in range(0, len(listing.items), _AHEAD):
-            part = listing.items[start : start + _AHEAD]
-            for item, (content, error) in zip(part, pool.map(attempt, part), strict=True):
-                if error and ("unreadable_file", item.path) not in known:
-                    notes.append(Note("unreadable_file", item.path, error))
-                items.append(dataclasses.replace(item, sha256=content))
-                progress.advance(1, "files")
-    return dataclasses.replace(
-        listing,
-        items=tuple(items),
-        notes=sorted_notes(notes),
-        fingerprint=fingerprint(item.key(item.sha256) for item in items),
-    )

@@ -22,9 +22,10 @@ from imgpipe.components.example_gen.sources.base import (
     Note,
     Scan,
     SourceOptions,
-    hashed,
     sorted_notes,
 )
+from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
 from imgpipe.components.example_gen.sources.tree import check_classes
 from imgpipe.models import feature_names as names
@@ -131,7 +132,7 @@ class ManifestSource:
                 entry.splits.setdefault(self._split(values["split"], row), row)
             if values["group"]:
                 entry.groups.setdefault(values["group"], row)
-        items = tuple(entry.item() for _, entry in sorted(entries.items()))
+        items = Items(entry.item() for _, entry in sorted(entries.items()))
         scan = Scan(
             source=self.file,
             items=items,

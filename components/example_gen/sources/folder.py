@@ -17,9 +17,10 @@ from imgpipe.components.example_gen.sources.base import (
     Note,
     Scan,
     SourceOptions,
-    hashed,
     sorted_notes,
 )
+from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
     given_splits,
@@ -53,7 +54,7 @@ class _Walk:
     follow_links: bool = False
     above: frozenset[_Identity] = frozenset()  # identities of the folders already entered
     notes: list[Note] = field(default_factory=list)
-    items: list[Item] = field(default_factory=list)
+    items: ItemSorter = field(default_factory=ItemSorter)
 
     def relative(self, path: str) -> str:
         return path[len(self.root) :].lstrip(os.sep) or "."
@@ -105,7 +106,7 @@ class _Walk:
         return _Entry(entry.name, path, symlink, kind, identity)
 
     def add(self, entry: _Entry, label: str | None, split: str | None, linked: bool) -> None:
-        self.items.append(
+        self.items.add(
             Item(self.relative(entry.path), label, split, symlink=linked or entry.symlink)
         )
 
@@ -159,10 +160,9 @@ class FolderSource:
         for entry in files:
             walk.add(entry, None, None, linked=False)
         self._check_classes(root, folders, classes, walk, bool(given), files)
-        walk.items.sort(key=lambda item: item.path)
         return Scan(
             source=self.directory,
-            items=tuple(walk.items),
+            items=walk.items.sorted(),
             vocabulary=tuple(sorted(classes)),
             given_splits=in_order(set(given.values())),
             notes=sorted_notes(walk.notes),
@@ -282,7 +282,7 @@ class FolderSource:
                 f"data source {self.directory!r}: found {found}, at least two are needed; "
                 f"{EXPECTED_TREE}"
             )
-        if not any(item.label for item in walk.items):
+        if not walk.items.labelled:
             raise ConfigError(
                 f"data source {self.directory!r}: found {len(classes)} class folders "
                 f"({some(sorted(classes))}) without a single file; put the images into them"

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, fingerprint, hashed
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan, fingerprint
+from imgpipe.components.example_gen.sources.hashing import hashed
 from imgpipe.components.example_gen.sources.layout import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.components.example_gen.sources.tree import lay_out

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
-from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions, hashed
+from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
 from imgpipe.components.example_gen.sources.file_list import column_index
+from imgpipe.components.example_gen.sources.hashing import hashed
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.tree import listed
 from imgpipe.models.errors import ConfigError
@@ -143,16 +144,7 @@ class PixelSource:
         Raises:
             ConfigError: The table cannot be read, or has no rows of pixels.
         """
-        files = self._files()
-        items: list[Item] = []
-        for file in files:
-            try:
-                items += self._rows(file, _split_of(file.name) if len(files) > 1 else None)
-            except OSError as error:
-                raise ConfigError(
-                    f"data source {str(file)!r} cannot be read: {error.strerror or error}"
-                ) from None
-        return listed(self.locator, items, _EXPECTED)
+        return listed(self.locator, self._all_rows(), _EXPECTED)
 
     def scan(self) -> Scan:
         """List and hash the images; see `Source.scan`."""
@@ -187,6 +179,16 @@ class PixelSource:
     def _layout(self, file: Path) -> _Layout:
         status = file.stat()
         return _layout(str(file), self.options, status.st_mtime_ns, status.st_size)
+
+    def _all_rows(self) -> Iterator[Item]:
+        files = self._files()
+        for file in files:
+            try:
+                yield from self._rows(file, _split_of(file.name) if len(files) > 1 else None)
+            except OSError as error:
+                raise ConfigError(
+                    f"data source {str(file)!r} cannot be read: {error.strerror or error}"
+                ) from None
 
     def _rows(self, file: Path, split: str | None) -> Iterator[Item]:
         """One item for each row; its path contains the number of the line."""

@@ -24,9 +24,10 @@ from imgpipe.components.example_gen.sources.base import (
     Note,
     Scan,
     SourceOptions,
-    hashed,
     sorted_notes,
 )
+from imgpipe.components.example_gen.sources.hashing import hashed
+from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, in_order, some
 from imgpipe.components.example_gen.sources.record_files import PATH_FEATURES, Fields, index
 from imgpipe.components.example_gen.sources.tfrecord import read_locator, to_item
@@ -68,15 +69,16 @@ class TfdsSource:
             image, label = self._keys(builder)
             fields = Fields(image, label, _path_feature(builder))
             splits, notes = self._splits(builder, wanted)
-        items: list[Item] = []
+        sorter = ItemSorter()
         for name, split in splits.items():
-            items += self._items(builder, fields, name, split)
+            sorter.extend(self._items(builder, fields, name, split))
+        items = sorter.sorted()
         class_names = getattr(builder.info.features[label], "names", None) or ()
         held = {item.label for item in items if item.label}
         notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in held]
         scan = Scan(
             source=f"tfds:{self.locator}",
-            items=tuple(sorted(items, key=lambda item: item.path)),
+            items=items,
             vocabulary=tuple(sorted(held | set(class_names))),
             given_splits=in_order({split for split in splits.values() if split}),
             notes=sorted_notes(notes),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.archive import safe_path
-from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions, hashed
+from imgpipe.components.example_gen.sources.base import Item, Scan, SourceOptions
+from imgpipe.components.example_gen.sources.hashing import hashed
 from imgpipe.components.example_gen.sources.layout import SPLIT_WORDS, is_hidden, some
 from imgpipe.components.example_gen.sources.record_files import (
     Entry,
@@ -45,14 +46,7 @@ class TFRecordSource:
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        base, files = self._files()
-        items: list[Item] = []
-        for file in files:
-            name = file.relative_to(base).as_posix()
-            fields = fields_of(str(file), self.options)
-            if fields is not None:
-                items += self._items(file, name, fields, _split_of(name))
-        return listed(self.locator, items, _EXPECTED)
+        return listed(self.locator, self._all_items(), _EXPECTED)
 
     def scan(self) -> Scan:
         """List and hash the images; see `Source.scan`."""
@@ -61,6 +55,14 @@ class TFRecordSource:
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
+
+    def _all_items(self) -> Iterator[Item]:
+        base, files = self._files()
+        for file in files:
+            name = file.relative_to(base).as_posix()
+            fields = fields_of(str(file), self.options)
+            if fields is not None:
+                yield from self._items(file, name, fields, _split_of(name))
 
     def _items(self, file: Path, name: str, fields: Fields, split: str | None) -> Iterator[Item]:
         for number, entry in enumerate(index(str(file), fields)):

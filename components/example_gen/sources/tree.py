@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan, sorted_notes
+from imgpipe.components.example_gen.sources.items import ItemSorter
 from imgpipe.components.example_gen.sources.layout import (
     EXPECTED_TREE,
     given_splits,
@@ -50,8 +51,9 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
     given = given_splits(where, top)
     roots = [(f"{prefix}{name}/", given[name]) for name in top] if given else [(prefix, None)]
     classes = {f"{root}{name}/": name for root, _ in roots for name in _below(known, root)}
-    items = [_placed(item, roots, classes) for item in visible]
-    filled = {item.path[: _depth_end(item.path, prefix, bool(given))] for item in items}
+    items = ItemSorter()
+    items.extend(_placed(item, roots, classes) for item in visible)
+    filled = {item.path[: _depth_end(item.path, prefix, bool(given))] for item in visible}
     notes += [
         Note("empty_class", path.rstrip("/"), "no file in it")
         for path in classes
@@ -59,7 +61,7 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
     ]
     scan = Scan(
         source=where,
-        items=tuple(sorted(items, key=lambda item: item.path)),
+        items=items.sorted(),
         vocabulary=tuple(sorted(set(classes.values()))),
         given_splits=in_order(set(given.values())),
         notes=sorted_notes(notes),
@@ -68,7 +70,7 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
     return scan
 
 
-def listed(source: str, items: Sequence[Item], expected: str) -> Scan:
+def listed(source: str, items: Iterable[Item], expected: str) -> Scan:
     """Create the scan of a list of items that have labels and splits.
 
     Args:
@@ -79,11 +81,14 @@ def listed(source: str, items: Sequence[Item], expected: str) -> Scan:
     Raises:
         ConfigError: There are fewer than two classes, or no labelled item.
     """
+    sorter = ItemSorter()
+    sorter.extend(items)
+    ordered = sorter.sorted()
     scan = Scan(
         source=source,
-        items=tuple(sorted(items, key=lambda item: item.path)),
-        vocabulary=tuple(sorted({item.label for item in items if item.label})),
-        given_splits=in_order({item.split for item in items if item.split}),
+        items=ordered,
+        vocabulary=tuple(sorted({item.label for item in ordered if item.label})),
+        given_splits=in_order({item.split for item in ordered if item.split}),
     )
     check_classes(scan, expected)
     return scan

@@ -9,8 +9,9 @@ import collections
 import contextlib
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from imgpipe.components.example_gen.sources.base import (
     Item,
@@ -21,6 +22,7 @@ from imgpipe.components.example_gen.sources.base import (
     fingerprint,
 )
 from imgpipe.components.example_gen.sources.base import sorted_notes as in_order
+from imgpipe.components.example_gen.sources.items import Items
 from imgpipe.components.example_gen.sources.layout import some
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError
@@ -33,6 +35,23 @@ _LONG_PATH = 255  # bytes; archivers, Windows and many file systems truncate or 
 _NAMED = 100  # notes of one kind about names; further ones are only counted
 #: If a source gives a group to several splits, its images in the first of these are used.
 _PRECEDENCE = (names.TEST, names.VALIDATION, names.TRAIN)
+
+
+@dataclass
+class _Paths:
+    """The first of some paths, and the number of all."""
+
+    first: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, path: str) -> None:
+        """Add a path."""
+        self.count += 1
+        if len(self.first) < _NAMED:
+            self.first.append(path)
+
+    def __str__(self) -> str:
+        return some(self.first[:3]) + (f", … ({self.count - 3} more)" if self.count > 3 else "")
 
 
 @dataclass(frozen=True)
@@ -81,23 +100,23 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
     Raises:
         ConfigError: The group pattern is invalid or matches no path.
     """
-    items: Sequence[Item] = scan.items
+    items = scan.items
     notes, vocabulary = list(scan.notes), scan.vocabulary
     if options.group_pattern:
         items, missed = _grouped(scan.source, items, options.group_pattern)
         notes += _capped("no_group", missed, "data.group_pattern does not match; its own group")
     if options.classes:
         vocabulary = tuple(sorted(options.classes))
-        items = [_within(item, vocabulary) for item in items]
+        items = Items(_within(item, vocabulary) for item in items)
         labels = {item.label for item in items}
         notes = [note for note in notes if note.kind != "empty_class"]
         notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     items = _one_split_a_group(items)
-    notes += _odd_names([item.path for item in items])
-    return replace(scan, items=tuple(items), vocabulary=vocabulary, notes=in_order(notes))
+    notes += _odd_names(items)
+    return replace(scan, items=items, vocabulary=vocabulary, notes=in_order(notes))
 
 
-def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item], list[str]]:
+def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[Items, _Paths]:
     """Set the groups of items, and return the paths that the pattern does not match as well.
 
     A group that the source itself gives, such as a column of a manifest, is kept.
@@ -113,21 +132,24 @@ def _grouped(where: str, items: Sequence[Item], pattern: str) -> tuple[list[Item
             f"data.group_pattern {pattern!r} has no group; put round brackets around the part "
             r"of the path that is the group's name, as in '([^/]+)\.rf\.'"
         )
-    grouped, missed = [], []
-    for item in items:
-        match = expression.search(item.path) if item.group is None else None
+    missed = _Paths()
+
+    def grouped(item: Item) -> Item:
+        if item.group is not None:
+            return item
+        match = expression.search(item.path)
         if match and match.group(1):
-            grouped.append(replace(item, group=match.group(1)))
-            continue
-        grouped.append(item)
-        if item.group is None:
-            missed.append(item.path)
-    if missed and len(missed) == len(items):
+            return replace(item, group=match.group(1))
+        missed.add(item.path)
+        return item
+
+    found = Items(map(grouped, items))
+    if missed.count and missed.count == len(items):
         raise ConfigError(
             f"data.group_pattern {pattern!r} matches none of the {len(items)} paths of "
-            f"{where!r}; expected a match in paths such as {some(missed, 3)}"
+            f"{where!r}; expected a match in paths such as {missed}"
         )
-    return grouped, missed
+    return found, missed
 
 
 def _within(item: Item, classes: Sequence[str]) -> Item:
@@ -138,7 +160,7 @@ def _within(item: Item, classes: Sequence[str]) -> Item:
     return replace(item, problem=f"{OUTSIDE_CLASSES}: {detail}")
 
 
-def _one_split_a_group(items: Sequence[Item]) -> list[Item]:
+def _one_split_a_group(items: Sequence[Item]) -> Sequence[Item]:
     """Ensure that all images of a group are in one split.
 
     An item without a split gets that of its group. If the source gives a group to several splits,
@@ -148,8 +170,10 @@ def _one_split_a_group(items: Sequence[Item]) -> list[Item]:
     for item in items:
         if item.group is not None and item.split is not None and not item.problem:
             given[item.group].setdefault(item.split, item.path)
-    settled = []
-    for item in items:
+    if not given:
+        return items if isinstance(items, Items) else Items(items)
+
+    def settled(item: Item) -> Item:
         splits = given.get(item.group) if item.group is not None else None
         if splits:
             stays = next(split for split in _PRECEDENCE if split in splits)
@@ -161,35 +185,51 @@ def _one_split_a_group(items: Sequence[Item]) -> list[Item]:
                     f"{item.split}"
                 )
                 item = replace(item, problem=f"{GROUP_ACROSS_SPLITS}: {detail}")
-        settled.append(item)
-    return settled
+        return item
+
+    return Items(map(settled, items))
 
 
-def _odd_names(paths: Sequence[str]) -> list[Note]:
+def _odd_names(items: Iterable[Item]) -> list[Note]:
     """Notes on names that another system may truncate, change or confuse."""
-    once: set[int] = set()  # hashes of names, because names need more memory
-    again: set[int] = set()
-    for path in paths:
-        key = hash(_folded(path))
-        (again if key in once else once).add(key)
-    same: dict[str, list[str]] = collections.defaultdict(list)
-    for path in paths if again else ():
-        if hash(folded := _folded(path)) in again:
-            same[folded].append(path)
-    notes = []
-    collisions = [found for found in same.values() if len(found) > 1]
-    for found in collisions[:_NAMED]:
-        notes += [
-            Note("case_collision", path, f"differs only in case or accents' form from {found[0]}")
-            for path in found[1:]
-        ]
-    notes += _more("case_collision", len(collisions) - _NAMED)
-    odd = [path for path in paths if not path.isascii()]
+    keys = array("q")  # hashes of names, because names need more memory
+    odd, long = _Paths(), _Paths()
+    for item in items:
+        path = item.path
+        keys.append(hash(_folded(path)))
+        if not path.isascii():
+            odd.add(path)
+        if len(path) > _LONG_PATH // 4 and _bytes(path) > _LONG_PATH:
+            long.add(path)
+    notes = _collisions(items, _repeated(keys))
     notes += _capped("non_ascii_name", odd, "not ASCII; other systems may show another name")
-    long = [p for p in paths if len(p) > _LONG_PATH // 4 and _bytes(p) > _LONG_PATH]
     detail = f"longer than {_LONG_PATH} bytes; other systems may truncate it"
     notes += _capped("long_name", long, detail)
     return notes
+
+
+def _collisions(items: Iterable[Item], again: Collection[int]) -> list[Note]:
+    """Notes on names that differ only in case or accents' form, whose hashes are in `again`."""
+    same: dict[str, list[str]] = collections.defaultdict(list)
+    for item in items if again else ():
+        if hash(folded := _folded(item.path)) in again:
+            same[folded].append(item.path)
+    collisions = [found for found in same.values() if len(found) > 1]
+    notes = [
+        Note("case_collision", path, f"differs only in case or accents' form from {found[0]}")
+        for found in collisions[:_NAMED]
+        for path in found[1:]
+    ]
+    return notes + list(_more("case_collision", len(collisions) - _NAMED))
+
+
+def _repeated(keys: array[int]) -> set[int]:
+    """Return the numbers that occur several times."""
+    import numpy as np
+
+    table = np.frombuffer(keys, np.int64)  # an array cannot grow while it is viewed, nor does it
+    table.sort()
+    return set(table[1:][table[1:] == table[:-1]].tolist())
 
 
 def _folded(path: str) -> str:
@@ -201,10 +241,10 @@ def _bytes(path: str) -> int:
     return len(path.encode("utf-8", "surrogateescape"))
 
 
-def _capped(kind: str, paths: Sequence[str], detail: str) -> Iterator[Note]:
+def _capped(kind: str, paths: _Paths, detail: str) -> Iterator[Note]:
     """A note for each of the first paths, and one with the number of the others."""
-    yield from (Note(kind, path, detail) for path in paths[:_NAMED])
-    yield from _more(kind, len(paths) - _NAMED)
+    yield from (Note(kind, path, detail) for path in paths.first)
+    yield from _more(kind, paths.count - _NAMED)
 
 
 def _more(kind: str, count: int) -> Iterator[Note]:
