@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.columns import columns
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.file_patterns import matching
+from imgpipe.models.folds import FOLDS
+from imgpipe.models.image_groups import NEAR_FILE, ImageGroups, find_groups
 from imgpipe.models.row_file import RowFile, Rows, gathered
 
 BANK_FILE: Final = "bank.json"
@@ -27,12 +29,22 @@ class BankRows:
     """The labelled rows of one split, sorted by image hash and view.
 
     `features` is float16 [n, dim], `labels` int64 [n], `views` int64 [n], `hashes` bytes [n].
+    `groups` is bytes [n], the name of the group of images that must be in one fold; without it
+    each image is a group by itself. `separated` is the number of near-duplicates that may be in
+    different folds, because more images hang together than a fold has.
     """
 
     features: Rows
     labels: npt.NDArray[np.int64]
     views: npt.NDArray[np.int64]
     hashes: npt.NDArray[np.bytes_]
+    groups: npt.NDArray[np.bytes_] = field(default=None)  # type: ignore[assignment]
+    separated: int = 0
+
+    def __post_init__(self) -> None:
+        """Makes each image a group by itself where no groups are given."""
+        if self.groups is None:
+            object.__setattr__(self, "groups", self.hashes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,7 +60,8 @@ class BankRows:
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
         """Returns the rows for which `keep` [n] is true, in memory."""
         features = gathered(self.features, np.flatnonzero(keep))
-        return BankRows(features, self.labels[keep], self.views[keep], self.hashes[keep])
+        labels, views, hashes = self.labels[keep], self.views[keep], self.hashes[keep]
+        return BankRows(features, labels, views, hashes, self.groups[keep], self.separated)
 
     def some_clean(self, count: int) -> BankRows:
         """Returns at most `count` rows of the clean view, spread evenly, in memory."""
@@ -121,7 +134,11 @@ def read_dim(bank_uri: str) -> int:
 
 @contextlib.contextmanager
 def open_split(
-    bank_uri: str, split: str | tuple[str, ...], classes: int, most_view: int | None = None
+    bank_uri: str,
+    split: str | tuple[str, ...],
+    classes: int,
+    most_view: int | None = None,
+    folds: int = FOLDS,
 ) -> Iterator[BankRows]:
     """Opens the labelled rows of a split or of several, whose features are in a `RowFile`.
 
@@ -132,6 +149,7 @@ def open_split(
         split: Name of the split, or names of splits whose rows are sorted as those of one.
         classes: Number of classes.
         most_view: Highest view that is wanted; None is all of them.
+        folds: Number of folds that the groups must fit into.
 
     Raises:
         ResourceError: A record is not what bank.json says.
@@ -146,7 +164,21 @@ def open_split(
         )
     with RowFile(len(found.labels), (dim,), np.float16) as features:
         features.fill(_placed(bank_uri, split, names.FEATURES, found.places, (dim,), bank_uri))
-        yield BankRows(features, found.labels, found.views, found.hashes)
+        groups = _groups(bank_uri, found, folds)
+        yield BankRows(
+            features, found.labels, found.views, found.hashes, groups.names, groups.separated
+        )
+
+
+def _groups(bank_uri: str, found: _Listed, folds: int) -> ImageGroups:
+    import tensorflow as tf
+
+    path, near = f"{bank_uri.rstrip('/')}/{NEAR_FILE}", []
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as file:
+            near = [[digest.encode() for digest in group] for group in json.load(file)]
+    largest = len(np.unique(found.hashes)) // folds
+    return find_groups(found.hashes, found.sources, near, largest)
 
 
 def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
@@ -189,6 +221,7 @@ class _Listed:
     labels: npt.NDArray[np.int64]
     views: npt.NDArray[np.int64]
     hashes: npt.NDArray[np.bytes_]
+    sources: npt.NDArray[np.bytes_]
 
 
 def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _Listed:
@@ -197,11 +230,12 @@ def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _L
         names.LABEL_INDEX: [np.empty(0, np.int64)],
         names.VIEW: [np.empty(0, np.int64)],
         names.IMAGE_HASH: [np.empty(0, "S1")],
+        names.GROUP: [np.empty(0, "S1")],
     }
     for parsed in columns(_files(uri, split), *parts):
         for name, column in parsed.items():
             parts[name].append(column.astype("S") if column.dtype == object else column)
-    labels, views, hashes = (np.concatenate(arrays) for arrays in parts.values())
+    labels, views, hashes, sources = (np.concatenate(arrays) for arrays in parts.values())
     order = np.lexsort((views, hashes))
     wanted = labels[order] >= 0
     if most_view is not None:
@@ -209,7 +243,7 @@ def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _L
     order = order[wanted]
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
-    return _Listed(places, labels[order], views[order], hashes[order])
+    return _Listed(places, labels[order], views[order], hashes[order], sources[order])
 
 
 def _placed(

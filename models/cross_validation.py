@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,28 +76,22 @@ class CrossValidation:
 
 
 def cross_validate(
-    rows: BankRows,
-    folds: int,
-    classes: int,
-    settings: ModelSettings,
-    groups: Mapping[bytes, str] | None = None,
+    rows: BankRows, folds: int, classes: int, settings: ModelSettings
 ) -> CrossValidation:
     """Trains and scores one head for each fold.
 
     Args:
-        rows: All views of train and validation. Only the clean views are scored.
+        rows: All views of train and validation. Only the clean views are scored, and the images of
+            one group are on one side.
         folds: Number of folds, at least 2.
         classes: Number of classes.
         settings: Settings of head and training, the same as the Trainer's.
-        groups: What must not straddle folds, by image hash; an image that is not in it stands by
-            itself. All views of an image, and images of one hash, are on one side in any case.
 
     Raises:
         DataRefused: Fewer sets of images than folds, or too few to pick weights on.
     """
     settings = dataclasses.replace(settings, strategy="none")  # a fold is too small to share out
-    known = groups or {}
-    sets = np.array([known.get(bytes(digest)) or digest.decode() for digest in rows.hashes])
+    sets = rows.groups.astype(str)
     clean = rows.views == 0
     names = np.unique(sets[clean])
     if len(names) < folds + 1:
@@ -153,12 +146,3 @@ def predicted(head: Any, rows: BankRows) -> Integers:
         for start in range(0, len(rows), _ROWS_AT_ONCE)
     ]
     return np.concatenate([np.argmax(np.asarray(part), axis=1) for part in logits])
-
-
-def join(parts: Sequence[BankRows]) -> BankRows:
-    """Returns the rows of several splits, one after the other."""
-    columns = [
-        np.concatenate([getattr(part, field.name) for part in parts])
-        for field in dataclasses.fields(BankRows)
-    ]
-    return BankRows(*columns)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
+
+#: Number of folds by which settings are chosen.
+FOLDS: Final = 5
 
 
 def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:

@@ -3,11 +3,13 @@
 The loss of a linear head is convex, so that there is one best head for a given penalty. It is
 found in a second or two, and found again in every run. The penalty is chosen by cross-validation
 over the training images alone, and so is the learning curve, which says whether more images would
-help.
+help. Images of one group are always in one fold, so that no head is scored on a near-duplicate of
+what it was trained on.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.bank import BankRows
-from imgpipe.models.folds import assign
+from imgpipe.models.folds import FOLDS, assign
 from imgpipe.models.logistic_regression import Linear, LogisticRegression
 from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest.
 PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5))
-FOLDS: Final = 5
 #: Shares of a fold's training images with which the learning curve is drawn.
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
@@ -33,6 +34,7 @@ _ROUGH: Final = 1e-5  # relative decrease of the loss at which a head of a fold 
 
 Losses = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
+Names = npt.NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def solve(rows: BankRows, classes: int, settings: ModelSettings) -> Solution:
     Returns:
         The head, and how it was found.
     """
-    penalty, facts = _choose(_first_images(rows, _CHOOSING), classes, settings)
+    penalty, facts = _choose(_first_groups(rows, _CHOOSING), classes, settings)
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
@@ -75,15 +77,17 @@ class Judgement:
     Attributes:
         losses: Loss of each image, [n].
         right: Whether the answer is right, [n].
+        groups: Name of the group of each image, [n].
     """
 
     losses: Losses
     right: Flags
+    groups: Names
 
     def better_than(self, other: Judgement) -> bool:
         """Whether the loss is lower than that of `other` by more than two standard errors."""
         gains = other.losses - self.losses
-        return float(gains.mean()) > 2 * standard_error(gains)
+        return float(gains.mean()) > 2 * standard_error(gains, self.groups)
 
 
 def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
@@ -91,8 +95,8 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
 
     Rows of other views of the same images are judged on the same images in the same order.
     """
-    rows = _first_images(rows, _CHOOSING)
-    if (rows.views == 0).sum() < 2 * FOLDS:
+    rows = _first_groups(rows, _CHOOSING)
+    if _too_few(rows):
         return None
     tried = _tried(_folds(rows), classes, settings)
     return min(tried.values(), key=lambda found: float(found.losses.mean()))
@@ -102,10 +106,21 @@ def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticR
     return LogisticRegression(rows, classes, settings.label_smoothing, settings.balance)
 
 
-def _first_images(rows: BankRows, count: int) -> BankRows:
-    """All views of the `count` images of the smallest content hash."""
-    hashes = np.unique(rows.hashes)
-    return rows if len(hashes) <= count else rows.select(rows.hashes < hashes[count])
+def _too_few(rows: BankRows) -> bool:
+    """Whether there are too few groups of images for folds."""
+    return len(np.unique(rows.groups)) < 2 * FOLDS
+
+
+def _first_groups(rows: BankRows, count: int) -> BankRows:
+    """All views of the images of some groups, about `count` images and at least one group."""
+    hashes, first = np.unique(rows.hashes, return_index=True)
+    if len(hashes) <= count:
+        return rows
+    groups, sizes = np.unique(rows.groups[first], return_counts=True)
+    salted = [hashlib.sha256(b"some:" + name).digest() for name in groups.tolist()]
+    order = np.array(sorted(range(len(groups)), key=salted.__getitem__))
+    chosen = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), count, "right")))]
+    return rows.select(np.isin(rows.groups, groups[chosen]))
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ class _Fold:
 
 def _folds(rows: BankRows) -> list[_Fold]:
     clean = rows.views == 0
-    names = rows.hashes.astype(str)
+    names = rows.groups.astype(str)
     fold_of = assign(rows.labels[clean], names[clean], FOLDS)
     numbers = np.array([fold_of[name] for name in names])
     return [
@@ -135,7 +150,7 @@ def _folds(rows: BankRows) -> list[_Fold]:
 
 def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[float, dict[str, Any]]:
     """The penalty, and how good heads with this penalty are on images they were not trained on."""
-    if (rows.views == 0).sum() < 2 * FOLDS:
+    if _too_few(rows):
         return settings.l2 or _USUAL_PENALTY, {}
     folds = _folds(rows)
     tried = _tried(folds, classes, settings)
@@ -147,7 +162,7 @@ def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[floa
         "folds": FOLDS,
         "images": len(right),
         "accuracy": float(right.mean()),
-        "standard_error": standard_error(right),
+        "standard_error": standard_error(right, tried[penalty].groups),
         "learning_curve": [{"images": images, "accuracy": share} for images, share in curve],
     }
 
@@ -155,6 +170,7 @@ def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[floa
 def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:
     """What the folds say for each penalty, until weaker ones are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
+    groups = np.concatenate([fold.held.groups for fold in folds])
     tried: dict[float, Judgement] = {}
     lowest, worse = np.inf, 0
     for penalty in (settings.l2,) if settings.l2 else PENALTIES:
@@ -163,7 +179,7 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
             for fold, problem in zip(folds, problems, strict=True)
         ]
         losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
-        tried[penalty] = Judgement(losses, right)
+        tried[penalty] = Judgement(losses, right, groups)
         worse = 0 if losses.mean() < lowest else worse + 1
         lowest = min(lowest, float(losses.mean()))
         if worse == _WORSE:
@@ -173,11 +189,12 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
 
 def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
     """The strongest penalty whose loss is within one standard error of the lowest."""
-    best = min((found.losses for found in tried.values()), key=lambda losses: float(losses.mean()))
+    best = min(tried.values(), key=lambda found: float(found.losses.mean()))
+    excess = {penalty: found.losses - best.losses for penalty, found in tried.items()}
     as_good = [
         penalty
-        for penalty, found in tried.items()
-        if (found.losses - best).mean() <= standard_error(found.losses - best)
+        for penalty, losses in excess.items()
+        if losses.mean() <= standard_error(losses, best.groups)
     ]
     return max(as_good)
 
@@ -187,7 +204,7 @@ def _with_fewer(
 ) -> tuple[int, float]:
     """Number of training images, and accuracy over the folds of heads that saw only these."""
     smaller = [
-        _first_images(fold.train, max(1, round(share * len(np.unique(fold.train.hashes)))))
+        _first_groups(fold.train, max(1, round(share * len(np.unique(fold.train.hashes)))))
         for fold in folds
     ]
     right = [
@@ -202,6 +219,16 @@ def _images(parts: Any) -> int:
     return round(float(np.mean([len(np.unique(rows.hashes)) for rows in parts])))
 
 
-def standard_error(values: npt.NDArray[Any]) -> float:
-    """Returns the standard error of the mean of values [n]."""
-    return float(values.std() / np.sqrt(len(values)))
+def standard_error(values: npt.NDArray[Any], groups: Names | None = None) -> float:
+    """Returns the standard error of the mean of values [n].
+
+    Args:
+        values: One value for each image.
+        groups: Group of each image, [n]. Values of one group are not independent, so this is the
+            cluster-robust estimate. Default: each image is a group by itself.
+    """
+    if groups is None:
+        return float(values.std() / np.sqrt(len(values)))
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, weights=values - values.mean())
+    return float(np.sqrt((sums**2).sum()) / len(values))

@@ -163,6 +163,7 @@ def _model_nodes(config: Config, planned: Planned, data: dict[str, Any]) -> dict
     bank = parts.FeatureBank(
         examples=data["judged"].outputs["examples"],
         metadata=data["judged"].outputs["metadata"],
+        quarantine=data["judged"].outputs["quarantine"],
         data_blessing=data["gate"].outputs["blessing"],
         network=planned.network,
         weights_key=planned.weights_key,
@@ -257,8 +258,6 @@ def _optional_nodes(
     if config.evaluate.cross_validate:
         nodes["cross_validator"] = parts.CrossValidator(
             bank=model["bank"].outputs["features"],
-            examples=examples,
-            quarantine=data["judged"].outputs["quarantine"],
             folds=config.evaluate.cross_validate,
             threshold=threshold,
             classes=planned.classes,

@@ -21,10 +21,11 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components import beam_io, records
-from imgpipe.components.artifacts import DataBlessing
+from imgpipe.components.artifacts import DataBlessing, Quarantine
 from imgpipe.components.blessings import require_data_blessing
 from imgpipe.components.feature_bank.content import FREE_DISK, bytes_of, free_budget, make_plan
 from imgpipe.components.feature_bank.extraction import extract
+from imgpipe.components.feature_bank.near_groups import write_near_groups
 from imgpipe.components.feature_bank.view_choice import choose_views
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
@@ -35,6 +36,7 @@ from imgpipe.models.extractor import resolve_precision
 def FeatureBank(
     examples: InputArtifact[Examples],
     metadata: InputArtifact[Examples],
+    quarantine: InputArtifact[Quarantine],
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
     network: Parameter[str],
@@ -51,9 +53,11 @@ def FeatureBank(
     Args:
       examples: Kept images of all splits, Examples of ImageFilter.
       metadata: Metadata of the same images without their bytes, from which they are counted.
+      quarantine: Quarantine of ImageFilter, which lists the groups of near-duplicates.
       data_blessing: Blessing of DataGate; without it nothing is computed.
-      features: Output: feature records, ``activations/`` and ``bank.json`` (see
-        `imgpipe.models.bank.BankFacts`).
+      features: Output: feature records, ``activations/``, ``bank.json`` (see
+        `imgpipe.models.bank.BankFacts`), and ``near_groups.json`` with the groups of
+        near-duplicates that no fold may divide.
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
       weights_key: Fingerprint of weights and preprocessing, which is part of TFX's cache key.
       store: Folder of the content-addressed store, as `blob_store.open_store` takes it.
@@ -69,6 +73,7 @@ def FeatureBank(
     """
     require_data_blessing(data_blessing.uri)
     beam_io.mark_examples(features)
+    write_near_groups(quarantine.uri, features.uri)
     kept = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(kept.values()), "images")  # shown while the network is compiled
     allowed = free_budget(store) if budget == FREE_DISK else budget

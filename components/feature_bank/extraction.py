@@ -131,6 +131,7 @@ def _record(
         names.VIEW: view,
         names.IMAGE_HASH: records.raw(example, names.IMAGE_HASH),
         names.PATH: records.raw(example, names.PATH),
+        names.GROUP: records.raw(example, names.GROUP),
         names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
         name: np.asarray(vector, "<f2").tobytes(),
     }

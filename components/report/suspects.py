@@ -75,7 +75,7 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
     with bank.open_split(bank_uri, names.SPLITS, len(vocabulary), 0) as clean:
         if len(clean) < _FEWEST or len(np.unique(clean.labels)) < 2:
             return None
-        folds = np.array([int(digest[:8], 16) % FOLDS for digest in clean.hashes])
+        folds = np.array([int(name[:8], 16) % FOLDS for name in clean.groups])
         doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
     order = np.argsort(-doubts.margins, kind="stable")
     disagree = int((doubts.margins > 0).sum())

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from imgpipe.models import cross_validation
-from imgpipe.models.bank import BankRows, read_split
-from imgpipe.models.cross_validation import CrossValidation, assign, cross_validate, join
+from imgpipe.models.bank import BankRows, open_split
+from imgpipe.models.cross_validation import CrossValidation, assign, cross_validate
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.settings import ModelSettings
 
@@ -20,10 +20,8 @@ SETTINGS = ModelSettings(epochs=12, batch_size=32, learning_rate=0.01)
 def rows(write_bank, tmp_path_factory) -> BankRows:
     """60 training images with two augmented views, 18 of validation; three classes."""
     uri = write_bank(tmp_path_factory.mktemp("bank"), sizes={"validation": 6})
-    parts = {split: read_split(uri, split, 3) for split in ("train", "validation")}
-    validation = parts["validation"]
-    apart = np.array([b"v" + digest[1:] for digest in validation.hashes])
-    return join([parts["train"], dataclasses.replace(validation, hashes=apart)])
+    with open_split(uri, ("train", "validation"), 3) as found:
+        return found.select(np.ones(len(found), np.bool_))
 
 
 def _fake(monkeypatch) -> list[tuple[BankRows, BankRows, BankRows]]:
@@ -94,11 +92,15 @@ def test_every_image_is_judged_once_and_never_seen_before(rows, monkeypatch, fol
         assert len(train.clean()) > len(validation)
 
 
+def _grouped(rows: BankRows, groups: dict[bytes, bytes]) -> BankRows:
+    return dataclasses.replace(rows, groups=np.array([groups[bytes(h)] for h in rows.hashes]))
+
+
 def test_groups_are_on_one_side(rows, monkeypatch):
     seen = _fake(monkeypatch)
     hashes = np.unique(rows.hashes)
-    groups = {bytes(digest): f"group {i // 4}" for i, digest in enumerate(hashes)}
-    found = cross_validate(rows, 4, 3, SETTINGS, groups)
+    groups = {bytes(digest): hashes[i // 4 * 4] for i, digest in enumerate(hashes)}
+    found = cross_validate(_grouped(rows, groups), 4, 3, SETTINGS)
     assert found.groups == 20
     for parts in seen:
         sides = [{groups[bytes(digest)] for digest in part.hashes} for part in parts]
@@ -137,15 +139,7 @@ def test_fewer_images_than_folds_are_refused(rows):
 def test_a_group_of_nearly_everything_is_refused(rows, monkeypatch):
     _fake(monkeypatch)
     hashes = np.unique(rows.hashes)
-    groups = {bytes(digest): "film" for digest in hashes[2:]}
-    groups |= {bytes(hashes[0]): "rest", bytes(hashes[1]): "other"}
+    groups = {bytes(digest): hashes[2] for digest in hashes[2:]}
+    groups |= {bytes(digest): digest for digest in hashes[:2]}
     with pytest.raises(DataRefused, match="nothing else to train on"):
-        cross_validate(rows, 2, 3, SETTINGS, groups)
-
-
-def test_rows_are_joined_and_selected_in_every_column(rows):
-    first, second = rows.select(rows.views == 0), rows.select(rows.views > 0)
-    again = join([first, second])
-    assert len(again) == len(rows)
-    for field in dataclasses.fields(rows):
-        assert len(getattr(again, field.name)) == len(rows), field.name
+        cross_validate(_grouped(rows, groups), 2, 3, SETTINGS)
