@@ -38,12 +38,12 @@ class BankRows:
     labels: npt.NDArray[np.int64]
     views: npt.NDArray[np.int64]
     hashes: npt.NDArray[np.bytes_]
-    groups: npt.NDArray[np.bytes_] = field(default=None)  # type: ignore[assignment]
+    groups: npt.NDArray[np.bytes_] = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
 
     def __post_init__(self) -> None:
         """Makes each image a group by itself where no groups are given."""
-        if self.groups is None:
+        if len(self.groups) != len(self.hashes):
             object.__setattr__(self, "groups", self.hashes)
 
     def __len__(self) -> int:

@@ -77,12 +77,12 @@ class Judgement:
     Attributes:
         losses: Loss of each image, [n].
         right: Whether the answer is right, [n].
-        groups: Name of the group of each image, [n].
+        groups: Name of the group of each image, [n]; None if each image is a group by itself.
     """
 
     losses: Losses
     right: Flags
-    groups: Names
+    groups: Names | None = None
 
     def better_than(self, other: Judgement) -> bool:
         """Whether the loss is lower than that of `other` by more than two standard errors."""
