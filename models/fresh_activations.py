@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,9 +24,16 @@ from imgpipe.models.row_file import RowFile
 _AT_ONCE: Final = 32  # images
 
 
+class OutOfTime(Exception):
+    """The time was over before all activations were computed."""
+
+
 @contextlib.contextmanager
 def fresh_activations(
-    patterns: Sequence[str], extractor: FeatureExtractor, views: int
+    patterns: Sequence[str],
+    extractor: FeatureExtractor,
+    views: int,
+    over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Maps]:
     """Opens the activations of all labelled images, sorted by content hash and view.
 
@@ -34,6 +41,10 @@ def fresh_activations(
         patterns: File patterns of the image examples of one split.
         extractor: Extractor with a tap at the cut.
         views: Number of augmented views of each image, in addition to the image itself.
+        over: Says after each batch of images whether the time is over.
+
+    Raises:
+        OutOfTime: It was over.
     """
     files = sorted(path for pattern in patterns for path in matching(pattern))
     hashes, labels = described(files)
@@ -43,7 +54,7 @@ def fresh_activations(
     places[order] = np.arange(len(order))
     each = views + 1
     with RowFile(each * len(order), extractor.activation_shape, np.float16) as activations:
-        activations.fill(_placed(files, places, extractor, each))
+        activations.fill(_placed(files, places, extractor, each, over))
         yield Maps(activations, np.repeat(labels[order], each))
 
 
@@ -74,12 +85,18 @@ def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> floa
 
 
 def _placed(
-    files: Sequence[str], places: npt.NDArray[np.int64], extractor: FeatureExtractor, each: int
+    files: Sequence[str],
+    places: npt.NDArray[np.int64],
+    extractor: FeatureExtractor,
+    each: int,
+    over: Callable[[], bool],
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
     """Yields the places and activations of some images at once; those at place -1 are left out."""
     numbers = list(range(each))
     done = 0
     for images, hashes in _read(files):
+        if over():
+            raise OutOfTime
         here = places[done : done + len(images)]
         done += len(images)
         wanted = np.flatnonzero(here >= 0)

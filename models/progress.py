@@ -25,6 +25,12 @@ class Listener(Protocol):
     def say(self, text: str) -> None:
         """Shows a sentence about the present step."""
 
+    def stoppable(self) -> contextlib.AbstractContextManager[None]:
+        """Lets a person end the present step early, while the context lasts."""
+
+    def stopped(self) -> bool:
+        """Returns whether a person wants the step to end with what it has found so far."""
+
 
 _listener: Listener | None = None
 _own = threading.local()
@@ -64,3 +70,13 @@ def say(text: str) -> None:
         _listener.say(text)
     else:
         logging.getLogger(__name__).info(text)
+
+
+def stoppable() -> contextlib.AbstractContextManager[None]:
+    """Let a person end the present step early, while the context lasts; see `stopped`."""
+    return contextlib.nullcontext() if _listener is None else _listener.stoppable()
+
+
+def stopped() -> bool:
+    """Return whether a person wants the step to end with what it has found so far."""
+    return _listener is not None and _listener.stopped()

@@ -18,7 +18,12 @@ from imgpipe.models import cuts, progress, stages
 from imgpipe.models.bank import read_facts
 from imgpipe.models.calibration import fit_temperature, softmax
 from imgpipe.models.extractor import FeatureExtractor
-from imgpipe.models.fresh_activations import count_labelled, fresh_activations, seconds_a_view
+from imgpipe.models.fresh_activations import (
+    OutOfTime,
+    count_labelled,
+    fresh_activations,
+    seconds_a_view,
+)
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement, standard_error
 from imgpipe.models.stages import Inputs, Trained
@@ -121,7 +126,8 @@ def train(inputs: Inputs) -> Trained:
             f"cross-validation and {_judgement(trained).right.mean():.3f} on the validation split."
         )
         return _with_history(trained, [_row_of_head(trained)], "enough", ended)
-    return _Search(inputs, trained).run()
+    with progress.stoppable():
+        return _Search(inputs, trained).run()
 
 
 def _row_of_head(head: Trained) -> dict[str, Any]:
@@ -136,7 +142,10 @@ def _row_of_head(head: Trained) -> dict[str, Any]:
 
 
 def _with_history(trained: Trained, rows: list[dict[str, Any]], reason: str, text: str) -> Trained:
-    """The network with what was tried, and why the search ended: "enough", "all" or "minutes"."""
+    """The network with what was tried, and why the search ended.
+
+    The reason is "enough", "all", "minutes" or "interrupted".
+    """
     ended = {"reason": reason, "text": text}
     return replace(trained, history={**trained.history, "search": rows, "search_ended": ended})
 
@@ -149,6 +158,7 @@ class _Search:
         self._best, self._rows = head, [_row_of_head(head)]
         self._images = count_labelled(inputs.train_files)
         self._until = float("inf")
+        self._stopped = False
 
     def run(self) -> Trained:
         """Tries one way after the other and returns the best network with what was tried."""
@@ -170,11 +180,23 @@ class _Search:
                     f"{way.seconds(self._images, a_view, share) / 60:.1f} minutes."
                 )
                 break
-            self._try(affordable, extractor)
+            try:
+                self._try(affordable, extractor)
+            except OutOfTime:
+                reason, ended = "minutes", f"The time was over before {way} could be judged."
+            if self._stopped:
+                reason, ended = "interrupted", "The search was ended by Ctrl-C."
+            if reason != "all":
+                break
             if self._accuracy() >= ENOUGH:
                 reason, ended = "enough", f"The best network reaches {ENOUGH:g} or more."
                 break
         return _with_history(self._best, self._rows, reason, ended)
+
+    def _over(self) -> bool:
+        """Whether the time is over, or a person wants the search to end."""
+        self._stopped = self._stopped or progress.stopped()
+        return self._stopped or time.monotonic() >= self._until
 
     def _accuracy(self) -> float:
         """The accuracy of the best network on the validation split."""
@@ -258,8 +280,8 @@ class _Search:
         log_dir = self._inputs.log_dir
         files = self._inputs.train_files, self._inputs.validation_files
         with (
-            fresh_activations(files[0], extractor, way.views) as training,
-            fresh_activations(files[1], extractor, 0) as validation,
+            fresh_activations(files[0], extractor, way.views, self._over) as training,
+            fresh_activations(files[1], extractor, 0, self._over) as validation,
         ):
             found = fit(
                 lambda: stages.above_cut(
@@ -270,7 +292,7 @@ class _Search:
                 self._inputs.classes,
                 settings,
                 log_dir and log_dir / f"search-{len(self._rows)}",
-                until=self._until,
+                over=self._over,
             )
             return stages.judged(found, validation, f"layers above {way.cut}")
 

@@ -158,7 +158,7 @@ def fit(
     settings: ModelSettings,
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
-    until: float | None = None,
+    over: Callable[[], bool] | None = None,
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
@@ -174,8 +174,8 @@ def fit(
         settings: Settings of the training.
         log_dir: Folder for TensorBoard's event files; None writes none.
         checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
-        until: Time at which training ends with the best weights so far, of `time.monotonic`; None
-            sets no limit.
+        over: Says after each step whether training ends with the best weights so far; None sets no
+            limit.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -191,7 +191,7 @@ def fit(
             _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
             if settings.strategy == "multi_worker":
                 distribution.let_keras_fit(model, datasets.training(train, classes, settings))
-            watcher = _watcher(settings, checkpoint, until)
+            watcher = _watcher(settings, checkpoint, over)
             first = watcher.resume(model)
         callbacks = [watcher]
         if log_dir is not None:
@@ -290,7 +290,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _watcher(
-    settings: ModelSettings, checkpoint: Checkpoint | None, until: float | None = None
+    settings: ModelSettings,
+    checkpoint: Checkpoint | None,
+    over: Callable[[], bool] | None = None,
 ) -> Any:
     """A Keras callback that records, stops, restores and keeps the checkpoint.
 
@@ -321,7 +323,7 @@ def _watcher(
             return len(self.epochs)
 
         def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            if until is not None and time.monotonic() >= until:
+            if over is not None and over():
                 self.stopped, self.model.stop_training = "minutes", True
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from imgpipe.pipeline import standard_streams
+from imgpipe.pipeline import signals, standard_streams
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
@@ -121,6 +121,7 @@ class Display:
         self.cached: list[str] = []
         self.outputs: dict[str, dict[str, str]] = {}
         self.failed_step = ""
+        self._agreed = False  # to end the search
 
     def __enter__(self) -> Display:
         if self._console.is_terminal:
@@ -201,6 +202,39 @@ class Display:
     def say(self, text: str) -> None:
         """See `imgpipe.models.progress.say`."""
         self._console.print(f"   {text}", markup=False, soft_wrap=True)
+
+    # --- Ctrl-C ------------------------------------------------------------------------------
+    def stoppable(self) -> contextlib.AbstractContextManager[None]:
+        """Keep a Ctrl-C for `stopped`, where there is a terminal with a person to ask."""
+        asks = self._console.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+        return signals.holding() if asks else contextlib.nullcontext()
+
+    def stopped(self) -> bool:
+        """After Ctrl-C, ask whether the run goes on with what was found so far.
+
+        Returns:
+          Whether it does; False where nobody pressed Ctrl-C.
+
+        Raises:
+          Stopped: It does not.
+        """
+        if not signals.held():
+            return False
+        if not self._agreed:
+            self._agreed = self._asks("Go on with the best network so far?")
+        if not self._agreed:
+            signals.stop()
+        return True
+
+    def _asks(self, question: str) -> bool:
+        """Ask a question on the terminal; Enter says yes."""
+        if self._live:
+            self._live.stop()
+        self._console.print(f"{question} [Y/n] ", markup=False, end="")
+        answer = sys.stdin.readline()
+        if self._live:
+            self._live.start()
+        return answer.strip().lower() in ("", "y", "yes") and answer != ""
 
     # --- drawing -----------------------------------------------------------------------------
     def _cells(self, step: _Step) -> list[tuple[str, str]]:

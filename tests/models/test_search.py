@@ -5,9 +5,9 @@ The head is penalised until little is left of it, so that anything else is bette
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,10 +99,19 @@ def _inputs(examples: Path, bank: str, **settings: object) -> Inputs:
 
 
 class _Said:
-    """A display that keeps what is said."""
+    """A display that keeps what is said, and on which a person may end the search."""
 
-    def __init__(self) -> None:
+    def __init__(self, ends: bool = False) -> None:
         self.said: list[str] = []
+        self.ends = ends
+
+    def stoppable(self) -> contextlib.AbstractContextManager[None]:
+        """Wait for nothing."""
+        return contextlib.nullcontext()
+
+    def stopped(self) -> bool:
+        """The answer of the person."""
+        return self.ends
 
     def advance(self, count: int, unit: str) -> None:
         """Ignore counts."""
@@ -173,6 +182,16 @@ def test_too_little_time_leaves_the_head(examples, bank) -> None:
     assert len(trained.history["search"]) == 1
 
 
+def test_a_person_who_ends_the_search_gets_the_best_network_so_far(examples, bank) -> None:
+    progress.attach(_Said(ends=True))
+    try:
+        trained = search.train(_inputs(examples, bank))
+    finally:
+        progress.attach(None)
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "interrupted"
+
+
 @pytest.mark.parametrize("mode", ["off", "search"])
 def test_without_minutes_or_with_the_mode_off_there_is_no_search(examples, bank, mode) -> None:
     minutes = 0.0 if mode == "search" else None
@@ -237,7 +256,7 @@ def test_training_ends_with_the_best_weights_when_the_time_is_over(examples) -> 
     patterns = [str(examples / f"{names.TRAIN}-*")]
     with fresh_activations(patterns, _extractor(), 0) as maps:
         found = fit(
-            lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, until=time.monotonic()
+            lambda: above_cut(3, settings, _CUT), maps, maps, 3, settings, over=lambda: True
         )
     assert found.stopped == "minutes"
     assert len(found.epochs) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -10,7 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from imgpipe.pipeline import signals
+from imgpipe.pipeline.console import Display
 from tests.images import folder_of
 
 _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
@@ -89,3 +93,50 @@ def test_a_signal_while_the_command_line_is_imported(module: str, number: signal
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("imgpipe: ")
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("asks", "presses", "exit_code", "printed"),
+    [("signals.held()", 1, 0, "went on"), ("False", 1, 130, ""), ("signals.held()", 2, 130, "")],
+    ids=["asked for", "missed", "pressed twice"],
+)
+def test_a_ctrl_c_is_kept_for_the_code_that_asks_for_it(
+    asks: str, presses: int, exit_code: int, printed: str
+):
+    program = (
+        "import os, signal, sys\n"
+        "from imgpipe.pipeline import cli, signals\n"
+        "from imgpipe.pipeline.commands import presets\n"
+        "def run():\n"
+        "    with signals.holding():\n"
+        f"        for _ in range({presses}):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        {asks}\n"
+        "    print('went on')\n"
+        "    return 0\n"
+        "presets.run = run\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == exit_code, done.stderr
+    assert done.stdout.strip() == printed
+
+
+@pytest.mark.parametrize(("answer", "goes_on"), [("\n", True), ("y\n", True), ("n\n", False)])
+def test_after_ctrl_c_a_person_is_asked_once(monkeypatch, answer: str, goes_on: bool):
+    shown = io.StringIO()
+    display = Display(Console(file=shown, force_terminal=True, highlight=False))
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    monkeypatch.setattr(signals, "_received", None)
+    assert display.stopped() is False
+    with signals.holding():
+        monkeypatch.setattr(signals, "_held", True)
+        if goes_on:
+            assert display.stopped() and display.stopped()
+        else:
+            with pytest.raises(signals.Stopped, match=r"^$"):
+                display.stopped()
+    assert shown.getvalue().count("Go on with the best network so far? [Y/n]") == 1
