@@ -173,6 +173,7 @@ def run(
     out: str | Path | None = None,
     *,
     config: str | Path | None = None,
+    minutes: float | None = None,
     start: str | None = None,
     **settings: Any,
 ) -> Run:
@@ -188,6 +189,7 @@ def run(
       data: Source of the images; None for that of the configuration.
       out: Output folder; None for that of the configuration, which is ``imgpipe-out`` by default.
       config: TOML file, or name of a preset; None for the defaults.
+      minutes: Time in which a better network is looked for; None for that of the configuration.
       start: Component from which on cached outputs are not used; None to use all of them.
       **settings: Settings by section, such as ``model={"image_size": 160}``. They override those of
         ``config``.
@@ -204,6 +206,8 @@ def run(
     from imgpipe.pipeline.run import execute
 
     _prepare()
+    if minutes is not None:
+        settings["train.minutes"] = minutes
     chosen = settings_module.configuration(
         _text(config),
         _text(data),

@@ -34,7 +34,7 @@ class Section(BaseModel):
 
 
 class Run(Section):
-    """Name of the pipeline and folder of its results."""
+    """Name of the pipeline, folder of its results, and where they are logged."""
 
     name: str = Field(
         "imgpipe", pattern=_NAME, description="Name of the pipeline and of the served model."
@@ -42,6 +42,11 @@ class Run(Section):
     out: str = Field(
         "imgpipe-out",
         description="Folder of artifacts, metadata, feature bank, pushed versions and reports.",
+    )
+    mlflow: str = Field(
+        "",
+        description="MLflow tracking server, http://HOST:PORT, or file:FOLDER, to which a run on "
+        "this machine logs settings, metrics, page and model. Empty: nothing is logged.",
     )
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.config import Config
 
 #: Settings that name a place for outputs, which change nothing about the model.
-PLACES = frozenset({"run.out", "push.directory", "bank.store", "judge.store"})
+PLACES = frozenset({"run.out", "run.mlflow", "push.directory", "bank.store", "judge.store"})
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -29,6 +29,7 @@ from imgpipe.pipeline import (
     component_names,
     failures,
     metadata_file,
+    mlflow_log,
     repetition,
     signals,
     summary,
@@ -92,6 +93,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     began = time.monotonic()
     start = start and component_names.find(start, config)
     run_inputs.check_files(config)
+    mlflow_log.check(config.run.mlflow)
     beam_options.require_local_artifacts(config)
     opened(config).listing()  # reports a wrong folder before the imports, which take seconds
     out = config.out
@@ -310,11 +312,26 @@ class _Run:
         whole = summary.build(facts, self._timings(), page, state.status, state.verdict, log)
         if unwritten:
             whole["warnings"].append(unwritten)
-        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-        atomic_write(self.directory / SUMMARY, text)
+        self._write_summary(whole)
+        if self.config.run.mlflow and not interrupted:
+            self._log_to_mlflow(whole)
         if error is None and self.inputs is not None:
             repetition.remember(self.directory, self.config, self.inputs)
         return Outcome(exit_code(error, blessed), state.verdict, whole, self.directory)
+
+    def _write_summary(self, whole: dict[str, Any]) -> None:
+        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+        atomic_write(self.directory / SUMMARY, text)
+
+    def _log_to_mlflow(self, whole: dict[str, Any]) -> None:
+        """Log the run, whose summary is written already; if that fails, it gets a warning."""
+        with self.display.step("logging to MLflow"):
+            logged = mlflow_log.log(self.config, self.directory, whole)
+        if isinstance(logged, str):
+            whole["warnings"].append(logged)
+        else:
+            whole["mlflow"] = logged
+        self._write_summary(whole)
 
     def _facts(self, error: BaseException | None, settings: dict[str, object]) -> dict[str, Any]:
         """Facts that the Report component collected, or that are collected here after an error."""

@@ -95,6 +95,7 @@ def build(
             "reused": reused,
         },
         "cached": list(timings["cached"]),
+        "mlflow": None,  # filled in when the run was logged
         "report": report,
         "log": log,
     }

@@ -281,7 +281,7 @@ def test_summary_has_every_documented_field():
     assert set(built) == {
         *("schema", "status", "blessed", "verdict", "gate", "cross_validation", "lite", "warnings"),
         *("expected", "push", "model", "data", "training", "metrics", "timings", "bank"),
-        *("cached", "report", "log"),
+        *("cached", "mlflow", "report", "log"),
     }
     assert built["push"] == {"status": "refused", "version": None, "path": None}
     assert set(built["model"]) == {"name", "backbone", "classes", "image_size"}
