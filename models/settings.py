@@ -168,6 +168,7 @@ class TrainSettings:
     )
     minutes: float | None = Field(
         default=None,
+        examples=[15],
         ge=0,
         le=100_000,
         description="Time for trying networks that may be better than the solved head, see "

@@ -19,7 +19,6 @@ app = typer.Typer(
     name="imgpipe",
     help="From a folder of images to a blessed, served image classifier.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -355,31 +355,40 @@ def toml_value(value: Any) -> str:
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 
-def to_toml(config: Config, notes: Mapping[str, str] | None = None) -> str:
+def to_toml(
+    config: Config, notes: Mapping[str, str] | None = None, only: Collection[str] | None = None
+) -> str:
     """Write a configuration as TOML with comments.
 
     Args:
       config: The configuration to write.
       notes: Extra comment lines by section name, written under the section's heading.
+      only: Settings to write, as ``section.key``; None for all of them.
 
     Returns:
-      A text that loads back to `config`.
+      A text that loads back to `config`, if the settings that it lacks have their defaults.
     """
-    blocks = [_block(name, getattr(config, name), notes or {}) for name in Config.model_fields]
-    return "\n\n".join(blocks) + "\n"
+    blocks = [
+        _block(name, getattr(config, name), notes or {}, only) for name in Config.model_fields
+    ]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _block(name: str, section: Any, notes: Mapping[str, str]) -> str:
-    """Text of a section and of the sections in it."""
+def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[str] | None) -> str:
+    """Text of a section and of the sections in it; "" if none of its settings is wanted."""
     lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
     lines += [f"# {note}" for note in notes.get(name, "").splitlines()]
-    below = []
+    below, wanted = [], only is None
     for key, info in declared(section).items():
         value = getattr(section, key)
         if declared(value):
-            below.append(_block(f"{name}.{key}", value, notes))
+            below.append(_block(f"{name}.{key}", value, notes, only))
             continue
+        if only is not None and f"{name}.{key}" not in only:
+            continue
+        wanted = True
         lines.append(f"# {info.description}")
         unset = value is None
-        lines.append(f"# {key} = 0.999" if unset else f"{key} = {toml_value(value)}")
-    return "\n\n".join(["\n".join(lines), *below])
+        example = (getattr(info, "examples", None) or [0.999])[0]
+        lines.append(f"# {key} = {example}" if unset else f"{key} = {toml_value(value)}")
+    return "\n\n".join(filter(None, ["\n".join(lines) if wanted else "", *below]))

@@ -34,9 +34,14 @@ _WIDTH_PLAIN = 120  # columns when the output is not a terminal
 _OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; all others concern a class
 _ADVICE = "repair or remove the files (--html shows them), or raise gate.max_rejected_share"
 _LINES = 40  # rows of the table, so that it fits on most terminals
+_EXAMPLES = """Examples:\n
+  imgpipe check photos\n
+  imgpipe check photos.zip --html page.html\n
+  imgpipe check photos --set gate.min_train=20 --json -
+"""
 
 
-@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+@app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help=options.SOURCE_HELP)],
     config: Annotated[

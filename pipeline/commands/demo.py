@@ -24,9 +24,12 @@ _NAME = "rock_paper_scissors"
 _PER_CLASS = 110  # images; enough for about 35 validation images
 _ASKED = ("paper", 987_654)  # label and seed of the image that is sent over gRPC
 _MARK = ".imgpipe-demo"  # a folder that holds this file may be overwritten
+_EXAMPLES = """Examples:\n
+  imgpipe demo
+"""
 
 
-@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+@app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for all outputs.")

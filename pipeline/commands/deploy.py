@@ -15,9 +15,13 @@ from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer()
+_EXAMPLES = """Examples:\n
+  imgpipe deploy compose --out serving\n
+  imgpipe deploy kubernetes photos.toml --out serving --cpus 4
+"""
 
 
-@app.command("deploy", rich_help_panel=options.SERVING)
+@app.command("deploy", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     kind: Annotated[str, typer.Argument(metavar="compose|kubernetes|kserve", help="Target.")],
     config: options.ConfigArgument = None,

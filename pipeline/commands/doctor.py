@@ -11,9 +11,13 @@ from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
 app = typer.Typer()
+_EXAMPLES = """Examples:\n
+  imgpipe doctor\n
+  imgpipe doctor imgpipe-out --repair
+"""
 
 
-@app.command(rich_help_panel=options.MACHINE)
+@app.command(rich_help_panel=options.MACHINE, epilog=_EXAMPLES)
 def doctor(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[OUT]", help="Output folder of the runs.")

@@ -30,9 +30,13 @@ _SWITCH_ON = (
     "the log holds no images; start the server with `imgpipe serve --request-log PREFIX "
     "--log-images` to log them (imgpipe-model-server: --request_log_images)"
 )
+_EXAMPLES = """Examples:\n
+  imgpipe drift logs/requests --model imgpipe-out\n
+  imgpipe drift logs/requests --model imgpipe-out --pictures new --json -
+"""
 
 
-@app.command(rich_help_panel=options.SERVING)
+@app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def drift(
     log: Annotated[
         Path, typer.Argument(metavar="LOG", help="Request log: a file, a folder, or its prefix.")

@@ -47,7 +47,13 @@ class Inside:
     layers: list[str]
 
 
-@app.command("explain", rich_help_panel=options.SERVING)
+_EXAMPLES = """Examples:\n
+  imgpipe explain --model imgpipe-out photo.jpg\n
+  imgpipe explain --model imgpipe-out/model/2 --layers
+"""
+
+
+@app.command("explain", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to explain.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,28 +23,50 @@ app = typer.Typer()
 
 #: Roboflow names the versions of one image NAME.rf.HASH.jpg.
 _VERSIONS = r"([^/]+)\.rf\."
+#: The settings that decide most about a model, which are written even with their defaults.
+_SETTINGS = (
+    *("run.name", "run.out", "data.source", "data.group_pattern"),
+    *("split.validation", "split.test", "gate.min_train", "gate.min_validation"),
+    *("model.backbone", "model.image_size", "train.minutes", "fine_tune.mode"),
+    "evaluate.threshold",
+)
+_HEADER = """\
+# The settings that matter most, for: imgpipe run {name}
+# All others have defaults that fit most images. The page "Settings" of the documentation describes
+# them, and `imgpipe init SRC --all` writes every one with its description.
+
+"""
+_EXAMPLES = """Examples:\n
+  imgpipe init photos\n
+  imgpipe init photos.zip -o photos.toml\n
+  imgpipe init photos --all --force
+"""
 _MIN_VALIDATION = 3  # images of a class; with twice as many the default shares are kept
 
 
-@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+@app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def init(
     source: Annotated[str, typer.Argument(metavar="SRC", help=options.SOURCE_HELP)],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="File for the configuration.")
     ] = Path("imgpipe.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Write all settings, not only those that matter most.")
+    ] = False,
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
-    raise typer.Exit(run(source, output, force))
+    raise typer.Exit(run(source, output, force, everything))
 
 
-def run(source: str, output: Path, force: bool) -> int:
+def run(source: str, output: Path, force: bool, everything: bool = False) -> int:
     """Scan the source and write the configuration.
 
     Args:
       source: Source of the images, as in `data.source`.
       output: File for the configuration.
       force: Whether an existing file is overwritten.
+      everything: Whether all settings are written, instead of those that matter most.
 
     Returns:
       The exit code.
@@ -52,7 +75,6 @@ def run(source: str, output: Path, force: bool) -> int:
       ConfigError: The source cannot be read, or the file exists or cannot be written.
     """
     from imgpipe.components.example_gen.sources import absolute, open_source
-    from imgpipe.pipeline import config as configs
 
     if output.exists() and not force:
         raise ConfigError(
@@ -64,7 +86,7 @@ def run(source: str, output: Path, force: bool) -> int:
     scan = open_source(source).scan()
     config, notes = propose(scan, source)
     try:
-        atomic_write(output, configs.to_toml(config, notes))
+        atomic_write(output, text(config, notes, None if everything else output.name))
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}.") from None
     console = new_console()
@@ -74,6 +96,28 @@ def run(source: str, output: Path, force: bool) -> int:
         console.print(f"[dim]{escape(note)}[/]")
     console.print(f"wrote {escape(str(output))}; next: imgpipe run {escape(str(output))}")
     return 0
+
+
+def text(config: Config, notes: Mapping[str, str], name: str | None) -> str:
+    """Write the configuration.
+
+    Args:
+      config: The configuration.
+      notes: Comments by section.
+      name: Name of the file, to write the settings that matter most and those that differ from
+        their defaults; None to write all.
+
+    Returns:
+      A TOML text that loads back to `config`.
+    """
+    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline.flat_settings import flat
+
+    if name is None:
+        return configs.to_toml(config, notes)
+    different = flat(config.model_dump(mode="json", exclude_defaults=True))
+    only = {*_SETTINGS, *(key for key, _ in different)}
+    return _HEADER.format(name=name) + configs.to_toml(config, notes, only)
 
 
 def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:

@@ -28,9 +28,13 @@ _HEADINGS = (
     f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
     f"{'p99 ms':>8}  stable  errors"
 )
+_EXAMPLES = """Examples:\n
+  imgpipe load localhost:8500 --image photo.jpg\n
+  imgpipe load http://localhost:8501 --concurrency 1,16 --json -
+"""
 
 
-@app.command("load", rich_help_panel=options.SERVING)
+@app.command("load", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="Server, HOST:PORT or http://HOST:PORT.")

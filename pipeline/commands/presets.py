@@ -10,9 +10,13 @@ from imgpipe.pipeline.terminal import escape, new_console
 app = typer.Typer()
 
 _NONE = "–"
+_EXAMPLES = """Examples:\n
+  imgpipe presets\n
+  imgpipe run cats_vs_dogs_inception --data photos
+"""
 
 
-@app.command(rich_help_panel=options.DATA_AND_TRAINING)
+@app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def presets() -> None:
     """List the presets with their data and the expected accuracy."""
     raise typer.Exit(run())

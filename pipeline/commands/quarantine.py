@@ -54,7 +54,13 @@ class Row:
     stored: str = ""
 
 
-@app.command("list")
+_LIST_EXAMPLES = """Examples:\n
+  imgpipe quarantine list --from imgpipe-out\n
+  imgpipe quarantine list 'cat/*.png' --from imgpipe-out --json
+"""
+
+
+@app.command("list", epilog=_LIST_EXAMPLES)
 def list_(
     which: Annotated[list[str] | None, _WHICH] = None,
     source: Annotated[Path, _FROM] = Path("imgpipe-out"),
@@ -83,7 +89,13 @@ def list_(
     console.print(f"{len(rows)} {what} in {escape(str(folder))}")
 
 
-@app.command()
+_RESTORE_EXAMPLES = """Examples:\n
+  imgpipe quarantine restore --from imgpipe-out --to restored\n
+  imgpipe quarantine restore --reason too_small
+"""
+
+
+@app.command(epilog=_RESTORE_EXAMPLES)
 def restore(
     which: Annotated[list[str] | None, _WHICH] = None,
     to: Annotated[
@@ -105,7 +117,13 @@ def restore(
     console.print(f"{copied} files copied into {escape(str(to))}")
 
 
-@app.command()
+_ACCEPT_EXAMPLES = """Examples:\n
+  imgpipe quarantine accept cat/17.jpg --from imgpipe-out\n
+  imgpipe quarantine accept cat/17.jpg --label dog --note 'a dog'
+"""
+
+
+@app.command(epilog=_ACCEPT_EXAMPLES)
 def accept(
     which: Annotated[list[str] | None, _WHICH] = None,
     label: Annotated[

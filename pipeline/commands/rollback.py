@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _COMPUTED = ("schema", "version", "files", "withdrawn")  # not copied from the earlier manifest
+_EXAMPLES = """Examples:\n
+  imgpipe rollback imgpipe-out\n
+  imgpipe rollback imgpipe-out/model/2\n
+  imgpipe rollback imgpipe-out --to 2
+"""
 
 
-@app.command(rich_help_panel=options.SERVING)
+@app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def rollback(
     model_dir: options.VersionsArgument,
     to: Annotated[

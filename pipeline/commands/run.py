@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _COLOURS = {0: "green", 3: "yellow", 4: "yellow", 130: "yellow", 143: "yellow"}
+_EXAMPLES = """Examples:\n
+  imgpipe run --data photos\n
+  imgpipe run photos.toml --set evaluate.threshold=0.95\n
+  imgpipe run cats_vs_dogs_inception --data photos --out inception
+"""
 
 
-@app.command("run", rich_help_panel=options.DATA_AND_TRAINING)
+@app.command("run", rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,

@@ -31,8 +31,12 @@ app = typer.Typer(
 _OF_SCHEMA, _OF_DISTRIBUTION = {"anomaly"}, {"drift", "skew"}
 _VALUES_SHOWN = 12
 
+_SHOW_EXAMPLES = """Examples:\n
+  imgpipe schema show --out imgpipe-out
+"""
 
-@app.command("show")
+
+@app.command("show", epilog=_SHOW_EXAMPLES)
 def show_command(
     config: options.ConfigArgument = None,
     out: options.RunsOption = None,
@@ -42,7 +46,13 @@ def show_command(
     raise typer.Exit(show(config, out, settings or []))
 
 
-@app.command("accept")
+_ACCEPT_EXAMPLES = """Examples:\n
+  imgpipe schema accept --data photos --out imgpipe-out\n
+  imgpipe schema accept photos.toml
+"""
+
+
+@app.command("accept", epilog=_ACCEPT_EXAMPLES)
 def accept_command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,

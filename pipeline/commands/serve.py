@@ -14,15 +14,21 @@ from imgpipe.pipeline import options
 app = typer.Typer()
 
 _LAST_PORT = 65535
+_EXAMPLES = """Examples:\n
+  imgpipe serve imgpipe-out\n
+  imgpipe serve imgpipe-out/model/3 --port 9000\n
+  imgpipe serve imgpipe-out --request-log logs/requests -- --drain_seconds=5
+"""
 
 
-@app.command(rich_help_panel=options.SERVING)
+@app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def serve(
     model_dir: Annotated[
         str,
         typer.Argument(
             metavar="OUT",
-            help="Output folder of a run, or folder of numbered versions, also gs://…",
+            help="Output folder of a run, or folder of numbered versions, also gs://…; or one "
+            "version, such as OUT/model/3, of which no other is served.",
         ),
     ],
     flags: Annotated[
@@ -69,7 +75,7 @@ def serve(
         bool, typer.Option("--log-images", help="Also log the images of the requests.")
     ] = False,
 ) -> None:
-    """Serve the newest version on this machine: TensorFlow Serving's API and a page to try it."""
+    """Serve a model on this machine: TensorFlow Serving's API and a page to try it."""
     if rest_port is None:
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
     page = page_flags(web and rest_port != 0, collect)
@@ -89,8 +95,8 @@ def run(
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        model_dir: Output folder of a run, or a folder of numbered versions, which may be remote
-            (``gs://bucket/models/flowers``).
+        model_dir: Output folder of a run; a folder of numbered versions, which may be remote
+            (``gs://bucket/models/flowers``); or one version.
         host: Address to bind.
         port: gRPC port; 0 for any free one.
         model: Name of the served model.
@@ -102,10 +108,11 @@ def run(
         The exit code.
 
     Raises:
-        ConfigError: `model_dir` is one version.
+        ConfigError: `model_dir` is a SavedModel that is no numbered version.
         ResourceError: There is no model in `model_dir`.
     """
-    base_path = _base_path(model_dir)
+    base_path, version = _served(model_dir)
+    only = [f"--model_version={version}"] if version else []
     from imgpipe.serving.server.model_server import main
 
     return main(
@@ -116,22 +123,27 @@ def run(
             f"--port={port}",
             f"--rest_api_port={rest_port}",
             f"--prefer_tflite_model={str(int8).lower()}",
+            *only,
             *flags,
         ]
     )
 
 
-def _base_path(model_dir: str) -> str:
+def _served(model_dir: str) -> tuple[str, int]:
+    """Return the folder of versions, and the only version to serve or 0."""
     if "://" in model_dir:
-        return model_dir  # checked by the server
+        return model_dir, 0  # checked by the server
     from imgpipe.pipeline import pushed_models
 
     base, version = pushed_models.locate(Path(model_dir))
-    if version is not None:
+    if version is None:
+        return str(base.absolute()), 0
+    if not version.name.isdecimal() or not int(version.name):
         raise ConfigError(
-            f"{model_dir} is one version; serve takes the folder of versions: imgpipe serve {base}"
+            f"{model_dir} is a SavedModel in a folder that is not named by a version. Expected: a "
+            f"name such as 1. Rename it, for example: mv {version} {base / '1'}"
         )
-    return str(base.absolute())
+    return str(base.absolute()), int(version.name)
 
 
 def page_flags(shown: bool, collect: Path | None) -> list[str]:

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _SIDE = 224  # largest side of a view on the sheet, in pixels
+_EXAMPLES = """Examples:\n
+  imgpipe views photos --out views.png
+"""
 
 
-@app.command("views", rich_help_panel=options.DATA_AND_TRAINING)
+@app.command("views", rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def command(
     path: Annotated[
         str, typer.Argument(metavar="IMAGE|FOLDER", help="An image, or a folder of images.")

@@ -176,6 +176,7 @@ _LISTEN = (
 _MODELS = (
     _Flag("model_name", str, "default", "name of the model in requests"),
     _Flag("model_base_path", str, "", "directory of the numbered versions, or gs://…"),
+    _Flag("model_version", int, 0, "serve just this version of --model_base_path; 0: the newest"),
     _Flag(
         "model_config_file",
         str,
@@ -458,6 +459,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
     if not flags.model_base_path and not flags.model_config_file:
         parser.error("no model to serve: give --model_base_path or --model_config_file")
+    if flags.model_version and not flags.model_base_path:
+        parser.error("--model_version needs --model_base_path; a config file has version policies")
+    if flags.model_version < 0:
+        parser.error(f"--model_version must be 1 or more. Received: {flags.model_version}.")
     for name in ("timeout_in_ms", "max_body_bytes", "max_body_values"):
         if getattr(flags, f"rest_api_{name}") == 0:
             parser.error(f"--rest_api_{name} must be 1 or more. Received: 0.")

@@ -206,6 +206,7 @@ def _models(flags: argparse.Namespace) -> list[Any]:
     from imgpipe.serving.server.config import ModelConfig, RequestLogConfig, read_models
     from imgpipe.serving.server.remote import base_path_of
     from imgpipe.serving.server.status import StatusError
+    from imgpipe.serving.server.version_policy import VersionPolicy
 
     if flags.model_config_file:
         try:
@@ -222,7 +223,10 @@ def _models(flags: argparse.Namespace) -> list[Any]:
     log = None
     if flags.request_log_prefix:
         log = RequestLogConfig(flags.request_log_prefix, flags.request_log_sampling_rate)
-    return [ModelConfig(flags.model_name, base_path, request_log=log)]
+    policy = VersionPolicy()
+    if flags.model_version:
+        policy = VersionPolicy("specific", versions=(flags.model_version,))
+    return [ModelConfig(flags.model_name, base_path, policy, request_log=log)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -420,3 +420,44 @@ def test_a_terminal_that_shows_ascii_alone_gets_every_message():
         assert result.returncode in code, result.stderr
         assert (result.stdout + result.stderr).isascii()
         assert b"Traceback" not in result.stderr
+
+
+def _leaves(group, words=("imgpipe",)):
+    """Every command with its words."""
+    for name, command in getattr(group, "commands", {}).items():
+        yield from _leaves(command, (*words, name))
+    if not hasattr(group, "commands"):
+        yield words, group
+
+
+def test_every_command_shows_examples_that_its_options_allow():
+    import shlex
+
+    import typer
+
+    from imgpipe.pipeline.application import app
+
+    root = typer.main.get_command(app)
+    commands = dict(_leaves(root))
+    assert len(commands) > 20
+    for words, command in commands.items():
+        name = " ".join(words)
+        heading, *examples = [line.strip() for line in (command.epilog or "").splitlines() if line]
+        examples = [line for line in examples if line]
+        assert heading == "Examples:" and examples, f"{name} --help has no examples"
+        assert any(line.startswith(f"{name} ") or line == name for line in examples), name
+        for line in examples:
+            given = shlex.split(line)
+            known = max((one for one in commands if given[: len(one)] == list(one)), key=len)
+            target = commands[known]
+            with target.make_context(" ".join(known), given[len(known) :], parent=None) as context:
+                assert context.params is not None
+
+
+def test_the_shell_can_complete_commands():
+    import typer
+
+    from imgpipe.pipeline.application import app
+
+    options = {name for one in typer.main.get_command(app).params for name in one.opts}
+    assert {"--install-completion", "--show-completion"} <= options

@@ -80,6 +80,7 @@ def test_a_run_that_could_not_be_logged_does_not_start(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_whole_run_is_logged(tmp_path, tmp_path_factory):
     from imgpipe.pipeline.demo import draw
 

@@ -21,8 +21,12 @@ ImageOption = Annotated[
     typer.Option("--image", help="Container image with imgpipe and kfp installed: kubeflow.image."),
 ]
 
+_EXAMPLES = """Examples:\n
+  imgpipe kubeflow compile photos.toml -o pipeline.yaml
+"""
 
-@app.command("compile")
+
+@app.command("compile", epilog=_EXAMPLES)
 def command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,

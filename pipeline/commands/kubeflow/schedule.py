@@ -18,8 +18,12 @@ app = typer.Typer()
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EVERY = re.compile(r"([1-9]\d*)([smhd])")
 
+_EXAMPLES = """Examples:\n
+  imgpipe kubeflow schedule photos.toml --cron '0 3 * * *' --root minio://bucket/imgpipe
+"""
 
-@app.command("schedule")
+
+@app.command("schedule", epilog=_EXAMPLES)
 def command(
     source: submit.FileArgument = None,
     data: options.DataOption = None,

@@ -105,7 +105,13 @@ class Prepared:
     arguments: dict[str, Any]
 
 
-@app.command("submit")
+_EXAMPLES = """Examples:\n
+  imgpipe kubeflow submit photos.toml --host http://localhost:8888 --wait\n
+  imgpipe kubeflow submit --data gs://bucket/photos --root gs://bucket/imgpipe
+"""
+
+
+@app.command("submit", epilog=_EXAMPLES)
 def command(
     source: FileArgument = None,
     data: options.DataOption = None,

@@ -61,6 +61,8 @@ def program(push, tmp_path):
             "expected one of text, json, received 'xml'",
         ),
         (["--model_base_path=/m", "--port=x"], "invalid int value"),
+        (["--model_base_path=/m", "--model_version=-1"], "must be 1 or more"),
+        (["--model_config_file=/m", "--model_version=1"], "needs --model_base_path"),
         (["--model_base_path=/m", "--enable_model_warmup=maybe"], "expected true or false"),
         (["--model_base_path=/m", "--drain_seconds=-1"], "0 or more"),
         (["--model_base_path=/m", "--max_num_load_retries=-1"], "0 or more"),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.commands.serve import page_flags
+from imgpipe.pipeline.commands.serve import page_flags, run
 from imgpipe.serving.server import flags
 
 _LINES = 200
@@ -26,8 +30,9 @@ def start(models, tmp_path) -> Iterator[Callable[..., str]]:
     shutil.copytree(models / "images", tmp_path / "model" / "1")
     running = []
 
-    def run(*options: str) -> str:
-        command = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", str(tmp_path)]
+    def run(*options: str, place: str = "") -> str:
+        folder = str(tmp_path / place)
+        command = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", folder]
         process = subprocess.Popen(
             [*command, "--port", "0", *options], stderr=subprocess.PIPE, text=True
         )
@@ -53,6 +58,33 @@ def test_the_page_is_there_unless_it_is_switched_off(start):
     with pytest.raises(urllib.error.HTTPError, match="404") as refused:
         urllib.request.urlopen(start("--no-web") + "/", timeout=20)
     refused.value.close()
+
+
+@pytest.mark.slow
+def test_one_version_is_served_alone(start, tmp_path):
+    shutil.copytree(tmp_path / "model" / "1", tmp_path / "model" / "2")
+    address = start(place="model/1")
+    for _ in range(60):
+        with contextlib.closing(_opened(f"{address}/v1/models/imgpipe")) as answer:
+            states = json.load(answer).get("model_version_status", [])
+        if states and states[0]["state"] == "AVAILABLE":
+            break
+        time.sleep(0.5)
+    assert [(one["version"], one["state"]) for one in states] == [("1", "AVAILABLE")]
+
+
+def _opened(address: str) -> Any:
+    try:
+        return urllib.request.urlopen(address, timeout=20)
+    except urllib.error.HTTPError as error:  # while the model is loading
+        return error
+
+
+def test_a_model_that_is_no_version_is_not_served(tmp_path):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "saved_model.pb").touch()
+    with pytest.raises(ConfigError, match=r"not named by a version.*Rename it, for example: mv"):
+        run(str(tmp_path / "export"), "127.0.0.1", 0, "imgpipe")
 
 
 def test_images_are_only_collected_where_there_is_a_page(tmp_path, capsys):
