@@ -1,0 +1,69 @@
+"""Reads the blocks of commands and of Python in the documents, and the outputs quoted below them.
+
+A block that no test can run has a comment in the line above it, ``<!-- not run: REASON -->``, which
+the built page shows to readers as well.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Languages of blocks that are run.
+RUN = ("sh", "bash", "console", "python")
+_FENCE = re.compile(
+    r"(?:^<!-- not run: (?P<why>.+?) -->\n+)?^```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```$",
+    flags=re.M | re.S,
+)
+_NUMBER = re.compile(r"\d+(?:[.:,-]\d+)*")
+_WILD = "…"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, text, line, and why it is not run ("" if it is)."""
+
+    language: str
+    text: str
+    line: int
+    why: str
+
+    @property
+    def commands(self) -> list[str]:
+        """The command lines, joined where they continue, without comments."""
+        joined = self.text.replace("\\\n", " ")
+        lines = (re.sub(r"\s+#.*$", "", line).strip() for line in joined.splitlines())
+        return [line.removeprefix("$ ") for line in lines if line and not line.startswith("#")]
+
+
+def blocks(document: Path) -> list[Block]:
+    """Return the fenced blocks of a document in their order."""
+    text = document.read_text("utf-8")
+    return [
+        Block(one["language"], one["text"], text[: one.start()].count("\n") + 1, one["why"] or "")
+        for one in _FENCE.finditer(text)
+    ]
+
+
+def matches(quoted: str, printed: str) -> bool:
+    """Whether each line of a quoted output was printed, in this order.
+
+    ``…`` stands for any text, and numbers and widths of columns may differ.
+    """
+    lines = [_plain(line) for line in printed.splitlines()]
+    start = 0
+    for line in quoted.splitlines():
+        wanted = re.escape(_plain(line)).replace(_WILD, ".*")
+        if line.strip() in ("", _WILD):
+            continue
+        found = next((i for i in range(start, len(lines)) if re.fullmatch(wanted, lines[i])), None)
+        if found is None:
+            return False
+        start = found + 1
+    return True
+
+
+def _plain(line: str) -> str:
+    """Return a line with one space between words and 0 for every number."""
+    return _NUMBER.sub("0", " ".join(line.split()))

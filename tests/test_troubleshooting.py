@@ -1,0 +1,72 @@
+"""The messages in the page of troubleshooting are those that the program prints."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.document_blocks import Block, blocks, matches
+
+_PAGE = Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md"
+QUOTED = [block for block in blocks(_PAGE) if block.text.startswith("$ ")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the commands of the page name: images, and configurations with a mistake each."""
+    from imgpipe.pipeline.demo import draw_hand
+
+    root = tmp_path_factory.mktemp("troubles")
+    images = [draw_hand("rock", seed, 96) for seed in range(5)]
+    for name, image in zip(("a/1", "a/2", "b/1", "b/2", "b/3"), images, strict=True):
+        _save(image, root / "three" / f"{name}.png")
+    _save(images[0], root / "three" / "a" / "3.png")
+    _save(images[0], root / "one" / "cat" / "1.png")
+    (root / "one" / "dog").mkdir()
+    (root / "empty").mkdir()
+    for name in ("flat/1.png", "flat/2.png", "PHOTOS/rock/1.png", "PHOTOS/paper/1.png"):
+        _save(images[1], root / name)
+    _save(images[2], root / "picture.jpg")
+    (root / "labels.csv").write_text("id,label\n1,cat\n2,dog\n")
+    (root / "typo.toml").write_text("[evaluate]\ntreshold = 0.9\n")
+    (root / "broken.toml").write_text("[evaluate\nthreshold = 0.9\n")
+    return root
+
+
+def _save(image: Image.Image, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file)
+
+
+@pytest.mark.parametrize("block", QUOTED, ids=lambda block: block.commands[0])
+def test_the_program_prints_what_the_page_quotes(
+    block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "1000")
+    command, _, quoted = block.text.removeprefix("$ ").partition("\n")
+    printed = _printed(shlex.split(command)[1:])
+    assert matches(quoted, printed), printed
+
+
+def _printed(arguments: list[str]) -> str:
+    """Run a command in this process, which has TensorFlow already, and return what it prints."""
+    from imgpipe.models.errors import ImgpipeError
+    from imgpipe.pipeline.application import app
+
+    stream = io.StringIO()
+    with redirect_stdout(stream), redirect_stderr(stream):
+        try:
+            app(arguments, standalone_mode=False)
+        except ImgpipeError as error:
+            stream.write(f"imgpipe: {error}\n")
+    return stream.getvalue()
+
+
+def test_the_page_has_twenty_messages() -> None:
+    assert len(QUOTED) >= 20
