@@ -7,13 +7,14 @@ the built page shows to readers as well.
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 #: Languages of blocks that are run.
 RUN = ("sh", "bash", "console", "python")
 _FENCE = re.compile(
-    r"(?:^<!-- not run: (?P<why>.+?) -->\n+)?^```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```$",
+    r"(?:^ *<!-- not run: (?P<why>.+?) -->\n+)?^ *```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^ *```$",
     flags=re.M | re.S,
 )
 _NUMBER = re.compile(r"\d+(?:[.:,-]\d+)*")
@@ -41,7 +42,12 @@ def blocks(document: Path) -> list[Block]:
     """Return the fenced blocks of a document in their order."""
     text = document.read_text("utf-8")
     return [
-        Block(one["language"], one["text"], text[: one.start()].count("\n") + 1, one["why"] or "")
+        Block(
+            one["language"],
+            textwrap.dedent(one["text"]),
+            text[: one.start()].count("\n") + 1,
+            one["why"] or "",
+        )
         for one in _FENCE.finditer(text)
     ]
 

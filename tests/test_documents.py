@@ -122,7 +122,7 @@ def test_links_lead_to_files(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_commands_exist(document: Path) -> None:
     known = _commands(typer.main.get_command(app))
-    named = re.findall(r"(?:^|`)(imgpipe(?: [a-z]+)?)\b", document.read_text("utf-8"), flags=re.M)
+    named = re.findall(r"`(imgpipe(?: [a-z]+)?)\b", document.read_text("utf-8"))
     assert {name for name in named if name.count(" ")} <= known
 
 

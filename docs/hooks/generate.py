@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # MkDocs adds the folder of a hook to the path.
@@ -17,13 +18,15 @@ from metric_page import metrics
 from mkdocs.structure.files import File, Files
 from settings_pages import checks, settings
 
-#: Generated pages by their path below docs/.
+_CHANGELOG = Path(__file__).resolve().parent.parent.parent / "CHANGELOG.md"
+#: Pages that are made when the site is built, by their path below docs/.
 PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands,
     "reference/settings.md": settings,
     "reference/checks.md": checks,
     "reference/exit-codes.md": exit_codes,
     "reference/metrics.md": metrics,
+    "changelog.md": lambda: _CHANGELOG.read_text("utf-8"),
 }
 # The page of metrics imports TensorFlow, which would write to the terminal.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,0 +1,160 @@
+"""The blocks of commands and of Python in the documents run, and print what is quoted below them.
+
+All pages that need a run share the one of the tutorial.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from imgpipe.pipeline.application import app
+from tests.document_blocks import RUN, Block, blocks, matches
+
+_ROOT = Path(__file__).resolve().parent.parent
+_DOCS = _ROOT / "docs"
+_PAGES = [_ROOT / "README.md", *sorted(_DOCS.rglob("*.md"))]
+_TUTORIAL = _DOCS / "tutorial.md"
+_TIMEOUT_S = 900
+#: A run may end with a model that is not blessed, and `imgpipe open` finds no display.
+_FINE = (0, 3)
+#: A review runs until it is stopped.
+_REVIEW = "imgpipe review OUT"
+#: As in the tutorial, so that its results are reused and no page searches longer.
+_MINUTES = "--minutes 1"
+
+
+def _to_run(page: Path) -> list[tuple[Block, str]]:
+    """Return the blocks of a page that are run, each with the output that is quoted below it."""
+    found = blocks(page)
+    after = [one.text if one.language == "text" else "" for one in found[1:]]
+    return [
+        (one, text)
+        for one, text in itertools.zip_longest(found, after, fillvalue="")
+        if isinstance(one, Block) and one.language in RUN and not one.why
+    ]
+
+
+RUNNABLE = [page for page in _PAGES if _to_run(page)]
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(_ROOT))
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=_name)
+def test_every_command_can_be_parsed(page: Path) -> None:
+    """Options and arguments exist, in blocks that are run and in those that are not."""
+    for block in blocks(page):
+        if block.language in RUN and block.language != "python":
+            for line in block.commands:
+                _parse(line, f"{_name(page)}:{block.line}")
+
+
+def _parse(line: str, where: str) -> None:
+    words = shlex.split(line.split(" | ")[0].split(" > ")[0])
+    if words[:1] != ["imgpipe"]:
+        return
+    command, words = typer.main.get_command(app), words[1:]
+    while getattr(command, "commands", None) and words and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    if words in (["--help"], ["--version"]):
+        return
+    try:
+        command.make_context("imgpipe", list(words), resilient_parsing=False)
+    except Exception as error:
+        message = getattr(error, "message", error)
+        raise AssertionError(f"{where}: {line}: {message}") from error
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages assume: PHOTOS, NEW and OTHER with images, and picture.jpg."""
+    from imgpipe.pipeline.demo import LABELS, draw, draw_hand
+
+    root = tmp_path_factory.mktemp("documents")
+    draw(root / "PHOTOS", per_class=50, size=160)
+    for label in LABELS:
+        (root / "NEW" / label).mkdir(parents=True)
+        for seed in range(6):
+            draw_hand(label, 5000 + seed, 160).save(root / "NEW" / label / f"new-{seed}.jpg")
+    (root / "OTHER").mkdir()
+    for seed in range(12):
+        image = draw_hand("rock", 7000 + seed, 160)
+        image.transpose(1).convert("L").save(root / "OTHER" / f"other-{seed}.jpg")
+    draw_hand("paper", 987_654, 200).save(root / "picture.jpg", quality=90)
+    return root
+
+
+@pytest.fixture(scope="session")
+def after_the_tutorial(workspace: Path) -> tuple[Path, list[tuple[Block, str, str]]]:
+    """The workspace with the run of the tutorial, and what its blocks printed."""
+    return workspace, list(_run(_TUTORIAL, workspace))
+
+
+def _run(page: Path, folder: Path) -> Iterator[tuple[Block, str, str]]:
+    """Run the blocks of a page; yield each with its quoted and its real output."""
+    for block, quoted in _to_run(page):
+        if block.language == "python":
+            command = [sys.executable, "-W", "ignore", "-c", block.text]
+        else:
+            command = ["bash", "-c", _shell(block)]
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )
+        where = f"{_name(page)}:{block.line}"
+        assert done.returncode in _FINE, f"{where}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        yield block, quoted, done.stdout
+
+
+def _shell(block: Block) -> str:
+    """Return the script of a block, in which every command may end with one of `_FINE`."""
+    lines = []
+    for line in block.commands:
+        if line == _REVIEW:  # it ends with exit code 0 when it is interrupted
+            line = f"timeout --signal=INT 30 {line} --no-browser --port 0 || [ $? = 124 ]"
+        if line.startswith("imgpipe run ") and "--minutes" not in line:
+            line = f"{line} {_MINUTES}"
+        lines.append(f"{line} || [ $? = 3 ] || exit 1")
+    return "\n".join(lines)
+
+
+def _environment() -> dict[str, str]:
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": programs, "COLUMNS": "300", "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_tutorial_runs_and_prints_what_it_quotes(
+    after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]],
+) -> None:
+    for block, quoted, printed in after_the_tutorial[1]:
+        assert matches(quoted, printed), f"line {block.line} prints:\n{printed}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", [page for page in RUNNABLE if page != _TUTORIAL], ids=_name)
+def test_the_blocks_of_a_page_run(
+    page: Path, after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "page"
+    shutil.copytree(after_the_tutorial[0], folder, symlinks=True)
+    for block, quoted, printed in _run(page, folder):
+        assert matches(quoted, printed), f"{_name(page)}:{block.line} prints:\n{printed}"
