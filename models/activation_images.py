@@ -1,7 +1,7 @@
-"""Images of a network's inside: feature maps as a grid, vectors as bars, Grad-CAM on an image.
+"""Draws the inside of a network: feature maps as a grid, vectors as bars, Grad-CAM on an image.
 
-Drawn with matplotlib, whose font has most alphabets; every text says what a newcomer must know to
-read the image.
+The images are drawn with matplotlib, whose font contains most alphabets. Each image carries a text
+that explains to a newcomer how to read it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ MOST_MAPS: Final = 64
 
 _DPI: Final = 100
 _INK, _MUTED, _ACCENT = "#1f2328", "#59636e", "#2666eb"
-_MAPS, _HEAT = "viridis", "turbo"  # colour maps: low is dark, low is blue
-_NOTHING: Final = 225  # grey of a map that is the same everywhere
+_MAPS, _HEAT = "viridis", "turbo"  # colour maps; low values are dark, or blue
+_NOTHING: Final = 225  # grey value that stands for a map with the same value everywhere
 _TILE_LEAST, _TILE_MOST, _GAP, _LABEL = 112, 160, 6, 16  # pixels
 _COLUMNS, _FEW_COLUMNS = 8, 5
 _HEADER, _WIDTH_LEAST = 118, 860  # pixels
 _PICTURE_LEAST, _PICTURE_MOST = 320, 640  # pixels, longest side
-_PANEL_LEAST: Final = 300  # pixels, room for what is said below
-_HEAT_SHARE: Final = 0.5  # of the heat in an overlay
+_PANEL_LEAST: Final = 300  # pixels, wide enough for the caption below
+_HEAT_SHARE: Final = 0.5  # weight of the heat map's colours in an overlay
 _BARS: Final = 64
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,13 +40,18 @@ Array = npt.NDArray[np.float32]
 
 
 def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> bytes:
-    """Draws the maps of one layer as a PNG, the most varied first, each scaled to its own range.
+    """Draws the feature maps of one layer as a PNG, those with the highest variance first.
+
+    Each map is scaled to its own range of values.
 
     Args:
-        maps: [h, w, D].
-        title: Name and kind of the layer.
-        arithmetic: How its size is computed, or "" to leave that out.
-        seen: The image as the network sees it, [S, S, 3].
+        maps: The feature maps, float [h, w, D].
+        title: Name and class of the layer.
+        arithmetic: How the size of the maps is computed; "" leaves that line out.
+        seen: The image as the network receives it, uint8 [S, S, 3].
+
+    Returns:
+        The content of a PNG file.
     """
     height, width, depth = maps.shape
     shown = most_varied(maps, MOST_MAPS)
@@ -80,14 +85,17 @@ def feature_maps(maps: Array, title: str, arithmetic: str, seen: Pixels) -> byte
 
 
 def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequence[str]) -> bytes:
-    """Draws the values of one layer as a PNG of bars.
+    """Draws the values of one layer as a PNG with one bar for each value.
 
     Args:
-        values: [D].
-        title: Name and kind of the layer.
-        arithmetic: How its size is computed, or "" to leave that out.
-        seen: The image as the network sees it, [S, S, 3].
-        names: Names of the values, or an empty sequence.
+        values: The values, float [D].
+        title: Name and class of the layer.
+        arithmetic: How the number of values is computed; "" leaves that line out.
+        seen: The image as the network receives it, uint8 [S, S, 3].
+        names: Names of the values, such as the classes; an empty sequence numbers the bars.
+
+    Returns:
+        The content of a PNG file.
     """
     named = len(names) == len(values)
     order = range(len(values)) if len(values) <= _BARS else most_varied(values[None, None], _BARS)
@@ -110,13 +118,16 @@ def vector(values: Array, title: str, arithmetic: str, seen: Pixels, names: Sequ
 
 
 def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, float]]) -> bytes:
-    """Draws the image and, beside it, the same image under the Grad-CAM map of its label, as a PNG.
+    """Draws the image and, beside it, the image under the Grad-CAM map of its top class, as a PNG.
 
     Args:
-        image: The decoded image, [H, W, 3].
-        cam: [h, w], 0..1, of the ``cam`` signature.
-        label: The label that is served for it.
+        image: The decoded image, uint8 [H, W, 3].
+        cam: Output of the ``cam`` signature for this image, float [h, w], 0..1.
+        label: The label that is served for the image.
         top: Classes with their probabilities, highest first.
+
+    Returns:
+        The content of a PNG file.
     """
     shown = _fitting(image)
     height, width = shown.shape[:2]
@@ -150,11 +161,14 @@ def grad_cam(image: Pixels, cam: Array, label: str, top: Sequence[tuple[str, flo
 
 
 def overlay(image: Pixels, cam: Array) -> Pixels:
-    """Returns the image in grey under a heat map, in the size of the image.
+    """Returns the image in grey, blended with a heat map.
 
     Args:
-        image: [H, W, 3].
-        cam: [h, w], 0..1; it is stretched over the whole image.
+        image: The image, uint8 [H, W, 3].
+        cam: The heat map, float [h, w], 0..1; it is stretched to the size of the image.
+
+    Returns:
+        The blended image, uint8 [H, W, 3].
     """
     from PIL import Image
 
@@ -165,7 +179,7 @@ def overlay(image: Pixels, cam: Array) -> Pixels:
 
 
 def _blended(grey: npt.NDArray[np.float64], heat: npt.NDArray[np.float64]) -> Pixels:
-    """Uint8 [H, W, 3] of grey values and heat, both [H, W] in 0..1."""
+    """Returns grey values and heat, both [H, W] in 0..1, blended to colours, uint8 [H, W, 3]."""
     import matplotlib
 
     colours = matplotlib.colormaps[_HEAT](np.clip(heat, 0, 1))[..., :3]
@@ -174,7 +188,7 @@ def _blended(grey: npt.NDArray[np.float64], heat: npt.NDArray[np.float64]) -> Pi
 
 
 def _fitting(image: Pixels) -> Pixels:
-    """The image at a size that is good to look at."""
+    """Returns the image enlarged or shrunk to a size that is convenient to look at."""
     from PIL import Image
 
     longest = max(image.shape[:2])
@@ -187,7 +201,7 @@ def _fitting(image: Pixels) -> Pixels:
 
 
 def _tile(values: Array) -> Pixels:
-    """One map in colours, uint8 [h, w, 3], each value a square where the map is small."""
+    """Returns one map as colours, uint8 [h, w, 3]; the values of a small map become squares."""
     import matplotlib
     from PIL import Image
 
@@ -208,13 +222,13 @@ def _tile(values: Array) -> Pixels:
 
 
 def _constant(values: Array) -> str:
-    """Returns the remark on a map that is the same everywhere and so shows nothing."""
+    """Returns a remark for the caption when the map has the same value everywhere, otherwise ""."""
     low, high = float(values.min()), float(values.max())
     return "" if high > low else f": {low:.3g} everywhere"
 
 
 def _place(number: int, columns: int, width: int, height: int) -> tuple[int, int]:
-    """Left and top of a tile in the grid."""
+    """Returns the left and top edge of a tile in the grid, in pixels."""
     row, column = divmod(number, columns)
     return _GAP + column * (width + _GAP), _GAP + row * (height + _GAP + _LABEL)
 
@@ -236,7 +250,7 @@ def _figure(width: int, height: int) -> tuple[Figure, tuple[int, int]]:
 
 
 def _axes(figure: Figure, size: tuple[int, int], box: tuple[int, int, int, int]) -> Any:
-    """Axes of (left, top, width, height) in pixels, nothing drawn around them."""
+    """Adds axes without frame and ticks at a box (left, top, width, height), in pixels."""
     left, top, width, height = box
     share = (left / size[0], 1 - (top + height) / size[1], width / size[0], height / size[1])
     axes = figure.add_axes(share)
@@ -245,7 +259,7 @@ def _axes(figure: Figure, size: tuple[int, int], box: tuple[int, int, int, int])
 
 
 def _header(figure: Figure, size: tuple[int, int], seen: Pixels, texts: Sequence[str]) -> None:
-    """The image as the network sees it, the title beside it, and what else there is to say."""
+    """Draws the image as the network receives it, and beside it the title and the other texts."""
     side = _HEADER - 3 * _GAP
     _axes(figure, size, (_GAP, _GAP, side, side)).imshow(seen, interpolation="antialiased")
     left, tops = (side + 3 * _GAP) / size[0], (10, 36, 78)
@@ -255,14 +269,14 @@ def _header(figure: Figure, size: tuple[int, int], seen: Pixels, texts: Sequence
 
 
 def _plain(text: str) -> str:
-    """Text in which no $ begins a formula."""
+    """Escapes every $, with which matplotlib would begin a formula."""
     return text.replace("$", r"\$")
 
 
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # Of letters that the font lacks: they become boxes, and the console names the label.
+        # Letters that the font lacks are drawn as boxes. The console shows the label in full.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(file, format="png", dpi=_DPI)
     return file.getvalue()

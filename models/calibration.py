@@ -1,7 +1,9 @@
-"""Probabilities that mean what they say: temperature scaling, and when to say "unknown".
+"""Calibration of a classifier: a temperature for its logits and a threshold for "unknown".
 
-Both are chosen on the validation split. Temperature scaling after Guo et al. 2017; the expected
-calibration error is theirs too, over 15 bins of equal width of the highest probability.
+A calibrated classifier that answers with a probability of 0.8 is right in 80 % of these cases. The
+temperature and the threshold are both chosen on the validation split. Temperature scaling and the
+expected calibration error follow Guo et al. 2017; the error uses 15 bins of equal width over the
+highest probability.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import numpy.typing as npt
 
 BINS: Final = 15
 
-#: Range of temperatures, and of how far from 1 a small validation split may move it: a standard
-#: deviation of the logarithm, as a prior. Without it a faultless split would ask for certainty.
+#: The range of temperatures, and the standard deviation of the prior on the logarithm of the
+#: temperature. The prior keeps the temperature near 1 when the validation split is small. Without
+#: it, a split on which every answer is right would lead to the lowest temperature of the range.
 _LIMITS: Final = (0.25, 10.0)
 _SPREAD: Final = 0.5
 _STEPS: Final = 60
-_MOST_LOGITS: Final = 2_000_000  # looked at in each step; 25 million took most of a minute in all
+_MOST_LOGITS: Final = 2_000_000  # used in each search step; 25 million took most of a minute in all
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
@@ -27,15 +30,17 @@ Integers = npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature and threshold that were chosen, and their effect on validation.
+    """The temperature and the threshold that were chosen, and their effect on the validation split.
 
     Attributes:
-        temperature: Divisor of the logits; 1 leaves them as they are.
+        temperature: Number by which the logits are divided; 1 leaves them unchanged.
         error_before: Expected calibration error without the temperature, 0..1.
         error_after: Expected calibration error with the temperature, 0..1.
-        unknown_below: An image is "unknown" when its highest probability is below this; 0: never.
-        unknown_share: Share of the validation images that are "unknown".
-        known_accuracy: Accuracy on the other images; None when all are "unknown".
+        unknown_below: An image is "unknown" when its highest probability is below this value; with
+            0, no image is.
+        unknown_share: Share of the validation images that are "unknown", 0..1.
+        known_accuracy: Accuracy on the validation images that are not "unknown", 0..1; None when
+            all of them are.
     """
 
     temperature: float = 1.0
@@ -56,10 +61,13 @@ def calibrate(
     """Chooses the temperature and the threshold on the validation split.
 
     Args:
-        logits: [N, C].
-        labels: [N], 0..C-1.
-        temperature: Whether to fit a temperature.
+        logits: Logits of the validation images, float [N, C].
+        labels: Their label indices, integers [N], 0..C-1.
+        temperature: Whether to fit a temperature; otherwise it is 1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
+
+    Returns:
+        The calibration that was chosen and its effect.
     """
     chosen = fit_temperature(logits, labels) if temperature else 1.0
     probabilities = softmax(logits / chosen)
@@ -80,7 +88,12 @@ def calibrate(
 def fit_temperature(logits: Floats, labels: Integers) -> float:
     """Returns the most probable temperature, by golden-section search over its logarithm.
 
-    Of many images of many classes, some spread evenly are looked at: 400 images of 5,000 classes.
+    A large validation split is sampled evenly, so that at most two million logits are used: with
+    5,000 classes, these are the logits of 400 images.
+
+    Args:
+        logits: Logits of the validation images, float [N, C].
+        labels: Their label indices, integers [N], 0..C-1.
     """
     step = -(-logits.size // _MOST_LOGITS) or 1
     logits, labels = logits[::step], labels[::step]
@@ -104,13 +117,28 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
 
 def calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS) -> float:
-    """Returns the mean gap between confidence and accuracy over bins of confidence, 0..1."""
+    """Returns the expected calibration error: the mean gap between confidence and accuracy, 0..1.
+
+    The images are divided into bins of equal width by their highest probability. The gaps of the
+    bins are weighted by their number of images.
+
+    Args:
+        probabilities: Probabilities of the images, float [N, C].
+        labels: Their label indices, integers [N], 0..C-1.
+        bins: Number of bins.
+    """
     right = probabilities.argmax(axis=1) == labels
     return confidence_error(probabilities.max(axis=1), right, bins)
 
 
 def confidence_error(top: Floats, right: npt.NDArray[np.bool_], bins: int = BINS) -> float:
-    """As `calibration_error`, of highest probabilities [N] and whether each answer is right."""
+    """Returns the expected calibration error when only the highest probabilities are known, 0..1.
+
+    Args:
+        top: Highest probability of each image, float [N], 0..1.
+        right: Whether the class of that probability is the image's label, bool [N].
+        bins: Number of bins.
+    """
     bin_indices = np.minimum((top * bins).astype(int), bins - 1)
     gaps = [
         abs(float(right[bin_indices == one].sum()) - float(top[bin_indices == one].sum()))
@@ -120,7 +148,12 @@ def confidence_error(top: Floats, right: npt.NDArray[np.bool_], bins: int = BINS
 
 
 def threshold(top: Floats, rate: float) -> float:
-    """Returns the highest threshold that at most `rate` of the values [N] lie below."""
+    """Returns the highest threshold that at most a given share of the values lie below.
+
+    Args:
+        top: Highest probability of each image, float [N].
+        rate: Share of the values, 0..1.
+    """
     allowed = int(rate * len(top))
     return float(np.sort(top)[allowed]) if allowed else 0.0
 

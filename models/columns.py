@@ -1,4 +1,4 @@
-"""Records read as columns: one feature of many tf.Examples as an array."""
+"""Reads records as columns: the values of one feature of many tf.Examples form one array."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ _DEFAULTS: Final = {names.GROUP: ""}
 
 
 def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Batches of records as columns [n]: int64 of whole numbers, objects of bytes.
+    """Yields batches of records, each as a mapping from the feature's name to its column.
 
     Args:
-        files: TFRecord files of tf.Examples, in this order; none gives no batches.
-        wanted: Names of features that every record has. `GROUP` may be absent, which reads as b"".
+        files: TFRecord files of tf.Examples, which are read in this order. With no files, nothing
+            is yielded.
+        *wanted: Names of features that every record has.
+
+    Yields:
+        For each feature, an array [n] of at most 256 values: int64 for the label index and the
+        view, and objects of type bytes for all others.
     """
     import tensorflow as tf
 

@@ -1,7 +1,7 @@
-"""LiteRT files beside the SavedModel: smaller, faster on one core, judged like the model itself.
+"""LiteRT files of the model: they are smaller, faster on one core, and evaluated like the model.
 
-They hold the network alone, from pixels to probabilities; decoding and resizing stay with whoever
-calls (`preprocess.whole_pixels` is what the exported graph does, rounded to whole numbers).
+They contain the network only, from pixels to probabilities. The caller decodes and resizes the
+image; `preprocess.whole_pixels` does this like the exported graph and rounds the result.
 
 | kind | file | input | output |
 |---|---|---|---|
@@ -30,13 +30,13 @@ from imgpipe.models.signatures import SERVING_DEFAULT, SERVING_PIXELS
 
 FLOAT16: Final = "float16"
 INT8: Final = "int8"
-#: File of each kind, below a version directory.
+#: Name of each kind's file in the folder of a version.
 FILES: Final = {FLOAT16: "model_float16.tflite", INT8: "model.tflite"}
-#: Training images that the ranges of the int8 activations are read from. TensorFlow's guide speaks
-#: of 100 to 500; a model of 224 px takes some 30 ms for each.
+#: Number of training images from which the ranges of the int8 activations are measured.
+#: TensorFlow's guide recommends 100 to 500; a model of 224 px takes about 30 ms for each.
 CALIBRATION_IMAGES: Final = 200
 
-_RESIZE: Final = "ResizeBilinear"  # the op between any image and the network's pixels
+_RESIZE: Final = "ResizeBilinear"  # the op that resizes decoded images to the network's input size
 _WHOLE_NUMBERS: Final = (np.integer, np.bool_)
 
 Pixels = npt.NDArray[np.uint8]
@@ -44,9 +44,13 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Network:
-    """An export's network without decoding and resizing, its weights folded into constants.
+    """The network of an exported model without decoding and resizing, with its weights as constants.
 
-    `pixels` and `probabilities` name the tensors of `graph` (a GraphDef) in and out.
+    Attributes:
+        graph: A GraphDef.
+        pixels: Name of the graph's input tensor, float32 [N, S, S, 3].
+        probabilities: Name of the graph's output tensor, float32 [N, C].
+        image_size: Side S of the input in pixels.
     """
 
     graph: Any
@@ -56,10 +60,16 @@ class Network:
 
 
 def load_network(directory: str) -> Network:
-    """The network of the SavedModel in `directory`, from its signature for pixels.
+    """Loads the network of a SavedModel from its signature for pixels.
+
+    Args:
+        directory: Folder of the SavedModel.
+
+    Returns:
+        The network from resized pixels to probabilities.
 
     Raises:
-        ConfigError: The signature is not there, or does not resize as an export of ours does.
+        ConfigError: The signature is missing, or it does not resize the image as our exports do.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -74,14 +84,14 @@ def load_network(directory: str) -> Network:
             f"Received: {sorted(loaded.signatures)}"
         )
     signature = loaded.signatures[SERVING_PIXELS]
-    index = sorted(signature.structured_outputs).index(PROBABILITIES)  # outputs come sorted
+    index = sorted(signature.structured_outputs).index(PROBABILITIES)  # outputs are in sorted order
     frozen = convert_variables_to_constants_v2(signature)
     answer = frozen.outputs[index]
     resized = _resized(frozen.graph.get_operations())
     if resized is None:
         raise ConfigError(f"LiteRT export: no resize in {SERVING_PIXELS} of {directory}")
     graph = frozen.graph.as_graph_def()
-    for node in graph.node:  # checks of the request hang on the graph by control inputs alone
+    for node in graph.node:  # only control inputs lead to the checks of the request; drop them
         data = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(data)
@@ -90,13 +100,13 @@ def load_network(directory: str) -> Network:
 
 
 def _resized(operations: Iterable[Any]) -> Any:
-    """Output of the resize that no other one comes before; a backbone may have its own."""
+    """Returns the output of the first resize of the graph; a backbone may contain further ones."""
     found = [op for op in operations if op.type == _RESIZE]
     return next((op.outputs[0] for op in found if not _before(op) & {o.name for o in found}), None)
 
 
 def _before(operation: Any) -> set[str]:
-    """Names of the operations that lead to this one."""
+    """Returns the names of all operations on which this operation depends."""
     seen: set[str] = set()
     todo = [tensor.op for tensor in operation.inputs]
     while todo:
@@ -113,11 +123,15 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
     Args:
         network: The result of `load_network`.
         kind: One of the keys of `FILES`.
-        calibration: Pixels uint8 [S, S, 3] of training images, needed for int8.
+        calibration: Pixels uint8 [S, S, 3] of training images; needed for int8 only.
+
+    Returns:
+        The content of the file.
 
     Raises:
-        ConfigError: An unknown kind, or int8 without images.
-        Exception: Whatever TensorFlow's converter says of an op that it cannot convert.
+        ConfigError: The kind is unknown, or it is int8 and there are no images.
+        Exception: TensorFlow's converter raises errors of several types for an op that it cannot
+            convert.
     """
     import tensorflow as tf
 
@@ -125,7 +139,7 @@ def convert(network: Network, kind: str, calibration: Sequence[Pixels] = ()) -> 
         raise ConfigError(f"export.lite: expected {' or '.join(FILES)}. Received: {kind!r}")
     if kind == INT8 and not calibration:
         raise ConfigError("LiteRT export: int8 needs training images to calibrate on")
-    # The quantising converter takes float pixels and moves the input to uint8 itself.
+    # For int8 the converter expects a float input and changes its type to uint8 itself.
     serve = from_pixels(network, tf.float32 if kind == INT8 else tf.uint8)
     module = tf.Module()
     module.serve = serve
@@ -171,9 +185,10 @@ def from_pixels(network: Network, taken: Any) -> Any:
 
 
 def _representative(images: Sequence[Pixels]) -> Callable[[], Iterator[list[Any]]]:
-    """The images as the converter reads them; the first gets a black and a white pixel.
+    """Returns a function that yields the images as the converter reads them.
 
-    With 0 and 255 among them the input's scale is exactly 1, so that pixels go in as they are.
+    One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
+    scale of the input is exactly 1, so that pixels are used unchanged.
     """
 
     def batches() -> Iterator[list[Any]]:
@@ -186,14 +201,17 @@ def _representative(images: Sequence[Pixels]) -> Callable[[], Iterator[list[Any]
 
 
 class LiteModel:
-    """A .tflite file ready to answer: an interpreter of one thread for each core.
+    """A loaded .tflite file, with one interpreter of one thread for each core.
 
-    So many interpreters side by side do more images a second than one that spreads an operation
-    over the cores. Close it, or use it as a context.
+    Several such interpreters classify more images a second than one interpreter that distributes
+    each operation over all cores. Close the model after use, or use it as a context manager.
 
     Args:
         content: Content of the file.
-        interpreters: Number of interpreters; None is one for each core of this process.
+        interpreters: Number of interpreters; None uses one for each core of this process.
+
+    Attributes:
+        image_size: Side of the input in pixels.
     """
 
     def __init__(self, content: bytes, interpreters: int | None = None) -> None:
@@ -232,12 +250,19 @@ class LiteModel:
         ]
 
     def takes_pixels(self) -> bool:
-        """Whether the input is uint8 and means the very numbers it holds."""
+        """Returns whether the input takes uint8 pixels without a scale or an offset."""
         scale, zero = self._input["quantization"]
         return self._input["dtype"] is np.uint8 and scale in (0.0, 1.0) and zero == 0
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """[N, C] of pixels uint8 [N, S, S, 3]; one image at a time in each interpreter."""
+        """Classifies images; each interpreter takes one image at a time.
+
+        Args:
+            pixels: Resized images, uint8 [N, S, S, 3].
+
+        Returns:
+            Probabilities, float32 [N, C].
+        """
         parts = np.array_split(pixels, len(self._runners))
         rows = self._pool.map(self._run, self._runners, parts)
         return np.concatenate(list(rows))
@@ -250,7 +275,7 @@ class LiteModel:
         return np.concatenate(rows)
 
     def _decoded(self, answer: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Probabilities from the whole numbers that stand for them."""
+        """Returns probabilities as float32; a quantised file stores them as whole numbers."""
         if answer.dtype == np.float32:
             return answer
         scale, zero = self._output["quantization"]

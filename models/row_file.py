@@ -1,7 +1,7 @@
-"""Rows of numbers on their way to training: in memory while small, otherwise in a temporary file.
+"""Arrays of rows for training: in memory while they are small, otherwise in a temporary file.
 
 Training reads the file in chunks of neighbouring rows, so memory does not grow with the number of
-rows and the disk reads in sequence. The file lies in the system's folder for temporary files
+rows, and the disk reads in sequence. The file lies in the system's folder for temporary files
 (TMPDIR).
 """
 
@@ -16,26 +16,27 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-#: Bytes of rows that are kept in memory, and bytes of a chunk that is read from a file.
+#: Largest size of an array that is kept in memory, and size of a chunk of a file, in bytes.
 IN_MEMORY: Final = 256 << 20
 CHUNK: Final = 64 << 20
-#: Rows of a chunk that is shuffled as one, where they do not take more than the bytes below.
+#: A chunk of small rows holds at least this many rows, so that shuffling within a chunk mixes
+#: enough images, unless these rows would take more than `_ENOUGH_BYTES`.
 _ENOUGH_ROWS: Final = 4096
 _ENOUGH_BYTES: Final = 192 << 20
 
 
 class RowFile:
-    """Rows of one shape, in order; a context manager that frees them.
+    """An array of rows of one shape. Use it as a context manager, which frees the rows at its end.
 
     Args:
         count: Number of rows.
-        row: Shape of a row.
-        kind: Number type.
+        row: Shape of one row.
+        kind: Number type of the values.
 
     Attributes:
-        shape: Shape of all rows, [count, ...].
-        dtype: Number type.
-        chunk: Number of neighbouring rows that are read at once; all of them while in memory.
+        shape: Shape of the whole array, [count, ...].
+        dtype: Number type of the values.
+        chunk: Number of neighbouring rows that are read at once; all rows while they are in memory.
     """
 
     def __init__(self, count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> None:
@@ -62,14 +63,18 @@ class RowFile:
 
     @property
     def in_memory(self) -> npt.NDArray[Any] | None:
-        """All rows, None where they are in a file."""
+        """All rows as an array, or None when they are in a file."""
         return self._array
 
     def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
-        """Stores rows that come in any order; returns their number.
+        """Stores rows that arrive in any order.
 
         Args:
-            batches: Places [m], each of which comes once, and rows [m, ...].
+            batches: Pairs of row numbers, int64 [m], and the rows themselves, [m, ...]. Each row
+                number must occur once.
+
+        Returns:
+            The number of rows that were stored.
         """
         if self._array is not None:
             filled = 0
@@ -80,9 +85,9 @@ class RowFile:
         return self._fill_file(batches)
 
     def _fill_file(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
-        """Append each row to its chunk, then put every chunk in order: the disk never jumps."""
+        """Appends each row to its chunk, then sorts each chunk, so the disk writes in sequence."""
         arrived = np.zeros(-(-len(self) // self.chunk), np.int64)
-        offsets = np.empty(len(self), np.int32)  # of the rows within a chunk, as they arrived
+        offsets = np.empty(len(self), np.int32)  # of each row within its chunk, as rows arrive
         for places, rows in batches:
             chunks = places // self.chunk
             for chunk in np.unique(chunks):
@@ -105,7 +110,18 @@ class RowFile:
             done += os.pwrite(self._file.fileno(), data[done:], first * self._row + done)
 
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Returns neighbouring rows [stop - first, ...]."""
+        """Returns neighbouring rows.
+
+        Args:
+            first: Number of the first row.
+            stop: Number after that of the last row.
+
+        Returns:
+            The rows, [stop - first, ...].
+
+        Raises:
+            OSError: The temporary file is shorter than expected.
+        """
         if self._array is not None:
             return self._array[first:stop]
         rows = np.empty((stop - first, *self.shape[1:]), self.dtype)
@@ -119,7 +135,14 @@ class RowFile:
         return rows
 
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Returns rows [m, ...] of any places [m]; neighbours are read at once."""
+        """Returns rows by their numbers. Rows that lie within one chunk are read at once.
+
+        Args:
+            index: Row numbers, int64 [m], in any order.
+
+        Returns:
+            The rows in the order of `index`, [m, ...].
+        """
         if self._array is not None:
             return self._array[index]
         if not len(index):
@@ -132,17 +155,33 @@ class RowFile:
         return np.concatenate([self.read(place, place + 1) for place in index.tolist()])
 
 
-#: Rows in memory or in a file.
+#: An array of rows in memory, or one that may be in a file.
 Rows = npt.NDArray[Any] | RowFile
 
 
 def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Returns rows [m, ...] of any places [m]."""
+    """Returns rows by their numbers, from memory or from a file.
+
+    Args:
+        rows: All rows, [n, ...].
+        index: Row numbers, int64 [m], in any order.
+
+    Returns:
+        The rows in the order of `index`, [m, ...].
+    """
     return rows.gather(index) if isinstance(rows, RowFile) else rows[index]
 
 
 def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Yields all rows in order, at most `size` of them at once, with their places."""
+    """Yields all rows in order, block by block.
+
+    Args:
+        rows: All rows, [n, ...].
+        size: Largest number of rows in a block.
+
+    Yields:
+        The slice of row numbers and the rows of each block, [at most `size`, ...].
+    """
     for first in range(0, len(rows), size):
         stop = min(first + size, len(rows))
         yield (

@@ -1,4 +1,4 @@
-"""Runs one signature of an export in a graph session, as TensorFlow Serving does."""
+"""Runs one signature of an exported model in a graph session, as TensorFlow Serving does."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from imgpipe.models.signatures import SERVING_DEFAULT
 
 
 class Served:
-    """A SavedModel's signature in a graph session.
+    """One signature of a SavedModel, loaded into a graph session.
 
     Args:
         directory: Folder of the SavedModel.
         signature: Name of the signature.
-        outputs: Names of the outputs to compute; all of them by default.
+        outputs: Names of the outputs to compute; None computes all of them.
     """
 
     def __init__(
@@ -39,10 +39,17 @@ class Served:
         }
 
     def run(self, **inputs: Any) -> dict[str, Any]:
-        """Outputs by name, as numpy arrays."""
+        """Runs the signature once.
+
+        Args:
+            **inputs: Value of each input of the signature, by its name.
+
+        Returns:
+            The outputs by name, as numpy arrays.
+        """
         feeds = {self._inputs[name]: value for name, value in inputs.items()}
         return dict(self._session.run(self._outputs, feeds))
 
     def close(self) -> None:
-        """Free the session."""
+        """Frees the session."""
         self._session.close()

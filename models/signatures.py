@@ -1,15 +1,15 @@
-"""The functions a served model answers, as plain TensorFlow graphs over one classifier.
+"""The signatures of a served model, as plain TensorFlow graphs over one classifier.
 
 | signature | input | outputs |
 |---|---|---|
-| serving_default | image_bytes string [N] | the five of `answer` |
+| serving_default | image_bytes string [N] | the five outputs of `answer` |
 | serving_pixels | pixels uint8 [N, H, W, 3] | the same |
 | serving_examples | examples string [N], tf.Examples with `image_bytes` | the same, label [N, 1] |
 | features | image_bytes string [N] | features float32 [N, D] |
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
 
-Everything an image needs is inside (decode, resize, normalise), only core ops are used, and an
-image that cannot be decoded, or a request of no image at all, is an INVALID_ARGUMENT.
+Decoding, resizing and normalising happen inside the graphs, and only core ops are used. An image
+that cannot be decoded, and a request without any image, fail with INVALID_ARGUMENT.
 """
 
 from __future__ import annotations
@@ -34,11 +34,17 @@ CAM: Final = "cam"
 def signatures(
     classifier: Classifier, top_k: int
 ) -> dict[str, tf.types.experimental.GenericFunction]:
-    """All signatures by name, each traced once; `top_k` is cut to the number of classes."""
+    """Returns all signatures by name, each traced once.
+
+    Args:
+        classifier: The trained network.
+        top_k: Number of classes in the top_k outputs; at most the number of classes is used.
+    """
     import tensorflow as tf
 
     size = classifier.image_size
-    # One function in the SavedModel's library that the signatures share, not a copy in each.
+    # The signatures share this function in the SavedModel's library. Without it, each of them
+    # would hold a copy of the network.
     network = tf.function(
         lambda pixels: classifier.network(pixels, training=False),
         input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
@@ -59,7 +65,7 @@ def signatures(
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
         found = from_bytes(tf.io.parse_example(examples, spec)[names.IMAGE_BYTES])
         # TFX's BulkInferrer takes one row of each output and cannot store a row that is a scalar
-        # string (`bytes` has no dtype).
+        # string, because `bytes` has no dtype. A column of length 1 gives rows that are arrays.
         return {**found, names.LABEL: found[names.LABEL][:, None]}
 
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -83,10 +89,17 @@ def signatures(
 def answer(
     classifier: Classifier, outputs: Mapping[str, tf.Tensor], top_k: int
 ) -> dict[str, tf.Tensor]:
-    """What a classification request gets, from the network's outputs.
+    """Returns the response to a classification request.
 
-    label string [N]; classes string [N, C] in vocabulary order; probabilities float32 [N, C];
-    top_k_classes string [N, k] and top_k_probabilities float32 [N, k], highest first.
+    Args:
+        classifier: The trained network.
+        outputs: Outputs of `classifier.network` for N images.
+        top_k: Number of classes in the top_k outputs, at most the number of classes.
+
+    Returns:
+        Five outputs by name: label, string [N]; classes, string [N, C], in the order of the
+        vocabulary; probabilities, float32 [N, C]; top_k_classes, string [N, k], and
+        top_k_probabilities, float32 [N, k], highest first.
     """
     import tensorflow as tf
 
@@ -105,11 +118,19 @@ def answer(
 
 
 def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Where the evidence for the top class lies (Grad-CAM, Selvaraju et al. 2017).
+    """Shows where the evidence for the top class lies (Grad-CAM, Selvaraju et al. 2017).
 
-    cam float32 [N, h, w] in 0..1, 0 throughout where nothing speaks for the class. The gradient is
-    that of the top logit above the mean of all: softmax sees no common shift of the logits, and
-    the first logit of a binary head is the constant 0.
+    The gradient is taken of the difference between the top logit and the mean of all logits,
+    because softmax ignores what is added to all logits alike, and because the first logit of a
+    binary head is the constant 0.
+
+    Args:
+        classifier: The trained network.
+        pixels: Decoded and resized images, float32 [N, S, S, 3], 0..255.
+
+    Returns:
+        Three outputs by name: cam, float32 [N, h, w], 0..1, which is 0 everywhere when no part of
+        the image is evidence for the class; label, string [N]; probabilities, float32 [N, C].
     """
     import tensorflow as tf
 
@@ -131,7 +152,10 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def _some(images: tf.Tensor) -> tf.Tensor:
-    """`images`, unless there are none: the convolutions' own refusal of that says nothing."""
+    """Returns `images`, after a check that there is at least one.
+
+    Without this check a convolution fails with a message that does not name the cause.
+    """
     import tensorflow as tf
 
     count = tf.shape(images)[0]
@@ -141,9 +165,10 @@ def _some(images: tf.Tensor) -> tf.Tensor:
 
 
 def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
-    """String [N]: the class of the highest probability, the first of equal ones.
+    """Returns the label that is served, string [N].
 
-    "unknown" where even that is below the classifier's threshold.
+    It is the class of the highest probability, and the first of several equal ones. It is "unknown"
+    when the highest probability is below the classifier's threshold.
     """
     import tensorflow as tf
 
@@ -157,7 +182,7 @@ def _label(classifier: Classifier, probabilities: tf.Tensor) -> tf.Tensor:
 def _traced(
     function: Callable[[tf.Tensor], dict[str, tf.Tensor]], spec: tf.TensorSpec
 ) -> tf.types.experimental.GenericFunction:
-    """A tf.function traced for `spec`; never XLA, which is many times slower on a CPU."""
+    """Returns a tf.function traced for `spec`, without XLA, which is much slower on a CPU."""
     import tensorflow as tf
 
     traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
