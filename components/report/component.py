@@ -19,18 +19,21 @@ from tfx.types.channel import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from imgpipe.components import artifacts, records
-from imgpipe.components.report import augmented_views, identity, page, verdict
+from imgpipe.components.report import augmented_views, explanations, identity, page, verdict
 from imgpipe.components.report import facts as run_facts
 from imgpipe.components.report import suspects as label_suspects
 from imgpipe.components.report.doubtful_labels import REVIEW_FILE
 from imgpipe.components.report.inputs import REPORTED
+from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import data, rejects, suspects
 
 TIMINGS = "timings.json"  # the local runner updates it during the run
 PAGE = "report.html"
 FACTS = "facts.json"
 _log = logging.getLogger(__name__)
-_THUMBNAILS = 500  # images that are read for the page: mistakes, doubtful labels, near-duplicates
+#: Images that are read for the page: mistakes and what is near them, doubtful labels,
+#: near-duplicates.
+_THUMBNAILS = 600
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -142,8 +145,17 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     groups = (facts["near"] or {}).get("rows", [])
     wanted |= {row["image_hash"] for row in doubtful}
     wanted |= {member["image_hash"] for group in groups for member in group["members"]}
+    mistakes = [row for rows in facts["mistakes"].values() for row in rows]
+    wanted |= {near["image_hash"] for row in mistakes for near in row.get("nearest") or []}
     if wanted and uris.get("examples"):
         found |= run_facts.encoded_images(uris["examples"], wanted, _THUMBNAILS)
+    if uris.get("model"):
+        explained = [
+            row["image_hash"]
+            for split in MEASURED
+            for row in (facts["mistakes"].get(split) or [])[: explanations.EXPLAINED]
+        ]
+        found |= explanations.encoded_cams(uris["model"], found, explained)
     if seen := {row["image_hash"] for row in facts["views"]}:
         found |= augmented_views.encoded_views(
             facts, run_facts.encoded_images(uris["examples"], seen, len(seen))

@@ -16,7 +16,7 @@ from imgpipe.components import blessings, records
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
-from imgpipe.components.report import augmented_views, embedding, metrics, suspects
+from imgpipe.components.report import augmented_views, embedding, metrics, neighbours, suspects
 from imgpipe.components.report.precision_recall import Curves
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import near
@@ -65,7 +65,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "reliability": {split: table.reliability() for split, table in predictions.items()},
         "precision_recall": {split: one.summary() for split, one in curves.items()},
         "slices": kinds.summary(),
-        "mistakes": {split: table.mistakes() for split, table in predictions.items()},
+        "mistakes": _mistakes(uris.get("bank", ""), settings, predictions),
         "gate": _gate(uris, settings),
     }
 
@@ -124,6 +124,24 @@ def _embedding(
         return None
     wrong = {split: predictions[split].are_wrong for split in MEASURED if split in predictions}
     return embedding.build(uri, settings["vocabulary"], wrong)
+
+
+def _mistakes(
+    bank_uri: str, settings: Mapping[str, Any], predictions: Mapping[str, metrics.Table]
+) -> dict[str, list[dict[str, Any]]]:
+    """List the mistakes of each split, the first ones with the training images nearest to them."""
+    found = {split: table.mistakes() for split, table in predictions.items()}
+    if not bank_uri or not tf.io.gfile.exists(f"{bank_uri}/{BANK_FILE}"):
+        return found
+    wanted = {
+        split: [row["image_hash"] for row in found.get(split, [])[: neighbours.ASKED]]
+        for split in MEASURED
+    }
+    near = neighbours.nearest(bank_uri, settings["vocabulary"], wanted)
+    return {
+        split: [{**row, "nearest": near.get(row["image_hash"], [])} for row in rows]
+        for split, rows in found.items()
+    }
 
 
 def _predictions(

@@ -32,6 +32,7 @@ REPORTED = {
     "data_blessing": Reported("DataGate", "blessing", "DataBlessing"),
     "bank": Reported("FeatureBank", "features", "Examples"),
     "model_run": Reported("ImageTrainer", "model_run", "ModelRun"),
+    "model": Reported("ImageTrainer", "model", "Model"),
     "baseline": Reported("Baseline", "model", "Model"),
     "evaluation": Reported("ImageEvaluator", "evaluation", "ModelEvaluation"),
     "model_blessing": Reported("ImageEvaluator", "blessing", "ModelBlessing"),

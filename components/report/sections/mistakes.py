@@ -22,6 +22,11 @@ def anchors(context: Context, split: str) -> Anchors:
     return found
 
 
+def cam_key(image_hash: str) -> str:
+    """Return the key of an image's Grad-CAM among the images of the page."""
+    return f"cam-{image_hash}"
+
+
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return the mistakes with their images, by split."""
     if not context.part("metrics"):
@@ -46,7 +51,12 @@ def _rows(context: Context, split: str) -> list[dict[str, Any]]:
         pair = str(row.get("label")), str(row.get("predicted"))
         image = context.thumbnails.uri(row.get("image_hash"))
         anchor = "" if by_pair[pair] else ids[pair]
-        by_pair[pair].append({**row, "image": image, "anchor": anchor})
+        cam = context.thumbnails.uri(cam_key(str(row.get("image_hash"))))
+        near = [
+            {**other, "image": context.thumbnails.uri(other.get("image_hash"), small=True)}
+            for other in row.get("nearest") or []
+        ]
+        by_pair[pair].append({**row, "image": image, "anchor": anchor, "cam": cam, "nearest": near})
     return [row for rows in by_pair.values() for row in rows]
 
 

@@ -289,6 +289,22 @@ def test_mistakes_carry_images_and_both_labels():
     assert f"labelled {row['label']}, predicted as {row['predicted']}" in parsed.alts
 
 
+def test_mistakes_have_their_explanation_and_the_nearest_training_images():
+    found = facts()
+    row = found["mistakes"]["validation"][0]
+    near = {"path": "a.jpg", "similarity": 0.912}
+    row["nearest"] = [
+        {**near, "image_hash": "near1", "label": row["label"]},
+        {**near, "image_hash": "near2", "label": "<b>other"},
+    ]
+    images = {row["image_hash"]: jpeg(), "near1": jpeg(), f"cam-{row['image_hash']}": jpeg()}
+    text = render(found, None, images, BLESSED)
+    assert f'alt="what speaks for {row["predicted"]} (Grad-CAM)"' in text
+    assert 'class="name bad" title="a.jpg, similarity 0.912">&lt;b&gt;other' in text
+    assert f'class="name" title="a.jpg, similarity 0.912">{row["label"]}' in text
+    assert read(found, images=images).tags.count("img") == 3
+
+
 def test_confusions_lead_to_their_images():
     found = facts(accuracy=0.6)
     text = render(found, None, {}, BLESSED)
@@ -378,19 +394,25 @@ def test_a_page_of_ten_thousand_images_stays_below_ten_megabytes():
     ]
     suspect = found["suspects"]["rows"][0]
     found["suspects"]["rows"] = [suspect | {"image_hash": f"doubt{i}"} for i in range(500)]
+    for rows in found["mistakes"].values():
+        for i, row in enumerate(rows):
+            row["nearest"] = [
+                {"image_hash": f"{i}-{j}", "path": "a.jpg", "label": "b", "similarity": 0.9}
+                for j in range(3)
+            ]
     member = found["near"]["rows"][0]["members"][0]
     found["near"]["rows"] = [
         {"size": 4, "members": [member | {"image_hash": f"near{i}-{j}"} for j in range(4)]}
         for i in range(24)
     ]
-    photographs = [encoded(noise(i, (640, 480)), "JPEG", quality=90) for i in range(4)]
+    photographs = [encoded(noise(i, (400, 300)), "JPEG", quality=90) for i in range(4)]
 
     class Photographs(dict):
         def get(self, key, default=None):
             return photographs[len(key) % 4]
 
     page = render(found, None, Photographs(), BLESSED)
-    assert page.count("data:image/jpeg") > 400
+    assert page.count("data:image/jpeg") > 500
     assert len(page.encode()) < 10_000_000
 
 

@@ -1,0 +1,126 @@
+"""The training images that are nearest to an image, by the features of the bank.
+
+Near images with another label show what the model has learned a mistake from: a wrong label in the
+training data, or two classes that look alike to the backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components import records
+from imgpipe.models import bank
+from imgpipe.models import feature_names as names
+from imgpipe.models.row_file import Rows, gathered
+
+#: Images for which neighbours are looked up in each split, and neighbours of each of them.
+ASKED, SHOWN = 24, 3
+_ROWS = 4096  # rows of the bank in memory at once
+
+Floats = npt.NDArray[np.float32]
+
+
+def nearest(
+    bank_uri: str, vocabulary: Sequence[str], wanted: Mapping[str, Sequence[str]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Find the training images nearest to images of other splits.
+
+    Args:
+        bank_uri: URI of the Examples of FeatureBank.
+        vocabulary: Class names in sorted order.
+        wanted: Hashes of the images by split.
+
+    Returns:
+        ``{"path", "label", "image_hash", "similarity"}`` of the nearest training images by image
+        hash, the nearest first; the similarity is the cosine of the features. Empty if there are
+        no features.
+    """
+    if not any(wanted.values()) or not bank.read_dim(bank_uri):
+        return {}
+    hashes, queries = _queries(bank_uri, len(vocabulary), wanted)
+    if not hashes:
+        return {}
+    with bank.open_split(bank_uri, names.TRAIN, len(vocabulary), 0) as rows:
+        similarity, places = closest(rows.features, len(rows), queries)
+        found = {
+            digest: [
+                {
+                    "image_hash": rows.hashes[place].decode(),
+                    "label": vocabulary[rows.labels[place]],
+                    "similarity": round(float(cosine), 4),
+                }
+                for cosine, place in zip(similarity[i], places[i], strict=True)
+            ]
+            for i, digest in enumerate(hashes)
+        }
+    paths = _paths(bank_uri, {row["image_hash"] for rows_ in found.values() for row in rows_})
+    return {
+        digest: [{**row, "path": paths.get(row["image_hash"], "")} for row in rows_]
+        for digest, rows_ in found.items()
+    }
+
+
+def closest(features: Rows, count: int, queries: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Find the rows with the largest cosine to each query, a few thousand rows at a time.
+
+    Args:
+        features: [n, d], in memory or in a file.
+        count: Number of rows, n.
+        queries: [m, d], scaled to length 1.
+
+    Returns:
+        Cosines and positions of the rows, [m, min(n, SHOWN)], the nearest first.
+    """
+    best = np.empty((len(queries), 0), np.float32)
+    places = np.empty((len(queries), 0), np.int64)
+    for start in range(0, count, _ROWS):
+        block = np.arange(start, min(start + _ROWS, count))
+        cosines = queries @ unit(gathered(features, block)).T
+        best = np.concatenate([best, cosines], axis=1)
+        places = np.concatenate([places, np.tile(block, (len(queries), 1))], axis=1)
+        order = np.argsort(-best, axis=1, kind="stable")[:, :SHOWN]
+        best = np.take_along_axis(best, order, axis=1)
+        places = np.take_along_axis(places, order, axis=1)
+    return best, places
+
+
+def unit(rows: npt.NDArray[Any]) -> Floats:
+    """Return rows [n, d] as float32, scaled to length 1; rows of zeros stay."""
+    rows = np.asarray(rows, np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _queries(
+    bank_uri: str, classes: int, wanted: Mapping[str, Sequence[str]]
+) -> tuple[list[str], Floats]:
+    """Read the features of the wanted images: their hashes, and [m, d]."""
+    hashes: list[str] = []
+    parts = []
+    for split, some in wanted.items():
+        if not some:
+            continue
+        with bank.open_split(bank_uri, split, classes, 0) as rows:
+            asked = np.array([digest.encode() for digest in some])
+            places = np.flatnonzero(np.isin(rows.hashes, asked))
+            parts.append(unit(gathered(rows.features, places)))
+            hashes += [rows.hashes[place].decode() for place in places]
+    return hashes, np.concatenate(parts)
+
+
+def _paths(bank_uri: str, wanted: Iterable[str]) -> dict[str, str]:
+    """Read the paths of training images by their hashes."""
+    left = set(wanted)
+    found: dict[str, str] = {}
+    for example in records.iterate(bank_uri, names.TRAIN):
+        if not left:
+            break
+        digest = records.text(example, names.IMAGE_HASH)
+        if digest in left:
+            found[digest] = records.text(example, names.PATH)
+            left.discard(digest)
+    return found
