@@ -10,7 +10,7 @@ from imgpipe.components.image_filter import overrides
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import server
 from imgpipe.pipeline.review.decisions import Answer
-from tests import browser
+from tests import axe, browser
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest
 
@@ -134,3 +134,13 @@ def test_a_file_that_changed_is_said_in_the_place_of_its_image(window, review, t
         window.wait("document.querySelector('#images .frame p')")
         assert "has changed since the run" in window.text("#images .frame p")
     assert digest("cat/0.png") not in review.decisions.answers()
+
+
+@axe.needed
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
+def test_there_is_no_barrier(page, width, scheme):
+    page.look(width, 900, scheme)
+    assert axe.violations(page) == []
+    page.press("ArrowRight")  # an image of test, which cannot be relabelled
+    page.wait("document.querySelector('#relabel').hidden")
+    assert axe.violations(page) == []

@@ -17,7 +17,7 @@ from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.version_policy import VersionPolicy
-from tests import browser
+from tests import axe, browser
 from tests.images import encoded
 
 pytestmark = [
@@ -352,3 +352,16 @@ def test_a_server_that_is_gone_is_said_to_be(window, base, images):
     window.wait("!document.querySelector('#alert').hidden")
     assert window.text("#alert").startswith("The server cannot be reached.")
     assert window.run("document.querySelectorAll('.classes li').length") == 0
+
+
+@axe.needed
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
+def test_there_is_no_barrier(page, images, width, scheme):
+    page.look(width, 900, scheme)
+    assert axe.violations(page) == []
+    choose(page, images / "half.png")
+    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert axe.violations(page) == []
+    page.choose("#file", images / "half.png", images / "broken.jpg")
+    page.wait("document.querySelectorAll('#rows tr').length == 2")
+    assert axe.violations(page) == []

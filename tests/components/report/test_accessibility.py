@@ -1,0 +1,56 @@
+"""The report in a real Chromium: no barrier that axe-core finds, and nothing wider than a phone."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpipe.components.report.page import render
+from tests import axe, browser
+from tests.components.report.report_facts import BLESSED, facts, jpeg, reject
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
+]
+LONG = "a class with a very long name " * 4
+VIEWS = [(1200, "light"), (1200, "dark"), (390, "light")]
+
+
+class Everywhere(dict):
+    """An image for each hash."""
+
+    def get(self, key, default=None):
+        return jpeg()
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as window:
+        yield window
+
+
+@pytest.fixture(scope="module", params=[3, 30], ids=lambda count: f"{count} classes")
+def page(request, window, tmp_path_factory):
+    """The page of a run with every section."""
+    classes = [LONG, *(f"class {i}" for i in range(1, request.param))]
+    found = facts(classes, [reject(i, path=f"{'folder/' * 20}{i}.jpg") for i in range(20)], 0.6)
+    for row in found["mistakes"]["validation"]:
+        near = {"image_hash": "n", "path": "a.jpg", "label": LONG, "similarity": 0.9}
+        row["nearest"] = [near] * 3
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    file.write_text(render(found, None, Everywhere(), BLESSED))
+    window.open(file.as_uri())
+    return window
+
+
+@axe.needed
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+def test_there_is_no_barrier(page, width, scheme):
+    page.look(width, 900, scheme)
+    page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert axe.violations(page) == []
+
+
+def test_nothing_is_wider_than_a_phone(page):
+    page.look(390, 900)
+    assert page.run("document.documentElement.scrollWidth") == 390
