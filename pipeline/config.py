@@ -101,7 +101,7 @@ class Config(Section):
         Folds judge heads, so that no other network is looked for where they decide.
         """
         model, fine_tune = dataclasses.asdict(self.model), self.fine_tune
-        if self.evaluate.cross_validate and fine_tune.mode == "search":
+        if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         if model["weights"].endswith(WEIGHT_FILES):
             model["weights"] = str(Path(model["weights"]).expanduser().absolute())
