@@ -44,7 +44,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Network:
-    """The network of an exported model without decoding and resizing, with its weights as constants.
+    """The network of an exported model, without decoding and resizing; its weights are constants.
 
     Attributes:
         graph: A GraphDef.
