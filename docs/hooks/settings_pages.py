@@ -122,5 +122,5 @@ def _limits(info: Any) -> Iterator[str]:
 
 def _cell(text: str | None) -> str:
     """Return text for a cell of a table."""
-    words = " ".join((text or "").split())
+    words = " ".join((text or "").split()).replace("\\", "\\\\")
     return words.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
