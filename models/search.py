@@ -8,6 +8,9 @@ decides only when to stop trying, and how many views and epochs a way can afford
 
 from __future__ import annotations
 
+import math
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -45,6 +48,7 @@ _LEAST_MINUTES: Final = 1.0
 #: A step of training costs this many forward passes of the layers that train.
 _PASSES_A_STEP: Final = 2.5
 _FEWEST_EPOCHS: Final = 2
+_FREE_SHARE: Final = 0.25  # of the space for temporary files that activations may take
 #: Shares of the cut points that are below the first cut and below the second. Above the first are
 #: about half of the operations.
 _CUT: Final = 0.61
@@ -144,10 +148,18 @@ def _row_of_head(head: Trained) -> dict[str, Any]:
 def _with_history(trained: Trained, rows: list[dict[str, Any]], reason: str, text: str) -> Trained:
     """The network with what was tried, and why the search ended.
 
-    The reason is "enough", "all", "minutes" or "interrupted".
+    The reason is "enough", "all", "minutes", "space" or "interrupted".
     """
     ended = {"reason": reason, "text": text}
     return replace(trained, history={**trained.history, "search": rows, "search_ended": ended})
+
+
+class _Ended(Exception):
+    """The search has ended."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason, self.text = reason, text
 
 
 class _Search:
@@ -163,35 +175,57 @@ class _Search:
     def run(self) -> Trained:
         """Tries one way after the other and returns the best network with what was tried."""
         settings = self._inputs.settings
-        reason, ended = "all", "Everything that was worth a try was tried."
         network = backbone_of(settings)
-        for way in ways(settings, network):
-            extractor = self._extractor(way)
-            a_view = seconds_a_view(self._inputs.train_files, extractor)
-            if self._until == float("inf"):
-                self._begin(a_view)
-            share = cuts.share_above(network, way.cut)
-            left = self._until - time.monotonic()
-            affordable = way.within(left, self._images, a_view, share)
-            if affordable is None:
-                reason = "minutes"
-                ended = (
-                    f"The time was over (train.minutes): {way} would have taken about "
-                    f"{way.seconds(self._images, a_view, share) / 60:.1f} minutes."
-                )
-                break
-            try:
-                self._try(affordable, extractor)
-            except OutOfTime:
-                reason, ended = "minutes", f"The time was over before {way} could be judged."
-            if self._stopped:
-                reason, ended = "interrupted", "The search was ended by Ctrl-C."
-            if reason != "all":
-                break
-            if self._accuracy() >= ENOUGH:
-                reason, ended = "enough", f"The best network reaches {ENOUGH:g} or more."
-                break
-        return _with_history(self._best, self._rows, reason, ended)
+        ended = _Ended("all", "Everything that was worth a try was tried.")
+        try:
+            for way in ways(settings, network):
+                self._step(way, cuts.share_above(network, way.cut))
+        except _Ended as caught:
+            ended = caught
+        return _with_history(self._best, self._rows, ended.reason, ended.text)
+
+    def _step(self, way: Way, share: float) -> None:
+        """Tries a way as far as time and space allow.
+
+        Raises:
+            _Ended: It was the last one.
+        """
+        extractor = self._extractor(way)
+        a_view = seconds_a_view(self._inputs.train_files, extractor)
+        if self._until == float("inf"):
+            self._begin(a_view)
+        views = self._most_views(extractor)
+        if views < 0:
+            raise _Ended(
+                "space",
+                "The activations of the training images would take more than a quarter of the "
+                f"free space in {tempfile.gettempdir()} (TMPDIR).",
+            )
+        way = replace(way, views=min(views, way.views))
+        left = self._until - time.monotonic()
+        affordable = way.within(left, self._images, a_view, share)
+        if affordable is None:
+            minutes = way.seconds(self._images, a_view, share) / 60
+            raise _Ended(
+                "minutes",
+                f"The time was over (train.minutes): {way} would have taken about {minutes:.1f} "
+                "minutes.",
+            )
+        try:
+            self._try(affordable, extractor)
+        except OutOfTime:
+            if not self._stopped:
+                raise _Ended("minutes", f"The time was over before {way} was judged.") from None
+        if self._stopped:
+            raise _Ended("interrupted", "The search was ended by Ctrl-C.")
+        if self._accuracy() >= ENOUGH:
+            raise _Ended("enough", f"The best network reaches {ENOUGH:g} or more on validation.")
+
+    def _most_views(self, extractor: FeatureExtractor) -> int:
+        """Number of augmented views whose activations fit; -1 if those of the images do not."""
+        free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
+        bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * self._images
+        return int(free // max(bytes_of_a_view, 1)) - 1
 
     def _over(self) -> bool:
         """Whether the time is over, or a person wants the search to end."""

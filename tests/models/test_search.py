@@ -182,6 +182,15 @@ def test_too_little_time_leaves_the_head(examples, bank) -> None:
     assert len(trained.history["search"]) == 1
 
 
+def test_activations_that_do_not_fit_end_the_search(examples, bank, monkeypatch) -> None:
+    usage = type("Usage", (), {"free": 0})
+    monkeypatch.setattr(search.shutil, "disk_usage", lambda folder: usage)
+    trained = search.train(_inputs(examples, bank))
+    assert trained.history["trained"] == HEAD
+    assert trained.history["search_ended"]["reason"] == "space"
+    assert "(TMPDIR)" in trained.history["search_ended"]["text"]
+
+
 def test_a_person_who_ends_the_search_gets_the_best_network_so_far(examples, bank) -> None:
     progress.attach(_Said(ends=True))
     try:
