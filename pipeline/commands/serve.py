@@ -55,6 +55,13 @@ def serve(
             help="Folder for images whose labels people correct on the page, for the next run.",
         ),
     ] = None,
+    nearest: Annotated[
+        bool,
+        typer.Option(
+            "--nearest",
+            help="Show the nearest training images on the page, to whoever can open it.",
+        ),
+    ] = False,
     host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
     model: Annotated[str, typer.Option("--model", help="Name of the served model.")] = "imgpipe",
     int8: Annotated[
@@ -79,6 +86,8 @@ def serve(
     if rest_port is None:
         rest_port = port + 1 if 0 < port < _LAST_PORT else -1
     page = page_flags(web and rest_port != 0, collect)
+    if nearest:
+        page += nearest_flags(web and rest_port != 0, model_dir)
     more = [*page, *log_flags(log, log_share, log_images), *(flags or [])]
     raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port))
 
@@ -162,6 +171,32 @@ def page_flags(shown: bool, collect: Path | None) -> list[str]:
             raise ConfigError("--collect needs the web page. Leave out --no-web and --rest-port 0.")
         flags.append(f"--collect_directory={collect.expanduser().absolute()}")
     return flags
+
+
+def nearest_flags(shown: bool, model_dir: str) -> list[str]:
+    """Return the flag of imgpipe-model-server for training images, which are prepared first.
+
+    Args:
+        shown: Whether there is a page.
+        model_dir: Output folder of the runs.
+
+    Raises:
+        ConfigError: There is no page, or the model is not on this machine.
+        ResourceError: There is no model, or its training images cannot be shown.
+    """
+    if not shown:
+        raise ConfigError("--nearest needs the web page. Leave out --no-web and --rest-port 0.")
+    if "://" in model_dir:
+        raise ConfigError(f"--nearest needs an output folder on this machine, not {model_dir}.")
+    from imgpipe.pipeline import console as consoles
+    from imgpipe.pipeline import past_runs, temporary, training_images
+    from imgpipe.pipeline.commands import explain
+
+    version = explain.find(Path(model_dir))
+    out = past_runs.output_folder(Path(model_dir))
+    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+        file = training_images.prepare(out, version)
+    return [f"--training_images_file={file}"]
 
 
 def log_flags(prefix: Path | None, share: float, images: bool) -> list[str]:

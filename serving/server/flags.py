@@ -154,6 +154,13 @@ _LISTEN = (
         "folder for the images whose labels people correct on the page; empty for none",
     ),
     _Flag(
+        "training_images_file",
+        str,
+        "",
+        "file of training images, of which the page shows those nearest to an image; "
+        "imgpipe serve --nearest writes it",
+    ),
+    _Flag(
         "ssl_config_file",
         str,
         "",
@@ -468,6 +475,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             parser.error(f"--rest_api_{name} must be 1 or more. Received: 0.")
     if flags.collect_directory and not (flags.web_page and flags.rest_api_port):
         parser.error("--collect_directory needs --web_page=true and --rest_api_port")
+    if flags.training_images_file and not (flags.web_page and flags.rest_api_port):
+        parser.error("--training_images_file needs --web_page=true and --rest_api_port")
     if flags.batching_parameters_file and not flags.enable_batching:
         parser.error("--batching_parameters_file needs --enable_batching")
     return flags

@@ -144,6 +144,7 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
             flags.rest_api_max_body_values,
             flags.web_page,
             Path(flags.collect_directory).absolute() if flags.collect_directory else None,
+            Path(flags.training_images_file) if flags.training_images_file else None,
         )
         if flags.rest_api_port
         else None,

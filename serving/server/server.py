@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from imgpipe.serving.server.rest.app import Page
     from imgpipe.serving.server.rest.listener import Listener
     from imgpipe.serving.server.web.collection import Collection
+    from imgpipe.serving.server.web.nearest import TrainingImages
 
 _log = logging.getLogger(__name__)
 _WORKERS_A_CORE = 16
@@ -153,6 +154,7 @@ class ModelServer:
         self._set_health()
         self._grpc = self._make_grpc()
         self._collection = self._make_collection(options.rest)
+        self._training_images = self._read_training_images(options.rest)
 
     def _make_collection(self, options: RestOptions | None) -> Collection | None:
         if options is None or options.collect is None:
@@ -160,6 +162,13 @@ class ModelServer:
         from imgpipe.serving.server.web.collection import Collection
 
         return Collection(options.collect, self.core)
+
+    def _read_training_images(self, options: RestOptions | None) -> TrainingImages | None:
+        if options is None or options.training_images is None:
+            return None
+        from imgpipe.serving.server.web.nearest import TrainingImages
+
+        return TrainingImages(options.training_images)
 
     def _count(self, core: CoreOptions, page: str | None) -> tuple[Loader, CoreOptions]:
         """Count events for the metrics page and for the metrics that a reload request asks for.
@@ -274,12 +283,13 @@ class ModelServer:
             self._rest.start(make_app(endpoint, options, core.ready, pages, web), endpoint)
 
     def _web_routes(self, options: RestOptions) -> list[Route]:
-        from imgpipe.serving.server.web import corrections
+        from imgpipe.serving.server.web import corrections, nearest
         from imgpipe.serving.server.web import pages as files
 
         return [
             *files.routes(),
             *corrections.routes(self._collection, self._pool, options.timeout),
+            *nearest.routes(self._training_images, self._pool),
         ]
 
     @property

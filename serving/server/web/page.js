@@ -1,9 +1,9 @@
 // The page: takes images in, asks the chosen versions, and shows what they answer.
 
-import { showAnswers, spoken } from "./answers.js";
+import { showAnswers, showNearest, spoken } from "./answers.js";
 import { Folder } from "./folder.js";
 import { Picture } from "./picture.js";
-import { Refused, classify, collects, correct, describe, explain, listModels } from "./server.js";
+import { Refused, classify, collects, correct, describe, explain, listModels, nearest, withTrainingImages } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const ALL = "all";
@@ -13,6 +13,7 @@ let models = [];
 let running = null; // the request whose answer is awaited
 let again = false; // the region has changed since it was sent
 let collecting = false; // whether the server keeps corrected images
+let known = []; // versions whose training images the server can show
 let correction = null; // what was classified last: the version and the image
 
 const picture = new Picture(
@@ -118,6 +119,7 @@ async function update(announce = true) {
       const rows = await explain(chosen[0], blob, control.signal);
       if (isLatest()) picture.drawHeat(rows);
     }
+    await compare(chosen[0], blob, answers[0].label, control.signal, isLatest);
   } catch (error) {
     if (!isLatest()) return;
     $("answers").replaceChildren();
@@ -129,6 +131,25 @@ async function update(announce = true) {
       running = null;
       if (again) update(true);
     }
+  }
+}
+
+/** Show the nearest training images of the first version, where they are wanted and known. */
+async function compare(target, blob, label, signal, isLatest) {
+  const can = known.includes(String(target.version));
+  $("near-choice").hidden = !can;
+  if (!can || !$("near-on").checked) {
+    $("near").hidden = true;
+    return;
+  }
+  try {
+    const images = await nearest(target, blob, signal);
+    if (!isLatest()) return;
+    showNearest($("near-images"), images, label);
+    $("near").hidden = false;
+  } catch (error) {
+    $("near").hidden = true; // the labels stay
+    complain(error);
   }
 }
 
@@ -160,6 +181,7 @@ async function open(file) {
   $("picture").hidden = false;
   $("answers").replaceChildren();
   $("wrong").hidden = true;
+  $("near").hidden = true;
   quiet();
   say("Classifying …");
   const drawn = await picture.show(file, name);
@@ -213,6 +235,7 @@ $("model").addEventListener("change", () => {
 $("version").addEventListener("change", () => update());
 $("whole").addEventListener("click", () => picture.reset());
 $("heat-on").addEventListener("change", () => update());
+$("near-on").addEventListener("change", () => update());
 
 $("wrong").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -222,7 +245,7 @@ $("wrong").addEventListener("submit", (event) => {
 /** Read the list of models, again and again until one can be asked. */
 async function start() {
   try {
-    [, collecting] = await Promise.all([refresh(), collects()]);
+    [, collecting, known] = await Promise.all([refresh(), collects(), withTrainingImages()]);
     if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
     if (!picture.blob) quiet();
   } catch (error) {

@@ -1,0 +1,135 @@
+"""``/web/nearest``: the training images that are nearest to an image.
+
+``GET`` answers ``{"versions": [N]}``, the versions whose training images the server has. ``POST``
+takes ``{"version": N, "features": [...]}``, where the features are those that the signature
+``features`` of that version returns, and answers with the nearest training images. Pages of other
+sites are refused, because training images may be private.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from imgpipe.serving.server.errors import BadArgument
+from imgpipe.serving.server.pool import SheddingPool
+from imgpipe.serving.server.rest.api import failure
+from imgpipe.serving.server.status import Code, StatusError, invalid
+from imgpipe.serving.server.web import same_site
+
+PATH = "/web/nearest"
+SHOWN = 5
+_MAX_BYTES = 4 << 20
+"""Of the body of a request, enough for 200,000 features."""
+
+
+class TrainingImages:
+    """Training images of one version, with their features.
+
+    Args:
+        file: An ``.npz`` file with ``version``, ``features`` float16 [n, d] scaled to length 1,
+            ``labels`` and ``paths`` [n], the small JPEG files one after the other in ``images``,
+            and their ``ends`` [n].
+
+    Raises:
+        BadArgument: The file cannot be read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            with np.load(file, allow_pickle=False) as found:
+                self.version = int(found["version"])
+                self._features = found["features"].astype(np.float32)
+                self._labels, self._paths = found["labels"].tolist(), found["paths"].tolist()
+                self._images, self._ends = found["images"].tobytes(), found["ends"].tolist()
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise BadArgument(
+                f"--training_images_file {file} cannot be read ({error}). Expected: the file that "
+                "imgpipe serve --nearest writes."
+            ) from error
+
+    def nearest(self, features: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
+        """Return the nearest training images, the nearest first.
+
+        Args:
+            features: [d], as the served version returns them.
+
+        Raises:
+            StatusError: There are more or fewer features, or they are not finite numbers.
+        """
+        width = self._features.shape[1]
+        if features.shape != (width,) or not np.isfinite(features).all():
+            raise invalid(
+                f"Expected {width} finite features of one image. Received: shape {features.shape}."
+            )
+        cosines = self._features @ (features / max(float(np.linalg.norm(features)), 1e-12))
+        order = np.argsort(-cosines, kind="stable")[:SHOWN].tolist()
+        return [self._described(i, float(cosines[i])) for i in order]
+
+    def _described(self, i: int, cosine: float) -> dict[str, Any]:
+        image = self._images[self._ends[i - 1] if i else 0 : self._ends[i]]
+        return {
+            "label": self._labels[i],
+            "path": self._paths[i],
+            "similarity": round(cosine, 4),
+            "image": "data:image/jpeg;base64," + base64.b64encode(image).decode("ascii"),
+        }
+
+
+def routes(images: TrainingImages | None, pool: SheddingPool) -> list[Route]:
+    """Return the routes of the endpoint.
+
+    Args:
+        images: The training images; None if the server has none.
+        pool: The threads of the requests.
+    """
+
+    async def describe(request: Request) -> Response:
+        return JSONResponse({"versions": [] if images is None else [images.version]})
+
+    if images is None:
+        return [Route(PATH, describe)]
+
+    async def find(request: Request) -> Response:
+        try:
+            if same_site.is_foreign(request):
+                refused = "Training images are only shown on the page of this server."
+                raise StatusError(Code.PERMISSION_DENIED, refused)
+            features = _features(await _body(request), images.version)
+            found = await pool.run(lambda: images.nearest(features), features.nbytes)
+        except StatusError as error:
+            answer = failure(error)
+            headers = {"Connection": "close"}  # the body may not have been read
+            return Response(answer.text, answer.status, headers, "application/json")
+        return JSONResponse({"nearest": found})
+
+    return [Route(PATH, describe), Route(PATH, find, methods=["POST"])]
+
+
+async def _body(request: Request) -> bytes:
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > _MAX_BYTES:
+            raise invalid(f"The request has more than {_MAX_BYTES:,} bytes.")
+    return bytes(data)
+
+
+def _features(body: bytes, version: int) -> npt.NDArray[np.float32]:
+    """Read the features of a request about a version."""
+    try:
+        given = json.loads(body)
+        asked, features = given["version"], np.array(given["features"], np.float32)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise invalid('Expected {"version": N, "features": [numbers]}.') from error
+    if asked != version:
+        raise invalid(f"There are training images of version {version} only.")
+    return features
