@@ -1,8 +1,9 @@
-"""Checkpoints, from which an interrupted training resumes: one file, replaced as a whole.
+"""Checkpoints, from which an interrupted training resumes. A checkpoint is one file.
 
-It holds everything that an epoch leaves to the next (weights, the optimizer's and the random
-generators' state, the best weights so far, the history), so that a training that was killed ends
-with the same weights as one that was not.
+It contains everything that an epoch passes on to the next: the weights, the state of the optimizer
+and of the random generators, the best weights so far and the history. A training that was
+interrupted therefore ends with the same weights as one that was not. The file is replaced as a
+whole.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from imgpipe.models.atomic_write import writing
 if TYPE_CHECKING:
     import keras
 
-#: Seconds between two writes: short epochs are not worth a file each.
+#: Shortest time between two writes, so that short epochs do not each write a file.
 SECONDS_APART: Final = 5.0
 _DAMAGED: Final = (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError)
 
@@ -32,7 +33,12 @@ Arrays = list[npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Kept:
-    """Content of a checkpoint: weights of the best epoch, and the facts given to `write`."""
+    """The content of a checkpoint.
+
+    Attributes:
+        best: Weights of the best epoch so far.
+        facts: The facts that were given to `Checkpoint.write`.
+    """
 
     best: Arrays
     facts: dict[str, Any]
@@ -52,10 +58,14 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def read(self, model: keras.Model) -> Kept | None:
-        """Restores the model and its optimizer; returns None when there is no checkpoint to resume.
+        """Restores the state of the model and of its optimizer from the checkpoint.
 
         Args:
             model: A compiled model with the same layers as the one that was saved.
+
+        Returns:
+            The rest of the checkpoint; None when there is no checkpoint of this training, or it is
+            damaged. The model is unchanged then.
         """
         try:
             with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -74,7 +84,13 @@ class Checkpoint:
         return Kept(best, facts)
 
     def write(self, model: keras.Model, best: Arrays, facts: Mapping[str, Any]) -> None:
-        """Saves the state after an epoch, unless the last one was saved a moment ago."""
+        """Saves the state after an epoch, unless the last write was less than `seconds_apart` ago.
+
+        Args:
+            model: The compiled model in training.
+            best: Weights of the best epoch so far.
+            facts: Values that can be written as JSON, such as the history.
+        """
         if time.monotonic() - self._written < self._apart:
             return
         self._forget_others()
@@ -100,7 +116,7 @@ class Checkpoint:
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """Weights, states of random generators, and the optimizer's."""
+    """Returns the weights, the states of random generators, and the state of the optimizer."""
     return [*model.variables, *model.optimizer.variables]
 
 

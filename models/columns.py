@@ -20,7 +20,8 @@ def columns(files: Sequence[str], *wanted: str) -> Iterator[dict[str, npt.NDArra
     Args:
         files: TFRecord files of tf.Examples, which are read in this order. With no files, nothing
             is yielded.
-        *wanted: Names of features that every record has.
+        *wanted: Names of features that every record has. Only the group may be missing; it is then
+            "".
 
     Yields:
         For each feature, an array [n] of at most 256 values: int64 for the label index and the

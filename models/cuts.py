@@ -1,7 +1,8 @@
-"""Where a network is cut for fine-tuning: layers below run once, frozen; those above train.
+"""The cut for fine-tuning: the layers up to the cut are frozen and run once; those above train.
 
-A cut is a layer by name, a block ("block11": the last layer of it) or "usual", about two thirds
-up. Networks are given as models from pixels to feature map.
+A cut is the name of a layer, a block such as "block11", which means its last layer, or "usual",
+which is about two thirds of the way from input to output. The networks here are models from pixels
+to a feature map.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from imgpipe.models.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-#: Stands for the cut at `FROZEN_SHARE` of the cut points.
+#: The name of the cut that lies at `FROZEN_SHARE` of the list of cut points.
 USUAL: Final = "usual"
 FROZEN_SHARE: Final = 0.7
 _NEAR: Final = 0.05  # share of the cut points in which a narrow place is looked for
@@ -24,10 +25,14 @@ _LISTED: Final = 40
 
 
 def layer_at(network: keras.Model, cut: str) -> Any:
-    """The layer that `cut` means.
+    """Returns the layer that `cut` names.
+
+    Args:
+        network: Functional model from pixels to a feature map.
+        cut: Name of a layer or of a block, or `USUAL`.
 
     Raises:
-        ConfigError: No such layer, or what is above it needs more than its output.
+        ConfigError: There is no such layer, or the layers above it need more than its output.
     """
     points = backbones.cut_points(network)
     if cut == USUAL:
@@ -43,7 +48,15 @@ def layer_at(network: keras.Model, cut: str) -> Any:
 
 
 def above(network: keras.Model, cut: str) -> list[Any]:
-    """Layers with weights between the cut, itself left out, and the feature map."""
+    """Returns the layers with weights above the cut, from input to output.
+
+    Args:
+        network: Functional model from pixels to a feature map.
+        cut: Name of a layer or of a block, or `USUAL`. Its own layer is not returned.
+
+    Raises:
+        ConfigError: As for `layer_at`.
+    """
     import keras
 
     layer = layer_at(network, cut)

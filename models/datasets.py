@@ -1,8 +1,8 @@
 """Datasets for training: labelled rows of inputs, in an order that can be resumed.
 
-A dataset draws epoch e from (seed, e) alone, so a training that resumes at epoch e sees exactly
-what it would have seen without the interruption. There are three kinds: rows of features,
-activations at a cut, and whole images that are augmented anew each epoch.
+The order of epoch e depends on the seed and on e only, so a training that resumes at epoch e sees
+the same batches as one that was not interrupted. There are three kinds of rows: features,
+activations at a cut, and whole images that are augmented anew in each epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from imgpipe.models.settings import ModelSettings
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Rows of validation a step; only memory depends on it.
+#: Number of validation rows in one step. It affects memory only, not the result.
 _VECTORS_A_STEP: Final = 1024
 _MAPS_A_STEP: Final = 64
 
@@ -31,26 +31,30 @@ class Labelled(Protocol):
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """[n], 0..classes-1."""
+        """Label indices, int64 [n], 0..classes-1."""
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Returns the number of rows."""
 
 
 class Rows(Labelled, Protocol):
-    """Labelled rows with their inputs, as they are stored and as a network sees them."""
+    """Labelled rows, both in the form in which they are stored and as inputs of a network."""
 
     @property
     def chunk(self) -> int:
-        """Neighbouring rows that are read at once; all of them where they are in memory."""
+        """Number of neighbouring rows that are read at once; all rows when they are in memory."""
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Rows int64 [m] as they are stored, [m, ...]."""
+        """Returns the rows with the numbers `index`, int64 [m], as they are stored, [m, ...]."""
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Float32 inputs [m, ...] of rows as `stored` returns them for an index [m].
+        """Returns the inputs of the network for rows, float32 [m, ...].
 
-        `views` int64 [m] numbers the view of each, never the same twice; None in validation.
+        Args:
+            stored: The rows as `stored` returns them, [m, ...].
+            index: Numbers of the rows, int64 [m].
+            views: Number of the view in which each row is trained on, int64 [m], which never
+                repeats; None in validation.
         """
 
     def step(self) -> int:
@@ -58,11 +62,11 @@ class Rows(Labelled, Protocol):
 
 
 class _Stored:
-    """Stored numbers of any shape.
+    """Stored rows of any shape.
 
     Args:
-        rows: The numbers, [n, ...], in memory or in a file.
-        labels: Label index of each row, [n].
+        rows: The rows, [n, ...], in memory or in a file.
+        labels: Label index of each row, int64 [n].
     """
 
     def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
@@ -75,7 +79,7 @@ class _Stored:
         return len(self.labels)
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Rows as they are stored, without a copy of all rows in TensorFlow."""
+        """Reads rows as they are stored, without a copy of all rows in TensorFlow."""
         import tensorflow as tf
 
         def read(index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -87,7 +91,7 @@ class _Stored:
         return batch
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Rows as float32."""
+        """Returns the rows as float32."""
         import tensorflow as tf
 
         return tf.cast(stored, tf.float32)
@@ -98,7 +102,7 @@ class _Stored:
 
 
 class Vectors(_Stored):
-    """Stored features float16 [n, D]; those in memory are held by TensorFlow as they are."""
+    """Stored features, float16 [n, D]. In memory, TensorFlow holds them as a constant."""
 
     def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
         import tensorflow as tf
@@ -108,7 +112,7 @@ class Vectors(_Stored):
         self._constant = tf.constant(self._rows) if held else None
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:
-        """Rows as they are stored."""
+        """Returns rows as they are stored."""
         import tensorflow as tf
 
         if self._constant is None:
@@ -125,13 +129,13 @@ class Maps(_Stored):
 
 
 class Images(_Stored):
-    """Decoded images uint8 [n, S, S, 3]; each time one is drawn it trains in another view.
+    """Decoded images, uint8 [n, S, S, 3]; each time an image is drawn, it gets another view.
 
     Args:
         pixels: The images.
-        labels: Label index of each row, [n].
-        seeds: Int64 [n] from the content hashes, see `augmentation.seeds`.
-        views: Settings of the augmentation; with `count` 0 the images are used as they are.
+        labels: Label index of each image, int64 [n].
+        seeds: Seeds from the content hashes, int64 [n]; see `augmentation.seeds`.
+        views: Settings of the augmentation; with `count` 0 the images are used unchanged.
     """
 
     def __init__(
@@ -145,7 +149,7 @@ class Images(_Stored):
         self.pixels, self.seeds, self.views = pixels, seeds, views
 
     def shown(self, stored: tf.Tensor, index: tf.Tensor, views: tf.Tensor | None) -> tf.Tensor:
-        """Rows as float32 in 0..255, those views of them in training."""
+        """Returns the images as float32, 0..255, augmented when `views` is given."""
         import tensorflow as tf
 
         pixels = tf.cast(stored, tf.float32)
@@ -156,15 +160,30 @@ class Images(_Stored):
 
 
 def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
-    """Returns the number of steps of one epoch: all rows, or at most `steps_per_epoch`."""
+    """Returns the number of steps of one epoch: all rows, or the limit that the settings give.
+
+    Args:
+        rows: Rows to train on.
+        settings: Settings with the batch size and the limit; a limit of 0 means all rows.
+    """
     every = -(-len(rows) // settings.batch_size)
     return min(every, settings.steps_per_epoch) if settings.steps_per_epoch else every
 
 
 def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) -> tf.data.Dataset:
-    """(inputs, one-hot [m, classes], weights [m]) of epoch `first` (from 0) and those after it.
+    """Returns the dataset of all epochs from epoch `first` on.
 
-    Weights are 1 unless the loss is balanced by class; MixUp and CutMix act on a whole batch.
+    MixUp and CutMix, if the settings ask for them, act on a whole batch.
+
+    Args:
+        rows: Rows to train on.
+        classes: Number of classes.
+        settings: Settings of the batches, the balance between classes and the mixing.
+        first: Number of the first epoch, from 0.
+
+    Returns:
+        A dataset of (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1
+        unless the settings balance the loss by class.
     """
     import tensorflow as tf
 
@@ -191,7 +210,7 @@ def training(rows: Rows, classes: int, settings: ModelSettings, first: int = 0) 
 
 
 def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """A function from an epoch to its batches (rows as stored, index [m], views [m])."""
+    """Returns a function from an epoch to its batches: (rows as stored, index [m], views [m])."""
     import tensorflow as tf
 
     draw = _drawing(rows.labels, settings)
@@ -213,10 +232,11 @@ def _indices(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.da
 
 
 def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """The same for rows in a file: chunks in another order each epoch, shuffled within.
+    """Returns the same kind of function as `_indices`, for rows in a file.
 
-    Neighbouring rows are those of similar content hashes, which have nothing in common, so a chunk
-    is a random sample of all rows.
+    The chunks come in another order in each epoch, and the rows are shuffled within each chunk.
+    Rows are sorted by content hash, so neighbouring rows have nothing in common, and a chunk is a
+    random sample of all rows.
     """
     import tensorflow as tf
 
@@ -241,7 +261,15 @@ def _chunks(rows: Rows, settings: ModelSettings) -> Callable[[tf.Tensor], tf.dat
 
 
 def validation(rows: Rows, classes: int) -> tf.data.Dataset:
-    """(inputs, one-hot [m, classes]) of all rows in their order, nothing augmented."""
+    """Returns the dataset of all rows in their order, without augmentation.
+
+    Args:
+        rows: Rows of the validation split.
+        classes: Number of classes.
+
+    Returns:
+        A dataset of (inputs [m, ...], one-hot labels [m, classes]).
+    """
     import tensorflow as tf
 
     labels = tf.constant(rows.labels)
@@ -257,7 +285,14 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
 def class_weights(
     labels: npt.NDArray[np.int64], classes: int, balance: str
 ) -> npt.NDArray[np.float32]:
-    """[classes]: rows / (present classes x rows of the class) for "class_weights", else ones."""
+    """Returns the weight of each class in the loss, float32 [classes].
+
+    Args:
+        labels: Label indices of the training rows, int64 [n].
+        classes: Number of classes.
+        balance: With "class_weights", the weight is n / (number of classes that occur x rows of the
+            class), so that all classes contribute equally. Otherwise all weights are 1.
+    """
     if balance != "class_weights":
         return np.ones(classes, np.float32)
     counts = np.bincount(labels, minlength=classes)
@@ -266,7 +301,7 @@ def class_weights(
 
 
 def _drawing(labels: npt.NDArray[np.int64], settings: ModelSettings) -> Any:
-    """A function from the epoch's number to int64 [n], the rows in the order they train in."""
+    """Returns a function from the number of an epoch to the order of its rows, int64 [n]."""
     import tensorflow as tf
 
     count = len(labels)
@@ -284,7 +319,7 @@ def _drawing(labels: npt.NDArray[np.int64], settings: ModelSettings) -> Any:
     starts = np.cumsum(sizes) - sizes
 
     def balanced(epoch: tf.Tensor) -> tf.Tensor:
-        """Each class as often, its rows with replacement."""
+        """Draws every class equally often, and the rows of a class with replacement."""
         seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
         classes = tf.random.experimental.stateless_shuffle(
             tf.range(count, dtype=tf.int64) % len(sizes), seed

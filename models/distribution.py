@@ -1,8 +1,8 @@
-"""Training on several devices or machines: tf.distribute's strategies by name.
+"""Training on several devices or machines: the strategies of tf.distribute by name.
 
-"multi_worker" needs TensorFlow's collectives to be set up before anything else has run in the
-process, hence `prepare`. Every machine runs the same command with its own place in TF_CONFIG; the
-gradients of a step are summed over all of them, and all end with the same weights.
+For "multi_worker", TensorFlow's collectives must be set up before anything else runs in the
+process; `prepare` does this. Every machine runs the same command with its own index in TF_CONFIG.
+The gradients of a step are summed over all machines, and all of them end with the same weights.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ VARIABLE: Final = "TF_CONFIG"
 
 
 def prepare(name: str) -> None:
-    """Creates the strategy before TensorFlow runs anything; a second call does nothing.
+    """Creates the strategy before TensorFlow runs anything; further calls do nothing.
+
+    Args:
+        name: "none", "mirrored" or "multi_worker"; only the last one needs preparation.
 
     Raises:
-        ConfigError: "multi_worker" without a usable TF_CONFIG.
+        ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
         ResourceError: TensorFlow has already run something in this process.
     """
     if name == "multi_worker":
@@ -35,13 +38,13 @@ def prepare(name: str) -> None:
 
 
 def scope(name: str) -> contextlib.AbstractContextManager[Any]:
-    """Returns the scope in which to build and compile a model of the strategy with that name.
+    """Returns the scope of a strategy, in which a model must be built and compiled.
 
     Args:
         name: "none", "mirrored" or "multi_worker".
 
     Raises:
-        ConfigError: "multi_worker" without a usable TF_CONFIG.
+        ConfigError: The strategy is "multi_worker", and TF_CONFIG is missing or not usable.
         ResourceError: The other workers do not answer, or TensorFlow has run something already.
     """
     import tensorflow as tf
@@ -57,7 +60,7 @@ def scope(name: str) -> contextlib.AbstractContextManager[Any]:
 
 @functools.cache
 def _multi_worker() -> Any:
-    """Waits until all workers are there."""
+    """Creates the strategy, which waits until all workers are connected."""
     import tensorflow as tf
 
     try:
@@ -82,11 +85,16 @@ def _multi_worker() -> Any:
 
 
 def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
-    """Make `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
+    """Makes `fit` work with several workers, which Keras 3.15 fails at (keras-team/keras#20585).
 
-    It takes means over an axis that its values do not have: of the first batch, to build metrics
-    from, and of each step's metrics. The first is built here from a batch of this worker, the
-    others stay each worker's own until `agreed`. Called in the strategy's scope, after `compile`.
+    Keras averages values over an axis that they do not have: the first batch, from which it builds
+    the metrics, and the metrics of each step. Here the model is built from a batch of this worker
+    instead, and the metrics stay those of each worker until `agreed` averages them. Call this
+    function in the strategy's scope, after `compile`.
+
+    Args:
+        model: The compiled model.
+        dataset: The dataset that the model will be trained on.
     """
     from keras.src.backend.tensorflow import trainer
 
@@ -96,7 +104,12 @@ def let_keras_fit(model: keras.Model, dataset: tf.data.Dataset) -> None:
 
 
 def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
-    """Returns the mean of each value over all workers, so that all of them decide alike."""
+    """Returns the mean of each value over all workers, so that all of them decide alike.
+
+    Args:
+        values: Values of this worker by name.
+        name: Name of the strategy; without several workers, the values are returned unchanged.
+    """
     if name != "multi_worker":
         return dict(values)
     import tensorflow as tf
@@ -108,9 +121,12 @@ def agreed(values: Mapping[str, float], name: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def policy(precision: str) -> Iterator[None]:
-    """Keras' dtype policy for layers made in the block; "auto" looks for a GPU.
+    """Sets Keras' dtype policy for the layers that are created in the block.
 
-    The policy is global: it is put back afterwards.
+    The policy is global, and the previous one is restored at the end of the block.
+
+    Args:
+        precision: Name of the policy; "auto" is "mixed_float16" with a GPU and "float32" without.
     """
     import keras
     import tensorflow as tf

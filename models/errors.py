@@ -1,14 +1,14 @@
-"""Failures a person can act on, each with the exit code of the command line.
+"""Errors that a person can act on, each with the exit code of the command line.
 
-A message names the thing, what was expected, what was received and what to do. Anything that is
-not an ``ImgpipeError`` is a defect and leaves with exit code 1.
+A message names the thing, what was expected, what was received and what to do. Any other exception
+is a defect of the program and leads to exit code 1.
 """
 
 from __future__ import annotations
 
 
 class ImgpipeError(Exception):
-    """Base of all failures that carry their own exit code."""
+    """Base class of all errors that carry their own exit code."""
 
     exit_code = 1
 

@@ -1,9 +1,10 @@
 """The size arithmetic of a network, layer by layer: W2 = (W1 − F + 2P)/S + 1, D2 = K.
 
-After the course's notes (Stanford CS231n, "Convolutional Networks"). F is the side of the filter
-or of the pooling window, P the pixels of padding at each side, S the stride, K the number of
-filters, W and D the width and depth of a map. Padding "same" is not always equal on both sides:
-TensorFlow puts the odd pixel at the end, so both sides are spelled out in place of 2P.
+The formulas follow the notes of the course (Stanford CS231n, "Convolutional Networks"). F is the
+side of the filter or of the pooling window, P the padding at each side in pixels, S the stride, K
+the number of filters, and W and D are the width and the depth of a map. Padding "same" is not
+always equal on both sides, because TensorFlow puts the odd pixel at the end. The formulas therefore
+contain the padding of both sides instead of 2P.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from imgpipe.models.backbones import cuts
 if TYPE_CHECKING:
     import keras
 
-Shape = tuple[int, ...]  # without the batch
+Shape = tuple[int, ...]  # without the batch dimension
 
 _SAME_SHAPE: Final = {
     *("Activation", "BatchNormalization", "Dropout", "LayerNormalization", "LayerScale"),
@@ -31,7 +32,15 @@ _JOINS: Final = ("Add", "Multiply", "Average", "Maximum", "Subtract")
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a convolution or a pooling: sizes in pixels, padding before and after."""
+    """One axis of a convolution or a pooling. All sizes are in pixels.
+
+    Attributes:
+        size: Size of the input.
+        window: Size of the filter or of the pooling window, with its dilation.
+        stride: Distance between two windows.
+        before: Padding before the input.
+        after: Padding after the input.
+    """
 
     size: int
     window: int
@@ -41,11 +50,11 @@ class Axis:
 
     @property
     def result(self) -> int:
-        """Size of the output: windows that fit."""
+        """Size of the output, which is the number of windows that fit."""
         return (self.size - self.window + self.before + self.after) // self.stride + 1
 
     def formula(self) -> str:
-        """``(150 − 3 + 2·0)/1 + 1``; with ⌊ ⌋ where the division leaves a rest."""
+        """Arithmetic of `result`, such as ``(150 − 3 + 2·0)/1 + 1``; ⌊ ⌋ means rounding down."""
         same = self.before == self.after
         padding = f"2·{self.before}" if same else f"{self.before} + {self.after}"
         over = self.size - self.window + self.before + self.after
@@ -54,7 +63,16 @@ class Axis:
 
     @classmethod
     def of(cls, size: int, window: int, stride: int, padding: str, dilation: int = 1) -> Axis:
-        """With Keras' padding "valid" (none) or "same" (as much as gives ⌈size/stride⌉)."""
+        """Returns the axis of a layer with Keras' padding.
+
+        Args:
+            size: Size of the input in pixels.
+            window: Size of the filter or of the pooling window in pixels, without dilation.
+            stride: Distance between two windows in pixels.
+            padding: "valid" for no padding, or "same" for as much as gives an output of
+                ⌈size/stride⌉.
+            dilation: Distance between two values of the filter in pixels.
+        """
         window = dilation * (window - 1) + 1
         if padding != "same":
             return cls(size, window, stride, 0, 0)
@@ -64,18 +82,20 @@ class Axis:
 
 @dataclass(frozen=True)
 class LayerSize:
-    """What a layer makes of the size of its input.
+    """How a layer changes the size of its input.
 
     Attributes:
-        name: Of the layer; "" for an operation, whose name means nothing.
-        kind: Its class.
-        inputs: Shapes that it takes.
-        output: Shape that Keras says it gives.
-        computed: The shape by arithmetic alone; None for a kind without any.
-        arithmetic: The same, spelled out.
-        window: F, such as "3" or "1×7"; "" where there is none. `stride` (S), `padding` (P) and
-            `filters` (K) are like it.
-        parameters: Numbers that the layer holds, trained or not.
+        name: Name of the layer; "" for an operation that is not a layer, whose name has no meaning.
+        kind: Name of its class.
+        inputs: Shapes of its inputs.
+        output: Shape of its output according to Keras.
+        computed: Shape of its output by arithmetic; None when there is none for this kind of layer.
+        arithmetic: The arithmetic written out.
+        window: F, such as "3" or "1×7"; "" where the layer has none.
+        stride: S, in the same form.
+        padding: P, in the same form.
+        filters: K, in the same form.
+        parameters: Number of weights of the layer, trainable or not.
     """
 
     name: str
@@ -93,7 +113,7 @@ class LayerSize:
 
 @dataclass(frozen=True)
 class _Found:
-    """What the arithmetic of one kind of layer comes to."""
+    """The result of the arithmetic of one layer."""
 
     shape: Shape
     text: str = ""
@@ -102,7 +122,14 @@ class _Found:
 
 
 def sizes(network: keras.Model) -> list[LayerSize]:
-    """All layers and operations of a functional model, each after what it reads."""
+    """Returns the sizes of all layers and operations of a network.
+
+    Args:
+        network: A functional model.
+
+    Returns:
+        One entry for each layer or operation, after those whose outputs it reads.
+    """
     order = cuts.steps(network.outputs)
     return [
         _size(step.operation, [order[read].outputs[0] for read in step.reads], step.outputs[0])
@@ -226,7 +253,7 @@ def _reshape(layer: Any, shapes: tuple[Shape, ...]) -> _Found:
 
 
 def _pad(operation: Any, shapes: tuple[Shape, ...]) -> _Found:
-    """The logit 0 beside that of a head with one unit (`classifier.head`)."""
+    """Describes the logit 0 that is added to the one logit of a binary head (`classifier.head`)."""
     widths = operation.pad_width[1:]
     ends = zip(shapes[0], widths, strict=True)
     shape = tuple(side + before + after for side, (before, after) in ends)
@@ -265,5 +292,5 @@ def _padding(axis: Axis) -> str:
 
 
 def _pair(values: Sequence[str]) -> str:
-    """Height and width, in one where they are the same."""
+    """Joins height and width by ×, or gives one value when they are equal."""
     return "×".join(dict.fromkeys(values))

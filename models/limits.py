@@ -1,4 +1,4 @@
-"""Settings that declare their own limits, and how a violation is put into words."""
+"""Limits of settings, as the settings declare them, and the message about a violation."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, Final
 from pydantic import ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-#: Unknown names are errors, and defaults are held to their limits too.
+#: A setting with an unknown name is an error, and defaults are checked against the limits too.
 STRICT: Final = ConfigDict(extra="forbid", validate_default=True)
 
 
 def declared(section: Any) -> dict[str, FieldInfo]:
-    """The settings of a section by name, in the order of their declaration.
+    """Returns the settings of a section by name, in the order of their declaration.
 
     Args:
         section: A class of settings or an instance of one; anything else has no settings.
@@ -22,10 +22,14 @@ def declared(section: Any) -> dict[str, FieldInfo]:
 
 
 def problems(error: ValidationError) -> list[str]:
-    """One sentence for each value that is wrong: its name, what was expected and what was received.
+    """Describes each wrong value: its name, what was expected and what was received.
+
+    Args:
+        error: The error that pydantic raised.
 
     Returns:
-        Such as "dropout: input should be less than or equal to 0.99. Received: 1".
+        One sentence for each value, such as "dropout: input should be less than or equal to 0.99.
+        Received: 1".
     """
     found = []
     for problem in error.errors():

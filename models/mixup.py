@@ -1,7 +1,8 @@
-"""MixUp and CutMix: a training batch mixed with itself in another order, labels alike.
+"""MixUp and CutMix: examples of a batch are mixed in pairs, and their labels likewise.
 
-Stateless: the same batch and seed give the same mixture, so training stays repeatable. Keras has
-layers of these names, whose random state is a variable and cannot be given a seed for each step.
+The functions have no state: the same batch and seed give the same mixture, so training is
+repeatable. Keras has layers of these names, but their random state is a variable, so they cannot be
+given a seed for each step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _PIXELS_RANK: Final = 4
-_ORDER, _SHARE, _OTHER, _CENTRE, _CHOICE = range(5)  # what is drawn, each from its own seed
+_ORDER, _SHARE, _OTHER, _CENTRE, _CHOICE = range(5)  # numbers of the seeds, one for each draw
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -51,24 +52,26 @@ def mix(
     mixup: float = 0.0,
     cutmix: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A batch whose examples are mixed in pairs.
+    """Mixes the examples of a batch in pairs.
 
     Args:
-        inputs: Float [N, ...]; for CutMix [N, H, W, C].
-        one_hot: Float [N, classes], rows that sum to 1.
-        seed: Int64 [2], such as (train.seed, step).
-        mixup: Zhang et al. 2018, alpha; 0 is off.
-        cutmix: Yun et al. 2019, alpha; 0 is off. With both on, each batch takes one, by chance.
+        inputs: Inputs of the network, float [N, ...]; CutMix needs [N, H, W, C].
+        one_hot: Labels, float [N, classes], whose rows sum to 1.
+        seed: Seed of the mixture, int64 [2], such as (train.seed, step).
+        mixup: The alpha of Zhang et al. 2018; 0 turns MixUp off.
+        cutmix: The alpha of Yun et al. 2019; 0 turns CutMix off. When both are on, each batch is
+            mixed by one of the two, which is drawn at random.
 
     Returns:
         Inputs and labels of the same shapes and types.
 
     Raises:
-        ConfigError: CutMix is asked for of inputs that have no height and width.
+        ConfigError: CutMix is on and the inputs have no height and width, or an alpha is out of
+            range.
     """
     import tensorflow as tf
 
-    Mixing(mixup, cutmix)  # refuses what is out of range
+    Mixing(mixup, cutmix)  # raises an error when a value is out of range
     if cutmix and inputs.shape.rank != _PIXELS_RANK:
         raise ConfigError(
             "views.cutmix: expected images or feature maps [N, H, W, C] to cut rectangles from. "
@@ -101,9 +104,10 @@ def _seed(seed: tf.Tensor, number: int) -> tf.Tensor:
 
 
 def _shares(seed: tf.Tensor, count: tf.Tensor, alpha: float) -> tf.Tensor:
-    """[N] from Beta(alpha, alpha): how much each example keeps of itself.
+    """Draws from Beta(alpha, alpha) the share [N] that each example keeps of itself.
 
-    In float64: with a small alpha both gamma variates are often too small for float32.
+    The computation uses float64, because with a small alpha both gamma variates are often too small
+    for float32.
     """
     import tensorflow as tf
 
@@ -124,7 +128,7 @@ def _mixup(
 
 
 def _blended(values: tf.Tensor, order: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """[N, ...]: each row's share [N] of itself, the rest of its partner."""
+    """Returns [N, ...]: each row times its share [N], plus the rest of its partner."""
     import tensorflow as tf
 
     ones = tf.ones(values.shape.rank - 1, tf.int32)
@@ -135,7 +139,11 @@ def _blended(values: tf.Tensor, order: tf.Tensor, share: tf.Tensor) -> tf.Tensor
 def _cutmix(
     inputs: tf.Tensor, one_hot: tf.Tensor, order: tf.Tensor, share: tf.Tensor, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A rectangle of area 1 - share from the partner, cut at the edges; labels by what is seen."""
+    """Replaces a rectangle of each image, cut off at the edges, by that of its partner.
+
+    The rectangle has the area 1 - share before it is cut off. The labels are mixed by the area that
+    remains visible.
+    """
     import tensorflow as tf
 
     count, height, width, _ = tf.unstack(tf.shape(inputs))
@@ -152,7 +160,10 @@ def _cutmix(
 
 
 def _within(length: tf.Tensor, middle: tf.Tensor, half: tf.Tensor) -> tf.Tensor:
-    """Bool [N, length]: pixels no farther than `half` from `middle`, both shares of the length."""
+    """Returns which pixels lie within `half` of `middle`, bool [N, length].
+
+    `half` and `middle` are shares of the length, float [N].
+    """
     import tensorflow as tf
 
     positions = (tf.range(length, dtype=tf.int32) * 2 + 1) / (2 * length)

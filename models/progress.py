@@ -1,7 +1,7 @@
-"""Counts of work done, from deep inside a loop to whatever display is attached.
+"""Progress of the work: counts are passed from deep inside a loop to the display, if there is one.
 
-Beam's DoFns run in the same process on the local runner, so a module-level listener is enough;
-in other processes nothing is attached and the calls cost a lookup.
+On the local runner, Beam's DoFns run in the same process, so a listener of the module is enough. In
+other processes no listener is attached, and a call costs one lookup.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """What a display implements. Both methods are called from any thread."""
+    """The interface of a display. Both methods may be called from any thread."""
 
     def advance(self, count: int, unit: str) -> None:
-        """Adds `count` to the work that is done."""
+        """Reports that `count` more units are done."""
 
     def total(self, count: int, unit: str) -> None:
-        """Sets how much work there is in all."""
+        """Reports how many units the present step has, where this is known."""
 
     def say(self, text: str) -> None:
         """Shows a sentence about the present step."""
@@ -38,7 +38,7 @@ _own = threading.local()
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Drop the counts of this thread, which works beside the step that is shown."""
+    """Ignores the counts of this thread, which works beside the step that is displayed."""
     _own.silent = True
     try:
         yield
@@ -47,7 +47,7 @@ def silent() -> Iterator[None]:
 
 
 def attach(listener: Listener | None) -> None:
-    """Send further counts to `listener`; None detaches."""
+    """Sends further counts to `listener`, or to nothing if it is None."""
     global _listener
     _listener = listener
 
