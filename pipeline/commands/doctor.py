@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 _EXAMPLES = """Examples:\n
   imgpipe doctor\n
   imgpipe doctor imgpipe-out --repair
@@ -29,17 +32,19 @@ def doctor(
         bool,
         typer.Option("--repair", help="Replace a damaged metadata database; the original is kept."),
     ] = False,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
-    raise typer.Exit(run((folder or out).absolute(), repair))
+    raise typer.Exit(run((folder or out).absolute(), repair, json_file))
 
 
-def run(out: Path, repair: bool = False) -> int:
+def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
     """Print the findings of all checks.
 
     Args:
       out: Output folder of the runs; it need not exist.
       repair: Whether a damaged metadata database is replaced first.
+      json_file: File for the findings as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       0 when runs and servers can work here, 5 when they cannot.
@@ -47,9 +52,11 @@ def run(out: Path, repair: bool = False) -> int:
     Raises:
       ResourceError: The metadata database cannot be repaired.
     """
+    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import machine, output_folder
 
-    console = new_console()
+    json_files.check_folder("--json", json_file)
+    console = json_files.console_beside(json_file)
     if repair:
         console.print(escape(output_folder.repair(out)))
     findings = [check(out) for check in (*machine.CHECKS, *output_folder.CHECKS)]
@@ -62,4 +69,8 @@ def run(out: Path, repair: bool = False) -> int:
             console.print(f"   [dim]{escape(finding.advice)}[/]")
     unfit = any(finding.fatal and not finding.fit for finding in findings)
     console.print("\nnot ready: see ✗ above" if unfit else "\nready")
+    if json_file:
+        rows = [dataclasses.asdict(finding) for finding in findings]
+        found = {"schema": SCHEMA, "out": str(out), "ready": not unfit, "findings": rows}
+        json_files.write(found, json_file)
     return 5 if unfit else 0

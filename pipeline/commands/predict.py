@@ -101,9 +101,13 @@ def predict(
         typer.Option("--key", metavar="PEM", help="TLS: private key of the certificate."),
     ] = None,
     header: options.HeaderOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; --json - is the same.")
+    ] = False,
 ) -> None:
     """Classify images, with a server or, for --model OUT, without one."""
+    if as_json:  # other commands take the file of --json, for which "-" is standard output
+        images = [path for path in images if path != Path("-")]
     for_server = {
         "--label": label,
         "--ca": ca,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import typer
 
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
 
 app = typer.Typer()
 
+SCHEMA = 1  # of what --json writes
 _NONE = "–"
 _EXAMPLES = """Examples:\n
   imgpipe presets\n
@@ -17,21 +18,32 @@ _EXAMPLES = """Examples:\n
 
 
 @app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
-def presets() -> None:
+def presets(json_file: options.JsonListOption = None) -> None:
     """List the presets with their data and the expected accuracy."""
-    raise typer.Exit(run())
+    raise typer.Exit(run(json_file))
 
 
-def run() -> int:
-    """Print the list; returns the exit code."""
+def run(json_file: str | None = None) -> int:
+    """Print the list.
+
+    Args:
+      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
+
+    Returns:
+      The exit code.
+    """
     from imgpipe.components.report.expectation import figures
+    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.settings import configuration
     from imgpipe.pipeline.settings import presets as names
 
-    console = new_console()
+    json_files.check_folder("--json", json_file)
+    console = json_files.console_beside(json_file)
+    found = []
     rows = [("preset", "expected", "data")]
     for name in names():
         expect = configuration(name, None, None, []).expect
+        found.append({"name": name, "low": expect.low, "high": expect.high, "data": expect.data})
         rows.append((name, figures(expect.low, expect.high) or _NONE, expect.data))
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     for number, (name, expected, data) in enumerate(rows):
@@ -40,4 +52,6 @@ def run() -> int:
     console.print(
         "\nRun one with: imgpipe run PRESET --data DIR. The comment in each preset file says more."
     )
+    if json_file:
+        json_files.write({"schema": SCHEMA, "presets": found}, json_file)
     return 0

@@ -68,9 +68,13 @@ def list_(
     warnings: Annotated[
         bool, typer.Option("--warnings", help="List kept files with a warning instead.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON Lines; --json - is the same.")
+    ] = False,
 ) -> None:
     """List rejected files by reason."""
+    if as_json:  # other commands take the file of --json, for which "-" is standard output
+        which = [one for one in which or () if one != "-"]
     folder = find(source)
     rows = select(read(folder, warnings), which or (), reason)
     console = new_console()

@@ -14,13 +14,13 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.model_pusher import manifest
 
 app = typer.Typer()
 
+SCHEMA = 1  # of what --json writes
 _COMPUTED = ("schema", "version", "files", "withdrawn")  # not copied from the earlier manifest
 _EXAMPLES = """Examples:\n
   imgpipe rollback imgpipe-out\n
@@ -40,18 +40,20 @@ def rollback(
             help="Version to publish again. Default: the newest with other content.",
         ),
     ] = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Publish an earlier version again, under a new number."""
-    raise typer.Exit(run(model_dir, to))
+    raise typer.Exit(run(model_dir, to, json_file))
 
 
-def run(model_dir: Path, to: int | None) -> int:
+def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
     """Publish an earlier version again.
 
     Args:
       model_dir: Output folder of a run, a folder of numbered versions, or the version to publish
         again.
       to: Number of the version, None for the newest one with other content than the served one.
+      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       The exit code.
@@ -62,8 +64,10 @@ def run(model_dir: Path, to: int | None) -> int:
     """
     from imgpipe.components.model_pusher import manifest, versions
     from imgpipe.components.report.text import plural
+    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import pushed_models
 
+    json_files.check_folder("--json", json_file)
     model_dir, version = pushed_models.locate(model_dir)
     if version is not None:
         if not version.name.isdecimal():  # a SavedModel that is no pushed version
@@ -96,10 +100,19 @@ def run(model_dir: Path, to: int | None) -> int:
     )
     if published is not None:
         gone = len({version.identity for version in later} & withdrawn)
-        new_console().print(
+        json_files.console_beside(json_file).print(
             f"version {published.number} now holds the model of version {chosen.number}; "
             f"{plural(gone, 'newer model')} will not be pushed again"
         )
+        if json_file:
+            result = {
+                "schema": SCHEMA,
+                "version": published.number,
+                "path": str(published.path),
+                "rolled_back_to": chosen.number,
+                "withdrawn": gone,
+            }
+            json_files.write(result, json_file)
     return 0
 
 

@@ -461,3 +461,14 @@ def test_the_shell_can_complete_commands():
 
     options = {name for one in typer.main.get_command(app).params for name in one.opts}
     assert {"--install-completion", "--show-completion"} <= options
+
+
+def test_presets_and_findings_as_json(tmp_path: Path):
+    result = imgpipe("presets", "--json", "-")
+    presets = {one["name"]: one for one in json.loads(result.stdout)["presets"]}
+    assert presets["cats_vs_dogs_inception"]["low"] is not None
+    result = imgpipe("doctor", str(tmp_path), "--json", "-")
+    found = json.loads(result.stdout)
+    assert found["out"] == str(tmp_path) and found["ready"] == (result.returncode == 0)
+    assert {"name", "fit", "detail", "advice", "fatal"} == set(found["findings"][0])
+    assert "✓" in result.stderr, "people read the findings beside"

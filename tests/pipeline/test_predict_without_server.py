@@ -76,6 +76,9 @@ def test_its_answers_are_those_of_the_server(out, photos):
 
 def test_a_version_by_number_or_by_its_folder(out, photos):
     by_number = rows("--model", out, "--version", 1, photos)
+    assert (
+        json.loads(predict("--model", out / "model/1", photos, "--json", "-").stdout) == by_number
+    )
     assert by_number == rows("--model", out / "model/1", photos)
     assert {row["version"] for row in by_number} == {1}
     assert by_number != rows("--model", out / "model", photos)

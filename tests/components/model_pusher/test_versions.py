@@ -248,12 +248,19 @@ class TestRollback:
         versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
         (saved_model / "saved_model.pb").write_bytes(b"worse")
         versions.publish(base, {"": saved_model}, {"run_key": "bad"})
-        assert rollback.run(base, None) == 0
+        assert rollback.run(base, None, str(tmp_path / "rollback.json")) == 0
         return base
 
     def test_publishes_the_earlier_model(self, base: Path):
         newest = manifest.latest(base)
         assert newest.number == 3
+        assert json.loads((base.parent / "rollback.json").read_text()) == {
+            "schema": 1,
+            "version": 3,
+            "path": str(base / "3"),
+            "rolled_back_to": 1,
+            "withdrawn": 1,
+        }
         assert newest.run_key == "good"
         assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
         assert newest.manifest["rolled_back_to"] == 1
