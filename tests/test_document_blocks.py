@@ -6,7 +6,9 @@ All pages that need a run share the one of the tutorial.
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -146,6 +148,19 @@ def test_the_tutorial_runs_and_prints_what_it_quotes(
 ) -> None:
     for block, quoted, printed in after_the_tutorial[1]:
         assert matches(quoted, printed), f"line {block.line} prints:\n{printed}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_field_of_the_summary_is_documented(
+    after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]],
+) -> None:
+    named = set(re.findall(r"`(\w+)`", (_DOCS / "reference.md").read_text("utf-8")))
+    [first, *_] = sorted(after_the_tutorial[0].glob("OUT/runs/*/summary.json"))
+    summary = json.loads(first.read_text("utf-8"))
+    parts = ("gate", "push", "model", "data", "training", "timings", "bank")
+    fields = {*summary, *(key for part in parts for key in summary[part] or ())}
+    assert len(fields) > 40 and not fields - named
 
 
 @pytest.mark.slow

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import re
 import subprocess
 import sys
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +18,7 @@ import typer
 import yaml
 
 from imgpipe.pipeline.application import app
+from tests import browser
 
 _ROOT = Path(__file__).resolve().parent.parent
 _DOCS = _ROOT / "docs"
@@ -130,3 +134,36 @@ def test_every_page_of_the_readme_is_in_the_navigation() -> None:
     readme = DOCUMENTS[0].read_text(encoding="utf-8")
     linked = set(re.findall(r"\(docs/([a-z/-]+\.md)\)", readme))
     assert len(linked) > 5 and linked <= _pages()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
+def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
+    """Search works, no page complains, and on a phone nothing but tables and drawings scrolls."""
+    handler = functools.partial(_Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        try:
+            with browser.chromium(tmp_path) as page:
+                for width, scheme in ((1280, "light"), (390, "dark")):
+                    page.look(width, 800, scheme)
+                    for name in sorted(_pages()):
+                        page.open(f"{address}/{name.removesuffix('.md')}.html")
+                        wide = page.run("document.documentElement.scrollWidth - innerWidth")
+                        assert wide <= 0, f"{name} is {wide} pixels too wide at {width}"
+                page.look(1280)
+                page.open(f"{address}/index.html")
+                page.run("document.querySelector('[data-md-component=search-query]').focus()")
+                page.call("Input.insertText", text="quarantine")
+                page.wait("document.querySelector('.md-search-result__link')")
+                assert not page.complaints
+        finally:
+            server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without a line in the terminal for each request."""
+
+    def log_message(self, *_: object) -> None:
+        return

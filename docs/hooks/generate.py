@@ -31,7 +31,7 @@ PAGES: dict[str, Callable[[], str]] = {
 # The page of metrics imports TensorFlow, which would write to the terminal.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-_NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$", flags=re.M)
+_NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->$(?=\n```\w)", flags=re.M)
 
 
 def on_files(files: Files, config: Any) -> Files:
