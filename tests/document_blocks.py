@@ -33,9 +33,18 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """The command lines, joined where they continue, without comments."""
-        joined = self.text.replace("\\\n", " ")
-        lines = (re.sub(r"\s+#.*$", "", line).strip() for line in joined.splitlines())
-        return [line.removeprefix("$ ") for line in lines if line and not line.startswith("#")]
+        return [command for command, _ in self.expected]
+
+    @property
+    def expected(self) -> list[tuple[str, int]]:
+        """The command lines with the exit code that a comment behind them names, otherwise 0."""
+        found = []
+        for line in self.text.replace("\\\n", " ").splitlines():
+            command = re.sub(r"(^|\s+)#.*$", "", line).strip().removeprefix("$ ")
+            code = re.search(r"#.*exit code (\d+)", line)
+            if command:
+                found.append((command, int(code[1]) if code else 0))
+        return found
 
 
 def blocks(document: Path) -> list[Block]:

@@ -27,8 +27,6 @@ _DOCS = _ROOT / "docs"
 _PAGES = [_ROOT / "README.md", *sorted(_DOCS.rglob("*.md"))]
 _TUTORIAL = _DOCS / "tutorial.md"
 _TIMEOUT_S = 900
-#: A run may end with a model that is not blessed, and `imgpipe open` finds no display.
-_FINE = (0, 3)
 #: A review runs until it is stopped.
 _REVIEW = "imgpipe review OUT"
 #: As in the tutorial, so that its results are reused and no page searches longer.
@@ -120,19 +118,22 @@ def _run(page: Path, folder: Path) -> Iterator[tuple[Block, str, str]]:
             stdin=subprocess.DEVNULL,
         )
         where = f"{_name(page)}:{block.line}"
-        assert done.returncode in _FINE, f"{where}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        assert done.returncode == 0, f"{where}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
         yield block, quoted, done.stdout
 
 
 def _shell(block: Block) -> str:
-    """Return the script of a block, in which every command may end with one of `_FINE`."""
+    """Return the script of a block, in which a model need not be blessed (exit code 3)."""
     lines = []
-    for line in block.commands:
+    for line, code in block.expected:
         if line == _REVIEW:  # it ends with exit code 0 when it is interrupted
             line = f"timeout --signal=INT 30 {line} --no-browser --port 0 || [ $? = 124 ]"
         if line.startswith("imgpipe run ") and "--minutes" not in line:
             line = f"{line} {_MINUTES}"
-        lines.append(f"{line} || [ $? = 3 ] || exit 1")
+        if code:
+            lines.append(f"{line}; [ $? = {code} ] || exit 1")
+        else:
+            lines.append(f"{line} || [ $? = 3 ] || exit 1")
     return "\n".join(lines)
 
 
