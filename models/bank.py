@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.file_patterns import matching
 from imgpipe.models.folds import FOLDS
 from imgpipe.models.image_groups import NEAR_FILE, ImageGroups, find_groups
-from imgpipe.models.row_file import RowFile, Rows, gathered
+from imgpipe.models.row_file import RowFile, Rows, gathered, selected
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
@@ -58,13 +59,16 @@ class BankRows:
         return self.select(self.views <= view)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
-        """Returns the rows for which `keep` [n] is true, in memory."""
-        features = gathered(self.features, np.flatnonzero(keep))
+        """Returns the rows for which `keep` [n] is true.
+
+        Their features are in memory, or, where they are many, in the file of these rows.
+        """
+        features = selected(self.features, np.flatnonzero(keep))
         labels, views, hashes = self.labels[keep], self.views[keep], self.hashes[keep]
         return BankRows(features, labels, views, hashes, self.groups[keep], self.separated)
 
     def some_clean(self, count: int) -> BankRows:
-        """Returns at most `count` rows of the clean view, spread evenly, in memory."""
+        """Returns at most `count` rows of the clean view, spread evenly."""
         clean = np.flatnonzero(self.views == 0)
         keep = np.zeros(len(self), np.bool_)
         keep[clean[:: max(1, -(-len(clean) // count))]] = True
@@ -189,7 +193,8 @@ def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
         DataRefused: A label lies outside the vocabulary of `classes` names.
     """
     with open_split(bank_uri, split, classes) as rows:
-        return rows.select(np.ones(len(rows), np.bool_))
+        features = gathered(rows.features, np.arange(len(rows)))
+        return dataclasses.replace(rows, features=features)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from imgpipe.models import augmentation, mixup, row_file
 from imgpipe.models.augmentation import ViewSpec
-from imgpipe.models.row_file import RowFile
+from imgpipe.models.row_file import StoredRows
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ class _Stored:
     """
 
     def __init__(self, rows: row_file.Rows, labels: npt.NDArray[np.int64]) -> None:
-        in_memory = rows.in_memory if isinstance(rows, RowFile) else rows
+        in_memory = rows.in_memory if isinstance(rows, StoredRows) else rows
         self._rows = rows if in_memory is None else in_memory
         self.labels = labels
-        self.chunk = rows.chunk if isinstance(rows, RowFile) else max(len(rows), 1)
+        self.chunk = rows.chunk if isinstance(rows, StoredRows) else max(len(rows), 1)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,7 +108,7 @@ class Vectors(_Stored):
         import tensorflow as tf
 
         super().__init__(rows, labels)
-        held = not isinstance(self._rows, RowFile)
+        held = not isinstance(self._rows, StoredRows)
         self._constant = tf.constant(self._rows) if held else None
 
     def stored(self, index: tf.Tensor) -> tf.Tensor:

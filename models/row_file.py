@@ -7,6 +7,7 @@ rows, and the disk reads in sequence. The file lies in the system's folder for t
 
 from __future__ import annotations
 
+import abc
 import math
 import os
 import tempfile
@@ -25,7 +26,61 @@ _ENOUGH_ROWS: Final = 4096
 _ENOUGH_BYTES: Final = 192 << 20
 
 
-class RowFile:
+class StoredRows(abc.ABC):
+    """Rows of one shape that need not be in memory.
+
+    Attributes:
+        shape: Shape of all rows, [count, ...].
+        dtype: Number type.
+        chunk: Number of neighbouring rows that are read at once; all of them while in memory.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk: int
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        """Read all rows into memory, for NumPy."""
+        return np.array(self.read(0, len(self)), dtype)
+
+    @property
+    @abc.abstractmethod
+    def in_memory(self) -> npt.NDArray[Any] | None:
+        """All rows as an array, or None when they are in a file."""
+
+    @abc.abstractmethod
+    def read(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """Returns neighbouring rows.
+
+        Args:
+            first: Number of the first row.
+            stop: Number after that of the last row.
+
+        Returns:
+            The rows, [stop - first, ...].
+
+        Raises:
+            OSError: The temporary file is shorter than expected.
+        """
+
+    @abc.abstractmethod
+    def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Returns rows by their numbers. Rows that lie within one chunk are read at once.
+
+        Args:
+            index: Row numbers, int64 [m], in any order.
+
+        Returns:
+            The rows in the order of `index`, [m, ...].
+        """
+
+
+class RowFile(StoredRows):
     """An array of rows of one shape. Use it as a context manager, which frees the rows at its end.
 
     Args:
@@ -58,12 +113,9 @@ class RowFile:
         if self._file is not None:
             self._file.close()
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     @property
     def in_memory(self) -> npt.NDArray[Any] | None:
-        """All rows as an array, or None when they are in a file."""
+        """See `StoredRows.in_memory`."""
         return self._array
 
     def fill(self, batches: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]) -> int:
@@ -110,18 +162,7 @@ class RowFile:
             done += os.pwrite(self._file.fileno(), data[done:], first * self._row + done)
 
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Returns neighbouring rows.
-
-        Args:
-            first: Number of the first row.
-            stop: Number after that of the last row.
-
-        Returns:
-            The rows, [stop - first, ...].
-
-        Raises:
-            OSError: The temporary file is shorter than expected.
-        """
+        """See `StoredRows.read`."""
         if self._array is not None:
             return self._array[first:stop]
         rows = np.empty((stop - first, *self.shape[1:]), self.dtype)
@@ -135,14 +176,7 @@ class RowFile:
         return rows
 
     def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Returns rows by their numbers. Rows that lie within one chunk are read at once.
-
-        Args:
-            index: Row numbers, int64 [m], in any order.
-
-        Returns:
-            The rows in the order of `index`, [m, ...].
-        """
+        """See `StoredRows.gather`."""
         if self._array is not None:
             return self._array[index]
         if not len(index):
@@ -152,11 +186,67 @@ class RowFile:
             near = self.read(first, stop)
             in_order = len(index) == len(near) and bool((np.diff(index) == 1).all())
             return near if in_order else near[index - first]
+        if (np.diff(index) > 0).all():  # a chunk at a time
+            ends = np.flatnonzero(np.diff(index // self.chunk)) + 1
+            return np.concatenate([self.gather(part) for part in np.split(index, ends)])
         return np.concatenate([self.read(place, place + 1) for place in index.tolist()])
 
 
+class Selection(StoredRows):
+    """Some rows of a `RowFile`, which are read when they are needed.
+
+    Args:
+        rows: All rows, which must not be freed before.
+        index: Numbers of the wanted rows in ascending order, int64 [n].
+    """
+
+    def __init__(self, rows: RowFile, index: npt.NDArray[np.int64]) -> None:
+        self._rows, self._index = rows, index
+        self.shape, self.dtype = (len(index), *rows.shape[1:]), rows.dtype
+        self.chunk = rows.chunk
+
+    @property
+    def in_memory(self) -> None:
+        """None: the rows are in a file."""
+        return None
+
+    def read(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """See `StoredRows.read`."""
+        return self._rows.gather(self._index[first:stop])
+
+    def gather(self, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """See `StoredRows.gather`."""
+        if not len(index):
+            return self._rows.gather(index)
+        first, stop = int(index.min()), int(index.max()) + 1
+        if stop - first <= self.chunk:
+            return self.read(first, stop)[index - first]
+        return self._rows.gather(self._index[index])
+
+    def select(self, index: npt.NDArray[np.int64]) -> Selection:
+        """Returns some of these rows, whose numbers are in ascending order."""
+        return Selection(self._rows, self._index[index])
+
+
 #: An array of rows in memory, or one that may be in a file.
-Rows = npt.NDArray[Any] | RowFile
+Rows = npt.NDArray[Any] | StoredRows
+
+
+def selected(rows: Rows, index: npt.NDArray[np.int64]) -> Rows:
+    """Returns rows by their numbers. Many rows of a file stay in the file.
+
+    Args:
+        rows: All rows, [n, ...].
+        index: Row numbers in ascending order, int64 [m].
+
+    Returns:
+        The rows, [m, ...]: an array, or, where they do not fit into `IN_MEMORY`, a `Selection`.
+    """
+    if isinstance(rows, RowFile | Selection) and rows.in_memory is None:
+        size = len(index) * math.prod(rows.shape[1:]) * rows.dtype.itemsize
+        if size > IN_MEMORY:
+            return rows.select(index) if isinstance(rows, Selection) else Selection(rows, index)
+    return gathered(rows, index)
 
 
 def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -169,7 +259,7 @@ def gathered(rows: Rows, index: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     Returns:
         The rows in the order of `index`, [m, ...].
     """
-    return rows.gather(index) if isinstance(rows, RowFile) else rows[index]
+    return rows.gather(index) if isinstance(rows, StoredRows) else rows[index]
 
 
 def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
@@ -186,5 +276,5 @@ def blocks(rows: Rows, size: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         stop = min(first + size, len(rows))
         yield (
             slice(first, stop),
-            (rows.read(first, stop) if isinstance(rows, RowFile) else rows[first:stop]),
+            (rows.read(first, stop) if isinstance(rows, StoredRows) else rows[first:stop]),
         )

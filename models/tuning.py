@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress
-from imgpipe.models.bank import BankRows, read_facts, read_split, require_features
+from imgpipe.models.bank import BankRows, open_split, read_facts, require_features
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
@@ -41,17 +41,18 @@ def tuner_fn(fn_args: Any) -> Any:
     settings = ModelSettings.from_mapping(config["model"])
     classes, bank = len(config["vocabulary"]), str(config["bank_uri"])
     require_features(read_facts(bank), "tune.trials")
-    rows = {split: read_split(bank, split, classes) for split in (names.TRAIN, names.VALIDATION)}
     trials = int(config["trials"])
     progress.total(trials, "trials")
     return TunerFnResult(
         tuner=bank_tuner(settings, classes, trials, Path(fn_args.working_dir)),
-        fit_kwargs={"train": rows[names.TRAIN], "validation": rows[names.VALIDATION].clean()},
+        fit_kwargs={"bank": bank},
     )
 
 
 def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Path) -> Any:
-    """A keras_tuner.Tuner whose `search(train=…, validation=…)` takes rows of a bank.
+    """A keras_tuner.Tuner whose `search(bank=…)` takes the URI of a feature bank.
+
+    The features are in a temporary file during the search, unless they are few.
 
     Args:
         settings: Settings of the first trial.
@@ -64,6 +65,13 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
     class BankTuner(keras_tuner.Tuner):
         """Trains a head for each trial."""
 
+        def search(self, bank: str) -> None:
+            with (
+                open_split(bank, names.TRAIN, classes) as train,
+                open_split(bank, names.VALIDATION, classes, most_view=0) as validation,
+            ):
+                super().search(train=train, validation=validation)
+
         def run_trial(self, trial: Any, train: BankRows, validation: BankRows) -> dict[str, float]:
             tried = apply(settings, suggested(trial.hyperparameters, settings))
             found = fit_head(train.up_to(tried.views.count), validation, classes, tried)
@@ -74,7 +82,7 @@ def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Pa
         objective=keras_tuner.Objective(_OBJECTIVE, "min"),
         max_trials=trials,
         num_initial_points=min(trials, 5),
-        seed=settings.seed,
+        seed=settings.seed + 1,  # 0 stands for a random seed
     )
     return BankTuner(oracle=oracle, directory=str(directory), project_name="head", overwrite=True)
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from imgpipe.models import cross_validation
-from imgpipe.models.bank import BankRows, open_split
+from imgpipe.models import cross_validation, row_file
+from imgpipe.models.bank import BankRows, open_split, read_split
 from imgpipe.models.cross_validation import CrossValidation, assign, cross_validate
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.settings import ModelSettings
@@ -143,3 +143,22 @@ def test_a_group_of_nearly_everything_is_refused(rows, monkeypatch):
     groups |= {bytes(digest): digest for digest in hashes[:2]}
     with pytest.raises(DataRefused, match="nothing else to train on"):
         cross_validate(_grouped(rows, groups), 2, 3, SETTINGS)
+
+
+def test_folds_of_features_in_a_file_are_those_of_features_in_memory(
+    write_bank, tmp_path, monkeypatch
+):
+    uri = write_bank(tmp_path, sizes={"validation": 6})
+    splits = ("train", "validation")
+    settings = dataclasses.replace(SETTINGS, epochs=3)
+    found = []
+    for limit in (row_file.IN_MEMORY, 0):
+        monkeypatch.setattr(row_file, "IN_MEMORY", limit)
+        with open_split(uri, splits, 3) as rows:
+            assert (np.asarray(rows.features) == read_split(uri, splits, 3).features).all()
+            held = rows.select(rows.views == 0).select(np.arange(78) % 3 == 0)
+            in_file = isinstance(held.features, row_file.Selection)
+            assert in_file == (limit == 0)
+            for fold in cross_validate(rows, 2, 3, settings).folds:
+                found.append(dataclasses.replace(fold, seconds=0))
+    assert found[:2] == found[2:]

@@ -41,6 +41,26 @@ def test_rows_come_back_in_their_places(small_chunks: None) -> None:
             assert found[:, 0].tolist() == index
 
 
+def test_selected_rows_are_read_from_the_file_when_they_are_needed(small_chunks: None) -> None:
+    with _filled(np.random.default_rng(1).permutation(_COUNT)) as rows:
+        odd = row_file.selected(rows, np.arange(1, _COUNT, 2))
+        few = row_file.selected(odd, np.array([0, 3, 4, 20]))
+        assert isinstance(few, row_file.Selection) and few.in_memory is None
+        assert (odd.shape, len(few), few.chunk) == ((25, 2), 4, 7)
+        assert np.asarray(few)[:, 0].tolist() == [1, 7, 9, 41]
+        assert odd.read(5, 9)[:, 0].tolist() == [11, 13, 15, 17]
+        for index in ([24, 0, 3], [3, 2], [], list(range(25))):
+            found = row_file.gathered(odd, np.array(index, np.int64))
+            assert found[:, 0].tolist() == [2 * place + 1 for place in index]
+
+
+def test_few_selected_rows_are_in_memory(small_chunks: None, monkeypatch) -> None:
+    with _filled(np.arange(_COUNT)) as rows:
+        monkeypatch.setattr(row_file, "IN_MEMORY", 40)
+        assert isinstance(row_file.selected(rows, np.arange(10)), np.ndarray)
+        assert isinstance(row_file.selected(rows, np.arange(11)), row_file.Selection)
+
+
 def _epochs(settings: ModelSettings, first: int = 0) -> list[np.ndarray]:
     with _filled(np.arange(_COUNT)) as rows:
         vectors = datasets.Vectors(rows, np.arange(_COUNT) % 2)
@@ -89,6 +109,6 @@ def test_a_file_holds_what_memory_holds(write_bank, tmp_path, monkeypatch) -> No
     with open_split(uri, names.TRAIN, 3, 1) as rows:
         every = rows.select(np.ones(len(rows), np.bool_))
         few = rows.some_clean(7)
-    for column in ("features", "labels", "views", "hashes"):
-        np.testing.assert_array_equal(getattr(every, column), getattr(plain, column))
+        for column in ("features", "labels", "views", "hashes"):
+            np.testing.assert_array_equal(getattr(every, column), getattr(plain, column))
     assert len(few) <= 7 and not few.views.any()

@@ -13,20 +13,30 @@ from imgpipe.models.tuning import apply, bank_tuner, best_values
 
 #: A rate so low that the search must find a better one.
 _SETTINGS = ModelSettings.from_mapping(
-    {"epochs": 4, "learning_rate": 1e-4, "batch_size": 32, "views": {"count": 2}}
+    {
+        "optimizer": "adam",
+        "epochs": 4,
+        "learning_rate": 1e-4,
+        "batch_size": 32,
+        "views": {"count": 2},
+    }
 )
 
 
 @pytest.fixture(scope="module")
-def rows(write_bank, tmp_path_factory):
-    bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
+def bank(write_bank, tmp_path_factory):
+    return write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
+
+
+@pytest.fixture(scope="module")
+def rows(bank):
     return [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 
 
 @pytest.fixture(scope="module")
-def tuner(rows, tmp_path_factory):
+def tuner(bank, tmp_path_factory):
     made = bank_tuner(_SETTINGS, 3, 6, tmp_path_factory.mktemp("tuner"))
-    made.search(train=rows[0], validation=rows[1])
+    made.search(bank=bank)
     return made
 
 
@@ -54,6 +64,13 @@ def test_the_best_is_better_than_what_was_set(tuner, rows) -> None:
     tried = apply(_SETTINGS, values)
     found = fit_head(rows[0].up_to(tried.views.count), rows[1], 3, tried)
     assert found.best["val_loss"] < _trials(tuner)[0].score
+
+
+def test_a_search_tries_the_same_values_again(tuner, bank, tmp_path) -> None:
+    again = bank_tuner(_SETTINGS, 3, 6, tmp_path)
+    again.search(bank=bank)
+    tried = [[trial.hyperparameters.values for trial in _trials(one)] for one in (tuner, again)]
+    assert tried[0] == tried[1]
 
 
 def test_values_go_where_they_belong() -> None:
