@@ -201,8 +201,7 @@ def to_toml(overrides: Iterable[Override]) -> str:
         values: dict[str, str | bool] = {
             key: value for key, value in fields.items() if isinstance(value, str) and value
         }
-        if not override.confirmed:
-            values["confirmed"] = False
+        values["confirmed"] = override.confirmed
         blocks.append(f"\n[[{_TABLE}]]\n{tomli_w.dumps(values)}")
     return "".join(blocks)
 

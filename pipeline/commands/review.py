@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 PORT = 8502
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
 _FACTS, _FILE = "facts.json", "overrides.toml"
 _EXAMPLES = """Examples:\n
   imgpipe review imgpipe-out\n
@@ -85,6 +86,11 @@ def run(out: Path, to: Path | None, host: str, port: int, browser: bool = False)
     with server.running(review, host, port) as (address, thread):
         console.print(f"open       {escape(address)}", soft_wrap=True)
         console.print("Every answer is saved at once. Ctrl-C ends the review.")
+        if host not in _THIS_MACHINE:
+            console.print(
+                f"[yellow]Others can reach {escape(host)}.[/] The connection is not encrypted: "
+                "whoever reads the address of the page can see the images and decide."
+            )
         if browser:
             opening.show(address)
         with contextlib.suppress(signals.Stopped):

@@ -148,7 +148,7 @@ def test_one_entry_is_replaced_and_all_other_text_stays(file):
     assert path.read_text() == (
         "# Mine.\n# About b.\n"
         + entry(B)
-        + f'\n[[override]]\nimage_hash = "{A}"\nverdict = "reject"\n'
+        + f'\n[[override]]\nimage_hash = "{A}"\nverdict = "reject"\nconfirmed = true\n'
     )
     assert overrides.replace(path, A, []) == (Override(A, "reject"),)
     assert overrides.load(path) == (Override(B, "accept"),)
