@@ -1,4 +1,4 @@
-"""Outputs of a network's layers for one image, and the choice of layers that are worth showing."""
+"""Outputs of a network's layers for one image, and the choice of the layers to show."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from imgpipe.models.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-#: Stands for every layer that gives something to look at.
+#: The name that stands for every layer whose output can be shown.
 ALL: Final = "all"
-#: Layers looked at where none are named: the first, the last, and between.
+#: Number of layers that are shown when none are named: the first, the last and some between.
 USUAL: Final = 6
 
-_LISTED: Final = 40  # layers that an error names
+_LISTED: Final = 40  # number of layers that an error message lists
 _CONVOLUTIONS: Final = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
-#: Same pixels or smaller ones: nothing is found in them that was not before.
+#: Layers that only pass on, scale, pad or crop the pixels, so that they show nothing new.
 _DULL: Final = ("InputLayer", "Rescaling", "Normalization", "ZeroPadding2D", "Cropping2D")
-_FINISHES: Final = ("BatchNormalization", "ReLU", "Activation")  # of a convolution
+_FINISHES: Final = ("BatchNormalization", "ReLU", "Activation")  # these complete a convolution
 _POOLINGS: Final = ("MaxPooling2D", "AveragePooling2D")
-_UNCHANGED: Final = ("InputLayer", "Dropout", "SpatialDropout2D")  # in use, after training
+_UNCHANGED: Final = ("InputLayer", "Dropout", "SpatialDropout2D")  # no effect in inference
 
 Array = npt.NDArray[np.float32]
 
@@ -36,8 +36,8 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
 
     Args:
         network: A functional model of pixels.
-        wanted: Names, or `ALL`; none chooses `USUAL` ones that give maps, spread from the first
-            convolution to the last map.
+        wanted: Names of layers, or `ALL`. Without any, `USUAL` layers that give maps are chosen,
+            evenly between the first convolution and the last map.
 
     Raises:
         ConfigError: The network has no layer of one of these names.
@@ -63,10 +63,10 @@ def choose(network: keras.Model, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def _worth_a_look(network: keras.Model) -> list[str]:
-    """Layers, from the first convolution on, on whose map everything after it depends.
+    """Returns the layers, from the first convolution on, on whose map every later layer depends.
 
-    A convolution whose normalisation or activation is a layer of its own is seen after that one;
-    poolings are left out but for the last layer.
+    Where the normalisation or the activation of a convolution is a layer of its own, that layer is
+    chosen instead of the convolution. Pooling layers are left out, except for the last layer.
     """
     order = cuts.steps(network.outputs)
     kinds = [type(step.operation).__name__ for step in order]
@@ -93,19 +93,22 @@ def _worth_a_look(network: keras.Model) -> list[str]:
 
 
 def _spread(names: Sequence[str], count: int) -> list[str]:
-    """At most `count` of them, evenly, with the first and the last."""
+    """Returns at most `count` of the names, evenly spaced, including the first and the last."""
     if len(names) <= count:
         return list(names)
     return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
 def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[str, Array]:
-    """Returns the outputs of layers for one image: maps [h, w, D] or vectors [D].
+    """Returns the outputs of layers for one image.
 
     Args:
         network: A functional model of pixels.
         names: Names of the layers.
-        pixels: Float [S, S, 3], 0..255.
+        pixels: The image, float [S, S, 3], 0..255.
+
+    Returns:
+        For each name, maps float32 [h, w, D] or a vector float32 [D].
     """
     import keras
 
@@ -115,10 +118,14 @@ def outputs(network: keras.Model, names: Sequence[str], pixels: Array) -> dict[s
 
 
 def most_varied(maps: Array, count: int) -> list[int]:
-    """Returns the channels of maps [h, w, D], those whose values vary most over the image first.
+    """Returns the channels whose values vary most over the image, the most varied first.
 
-    A map that is the same everywhere says nothing about where something is, however high it is;
-    maps of one place are told by their value.
+    A map with the same value everywhere shows no location, however high the value is. Maps of a
+    single position are ordered by their value.
+
+    Args:
+        maps: Feature maps, float [h, w, D].
+        count: Largest number of channels to return.
     """
     flat = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
     strength = np.abs(flat[0]) if len(flat) == 1 else flat.std(axis=0)

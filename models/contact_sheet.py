@@ -1,7 +1,8 @@
-"""A contact sheet: a row for each image, the clean view first, then its augmented views.
+"""A contact sheet: one row for each image, first the image itself, then its augmented views.
 
-The pixels are those that the feature bank gives to the backbone: same decoding, same seeds, same
-graph; only a sheet smaller than the backbone's input is made smaller, at the very end.
+The pixels are those that the feature bank gives to the backbone, with the same decoding, the same
+seeds and the same graph. Only if the sheet is smaller than the backbone's input are the views
+shrunk, as the last step.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _PAPER, _INK, _GAP = (255, 255, 255), (60, 66, 74), 4  # pixels
-_TEXT: Final = 12  # pixels of a letter's height; a line takes half as much again
+_TEXT: Final = 12  # height of a letter in pixels; a line is 1.5 times as high
 
 
 def view_pixels(
     image: bytes, content_hash: str, spec: ViewSpec, image_size: int
 ) -> npt.NDArray[np.uint8]:
-    """The clean and all augmented views of one encoded image, uint8 [1 + count, S, S, 3].
+    """Returns the image itself and all its augmented views.
 
     Args:
         image: The encoded image.
-        content_hash: Hex SHA-256 of it, which seeds the views.
-        spec: How the views look, and how many.
-        image_size: Side in pixels that the backbone sees.
+        content_hash: SHA-256 (hex) of the encoded image, which seeds the views.
+        spec: Settings of the views and their number.
+        image_size: Side S in pixels at which the backbone sees the image.
+
+    Returns:
+        The views, uint8 [1 + count, S, S, 3].
 
     Raises:
-        tf.errors.InvalidArgumentError: The bytes are not an image that the serving op decodes.
+        tf.errors.InvalidArgumentError: The bytes are not an image that the op can decode.
     """
     import tensorflow as tf
 
@@ -50,7 +54,7 @@ def view_pixels(
 
 
 def _graph(spec: ViewSpec, image_size: int) -> Any:
-    """`augment` as a graph, traced once for a sheet."""
+    """Returns `augment` as a graph, which is traced once for a sheet."""
     import tensorflow as tf
 
     key = (spec, image_size)
@@ -75,8 +79,12 @@ def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.
     """Draws the sheet.
 
     Args:
-        rows: Caption and views [1 + count, S, S, 3] of each image, the same number for all.
-        side: Side of a view on the sheet in pixels; S shows every pixel.
+        rows: Caption and views, uint8 [1 + count, S, S, 3], of each image; all have the same number
+            of views.
+        side: Side of a view on the sheet in pixels; with S, every pixel is visible.
+
+    Returns:
+        The sheet as an RGB image.
 
     Raises:
         ValueError: There are no rows, or their numbers of views differ.
@@ -107,7 +115,10 @@ def draw(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> Image.
 
 
 def _fitting(text: str, width: int, font: Any) -> str:
-    """The end of a text where all of it is too long; letters that the font lacks as "?"."""
+    """Returns the end of the text that fits into `width` pixels.
+
+    Letters that the font lacks become "?".
+    """
     text = text.encode("latin-1", "replace").decode("latin-1")
     if font.getlength(text) <= width:
         return text
@@ -117,7 +128,11 @@ def _fitting(text: str, width: int, font: Any) -> str:
 
 
 def png(sheet: Image.Image) -> bytes:
-    """A sheet as the bytes of a PNG file."""
+    """Returns a sheet as the content of a PNG file.
+
+    Args:
+        sheet: The sheet that `draw` returned.
+    """
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()

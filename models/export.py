@@ -1,8 +1,8 @@
-"""Writing the SavedModel that is evaluated, blessed and served.
+"""Writes the SavedModel that is evaluated, blessed and served.
 
-Through ``keras.export.ExportArchive`` and nothing else: what ``tf.saved_model.save`` makes of a
-Keras 3 model loads everywhere and then fails every request in a graph session, which is how
-TensorFlow Serving runs it (tensorflow/serving#2250).
+It is written with ``keras.export.ExportArchive``. A Keras 3 model that is written with
+``tf.saved_model.save`` can be loaded, but every request to it fails in a graph session, and
+TensorFlow Serving runs it in such a session (tensorflow/serving#2250).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from imgpipe.models.signatures import SERVING_DEFAULT, signatures
 if TYPE_CHECKING:
     from tensorflow_serving.apis import prediction_log_pb2
 
-DIGEST_FILE: Final = "model_digest.json"  # in assets.extra/: what the model is, whatever its bytes
-VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: class names in label order, one a line
-WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: the name TF Serving reads
+DIGEST_FILE: Final = "model_digest.json"  # in assets.extra/: hash of the model's content
+VOCABULARY_FILE: Final = "vocabulary.txt"  # in assets/: one class name a line, in label order
+WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: TF Serving reads this name
 
 _WARMUP_QUALITY: Final = 90  # JPEG quality of the re-encoded warm-up images
 
@@ -40,23 +40,23 @@ def export(
 
     Args:
         classifier: The trained network.
-        directory: Folder for saved_model.pb; created when it is missing.
-        top_k: Number of classes in the top_k outputs, at most the number of classes.
-        warmup_images: Encoded images a server runs before it says it is ready; they are stored at
-            the model's own size. A grey one stands in when there are none.
+        directory: Folder for saved_model.pb; it is created when it is missing.
+        top_k: Number of classes in the top_k outputs; at most the number of classes is used.
+        warmup_images: Encoded images that a server classifies before it reports that it is ready.
+            They are stored at the model's own size. Without any, a grey image is used.
     """
     import keras
     import tensorflow as tf
 
     archive = keras.export.ExportArchive()
-    # No `track`: endpoints bring their variables, and the network's would be saved a second time.
+    # `track` is not called: endpoints add their variables, and the network would be saved twice.
     for name, function in signatures(classifier, top_k).items():
         archive.add_endpoint(name, function)
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as temporary:
         vocabulary = Path(temporary) / VOCABULARY_FILE
         vocabulary.write_text("".join(f"{name}\n" for name in classifier.vocabulary), "utf-8")
-        # The archive's own `track` takes no asset but a lookup table, and a table carries the
-        # path of its file as a name that two models loaded in one process would share.
+        # The archive's `track` accepts an asset only as a lookup table. A table has the path of its
+        # file as its name, and two models that are loaded in one process would share that name.
         archive._tf_trackable.vocabulary = tf.saved_model.Asset(str(vocabulary))
         archive.write_out(directory, verbose=False)
     small = [_shrunk(image, classifier.image_size) for image in warmup_images]
@@ -64,10 +64,15 @@ def export(
 
 
 def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
-    """Write assets.extra/model_digest.json: the address of weights, classes and `facts`.
+    """Writes assets.extra/model_digest.json: a hash of the weights, the classes and `facts`.
 
-    Two exports of the same model differ in their bytes (Keras writes variables in an order of its
-    own), so whoever asks whether a model is new compares this.
+    Two exports of the same model differ in their bytes, because Keras writes variables in an
+    arbitrary order. The digest is the same, so it tells whether a model is new.
+
+    Args:
+        classifier: The network that was exported.
+        directory: Folder of the SavedModel.
+        **facts: Other values that belong to the model; they must be writable as JSON.
     """
     import tensorflow as tf
 
@@ -89,7 +94,13 @@ def write_digest(classifier: Classifier, directory: str, **facts: Any) -> None:
 
 
 def write_warmup(model_name: str, images: Sequence[bytes], directory: str) -> None:
-    """Write assets.extra/tf_serving_warmup_requests: each image alone, then all in one request."""
+    """Writes assets.extra/tf_serving_warmup_requests: each image alone, then all in one request.
+
+    Args:
+        model_name: Name under which the model will be served.
+        images: Encoded images.
+        directory: Folder of the SavedModel.
+    """
     import tensorflow as tf
 
     folder = f"{directory.rstrip('/')}/assets.extra"
@@ -117,7 +128,7 @@ def _warmup_logs(
 
 
 def _shrunk(image: bytes, image_size: int) -> bytes:
-    """The image as a JPEG of the model's own size: a request like any other, and small."""
+    """Returns the image as a JPEG of the model's own size, so that the request stays small."""
     import tensorflow as tf
 
     pixels = preprocess.whole_pixels(image, image_size)

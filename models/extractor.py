@@ -1,9 +1,9 @@
-"""From encoded images to feature vectors: the frozen backbone, once for each image and view.
+"""From encoded images to features: the frozen backbone runs once for each image and view.
 
-Decoding runs in tf.data beside the forward pass; the forward pass is a plain tf.function over
-batches of views, in bfloat16 where the CPU multiplies it natively. `FeatureExtractor.key` is the
-content address under which the store behind the bank keeps a vector. With a tap, the activations
-at that layer come out of the same pass, for the layers above it to be trained on.
+tf.data decodes the images while the backbone computes. The forward pass is a tf.function over
+batches of views, in bfloat16 where the CPU supports it. `FeatureExtractor.key` is the key under
+which the store behind the feature bank keeps the features. With a tap, the same forward pass also
+gives the activations at that layer, from which the layers above it can be trained.
 """
 
 from __future__ import annotations
@@ -33,29 +33,30 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 PRECISIONS: Final = ("auto", "float32", "bfloat16")
-BATCH_VIEWS: Final = 32  # 64 is no faster, and twice the memory
+BATCH_VIEWS: Final = 32  # a batch of 64 is not faster and needs twice the memory
 
-#: Part of every content address; raise it when the same weights and pixels give other features.
+#: Part of every key; increase it when the same weights and pixels give different features.
 _VERSION: Final = "2"
 _FLOAT16_LARGEST: Final = 65504.0
 _BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
-_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # Linux, and Windows' subsystem for it
+_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
 
 
 class FeatureExtractor:
-    """Runs one backbone on views of images.
+    """Computes the features of views of images with one backbone.
 
-    Making one is cheap, and so are `dim` and `key`; the model is built at the first `extract`.
-    Safe to use from several threads.
+    The constructor and `key` do not build the model; the first call of `extract` does. An extractor
+    may be used from several threads.
 
     Args:
         backbone: A backbone, or the name of one with its usual weights.
-        image_size: Side in pixels; None is the size the weights were trained at.
-        precision: "float32", "bfloat16", or "auto": bfloat16 where the CPU has it and no GPU is
-            used, float32 elsewhere.
-        views: How augmented views look.
-        pooling: From feature map to features: "average", "max" or "flatten".
-        tap: Layer, or block such as "block11", whose activations are wanted too; "" is none.
+        image_size: Side of the images in pixels; None is the size at which the weights were
+            trained.
+        precision: "float32", "bfloat16" or "auto", which is bfloat16 where the CPU supports it and
+            no GPU is used, and float32 otherwise.
+        views: Settings of the augmented views; None uses the defaults.
+        pooling: How a feature map becomes features: "average", "max" or "flatten".
+        tap: Layer, or block such as "block11", whose activations are computed too; "" is none.
     """
 
     def __init__(
@@ -75,29 +76,30 @@ class FeatureExtractor:
         self.views = ViewSpec() if views is None else views
         self.pooling, self.tap = pooling, tap
         self._lock = threading.Lock()
-        self._models: dict[int, Any] = {}  # by side in pixels
+        self._models: dict[int, Any] = {}  # one for each side of the images in pixels
         self._forwards: dict[int, Callable[..., tuple[tf.Tensor, ...]]] = {}
 
     @property
     def dim(self) -> int:
-        """Length of a feature vector; builds the model."""
+        """Length of a feature vector. Reading it builds the model."""
         return int(self._built(self.image_size).outputs[0].shape[-1])
 
     @property
     def activation_shape(self) -> tuple[int, ...]:
-        """(h, w, C) at the tap, () without one; builds the model."""
+        """Shape (h, w, C) of the activations; () without a tap. Reading it builds the model."""
         return (
             tuple(map(int, self._built(self.image_size).outputs[1].shape[1:])) if self.tap else ()
         )
 
     def key(self, view: int, tap: str = "") -> str:
-        """Content address (hex) of everything but the image that decides a view's features.
+        """Returns a hash (hex) of everything but the image that determines the features of a view.
 
-        The clean view's does not depend on the augmentation, and no view's on their number.
+        The key of view 0 does not depend on the augmentation, and no key depends on the number of
+        views.
 
         Args:
             view: Number of the view.
-            tap: Layer whose activations the address is of; "" for the features.
+            tap: Layer whose activations are meant; "" for the features.
         """
         parts = {
             "version": _VERSION,
@@ -118,12 +120,14 @@ class FeatureExtractor:
 
         Args:
             images: Encoded images.
-            hashes: Content hash (hex) of each; with the view's number it seeds the augmentation.
-            views: Numbers of the views wanted of each image, 0 the clean one; may be empty.
+            hashes: Content hash (hex) of each image; with the number of the view it seeds the
+                augmentation.
+            views: For each image, the numbers of its views, where 0 is the image itself; may be
+                empty.
 
         Returns:
-            For each image, float16 [number of its views, dim], in the order of `views`. With a tap
-            the activations follow in each row, so that it has dim + h · w · C numbers.
+            For each image, float16 [number of its views, dim], in the order of `views`. With a tap,
+            the activations follow the features in each row, which then has dim + h · w · C values.
 
         Raises:
             ValueError: The three sequences differ in length.
@@ -156,7 +160,7 @@ class FeatureExtractor:
         side: int,
         batches: tf.data.Dataset,
     ) -> None:
-        """Write what the batches, all of one side, give into their rows."""
+        """Computes the features of batches of one image size and writes them into their rows."""
         forward, done = self._compiled(side), 0
         for batch in batches:
             outputs = [output.numpy() for output in forward(*batch)]
@@ -176,7 +180,10 @@ class FeatureExtractor:
         views: Sequence[Sequence[int]],
         side: int,
     ) -> tf.data.Dataset:
-        """Batches (float32 [N, S, S, 3], seeds int64 [N], views int64 [N]) of at most 32 views."""
+        """Returns batches of at most 32 views, all with the same side.
+
+        Each batch is (pixels float32 [N, S, S, 3], seeds int64 [N], views int64 [N]).
+        """
         import tensorflow as tf
 
         wanted = [i for i, numbers in enumerate(views) if numbers]
@@ -213,7 +220,7 @@ class FeatureExtractor:
     def _compile(self, model: Any, side: int) -> Callable[..., tuple[tf.Tensor, ...]]:
         import tensorflow as tf
 
-        # XLA is 15 to 20 times slower than this on a CPU.
+        # On a CPU, XLA is 15 to 20 times slower than a plain tf.function.
         @tf.function(
             jit_compile=False,
             input_signature=[
@@ -231,7 +238,12 @@ class FeatureExtractor:
 
 
 def describe(settings: ModelSettings, precision: str) -> str:
-    """What decides the content of a feature bank, as JSON; see `from_description`."""
+    """Returns everything that determines the content of a feature bank, as JSON.
+
+    Args:
+        settings: Settings of the network and of its views.
+        precision: Precision of the forward pass, as for `FeatureExtractor`.
+    """
     tap = ""
     if settings.frozen and settings.fine_tune.wanted:
         tap = settings.fine_tune.cut or USUAL
@@ -253,7 +265,11 @@ def describe(settings: ModelSettings, precision: str) -> str:
 
 
 def from_description(description: str) -> FeatureExtractor:
-    """The extractor that `describe` describes."""
+    """Returns the extractor for a description that `describe` returned.
+
+    Args:
+        description: The description, as JSON.
+    """
     given = json.loads(description)
     return FeatureExtractor(
         backbones.get(
@@ -273,7 +289,7 @@ def from_description(description: str) -> FeatureExtractor:
 
 
 def _float16(values: tf.Tensor) -> tf.Tensor:
-    """Features or activations in the bank's number type, cut to its range."""
+    """Returns features or activations as float16, limited to the range of that type."""
     import tensorflow as tf
 
     limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
@@ -283,9 +299,14 @@ def _float16(values: tf.Tensor) -> tf.Tensor:
 def build_features(
     backbone: Backbone, image_size: int, precision: str, pooling: str = "average", tap: str = ""
 ) -> Any:
-    """Keras model from pixels [N, S, S, 3] (0..255) to features float32 [N, dim].
+    """Builds a Keras model from pixels float32 [N, S, S, 3], 0..255, to features float32 [N, dim].
 
-    With a tap to a pair, features and the activations [N, h, w, C] at that layer.
+    Args:
+        backbone: The backbone.
+        image_size: Side of the images in pixels.
+        precision: "float32" or "bfloat16".
+        pooling: How a feature map becomes features: "average", "max" or "flatten".
+        tap: Layer or block whose activations [N, h, w, C] are the second output; "" is none.
     """
     import keras
 
@@ -300,10 +321,13 @@ def build_features(
 
 @functools.cache
 def resolve_precision(precision: str) -> str:
-    """Returns "float32" or "bfloat16"; "auto" chooses by the processor of this machine.
+    """Returns "float32" or "bfloat16"; "auto" chooses one of them by the processor and the GPU.
+
+    Args:
+        precision: One of `PRECISIONS`.
 
     Raises:
-        ConfigError: It is none of `PRECISIONS`.
+        ConfigError: The precision is none of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise ConfigError(
@@ -323,7 +347,7 @@ def _has_bfloat16() -> bool:
 
 
 def _has_gpu() -> bool:
-    """Whether TensorFlow will use a GPU; it is imported only where the machine shows one."""
+    """Returns whether TensorFlow will use a GPU. Without a device file, it is not imported."""
     if not any(Path(device).exists() for device in _GPU_DEVICES):
         return False
     import tensorflow as tf

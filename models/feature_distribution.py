@@ -1,11 +1,12 @@
-"""How the features of the training images are distributed, and how far other images lie from it.
+"""The distribution of the training images' features, and the distance of other images from it.
 
-The distribution travels with the exported model, so that `imgpipe drift` can tell whether some of
-the images that a server was asked about are of another kind: hands sent to a model of flowers, for
-example. The score of an image is its Mahalanobis distance to the nearest class, within the leading
-principal components and with one covariance for all classes (Lee et al. 2018, "A Simple Unified
-Framework for Detecting Out-of-Distribution Samples"), plus what the components leave out of it (as
-in ViM, Wang et al. 2022). Held-out images of the same data say which scores are usual.
+The distribution is stored in the exported model, so that `imgpipe drift` can tell whether some of
+the images that a server received are of another kind: hands that are sent to a model of flowers,
+for example. The score of an image is its Mahalanobis distance to the nearest class, computed on the
+leading principal components with one covariance for all classes (Lee et al. 2018, "A Simple Unified
+Framework for Detecting Out-of-Distribution Samples"), plus the part of the features that these
+components do not represent (as in ViM, Wang et al. 2022). Held-out images of the same data show
+which scores are usual.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
-#: Principal components, at most; 128 told no other kind of image better than 64.
+#: Largest number of principal components; 128 did not detect other kinds of images better than 64.
 _COMPONENTS: Final = 64
 _FEWEST_TRAIN: Final = 64
-MOST: Final = 20_000  # images looked at, spread evenly: 100 MB of features
-_FEWEST_HELD_OUT: Final = 50  # below it, nothing says which scores are usual
-_LONGEST: Final = 4096  # features of an image; a covariance of longer ones takes 130 MB and more
-_SHRINKAGE: Final = 0.1  # of the covariance towards a multiple of the identity
+MOST: Final = 20_000  # images that are used, sampled evenly: 100 MB of features
+_FEWEST_HELD_OUT: Final = 50  # fewer images do not show which scores are usual
+_LONGEST: Final = 4096  # features of an image; the covariance of more takes over 130 MB
+_SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
 #: Quantile of the held-out scores above which an image is unlike the training data.
 _QUANTILE: Final = 0.99
-_ROWS: Final = 4096  # in float32 at once
+_ROWS: Final = 4096  # rows that are converted to float32 at once
 _TINY: Final = 1e-9  # keeps divisions finite
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -36,17 +37,19 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class FeatureDistribution:
-    """Features of unit length as Gaussians, one for each class, with a common covariance.
+    """Gaussian distributions of the features, scaled to length 1: one for each class.
+
+    All classes have the same covariance.
 
     Attributes:
         centre: Mean of all training images, float32 [D].
         axes: Principal components, float32 [D, k].
-        whitening: Makes the classes' covariance the identity, float32 [k, k].
+        whitening: Matrix that makes the covariance of the classes the identity, float32 [k, k].
         means: Whitened mean of each class, float32 [C, k].
-        rest: Mean square that the components leave out of a training image.
+        rest: Mean square of the part of a training image's features that the components leave out.
         threshold: Score above which an image is unlike the training data.
-        held_out: Held-out images that the threshold was taken from.
-        held_out_above: Those of them with a higher score.
+        held_out: Number of held-out images from which the threshold was taken.
+        held_out_above: Number of those images with a score above the threshold.
     """
 
     centre: Floats
@@ -59,7 +62,14 @@ class FeatureDistribution:
     held_out_above: int = 0
 
     def scores(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Distance of each image [n] from the training data; features are [n, D]."""
+        """Returns the distance of each image from the training data.
+
+        Args:
+            features: Features of the images, float [n, D].
+
+        Returns:
+            The scores, float64 [n].
+        """
         found = [np.empty(0)]
         for start in range(0, len(features), _ROWS):
             rows = _unit(features[start : start + _ROWS]) - self.centre
@@ -72,23 +82,38 @@ class FeatureDistribution:
         return np.concatenate(found)
 
     def above(self, features: Floats) -> int:
-        """Number of images that are unlike the training data; features are [n, D]."""
+        """Returns the number of images that are unlike the training data.
+
+        Args:
+            features: Features of the images, float [n, D].
+        """
         return int((self.scores(features) > self.threshold).sum())
 
     def save(self, directory: str) -> None:
-        """Write it into an exported SavedModel."""
+        """Writes the distribution into an exported SavedModel.
+
+        Args:
+            directory: Folder of the SavedModel.
+        """
         import tensorflow as tf
 
         path = f"{directory.rstrip('/')}/{FILE}"
         tf.io.gfile.makedirs(path.rpartition("/")[0])
-        content = io.BytesIO()  # the file system's own files cannot seek
+        content = io.BytesIO()  # numpy must seek in the file, which TensorFlow's files cannot do
         np.savez(content, **vars(self))
         with tf.io.gfile.GFile(path, "wb") as file:
             file.write(content.getvalue())
 
 
 def load(directory: str) -> FeatureDistribution | None:
-    """Read the distribution of an exported model; None where it has none that can be read."""
+    """Reads the distribution of an exported model.
+
+    Args:
+        directory: Folder of the SavedModel.
+
+    Returns:
+        The distribution; None when the model has none that can be read.
+    """
     import tensorflow as tf
 
     path = f"{directory.rstrip('/')}/{FILE}"
@@ -107,15 +132,16 @@ def load(directory: str) -> FeatureDistribution | None:
 def fit(
     features: Floats, labels: npt.NDArray[np.integer[Any]], held_out: Floats
 ) -> FeatureDistribution | None:
-    """Describe the features of training images.
+    """Computes the distribution of the features of training images.
 
     Args:
-        features: Of the training images, [n, D], in an order that has nothing to do with classes.
-        labels: Their classes, [n].
-        held_out: Features of images that were not trained on, [m, D].
+        features: Features of the training images, float [n, D], whose order does not depend on the
+            classes.
+        labels: Their label indices, integers [n].
+        held_out: Features of images that were not trained on, float [m, D].
 
     Returns:
-        The distribution; None where there are too few images, or the features are too long.
+        The distribution; None when there are too few images or too many features.
     """
     few = len(features) < _FEWEST_TRAIN or len(held_out) < _FEWEST_HELD_OUT
     if few or not 0 < features.shape[1] <= _LONGEST:
@@ -145,6 +171,6 @@ def fit(
 
 
 def _unit(features: Floats) -> npt.NDArray[np.float32]:
-    """A copy in float32, with rows of length 1."""
+    """Returns a float32 copy whose rows have length 1."""
     rows = np.array(features, np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)

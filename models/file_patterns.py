@@ -1,7 +1,7 @@
-"""File patterns in which only the last part is a pattern and every folder is taken by its name.
+"""File patterns whose last part may contain wildcards, while all folders are taken literally.
 
-An output folder may be called ``runs [new]`` or ``out*``. Put into a pattern as it is, such a name
-finds nothing, or the files of another folder.
+An output folder may be called ``runs [new]`` or ``out*``. As part of an ordinary pattern, such a
+name matches nothing, or the files of another folder.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _SPECIAL = frozenset("*?[")
 
 
 def is_special(path: str) -> bool:
-    """Whether a pattern would not take this path by its name."""
+    """Returns whether a path contains characters that have a meaning in patterns."""
     return not _SPECIAL.isdisjoint(path)
 
 
 def matching(pattern: str) -> list[str]:
-    """Files and folders that a pattern matches, in order.
+    """Returns the files and folders that a pattern matches, in sorted order.
 
     Args:
-      pattern: local or remote path whose last part may hold ``*``, ``?`` and ``[…]``.
+        pattern: Local or remote path whose last part may contain ``*``, ``?`` and ``[…]``.
 
     Returns:
-      Paths in the folder that the pattern names; none when the folder does not exist.
+        Paths in the folder of the pattern; none when the folder does not exist.
     """
     import tensorflow as tf
 
@@ -42,21 +42,21 @@ def matching(pattern: str) -> list[str]:
 
 @contextlib.contextmanager
 def plain_name(directory: str) -> Iterator[str]:
-    """Another name for a local folder, for TensorFlow's reader of variables.
+    """Provides a path without special characters to a local folder, while the block runs.
 
-    The reader takes the place of the variables for a pattern. While the block runs, a link with a
-    plain name leads to the folder.
+    TensorFlow's reader of variables treats the path of the variables as a pattern. A symbolic link
+    with a plain name avoids that.
 
     Args:
-      directory: of a SavedModel.
+        directory: Folder of a SavedModel.
 
     Yields:
-      The directory itself where its name is nothing special.
+        The path to use: the directory itself when it contains no special characters.
     """
     if not is_special(directory) or "://" in directory:
         yield directory
         return
-    # During a run the folder for temporary files lies in the output folder, whose name is special.
+    # During a run, TMPDIR lies in the output folder, so its path has special characters too.
     usual = tempfile.gettempdir()
     parent = "/tmp" if is_special(usual) else usual
     with tempfile.TemporaryDirectory(prefix="imgpipe-", dir=parent) as folder:

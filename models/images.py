@@ -1,7 +1,7 @@
-"""Images for networks that train on pixels: decoded and resized once, as bytes.
+"""Images for networks that train on pixels: they are decoded and resized once.
 
-A pixel is kept as uint8: rounding moves it by half a step of 255 at most. What is large goes into
-a temporary file, so memory stays flat in the number of images.
+The pixels are stored as uint8; rounding changes a pixel by at most half a step of 255. Large arrays
+go into a temporary file, so memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ from imgpipe.models.errors import DataRefused
 from imgpipe.models.file_patterns import matching
 from imgpipe.models.row_file import RowFile
 
-_AT_ONCE: Final = 16  # images
+_AT_ONCE: Final = 16  # images in one batch of decoding
 
 
 @contextlib.contextmanager
 def decoded(
     patterns: Sequence[str], image_size: int, classes: int, views: ViewSpec
 ) -> Iterator[Images]:
-    """All labelled images of some record files, in the order of their content hashes.
+    """Provides all labelled images of some record files, in the order of their content hashes.
 
     Args:
-        patterns: Of the record files of one split.
-        image_size: Side in pixels.
+        patterns: File patterns of the records of one split.
+        image_size: Side S of the decoded images in pixels.
         classes: Number of classes.
-        views: The augmentation that training draws from.
+        views: The augmentation from which training draws its views.
+
+    Yields:
+        The images, uint8 [n, S, S, 3], with their labels and seeds; they are freed after the block.
 
     Raises:
         DataRefused: A label lies outside the vocabulary.
@@ -59,7 +62,7 @@ def decoded(
 
 
 def described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
-    """Returns the hash and the label of every record, in the order of the files."""
+    """Returns the content hash and the label of every record, in the order of the files."""
     hashes: list[npt.NDArray[Any]] = [np.empty(0, "S1")]
     labels: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     for batch in columns(files, names.IMAGE_HASH, names.LABEL_INDEX):
@@ -71,7 +74,7 @@ def described(files: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], npt.NDArray
 def _placed(
     files: Sequence[str], places: npt.NDArray[np.int64], image_size: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]:
-    """Places and pixels of the records, batch by batch; records whose place is -1 are left out."""
+    """Yields row numbers and pixels of the records in batches, without those whose number is -1."""
     import tensorflow as tf
 
     spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}

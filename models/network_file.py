@@ -1,11 +1,12 @@
-"""The Keras network inside an export: what is needed to build it again, and to look inside.
+"""The Keras network inside an exported model, from which the network can be built again.
 
-A SavedModel holds functions, not layers. ``assets.extra/network/settings.json`` says how the
-network was built and, of each array of each layer, shape and SHA-256; the arrays themselves are
-the SavedModel's own variables, found by content, so nothing is stored twice and what is looked
-into is what is served. What is no variable there (constants of a normalisation that stands alone)
-lies in ``weights.npz``. The files that the training took its weights from are not needed again.
-Arrays are all that is read: no configuration in a file makes code run.
+A SavedModel contains functions, not layers. ``assets.extra/network/settings.json`` describes how
+the network was built, and gives the shape and the SHA-256 of each array of each layer. The arrays
+are the SavedModel's own variables and are found by their SHA-256. Therefore nothing is stored
+twice, and the network that is inspected is the one that is served. Arrays that are not variables,
+such as the constants of a separate normalisation, are stored in ``weights.npz``. The files from
+which the training took its first weights are not needed. Only arrays are read, and no configuration
+in a file can run code.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ Described = list[dict[str, Any]]
 
 
 def save(classifier: Classifier, settings: ModelSettings, directory: str) -> None:
-    """Writes the folder `FOLDER` of an export.
+    """Writes the folder `FOLDER` of an exported model.
 
     Args:
         classifier: The network that was exported.
-        settings: Settings that it was built with.
-        directory: Folder of the SavedModel, which exists already.
+        settings: Settings with which it was built.
+        directory: Folder of the SavedModel, which must exist.
     """
     import tensorflow as tf
 
@@ -83,11 +84,14 @@ def save(classifier: Classifier, settings: ModelSettings, directory: str) -> Non
 
 
 def load(version: Path) -> Classifier:
-    """Loads the classifier of an export or of a pushed version with its weights.
+    """Loads the classifier of an exported model or of a pushed version, with its weights.
+
+    Args:
+        version: Folder of the SavedModel or of the version.
 
     Raises:
-        ResourceError: There is none, it is damaged, or this version of Keras or of the product
-            builds another network.
+        ResourceError: The version contains no network, the network is damaged, or this version of
+            Keras or of imgpipe builds another network.
     """
     content = _read(version)
     try:
@@ -133,7 +137,7 @@ def _damaged(version: Path, why: str) -> ResourceError:
 
 
 def _portable(settings: ModelSettings) -> dict[str, Any]:
-    """The settings without the path of a file of weights, which is of no use elsewhere."""
+    """Returns the settings without the path of a weights file, which is local to one machine."""
     given = asdict(settings)
     if settings.backbone_spec().local_file is not None:
         given["weights"] = Path(settings.weights).name
@@ -141,7 +145,7 @@ def _portable(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _settings(given: Mapping[str, Any]) -> ModelSettings:
-    """Of what was stored, that which decides the network."""
+    """Returns the stored settings that determine the network."""
     names = ("name", "seed", *(field.name for field in fields(NetworkSettings)))
     try:
         return ModelSettings.from_mapping({name: given[name] for name in names})
@@ -152,7 +156,7 @@ def _settings(given: Mapping[str, Any]) -> ModelSettings:
 def _rebuilt(
     described: Described, settings: ModelSettings, options: tuple[Any, ...], version: Path
 ) -> Classifier:
-    """A classifier of just these layers; their weights do not matter yet."""
+    """Returns a classifier with exactly the described layers and with any weights."""
     vocabulary, temperature, unknown_below = options
     differences = []
     for candidate in _candidates(settings):
@@ -173,10 +177,10 @@ def _rebuilt(
 
 
 def _candidates(settings: ModelSettings) -> Iterator[ModelSettings]:
-    """Settings that may build it: with random weights first, for which no file is needed.
+    """Yields settings that may build the network, first with random weights, which need no file.
 
-    A backbone with trained weights has its BatchNorm folded; one with random weights has it
-    folded where it is frozen. A few networks have other layers with their ImageNet weights.
+    BatchNorm is folded into the convolutions of a backbone with trained weights, and of one with
+    random weights where it is frozen. A few networks have different layers with ImageNet weights.
     """
     spec = settings.backbone_spec()
     if not spec.trained:
@@ -190,7 +194,7 @@ def _candidates(settings: ModelSettings) -> Iterator[ModelSettings]:
 
 
 def _difference(described: Described, network: keras.Model) -> str:
-    """The first layers in which a network is not what was described; "" where it is."""
+    """Describes the first layers in which a network differs from its description, otherwise ""."""
     named = ("name", "kind", "output", "shapes")
     expected = [{key: layer[key] for key in named} for layer in described]
     received = [_signature(layer) for layer in network.layers]
@@ -201,7 +205,7 @@ def _difference(described: Described, network: keras.Model) -> str:
 
 
 def _signature(layer: Any) -> dict[str, Any]:
-    """What tells two layers apart whatever their weights."""
+    """Returns the properties that distinguish two layers, apart from their weights."""
     return {
         "name": layer.name,
         "kind": type(layer).__name__,
@@ -211,7 +215,7 @@ def _signature(layer: Any) -> dict[str, Any]:
 
 
 def _state(layer: Any) -> list[Array]:
-    """The arrays of a layer: its weights, or the constants that took a BatchNorm's place."""
+    """Returns the arrays of a layer: its weights, or the constants that replace a BatchNorm."""
     if _has_constants(layer):
         return [np.asarray(layer.scale), np.asarray(layer.offset)]
     return [np.asarray(array) for array in layer.get_weights()]
@@ -231,10 +235,10 @@ def _has_constants(layer: Any) -> bool:
 
 
 def _variables(directory: str) -> dict[str, Array]:
-    """The SavedModel's variables by content.
+    """Returns the SavedModel's variables by their SHA-256.
 
     Raises:
-        OSError: They cannot be read.
+        OSError: The variables cannot be read.
     """
     import tensorflow as tf
 
@@ -248,7 +252,7 @@ def _variables(directory: str) -> dict[str, Array]:
 
 
 def _stored(version: Path) -> dict[str, Array]:
-    """What is no variable there, by content."""
+    """Returns the arrays of ``weights.npz`` by their SHA-256."""
     path = version / FOLDER / WEIGHTS_FILE
     if not path.is_file():
         return {}

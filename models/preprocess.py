@@ -1,8 +1,8 @@
-"""Decoding and resizing: from the bytes of a file to the pixels that a backbone takes.
+"""Decoding and resizing: from the bytes of an image file to the pixels that a backbone takes.
 
-Ingest checks, the feature bank, training, the exported graph and the report all come here, so what
-is trained on is what is served. Normalisation belongs to the backbone, not here. Only core
-TensorFlow ops are used: every function also runs inside a served graph.
+The checks at ingestion, the feature bank, training, the exported graph and the report all use these
+functions, so the model is trained on the same pixels that it is served with. Normalisation is part
+of the backbone. Only core TensorFlow ops are used, so every function can run inside a served graph.
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Part of the content address of every feature; raise it when any pixel could come out different.
+#: Part of the key of all stored features; increase it when any pixel could have another value.
 PREPROCESS_VERSION: Final = "1"
 
-_PARALLEL_DECODES: Final = 32  # images of one request decoded at a time; more only holds memory
+_PARALLEL_DECODES: Final = 32  # images of one request that are decoded at once, to limit memory
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Pixels uint8 [H, W, 3] of one encoded image (scalar string), the first frame of an animation.
+    """Decodes one image, and the first frame of an animation, to 8-bit RGB.
 
-    Reads JPEG, PNG, BMP, GIF and WebP; grey, palette, CMYK and 16-bit images become RGB of 8 bits.
+    JPEG, PNG, BMP, GIF and WebP can be decoded. Grey, palette, CMYK and 16-bit images are
+    converted.
+
+    Args:
+        image_bytes: The encoded image, a string scalar.
+
+    Returns:
+        The pixels, uint8 [H, W, 3].
 
     Raises:
         tf.errors.InvalidArgumentError: The bytes are not an image that the op can decode.
@@ -34,10 +41,16 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Pixels [..., H, W, 3] of any number type to float32 [..., S, S, 3] in 0..255.
+    """Resizes images to squares, bilinearly, without antialiasing and ignoring the aspect ratio.
 
-    Bilinear, without antialias and without regard to the aspect ratio: in trials neither an
-    antialiased resize nor a centre crop was worth its time.
+    In trials, neither antialiasing nor a centre crop improved accuracy enough to justify its time.
+
+    Args:
+        pixels: Images of any number type, [..., H, W, 3], 0..255.
+        image_size: Side S of the result in pixels.
+
+    Returns:
+        The resized images, float32 [..., S, S, 3], 0..255.
     """
     import tensorflow as tf
 
@@ -45,19 +58,43 @@ def resize(pixels: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Float32 [S, S, 3] in 0..255 of one encoded image (scalar string)."""
+    """Decodes and resizes one image.
+
+    Args:
+        image_bytes: The encoded image, a string scalar.
+        image_size: Side S of the result in pixels.
+
+    Returns:
+        The pixels, float32 [S, S, 3], 0..255.
+    """
     return resize(decode(image_bytes), image_size)
 
 
 def whole_pixels(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Uint8 [S, S, 3]: `decode_and_resize`, rounded, for models that take resized images."""
+    """Decodes and resizes one image and rounds its pixels, for models that take resized images.
+
+    Args:
+        image_bytes: The encoded image, a string scalar.
+        image_size: Side S of the result in pixels.
+
+    Returns:
+        The pixels, uint8 [S, S, 3].
+    """
     import tensorflow as tf
 
     return tf.cast(tf.round(decode_and_resize(image_bytes, image_size)), tf.uint8)
 
 
 def batch_decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Float32 [N, S, S, 3] in 0..255 of encoded images [N], for graphs; N may be 0."""
+    """Decodes and resizes a batch of images inside a graph.
+
+    Args:
+        image_bytes: The encoded images, string [N]; N may be 0.
+        image_size: Side S of the result in pixels.
+
+    Returns:
+        The pixels, float32 [N, S, S, 3], 0..255.
+    """
     import tensorflow as tf
 
     return tf.map_fn(

@@ -1,6 +1,7 @@
-"""Regular files opened and read within bounds: no pipes that hang, no devices without an end.
+"""Opens and reads regular files within bounds.
 
-It is for files that somebody else made, which may be anything.
+The functions are meant for files from other people, which may be anything: a pipe that never ends a
+read, a device without an end, or a file of any size.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ _CHUNK = 1 << 20  # bytes read at once while hashing
 
 
 def open_regular(file: Path) -> BinaryIO:
-    """Open a regular file for reading.
+    """Opens a regular file for reading.
+
+    Args:
+        file: Path of the file.
 
     Raises:
-      OSError: The file does not exist, cannot be read, or is a folder, pipe, socket or device.
+        OSError: The file does not exist, cannot be read, or is a folder, pipe, socket or device.
     """
     try:
-        # A pipe without a writer would block `open` itself, hence O_NONBLOCK.
+        # O_NONBLOCK, because `open` would wait for the writer of a pipe.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # a NUL, or a character that the file system cannot spell
         raise OSError(errno.EINVAL, f"no file can have this path ({error})") from None
@@ -36,13 +40,21 @@ def open_regular(file: Path) -> BinaryIO:
 
 
 def read_bytes(file: Path, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes; OSError when it is no such file."""
+    """Returns the content of a regular file.
+
+    Args:
+        file: Path of the file.
+        limit: Largest size in bytes.
+
+    Raises:
+        OSError: The file is larger than `limit`, cannot be read, or is not a regular file.
+    """
     with open_regular(file) as stream:
         size = os.fstat(stream.fileno()).st_size
         _check_size(size, limit)
-        parts = [stream.read(size + 1)]  # allocates what it is asked for
+        parts = [stream.read(size + 1)]  # `read` allocates as many bytes as it is asked for
         size = len(parts[0])
-        while parts[-1]:  # a file that grows, or one of /proc, which says that it has no bytes
+        while parts[-1]:  # the file grows, or it is in /proc, where files have the size 0
             parts.append(stream.read(_CHUNK))
             size += len(parts[-1])
             _check_size(size, limit)
@@ -50,10 +62,14 @@ def read_bytes(file: Path, limit: int) -> bytes:
 
 
 def sha256(file: Path, limit: int) -> str:
-    """Hex SHA-256 of what `read_bytes` gives, with a small part in memory at a time.
+    """Returns the SHA-256 (hex) of a regular file, which is read in parts of 1 MiB.
+
+    Args:
+        file: Path of the file.
+        limit: Largest size in bytes.
 
     Raises:
-      OSError: as `read_bytes`.
+        OSError: The file is larger than `limit`, cannot be read, or is not a regular file.
     """
     digest, size = hashlib.sha256(), 0
     with open_regular(file) as stream:
