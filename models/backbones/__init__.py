@@ -1,4 +1,4 @@
-"""Backbones by name. To add one, add a module to `architectures/`."""
+"""Backbones by name. A module in `architectures/` adds one."""
 
 from __future__ import annotations
 
@@ -30,10 +30,18 @@ def get(
     width: float = 1.0,
     seed: int = 0,
 ) -> Backbone:
-    """Returns the backbone with a name; for the arguments see `Backbone`.
+    """Returns the backbone with a name, after checking the arguments.
+
+    Args:
+        name: Name of the architecture, one of `names` or a name of a pattern.
+        weights: "imagenet", "none" (random weights) or the path of a local weights file.
+        weights_sha256: Expected SHA-256 (hex) of a local weights file; "" skips the check.
+        cut: Layer or block whose output is the feature map; "" is the last one.
+        width: Multiplier of the number of filters, where the architecture has one.
+        seed: Seed of random weights.
 
     Raises:
-      ConfigError: There is no such architecture, or it does not support these values.
+        ConfigError: There is no such architecture, or it does not support these values.
     """
     architecture = registry.architecture(name)
     if weights not in ("imagenet", "none") and not weights.endswith(_FILES):
@@ -61,14 +69,26 @@ def get(
 
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
-    """Returns the layers at which the network can be cut, from input to output; see `cuts`."""
+    """Returns the layers at which the network can be cut, from input to output.
+
+    Args:
+        network: A functional model, or a tensor of one; see `cuts.cut_points`.
+    """
     from imgpipe.models.backbones import cuts
 
     return cuts.cut_points(network)
 
 
 def find_cut(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Returns the layer for a name or a block such as "block11"; see `cuts`."""
+    """Returns the name of the layer for a name or for a block such as "block11".
+
+    Args:
+        network: A functional model, or a tensor of one.
+        name: Name of a layer or of a block; see `cuts.find`.
+
+    Raises:
+        ConfigError: There is no such layer, or its output is not one feature map.
+    """
     from imgpipe.models.backbones import cuts
 
     return cuts.find(network, name)

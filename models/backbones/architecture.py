@@ -1,4 +1,4 @@
-"""Architectures: how a network is built, and which weights exist for it."""
+"""Architectures: how a network is built and which weights exist for it."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Choice(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Description of an architecture and how to build it.
+    """Description of an architecture and of how to build it.
 
     Attributes:
-      name: Its name in the settings.
-      image_size: Side in pixels of the images that it was designed for.
-      source: Builds the functional model from pixels [N, H, W, 3] in 0..255 to its last feature
-        map, with the chosen weights. Its layers may include BatchNorm and be trainable.
-      imagenet: Whether ImageNet weights exist for it.
-      widths: Whether the number of its filters can be multiplied.
-      packaged_sha256: Checks ImageNet weights that are installed as a package and returns their
-        SHA-256 (hex); None when Keras downloads the weights.
-      code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
-        None when there is none.
+        name: Name of the architecture in the settings.
+        image_size: Side in pixels of the images for which it was designed.
+        source: Builds the functional model from pixels [N, H, W, 3], 0..255, to its last feature
+            map, with the chosen weights. Its layers may include BatchNorm and may be trainable.
+        imagenet: Whether ImageNet weights exist for it.
+        widths: Whether its number of filters can be multiplied.
+        packaged_sha256: Checks ImageNet weights that are installed as a package and returns their
+            SHA-256 (hex); None when Keras downloads the weights.
+        code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
+            None when there is none.
     """
 
     name: str

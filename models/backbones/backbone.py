@@ -1,4 +1,4 @@
-"""Backbones: an architecture with chosen weights and the layer at which it is cut."""
+"""A backbone is an architecture with chosen weights and the layer at which it is cut."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from imgpipe.models.errors import ResourceError
 if TYPE_CHECKING:
     from keras import KerasTensor
 
-#: Raise it when the same choice and pixels give another feature map.
+#: Increase it when the same choice and pixels give a different feature map.
 _VERSION: Final = "1"
-#: Two builds at once would draw from one generator in turns.
+#: Without this lock, two simultaneous builds would draw from one random generator in turns.
 _BUILDING: Final = threading.RLock()
 
 
@@ -32,16 +32,16 @@ _BUILDING: Final = threading.RLock()
 class Backbone:
     """A network, or the lower part of one, that turns pixels into a feature map.
 
-    Made by `backbones.get`, which checks the values. Nothing here imports TensorFlow until
-    `build`.
+    `backbones.get` creates backbones and checks their values. TensorFlow is not imported before
+    `build` is called.
 
     Attributes:
-      name: Name of the architecture, as `backbones.names` lists them.
-      weights: "imagenet", "none" (random weights) or the path of a local file of weights.
-      weights_sha256: Expected SHA-256 (hex) of a local file; "" skips the check.
-      cut: Layer or block whose output is the feature map; "" is the last one.
-      width: Multiplier of the number of filters, where the architecture has one.
-      seed: Seed of random weights.
+        name: Name of the architecture, as `backbones.names` lists it.
+        weights: "imagenet", "none" (random weights) or the path of a local weights file.
+        weights_sha256: Expected SHA-256 (hex) of a local weights file; "" skips the check.
+        cut: Layer or block whose output is the feature map; "" is the last one.
+        width: Multiplier of the number of filters, where the architecture has one.
+        seed: Seed of random weights.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Backbone:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the images that the architecture was designed for; others work too."""
+        """Side in pixels of the images for which the architecture was designed; others work too."""
         return registry.architecture(self.name).image_size
 
     @property
     def trained(self) -> bool:
-        """Whether the weights are trained ones."""
+        """Whether the weights are trained, and not random."""
         return self.weights != "none"
 
     @property
     def local_file(self) -> Path | None:
-        """The file of weights; None unless `weights` is a path."""
+        """Path of the weights file; None unless `weights` is a path."""
         return None if self.weights in ("imagenet", "none") else Path(self.weights)
 
     def key(self) -> str:
@@ -85,7 +85,7 @@ class Backbone:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _weights_key(self) -> list[str]:
-        keras = f"keras {importlib.metadata.version('keras')}"  # it decides layers, initial values
+        keras = f"keras {importlib.metadata.version('keras')}"  # decides layers and initial values
         file = self.local_file
         if file is not None:
             return [file_sha256(file, self.weights_sha256), keras]
@@ -113,19 +113,22 @@ class Backbone:
             architecture.source(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
-        """Builds the network; returns its feature map [N, h, w, C].
+        """Builds the network and returns its feature map.
 
-        Trained or frozen layers have no BatchNorm: it is folded into the convolutions, exactly.
-        Only random weights that are to be trained keep it.
+        BatchNorm layers are folded into the convolutions, which does not change the result. Only a
+        network with random weights that is to be trained keeps them.
 
         Args:
-          pixels: Symbolic [N, H, W, 3], float in 0..255; normalisation is part of the network,
-            in float32 whatever the dtype policy.
-          trainable: Value of `trainable` for every layer.
+            pixels: Symbolic input [N, H, W, 3], float, 0..255. The normalisation is part of the
+                network and uses float32 with every dtype policy.
+            trainable: Value of `trainable` of every layer.
+
+        Returns:
+            The feature map, symbolic [N, h, w, C].
 
         Raises:
-          ConfigError: There is no such layer to cut at, or the images are too small.
-          ResourceError: The weights are missing, damaged or of another architecture.
+            ConfigError: There is no such layer to cut at, or the images are too small.
+            ResourceError: The weights are missing, damaged or those of another architecture.
         """
         import keras
 
@@ -145,9 +148,10 @@ class Backbone:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Keras layers created in the block get their initial weights from `seed` alone.
+    """Makes the initial weights of layers that are created in the block depend on `seed` only.
 
-    An initializer without a seed draws one from Python's generator, which is put back after.
+    An initializer without a seed draws one from Python's random generator. The state of this
+    generator is restored after the block.
     """
     with _BUILDING:
         before = random.getstate()
@@ -159,10 +163,16 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def file_sha256(path: Path, expected: str = "") -> str:
-    """Returns the SHA-256 (hex) of a file, which is read again only when its time or size changes.
+    """Returns the SHA-256 (hex) of a file.
+
+    It is computed again only when the time or the size of the file has changed.
+
+    Args:
+        path: Path of the file.
+        expected: SHA-256 (hex) that the file must have; "" accepts any.
 
     Raises:
-      ResourceError: The file cannot be read, or its SHA-256 is not the expected one.
+        ResourceError: The file cannot be read, or its SHA-256 is not the expected one.
     """
     try:
         state = path.stat()

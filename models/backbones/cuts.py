@@ -1,8 +1,8 @@
 """Layers at which a network can be cut, and short names for blocks.
 
-A feature map may end at any layer with one [N, h, w, C] output. Training from stored activations
-asks for more: everything above must depend on that one tensor, so no skip connection may pass it.
-`cut_points` lists the layers of which that is true.
+A feature map can be the output of any layer with one output [N, h, w, C]. Training from stored
+activations needs more: all layers above the cut must depend on this one tensor, so that no skip
+connection bypasses it. `cut_points` lists the layers for which this holds.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ from imgpipe.models.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-#: MobileNet's first block has no number in its layers' names.
+#: The names of the layers in MobileNet's first block contain no number.
 _FIRST_BLOCK = ("expanded_conv_project", "expanded_conv_add")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a network: its outputs, and the positions of the operations it reads."""
+    """One operation of a network.
+
+    Attributes:
+        operation: The layer or operation.
+        outputs: Its outputs.
+        reads: Positions of the operations whose outputs it reads, in the list of `steps`.
+    """
 
     operation: Any
     outputs: tuple[keras.KerasTensor, ...]
@@ -32,7 +38,11 @@ class Step:
 
 
 def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
-    """Returns all operations that `ends` depend on, each after those that it reads."""
+    """Returns all operations on which tensors depend, each after those that it reads.
+
+    Args:
+        ends: Outputs of a functional model, or other tensors of one.
+    """
     found: list[Step] = []
     position: dict[tuple[int, int], int] = {}
     waiting = [_origin(end) for end in reversed(ends)]
@@ -53,17 +63,16 @@ def steps(ends: Sequence[keras.KerasTensor]) -> list[Step]:
 
 
 def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
-    """Returns the layers whose output alone separates input from output, in that order.
+    """Returns the layers whose output alone connects input and output, in the order of the network.
 
-    What lies above such a layer is a function of its activations, whatever skip connections there
-    are elsewhere, so it can be trained from them.
+    Everything above such a layer is a function of its activations, so it can be trained from them.
 
     Args:
-      network: A functional model, or a tensor of one, such as a feature map.
+        network: A functional model, or a tensor of one, such as a feature map.
     """
     ends = _ends(network)
     order = steps(ends)
-    passed = [0] * (len(order) + 1)  # edges over a step, as differences
+    passed = [0] * (len(order) + 1)  # differences of the number of edges that bypass each step
     last = len(order)
     outputs = {id(end) for end in ends}
     for position, step in enumerate(order):
@@ -83,10 +92,14 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
 
 
 def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
-    """Returns the layer for `name`: that layer itself, or the last layer of a block ("block11").
+    """Returns the name of the layer that `name` means.
+
+    Args:
+        network: A functional model, or a tensor of one.
+        name: Name of a layer, or of a block such as "block11", which means its last layer.
 
     Raises:
-      ConfigError: There is no such layer, or its output is not one feature map.
+        ConfigError: There is no such layer, or its output is not one feature map.
     """
     maps = {step.operation.name: step.outputs for step in _layers(network)}
     points = [point for point in cut_points(network) if _is_map(maps[point])]
@@ -114,7 +127,15 @@ def find(network: keras.Model | keras.KerasTensor, name: str) -> str:
 
 
 def feature_map(network: keras.Model | keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """Returns the output of the layer that `find` returns."""
+    """Returns the output of the layer that `find` returns, symbolic [N, h, w, C].
+
+    Args:
+        network: A functional model, or a tensor of one.
+        name: Name of a layer or of a block.
+
+    Raises:
+        ConfigError: As for `find`.
+    """
     wanted = find(network, name)
     return next(step.outputs[0] for step in _layers(network) if step.operation.name == wanted)
 
@@ -135,7 +156,7 @@ def _layers(network: keras.Model | keras.KerasTensor) -> Iterator[Step]:
 
 
 def _is_layer(operation: Any) -> bool:
-    """Operations that are no layers have names that change from build to build."""
+    """Returns whether an operation is a layer; others have names that change with each build."""
     import keras
 
     is_layer = isinstance(operation, keras.layers.Layer)

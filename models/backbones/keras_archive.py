@@ -1,8 +1,8 @@
-"""Weights from a ``.keras`` archive, read without acting on anything else in it.
+"""Reads weights from a ``.keras`` archive and acts on nothing else in it.
 
-The archive's configuration is never deserialised: the network comes from our own table. It is read
-as JSON all the same, and an archive that would run code in Keras is refused: a file made to attack
-others is refused.
+The archive's configuration is never deserialised, because the network is built by our own code. The
+configuration is only read as JSON, and an archive that would run code in Keras is refused, since it
+was made to attack.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.weights.h5"
 _MEMBERS: Final = frozenset({_CONFIG, "metadata.json", _WEIGHTS})
 _MAX_CONFIG: Final = 64 << 20  # bytes; NASNetLarge has 1 MB
-_MAX_RATIO: Final = 20  # unpacked to packed; trained weights hardly shrink, their JSON tenfold
+_MAX_RATIO: Final = 20  # unpacked to packed size; JSON shrinks tenfold, trained weights hardly
 
-#: Their decoders give no more than they are asked for; those of LZMA and bzip2 do.
+#: Decoders of these methods return at most the requested bytes, unlike those of LZMA and bzip2.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-#: Classes whose configuration holds, or leads to, code.
+#: Classes whose configuration contains code or refers to it.
 _CODE: Final = frozenset(
     {"Lambda", "__lambda__", "function", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 )
@@ -56,7 +56,7 @@ def weights(content: bytes, path: Path) -> bytes:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The content of a member, unpacked no further than it claims."""
+    """Returns the content of a member, of at most the size that the archive states."""
     info = archive.getinfo(name)
     with archive.open(info) as file:
         content = file.read(info.file_size)
@@ -112,7 +112,7 @@ def _check_config(config: Any, path: Path) -> None:
 
 
 def _walk(config: Any) -> Iterator[tuple[str, Any]]:
-    """Every value of a configuration, with the name of the nearest layer around it."""
+    """Yields every value of a configuration, with the name of the layer that contains it."""
     waiting: list[tuple[str, Any]] = [("", config)]
     while waiting:
         place, value = waiting.pop()

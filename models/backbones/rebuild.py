@@ -1,9 +1,9 @@
-"""Copies of a network on other pixels, with BatchNorm folded away and stable layer names.
+"""Copies of a network on another input, with BatchNorm folded in and stable layer names.
 
-Folding is exact to float32 rounding: a BatchNorm in inference mode is a scale and an offset for
-each channel, so they go into the kernel and bias of the convolution before it. One that follows
-no convolution becomes a constant scale and offset. Either way no statistics are left that could
-drift while layers train, and the forward pass is shorter.
+A BatchNorm in inference mode is a scale and an offset for each channel, so both can be included in
+the kernel and the bias of the convolution before it; the result is exact to float32 rounding. A
+BatchNorm that does not follow a convolution becomes a constant scale and offset. In both cases no
+statistics remain that could change while other layers train, and the forward pass is faster.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float32]
 
-_NORMALISES: Final = ("Rescaling", "Normalization")  # float32: fractional pixels need the digits
+_NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the precision of pixels
 
 
 def rebuild(
     source: keras.Model, pixels: keras.KerasTensor, trainable: bool, fold: bool
 ) -> keras.KerasTensor:
-    """Builds a copy of `source` on `pixels`; returns its output.
+    """Builds a copy of a network on another input.
 
     Args:
-      source: Functional model with one input and one output.
-      pixels: Symbolic tensor like the input of `source`.
-      trainable: Value of `trainable` for every layer.
-      fold: Whether to fold BatchNorm into the convolutions; otherwise it is copied.
+        source: Functional model with one input and one output.
+        pixels: Symbolic tensor of the same shape as the input of `source`.
+        trainable: Value of `trainable` of every layer.
+        fold: Whether to fold BatchNorm into the convolutions; otherwise it is copied.
+
+    Returns:
+        The output of the copy, a symbolic tensor.
     """
     import keras
 
@@ -53,7 +56,7 @@ def _like(structure: Any, pixels: keras.KerasTensor) -> Any:
 
 
 class _Rebuilding:
-    """Makes each layer of a copy, then gives it its weights once it is built."""
+    """Creates each layer of the copy, and gives it its weights as soon as it is built."""
 
     def __init__(self, source: keras.Model, trainable: bool, fold: bool) -> None:
         self._trainable = trainable
@@ -65,7 +68,7 @@ class _Rebuilding:
         self._affines: set[int] = set()
 
     def layer(self, layer: Any) -> Any:
-        """The layer that takes this one's place."""
+        """Returns the layer that replaces this one in the copy."""
         import keras
 
         if not isinstance(layer, keras.layers.Layer):
@@ -89,16 +92,16 @@ class _Rebuilding:
         return copy
 
     def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Output of the layer, or of nothing where its work was folded away."""
+        """Returns the output of the layer, or its input where the layer was folded away."""
         if id(layer) in self._skipped:
             return args[0]
         if id(layer) in self._affines:
-            return layer(args[0])  # BatchNorm also takes a mask
+            return layer(args[0])  # without the mask that BatchNorm also takes
         output = layer(*args, **kwargs)
         values = self._values.pop(id(layer), None)
         if values:
             layer.set_weights(values)
-            if hasattr(layer, "finalize_state"):  # Normalization computes with what it loaded
+            if hasattr(layer, "finalize_state"):  # Normalization derives constants from its weights
                 layer.finalize_state()
         return output
 
@@ -117,7 +120,10 @@ class _Rebuilding:
 
 
 def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Returns the factor and the summand of a BatchNorm in inference mode, each [C].
+    """Returns the scale and the offset of a BatchNorm in inference mode, each float64 [C].
+
+    Args:
+        norm: A built BatchNormalization layer.
 
     Raises:
         UnsafeWeightsError: The variance is negative or NaN.
@@ -139,10 +145,13 @@ def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def name_stably(model: keras.Model) -> None:
-    """Renumbers the layers that Keras named itself from 0, in the order of their creation.
+    """Renumbers the layers that Keras named itself, from 0 and in the order of their creation.
 
-    Keras counts layers without a name of their own through the whole process: "conv2d_17" in one
-    model is "conv2d_111" in the next. Afterwards the names are those of a new process.
+    Keras counts unnamed layers of the whole process: "conv2d_17" in one model is "conv2d_111" in
+    the next. Afterwards the names are those that a new process would give.
+
+    Args:
+        model: The model whose layers are renamed.
     """
     counted: dict[str, list[tuple[int, Any]]] = {}
     for layer in model.layers:
@@ -156,13 +165,16 @@ def name_stably(model: keras.Model) -> None:
 
 
 def snake(name: str) -> str:
-    """Returns a class name in the form that Keras uses for layers: conv2d, re_lu."""
+    """Returns a class name in the form that Keras uses for layers, such as conv2d or re_lu."""
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _foldable(model: keras.Model) -> dict[int, Any]:
-    """BatchNorms that follow a linear convolution and nothing else does, by its layer's id."""
+    """Returns the BatchNorms that can be folded, by the id of the linear convolution before each.
+
+    The BatchNorm must be the only layer that reads the convolution's output.
+    """
     import keras
 
     kinds = (
@@ -196,7 +208,10 @@ def _foldable(model: keras.Model) -> dict[int, Any]:
 
 
 def _folded(layer: Any, norm: Any) -> list[Array]:
-    """Weights of the layer, bias included, that do the BatchNorm's work too (float64 inside)."""
+    """Returns the weights of a layer, including a bias, that also perform its BatchNorm.
+
+    The computation uses float64.
+    """
     import keras
 
     scale, offset = scale_and_offset(norm)
@@ -205,5 +220,5 @@ def _folded(layer: Any, norm: Any) -> list[Array]:
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         values[-1] = values[-1] * scale.reshape(values[-1].shape[2:])
     else:
-        values[-1] = values[-1] * scale  # output channels come last
+        values[-1] = values[-1] * scale  # the last axis has the output channels
     return [value.astype(np.float32) for value in (*values, bias * scale + offset)]

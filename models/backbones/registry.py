@@ -1,4 +1,4 @@
-"""All architectures by name, found in the folder `architectures/`."""
+"""All architectures by name. They are found in the folder `architectures/`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ _ARCHITECTURES: Final[dict[str, Architecture]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of the architectures; `architecture` also accepts names of a pattern."""
+    """Returns the names of the architectures. `architecture` also accepts names of a pattern."""
     return tuple(_ARCHITECTURES)
 
 
 def architecture(name: str) -> Architecture:
     """Returns the architecture with a name.
 
+    Args:
+        name: One of `names`, or a name of a pattern, such as ``conv_16_32`` or ``module:function``.
+
     Raises:
-      ConfigError: There is no such architecture.
+        ConfigError: There is no such architecture.
     """
     if name in _ARCHITECTURES:
         return _ARCHITECTURES[name]

@@ -1,9 +1,9 @@
-"""Read tensors from a weights file in torch's legacy format, without torch and without trust.
+"""Reads tensors from a weights file in torch's legacy format, without torch and without trust.
 
-The weights package holds such a file: five pickles (magic number, protocol, machine, the state
-dictionary, the list of storage keys), then every storage as an int64 element count and raw
-little-endian values. A pickle can run any code when it is read, so the unpickler here admits three
-names and nothing else; every offset, length and stride is checked before it is used.
+The file consists of five pickles (magic number, protocol, machine, the state dictionary, the list
+of storage keys), followed by every storage as an int64 element count and raw little-endian values.
+A pickle can run any code when it is read. Therefore the unpickler here accepts three names only,
+and every offset, length and stride is checked before it is used.
 
 Format: ``torch.save(..., _use_new_zipfile_serialization=False)`` as described in PyTorch's
 serialization notes.
@@ -28,11 +28,11 @@ from imgpipe.models.regular_files import read_bytes
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _PROTOCOL: Final = 1001
-_PICKLES: Final = 5  # magic number, protocol, machine, tensors, names of the storages
+_PICKLES: Final = 5  # magic number, protocol, machine, tensors and names of the storages
 _COUNT_BYTES: Final = 8  # each storage opens with an int64 element count
 _MAX_DIMENSIONS: Final = 8
-MAX_BYTES: Final = 4 << 30  # of any file of weights; keras.applications' largest has 1.4 GB
-#: Storage classes a weights file may name, and what their elements are (little-endian).
+MAX_BYTES: Final = 4 << 30  # of a weights file; the largest of keras.applications has 1.4 GB
+#: Storage classes that a weights file may name, and the type of their elements (little-endian).
 _STORAGES: Final[Mapping[str, str]] = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -47,12 +47,12 @@ class UnsafeWeightsError(ResourceError):
 
 
 def _refuse_state(state: object) -> None:
-    """A pickle can also set attributes of an object it was allowed to make."""
+    """Raises an error, because a pickle can also set attributes of an object that it may create."""
     raise UnsafeWeightsError(f"weights file: sets the state of an object to {state!r:.80}")
 
 
 class _Storage:
-    """One storage named in the pickle; its values follow after the pickles."""
+    """One storage that the pickle names. Its values follow after the pickles."""
 
     def __init__(self, key: str, dtype: str, count: int) -> None:
         self.key = key
@@ -65,7 +65,7 @@ class _Storage:
 
 
 class _Tensor:
-    """A view of a storage: offset, shape and strides in elements, as torch writes them."""
+    """A view of a storage, with offset and strides in elements as torch writes them."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class _Tensor:
         empty = 0 in self.shape
         steps = zip(self.shape, self.strides, strict=True)
         last = self.offset + (0 if empty else sum((size - 1) * step for size, step in steps))
-        # Stride 0 repeats values: a small file could ask for any amount of memory.
+        # With stride 0, which repeats values, a small file could demand any amount of memory.
         elements = 1
         for size in self.shape:
             elements *= size
@@ -120,12 +120,15 @@ class _Tensor:
 
 
 def _tensor(*arguments: Any) -> _Tensor:
-    """A function in place of the class, of which a pickle could make objects without values."""
+    """Creates a tensor.
+
+    This is a function, because a pickle could create an object of a class without `__init__`.
+    """
     return _Tensor(*arguments)
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """Admits OrderedDict, the tensor constructor and storage names; refuses all else."""
+    """An unpickler that accepts OrderedDict, tensors and storage names, and nothing else."""
 
     def __init__(self, file: io.BufferedIOBase, storages: dict[str, _Storage]) -> None:
         super().__init__(file)
@@ -157,12 +160,18 @@ class _SafeUnpickler(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Reads all tensors of a file, by name and each contiguous.
+    """Reads all tensors of a weights file.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        The tensors by name, each as a contiguous array.
 
     Raises:
         ResourceError: The file cannot be read.
-        UnsafeWeightsError: It is not a weights file in the legacy format, names something that
-            is not allowed, is truncated, or has data after the last storage.
+        UnsafeWeightsError: The file is not in the legacy format, names something that is not
+            allowed, is truncated, or has data after the last storage.
     """
     try:
         data = read_bytes(path, MAX_BYTES)
@@ -172,7 +181,13 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Reads all tensors from the bytes of a file.
+    """Reads all tensors from the content of a weights file.
+
+    Args:
+        data: Content of the file.
+
+    Returns:
+        The tensors by name, each as a contiguous array.
 
     Raises:
         UnsafeWeightsError: As for `read`.
@@ -195,7 +210,7 @@ def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
             f"weights file: expected magic {_MAGIC:#x} and protocol {_PROTOCOL}. "
             f"Received: {magic!r}, {protocol!r}"
         )
-    # Of an OrderedDict a pickle can replace the methods, hence those of the type are called.
+    # A pickle can replace the methods of an OrderedDict, so those of its type are called.
     if not isinstance(machine, dict) or dict.get(machine, "little_endian") is not True:
         raise UnsafeWeightsError("weights file: expected little-endian values")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
@@ -207,7 +222,7 @@ def parse(data: bytes) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check_memo(data: bytes) -> None:
-    """Refuse pickles that note a value under a number beyond any: each one takes 8 bytes."""
+    """Refuses pickles with a very large memo index, since every index up to it takes 8 bytes."""
     file = io.BytesIO(data)
     for _ in range(_PICKLES):
         for operation, argument, place in pickletools.genops(file):
@@ -218,7 +233,7 @@ def _check_memo(data: bytes) -> None:
 
 
 def _fill(data: bytes, position: int, storages: Sequence[_Storage]) -> None:
-    """Read the storages that follow the pickles; nothing may be missing or left over."""
+    """Reads the storages that follow the pickles and checks that none is missing or left over."""
     for storage in storages:
         size = storage.count * storage.dtype.itemsize
         start = position + _COUNT_BYTES

@@ -1,12 +1,12 @@
-"""Weights from a local file, read as numbers and nothing else.
+"""Weights from a local file, of which only the numbers are read.
 
-Keras' own loaders have run code from such files, or read other files for them, again and again
-(CVE-2024-3660, CVE-2025-1550, CVE-2025-9905, CVE-2026-0897, CVE-2026-1669, …). Here the network is
-made by us and no configuration in a file is ever acted upon; the file gives arrays, which are
-looked up by the layers' names and must have their shapes. Accepted are Keras 3 weights
-(``.weights.h5``), weights of older Keras (``.h5``), and the weights inside a ``.keras`` archive.
-Whole models in ``.h5``, anything that would run code when loaded by others, and everything in
-HDF5 that reaches outside the file or claims more than it holds is refused.
+Keras' own loaders have repeatedly run code from such files, or read other files named in them
+(CVE-2024-3660, CVE-2025-1550, CVE-2025-9905, CVE-2026-0897, CVE-2026-1669, …). Here our own code
+builds the network, and no configuration in a file is used. The file only provides arrays, which are
+found by the names of the layers and must have their shapes. Accepted files are Keras 3 weights
+(``.weights.h5``), weights of older Keras versions (``.h5``), and the weights inside a ``.keras``
+archive. Refused are whole models in ``.h5``, everything that would run code in another loader, and
+every HDF5 object that refers to another file or claims more data than the file contains.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _ZIP: Final = b"PK"
-_MAX_OBJECTS: Final = 100_000  # groups and datasets; NASNetLarge has some 10,000
+_MAX_OBJECTS: Final = 100_000  # groups and datasets; NASNetLarge has about 10,000
 _SHOWN: Final = 8  # mismatches of each kind that an error lists
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The arrays of one layer in the file, which are not read yet."""
+    """The arrays of one layer in the file, before they are read."""
 
     name: str
     arrays: tuple[h5py.Dataset, ...]
@@ -51,18 +51,18 @@ class Layer:
 
 
 def load(model: keras.Model, path: Path, sha256: str = "") -> None:
-    """Loads the weights of a file into the layers of `model`, either all of them or none.
+    """Loads the weights of a file into the layers of a model, either all of them or none.
 
     A dense classifier in the file is ignored when the model has none.
 
     Args:
-      model: Functional model of layers of Keras.
-      path: The file.
-      sha256: Expected SHA-256 (hex) of the file; "" skips the check.
+        model: Functional model of Keras layers.
+        path: Path of the file.
+        sha256: Expected SHA-256 (hex) of the file; "" skips the check.
 
     Raises:
-      ResourceError: The file cannot be read, has another SHA-256, or is of another network.
-      UnsafeWeightsError: The file is damaged or holds something that is not allowed.
+        ResourceError: The file cannot be read, has another SHA-256, or belongs to another network.
+        UnsafeWeightsError: The file is damaged or contains something that is not allowed.
     """
     import h5py
 
@@ -86,12 +86,12 @@ def load(model: keras.Model, path: Path, sha256: str = "") -> None:
         ) from error
     for layer, arrays in values:
         layer.set_weights(arrays)
-        if hasattr(layer, "finalize_state"):  # Normalization computes with what it loaded
+        if hasattr(layer, "finalize_state"):  # Normalization derives constants from its weights
             layer.finalize_state()
 
 
 def _read(path: Path, sha256: str) -> bytes:
-    """The whole file: what was checked is what is used, whatever happens to it meanwhile."""
+    """Returns the content of the file, so that what was checked cannot change before it is used."""
     try:
         content = read_bytes(path, MAX_BYTES)
     except OSError as error:
@@ -108,7 +108,7 @@ def _read(path: Path, sha256: str) -> bytes:
 
 
 def _check(file: h5py.File, path: Path) -> None:
-    """Refuse what is no plain tree of arrays held by this very file."""
+    """Refuses a file that is not a plain tree of arrays that this file itself contains."""
     if "model_config" in file.attrs or "model_weights" in file:
         raise UnsafeWeightsError(
             f"{path}: is a whole model; loading one can run code. Expected: its weights alone. "
@@ -164,7 +164,7 @@ def _datasets(group: h5py.Group, path: Path, seen: set[int]) -> Iterator[tuple[s
 def _match(
     model: keras.Model, file: h5py.File, path: Path
 ) -> list[tuple[Any, list[npt.NDArray[Any]]]]:
-    """Each layer with its arrays, read only after every name and shape was found right."""
+    """Returns each layer with its arrays, which are read only after all names and shapes match."""
     holders = [layer for layer in model.layers if layer.weights]
     if "layer_names" in file.attrs or "layer_names0" in file.attrs:
         stored = list(_legacy_layers(file))
@@ -205,7 +205,11 @@ def _match(
 
 
 def _finite(array: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
-    """The values of an array; UnsafeWeightsError when float32 cannot hold one of them."""
+    """Returns the values of an array.
+
+    Raises:
+        UnsafeWeightsError: A value does not fit into float32.
+    """
     values = np.asarray(array[()])
     with np.errstate(over="ignore"):
         wrong = values.size - np.count_nonzero(np.isfinite(values.astype(np.float32)))
@@ -218,7 +222,7 @@ def _finite(array: h5py.Dataset, path: Path) -> npt.NDArray[Any]:
 
 
 def _keras3_names(model: keras.Model) -> Iterator[str]:
-    """Name that Keras 3 files have for each layer with weights: its class, counted."""
+    """Yields the name of each layer with weights in Keras 3 files: its class with a counter."""
     counts: dict[str, int] = {}
     for layer in model.layers:
         kind = snake(type(layer).__name__)
@@ -260,7 +264,7 @@ def _array(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def _strings(group: h5py.Group, name: str) -> list[str]:
-    """A list of names; long ones are cut into several attributes."""
+    """Returns a list of names; Keras splits a long list into several attributes."""
     if name in group.attrs:
         parts = [group.attrs[name]]
     else:
@@ -273,7 +277,7 @@ def _strings(group: h5py.Group, name: str) -> list[str]:
 
 
 def _by_name_or_order(holders: Sequence[Any], stored: Sequence[Layer]) -> dict[str, Any]:
-    """Layers by the name in a file of older Keras, whose counted names may start anywhere."""
+    """Returns layers by their name in a file of older Keras, whose counters start anywhere."""
     wanted = {layer.name: layer for layer in holders}
     plain = [layer.name for layer in stored]
     while len(plain) > len(holders) and _is_dense(stored[len(plain) - 1]):

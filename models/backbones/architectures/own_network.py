@@ -1,8 +1,8 @@
-"""Networks of the user: a function of their own module builds what takes the backbone's place.
+"""Networks of the user: a function of the user's own module builds the backbone.
 
-The name is ``module:function``, as web servers name an application. The function gets the side of
-the images in pixels and returns a functional Keras model from pixels [N, S, S, 3] in 0..255 to a
-feature map [N, h, w, C]; pooling and the head are added to it.
+Its name is ``module:function``, the notation of web servers for an application. The function
+receives the side of the images in pixels and returns a functional Keras model from pixels [N, S, S,
+3], 0..255, to a feature map [N, h, w, C]. Pooling and the head are added to it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     import keras
 
 _NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_IMAGE_SIZE: Final = 224  # pixels, where model.image_size is not set
+_IMAGE_SIZE: Final = 224  # side in pixels when model.image_size is not set
 
 ARCHITECTURES: Final[tuple[Architecture, ...]] = ()
 
 
 def named(name: str) -> Architecture | None:
-    """Returns the architecture for a name like ``my_module:build``, None for other names."""
+    """Returns the architecture for a name such as ``my_module:build``; None for other names.
+
+    Args:
+        name: Name of an architecture.
+    """
     if _NAME.fullmatch(name) is None:
         return None
     return Architecture(
@@ -38,10 +42,17 @@ def named(name: str) -> Architecture | None:
 
 
 def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
-    """Calls the user's function.
+    """Calls the user's function and checks its result.
+
+    Args:
+        choice: The options; only the name matters.
+        side: Height and width of the images in pixels; the function receives the height.
+
+    Returns:
+        The functional model that the function returned.
 
     Raises:
-      ConfigError: There is no such function, or it does not return a model of a feature map.
+        ConfigError: There is no such function, or it does not return a model with one feature map.
     """
     import keras
 
@@ -59,13 +70,20 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
 
 
 def code_sha256(name: str) -> str:
-    """Returns the SHA-256 (hex) of the file that holds the function."""
+    """Returns the SHA-256 (hex) of the file that contains the function.
+
+    Args:
+        name: Name of the function, as ``module:function``.
+
+    Raises:
+        ConfigError: The function cannot be imported.
+    """
     file = inspect.getsourcefile(inspect.unwrap(_function(name)))
     return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()
 
 
 def _function(name: str) -> Callable[[int], Any]:
-    """The function of a name; the working directory is searched for its module last."""
+    """Imports a function by its name. Its module is searched in the working directory last."""
     module_name, _, function_name = name.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
