@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Disagreement:
     path: str
     label: str
     predicted: str  # by the other model
+    image_hash: str
 
 
 def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
@@ -49,9 +50,11 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
             continue
         for key in common:
             if a[key].correct and not b[key].correct:
-                only_a.append(Disagreement(split, a[key].path, a[key].label, b[key].predicted))
+                row = Disagreement(split, a[key].path, a[key].label, b[key].predicted, key)
+                only_a.append(row)
             elif b[key].correct and not a[key].correct:
-                only_b.append(Disagreement(split, b[key].path, b[key].label, a[key].predicted))
+                row = Disagreement(split, b[key].path, b[key].label, a[key].predicted, key)
+                only_b.append(row)
         pairs[split] = _pair([(a[key].correct, b[key].correct) for key in common])
     return {
         "schema": SCHEMA,
@@ -65,6 +68,29 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         "only_a": [asdict(one) for one in only_a],
         "only_b": [asdict(one) for one in only_b],
     }
+
+
+def images(runs: Sequence[PastRun], wanted: set[str]) -> dict[str, bytes]:
+    """Read encoded images from the artifacts of runs, as far as they are there.
+
+    Args:
+      runs: The runs, of which later ones are asked for what earlier ones lack.
+      wanted: Hashes of the images.
+
+    Returns:
+      Encoded images by hash.
+    """
+    found: dict[str, bytes] = {}
+    for run in runs:
+        uri = ((run.artifacts or {}).get("ImageFilter") or {}).get("examples", "")
+        for split in _SPLITS if uri and Path(uri).is_dir() else ():
+            for example in records.iterate(uri, split):
+                key = records.text(example, names.IMAGE_HASH)
+                if key in wanted and key not in found:
+                    found[key] = records.raw(example, names.IMAGE_BYTES)
+        if len(found) == len(wanted):
+            break
+    return found
 
 
 def _identity(run: PastRun) -> dict[str, Any]:

@@ -40,6 +40,7 @@ STATUS = {
     "clean": ("Data accepted", "✓"),
     "usable": ("Data accepted", "✓"),
     "evaluated": ("Evaluated", "✓"),
+    "compared": ("Compared", "↔"),
     "below_threshold": ("Below the threshold", "✕"),
 }
 

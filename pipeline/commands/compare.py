@@ -22,7 +22,7 @@ app = typer.Typer()
 _SHOWN = 10  # images that are listed of each kind; all are in the JSON
 _EXAMPLES = """Examples:\n
   imgpipe compare imgpipe-out\n
-  imgpipe compare imgpipe-out/model/1 imgpipe-out/model/2\n
+  imgpipe compare imgpipe-out/model/1 imgpipe-out/model/2 --html page.html\n
   imgpipe compare imgpipe-out/runs/20260131-140559 other-out --json -
 """
 
@@ -43,12 +43,18 @@ def command(
         ),
     ] = None,
     json_file: options.JsonListOption = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page that shows the images."),
+    ] = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
-    raise typer.Exit(run(first, second, json_file))
+    raise typer.Exit(run(first, second, json_file, html_file))
 
 
-def run(first: Path, second: Path | None, json_file: str | None) -> int:
+def run(
+    first: Path, second: Path | None, json_file: str | None, html_file: Path | None = None
+) -> int:
     """Compare two runs.
 
     Args:
@@ -56,25 +62,42 @@ def run(first: Path, second: Path | None, json_file: str | None) -> int:
       second: The same for the other run; None to compare `first` with the judged run
         before it.
       json_file: File for the comparison as JSON, ``-`` for standard output, None for no file.
+      html_file: File for the page, None for no page.
 
     Returns:
       The exit code.
 
     Raises:
-      ResourceError: There is no such run.
+      ResourceError: There is no such run, or the page cannot be written.
     """
     from imgpipe.pipeline import json_file as json_files
 
     json_files.check_folder("--json", json_file)
+    json_files.check_folder("--html", html_file)
     a, b = _chosen(first, second)
     from imgpipe.pipeline import run_comparison
 
     compared = run_comparison.compare(a, b)
+    if html_file is not None:
+        _write_page(html_file, compared, (a, b))
     if json_file:
         json_files.write(compared, json_file)
     if json_file != json_files.STANDARD_OUTPUT:
         _print(compared)
     return 0
+
+
+def _write_page(target: Path, compared: Mapping[str, Any], runs: Sequence[PastRun]) -> None:
+    from imgpipe.components.report import comparison_page
+    from imgpipe.models.atomic_write import atomic_write
+    from imgpipe.pipeline import run_comparison
+
+    images = run_comparison.images(runs, comparison_page.shown(compared))
+    sentences = [paired(split, pair) for split, pair in compared["paired"].items()]
+    try:
+        atomic_write(target, comparison_page.render(compared, sentences, images))
+    except OSError as error:
+        raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:

@@ -12,6 +12,7 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
 from imgpipe.pipeline.paired_accuracy import PairedAccuracy
+from tests.images import encoded, noise
 from tests.pipeline.past_runs import leave
 
 
@@ -138,3 +139,23 @@ def test_open_prints_the_path_where_there_is_no_display(out, monkeypatch):
     (out / "runs/20260102-100000/report.html").unlink()
     with pytest.raises(ResourceError, match="run 20260102-100000 has no page"):
         open_command.run(out / "runs/20260102-100000")
+
+
+def test_a_page_shows_the_images_on_which_the_models_disagree(out, tmp_path):
+    folder = tmp_path / "examples"
+    with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as kept:
+        for number, key in enumerate(("x", "y", "z", "c1")):
+            values = {names.IMAGE_HASH: key, names.IMAGE_BYTES: encoded(noise(number))}
+            kept.write("all", records.make(values))
+    file = out / "runs/20260103-100000/artifacts.json"
+    artifacts = json.loads(file.read_text())
+    file.write_text(json.dumps(artifacts | {"ImageFilter": {"examples": str(folder)}}))
+    page = tmp_path / "page.html"
+    result = invoke("compare", out, "--html", page)
+    assert result.exit_code == 0, result.output
+    html = page.read_text("utf-8")
+    assert "Could not be drawn" not in html and "<script" not in html
+    assert html.count("data:image/") == 3, "x, y and z, which only one of the models gets right"
+    for expected in ("accuracy 0.778 → 0.889", "Only A is right: 1 image", "train.epochs"):
+        assert expected in html
+    assert "dog/z.jpg" in html and "No difference." not in html

@@ -97,6 +97,7 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     assert passed.exit_code == 0 and "reaches the threshold" in passed.stdout
     html = page.read_text("utf-8")
     assert found["verdict"][1:] in html and "Confusion" in html and "<script" not in html
+    assert "Could not be drawn" not in html
 
 
 def _as_training_data(out: Path, source: Path) -> None:
