@@ -1,4 +1,4 @@
-"""The notebook of the documentation, executed cell by cell in IPython's shell."""
+"""The notebooks of the documentation, executed cell by cell in IPython's shell."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imgpipe.pipeline import config as configs
 from tests.conftest import REPOSITORY
-from tests.e2e.case import Case
+from tests.e2e.case import SETTINGS, Case
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _NOTEBOOK = REPOSITORY / "docs" / "interactive.ipynb"
+_PHOTOGRAPHS = REPOSITORY / "docs" / "photographs.ipynb"
 _SET = (
     "model.backbone=conv_8_16 model.weights=none model.freeze=all model.image_size=32 "
     "evaluate.threshold=0 split.validation=0.25 gate.min_train=1 gate.min_validation=1 "
@@ -32,22 +36,39 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 """
 
 
-def test_every_cell_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> None:
-    places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(tmp_path / "out")}
+def _execute(notebook: Path, variables: Mapping[str, str]) -> list[str]:
+    """Run all cells; the lines that they print."""
     ended = subprocess.run(
-        [sys.executable, "-c", _RUN, str(_NOTEBOOK)],
-        env={**os.environ, **places, "IMGPIPE_SET": _SET},
+        [sys.executable, "-c", _RUN, str(notebook)],
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=850,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
-    page, pushed = ended.stdout.splitlines()[-2:]
+    return ended.stdout.splitlines()
+
+
+def test_every_cell_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> None:
+    places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(tmp_path / "out")}
+    page, pushed = _execute(_NOTEBOOK, {**places, "IMGPIPE_SET": _SET})[-2:]
     assert (Path(page) / "report.html").is_file()
     assert pushed == f"pushed {tmp_path / 'out' / 'model' / '1'}"
 
 
-def test_the_notebook_is_stored_without_outputs() -> None:
-    cells = json.loads(_NOTEBOOK.read_text("utf-8"))["cells"]
+def test_photographs_become_a_served_model(case: Case, first: Any, tmp_path: Path) -> None:
+    settings = configs.build({**SETTINGS, "run": {"name": "hands", "out": str(case.out)}})
+    (tmp_path / "hands.toml").write_text(configs.to_toml(settings))
+    places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(case.out)}
+    printed = _execute(_PHOTOGRAPHS, {**places, "IMGPIPE_CONFIG": str(tmp_path / "hands.toml")})
+    assert any(line.startswith("usable: 78 of 89 images kept") for line in printed)
+    accuracy = f"blessed: validation accuracy {first.summary['gate']['value']:.3f}"
+    assert any(line.startswith(accuracy) for line in printed)
+    assert printed[-1].startswith("version 1 says ")
+
+
+@pytest.mark.parametrize("notebook", [_NOTEBOOK, _PHOTOGRAPHS], ids=lambda path: path.stem)
+def test_the_notebook_is_stored_without_outputs(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
     assert not any(cell.get("outputs") for cell in cells)
