@@ -13,6 +13,7 @@ on the host, which runs this program. As the entry point of an image, it serves 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -42,12 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--worker_pool to serve workers to a runner with environment EXTERNAL."
         )
     if parsed.worker_pool:
-        from apache_beam.runners.worker import worker_pool_main
+        from imgpipe.components import worker_pool
 
         logging.basicConfig(level=logging.INFO)
-        worker_pool_main.main(
-            [f"--service_port={parsed.service_port}", f"--container_executable={script()}"]
-        )
+        address, server = worker_pool.serve(parsed.service_port, str(script()))
+        _log.info("serving workers at %s", address)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait_for_termination()
         return
     os.dup2(2, 1)  # a pool never reads its workers' standard output, and a full pipe stops them
     os.environ.update(environment(parsed, _provision_info(parsed)))
