@@ -54,6 +54,7 @@ function load(hash) {
   return images.get(hash);
 }
 
+const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 const mine = () => questions.filter((question) => question.kind === kind);
 const open = (question) => !question.answer || question.answer.verdict === "skip";
 const words = { accept: "The label is right", reject: "Left out", skip: "Skipped" };
@@ -82,7 +83,7 @@ function draw() {
   [$("accept-words").textContent, words.accept] = accepted[current.kind];
   const state = answer ? `${told(answer)}.` : "Not decided yet.";
   $("given").textContent = `${all.indexOf(current) + 1} of ${all.length} · ${image.split || "no split"} · ${state}`;
-  explain("no-accept", current.no_accept);
+  explain("no-accept", current.no_accept && `It cannot be used as it is. ${current.no_accept}`);
   explain("no-relabel", current.no_relabel);
   $("relabel").hidden = Boolean(current.no_relabel);
   $("accept").disabled = Boolean(current.no_accept);
@@ -160,7 +161,7 @@ function advance(from) {
     return show(elsewhere);
   }
   const skipped = questions.filter(open).length;
-  $("status").textContent = skipped ? `All images were seen; ${skipped} were skipped.` : "All images are decided.";
+  $("status").textContent = skipped ? `All images were seen; ${count(skipped, "was", "were")} skipped.` : "All images are decided.";
   show(all[Math.min(from, all.length - 1)] ?? null);
   return null;
 }
@@ -249,8 +250,8 @@ async function start() {
   $("file").textContent = plain(state.file);
   $("apply").textContent = plain(state.apply);
   const notes = ["Labels of the test split never change.", "An image that is skipped stays undecided."];
-  if (state.left_out) notes.push(`${state.left_out} more images are asked about after the next run.`);
-  if (state.unusable) notes.push(`${state.unusable} rejected files are not asked about, because no decision makes them readable; imgpipe quarantine list shows them.`);
+  if (state.left_out) notes.push(`${count(state.left_out, "more image is", "more images are")} asked about after the next run.`);
+  if (state.unusable) notes.push(`${count(state.unusable, "rejected file is", "rejected files are")} not asked about, because no decision makes a damaged file readable; imgpipe quarantine list shows all rejected files.`);
   $("notes").textContent = notes.join(" ");
   $("end").hidden = false;
   $("kinds").hidden = false;

@@ -58,9 +58,14 @@ def write_colours(directory: Path, shift: float) -> None:
     def cam(image_bytes):
         return {"cam": tf.ones([tf.size(image_bytes), 1, 1]) * tf.linspace(0.0, 1.0, 4)[None, None]}
 
+    @tf.function(input_signature=spec)
+    def features(image_bytes):
+        return {"features": tf.map_fn(shares, image_bytes, fn_output_signature=tf.TensorSpec([3]))}
+
     module = tf.Module()
-    module.serve, module.cam, module.names = serve, cam, names
-    tf.saved_model.save(module, str(directory), signatures={"serving_default": serve, "cam": cam})
+    module.serve, module.cam, module.features, module.names = serve, cam, features, names
+    signatures = {"serving_default": serve, "cam": cam, "features": features}
+    tf.saved_model.save(module, str(directory), signatures=signatures)
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +82,27 @@ def collected(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(base, collected):
+def training_images(tmp_path_factory) -> Path:
+    """A red and a blue training image of version 1."""
+    small = [encoded(np.full((8, 8, 3), colour, np.uint8), "JPEG") for colour in (90, 180)]
+    file = tmp_path_factory.mktemp("training") / "images.npz"
+    np.savez(
+        file,
+        version=1,
+        features=np.eye(3, dtype=np.float16)[[0, 2]],
+        labels=np.array([HOSTILE, "=1+1"]),
+        paths=np.array(["red.jpg", "blue.jpg"]),
+        images=np.frombuffer(b"".join(small), np.uint8),
+        ends=np.cumsum([len(image) for image in small]),
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def server(base, collected, training_images):
     model = ModelConfig("colours", base, VersionPolicy("all"))
-    options = ServerOptions(rest=RestOptions(0, web=True, collect=collected))
+    rest = RestOptions(0, web=True, collect=collected, training_images=training_images)
+    options = ServerOptions(rest=rest)
     with ModelServer(models=[model], options=options) as server:
         server.wait_until_available(120)
         yield server
@@ -320,6 +343,25 @@ def test_a_wrong_label_is_corrected(page, images, collected):
     )
     page.wait("!document.querySelector('#alert').hidden")
     assert "cannot be the name of a folder" in page.text("#alert")
+
+
+def test_the_nearest_training_images_are_shown_where_there_are_some(page, images):
+    choose(page, images / "half.png")
+    assert page.run("document.querySelector('#near-choice').hidden"), "there are none of version 2"
+    page.run(
+        "document.querySelector('#version').value = '1';"
+        "document.querySelector('#version').dispatchEvent(new Event('change'))"
+    )
+    page.wait("!document.querySelector('#near-choice').hidden")
+    assert page.run("document.querySelector('#near').hidden")
+    page.run("document.querySelector('#near-on').click()")
+    page.wait("document.querySelectorAll('#near-images li').length == 2")
+    assert HOSTILE in page.text("#near-images li")
+    shown = "[...document.querySelectorAll('#near-images img')].map((one) => one.naturalWidth)"
+    page.wait(f"{shown}.join() == '8,8'")
+    assert page.run("document.querySelectorAll('#near-images .other').length") == 1
+    page.run("document.querySelector('#near-on').click()")
+    page.wait("document.querySelector('#near').hidden")
 
 
 def test_a_model_that_loads_later_appears_by_itself(window, base, tmp_path):
