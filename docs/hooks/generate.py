@@ -43,4 +43,4 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Show the reason where a block of commands or of Python is not run by a test."""
-    return _NOT_RUN.sub(r'<p class="not-run">Not run by the tests: \1.</p>', markdown)
+    return _NOT_RUN.sub(r'<p class="not-run">No test runs this block: \1.</p>', markdown)
