@@ -1,4 +1,4 @@
-"""Reading the feature bank: rows of stored features in an order that is always the same."""
+"""Reads the feature bank: rows of stored features in an order that is always the same."""
 
 from __future__ import annotations
 
@@ -51,24 +51,21 @@ class BankRows:
         return len(self.labels)
 
     def clean(self) -> BankRows:
-        """Returns the rows of view 0, the image itself."""
+        """Returns the rows of view 0, which is the image itself."""
         return self.up_to(0)
 
     def up_to(self, view: int) -> BankRows:
-        """Returns the rows of the clean view and of the augmented views up to a number."""
+        """Returns the rows of view 0 and of the augmented views up to number `view`."""
         return self.select(self.views <= view)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> BankRows:
-        """Returns the rows for which `keep` [n] is true.
-
-        Their features are in memory, or, where they are many, in the file of these rows.
-        """
+        """Returns the rows for which `keep`, bool [n], is true. They are in memory."""
         features = selected(self.features, np.flatnonzero(keep))
         labels, views, hashes = self.labels[keep], self.views[keep], self.hashes[keep]
         return BankRows(features, labels, views, hashes, self.groups[keep], self.separated)
 
     def some_clean(self, count: int) -> BankRows:
-        """Returns at most `count` rows of the clean view, spread evenly."""
+        """Returns at most `count` rows of view 0, evenly sampled. They are in memory."""
         clean = np.flatnonzero(self.views == 0)
         keep = np.zeros(len(self), np.bool_)
         keep[clean[:: max(1, -(-len(clean) // count))]] = True
@@ -120,10 +117,14 @@ def read_facts(bank_uri: str) -> BankFacts:
 
 
 def require_features(facts: BankFacts, setting: str) -> None:
-    """Raises an error when the bank holds no vectors.
+    """Raises an error when the bank holds no features.
+
+    Args:
+        facts: Description of the bank.
+        setting: Name of the setting that needs features, such as "tune.trials", for the message.
 
     Raises:
-        ConfigError: The bank holds none, and `setting`, such as "tune.trials", needs them.
+        ConfigError: The bank holds no features.
     """
     if not facts.dim:
         raise ConfigError(
@@ -259,7 +260,7 @@ def _placed(
     shape: tuple[int, ...],
     bank_uri: str,
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]]:
-    """Places and vectors of the split's records, batch by batch in the order of the files."""
+    """Yields row numbers and vectors of the split's records in batches, in file order."""
     done = 0
     for parsed in columns(_files(uri, split), vector):
         rows = _decoded(parsed[vector], math.prod(shape), bank_uri)
@@ -275,7 +276,7 @@ def _files(uri: str, split: str | tuple[str, ...]) -> list[str]:
 
 
 def _decoded(values: npt.NDArray[Any], dim: int, bank_uri: str) -> npt.NDArray[np.float16]:
-    """Float16 [n, dim] from n byte strings."""
+    """Returns float16 [n, dim] from n byte strings."""
     expected = dim * np.dtype(np.float16).itemsize
     wrong = next((len(value) for value in values if len(value) != expected), None)
     if wrong is not None:

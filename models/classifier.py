@@ -1,7 +1,7 @@
-"""The classifier as Keras models: the whole network, and the parts of it that train alone.
+"""The classifier as Keras models: the whole network, and the parts of it that are trained alone.
 
-All of them are built by the same functions with the same layer names, so weights trained on
-stored features or activations fit the network that sees pixels.
+The same functions build all of them, with the same layer names. Therefore weights that were trained
+on stored features or activations fit the network that takes pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imgpipe.models.settings import ModelSettings, check_vocabulary
 if TYPE_CHECKING:
     import keras
 
-HEAD: Final = "classifier"  # name of the layer that gives the logits
+HEAD: Final = "classifier"  # name of the layer that computes the logits
 FEATURES: Final = "features"
 LOGITS: Final = "logits"
 PROBABILITIES: Final = "probabilities"
@@ -29,13 +29,19 @@ _IMAGES_AT_ONCE: Final = 32
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network and the names of its classes; float32 throughout.
+    """A trained network and the names of its classes. All values are float32.
 
-    `network` maps pixels [N, S, S, 3] in 0..255 to {features [N, D], logits [N, C],
-    probabilities [N, C]}. `trunk` and `tail` are its two halves, cut at the feature map
-    [N, h, w, D]; all three share their layers. Probabilities are the softmax of the logits over
-    `temperature`; an image whose highest probability is below `unknown_below` is served the label
-    "unknown".
+    Attributes:
+        network: Model from pixels [N, S, S, 3], 0..255, to {features [N, D], logits [N, C],
+            probabilities [N, C]}. The probabilities are the softmax of logits / temperature.
+        trunk: The part of the network from pixels to the feature map [N, h, w, C]. It shares its
+            layers with the network.
+        tail: The part from the feature map to the three outputs. It shares its layers, too.
+        vocabulary: Class names in label order.
+        image_size: Side S of the input in pixels.
+        temperature: Number by which the logits are divided.
+        unknown_below: An image whose highest probability is below this value is served the label
+            "unknown".
     """
 
     network: keras.Model
@@ -47,13 +53,27 @@ class Classifier:
     unknown_below: float = 0.0
 
     def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """Returns probabilities [N, C] of encoded images, computed by the Keras model in memory."""
+        """Classifies images with the Keras model in memory.
+
+        Args:
+            images: Encoded images.
+
+        Returns:
+            Probabilities, float32 [N, C].
+        """
         rows = [np.empty((0, len(self.vocabulary)), np.float32)]
         rows += [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
         return np.concatenate(rows)
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        """Yields the outputs of the Keras model in memory for encoded images, batch by batch."""
+        """Yields the outputs of the Keras model in memory for batches of images.
+
+        Args:
+            images: Encoded images.
+
+        Yields:
+            Features [n, D], logits [n, C] and probabilities [n, C] of at most 32 images, by name.
+        """
         import tensorflow as tf
 
         for start in range(0, len(images), _IMAGES_AT_ONCE):
@@ -64,9 +84,13 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Parts:
-    """The tensors of a whole network, from which models of any part of it are made.
+    """The tensors of a whole network, from which models of its parts are made.
 
-    pixels [N, S, S, 3], feature_map [N, h, w, C], features [N, D], logits [N, C].
+    Attributes:
+        pixels: Input, [N, S, S, 3].
+        feature_map: Output of the backbone, [N, h, w, C].
+        features: Pooled feature map, [N, D].
+        logits: Output of the head, [N, C].
     """
 
     pixels: keras.KerasTensor
@@ -76,10 +100,18 @@ class Parts:
 
 
 def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
-    """Returns logits [N, C] of features [N, D]: dropout, a hidden layer if set, and a dense layer.
+    """Adds the head: dropout, a hidden layer if the settings have one, and a dense layer.
 
-    The single unit z of a binary head becomes the logits [0, z]: their softmax is
-    [1 - sigmoid(z), sigmoid(z)], so loss, metrics and signatures are the same for any C.
+    The one unit z of a binary head becomes the logits [0, z]. Their softmax is [1 - sigmoid(z),
+    sigmoid(z)], so loss, metrics and signatures are the same for any number of classes.
+
+    Args:
+        features: Features, symbolic [N, D].
+        classes: Number C of classes.
+        settings: Settings of the head.
+
+    Returns:
+        Logits, symbolic [N, C].
     """
     from keras import layers, ops
 
@@ -97,14 +129,22 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
 
 
 def _dropout(share: float, name: str, settings: ModelSettings) -> Any:
-    """A dropout layer whose draws depend on the settings' seed and on nothing else."""
+    """Returns a dropout layer whose random numbers depend on the seed of the settings only."""
     from keras import layers
 
     return layers.Dropout(share, seed=settings.seed, dtype="float32", name=name)
 
 
 def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
-    """Features float32 [N, D] from a feature map [N, h, w, C]."""
+    """Pools a feature map.
+
+    Args:
+        feature_map: Feature map, symbolic [N, h, w, C].
+        pooling: "average", "max" or "flatten".
+
+    Returns:
+        Features, symbolic float32 [N, D].
+    """
     from keras import layers
 
     kinds = {
@@ -116,7 +156,12 @@ def pooled(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
 
 
 def build_parts(classes: int, settings: ModelSettings) -> Parts:
-    """Builds the whole network, with newly initialised weights in its head."""
+    """Builds the whole network, with newly initialised weights in its head.
+
+    Args:
+        classes: Number of classes.
+        settings: Settings that name the backbone, its weights and the image size.
+    """
     import keras
 
     backbone = settings.backbone_spec()
@@ -128,7 +173,13 @@ def build_parts(classes: int, settings: ModelSettings) -> Parts:
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
-    """Builds the head alone, from features [N, dim] to logits [N, C]."""
+    """Builds the head alone, from features [N, dim] to logits [N, C].
+
+    Args:
+        dim: Number of features of an image.
+        classes: Number of classes.
+        settings: Settings of the head.
+    """
     import keras
 
     features = keras.Input((dim,), dtype="float32", name=FEATURES)
@@ -142,11 +193,11 @@ def build_classifier(
     temperature: float = 1.0,
     unknown_below: float = 0.0,
 ) -> Classifier:
-    """Builds the whole network with the weights of a part of it that was trained alone.
+    """Builds the whole network with the weights of a part that was trained alone.
 
     Args:
-        trained: A head, the layers above a cut, or all layers, for the same settings and number
-            of classes; layers are found by name. None leaves all weights as they were built.
+        trained: A head, the layers above a cut, or all layers, built for the same settings and
+            number of classes. Layers are matched by name. None keeps the initial weights.
         vocabulary: Class names in label order.
         settings: Settings that name the backbone, its weights and the image size.
         temperature: See `Classifier`.
@@ -177,7 +228,12 @@ def build_classifier(
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of every layer of `source` to the layer of the same name in `target`."""
+    """Copies the weights of every layer to the layer of the same name in another model.
+
+    Args:
+        source: Model whose weights are copied.
+        target: Model that has a layer of the same name and shapes for every layer with weights.
+    """
     for layer in source.layers:
         if layer.weights:
             target.get_layer(layer.name).set_weights(layer.get_weights())

@@ -1,14 +1,14 @@
-"""Names of the features in every tf.Example, in one place.
+"""Names of the features in every tf.Example.
 
-The pipeline's components, the training code and the served ``serving_examples`` signature read
-and write the same records; a name written as a literal in five places would drift.
+The pipeline's components, the training code and the served ``serving_examples`` signature read and
+write the same records, so they all use these names.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# --- what a record is -------------------------------------------------------------------------
+# --- the image and its label ------------------------------------------------------------------
 IMAGE_BYTES: Final = "image_bytes"  # bytes: the encoded file; also the served signature's input
 LABEL: Final = "label"  # bytes: class name
 LABEL_INDEX: Final = "label_index"  # int64: index in the vocabulary, -1 when there is no label
@@ -16,7 +16,7 @@ SPLIT: Final = "split"  # bytes: one of SPLITS
 PATH: Final = "path"  # bytes: path below the source's root, with forward slashes
 IMAGE_HASH: Final = "image_hash"  # bytes: hex SHA-256 of the file as found
 
-# --- what its header and its decoder say ------------------------------------------------------
+# --- facts from the header and from decoding --------------------------------------------------
 WIDTH: Final = "width"  # int64, pixels; 0 when unknown
 HEIGHT: Final = "height"  # int64, pixels; 0 when unknown
 CHANNELS: Final = "channels"  # int64, of the decoded image as stored (1, 3, 4); 0 when unknown
@@ -28,11 +28,11 @@ ORIENTATION: Final = "orientation"  # int64, Exif orientation, 1 when absent
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
 READ_ERROR: Final = "read_error"  # bytes: why the file could not be read, "" when it could
 DECODE_ERROR: Final = "decode_error"  # bytes: first line of the serving op's refusal, "" when fine
-GROUP: Final = "group"  # bytes: what must not straddle splits, "" when the image is its own group
-PROBLEM: Final = "problem"  # bytes: "<reason>: <detail>" when the source speaks against it, or ""
+GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
+PROBLEM: Final = "problem"  # bytes: "<reason>: <detail>" when the source rejects the file, or ""
 SYMLINK: Final = "symlink"  # int64, 1 when the file was reached through a symbolic link
 
-# --- what its pixels measure (`components/image_file/measurements.py`); absent when not decoded ---
+# --- measurements of the pixels (`components/image_file`); absent when not decoded --------------
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
 BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
 BRIGHTNESS_P99: Final = "brightness_p99"  # float 0..1, luminance that 1 % of the pixels exceed
@@ -44,7 +44,7 @@ SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
 PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/image_file`; may be empty
-REPAIRS: Final = "repairs"  # bytes: what was done to the bytes, comma-separated; absent for nothing
+REPAIRS: Final = "repairs"  # bytes: names of the repairs, comma-separated; absent without any
 
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # bytes: little-endian float16 vector
@@ -63,7 +63,8 @@ VALIDATION: Final = "validation"
 TEST: Final = "test"
 SPLITS: Final = (TRAIN, VALIDATION, TEST)
 
-#: Features small enough for statistics, schema and anomalies; a path or a hash has no distribution.
+#: Features of which statistics are computed. Paths and hashes are left out, as all their values
+#: differ.
 METADATA: Final = (
     LABEL,
     LABEL_INDEX,

@@ -1,7 +1,7 @@
 """Multinomial logistic regression on stored features, solved with L-BFGS.
 
-scikit-learn's has neither label smoothing nor features in half precision that do not fit into
-memory as float32; the minimiser is SciPy's.
+The minimiser is SciPy's. scikit-learn's logistic regression is not used, because it has no label
+smoothing, and needs all features in memory as float32.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 _ROWS_AT_ONCE: Final = 8192
 _IN_MEMORY: Final = 1 << 30  # bytes of float32 features that are kept between two evaluations
-_NEVER_VARIES: Final = 1e-6  # standard deviation below which a feature is not scaled
+_NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not scaled
 _MOST_ITERATIONS: Final = 500
 
 
@@ -47,16 +47,17 @@ class Linear:
 
 
 class LogisticRegression:
-    """The loss of a linear classifier on some rows, and its minimum.
+    """The loss of a linear classifier on some rows, and the search for its minimum.
 
-    The penalty acts on weights of standardised features, so that no feature is preferred for its
-    scale. The loss is a sum over rows: one penalty means the same for few and for many of them.
+    The penalty acts on the weights of standardised features, so that the scale of a feature does
+    not matter. The loss is a sum over rows, not a mean. Therefore one penalty suits few and many
+    rows.
 
     Args:
         rows: Rows to train on; at least one.
         classes: Number of classes.
-        smoothing: Share of each target that is spread over all classes.
-        balance: "class_weights" weighs each class equally; see `datasets.class_weights`.
+        smoothing: Share of each target that is spread over all classes, 0..1.
+        balance: "class_weights" gives each class the same weight; see `datasets.class_weights`.
 
     Raises:
         DataRefused: A feature is not finite.
@@ -75,14 +76,14 @@ class LogisticRegression:
         self.iterations = 0
 
     def minimise(self, penalty: float, tolerance: float = 1e-8) -> Linear:
-        """Finds the classifier of the lowest loss, starting at the one that was found last.
+        """Finds the classifier with the lowest loss, starting from the result of the previous call.
 
         Args:
             penalty: Factor of half the sum of the squared weights of standardised features.
-            tolerance: Relative decrease of the loss at which the search ends.
+            tolerance: Relative decrease of the loss below which the search ends.
 
         Returns:
-            The classifier, for features as they are stored.
+            The classifier for features that are not standardised.
         """
         from scipy.optimize import minimize
         from threadpoolctl import threadpool_limits
@@ -103,13 +104,13 @@ class LogisticRegression:
         return self._linear(found.x)
 
     def _linear(self, flat: npt.NDArray[np.float64]) -> Linear:
-        """The classifier of unscaled features, from one of standardised features."""
+        """Converts a classifier of standardised features to one of stored features."""
         kernel = flat[: -self._classes].reshape(-1, self._classes) / self._scale[:, None]
         bias = flat[-self._classes :] - self._mean @ kernel
         return Linear(kernel.astype(np.float32), bias.astype(np.float32))
 
     def _loss(self, linear: Linear) -> tuple[float, Floats, Floats]:
-        """The loss without the penalty, and its derivatives by scaled kernel and bias."""
+        """Returns the loss without the penalty, and its gradients by scaled kernel and by bias."""
         value, by_kernel = 0.0, np.zeros_like(linear.kernel)
         by_bias = np.zeros_like(linear.bias)
         for part, block in self._blocks():
@@ -127,7 +128,7 @@ class LogisticRegression:
         return value, scaled.astype(np.float32), by_bias
 
     def _moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Mean and standard deviation of each feature; 1 for one that never varies."""
+        """Returns the mean and the scale of each feature; the scale of a constant feature is 1."""
         count = len(self._labels)
         mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in self._blocks()) / count
         if not np.isfinite(mean).all():

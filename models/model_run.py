@@ -1,4 +1,4 @@
-"""Names of what training writes to the ModelRun artifact. Imports nothing."""
+"""Names of the files that training writes to the ModelRun artifact. It imports nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The head of a network as plain arrays, which answers for images whose features are stored.
+"""The head of a network as plain arrays, which classifies images from their stored features.
 
-The feature bank holds the features of every training image already. With the head beside it, the
-predictions for these images need no forward pass of the whole network.
+The feature bank holds the features of every training image. With the stored head, the predictions
+for these images need no forward pass of the whole network.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 HEAD_FILE: Final = "head.npz"
 
-#: The bank may hold features of lower precision than the network's. Its answers count as the same
-#: if probabilities differ by no more than this on average, and labels only where two are as likely.
+#: The features of the bank may have a lower precision than those of the network. The answers count
+#: as equal if the probabilities differ by at most this value on average, and if the labels differ
+#: only where the network finds two classes about equally likely.
 _MEAN_DIFFERENCE: Final = 0.01
 _AS_LIKELY: Final = 0.1
 
@@ -35,9 +36,9 @@ class StoredHead:
     """A linear head with the calibration of its network.
 
     Attributes:
-        linear: Logits divided by the temperature, of features as they are stored.
+        linear: Classifier of stored features, whose logits are already divided by the temperature.
         vocabulary: Class names in label order.
-        unknown_below: An image is "unknown" when its highest probability is below this.
+        unknown_below: An image is "unknown" when its highest probability is below this value.
     """
 
     linear: Linear
@@ -46,7 +47,7 @@ class StoredHead:
 
     @classmethod
     def of(cls, head: keras.Model, classifier: Classifier) -> StoredHead | None:
-        """The head of a network, None if it is not linear.
+        """Returns the head of a network, or None if it is not linear.
 
         Args:
             head: Keras model from features to logits.
@@ -61,7 +62,11 @@ class StoredHead:
         return cls(linear, classifier.vocabulary, classifier.unknown_below)
 
     def save(self, folder: Path) -> None:
-        """Writes `HEAD_FILE` into a folder."""
+        """Writes `HEAD_FILE` into a folder.
+
+        Args:
+            folder: An existing folder.
+        """
         with (folder / HEAD_FILE).open("wb") as file:
             np.savez(
                 file,
@@ -72,19 +77,32 @@ class StoredHead:
             )
 
     def probabilities(self, features: npt.NDArray[Any]) -> Floats:
-        """Returns probabilities [N, C] of features [N, D]."""
+        """Returns the probabilities of images, float32 [N, C].
+
+        Args:
+            features: Stored features of the images, [N, D].
+        """
         return np.asarray(np.exp(self.linear.log_probabilities(features)))
 
     def label(self, probabilities: Floats) -> str:
-        """Returns the label that is served for probabilities [C]."""
+        """Returns the label that is served for an image.
+
+        Args:
+            probabilities: Probabilities of the image, float32 [C].
+        """
         if probabilities.max() < self.unknown_below:
             return names.UNKNOWN
         return self.vocabulary[int(probabilities.argmax())]
 
     def agrees(self, features: npt.NDArray[Any], expected: Floats) -> bool:
-        """Whether the answers for features [N, D] are the network's, [N, C], for the same images.
+        """Returns whether the head gives the same answers as the network for some images.
 
-        Images for which the network finds two classes nearly as likely may get either label.
+        The label may differ for an image for which the network finds two classes about equally
+        likely.
+
+        Args:
+            features: Stored features of the images, [N, D].
+            expected: The network's probabilities for the same images, float32 [N, C].
         """
         if not len(features):
             return False
@@ -96,10 +114,13 @@ class StoredHead:
 
 
 def read(uri: str) -> StoredHead | None:
-    """Reads the head from the folder of a training, None if it has none.
+    """Reads the head from the folder of a training.
 
     Args:
         uri: URI of the artifact ModelRun.
+
+    Returns:
+        The head; None when the training stored none.
     """
     import tensorflow as tf
 

@@ -1,8 +1,8 @@
-"""Search for settings of the head on the bank with KerasTuner; a trial takes about a second.
+"""Searches settings of the head on the feature bank with KerasTuner.
 
-The first trial is the configuration as it stands, so the best is never worse than that on
-validation. Later ones follow Bayesian optimisation of the validation loss, which on small splits
-tells more than accuracy does.
+The first trial uses the configuration unchanged, so the best trial is never worse than that on
+validation. Later trials follow Bayesian optimisation of the validation loss, which distinguishes
+trials better than accuracy on small splits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
 
-#: What a trial may try: widths of the hidden layer.
+#: Widths of the hidden layer that a trial may use.
 HIDDEN_UNITS: Final = (0, 128, 512)
 
 _RATES: Final = (1e-4, 3e-2)
@@ -28,12 +28,14 @@ _OBJECTIVE: Final = "val_loss"
 
 
 def tuner_fn(fn_args: Any) -> Any:
-    """KerasTuner over a bank; called by TFX's Tuner.
+    """Creates the tuner of a bank. TFX's Tuner calls this function.
 
-    Reads `fn_args.custom_config`: the Trainer's keys, and "trials", the number of trials.
+    Args:
+        fn_args: Arguments from TFX. `fn_args.custom_config` has the keys of the Trainer's config,
+            and "trials", the number of trials.
 
     Returns:
-        TFX's TunerFnResult: the tuner, and what its `search` takes.
+        TFX's TunerFnResult: the tuner, and the arguments of its `search`.
     """
     from tfx.components.tuner.component import TunerFnResult
 
@@ -50,9 +52,7 @@ def tuner_fn(fn_args: Any) -> Any:
 
 
 def bank_tuner(settings: ModelSettings, classes: int, trials: int, directory: Path) -> Any:
-    """A keras_tuner.Tuner whose `search(bank=…)` takes the URI of a feature bank.
-
-    The features are in a temporary file during the search, unless they are few.
+    """Returns a keras_tuner.Tuner whose `search(train=…, validation=…)` takes rows of a bank.
 
     Args:
         settings: Settings of the first trial.
@@ -117,6 +117,10 @@ def suggested(parameters: Any, settings: ModelSettings) -> dict[str, Any]:
 def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
     """Returns the settings with the values of a trial.
 
+    Args:
+        settings: Settings to change.
+        values: Values of a trial by name.
+
     Raises:
         ConfigError: A value belongs to no setting that is searched.
     """
@@ -132,7 +136,11 @@ def apply(settings: ModelSettings, values: Mapping[str, Any]) -> ModelSettings:
 
 
 def best_values(hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns the values of a KerasTuner configuration as TFX passes it on; empty without one."""
+    """Returns the values in a KerasTuner configuration, as TFX passes it on.
+
+    Args:
+        hyperparameters: The configuration; None gives no values.
+    """
     return dict((hyperparameters or {}).get("values", {}))
 
 

@@ -1,13 +1,15 @@
 """Views of an image: view 0 is the image itself, views 1..K are random changes of it.
 
-A view depends on the image's content hash and the view's number and on nothing else (not on the
-batch, the order, the split or the thread), so the feature bank is reproducible and a stored view
-stays valid. Keras' preprocessing layers draw by batch, and a chain of them resamples the image
-once for each: some four times the work (``python -m benchmarks.augmentation``).
+A view depends only on the content hash of the image and on the number of the view, and not on the
+batch, the order, the split or the thread. Therefore the feature bank is reproducible, and a stored
+view stays valid. Keras' preprocessing layers draw random numbers for a batch, and a chain of them
+resamples the image once for each layer, which takes about four times as long (``python -m
+benchmarks.augmentation``).
 
-An affine warp holds rotation, shifts, shear, zoom, flips and scale (`geometry`), an affine map of
-the colours brightness, contrast, saturation and hue (`colour`); `erasing` cuts a rectangle out.
-Each draws from a stream of its own: turning one on leaves the others as they were.
+One affine warp applies rotation, shifts, shear, zoom, flips and scale (`geometry`). One affine map
+of the colours changes brightness, contrast, saturation and hue (`colour`). `erasing` replaces a
+rectangle by noise. Each of them draws from its own stream of random numbers, so switching one on
+does not change the others.
 """
 
 from __future__ import annotations
@@ -25,23 +27,28 @@ __all__ = ["AUGMENTATION_VERSION", "ViewSpec", "augment", "seeds"]
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:
-    """Returns int64 [N]: the first 64 bits of the content hash (hex) of each image."""
+    """Returns the first 64 bits of the content hash of each image, as int64 [N].
+
+    Args:
+        hashes: Content hash (hex) of each image.
+    """
     return [int(text[:16], 16) - 2**63 for text in hashes]
 
 
 def augment(
     images: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor | int, spec: ViewSpec
 ) -> tf.Tensor:
-    """Computes a view of each image.
+    """Computes one view of each image.
 
     Args:
-        images: Float32 [N, S, S, 3] in 0..255.
-        hashes: Int64 [N], see `seeds`.
-        view: The view's number, or int64 [N] of one number for each image; 0 is the image itself.
+        images: Pixels, float32 [N, S, S, 3], 0..255.
+        hashes: Seeds of the images, int64 [N]; see `seeds`.
+        view: Number of the view, or int64 [N] with one number for each image; 0 is the image
+            itself.
         spec: Settings of the augmentation.
 
     Returns:
-        Float32 [N, S, S, 3] in 0..255.
+        The views, float32 [N, S, S, 3], 0..255.
     """
     import tensorflow as tf
 
@@ -58,10 +65,10 @@ def augment(
 
 
 def _one_by_one(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """[N, S, S, 3]: colours and erasing, each image by itself.
+    """Changes the colours of each image and erases a rectangle; returns [N, S, S, 3].
 
-    Over the whole batch at once a product or a mean would be summed in an order that depends on
-    the batch, and so would the last bits of a view.
+    The images are processed one at a time. In an operation on the whole batch, the order of
+    summation would depend on the batch, and so would the last bits of a view.
     """
     import tensorflow as tf
 

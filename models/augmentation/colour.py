@@ -1,8 +1,8 @@
 """Brightness, contrast, saturation and hue of a view as one affine map of its colours.
 
-Saturation and hue are the linear ones of the W3C's Filter Effects (feColorMatrix "saturate" and
-"hueRotate", also CSS' hue-rotate()): luminance stays and grey stays grey. tf.image's go through
-HSV and cost seven times as much for the same purpose.
+Saturation and hue are changed by the linear maps of the W3C's Filter Effects (feColorMatrix
+"saturate" and "hueRotate", also CSS' hue-rotate()), which keep the luminance and leave grey
+unchanged. The functions of tf.image convert to HSV and take seven times as long.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WHITE: Final = 255.0
 LUMINANCE: Final = (0.213, 0.715, 0.072)
-#: Of a colour (red, green, blue) that has no luminance: the same a quarter of the circle on.
+#: This matrix turns the hue of a colour (red, green, blue) without luminance by 90 degrees.
 _QUARTER_TURN: Final = (
     (-0.213, -0.715, 0.928),
     (0.143, 0.140, -0.283),
@@ -27,7 +27,16 @@ _QUARTER_TURN: Final = (
 
 
 def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Changes the colours of an image [S, S, 3] in 0..255 by a seed [2] (content hash, view)."""
+    """Changes the colours of an image.
+
+    Args:
+        image: Pixels, float32 [S, S, 3], 0..255.
+        seed: Content hash and number of the view, int64 [2].
+        spec: Settings of the augmentation.
+
+    Returns:
+        The changed pixels, float32 [S, S, 3], 0..255.
+    """
     import tensorflow as tf
 
     brightness, contrast, saturation, hue = tf.unstack(streams.uniform(seed, streams.COLOUR, 4))
@@ -36,7 +45,7 @@ def shift(image: tf.Tensor, seed: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
         1 + saturation * spec.saturation, hue * spec.hue * 2 * math.pi
     )
     offset = brightness * spec.brightness * WHITE
-    if spec.contrast:  # about the mean, which needs one more pass over the pixels
+    if spec.contrast:  # relative to the mean, which needs one more pass over the pixels
         mean = tf.tensordot(tf.reduce_mean(image, [0, 1]), tf.constant(LUMINANCE), 1)
         offset += (1 - contrast) * mean
     pixels = tf.matmul(tf.reshape(image, [-1, 3]), matrix, transpose_b=True) + offset

@@ -1,8 +1,8 @@
-"""Random erasing (Zhong et al. 2020): a rectangle of a view becomes noise.
+"""Random erasing (Zhong et al. 2020): a rectangle of a view is replaced by noise.
 
-Half of the views are left whole; the rectangle's area is uniform up to the share that is set, the
-ratio of its sides log-uniform in 0.3..3.3, its place anywhere inside the image. Keras has a layer
-of that name, which draws by batch.
+Half of the views are unchanged. The area of the rectangle is uniform up to the configured share,
+the ratio of its sides is log-uniform in 0.3..3.3, and its position is uniform inside the image.
+Keras has a layer of that name, which draws its random numbers for a batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from imgpipe.models.augmentation.colour import WHITE
 if TYPE_CHECKING:
     import tensorflow as tf
 
-LEAST: Final = 0.02  # share of the area; of a largest share below it, that share
-LONGEST: Final = 1 / 0.3  # ratio of the sides
+LEAST: Final = 0.02  # smallest share of the area, unless the largest share is set below it
+LONGEST: Final = 1 / 0.3  # largest ratio of the sides
 
 
 def erase(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
@@ -38,7 +38,7 @@ def erase(image: tf.Tensor, seed: tf.Tensor, largest: float) -> tf.Tensor:
     share = least + area * (largest - least)
     tall = tf.exp((2 * ratio - 1) * math.log(LONGEST) / 2)  # square root of the ratio
     root = tf.sqrt(share)
-    # A side that is longer than the image is cut, and the other lengthened to keep the area.
+    # If one side is longer than the image, it is shortened and the other lengthened accordingly.
     height = tf.clip_by_value(root * tall, share, 1.0)
     rows = tf.cast(tf.maximum(height * side, 1.0), tf.int32)
     columns = tf.cast(tf.maximum(share / height * side, 1.0), tf.int32)

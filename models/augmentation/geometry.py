@@ -15,7 +15,16 @@ _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
 
 
 def warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """Warps images [N, S, S, 3] by their seeds [N, 2] (content hash, view); view 0 is unchanged."""
+    """Warps images by random transforms; view 0 is unchanged.
+
+    Args:
+        images: Pixels, float32 [N, S, S, 3].
+        seeds: Content hash and number of the view of each image, int64 [N, 2].
+        spec: Settings of the augmentation.
+
+    Returns:
+        The warped pixels, float32 [N, S, S, 3].
+    """
     import tensorflow as tf
 
     side = tf.cast(tf.shape(images)[1], tf.float32)
@@ -51,10 +60,11 @@ def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> 
 
 
 def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
-    """[8]: where each output pixel (x, y) comes from, as ImageProjectiveTransformV3 has it.
+    """Returns the transform [8] from output pixels to input pixels (x, y).
 
-    input - c = Rotation · (Shear · Zoom · (output - c) + shift), c the centre, as in Keras'
-    ImageDataGenerator. View 0 (second half of the seed) gets exactly the identity.
+    The format is that of ImageProjectiveTransformV3. As in Keras' ImageDataGenerator, input - c =
+    Rotation · (Shear · Zoom · (output - c) + shift), where c is the centre. View 0 (second half of
+    the seed) has exactly the identity.
     """
     import tensorflow as tf
 
@@ -79,7 +89,10 @@ def _transform(seed: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
 def _beyond_the_course(
     zoom_x: tf.Tensor, zoom_y: tf.Tensor, seed: tf.Tensor, spec: ViewSpec
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The two zooms after vertical flip and scale; log-uniform, so that half of them shrink."""
+    """Returns the two zooms after vertical flip and scale.
+
+    The scale is log-uniform, so that half of the images shrink.
+    """
     import tensorflow as tf
 
     draw = tf.where(seed[1] > 0, streams.uniform(seed, streams.GEOMETRY, 2), 0.0)

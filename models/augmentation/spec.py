@@ -1,4 +1,4 @@
-"""Settings of the augmentation, their limits, and their content address."""
+"""Settings of the augmentation, their limits, and the key under which views are stored."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pydantic.dataclasses import dataclass
 
 from imgpipe.models.limits import STRICT, declared
 
-#: Part of a view's content address; raise it when the same settings give other pixels.
+#: Part of the key of every view; increase it when the same settings give different pixels.
 AUGMENTATION_VERSION: Final = "1"
 
 Fill = Literal["nearest", "reflect", "wrap", "constant"]
 
-_STEP: Final = 32  # what networks divide a side by, as a rule
+_STEP: Final = 32  # pixels; most networks reduce the side of an image by this factor
 
-#: In every address. The others are only where they are on, so that adding one moves no address.
+#: These settings are part of every key. Others are part of it only when they are on, so that a new
+#: setting does not change existing keys.
 _ALWAYS: Final = (
     *("rotation", "shifts", "shear", "zoom"),
     *("horizontal_flip", "fill"),
@@ -26,10 +27,10 @@ _ALWAYS: Final = (
 
 @dataclass(frozen=True, config=STRICT)
 class ViewSpec:
-    """How many augmented views a training image gets and how much they differ from it.
+    """The number of augmented views of a training image, and how much they differ from it.
 
-    The defaults are the course's augmentation; all that it does not have is off. A range r means
-    uniform in [-r, r].
+    The defaults are the augmentation of the course; everything else is off. A range r means that
+    the value is uniform in [-r, r].
     """
 
     count: int = Field(default=4, ge=0, le=32, description="Augmented views per image.")
@@ -92,7 +93,12 @@ class ViewSpec:
     )
 
     def side(self, view: int, image_size: int) -> int:
-        """Returns the side in pixels at which the backbone sees a view; view 0 has `image_size`."""
+        """Returns the side in pixels at which the backbone sees a view.
+
+        Args:
+            view: Number of the view; view 0 always has `image_size`.
+            image_size: Usual side in pixels.
+        """
         turn = view % 3 - 1 if view else 0
         if not turn or not self.multi_scale:
             return image_size

@@ -7,20 +7,33 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: The first, the course's warp, has the plain seeds.
+#: Numbers of the streams. The first one, for the warp of the course, uses the seeds unchanged.
 COURSE, GEOMETRY, COLOUR, ERASING, NOISE = range(5)
-_APART: Final = 2**32  # more than there are views, so that no two streams share a seed
+_APART: Final = 2**32  # exceeds the number of views, so that no two streams share a seed
 
 
 def stream(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Returns the seed int64 [2] (content hash, view) of one stream."""
+    """Returns the seed of one stream, int64 [2].
+
+    Args:
+        seed: Content hash and number of the view, int64 [2].
+        number: Number of the stream.
+    """
     import tensorflow as tf
 
     return seed + tf.constant([0, number * _APART], tf.int64) if number else seed
 
 
 def uniform(seed: tf.Tensor, number: int, count: int) -> tf.Tensor:
-    """Draws [count] numbers in [-1, 1) from a stream; philox gives the same on every machine."""
+    """Draws numbers in [-1, 1) from a stream, float32 [count].
+
+    The algorithm is philox, which gives the same numbers on every machine.
+
+    Args:
+        seed: Content hash and number of the view, int64 [2].
+        number: Number of the stream.
+        count: Number of values.
+    """
     import tensorflow as tf
 
     return tf.random.stateless_uniform([count], stream(seed, number), -1.0, 1.0, alg="philox")
