@@ -1,11 +1,11 @@
-"""k-fold cross-validation of the head on the feature bank, which the gate of a small set reads.
+"""k-fold cross-validation of the head on the feature bank, whose result a gate can use.
 
-A validation split of forty images moves by 2.5 points with each of them. Here every image of
-train and validation is judged once, by a head that never saw it, at a second or so a fold, since
-the features are there already.
+With a validation split of forty images, a single image changes the accuracy by 2.5 points. Here
+every image of train and validation is classified once, by a head that was not trained on it. A fold
+takes about a second, because the features are stored already.
 
-The images that pick a fold's weights (its own small validation) are taken from the rest, never
-from those that are scored: picking on what is scored flatters.
+The images with which the weights of a fold are chosen (its own small validation split) are never
+among those on which the fold is evaluated, since that would give an accuracy that is too high.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from imgpipe.models.row_file import gathered
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
 
-#: One part in so many of what is not scored picks the weights.
+#: One in so many of the images that a fold is not evaluated on chooses its weights.
 _PICKING_PARTS: Final = 8
-#: Of the logits' forward pass; only memory depends on it.
+#: Number of rows in one forward pass of the head. It affects memory only.
 _ROWS_AT_ONCE: Final = 1024
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: how many of its images the head that never saw them got right."""
+    """The result of one fold, on images that its head was not trained on."""
 
     images: int
     correct: int
-    trained_on: int  # images, without those that picked the weights
+    trained_on: int  # number of images, without those that chose the weights
     epochs: int
     best_epoch: int
     seconds: float
@@ -50,13 +50,16 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """All folds, and what they say together."""
+    """The results of all folds."""
 
     folds: tuple[Fold, ...]
-    groups: int  # sets of images that were kept on one side
+    groups: int  # number of sets of images that were kept in one fold
 
     def summary(self) -> dict[str, Any]:
-        """Mean, spread and every fold, JSON-ready; `std` is of the folds' accuracies."""
+        """Returns the mean, the spread and every fold as values that can be written as JSON.
+
+        `std` is the standard deviation of the folds' accuracies.
+        """
         shares = [fold.accuracy for fold in self.folds]
         return {
             "folds": len(shares),
@@ -78,19 +81,22 @@ class CrossValidation:
 def cross_validate(
     rows: BankRows, folds: int, classes: int, settings: ModelSettings
 ) -> CrossValidation:
-    """Trains and scores one head for each fold.
+    """Trains and evaluates one head for each fold.
 
     Args:
-        rows: All views of train and validation. Only the clean views are scored, and the images of
-            one group are on one side.
+        rows: All views of train and validation. Only view 0 is evaluated, and the images of one
+            group are in one fold.
         folds: Number of folds, at least 2.
         classes: Number of classes.
         settings: Settings of head and training, the same as the Trainer's.
 
+    Returns:
+        The results of all folds.
+
     Raises:
-        DataRefused: Fewer sets of images than folds, or too few to pick weights on.
+        DataRefused: There are fewer sets of images than folds, or too few to choose weights.
     """
-    settings = dataclasses.replace(settings, strategy="none")  # a fold is too small to share out
+    settings = dataclasses.replace(settings, strategy="none")  # too small to divide
     sets = rows.groups.astype(str)
     clean = rows.views == 0
     names = np.unique(sets[clean])
@@ -112,7 +118,7 @@ def cross_validate(
 def _fold(
     rest: BankRows, sets: npt.NDArray[Any], held: BankRows, classes: int, settings: ModelSettings
 ) -> Fold:
-    """Train on most of `rest`, pick the weights on the others, score `held`."""
+    """Trains on most of `rest`, chooses the weights with the others, and evaluates `held`."""
     count = len(np.unique(sets))
     if count < 2:
         raise DataRefused(
@@ -136,7 +142,12 @@ def _fold(
 
 
 def predicted(head: Any, rows: BankRows) -> Integers:
-    """Returns the label index [n] that the head predicts for each row."""
+    """Returns the label index that the head predicts for each row, [n].
+
+    Args:
+        head: Keras model from features to logits.
+        rows: Rows of the bank.
+    """
     index = np.arange(len(rows))
     logits = [
         head(

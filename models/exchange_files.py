@@ -1,8 +1,8 @@
 """Files of a published network for other programs: ONNX and Keras.
 
-Like the LiteRT files, they hold the network alone, from pixels to probabilities. Decoding and
-resizing stay with whoever calls; `preprocess.whole_pixels` is what the exported graph does, rounded
-to whole numbers.
+Like the LiteRT files, they contain the network only, from pixels to probabilities. The caller
+decodes and resizes the image; `preprocess.whole_pixels` does this like the exported graph and
+rounds the result.
 
 | kind | input | output |
 |---|---|---|
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from imgpipe.models import litert, network_file
 from imgpipe.models.classifier import PROBABILITIES
 
-#: Version of the operators, which every onnxruntime since 1.12 (2022) knows.
+#: Version of the operators. Every onnxruntime since 1.12 (2022) supports it.
 OPSET: Final = 17
 #: Packages of the extra ``onnx``, by the names under which they are imported.
 ONNX_PACKAGES: Final = ("tf2onnx", "onnx", "onnxruntime")
@@ -88,7 +88,12 @@ def to_keras(version: Path) -> bytes:
 
 
 def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Answers of the content of an ONNX file, [N, C], for pixels [N, S, S, 3]."""
+    """Returns the probabilities that an ONNX file gives, float32 [N, C].
+
+    Args:
+        content: Content of the file.
+        pixels: Resized images, uint8 [N, S, S, 3].
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -97,7 +102,12 @@ def onnx_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Answers of the content of a ``.keras`` file, [N, C], for pixels [N, S, S, 3]."""
+    """Returns the probabilities that a ``.keras`` file gives, float32 [N, C].
+
+    Args:
+        content: Content of the file.
+        pixels: Resized images, uint8 [N, S, S, 3].
+    """
     import keras
 
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder, _without_warnings():
@@ -109,14 +119,19 @@ def keras_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
 
 
 def lite_probabilities(content: bytes, pixels: Pixels) -> Probabilities:
-    """Answers of the content of a ``.tflite`` file, [N, C], for pixels [N, S, S, 3]."""
+    """Returns the probabilities that a ``.tflite`` file gives, float32 [N, C].
+
+    Args:
+        content: Content of the file.
+        pixels: Resized images, uint8 [N, S, S, 3].
+    """
     with litert.LiteModel(content) as model:
         return model.probabilities(pixels)
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Ignore warnings of functions that Keras and tf2onnx use and that NumPy will change."""
+    """Ignores warnings about NumPy functions that Keras and tf2onnx use and that will change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Folds: division of images into parts of equal size and class shares, for cross-validation."""
+"""Folds: a division of images into parts of equal size and class shares, for cross-validation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-#: Number of folds by which settings are chosen.
+#: Number of folds of the cross-validation that chooses settings.
 FOLDS: Final = 5
 
 
 def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:
-    """Fold of every set of images, 0 to folds - 1; classes are spread as evenly as sets allow.
+    """Assigns every set of images to a fold; classes are spread as evenly as the sets allow.
 
-    The largest sets go first, each to the fold that has least of its classes; equal ones in the
-    order of a hash of their name, so that the outcome depends on nothing but the images.
+    The largest sets are assigned first, each to the fold that has the fewest images of its classes.
+    Sets of equal size are ordered by a hash of their name, so that the result depends only on the
+    images.
 
     Args:
-        labels: Labels of the clean views, [n].
-        sets: Name of the set that each belongs to, [n].
+        labels: Label indices of the images, [n].
+        sets: Name of the set to which each image belongs, [n].
         folds: Number of folds.
+
+    Returns:
+        The fold of each set by its name, 0 to folds - 1.
     """
     names, index = np.unique(sets, return_inverse=True)
     classes, label = np.unique(labels, return_inverse=True)

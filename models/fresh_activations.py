@@ -1,7 +1,7 @@
-"""Activations at a cut, computed from the images while networks are tried.
+"""Activations at a cut, computed from the images during the search for a network.
 
-The feature bank holds activations only where fine-tuning is certain. A search decides while it runs
-which cut it needs, so that it computes what it needs itself.
+The feature bank holds activations only if the settings ask for fine-tuning. A search decides only
+while it runs which cut it needs, so it computes the activations itself.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from imgpipe.models.file_patterns import matching
 from imgpipe.models.images import described
 from imgpipe.models.row_file import RowFile
 
-_AT_ONCE: Final = 32  # images
+_AT_ONCE: Final = 32  # images in one batch
 
 
 class OutOfTime(Exception):
-    """The time was over before all activations were computed."""
+    """The time ended before all activations were computed."""
 
 
 @contextlib.contextmanager
@@ -35,16 +35,19 @@ def fresh_activations(
     views: int,
     over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Maps]:
-    """Opens the activations of all labelled images, sorted by content hash and view.
+    """Provides the activations of all labelled images, sorted by content hash and view.
 
     Args:
         patterns: File patterns of the image examples of one split.
         extractor: Extractor with a tap at the cut.
         views: Number of augmented views of each image, in addition to the image itself.
-        over: Says after each batch of images whether the time is over.
+        over: Function that is called after each batch and returns whether the time is over.
+
+    Yields:
+        The activations, float16 [n, h, w, C], with their labels; they are freed after the block.
 
     Raises:
-        OutOfTime: It was over.
+        OutOfTime: The time ended before all activations were computed.
     """
     files = sorted(path for pattern in patterns for path in matching(pattern))
     hashes, labels = described(files)
@@ -69,11 +72,11 @@ def count_labelled(patterns: Sequence[str]) -> int:
 
 
 def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> float:
-    """Measures the forward pass of a view, after one that compiles it.
+    """Measures the seconds of a forward pass of one view, after a pass that compiles it.
 
     Args:
-        patterns: File patterns of the image examples of one split; there is at least one image.
-        extractor: Extractor that runs.
+        patterns: File patterns of the image examples of one split, with at least one image.
+        extractor: Extractor to measure.
     """
     files = sorted(path for pattern in patterns for path in matching(pattern))
     images, hashes = next(_read(files))
@@ -91,7 +94,7 @@ def _placed(
     each: int,
     over: Callable[[], bool],
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
-    """Yields the places and activations of some images at once; those at place -1 are left out."""
+    """Yields row numbers and activations in batches, without those whose number is -1."""
     numbers = list(range(each))
     done = 0
     for images, hashes in _read(files):
@@ -116,7 +119,7 @@ def _placed(
 
 
 def _read(files: Sequence[str]) -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Yields the bytes and the content hashes of some images at once, in the order of the files."""
+    """Yields the bytes and the content hashes of images in batches, in the order of the files."""
     import tensorflow as tf
 
     spec = {

@@ -1,9 +1,9 @@
-"""Search for a network that is better than the solved head, within a budget of time.
+"""Searches for a network that is better than the solved head, within a budget of time.
 
-The solved head is there after seconds. Where its folds say that it falls short, layers below it
-train as well, in one way after the other, each from the best network so far. A way is kept only if
-it is better on the validation split by more than noise; the test split is never looked at. The time
-decides only when to stop trying, and how many views and epochs a way can afford.
+The solved head is found within seconds. If its folds show that it falls short, layers below it are
+trained too, in one way after the other, each starting from the best network so far. The result of a
+way is kept only if it is better on the validation split by more than noise. The test split is never
+used. The time determines only when the search ends, and how many views and epochs a way can have.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
     import keras
 
-#: Accuracy of the head over its folds, or of the best network on validation, from which on nothing
-#: else is tried: what is left to gain is less than a validation split of a few hundred images can
-#: tell from noise.
+#: If the head over its folds, or the best network on validation, reaches this accuracy, the search
+#: ends. A validation split of a few hundred images could not distinguish a further gain from noise.
 ENOUGH: Final = 0.98
 #: The budget where none is given: as many forward passes of the training images, within limits.
 _PASSES: Final = 60
@@ -48,12 +47,12 @@ _LEAST_MINUTES: Final = 1.0
 #: A step of training costs this many forward passes of the layers that train.
 _PASSES_A_STEP: Final = 2.5
 _FEWEST_EPOCHS: Final = 2
-_FREE_SHARE: Final = 0.25  # of the space for temporary files that activations may take
+_FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 #: Shares of the cut points that are below the first cut and below the second. Above the first are
 #: about half of the operations.
 _CUT: Final = 0.61
 _DEEPER_CUT: Final = 0.35
-_LEAST_PROBABILITY: Final = 1e-12  # of which a logarithm is taken
+_LEAST_PROBABILITY: Final = 1e-12  # smaller probabilities are replaced before the logarithm
 
 
 @dataclass(frozen=True)
@@ -88,18 +87,28 @@ class Way:
         return replace(given, image_size=self.image_size, fine_tune=stage, views=views)
 
     def seconds(self, images: int, a_view: float, share: float) -> float:
-        """Returns how long it takes, roughly.
+        """Estimates the duration in seconds.
 
         Args:
             images: Number of training images.
             a_view: Seconds of a forward pass of one view.
-            share: Share of the network's operations in the layers that train.
+            share: Share of the network's operations in the layers that are trained.
         """
         rows = images * (self.views + 1)
         return rows * a_view * (1 + _PASSES_A_STEP * share * self.epochs)
 
     def within(self, seconds: float, images: int, a_view: float, share: float) -> Way | None:
-        """Returns the way with as many views and epochs as the time allows; None for too few."""
+        """Returns the way with as many views and epochs as the time allows.
+
+        Args:
+            seconds: Available time in seconds.
+            images: Number of training images.
+            a_view: Seconds of a forward pass of one view.
+            share: Share of the network's operations in the layers that are trained.
+
+        Returns:
+            The way; None when the time does not even allow the smallest numbers.
+        """
         for views in range(self.views, -1, -1):
             for epochs in range(self.epochs, min(self.epochs, _FEWEST_EPOCHS) - 1, -1):
                 way = replace(self, views=views, epochs=epochs)
@@ -115,7 +124,13 @@ class Way:
 
 
 def train(inputs: Inputs) -> Trained:
-    """Trains in stages, and searches where the settings ask for it and the head falls short.
+    """Trains in stages, and searches if the settings ask for it and the head falls short.
+
+    Args:
+        inputs: Inputs of the training.
+
+    Returns:
+        The best network, with the search in its history.
 
     Raises:
         DataRefused: A split has no labelled image.
@@ -146,7 +161,7 @@ def _row_of_head(head: Trained) -> dict[str, Any]:
 
 
 def _with_history(trained: Trained, rows: list[dict[str, Any]], reason: str, text: str) -> Trained:
-    """The network with what was tried, and why the search ended.
+    """Returns the network with the list of ways that were tried, and why the search ended.
 
     The reason is "enough", "all", "minutes", "space" or "interrupted".
     """
@@ -163,7 +178,7 @@ class _Ended(Exception):
 
 
 class _Search:
-    """One search: the best network so far, what was tried, and the time that is left."""
+    """One search: the best network so far, the ways that were tried, and the remaining time."""
 
     def __init__(self, inputs: Inputs, head: Trained) -> None:
         self._inputs, self._head = inputs, head
@@ -173,7 +188,7 @@ class _Search:
         self._stopped = False
 
     def run(self) -> Trained:
-        """Tries one way after the other and returns the best network with what was tried."""
+        """Tries one way after the other and returns the best network with its history."""
         settings = self._inputs.settings
         network = backbone_of(settings)
         ended = _Ended("all", "Everything that was worth a try was tried.")
@@ -188,7 +203,7 @@ class _Search:
         """Tries a way as far as time and space allow.
 
         Raises:
-            _Ended: It was the last one.
+            _Ended: The search ends here.
         """
         extractor = self._extractor(way)
         a_view = seconds_a_view(self._inputs.train_files, extractor)
@@ -222,18 +237,21 @@ class _Search:
             raise _Ended("enough", f"The best network reaches {ENOUGH:g} or more on validation.")
 
     def _most_views(self, extractor: FeatureExtractor) -> int:
-        """Number of augmented views whose activations fit; -1 if those of the images do not."""
+        """Returns how many augmented views have activations that fit into the space.
+
+        The result is -1 if not even those of the images themselves fit.
+        """
         free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
         bytes_of_a_view = 2 * math.prod(extractor.activation_shape) * self._images
         return int(free // max(bytes_of_a_view, 1)) - 1
 
     def _over(self) -> bool:
-        """Whether the time is over, or a person wants the search to end."""
+        """Returns whether the time is over, or a person asked for the end of the search."""
         self._stopped = self._stopped or progress.stopped()
         return self._stopped or time.monotonic() >= self._until
 
     def _accuracy(self) -> float:
-        """The accuracy of the best network on the validation split."""
+        """Returns the accuracy of the best network on the validation split."""
         return float(_judgement(self._best).right.mean())
 
     def _begin(self, a_view: float) -> None:
@@ -261,7 +279,7 @@ class _Search:
         )
 
     def _try(self, way: Way, extractor: FeatureExtractor) -> None:
-        """Tries a way, and keeps the outcome if it is better by more than noise."""
+        """Tries a way, and keeps the network if it is better by more than noise."""
         started = time.monotonic()
         try:
             found = self._fitted(way, extractor)
@@ -295,7 +313,7 @@ class _Search:
         seconds: float,
         kept: bool,
     ) -> None:
-        """Records what came out of a way, and shows it."""
+        """Records the result of a way and displays it."""
         row = {
             "what": str(way),
             "accuracy": accuracy,
@@ -332,7 +350,7 @@ class _Search:
 
 
 def ways(settings: ModelSettings, network: keras.Model) -> Iterator[Way]:
-    """Yields what is worth a try, in the order of expected gain for its cost.
+    """Yields the ways to try, in the order of their expected gain for their cost.
 
     Args:
         settings: Settings of the run.
@@ -348,7 +366,11 @@ def ways(settings: ModelSettings, network: keras.Model) -> Iterator[Way]:
 
 
 def backbone_of(settings: ModelSettings) -> keras.Model:
-    """Builds the backbone, from pixels to the feature map."""
+    """Builds the backbone, from pixels to the feature map.
+
+    Args:
+        settings: Settings that name the backbone, its weights and the image size.
+    """
     import keras
 
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
@@ -356,7 +378,7 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
 
 
 def _judgement(trained: Trained) -> Judgement:
-    """What a network says of the validation images, with the temperature that fits it best."""
+    """Returns the result of a network on the validation images, with the best temperature."""
     temperature = fit_temperature(trained.logits, trained.labels)
     found = softmax(trained.logits.astype(np.float64) / temperature)
     labels = trained.labels

@@ -1,10 +1,10 @@
 """Solves the linear head on stored features, without epochs or a learning rate.
 
-The loss of a linear head is convex, so that there is one best head for a given penalty. It is
-found in a second or two, and found again in every run. The penalty is chosen by cross-validation
-over the training images alone, and so is the learning curve, which says whether more images would
-help. Images of one group are always in one fold, so that no head is scored on a near-duplicate of
-what it was trained on.
+The loss of a linear head is convex, so there is exactly one best head for a given penalty. It is
+found in a second or two, and every run finds the same one. Cross-validation over the training
+images chooses the penalty, and also gives the learning curve, which shows whether more images would
+help. Images of one group are always in one fold, so that no head is evaluated on a near-duplicate
+of an image that it was trained on.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest.
 PENALTIES: Final = tuple(float(10**power) for power in np.arange(5.0, -1.1, -0.5))
-#: Shares of a fold's training images with which the learning curve is drawn.
+#: Shares of a fold's training images for which the learning curve has a point.
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 
-_CHOOSING: Final = 4000  # images that the penalty is chosen with; more change it little
-_USUAL_PENALTY: Final = 300.0  # where there are too few images to choose one
-_WORSE: Final = 2  # penalties in a row without a lower loss, after which weaker ones are not tried
-_ROUGH: Final = 1e-5  # relative decrease of the loss at which a head of a fold counts as solved
+_CHOOSING: Final = 4000  # images with which the penalty is chosen; more images barely change it
+_USUAL_PENALTY: Final = 300.0  # used when there are too few images to choose a penalty
+_WORSE: Final = 2  # after so many penalties without a lower loss, weaker ones are not tried
+_ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head counts as solved
 
 Losses = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -43,10 +43,9 @@ class Solution:
 
     Attributes:
         linear: Weights and biases, for features as they are stored.
-        facts: How it was found: `l2` and `iterations`, and, where there are enough images,
-            `folds`, `images`, `accuracy` and `standard_error` over the folds, and
-            `learning_curve`, a list of numbers of training `images` with the `accuracy` over the
-            folds.
+        facts: How the head was found: `l2` and `iterations`. If there are enough images, also
+            `folds`, `images`, `accuracy` and `standard_error` over the folds, and `learning_curve`,
+            a list of numbers of training `images` with the `accuracy` over the folds.
     """
 
     linear: Linear
@@ -57,9 +56,9 @@ def solve(rows: BankRows, classes: int, settings: ModelSettings) -> Solution:
     """Finds the best linear head for the rows of a feature bank.
 
     Args:
-        rows: Training rows, of the clean view and of any augmented views.
+        rows: Training rows of view 0 and of any augmented views.
         classes: Number of classes.
-        settings: Settings of the training. Used are `l2`, `label_smoothing` and `balance`.
+        settings: Settings of the training: `l2`, `label_smoothing` and `balance` are used.
 
     Returns:
         The head, and how it was found.
@@ -72,11 +71,11 @@ def solve(rows: BankRows, classes: int, settings: ModelSettings) -> Solution:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What heads that did not see an image say of it, for the images of a split.
+    """The result of heads on images that these heads were not trained on.
 
     Attributes:
         losses: Loss of each image, [n].
-        right: Whether the answer is right, [n].
+        right: Whether the label of each image was predicted correctly, bool [n].
         groups: Name of the group of each image, [n]; None if each image is a group by itself.
     """
 
@@ -85,15 +84,23 @@ class Judgement:
     groups: Names | None = None
 
     def better_than(self, other: Judgement) -> bool:
-        """Whether the loss is lower than that of `other` by more than two standard errors."""
+        """Returns whether the loss is lower than that of `other` by over two standard errors."""
         gains = other.losses - self.losses
         return float(gains.mean()) > 2 * standard_error(gains, self.groups)
 
 
 def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | None:
-    """Judges the rows by cross-validation with the best penalty; None for too few images.
+    """Evaluates the rows by cross-validation with the best penalty.
 
-    Rows of other views of the same images are judged on the same images in the same order.
+    Rows of other views of the same images are evaluated on the same images in the same order.
+
+    Args:
+        rows: Training rows of view 0 and of any augmented views.
+        classes: Number of classes.
+        settings: Settings of the training.
+
+    Returns:
+        The result for each image; None when there are too few images.
     """
     rows = _first_groups(rows, _CHOOSING)
     if _too_few(rows):
@@ -107,12 +114,12 @@ def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticR
 
 
 def _too_few(rows: BankRows) -> bool:
-    """Whether there are too few groups of images for folds."""
+    """Returns whether there are too few groups of images for folds."""
     return len(np.unique(rows.groups)) < 2 * FOLDS
 
 
 def _first_groups(rows: BankRows, count: int) -> BankRows:
-    """All views of the images of some groups, about `count` images and at least one group."""
+    """Returns all views of the images of some groups: about `count` images, at least one group."""
     hashes, first = np.unique(rows.hashes, return_index=True)
     if len(hashes) <= count:
         return rows
@@ -125,13 +132,13 @@ def _first_groups(rows: BankRows, count: int) -> BankRows:
 
 @dataclass(frozen=True)
 class _Fold:
-    """Rows of one fold: those to train on, and the clean views that it is scored on."""
+    """The rows of one fold: those to train on, and those of view 0 to evaluate on."""
 
     train: BankRows
     held: BankRows
 
     def scores(self, linear: Linear) -> tuple[Losses, Flags]:
-        """Loss [n] of each image that the fold is scored on, and whether the answer is right."""
+        """Returns the loss [n] of each image to evaluate on, and whether its answer is right."""
         found = linear.log_probabilities(np.asarray(self.held.features))
         labels = self.held.labels
         return -found[np.arange(len(labels)), labels], found.argmax(axis=1) == labels
@@ -149,7 +156,7 @@ def _folds(rows: BankRows) -> list[_Fold]:
 
 
 def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[float, dict[str, Any]]:
-    """The penalty, and how good heads with this penalty are on images they were not trained on."""
+    """Returns the penalty, and the results over the folds of heads with this penalty."""
     if _too_few(rows):
         return settings.l2 or _USUAL_PENALTY, {}
     folds = _folds(rows)
@@ -168,7 +175,7 @@ def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[floa
 
 
 def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:
-    """What the folds say for each penalty, until weaker ones are worse."""
+    """Returns the results of the folds for each penalty, until weaker penalties are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
     groups = np.concatenate([fold.held.groups for fold in folds])
     tried: dict[float, Judgement] = {}
@@ -188,7 +195,7 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
 
 
 def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
-    """The strongest penalty whose loss is within one standard error of the lowest."""
+    """Returns the strongest penalty whose loss is within one standard error of the lowest."""
     best = min(tried.values(), key=lambda found: float(found.losses.mean()))
     excess = {penalty: found.losses - best.losses for penalty, found in tried.items()}
     as_good = [
@@ -202,7 +209,10 @@ def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
 def _with_fewer(
     folds: list[_Fold], share: float, penalty: float, classes: int, settings: ModelSettings
 ) -> tuple[int, float]:
-    """Number of training images, and accuracy over the folds of heads that saw only these."""
+    """Returns the number of training images, and the accuracy of heads trained on these images.
+
+    Each fold has one head, and the accuracy is that over all folds.
+    """
     smaller = [
         _first_groups(fold.train, max(1, round(share * len(np.unique(fold.train.hashes)))))
         for fold in folds
@@ -215,7 +225,7 @@ def _with_fewer(
 
 
 def _images(parts: Any) -> int:
-    """Number of images in a part, on average."""
+    """Returns the mean number of images in a part."""
     return round(float(np.mean([len(np.unique(rows.hashes)) for rows in parts])))
 
 

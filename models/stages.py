@@ -1,8 +1,8 @@
 """Stages of training: the head on the bank, the layers above a cut, or the whole network.
 
-Each stage yields a `Trained`: Keras layers with weights that `classifier.build_classifier` finds
-by name, and what the stage says of the validation split. Fine-tuning never loses against the head
-that it starts from, where its mode is "auto".
+Each stage returns a `Trained`: Keras layers with weights, which `classifier.build_classifier` finds
+by name, and the logits of the validation split. In the mode "auto", fine-tuning never replaces the
+head by a worse network.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import keras
 
 
-#: What was trained, if it is the head on stored features alone.
+#: The name in the history for a training of the head on stored features.
 HEAD: Final = "head"
 
-#: Labels [n] of a split's rows, and what they are: hashes or seeds [n].
+#: Labels [n] of the rows of a split, and their identities [n], which are hashes or seeds.
 Identified = tuple[npt.NDArray[np.int64], npt.NDArray[Any]]
 
 
@@ -47,8 +47,8 @@ class Inputs:
         classes: Number of classes.
         bank_uri: URI of the artifact of FeatureBank.
         train_files: File patterns of the image examples of split train.
-        validation_files: The same of split validation.
-        log_dir: Folder for TensorBoard's event files.
+        validation_files: File patterns of the image examples of split validation.
+        log_dir: Folder for TensorBoard's event files; None writes none.
         resume_dir: Folder for checkpoints of interrupted trainings; None writes none.
         source_hash: Hash of the source code.
     """
@@ -63,14 +63,15 @@ class Inputs:
     source_hash: str = ""
 
     def checkpoint(self, stage: str, made_by: str, *splits: Identified) -> Checkpoint | None:
-        """Where this stage is kept while it runs, by all that decides it; None for nowhere.
+        """Returns the checkpoint of a stage, whose key depends on everything that determines it.
 
-        Several workers keep nothing: they would have to agree on the epoch to go on from.
+        With several workers there is none, since they would have to agree on the epoch at which to
+        resume.
 
         Args:
-            stage: Its name.
-            made_by: What the stored inputs are of, see `bank.BankFacts`.
-            splits: Labels and identities of the rows of each split.
+            stage: Name of the stage.
+            made_by: Fingerprint of the stored inputs; see `bank.BankFacts`.
+            *splits: Labels and identities of the rows of each split.
         """
         if self.resume_dir is None or self.settings.strategy == "multi_worker":
             return None
@@ -88,12 +89,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of training.
+    """The result of training.
 
     Attributes:
         layers: The trained layers with their weights.
-        logits: Logits of validation, [n, C].
-        labels: Labels of validation, [n].
+        logits: Logits of the validation images, float32 [n, C].
+        labels: Label indices of the validation images, int64 [n].
         history: Content of history.json.
         distribution: Distribution of the network's features; None when it is not known yet.
     """
@@ -107,6 +108,12 @@ class Trained:
 
 def train(inputs: Inputs) -> Trained:
     """Trains in the stages that the settings ask for and the content of the bank allows.
+
+    Args:
+        inputs: Inputs of the training.
+
+    Returns:
+        The trained layers, which are those of the better stage in the mode "auto".
 
     Raises:
         DataRefused: A split has no labelled image.
@@ -130,7 +137,7 @@ def train(inputs: Inputs) -> Trained:
 
 
 def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) -> Trained:
-    """The head, or what fine-tuning made of it, as the settings want."""
+    """Returns the head or the fine-tuned network, as the settings demand."""
     if not inputs.settings.fine_tune.wanted:
         return head
     try:
@@ -143,7 +150,7 @@ def _and_fine_tuned(inputs: Inputs, head: Trained, tune: Callable[[], Trained]) 
 
 
 def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Trained:
-    """The head, on the bank's features, which are those of the network that ships."""
+    """Trains the head on the features of the bank."""
     training, validation = rows[names.TRAIN], rows[names.VALIDATION]
     found = fit_head(
         training,
@@ -168,7 +175,7 @@ def _identities(rows: dict[str, BankRows]) -> list[Identified]:
 def _fine_tuned(
     inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows], head: Trained
 ) -> Trained:
-    """The layers above the cut from the bank's activations, from the weights of `head` on."""
+    """Trains the layers above the cut on the bank's activations, from the weights of `head` on."""
     settings, cut, log_dir = _second_stage(inputs)
     with contextlib.ExitStack() as open_maps:
         maps = {
@@ -191,7 +198,10 @@ def _fine_tuned(
 
 
 def _fine_tuned_on_images(inputs: Inputs, facts: BankFacts, head: Trained) -> Trained:
-    """The same, where the bank holds no activations: the layers below run in every epoch."""
+    """Trains the layers above the cut on images, when the bank holds no activations.
+
+    The layers below the cut then run in every epoch.
+    """
     settings, cut, log_dir = _second_stage(inputs)
     with _images(inputs) as (training, validation):
         found = fit(
@@ -207,7 +217,7 @@ def _fine_tuned_on_images(inputs: Inputs, facts: BankFacts, head: Trained) -> Tr
 
 
 def _second_stage(inputs: Inputs) -> tuple[ModelSettings, str, Path | None]:
-    """Settings, cut and folder of logs of fine-tuning."""
+    """Returns the settings, the cut and the folder for logs of fine-tuning."""
     settings = inputs.settings.second_stage()
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     return settings, settings.fine_tune.cut or cuts.USUAL, log_dir
@@ -218,12 +228,12 @@ def _seeded(*splits: datasets.Images) -> list[Identified]:
 
 
 def _above_what(found: Fit) -> str:
-    """What fine-tuning trained, by the model's name."""
+    """Describes what fine-tuning trained, based on the name of the model."""
     return f"layers {found.head.name.replace('_', ' ', 1)}"
 
 
 def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
-    """Which of the two ships, with the history of both."""
+    """Returns the better of the two networks, with the history of both."""
     first, second = _score(head), _score(tuned)
     helped = second > first
     ships = helped or inputs.settings.fine_tune.mode == "on"
@@ -241,7 +251,7 @@ def _better(inputs: Inputs, head: Trained, tuned: Trained) -> Trained:
 
 
 def _score(trained: Trained) -> tuple[float, float]:
-    """(accuracy, minus loss) on validation: the first decides, the second where it is equal."""
+    """Returns (accuracy, minus loss) on validation; the loss decides if accuracies are equal."""
     logits = trained.logits.astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(logits).sum(axis=1))
@@ -251,7 +261,7 @@ def _score(trained: Trained) -> tuple[float, float]:
 
 
 def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
-    """All layers that train, on images augmented anew each epoch."""
+    """Trains all trainable layers on images that are augmented anew in each epoch."""
     with _images(inputs) as (training, validation):
         found = fit(
             lambda: whole(inputs.classes, inputs.settings),
@@ -268,7 +278,7 @@ def _on_images(inputs: Inputs, facts: BankFacts) -> Trained:
 
 @contextlib.contextmanager
 def _images(inputs: Inputs) -> Iterator[tuple[datasets.Images, datasets.Images]]:
-    """Decoded images of train and validation."""
+    """Provides the decoded images of train and validation."""
     settings, classes = inputs.settings, inputs.classes
     size = settings.size
     with (
@@ -284,13 +294,13 @@ def whole(
     cut: str | None = None,
     head: keras.Model | None = None,
 ) -> keras.Model:
-    """The network from pixels to logits; what trains of it is what the settings say.
+    """Returns the network from pixels to logits. The settings determine which layers are trained.
 
     Args:
         classes: Number of classes.
         settings: Settings of the network.
-        cut: Layers above this one are trained too, whatever the settings freeze.
-        head: Head whose weights are the initial ones.
+        cut: Layer above which all layers are trained, even if the settings freeze them.
+        head: Head with the initial weights of the network's head; None for new weights.
     """
     import keras
 
@@ -301,7 +311,14 @@ def whole(
 def above_cut(
     classes: int, settings: ModelSettings, cut: str, head: keras.Model | None = None
 ) -> keras.Model:
-    """The network from the activations at a cut to logits; all of its layers train."""
+    """Returns the network from the activations at a cut to logits; all of its layers are trained.
+
+    Args:
+        classes: Number of classes.
+        settings: Settings of the network.
+        cut: Layer at which the network is cut.
+        head: Head with the initial weights of the network's head; None for new weights.
+    """
     import keras
 
     _, logits, activations = _cut(classes, settings, cut, head)
@@ -309,14 +326,14 @@ def above_cut(
 
 
 def _above(activations: keras.KerasTensor) -> str:
-    """A model's name that says which layer it is above."""
+    """Returns the name of a model, which tells above which layer it begins."""
     return f"above_{activations._keras_history.operation.name}"
 
 
 def _cut(
     classes: int, settings: ModelSettings, cut: str | None, head: keras.Model | None
 ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
-    """Pixels, logits and the activations at the cut (the pixels without one)."""
+    """Returns the pixels, the logits and the activations at the cut, or the pixels without one."""
     import keras
 
     parts = build_parts(classes, settings)
@@ -336,7 +353,7 @@ def judged(found: Fit, validation: datasets.Rows, trained: str) -> Trained:
     Args:
         found: The fitted model.
         validation: Rows of the validation split.
-        trained: What was trained, for people.
+        trained: Description of what was trained, for the history.
     """
     dataset = datasets.validation(validation, found.head.outputs[0].shape[-1])
     logits = [found.head(inputs, training=False).numpy() for inputs, _ in dataset]

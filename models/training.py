@@ -1,7 +1,8 @@
-"""`run_fn`: from the feature bank and the image examples to an exported model.
+"""`run_fn`: training from the feature bank and the image examples to an exported model.
 
-TFX's GenericExecutor finds it by its path, ``imgpipe.models.training.run_fn``. A head trains on
-stored features alone; then images are read only for the warm-up requests and the parity record.
+TFX's GenericExecutor finds the function by its path, ``imgpipe.models.training.run_fn``. A head is
+trained on stored features alone. Images are then read only for the warm-up requests and the parity
+record.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from imgpipe.models.stored_head import StoredHead
 if TYPE_CHECKING:
     import keras
 
-#: Of how many images of a split the ones for warm-up and parity are picked.
+#: Number of images of a split from which those for warm-up and parity are chosen.
 _IMAGES_LOOKED_AT: Final = 1000
-#: Training images whose features are computed for their distribution; half as many held out.
+#: Number of training images whose features are computed for their distribution. Half as many
+#: held-out images are used.
 _DESCRIBED: Final = 512
-#: Training images with which a stored head is compared with the whole network.
+#: Number of training images for which the stored head is compared with the whole network.
 _COMPARED: Final = 32
 
 
@@ -65,7 +67,10 @@ class TrainerConfig:
 
     @classmethod
     def from_mapping(cls, config: Mapping[str, Any]) -> TrainerConfig:
-        """Creates the settings from custom_config; keys of other readers are ignored.
+        """Creates the config from TFX's custom_config; keys that others read are ignored.
+
+        Args:
+            config: The custom config.
 
         Raises:
             ConfigError: A key is missing or its value is not valid.
@@ -92,12 +97,14 @@ class TrainerConfig:
 
 
 def run_fn(fn_args: Any) -> None:
-    """Trains and exports the model; called by TFX's GenericExecutor.
+    """Trains and exports the model. TFX's GenericExecutor calls this function.
 
-    Reads `fn_args.custom_config` (see `TrainerConfig`), `fn_args.train_files` and
-    `fn_args.eval_files` (patterns of image examples); writes the SavedModel to
-    `fn_args.serving_model_dir` and history.json, parity.tfrecord and tensorboard/ to
-    `fn_args.model_run_dir`.
+    It writes the SavedModel to `fn_args.serving_model_dir`, and history.json, parity.tfrecord and
+    tensorboard/ to `fn_args.model_run_dir`.
+
+    Args:
+        fn_args: Arguments from TFX. `custom_config` is described by `TrainerConfig`; `train_files`
+            and `eval_files` are patterns of image examples.
     """
     config = TrainerConfig.from_mapping(fn_args.custom_config)
     found = tuning.best_values(getattr(fn_args, "hyperparameters", None))
@@ -159,7 +166,7 @@ def _write_head(
     train_files: Iterable[str],
     run_dir: Path,
 ) -> None:
-    """Stores the head by itself, where its answers for stored features are the network's."""
+    """Stores the head by itself, if its answers for stored features are those of the network."""
     stored = StoredHead.of(head, classifier)
     if stored is None:
         return
@@ -174,9 +181,18 @@ def _write_head(
 def described(
     classifier: Classifier, train_files: Iterable[str], eval_files: Iterable[str]
 ) -> FeatureDistribution | None:
-    """The distribution of a network's features where the bank does not hold them.
+    """Computes the distribution of a network's features when the bank does not hold them.
 
-    A few hundred images go through the network once more, and count as the classes it sees in them.
+    A few hundred images pass through the network once more. The class that the network predicts for
+    an image is used as its label.
+
+    Args:
+        classifier: The trained network.
+        train_files: File patterns of the image examples of split train.
+        eval_files: File patterns of the image examples of split validation.
+
+    Returns:
+        The distribution; None when there are too few images or too many features.
     """
     train = _features(classifier, some_images(train_files, _DESCRIBED, looked_at=-1))
     held_out = _features(classifier, some_images(eval_files, _DESCRIBED // 2, looked_at=-1))
@@ -185,7 +201,7 @@ def described(
 
 
 def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]:
-    """Features [N, D] and probabilities [N, C] of encoded images."""
+    """Returns the features [N, D] and probabilities [N, C] of encoded images, by name."""
     parts: dict[str, list[Any]] = {FEATURES: [], PROBABILITIES: []}
     for outputs in classifier.outputs(images):
         for name, rows in parts.items():
@@ -199,17 +215,28 @@ def _features(classifier: Classifier, images: Sequence[bytes]) -> dict[str, Any]
 def some_images(
     patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
 ) -> list[bytes]:
-    """Returns at most `count` encoded images from files of image examples; see `some_examples`."""
+    """Returns at most `count` encoded images, always the same ones.
+
+    Args:
+        patterns: File patterns of the image examples.
+        count: Largest number of images.
+        looked_at: Number of images from which they are chosen; see `some_examples`.
+    """
     return [image for _, image in some_examples(patterns, count, looked_at)]
 
 
 def some_examples(
     patterns: Iterable[str], count: int, looked_at: int = _IMAGES_LOOKED_AT
 ) -> list[tuple[bytes, bytes]]:
-    """Returns content hash and bytes of at most `count` images, always the same ones.
+    """Returns the content hash and the bytes of at most `count` images, always the same ones.
 
-    They are those of the smallest content hash among the first `looked_at` (-1: among all), so
-    that the order in which a source lists its classes does not matter.
+    The images with the smallest content hashes are chosen, so that the order in which a source
+    lists its classes does not matter.
+
+    Args:
+        patterns: File patterns of the image examples.
+        count: Largest number of images.
+        looked_at: Number of images, from the first on, from which they are chosen; -1 for all.
     """
     import tensorflow as tf
 
@@ -227,10 +254,15 @@ def some_examples(
 
 
 def write_parity(classifier: Classifier, images: Sequence[bytes], path: Path) -> None:
-    """Records the answers of the trained model in memory for some images.
+    """Records the probabilities that the trained model in memory gives for some images.
 
-    One tf.Example an image with `image_bytes` and `probabilities`: whatever serves this model must
-    give the same numbers for the same bytes.
+    The file has one tf.Example for each image, with `image_bytes` and `probabilities`. Every server
+    of this model must give the same probabilities for the same bytes.
+
+    Args:
+        classifier: The trained network.
+        images: Encoded images.
+        path: Path of the TFRecord file.
     """
     import tensorflow as tf
 

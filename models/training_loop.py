@@ -1,8 +1,8 @@
 """Training: one loop for the head, the layers above a cut and whole networks.
 
-The same data, settings and machine give the same weights bit for bit, interrupted or not: an
-epoch depends on the seed and its number, and what is carried from one to the next is kept in a
-checkpoint.
+The same data, settings and machine give exactly the same weights, whether training was interrupted
+or not: an epoch depends on the seed and its number, and everything else that one epoch passes on to
+the next is kept in a checkpoint.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
     import keras
 
-#: A validation loss counts as lower only by this much, or a plateau would never be one.
+#: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
+#: never be recognised.
 MIN_DELTA: Final = 1e-4
 
-_ROWS_AT_ONCE: Final = 8192  # of an evaluation; only memory depends on it
-_MOMENTUM: Final = 0.9  # of "sgd"
+_ROWS_AT_ONCE: Final = 8192  # rows that are evaluated at once; it affects memory only
+_MOMENTUM: Final = 0.9  # momentum of the optimizer "sgd"
 _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
@@ -44,14 +45,19 @@ class Diverged(DataRefused):
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained model and how it came about.
+    """A trained model and the course of its training.
 
-    `stopped` is "target", "plateau", "epochs", "minutes" or "diverged"; `best_epoch` (from 1) is
-    the one whose weights the model carries; each of `epochs` holds epoch, loss, accuracy, val_loss
-    and val_accuracy, None for what was not finite.
-    `resumed` is the epoch (from 1) that training went on at, 0 where it began at the beginning.
-    A head that was solved has one epoch, `stopped` is "solved", and `solution` says how it was
-    found; see `solved_head.Solution`.
+    Attributes:
+        head: The trained model, with the weights of the best epoch.
+        epochs: For each epoch: epoch, loss, accuracy, val_loss and val_accuracy. A value that was
+            not finite is None.
+        best_epoch: Number of the best epoch, from 1.
+        stopped: Why training ended: "target", "plateau", "epochs", "minutes" or "diverged";
+            "solved" for a head that was solved, which has one epoch.
+        seconds: Duration of the training.
+        resumed: Number of the epoch, from 1, at which an interrupted training resumed; 0 when it
+            started at the beginning.
+        solution: How a solved head was found; see `solved_head.Solution`. None for other models.
     """
 
     head: keras.Model
@@ -64,7 +70,7 @@ class Fit:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The record of the epoch whose weights the model has."""
+        """The record of the best epoch, whose weights the model has."""
         return self.epochs[self.best_epoch - 1]
 
     def history(self) -> dict[str, Any]:
@@ -87,17 +93,20 @@ def fit_head(
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Trains a head on every row of `train`, or solves it where `settings.solved` says so.
+    """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
 
     A head that is trained is evaluated on `validation` after each epoch.
 
     Args:
         train: Rows of all views.
-        validation: Rows of the clean view.
+        validation: Rows of view 0.
         classes: Number of classes.
         settings: Settings of head and training.
         log_dir: Folder for TensorBoard's event files; None writes none.
         checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
+
+    Returns:
+        The head and the course of its training.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -117,12 +126,12 @@ def fit_head(
 
 
 def _solved(train: BankRows, validation: BankRows, classes: int, settings: ModelSettings) -> Fit:
-    """A head with the weights of the solution, recorded like a training of one epoch."""
+    """Returns a head with the weights of the solution, recorded like a training of one epoch."""
     _require_rows(train, validation)
     started = time.perf_counter()
     solution = solved_head.solve(train, classes, settings)
     kernel, bias = solution.linear.kernel, solution.linear.bias
-    if settings.one_unit(classes):  # the logits [0, z] of the head stand for [a, b] with z = b - a
+    if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
     head = build_head(train.features.shape[1], classes, settings)
     head.get_layer(HEAD).set_weights([kernel, bias])
@@ -135,7 +144,7 @@ def _solved(train: BankRows, validation: BankRows, classes: int, settings: Model
 
 
 def _evaluated(linear: Linear, rows: BankRows) -> tuple[float, float]:
-    """Mean loss and accuracy of all rows."""
+    """Returns the mean loss and the accuracy of all rows."""
     losses, right = 0.0, 0
     for part, block in row_file.blocks(rows.features, _ROWS_AT_ONCE):
         labels, found = rows.labels[part], linear.log_probabilities(block)
@@ -162,11 +171,11 @@ def fit(
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
-    The weights of the lowest validation loss are put back at the end; reaching the target accuracy
-    ends training with the weights that reached it.
+    At the end, the weights with the lowest validation loss are restored. If the target accuracy is
+    reached, training ends with the weights that reached it.
 
     Args:
-        build: Returns the model with its initial weights; called with the seed set and in the
+        build: Returns the model with its initial weights. It is called with the seed set and in the
             scope of the strategy.
         train: Data to train on.
         validation: Data to evaluate on after each epoch.
@@ -174,8 +183,11 @@ def fit(
         settings: Settings of the training.
         log_dir: Folder for TensorBoard's event files; None writes none.
         checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
-        over: Says after each step whether training ends with the best weights so far; None sets no
-            limit.
+        over: Function that is called after each step. If it returns true, training ends with the
+            best weights so far. None sets no limit.
+
+    Returns:
+        The model and the course of its training.
 
     Raises:
         DataRefused: A split has no labelled row.
@@ -185,7 +197,7 @@ def fit(
     started = time.perf_counter()
     with _deterministic(settings.seed):
         with distribution.scope(settings.strategy):
-            # The head alone stays in float32, whatever the policy.
+            # The head alone is trained in float32 with every policy.
             with distribution.policy(settings.precision):
                 model = build()
             _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
@@ -207,7 +219,7 @@ def fit(
                     initial_epoch=first,
                     epochs=settings.epochs,
                     callbacks=callbacks,
-                    shuffle=False,  # the dataset shuffles by itself
+                    shuffle=False,  # the dataset is already shuffled
                     verbose=0,
                 )
         watcher.restore_best(model)
@@ -224,9 +236,10 @@ def fit(
 
 
 def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: datasets.Rows) -> None:
-    """An epoch of vectors is one call of one graph: its steps are too short for a trip each.
+    """Compiles the model.
 
-    (Keras cannot take several steps at once from a distributed dataset.)
+    An epoch of feature vectors is one call of one graph, because its steps are too short for a call
+    each. Keras cannot run several steps at once with a distributed dataset.
     """
     import keras
 
@@ -243,7 +256,12 @@ def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: dat
 
 
 def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of the settings, for a training of at most so many steps."""
+    """Returns the optimizer of the settings.
+
+    Args:
+        settings: Settings with the optimizer, the learning rate and its schedule.
+        steps: Largest number of steps of the training.
+    """
     import keras
 
     kinds = {
@@ -260,10 +278,10 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
 
 
 def _cosine(rate: float, steps: int) -> Any:
-    """From 0 up to the rate in the first steps, then down to 0 along half a cosine.
+    """Returns a schedule that rises from 0 to the rate and then falls to 0 along half a cosine.
 
-    It depends on the number of the step alone, which the optimizer carries, so a training that
-    goes on has the rate that it would have had. (Loshchilov and Hutter 2017, without restarts.)
+    It depends only on the number of the step, which is part of the optimizer's state, so a resumed
+    training has the same rates (Loshchilov and Hutter 2017, without restarts).
     """
     import keras
 
@@ -283,7 +301,7 @@ def _tensorboard(log_dir: Path) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without NumPy's word on how Keras' TensorBoard callback reads the learning rate."""
+    """Ignores NumPy's warning about how Keras' TensorBoard callback reads the learning rate."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         yield
@@ -294,11 +312,12 @@ def _watcher(
     checkpoint: Checkpoint | None,
     over: Callable[[], bool] | None = None,
 ) -> Any:
-    """A Keras callback that records, stops, restores and keeps the checkpoint.
+    """Returns a Keras callback that records epochs, stops, restores and writes the checkpoint.
 
-    (Its class needs Keras to be imported.) Keras' EarlyStopping knows no target, and put beside
-    one that does it would restore the lowest loss over the epoch that reached the target; its
-    BackupAndRestore keeps neither the best weights nor the history.
+    Its class is defined here because it needs Keras. Keras' EarlyStopping has no target accuracy,
+    and in addition to a callback that has one, it would replace the weights that reached the target
+    by those of the lowest loss. Keras' BackupAndRestore keeps neither the best weights nor the
+    history.
     """
     import keras
 
@@ -311,7 +330,7 @@ def _watcher(
             self._best: list[np.ndarray] | None = None
 
         def resume(self, model: keras.Model) -> int:
-            """The number of epochs that are done already, with all that they left behind."""
+            """Restores the checkpoint and returns the number of epochs that are done already."""
             kept = checkpoint.read(model) if checkpoint is not None else None
             if kept is None:
                 return 0
@@ -364,9 +383,10 @@ def _watcher(
 
 @contextlib.contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """Seeded, and with deterministic ops; the latter is global and put back for later components.
+    """Sets the seed and deterministic ops, and restores the global setting of the ops afterwards.
 
-    TensorFlow offers no public way back from `enable_op_determinism`.
+    Later components may need other ops. TensorFlow has no public function that reverts
+    `enable_op_determinism`.
     """
     import keras
     import tensorflow as tf
