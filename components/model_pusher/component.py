@@ -22,7 +22,7 @@ from tfx.types.standard_artifacts import (
     PushedModel,
     Schema,
 )
-from tfx.utils import path_utils
+from tfx.utils import io_utils, path_utils
 
 from imgpipe.components import blessings, records
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
@@ -57,7 +57,8 @@ def ModelPusher(
       model: Exported model of ImageTrainer.
       model_blessing: Blessing of ImageEvaluator or of TFX's Evaluator.
       infra_blessing: Blessing of ServingValidator or of TFX's InfraValidator.
-      pushed_model: Output: ``push.json`` with status, version and path.
+      pushed_model: Output: ``push.json`` with status, version and path, and, unless a gate refused
+        it, a copy of the SavedModel, as TFX's Pusher makes it for the components after it.
       push_directory: Base path of the pushed versions.
       push_destination: The same as TFX's Pusher takes it; exactly one of the two is given.
       keep: Number of versions to keep.
@@ -82,9 +83,10 @@ def ModelPusher(
         gates["cross_validation"] = blessings.is_blessed(cross_validation.uri)
     beside = {"statistics": statistics, "schema": schema}
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
+    exported = path_utils.serving_model_path(model.uri)
     outcome = push(
         base,
-        Path(path_utils.serving_model_path(model.uri)),
+        Path(exported),
         {name: Path(given.uri) for name, given in beside.items() if given is not None},
         gates,
         json.loads(facts),
@@ -93,6 +95,8 @@ def ModelPusher(
         records.read_json(validated) if fileio.exists(validated) else None,
         _metrics(evaluation.uri) if evaluation is not None else None,
     )
+    if outcome["status"] != "refused":
+        io_utils.copy_dir(exported, pushed_model.uri)
     records.write_json(f"{pushed_model.uri}/{PUSH}", outcome)
     for name in ("status", "path"):
         pushed_model.set_string_custom_property(name, outcome[name] or "")

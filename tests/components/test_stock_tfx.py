@@ -155,6 +155,9 @@ def test_model_pusher_takes_a_destination_and_says_what_pusher_says(ran: Path) -
     config.sqlite.filename_uri = str(ran / "metadata.sqlite")
     pushed = mlmd.MetadataStore(config).get_artifacts_by_type("PushedModel")
     by_producer = {Path(artifact.uri).parents[1].name: artifact for artifact in pushed}
+    for artifact in by_producer.values():
+        files = {path.name for path in Path(artifact.uri).iterdir()}
+        assert {"saved_model.pb", "variables", "assets"} <= files
     ours = by_producer["ModelPusher"].custom_properties
     assert set(by_producer["Pusher"].custom_properties) <= set(ours)
     assert ours["pushed"].int_value == 1
