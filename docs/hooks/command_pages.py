@@ -34,7 +34,9 @@ def exit_codes() -> str:
     rows = {
         0: "The command did what it was asked. A run was blessed and pushed.",
         1: "A defect of imgpipe. The log in the folder of the run holds the traceback.",
-        3: "The run finished, and the model was not blessed. The version before it stays served.",
+        3: "The run finished, and the model was not blessed. The version before it stays served. "
+        "`imgpipe evaluate` ends with it below its threshold, and `imgpipe export` if the file "
+        "would answer differently.",
         130: "Interrupted by Ctrl-C. Finished work is kept.",
         143: "Stopped by SIGTERM. Finished work is kept.",
     }

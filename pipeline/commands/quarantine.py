@@ -33,8 +33,12 @@ _MANIFEST, _WARNINGS = "manifest.jsonl", "warnings.jsonl"  # written by ImageFil
 _OVERRIDES = Path("overrides.toml")
 _HASH = re.compile(r"[0-9a-f]{6,64}")
 _SHOWN = 12  # digits of a hash that are shown, enough to name a file
+_RUNS = "runs"  # folder of the runs below the output folder; pipeline/run.py, slow to import
 _FROM = typer.Option(
-    "--from", metavar="DIR", help="Output folder, folder of a run, or a quarantine folder."
+    "--out",
+    "--from",
+    metavar="OUT",
+    help="Output folder, one of its versions or runs, or a quarantine folder.",
 )
 _REASON = typer.Option("--reason", metavar="NAME", help="Only files with this reason.")
 _WHICH = typer.Argument(help="Paths, patterns (cat/*.png) or content hashes.")
@@ -55,8 +59,8 @@ class Row:
 
 
 _LIST_EXAMPLES = """Examples:\n
-  imgpipe quarantine list --from imgpipe-out\n
-  imgpipe quarantine list 'cat/*.png' --from imgpipe-out --json
+  imgpipe quarantine list --out imgpipe-out\n
+  imgpipe quarantine list 'cat/*.png' --out imgpipe-out --json
 """
 
 
@@ -94,7 +98,7 @@ def list_(
 
 
 _RESTORE_EXAMPLES = """Examples:\n
-  imgpipe quarantine restore --from imgpipe-out --to restored\n
+  imgpipe quarantine restore --out imgpipe-out --to restored\n
   imgpipe quarantine restore --reason too_small
 """
 
@@ -122,7 +126,7 @@ def restore(
 
 
 _ACCEPT_EXAMPLES = """Examples:\n
-  imgpipe quarantine accept cat/17.jpg --from imgpipe-out\n
+  imgpipe quarantine accept cat/17.jpg --out imgpipe-out\n
   imgpipe quarantine accept cat/17.jpg --label dog --note 'a dog'
 """
 
@@ -181,7 +185,8 @@ def find(path: Path) -> Path:
     """Find the quarantine folder of a run.
 
     Args:
-      path: Output folder of the runs, folder of a run, or a quarantine folder.
+      path: Output folder of the runs, its folder of versions, a version, folder of a run, or a
+        quarantine folder.
 
     Returns:
       `path` itself, or the folder that the newest run in it wrote.
@@ -191,21 +196,29 @@ def find(path: Path) -> Path:
     """
     if (path / _MANIFEST).is_file():
         return path
+    path = _above_versions(path)
     for run in _runs(path):
         folder = _of_run(run)
         if folder is not None:
             return folder
     found = [manifest.parent for manifest in path.glob(f"**/quarantine/*/{_MANIFEST}")]
     if not found:
-        raise ResourceError(
-            f"no quarantine in {path}. Name the output folder of a run: --from DIR."
-        )
+        raise ResourceError(f"no quarantine in {path}. Name the output folder of a run: --out OUT.")
     return max(found, key=_changed)
+
+
+def _above_versions(path: Path) -> Path:
+    """Return the output folder for its folder of versions or one version, otherwise the path."""
+    whole = path.expanduser().absolute()
+    if (whole / _RUNS).is_dir() or _RUNS in (whole.name, whole.parent.name):
+        return path
+    above = (whole.parent, whole.parent.parent)
+    return next((one for one in above if (one / _RUNS).is_dir()), path)
 
 
 def _runs(path: Path) -> list[Path]:
     """Return `path` itself, then the folders of the runs in it, the newest first."""
-    return [path, *sorted(path.glob("runs/*/"), key=_changed, reverse=True)]
+    return [path, *sorted(path.glob(f"{_RUNS}/*/"), key=_changed, reverse=True)]
 
 
 def _changed(path: Path) -> float:

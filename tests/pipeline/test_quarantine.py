@@ -58,6 +58,9 @@ def call(*arguments):
 
 def test_the_newest_run_is_found_from_any_folder(out):
     newest = out / "artifacts/ImageFilter/quarantine/2"
+    (out / "model" / "1").mkdir(parents=True)
+    assert quarantine.find(out / "model") == quarantine.find(out / "model" / "1") == newest
+    assert call("list", "--out", out) == call("list", "--from", out)
     assert quarantine.find(out) == newest == quarantine.find(newest)
     assert quarantine.find(out / "runs/20260101").name == "1"
     for run in (out / "runs").iterdir():
