@@ -112,13 +112,14 @@ def _run(page: Path, folder: Path) -> Iterator[tuple[Block, str, str]]:
             command,
             cwd=folder,
             env=_environment(),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
         )
         where = f"{_name(page)}:{block.line}"
-        assert done.returncode == 0, f"{where}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        assert done.returncode == 0, f"{where}: {done.stdout[-3000:]}"
         yield block, quoted, done.stdout
 
 
