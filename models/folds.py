@@ -10,8 +10,13 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
-#: Number of folds of the cross-validation that chooses settings.
+#: Number of folds by which settings are chosen, and that judge a small set.
 FOLDS: Final = 5
+#: With fewer validation images, each one changes the accuracy by more than half a point. Folds over
+#: train and validation decide then, unless a setting says otherwise.
+FEW_IMAGES: Final = 200
+#: Value of a number of folds or views that leaves it to the run.
+AUTOMATIC: Final = -1
 
 
 def assign(labels: Integers, sets: npt.NDArray[Any], folds: int) -> dict[str, int]:

@@ -22,12 +22,12 @@ def names(config: Config) -> list[str]:
       config: The validated configuration.
     """
     tuner = ["ImageTuner"] if config.tune.trials else []
-    folds = ["CrossValidator"] if config.evaluate.cross_validate else []
+    folds = ["CrossValidator"] if config.folds else []
     lite = ["LiteExporter"] if config.export.lite else []
     return [
         *("Plan", "Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
         *("ExampleValidator", "DataGate", "FeatureBank", *tuner, "ImageTrainer"),
-        *("ImageEvaluator", "Predictor", "ServingValidator", *folds, *lite),
+        *(*folds, "ImageEvaluator", "Predictor", "ServingValidator", *lite),
         *("ModelPusher", "Report"),
     ]
 

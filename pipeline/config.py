@@ -19,12 +19,12 @@ from pydantic import ValidationError, model_validator
 
 from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.folds import AUTOMATIC
 from imgpipe.models.limits import declared
 from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.pipeline import toml_text
 from imgpipe.pipeline.beam_schema import Beam
 from imgpipe.pipeline.config_schema import (
-    AUTOMATIC,
     Bank,
     Data,
     Evaluate,
@@ -74,7 +74,7 @@ class Config(Section):
             self.settings.check_together()
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        folds, trials = self.evaluate.cross_validate, self.tune.trials
+        folds, trials = max(0, self.evaluate.cross_validate), self.tune.trials
         if (folds or trials) and not self.settings.frozen:
             setting = "evaluate.cross_validate" if folds else "tune.trials"
             raise ValueError(
@@ -113,6 +113,19 @@ class Config(Section):
             views=self.views.spec,
             mixing=self.views.mixing,
         )
+
+    @property
+    def folds(self) -> int:
+        """Number of folds that decide on the threshold; `AUTOMATIC` where CrossValidator chooses.
+
+        Heads of folds say nothing about settings that ImageTuner is still to find, or about a
+        network that is always fine-tuned.
+        """
+        given = self.evaluate.cross_validate
+        if given != AUTOMATIC:
+            return given
+        judged = self.settings.frozen and not self.tune.trials and self.fine_tune.mode != "on"
+        return AUTOMATIC if judged else 0
 
     @property
     def chooses_views(self) -> bool:

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from imgpipe.components.image_filter.checks import CHOICES, THRESHOLDS
 from imgpipe.models.augmentation import ViewSpec
+from imgpipe.models.folds import AUTOMATIC
 from imgpipe.models.limits import STRICT
 from imgpipe.models.mixup import Mixing
 
@@ -226,10 +227,6 @@ class Gate(Section):
     )
 
 
-#: Number of augmented views that stands for "as many as pay".
-AUTOMATIC = -1
-
-
 @dataclass(frozen=True, config=STRICT)
 class Views(Mixing, ViewSpec):
     """Augmented views of each training image, in addition to the image itself."""
@@ -303,18 +300,20 @@ class Evaluate(Section):
         description="Largest loss of validation accuracy against the last blessed model.",
     )
     cross_validate: int = Field(
-        0,
-        ge=0,
+        AUTOMATIC,
+        ge=AUTOMATIC,
         le=20,
         description="Number of folds over train and validation. Their mean accuracy must then "
-        "reach the threshold, instead of the validation accuracy. Meant for data with fewer than "
-        "200 validation images. 0: no folds.",
+        "reach the threshold, instead of the validation accuracy. 0: no folds. -1: 5 folds where "
+        "validation has fewer than 200 images and the head on frozen features is published.",
     )
 
     @model_validator(mode="after")
     def _more_than_one_fold(self) -> Evaluate:
         if self.cross_validate == 1:
-            raise ValueError("cross_validate must be 0 (off) or 2 to 20 folds, received 1")
+            raise ValueError(
+                "cross_validate must be -1 (automatic), 0 (off) or 2 to 20 folds, received 1"
+            )
         return self
 
 

@@ -23,6 +23,7 @@ from imgpipe.components.image_filter.decision import decide
 from imgpipe.models import feature_names as names
 from imgpipe.models.extractor import FeatureExtractor, from_description
 from imgpipe.models.extractor import describe as describe_bank
+from imgpipe.models.folds import AUTOMATIC, FEW_IMAGES, FOLDS
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.source import opened, scan
@@ -100,9 +101,13 @@ def _network(config: Config, precision: str) -> list[str]:
 def _optional(config: Config, splits: Counter[str]) -> list[str]:
     """Lines on folds and LiteRT files."""
     lines = []
-    if config.evaluate.cross_validate:
-        images = splits[names.TRAIN] + splits[names.VALIDATION]
-        lines.append(f"folds       {config.evaluate.cross_validate} over {images} images")
+    held_out = splits[names.VALIDATION]
+    images = splits[names.TRAIN] + held_out
+    if config.folds > 0:
+        lines.append(f"folds       {config.folds} over {images} images")
+    elif config.folds == AUTOMATIC and held_out < FEW_IMAGES:
+        why = f"because validation has only {held_out}"
+        lines.append(f"folds       {FOLDS} over {images} images, {why}")
     if config.export.lite:
         lines.append(f"LiteRT      {', '.join(config.export.lite)}, each evaluated separately")
     return lines

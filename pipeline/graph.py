@@ -204,12 +204,15 @@ def _gate_nodes(
     planned = parameters.planned
     examples = data["judged"].outputs["examples"]
     exported = model["trainer"].outputs["model"]
+    folds = _folds_node(config, parameters, model)
+    decided = {name: node.outputs["blessing"] for name, node in folds.items()}
     evaluator = parts.ImageEvaluator(
         examples=examples,
         model=exported,
         baseline_model=data["baseline"].outputs["model"],
         config=planned.eval_config,
         splits=[names.VALIDATION, names.TEST],
+        **decided,
     )
     predictor = parts.Predictor(
         examples=examples,
@@ -222,7 +225,7 @@ def _gate_nodes(
         model_run=model["trainer"].outputs["model_run"],
         code=planned.serving_code,
     )
-    optional = _optional_nodes(config, parameters, data, model, predictor)
+    lite = _lite_node(config, parameters, data, model, predictor, decided)
     pusher = parts.ModelPusher(
         model=exported,
         model_blessing=evaluator.outputs["blessing"],
@@ -233,59 +236,58 @@ def _gate_nodes(
         keep=config.push.keep,
         facts=planned.facts,
         evaluation=evaluator.outputs["evaluation"],
-        **_optional_outputs(optional),
+        **decided,
+        **{name: node.outputs["lite"] for name, node in lite.items()},
     )
     return {
+        **folds,
         "evaluator": evaluator,
         "predictor": predictor,
         "validator": validator,
-        **optional,
+        **lite,
         "pusher": pusher,
     }
 
 
-def _optional_nodes(
+def _folds_node(config: Config, parameters: Parameters, model: dict[str, Any]) -> dict[str, Any]:
+    """CrossValidator, unless the settings leave the threshold to validation."""
+    if not config.folds:
+        return {}
+    node = parts.CrossValidator(
+        bank=model["bank"].outputs["features"],
+        model_run=model["trainer"].outputs["model_run"],
+        folds=config.folds,
+        threshold=parameters.given["threshold"],
+        classes=parameters.planned.classes,
+        settings=parameters.planned.model_settings,
+        code=parameters.planned.gate_code,
+    )
+    return {"cross_validation": node}
+
+
+def _lite_node(
     config: Config,
     parameters: Parameters,
     data: dict[str, Any],
     model: dict[str, Any],
     predictor: Any,
+    decided: dict[str, Any],
 ) -> dict[str, Any]:
-    """Components that only some runs have: CrossValidator and LiteExporter."""
-    examples, planned = data["judged"].outputs["examples"], parameters.planned
-    threshold = parameters.given["threshold"]
-    nodes: dict[str, Any] = {}
-    if config.evaluate.cross_validate:
-        nodes["cross_validator"] = parts.CrossValidator(
-            bank=model["bank"].outputs["features"],
-            folds=config.evaluate.cross_validate,
-            threshold=threshold,
-            classes=planned.classes,
-            settings=planned.model_settings,
-            code=planned.gate_code,
-        )
-    if config.export.lite:
-        nodes["lite_exporter"] = parts.LiteExporter(
-            examples=examples,
-            model=model["trainer"].outputs["model"],
-            predictions=predictor.outputs["predictions"],
-            kinds=json.dumps(sorted(config.export.lite)),
-            # Folds decide instead of the validation split, where there are any.
-            threshold=0.0 if config.evaluate.cross_validate else threshold,
-            max_loss=config.export.max_loss,
-            code=planned.gate_code,
-        )
-    return nodes
-
-
-def _optional_outputs(nodes: dict[str, Any]) -> dict[str, Any]:
-    """Inputs of the pusher from components that only some runs have."""
-    found = {}
-    if "cross_validator" in nodes:
-        found["cross_validation"] = nodes["cross_validator"].outputs["blessing"]
-    if "lite_exporter" in nodes:
-        found["lite"] = nodes["lite_exporter"].outputs["lite"]
-    return found
+    """LiteExporter, if files for phones are wanted."""
+    if not config.export.lite:
+        return {}
+    node = parts.LiteExporter(
+        examples=data["judged"].outputs["examples"],
+        model=model["trainer"].outputs["model"],
+        predictions=predictor.outputs["predictions"],
+        kinds=json.dumps(sorted(config.export.lite)),
+        # Folds decide instead of the validation split, where there are any.
+        threshold=0.0 if config.folds > 0 else parameters.given["threshold"],
+        max_loss=config.export.max_loss,
+        code=parameters.planned.gate_code,
+        **decided,
+    )
+    return {"lite": node}
 
 
 def _report_node(planned: Planned, storage: Storage, nodes: dict[str, Any]) -> Any:

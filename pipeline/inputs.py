@@ -379,7 +379,7 @@ def report_settings(
         "proposals": _proposals(config),
         "threshold": config.evaluate.threshold,
         "max_drop": config.evaluate.max_drop,
-        "cross_validate": config.evaluate.cross_validate,
+        "cross_validate": config.folds,
         "lite": list(config.export.lite),
         "max_loss": config.export.max_loss,
         "backbone": config.model.network,

@@ -177,7 +177,7 @@ def _planned(config: Config, inputs: RunInputs) -> Planned:
         "resume_dir": str(config.out / "resume"),
     }
     thresholds = eval_config(
-        0.0 if config.evaluate.cross_validate else config.evaluate.threshold,
+        0.0 if config.folds > 0 else config.evaluate.threshold,
         config.evaluate.max_drop,
         len(inputs.vocabulary),
     )

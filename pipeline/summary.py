@@ -15,7 +15,7 @@ from imgpipe.components.report.hints import warnings
 SCHEMA = 1
 _FOLDS = (
     *("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups"),
-    *("per_fold", "seconds", "blessed"),
+    *("per_fold", "seconds", "blessed", "automatic"),
 )
 _EXPORT = (
     *("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy", "agreement"),

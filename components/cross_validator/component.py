@@ -2,28 +2,34 @@
 
 It evaluates the recipe for the head, not a single head. For each fold of train and validation it
 trains a head on the other folds as ImageTrainer does, and evaluates it on the images of the fold.
-See `imgpipe.models.cross_validation`.
+See `imgpipe.models.cross_validation`. With an automatic number of folds it first decides whether
+folds are needed; where they are not, it blesses, and the validation split decides.
 """
 
 import json
+from typing import Any
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Examples, ModelBlessing
+from tfx.types.standard_artifacts import Examples, ModelBlessing, ModelRun
 
 from imgpipe.components import blessings, records
+from imgpipe.components.cross_validator.outcome import RESULT
 from imgpipe.models import feature_names as names
+from imgpipe.models import folds as fold_rules
 from imgpipe.models.bank import open_split, read_facts, require_features
 from imgpipe.models.cross_validation import cross_validate
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.model_run import HISTORY_FILE
 from imgpipe.models.settings import ModelSettings
 
-RESULT = "cross_validation.json"
 _SPLITS = (names.TRAIN, names.VALIDATION)
 
 
 @component
 def CrossValidator(
     bank: InputArtifact[Examples],
+    model_run: InputArtifact[ModelRun],
     blessing: OutputArtifact[ModelBlessing],
     folds: Parameter[int],
     threshold: Parameter[float],
@@ -35,29 +41,70 @@ def CrossValidator(
 
     Args:
       bank: Features of FeatureBank.
-      blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``.
-      folds: Number of folds.
+      model_run: ModelRun of ImageTrainer, which says whether the published network is fine-tuned.
+      blessing: Output: BLESSED or NOT_BLESSED, and ``cross_validation.json``. Where the validation
+        split decides, its ``decides`` is false and ``why`` says why.
+      folds: Number of folds, or -1: `folds.FOLDS` where validation has fewer than
+        `folds.FEW_IMAGES` images and the published network is a head on the bank's features.
       threshold: Mean accuracy that must be reached, 0 to 1.
       classes: Number of classes.
       settings: JSON of the ModelSettings of ImageTrainer.
       code: Fingerprint of the training code, which is part of TFX's cache key.
 
     Raises:
-      ConfigError: The feature bank holds no features.
+      ConfigError: Folds are demanded, and the feature bank holds no features.
+      DataRefused: Folds are demanded, and there are too few images for them.
     """
-    require_features(read_facts(bank.uri), "evaluate.cross_validate")
-    model_settings = ModelSettings.from_mapping(json.loads(settings))
-    with open_split(bank.uri, _SPLITS, classes, folds=folds) as rows:
-        found = cross_validate(rows, folds, classes, model_settings).summary()
-        separated = rows.separated
-    blessed = found["mean"] >= threshold - blessings.SLACK
+    tuned = _fine_tuned(model_run.uri)
+    head = ModelSettings.from_mapping(json.loads(settings))
+    held_out = records.count(bank.uri, names.VALIDATION)
+    if folds == fold_rules.AUTOMATIC:
+        found = _automatic(bank.uri, classes, head, held_out, tuned)
+    else:
+        require_features(read_facts(bank.uri), "evaluate.cross_validate")
+        found = _judged(bank.uri, folds, classes, head)
+    blessed = not found["decides"] or found["mean"] >= threshold - blessings.SLACK
     result = {
         **found,
+        "automatic": folds == fold_rules.AUTOMATIC,
+        "validation_images": held_out,
         "threshold": threshold,
         "blessed": blessed,
-        "alike_apart": separated,
-        "fine_tuned": model_settings.fine_tune.wanted,
+        "fine_tuned": tuned,
     }
     records.write_json(f"{blessing.uri}/{RESULT}", result)
     blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
     blessing.set_int_custom_property("blessed", int(blessed))
+
+
+def _fine_tuned(run_uri: str) -> bool:
+    """Whether the network that ImageTrainer exported is fine-tuned."""
+    history = records.read_json(f"{run_uri}/{HISTORY_FILE}")
+    return bool((history.get("fine_tune") or {}).get("shipped"))
+
+
+def _automatic(
+    bank_uri: str, classes: int, head: ModelSettings, held_out: int, tuned: bool
+) -> dict[str, Any]:
+    """Evaluate by folds where these say more about the network than validation does."""
+    if held_out >= fold_rules.FEW_IMAGES:
+        return _left_to_validation(f"it has {held_out} images")
+    if tuned:
+        return _left_to_validation("folds evaluate heads, and a fine-tuned network is published")
+    if not read_facts(bank_uri).dim:
+        return _left_to_validation("the feature bank holds no features for folds")
+    try:
+        return _judged(bank_uri, fold_rules.FOLDS, classes, head)
+    except DataRefused:
+        groups = f"{fold_rules.FOLDS} folds"
+        return _left_to_validation(f"there are too few independent images for {groups}")
+
+
+def _left_to_validation(why: str) -> dict[str, Any]:
+    return {"decides": False, "why": f"The validation split decides, because {why}."}
+
+
+def _judged(bank_uri: str, folds: int, classes: int, head: ModelSettings) -> dict[str, Any]:
+    with open_split(bank_uri, _SPLITS, classes, folds=folds) as rows:
+        found = cross_validate(rows, folds, classes, head)
+        return {**found.summary(), "alike_apart": rows.separated, "decides": True}

@@ -18,12 +18,13 @@ import numpy as np
 import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Examples, Model
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 from tfx.utils import path_utils
 
 from imgpipe.components import records
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
 from imgpipe.components.blessings import SLACK
+from imgpipe.components.cross_validator.outcome import folds_decide
 from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
 from imgpipe.models import feature_names as names
@@ -63,6 +64,7 @@ def LiteExporter(
     threshold: Parameter[float],
     max_loss: Parameter[float],
     code: Parameter[str],
+    cross_validation: InputArtifact[ModelBlessing] = None,
 ) -> None:
     """Convert the model to each kind of file and evaluate the files.
 
@@ -76,7 +78,11 @@ def LiteExporter(
       max_loss: Validation accuracy that each file may lose against the float model, 0 to 1.
       code: Fingerprint of the code that converts and evaluates. It is part of TFX's cache key and
         of the files' fingerprint, see `write`.
+      cross_validation: Blessing of CrossValidator. Where its folds decide, `threshold` does not
+        apply.
     """
+    if cross_validation is not None and folds_decide(cross_validation.uri):
+        threshold = 0.0
     wanted = json.loads(kinds)
     chosen = smallest_hashes(examples.uri, litert.CALIBRATION_IMAGES)
     made = convert(path_utils.serving_model_path(model.uri), wanted, examples.uri, chosen)

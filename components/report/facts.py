@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from imgpipe.components import blessings, records
+from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.near_duplicates.beam_steps import FILE as NEAR_FILE
 from imgpipe.components.predictor import prediction
@@ -57,7 +58,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "training": _json(uris, "model_run", HISTORY_FILE),
         "baseline": _json(uris, "baseline", "baseline.json"),
         "serving": _json(uris, "infra_blessing", "validation.json"),
-        "cross_validation": _json(uris, "cross_validation", "cross_validation.json"),
+        **_folds(uris),
         "lite": _json(uris, "lite", "lite.json"),
         "push": _json(uris, "pushed_model", "push.json"),
         "metrics": {split: table.summary() for split, table in predictions.items()},
@@ -68,6 +69,14 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "mistakes": _mistakes(uris.get("bank", ""), settings, predictions),
         "gate": _gate(uris, settings),
     }
+
+
+def _folds(uris: Mapping[str, str]) -> dict[str, Any]:
+    """The result of the folds, or a note on why there are none."""
+    found = _json(uris, "cross_validation", RESULT)
+    if found and not found.get("decides", True):
+        return {"cross_validation": None, "folds_note": found["why"]}
+    return {"cross_validation": found, "folds_note": ""}
 
 
 def _with_views_made(settings: Mapping[str, Any], bank: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -188,7 +197,8 @@ def _gate(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any
     count = int(results["candidate"].get("count") or 0)
     baseline = results["baseline"].get("accuracy")
     failed = []
-    by_folds = bool(settings.get("cross_validate"))
+    by_folds = int(settings.get("cross_validate") or 0) > 0
+    by_folds = by_folds or folds_decide(uris.get("cross_validation", ""))
     if not by_folds and (value is None or value < settings["threshold"] - blessings.SLACK):
         failed.append("threshold")
     if (

@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.text import plural
-
-#: With fewer validation images, each one changes the accuracy by more than half a point.
-FEW = 200
-#: Folds that the hint proposes: each trains on 80 % of the images.
-FOLDS = 5
+from imgpipe.models.folds import FEW_IMAGES, FOLDS
 
 
 def warnings(facts: Mapping[str, Any]) -> list[str]:
@@ -39,7 +35,7 @@ def _few_images(facts: Mapping[str, Any]) -> list[str]:
     """Warn of a small validation split."""
     gate = facts.get("gate") or {}
     count = gate.get("count") or 0
-    if not 0 < count < FEW or (facts.get("settings") or {}).get("cross_validate"):
+    if not 0 < count < FEW_IMAGES or (facts.get("settings") or {}).get("cross_validate"):
         return []
     if (facts.get("bank") or {}).get("dim") == 0:  # folds need a frozen backbone's features
         return []

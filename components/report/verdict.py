@@ -8,7 +8,7 @@ from typing import Any
 from imgpipe.components import rounding
 from imgpipe.components.report.metrics import most_confused
 from imgpipe.components.report.section import RunState
-from imgpipe.components.report.text import overridden
+from imgpipe.components.report.text import overridden, plural
 
 
 def state(
@@ -62,7 +62,7 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     figures = _by_folds(folds) if folds else _by_validation(gate)
     if is_blessed(facts):
         text = f"blessed: {figures} reaches the threshold {gate['threshold']:g}"
-        text += _against_baseline(facts)
+        text += _against_baseline(facts) + _why_folds(folds)
         if "rollback" in (facts.get("push") or {}).get("refused_by", []):
             text += "; not pushed, because a rollback withdrew this model"
         return text
@@ -77,6 +77,7 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
     text = f"not blessed: {figures}"
     if reasons:
         text += " " + " and ".join(reasons)
+    text += _why_folds(folds)
     if "evaluator" in gate["failed"]:
         text += "; ImageEvaluator did not bless it"
     if broken:
@@ -104,6 +105,15 @@ def _by_folds(folds: Mapping[str, Any]) -> str:
         f"mean accuracy {folds['mean']:.3f} ± {folds['std']:.3f} over {folds['folds']} folds "
         f"({folds['min']:.3f} to {folds['max']:.3f}; "
         f"{folds['correct']} of {folds['images']} correct)"
+    )
+
+
+def _why_folds(folds: Mapping[str, Any] | None) -> str:
+    """Say why the folds decide where no setting asked for them."""
+    if not folds or not folds.get("automatic"):
+        return ""
+    return "; the folds decide, because the validation split has only " + plural(
+        folds["validation_images"], "image"
     )
 
 

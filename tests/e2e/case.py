@@ -15,7 +15,7 @@ SETTINGS = {
     "views": {"count": 2},
     "model": {"image_size": 112},
     "train": {"epochs": 8, "batch_size": 32, "minutes": 0.0},
-    "evaluate": {"threshold": 0.5},
+    "evaluate": {"threshold": 0.5, "cross_validate": 0},
 }
 
 

@@ -52,8 +52,8 @@ def test_it_is_a_bare_pipeline_spec_of_the_accepted_schema(spec: dict[str, Any])
 
 def test_no_task_is_a_resolver_or_needs_a_driver(spec: dict[str, Any]):
     executors = spec["deploymentSpec"]["executors"]
-    assert len(_tasks(spec)) == 16
-    assert len(executors) == 16
+    assert len(_tasks(spec)) == 17
+    assert len(executors) == 17
     for name, executor in executors.items():
         assert set(executor) == {"container"}, f"{name} is no container: {sorted(executor)}"
         assert "lifecycle" not in executor["container"], f"{name} wants a driver"

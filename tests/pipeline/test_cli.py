@@ -309,7 +309,7 @@ def test_summary_of_a_run_to_its_end_has_every_field_of_its_parts():
     stage = {"best_epoch": 2, "stopped": True, "seconds": 3.0, "resumed": False}
     tuned = {**stage, "trained": 9, "head_accuracy": 0.9, "accuracy": 0.95, "helped": True}
     folds = ("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups")
-    folds += ("per_fold", "seconds", "blessed")
+    folds += ("per_fold", "seconds", "blessed", "automatic")
     export = ("blessed", "why", "file", "bytes", "images", "accuracy", "model_accuracy")
     export += ("agreement",)
     figures = {"accuracy": 0.95, "loss": 0.1, "ece": 0.01, "per_class": []}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.folds import AUTOMATIC
 from imgpipe.models.limits import declared
 from imgpipe.pipeline import config as configs
 
@@ -122,7 +123,10 @@ def test_data_that_cannot_be_meant_is_refused(assignment, message):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("evaluate.cross_validate=1", "must be 0 .off. or 2 to 20 folds, received 1"),
+        (
+            "evaluate.cross_validate=1",
+            "must be -1 .automatic., 0 .off. or 2 to 20 folds, received 1",
+        ),
         ("evaluate.cross_validate=21", "less than or equal to 20"),
         ("export.lite=['int4']", "'float16' or 'int8'"),
         ("export.lite=['int8', 'int8']", "names a kind twice: int8, int8"),
@@ -132,6 +136,23 @@ def test_data_that_cannot_be_meant_is_refused(assignment, message):
 def test_gates_that_cannot_be_meant_are_refused(assignment, message):
     with pytest.raises(ConfigError, match=message):
         configs.build({}, [assignment])
+
+
+@pytest.mark.parametrize(
+    ("assignments", "folds"),
+    [
+        ([], AUTOMATIC),
+        (["evaluate.cross_validate=0"], 0),
+        (["evaluate.cross_validate=4"], 4),
+        (["model.freeze=none"], 0),
+        (["tune.trials=2"], 0),
+        (["fine_tune.mode=on"], 0),
+        (["fine_tune.mode=auto"], AUTOMATIC),
+    ],
+    ids=str,
+)
+def test_folds_are_automatic_where_they_judge_what_is_published(assignments, folds):
+    assert configs.build({}, assignments).folds == folds
 
 
 def test_folds_need_a_frozen_backbone():

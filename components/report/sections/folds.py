@@ -13,6 +13,8 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return the mean and one row for each fold."""
     found = context.part("cross_validation")
     if not found:
+        if note := context.facts.get("folds_note"):
+            return Absent(str(note))
         if not context.part("settings").get("cross_validate"):
             return Absent(
                 "The gate used the validation split, because evaluate.cross_validate is 0."

@@ -24,6 +24,15 @@ def test_folds_are_named_where_they_decide():
     )
 
 
+def test_folds_that_nobody_asked_for_say_why_they_decide():
+    found = facts()
+    found["cross_validation"] |= {"automatic": True, "validation_images": 14}
+    why = "; the folds decide, because the validation split has only 14 images"
+    assert why in verdict.sentence(found)
+    found["gate"] |= {"failed": ["cross_validation"], "blessed": False}
+    assert "is below the threshold 0.9" + why in verdict.sentence(found)
+
+
 def test_folds_under_the_threshold_are_not_blessed():
     found = facts()
     found["gate"] |= {"failed": ["cross_validation"], "blessed": False}

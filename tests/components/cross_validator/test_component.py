@@ -1,0 +1,83 @@
+"""When folds decide by themselves, and what the other components read of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.components import records
+from imgpipe.components.cross_validator import component
+from imgpipe.components.cross_validator.outcome import RESULT, folds_decide
+from imgpipe.components.image_evaluator.component import eval_config, without_threshold
+from imgpipe.models import feature_names as names
+from imgpipe.models.settings import ModelSettings
+
+# TFX and TFMA warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+_DIM = 8
+
+
+def _bank(folder: Path, validation: int, dim: int = _DIM, group: str = "") -> str:
+    """A bank of two classes that are easily told apart."""
+    draw = np.random.default_rng(1)
+    for split, count in ((names.TRAIN, 24), (names.VALIDATION, validation)):
+        with records.ShardWriter({split: records.shard_path(str(folder), split, 0, 1)}) as writer:
+            for i in range(count):
+                point = draw.normal(size=dim) + 4 * (i % 2)
+                values = {
+                    names.FEATURES: point.astype("<f2").tobytes(),
+                    names.LABEL_INDEX: i % 2,
+                    names.VIEW: 0,
+                    names.IMAGE_HASH: f"{split[0]}{i}".encode().hex(),
+                    names.GROUP: group,
+                }
+                writer.write(split, records.make(values))
+    (folder / "bank.json").write_text(json.dumps({"dim": dim}))
+    return str(folder)
+
+
+def _found(bank: str, held_out: int, tuned: bool = False) -> dict[str, object]:
+    return component._automatic(bank, 2, ModelSettings(), held_out, tuned)
+
+
+def test_folds_decide_where_validation_is_small(tmp_path: Path):
+    found = _found(_bank(tmp_path, 6), 6)
+    assert found["decides"] is True
+    assert (found["folds"], found["images"]) == (5, 30)
+    assert found["mean"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("bank", "held_out", "tuned", "why"),
+    [
+        ({}, 200, False, "because it has 200 images"),
+        ({}, 6, True, "a fine-tuned network is published"),
+        ({"dim": 0}, 6, False, "holds no features"),
+        ({"group": "film"}, 6, False, "too few independent images for 5 folds"),
+    ],
+    ids=["enough", "fine-tuned", "no features", "one film"],
+)
+def test_validation_decides_otherwise_and_says_why(tmp_path, bank, held_out, tuned, why):
+    found = _found(_bank(tmp_path, 6, **bank), held_out, tuned)
+    assert found["decides"] is False
+    assert why in str(found["why"])
+
+
+def test_other_components_learn_who_decides(tmp_path: Path):
+    assert not folds_decide("")
+    assert not folds_decide(str(tmp_path)), "a run without CrossValidator"
+    records.write_json(f"{tmp_path}/{RESULT}", {"decides": False})
+    assert not folds_decide(str(tmp_path))
+    records.write_json(f"{tmp_path}/{RESULT}", {"decides": True})
+    assert folds_decide(str(tmp_path))
+
+
+def test_where_folds_decide_validation_only_has_to_keep_up_with_the_baseline():
+    config = json.loads(without_threshold(json.dumps(eval_config(0.9, 0.02, 3))))
+    (gate,) = config["metrics_specs"][0]["metrics"][1]["per_slice_thresholds"]
+    assert gate["threshold"]["value_threshold"]["lower_bound"] < 0
+    assert gate["threshold"]["change_threshold"]["absolute"] == pytest.approx(-0.02, abs=1e-5)
