@@ -53,7 +53,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "near": _near(uris.get("quarantine", "")),
         "bank": bank,
         "views": _views(uris, settings),
-        "suspects": _suspects(uris.get("bank", ""), settings),
+        "suspects": _suspects(uris, settings),
         "embedding": _embedding(uris.get("bank", ""), settings, predictions),
         "training": _json(uris, "model_run", HISTORY_FILE),
         "baseline": _json(uris, "baseline", "baseline.json"),
@@ -118,11 +118,17 @@ def _views(uris: Mapping[str, str], settings: Mapping[str, Any]) -> list[dict[st
     return augmented_views.choose(examples) if made and settings.get("views") else []
 
 
-def _suspects(uri: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Rank suspicious labels by the features of the bank; None when there is no bank."""
+def _suspects(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Rank suspicious labels by the features of the bank; None when there is no bank.
+
+    A label that a person has accepted or corrected is not doubted again.
+    """
+    uri = uris.get("bank", "")
     if not uri or not tf.io.gfile.exists(f"{uri}/{BANK_FILE}"):
         return None
-    return suspects.rank(uri, settings["vocabulary"])
+    reviewed = _lines(f"{uris.get('quarantine', '')}/{quarantine.REVIEWED}")
+    confirmed = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
+    return suspects.rank(uri, settings["vocabulary"], confirmed=confirmed)
 
 
 def _embedding(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,13 +57,19 @@ class Suspect:
     image_hash: str
 
 
-def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[str, Any] | None:
+def rank(
+    bank_uri: str,
+    vocabulary: Sequence[str],
+    limit: int = LIMIT,
+    confirmed: Set[str] = frozenset(),
+) -> dict[str, Any] | None:
     """Rank the suspects of a feature bank, the most likely label errors first.
 
     Args:
       bank_uri: URI of the Examples of FeatureBank.
       vocabulary: Class names in sorted order.
       limit: Largest number of suspects in the result.
+      confirmed: Hashes of images whose labels a person has confirmed; they are no suspects.
 
     Returns:
       ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all
@@ -77,6 +83,8 @@ def rank(bank_uri: str, vocabulary: Sequence[str], limit: int = LIMIT) -> dict[s
             return None
         folds = np.array([int(name[:8], 16) % FOLDS for name in clean.groups])
         doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
+        settled = np.isin(clean.hashes, np.array([digest.encode() for digest in confirmed], "S"))
+    doubts.margins[settled] = -np.inf
     order = np.argsort(-doubts.margins, kind="stable")
     disagree = int((doubts.margins > 0).sum())
     worst = order[: min(limit, disagree)].tolist()

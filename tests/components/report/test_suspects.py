@@ -131,3 +131,14 @@ def test_scores_of_many_classes_are_never_all_in_memory():
     finally:
         tracemalloc.stop()
     assert peak < 90e6
+
+
+def test_a_label_that_a_person_confirmed_is_not_doubted_again(bank):
+    features, labels = clouds()
+    noisy, _ = flipped(labels, 0.05)
+    uri = bank(features, noisy)
+    found = suspects.rank(uri, CLASSES)
+    first, second = (row["image_hash"] for row in found["rows"][:2])
+    again = suspects.rank(uri, CLASSES, confirmed={first, "0" * 64})
+    assert again["rows"][0]["image_hash"] == second
+    assert again["disagree"] == found["disagree"] - 1 and again["images"] == found["images"]
