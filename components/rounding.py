@@ -11,7 +11,7 @@ def below(value: float, limit: float, digits: int = 3) -> str:
     Args:
         value: The number to format.
         limit: The limit that the number is below.
-        digits: Number of decimals, more of which are used if the text would reach the limit.
+        digits: Number of decimals. More are used if the text would otherwise reach the limit.
 
     Returns:
         The number with the fewest decimals, such as ``0.28996`` for a limit of 0.29.

@@ -56,7 +56,7 @@ def ImageExampleGen(
             source names its splits.
         min_validation: Number of images of each class that ImageFilter places in validation if the
             class has enough; it finds the rule in `ingest.json`.
-        min_test: The same for test.
+        min_test: Number of images of each class that ImageFilter places in test, likewise.
         pixel_limit: Largest number of pixels, according to the header, of an image that is
             decoded.
         options: JSON of `SourceOptions`.

@@ -24,7 +24,7 @@ class SplitRule:
         test: Share of the images in test, 0 to 1. All other images are in train.
         given: Splits that the source itself names.
         min_validation: Number of images of each class that validation gets if the class has enough.
-        min_test: The same for test.
+        min_test: Number of images of each class that test gets if the class has enough.
     """
 
     seed: int = 0

@@ -80,9 +80,9 @@ class ImageTrainer(BaseComponent):
           run_fn: Dotted path of the training function, or the name of a function in
             `module_file`. Default: ``imgpipe.models.training.run_fn``, or ``run_fn`` of the file.
           custom_config: JSON-ready settings for `run_fn`, their JSON, or a runtime parameter of the
-            JSON. The component adds the URI of the bank and, to what is no runtime parameter, the
-            SHA-256 of `module_file`, so that TFX does not reuse the cached model of changed code;
-            whoever passes `run_fn` adds a hash of its code.
+            JSON. The component adds the URI of the bank. Unless it is a runtime parameter, it
+            also adds the SHA-256 of `module_file`, so that TFX does not reuse the cached model of
+            changed code. A caller that passes `run_fn` must add a hash of its code.
           schema: Schema of the images' metadata, recorded for lineage only.
           hyperparameters: Best hyperparameters of ImageTuner, which replace those of the settings.
           module_file: Python file of the training function. It is read where the component runs.

@@ -1,4 +1,4 @@
-"""Grad-CAM of the confident mistakes: what in an image speaks for the wrong class."""
+"""Grad-CAM of the confident mistakes: the parts of an image that led to the wrong class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the learning curve says about more training images."""
+"""The learning curve as a sentence: whether more training images would help."""
 
 from __future__ import annotations
 

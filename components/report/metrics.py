@@ -19,9 +19,9 @@ from imgpipe.models.calibration import confidence_error
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]
 
-_TINY = 1e-7  # keeps the log finite
-_BINS = 10  # of the reliability diagram
-_MISTAKES = 48  # shown on the page
+_TINY = 1e-7  # smallest probability, which keeps its logarithm finite
+_BINS = 10  # number of bins of the reliability diagram
+_MISTAKES = 48  # number of mistakes that the page shows
 
 
 def wilson(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:

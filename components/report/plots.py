@@ -33,7 +33,7 @@ _ACCENT = (
     0.39,
     0.92,
 )  # of the matrix; its transparency varies, so it suits a light and a dark page
-_MOST_ROWS = 500  # of a matrix; a screen cannot show more
+_MOST_ROWS = 500  # largest number of rows of a matrix, since a display cannot show more
 _FONT = 8.5  # points at a width of about 300
 
 

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from imgpipe.components.predictor.prediction import MAX_COMPLETE
 from imgpipe.components.report.metrics import Row
 
-#: Classes whose curves are drawn; of more classes, those with the lowest average precision.
+#: Number of classes whose curves are drawn, which are those with the lowest average precision.
 DRAWN = 8
-_BINS_A_UNIT, _LARGEST = 20, 12.0  # of the logit, which is cut at ±12
+_BINS_A_UNIT, _LARGEST = 20, 12.0  # bins for each unit of the logit, which is cut at ±12
 _BINS = int(2 * _LARGEST * _BINS_A_UNIT) + 1
-_POINTS = 80  # of a curve, which a page cannot show more of
+_POINTS = 80  # largest number of points of a curve; more are not visible on the page
 _TINY = 1e-9
 
 Counts = npt.NDArray[np.int64]

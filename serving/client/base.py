@@ -15,28 +15,29 @@ class ClientBase:
 
     Args:
         target: ``host:port`` or any gRPC target (``dns:///name:port``, ``unix:path``,
-            ``ipv4:a:port,b:port``), whose addresses take turns; or ``http://host:port``,
-            ``https://host:port`` for the REST interface, with a path where a gateway has it below
-            one (``https://host/serving``).
-        model: name of the model on the server.
-        timeout: deadline of each call in seconds, retries included.
-        version: the version to ask; None for the newest that is available.
-        label: the version label to ask, such as ``stable``; not together with ``version``.
-        wait_for_ready: wait for a server that is not there, until the deadline, instead of failing
-            at once. With it a call sits through a restart of the server.
-        retry: what to do when the server is UNAVAILABLE; ``Retry(attempts=1)`` for nothing.
-        tls: encrypt, and say who we are; None for plain connections.
-        health_check: send calls only to servers that say over grpc.health.v1 that they are ready
-            (a server without that service counts as ready). State and description of the model
-            then cannot be asked while it is not.
-        headers: sent with every call, as gRPC metadata or HTTP headers: ``Authorization: Bearer …``
-            for a gateway, ``Host`` for KServe's ingress (over gRPC it is the authority).
-        compression: ``"gzip"`` to compress requests, which helps tensors and not JPEG files.
-        max_message_bytes: limit of a message in both directions, -1 for none (gRPC's own default
-            of 4 MiB refuses a modest batch).
+            ``ipv4:a:port,b:port``); requests are distributed over its addresses.
+            ``http://host:port`` and ``https://host:port`` use the REST interface; the address may
+            contain a path that a gateway expects (``https://host/serving``).
+        model: Name of the model on the server.
+        timeout: Deadline of each call in seconds, including retries.
+        version: Version to ask; None for the newest available one.
+        label: Version label to ask, such as ``stable``; it excludes ``version``.
+        wait_for_ready: Whether to wait until the deadline for a server that cannot be reached, for
+            example during its restart, instead of failing at once.
+        retry: How calls are retried when the server is UNAVAILABLE; ``Retry(attempts=1)`` does not
+            retry.
+        tls: Settings for encryption and for the client certificate; None for plain connections.
+        health_check: Whether to send calls only to servers that report over grpc.health.v1 that
+            they are ready. A server without that service counts as ready. Until a server is ready,
+            its state and its description of the model cannot be read either.
+        headers: Headers of every call, sent as gRPC metadata or as HTTP headers: ``Authorization:
+            Bearer …`` for a gateway, ``Host`` for KServe's ingress (over gRPC it is the authority).
+        compression: ``"gzip"`` compresses requests. This makes tensors smaller, but not JPEG files.
+        max_message_bytes: Largest size of a message in both directions in bytes; -1 for no limit.
+            gRPC's own default of 4 MiB would refuse a batch of a few images.
 
     Raises:
-        InvalidArgument: a setting that cannot be.
+        InvalidArgument: A setting is not valid.
     """
 
     def __init__(

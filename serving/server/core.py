@@ -153,15 +153,16 @@ class Core:
         return any(model.busy() for model in [*self._models.values(), *self._leaving])
 
     def reload(self, wanted: Sequence[ModelConfig], wait: float = 0.0) -> None:
-        """Serve ``wanted`` and nothing else.
+        """Replaces the models that are served by those of ``wanted``.
 
         Args:
-            wanted: every model; those that are already served the same way are left alone.
-            wait: seconds to wait until every model answers; 0 does not wait.
+            wanted: All models to serve. A model that is already served in the same way is not
+                reloaded.
+            wait: Seconds to wait until every model answers; 0 does not wait.
 
         Raises:
-            StatusError: the change is refused and nothing has changed (INVALID_ARGUMENT,
-                FAILED_PRECONDITION), or UNKNOWN: models did not become available.
+            StatusError: The change is refused and nothing has changed (INVALID_ARGUMENT,
+                FAILED_PRECONDITION), or some models did not become available (UNKNOWN).
         """
         with self._changing:
             configs.check(wanted)

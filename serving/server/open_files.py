@@ -1,4 +1,4 @@
-"""The limit of open files of this process, of which every connection takes one."""
+"""The limit of open files of this process. Every connection uses one file."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from imgpipe.components.example_gen.sources.seekable_gzip import (
 from imgpipe.components.example_gen.sources.tree import lay_out, repeated
 from imgpipe.models.errors import ConfigError
 
-#: Suffixes of archives. Those of the second line are recognised to give a clear error.
+#: Suffixes of archives. Those of the second line are not supported, which the error states.
 SUFFIXES = (
     *(".zip", ".tar", ".tar.gz", ".tgz"),
     *(".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar"),
@@ -332,7 +332,7 @@ class _Careful:
 
 
 class _Unpacked(_Careful):
-    """The same for the unpacked data of a gzip stream."""
+    """A file of the unpacked data of a gzip stream, with the same checks."""
 
     def __init__(self, stream: SeekableGzip) -> None:
         self._stream, self._at = stream, 0

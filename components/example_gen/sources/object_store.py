@@ -101,7 +101,12 @@ class ObjectStoreSource:
 
 
 def _opened(uri: str) -> tuple[Any, str]:
-    """File system of a URI, of which fsspec keeps one for each process, and the path in it.
+    """Returns the file system of a URI and the path in it.
+
+    fsspec keeps one file system of each kind for the process.
+
+    Args:
+        uri: URI of the source.
 
     Raises:
         ResourceError: The package of the store is not installed.

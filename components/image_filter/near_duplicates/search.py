@@ -26,7 +26,8 @@ from imgpipe.components.image_filter.near_duplicates.links import Links
 #: found with a probability of about 1 - (1 - (1 - d/256)^k)^ORDERS, where k = log2(2n / WINDOW)
 #: bits or fewer.
 ORDERS, WINDOW = 32, 16
-#: The same for each crop. Fewer are enough, as a cropped copy is similar to several crops.
+#: The same two numbers for each crop. Lower numbers are enough, because a cropped copy is similar
+#: to several crops.
 CROP_ORDERS, CROP_WINDOW = 12, 8
 #: Radius in bits. Copies that were saved again, resized, brightened or cropped by 5 % are within
 #: it. No two different images of 1,240 and of 4,160 flowers are (the nearest: 55 and 41 bits).
@@ -162,8 +163,8 @@ def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
 
     Examples of such sets are hands in front of one wall, or rendered figures. The median of the
     distances of random pairs, and their first percentile, give a standard deviation; the radius is
-    five standard deviations below the median. For photographs it stays 40. For 1,651 hands in front
-    of a white wall, of which 18,924 pairs are within 48 bits, it is 8.
+    five standard deviations below the median. For photographs it stays 40. It is 8 for 1,651 hands
+    in front of a white wall, where 18,924 pairs are within 48 bits.
 
     Args:
         hashes: The hashes of the set.

@@ -27,7 +27,7 @@ _NEAR = 1 << 16
 
 
 class Repeated(dict[str, Any]):
-    """A JSON object with repeated keys, of which the first is used."""
+    """A JSON object with repeated keys. The first value of a key is used."""
 
 
 class Constant(float):
