@@ -204,7 +204,7 @@ class FineTune:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is a second stage, whatever the head reaches."""
+        """Whether there is always a second stage, independently of the accuracy of the head."""
         return self.mode in ("on", "auto")
 
 
@@ -228,8 +228,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
         """Creates settings from the "model" table of a trainer's custom config.
 
+        Args:
+            values: The table, with settings by name.
+
         Raises:
-            ConfigError: The table holds an unknown name.
+            ConfigError: The table contains an unknown name.
         """
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
@@ -251,7 +254,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     @property
     def size(self) -> int:
-        """Side in pixels that the backbone sees."""
+        """Side in pixels of the images that the backbone receives."""
         return self.image_size or self.backbone_spec().image_size
 
     @property
@@ -277,7 +280,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     @property
     def searches(self) -> bool:
-        """Whether better networks than the solved head may be looked for."""
+        """Whether the run may search for a network that is better than the solved head."""
         return (
             self.solved
             and self.fine_tune.mode == "search"
@@ -286,7 +289,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         )
 
     def second_stage(self) -> ModelSettings:
-        """Returns the settings of fine-tuning in the form of those of a stage."""
+        """Returns the settings of fine-tuning in the form of settings of a training."""
         stage = self.fine_tune
         return replace(
             self,
@@ -333,9 +336,12 @@ class ModelSettings(TrainSettings, NetworkSettings):
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
         """Returns the class names after checking that a network with these settings can have them.
 
+        Args:
+            vocabulary: Class names in sorted order.
+
         Raises:
-            ConfigError: They cannot be told apart, are not two for one unit, or one of them is
-                what an unknown image would be called.
+            ConfigError: The names are not distinct, a head with one unit has not exactly two
+                classes, or a class has the name that is served for unknown images.
         """
         checked = check_vocabulary(vocabulary)
         self.one_unit(len(checked))
@@ -347,10 +353,13 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return checked
 
     def one_unit(self, classes: int) -> bool:
-        """Whether the head has the single unit of a binary classifier.
+        """Returns whether the head has the single unit of a binary classifier.
+
+        Args:
+            classes: Number of classes.
 
         Raises:
-            ConfigError: The activation is sigmoid and there are not two classes.
+            ConfigError: The activation is sigmoid, and there are not exactly two classes.
         """
         if self.activation == "sigmoid" and classes != 2:
             raise ConfigError(
@@ -361,11 +370,14 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
-    """Returns the class names after checking that a file can hold them, one name a line.
+    """Returns the class names after checking that a text file with one name a line can hold them.
+
+    Args:
+        vocabulary: Class names in sorted order.
 
     Raises:
-        ConfigError: There are fewer than two names, a name is there twice, is empty or has a line
-            break, or the names are not sorted.
+        ConfigError: There are fewer than two names, a name occurs twice, is empty or contains a
+            line break, or the names are not sorted.
     """
     given = tuple(vocabulary)
     if len(given) < 2:

@@ -21,12 +21,12 @@ import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES
 
-HASH_BYTES = BYTES  # of a SHA-256, which is as long as a perceptual hash
+HASH_BYTES = BYTES  # length of a SHA-256, which is that of a perceptual hash
 #: Number of columns of a row: the content hash and the perceptual hashes.
 COLUMNS = 1 + ALL_BYTES // BYTES
-_REPEATED = "repeated"  # file with the contents of which there are several images
+_REPEATED = "repeated"  # name of the file with the hashes of contents that several images have
 _BUCKETS = 256
-_PENDING_BYTES = 1 << 24  # what is read before it is divided into the buckets
+_PENDING_BYTES = 1 << 24  # bytes that are read before they are divided into the buckets
 
 Column = npt.NDArray[np.uint8]  # [n, 32]
 
