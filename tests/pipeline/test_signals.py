@@ -60,7 +60,7 @@ def test_a_signal_to_another_command(tmp_path: Path):
         "import signal, sys, os, time\n"
         "from imgpipe.pipeline import cli, signals\n"
         "from imgpipe.pipeline.commands import presets\n"
-        "presets.run = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
+        "presets.run = lambda json_file: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
         "sys.argv = ['imgpipe', 'presets']\n"
         "cli.main()\n"
     )
@@ -107,7 +107,7 @@ def test_a_ctrl_c_is_kept_for_the_code_that_asks_for_it(
         "import os, signal, sys\n"
         "from imgpipe.pipeline import cli, signals\n"
         "from imgpipe.pipeline.commands import presets\n"
-        "def run():\n"
+        "def run(json_file):\n"
         "    with signals.holding():\n"
         f"        for _ in range({presses}):\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
