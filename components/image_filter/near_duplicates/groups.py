@@ -84,11 +84,20 @@ def resolve(
     return [findings[path] for path in sorted(findings)]
 
 
-def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> dict[str, Any]:
-    """Return a group as it is listed in the quarantine and by ``imgpipe check --json``."""
+def line(
+    members: Iterable[Member], radius: int, findings: Iterable[Finding], limit: int
+) -> dict[str, Any]:
+    """Return a group as it is listed in the quarantine and by ``imgpipe check --json``.
+
+    Args:
+        members: The images.
+        radius: Bits within which images of this set are near-duplicates.
+        findings: Findings about the images.
+        limit: The largest radius that the settings allow.
+    """
     found = {finding.path: finding for finding in findings}
     rows = [_row(member, found.get(member.path)) for member in members]
-    return {"radius": radius, "members": rows}
+    return {"radius": radius, "limit": limit, "members": rows}
 
 
 def _row(member: Member, finding: Finding | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, PerceptualHashes, parse
 from imgpipe.components.image_filter.check import Finding, Settings
+from imgpipe.components.image_filter.checks import near_duplicate
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search, table
 from imgpipe.components.image_filter.near_duplicates.links import Links
@@ -174,7 +175,8 @@ def resolve_group(
     members, radius = [member for _, member in entries], entries[0][0]
     accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
     if findings := groups.resolve(members, radius, settings.severity, accepted):
-        yield [(one.key, one) for one in findings], groups.line(members, radius, findings)
+        limit = int(near_duplicate.CHECK.threshold_in(settings))
+        yield [(one.key, one) for one in findings], groups.line(members, radius, findings, limit)
 
 
 def listing(lines: Iterable[Mapping[str, Any]]) -> str:

@@ -21,6 +21,7 @@ def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "groups": len(groups),
         "pictures": sum(len(group["members"]) for group in groups),
         "radius": groups[0]["radius"] if groups else None,
+        "limit": groups[0].get("limit") if groups else None,
         "rows": [
             {"size": len(group["members"]), "members": _told(group["members"])[:MEMBERS]}
             for group in groups[:GROUPS]

@@ -462,3 +462,12 @@ def test_the_networks_that_were_tried_are_listed():
     assert "layers above block8 0.995 +0.097 0.015 2 min 30 s yes" in text
     assert "layers above block3 diverged" in text
     assert "Everything was tried." in text
+
+
+def test_a_radius_that_is_smaller_for_this_set_is_explained():
+    found = facts()
+    found["near"] |= {"radius": 8, "limit": 40}
+    text = read(found).text
+    assert "differ in at most 8 of 256 bits. In other sets it is 40 bits" in text
+    found["near"] |= {"radius": 40}
+    assert "In other sets" not in read(found).text
