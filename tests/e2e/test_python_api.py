@@ -113,5 +113,5 @@ def test_exports_are_compared_on_the_validation_images(case: Case, first: Any) -
     from imgpipe.pipeline.evaluation import Model
 
     origin, images = exports.compared_images(Model.of(case.out / "model" / "1"))
-    validation = first.summary["metrics"]["validation"]["count"]
+    validation = sum(first.summary["data"]["splits"]["validation"].values())
     assert (origin, len(images)) == ("validation", validation)
