@@ -32,16 +32,17 @@ Schedule = Literal["constant", "cosine"]
 Strategy = Literal["none", "mirrored", "multi_worker"]
 Target = Literal["validation", "training"]
 
-_SCHEDULE: Final = "constant, or cosine: rises to the rate in the first twentieth, then falls to 0."
+_SCHEDULE: Final = (
+    "Course of the learning rate: constant, or cosine, which rises in the first twentieth of the "
+    "steps and then falls to 0."
+)
 
 
 @dataclass(frozen=True, config=STRICT)
 class NetworkSettings:
     """Backbone and head."""
 
-    backbone: str = Field(
-        default="efficientnet_lite0", description="Name in the backbone registry."
-    )
+    backbone: str = Field(default="efficientnet_lite0", description="Name of the backbone.")
     builder: str = Field(
         default="",
         pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
@@ -53,46 +54,68 @@ class NetworkSettings:
         description="imagenet, none (random) or the path of a .weights.h5, .h5 or .keras file.",
     )
     weights_sha256: str = Field(
-        default="", description="SHA-256 that a file of weights must have; empty: not asked."
+        default="",
+        description="SHA-256 that a file of weights must have. Empty: it is not checked.",
     )
     cut: str = Field(
-        default="", description="Layer of the backbone that gives the feature map; empty: its end."
+        default="",
+        description="Layer of the backbone whose output is the feature map. Empty: the last layer.",
     )
     width: float = Field(
-        default=1.0, ge=0.01, le=10, description="Multiplier of the filters, where there is one."
+        default=1.0,
+        ge=0.01,
+        le=10,
+        description="Multiplier of the number of filters, for backbones that have one.",
     )
     freeze: Freeze = Field(
         default="auto",
-        description="all trains the head alone, none every layer; auto: all where the weights are "
-        "trained, none where they are random.",
+        description="Layers that are not trained. all: the whole backbone, so that only the head is"
+        " trained; none: every layer is trained; auto: all for trained weights, none "
+        "for random ones.",
     )
     image_size: int = Field(
-        default=0, ge=0, le=1024, description="Pixels, the side that the backbone sees; 0: its own."
+        default=0,
+        ge=0,
+        le=1024,
+        description="Side in pixels of the images that the backbone receives. 0: the size that it "
+        "was designed for.",
     )
     pooling: Pooling = Field(
-        default="average", description="From feature map to features: average, max, flatten."
+        default="average",
+        description="How the feature map becomes a feature vector: average, max or flatten.",
     )
     feature_dropout: float = Field(
         default=0.0,
         ge=0,
         le=0.99,
-        description="Dropout of the features, where there is a hidden layer behind them.",
+        description="Share of the features that are dropped before the hidden layer.",
     )
     hidden_units: int = Field(
-        default=0, ge=0, le=65536, description="Units of a hidden layer; 0: a linear head."
+        default=0,
+        ge=0,
+        le=65536,
+        description="Number of units of a hidden layer. 0: the head is linear.",
     )
-    dropout: float = Field(default=0.2, ge=0, le=0.99, description="Dropout before the last layer.")
+    dropout: float = Field(
+        default=0.2,
+        ge=0,
+        le=0.99,
+        description="Share of the inputs of the last layer that are dropped.",
+    )
     activation: Activation = Field(
-        default="auto", description="auto: one sigmoid unit for two classes, softmax otherwise."
+        default="auto",
+        description="Activation of the last layer: sigmoid, softmax, or auto, which is one sigmoid "
+        "unit for two classes and softmax for more.",
     )
     temperature: bool = Field(
-        default=True, description="Divide the logits by a temperature fitted on validation."
+        default=True,
+        description="Whether the logits are divided by a temperature that is fitted on validation.",
     )
     unknown_rate: float = Field(
         default=0.0,
         ge=0,
         le=0.5,
-        description='Share of validation images whose label may become "unknown"; 0: none.',
+        description='Largest share of validation images whose label may become "unknown". 0: none.',
     )
 
     @property
@@ -114,66 +137,81 @@ class TrainSettings:
         default=0.0,
         ge=0,
         le=1e9,
-        description="Penalty of the squared weights of a solved head, for standardised features; "
-        "0: chosen by cross-validation over train.",
+        description="Penalty of the squared weights of a solved head, for standardised features. 0:"
+        " cross-validation over train chooses it.",
     )
     learning_rate: float = Field(
-        default=1e-3, ge=1e-8, le=10, description="The optimizer's step size."
+        default=1e-3, ge=1e-8, le=10, description="Learning rate of the optimizer."
     )
     schedule: Schedule = Field(default="constant", description=_SCHEDULE)
-    batch_size: int = Field(default=128, ge=1, le=65536, description="Images or views a step.")
+    batch_size: int = Field(
+        default=128, ge=1, le=65536, description="Number of images or views in a training step."
+    )
     epochs: int = Field(
         default=60,
         ge=1,
         le=100_000,
-        description="Upper limit; training stops earlier on a plateau.",
+        description="Largest number of epochs; training stops earlier when the validation loss no "
+        "longer falls.",
     )
     steps_per_epoch: int = Field(
         default=0,
         ge=0,
         le=10**9,
-        description="Most steps an epoch of the first stage; 0: all of the data.",
+        description="Largest number of steps in an epoch of the first stage. 0: as many as the data"
+        " has.",
     )
     patience: int = Field(
-        default=8, ge=1, le=100_000, description="Epochs without a better validation loss."
+        default=8,
+        ge=1,
+        le=100_000,
+        description="Number of epochs without a lower validation loss after which training stops.",
     )
     target_accuracy: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="End the first stage once accuracy reaches this; 0: never.",
+        description="Accuracy at which the first stage ends. 0: it does not end early.",
     )
     target_on: Target = Field(
-        default="validation", description="Whose accuracy: validation or training."
+        default="validation",
+        description="Split whose accuracy target_accuracy refers to: validation or training.",
     )
     label_smoothing: float = Field(
-        default=0.0, ge=0, le=0.99, description="Share spread over all classes."
+        default=0.0,
+        ge=0,
+        le=0.99,
+        description="Share of each label's probability that is spread over all classes.",
     )
     balance: Balance = Field(
         default="none",
-        description="For classes of unequal size: class_weights weighs the loss, sampling draws "
-        "every class as often, none does neither.",
+        description="Remedy for classes of unequal size: class_weights weights the loss, sampling "
+        "draws every class equally often, none does nothing.",
     )
     precision: Precision = Field(
         default="auto",
-        description="Of layers trained beside the head: auto is mixed_float16 on a GPU and float32 "
-        "on a CPU, where 16 bits train slower.",
+        description="Precision of the layers that are trained besides the head. auto: mixed_float16"
+        " on a GPU and float32 on a CPU, where 16 bits are slower.",
     )
     strategy: Strategy = Field(
         default="none",
-        description="tf.distribute: none, mirrored (GPUs of one machine), multi_worker.",
+        description="Strategy of tf.distribute: none, mirrored (the GPUs of one machine) or "
+        "multi_worker.",
     )
     seed: int = Field(
-        default=0, ge=0, le=2**31 - 1, description="Of weights, shuffling and dropout."
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of the initial weights, of shuffling and of dropout.",
     )
     minutes: float | None = Field(
         default=None,
         examples=[15],
         ge=0,
         le=100_000,
-        description="Time for trying networks that may be better than the solved head, see "
-        "fine_tune.mode; 0: none are tried. Not set: as long as so many forward passes of the "
-        "training images take, and at most 15 minutes.",
+        description="Minutes for trying networks that may be better than the solved head; see "
+        "fine_tune.mode. 0: none is tried. Not set: the time of 60 forward passes of "
+        "the training images, between 1 and 15 minutes.",
     )
 
 
@@ -183,23 +221,29 @@ class FineTune:
 
     mode: FineTuneMode = Field(
         default="search",
-        description="search tries it in several ways within train.minutes, where the head alone "
-        "falls short, and keeps what is better by more than noise; off; on ships the outcome; auto "
-        "ships it only where validation says it helped.",
+        description="When layers above the cut are trained. search: when the head alone falls "
+        "short, in several ways within train.minutes, and the network is used if it is "
+        "better by more than noise; on: always; auto: always, and the network is used "
+        "if it is better on validation; off: never.",
     )
     cut: str = Field(
         default="",
-        description="Layer or block (block11) above which layers train; empty: the search chooses "
-        "it, and otherwise it is two thirds up.",
+        description="Layer or block, such as block11, above which layers are trained. Empty: the "
+        "search chooses it; without a search it is at two thirds of the network.",
     )
     learning_rate: float = Field(
-        default=5e-4, ge=1e-8, le=10, description="The optimizer's step size."
+        default=5e-4, ge=1e-8, le=10, description="Learning rate of the optimizer."
     )
     schedule: Schedule = Field(default="cosine", description=_SCHEDULE)
-    batch_size: int = Field(default=32, ge=1, le=65536, description="Views a step.")
-    epochs: int = Field(default=4, ge=1, le=100_000, description="Upper limit.")
+    batch_size: int = Field(
+        default=32, ge=1, le=65536, description="Number of views in a training step."
+    )
+    epochs: int = Field(default=4, ge=1, le=100_000, description="Largest number of epochs.")
     patience: int = Field(
-        default=4, ge=1, le=100_000, description="Epochs without a better validation loss."
+        default=4,
+        ge=1,
+        le=100_000,
+        description="Number of epochs without a lower validation loss after which training stops.",
     )
 
     @property

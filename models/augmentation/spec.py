@@ -33,63 +33,79 @@ class ViewSpec:
     the value is uniform in [-r, r].
     """
 
-    count: int = Field(default=4, ge=0, le=32, description="Augmented views per image.")
-    rotation: float = Field(default=40.0, ge=0, le=180, description="Degrees, to either side.")
+    count: int = Field(
+        default=4, ge=0, le=32, description="Number of augmented views of each training image."
+    )
+    rotation: float = Field(
+        default=40.0, ge=0, le=180, description="Largest rotation in degrees, to either side."
+    )
     shifts: float = Field(
-        default=0.2, ge=0, le=1, description="Share of width and height, either way."
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Largest shift in either direction, as a share of width and height.",
     )
     shear: float = Field(
-        default=0.2, ge=0, le=1, description="Horizontal shear factor, either way."
+        default=0.2, ge=0, le=1, description="Largest horizontal shear factor, in either direction."
     )
     zoom: float = Field(
         default=0.2,
         ge=0,
         le=0.99,
-        description="Zoom in or out by up to this share, width and height each by itself.",
+        description="Largest zoom in or out, as a share; width and height change independently.",
     )
-    horizontal_flip: bool = Field(default=True, description="Mirror every other view.")
-    vertical_flip: bool = Field(default=False, description="Put every other view upside down.")
+    horizontal_flip: bool = Field(default=True, description="Whether every other view is mirrored.")
+    vertical_flip: bool = Field(
+        default=False, description="Whether every other view is turned upside down."
+    )
     scale: float = Field(
         default=0.0,
         ge=0,
         le=3,
-        description="Size of the whole image: up to 1 + this times larger or smaller.",
+        description="Largest change of the size of the whole image: at most 1 + scale times larger "
+        "or smaller.",
     )
     fill: Fill = Field(
         default="nearest",
-        description="What lies outside the image: nearest, reflect, wrap or constant.",
+        description="How pixels outside of the image are filled: nearest, reflect, wrap or "
+        "constant.",
     )
     brightness: float = Field(
-        default=0.0, ge=0, le=1, description="Share of white added or taken away, at most."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Largest change of the brightness, as a share of white.",
     )
     contrast: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="More or less contrast by up to this share, about the image's mean.",
+        description="Largest change of the contrast, as a share, around the mean of the image.",
     )
     saturation: float = Field(
-        default=0.0, ge=0, le=1, description="More or less colour by up to this share."
+        default=0.0, ge=0, le=1, description="Largest change of the saturation, as a share."
     )
     hue: float = Field(
         default=0.0,
         ge=0,
         le=0.5,
-        description="Part of the colour circle, either way; 0.5 is any colour.",
+        description="Largest change of the hue in either direction, as a share of the colour "
+        "circle; 0.5 allows any colour.",
     )
     erasing: float = Field(
         default=0.0,
         ge=0,
         le=0.9,
-        description="Every other view loses a rectangle to noise, up to this share of its area.",
+        description="Largest share of the area that is replaced by noise, in a rectangle of every "
+        "other view.",
     )
 
     multi_scale: float = Field(
         default=0.0,
         ge=0,
         le=0.5,
-        description="The backbone sees every third view this share smaller, every third larger "
-        "than image_size, in steps of 32 pixels; for heads on pooled features.",
+        description="Share by which every third view is smaller, and every third larger, than "
+        "image_size, in steps of 32 pixels; for heads on pooled features.",
     )
 
     def side(self, view: int, image_size: int) -> int:
