@@ -6,13 +6,15 @@ outputs, which the progress display, the summary and the report need.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
 import os
 import shutil
+import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -94,7 +96,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     wanted, made_again, told = set(fresh), set[str](), set[str]()
     while True:
         try:
-            with literal_folders(root):
+            with literal_folders(root), _without_arguments():
                 return _once(copy.deepcopy(ir), observer, wanted, told, root)
         except sealing.Damaged as found:
             if found.node in made_again:
@@ -107,6 +109,21 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
             integrity.remove(found.folder)
             names = [entry.pipeline_node.node_info.id for entry in ir.nodes]
             told = set(names[: names.index(found.node)])
+
+
+@contextlib.contextmanager
+def _without_arguments() -> Iterator[None]:
+    """Hide the arguments of the program in the block.
+
+    TFX's Beam executors parse them as their own flags. The arguments of a program that calls
+    `imgpipe.run`, such as ``-v``, would end the run.
+    """
+    arguments = sys.argv
+    sys.argv = arguments[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], root: Path) -> None:

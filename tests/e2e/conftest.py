@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,5 +27,10 @@ def case(drawn: Any, tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(scope="session")
 def first(case: Case) -> Any:
-    """Outcome of the first run: nothing cached, blessed, pushed."""
-    return case.run()
+    """Outcome of the first run: nothing cached, blessed, pushed.
+
+    The program that runs it has arguments that TFX would take for its own and refuse.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["program", "-v", "--name"])
+        return case.run()
