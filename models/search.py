@@ -139,10 +139,11 @@ def train(inputs: Inputs) -> Trained:
     accuracy = (trained.history.get("solution") or {}).get("accuracy")
     if not inputs.settings.searches or accuracy is None:
         return trained
-    if accuracy >= ENOUGH or _judgement(trained).right.all():
+    right = _judgement(trained).right
+    if accuracy >= ENOUGH or right.all():
         ended = (
             f"Nothing else was tried, because the head alone reaches {accuracy:.3f} in "
-            f"cross-validation and {_judgement(trained).right.mean():.3f} on the validation split."
+            f"cross-validation and {right.mean():.3f} on the validation split."
         )
         return _with_history(trained, [_row_of_head(trained)], "enough", ended)
     with progress.stoppable():

@@ -57,7 +57,10 @@ class Run:
 
     @property
     def accuracy(self) -> float | None:
-        """Accuracy that the gate judged, on validation; None if no model was evaluated."""
+        """Accuracy on validation; None if no model was evaluated.
+
+        Where folds decide instead, the verdict rests on ``summary["cross_validation"]["mean"]``.
+        """
         value = (self.summary["gate"] or {}).get("value")
         return None if value is None else float(value)
 
