@@ -22,10 +22,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.images import encoded, noise
 from tests.serving.conftest import write_half_plus_two, write_image_model
 
 from .serving_program import MEGABYTE, Program, program
-from .test_serving_inputs import encoded, mutated
+from .test_serving_inputs import mutated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
 BODIES, WIRES, CLIENTS, BOMBS, SLOW = 2_000, 2_000, 4, 20, 200
@@ -173,7 +174,7 @@ def in_threads(work) -> None:
 
 
 def good_bodies() -> list[tuple[str, bytes]]:
-    image = {"b64": base64.b64encode(encoded("JPEG", 1)).decode()}
+    image = {"b64": base64.b64encode(encoded(noise(1), "JPEG")).decode()}
     made = [
         ("half:predict", {"instances": [1.0, 2.5, -3e4]}),
         ("half:predict", {"inputs": {"x": [1, 2, 3]}}),
