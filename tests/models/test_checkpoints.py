@@ -99,7 +99,9 @@ from imgpipe.models.settings import ModelSettings
 
 bank, path, result = sys.argv[1:]
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
-settings = ModelSettings(epochs=400, batch_size=8, patience=400, dropout=0.5)
+settings = ModelSettings(
+    optimizer="adam", epochs=400, batch_size=8, patience=400, dropout=0.5
+)
 fit = fit_head(*rows, 3, settings, checkpoint=Checkpoint(Path(path), "key", 0.0))
 import numpy as np
 np.savez(result, *fit.head.get_weights(), resumed=fit.resumed)

@@ -39,7 +39,12 @@ from imgpipe.models.checkpoints import Checkpoint
 from pathlib import Path
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(
-    epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01, strategy=strategy
+    optimizer="adam",
+    epochs=5,
+    batch_size=20,
+    dropout=0.0,
+    learning_rate=0.01,
+    strategy=strategy,
 )
 with distribution.scope(strategy):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -77,7 +82,9 @@ def _start(strategy: str, bank: str, result: Path, **variables: str) -> subproce
 
 def _alone(bank: str) -> tuple[list[np.ndarray], list[float]]:
     rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
-    settings = ModelSettings(epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01)
+    settings = ModelSettings(
+        optimizer="adam", epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01
+    )
     fit = fit_head(*rows, 3, settings)
     return fit.head.get_weights(), [epoch["loss"] for epoch in fit.epochs]
 
