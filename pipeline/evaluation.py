@@ -177,7 +177,7 @@ def _row(record: ImageRecord, probabilities: Any) -> Row:
 def facts(
     model: Model, source: str, judged: Judged, seen: Mapping[str, Seen] | None, threshold: float
 ) -> dict[str, Any]:
-    """Compute what ``--json`` writes; docs/reference.md documents its fields.
+    """Compute what ``--json`` writes; `imgpipe.pipeline.json_formats` declares it.
 
     Args:
       model: The version that was evaluated.

@@ -5,8 +5,9 @@ This module imports only Typer, because ``imgpipe --help`` loads it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,29 @@ SOURCE_HELP = (
     "Folder of images, its .zip or .tar archive, .csv of paths or pixels, tfds:NAME, or TFRecord "
     "files."
 )
+
+
+def old_spelling(old: str, new: str) -> Any:
+    """Declare an option that an earlier release had, which says how it is spelled now.
+
+    Args:
+      old: The option, such as ``--from``.
+      new: The option or argument that replaces it, such as ``--out``.
+
+    Returns:
+      A hidden option for a parameter whose type is ``Path | None``.
+    """
+    return typer.Option(old, hidden=True, callback=_note(old, new))
+
+
+def _note(old: str, new: str) -> Callable[[Path | None], Path | None]:
+    def told(value: Path | None) -> Path | None:
+        if value is not None:
+            typer.echo(f"note: {old} still works; it is spelled {new} now.", err=True)
+        return value
+
+    return told
+
 
 #: Headings of ``imgpipe --help``.
 DATA_AND_TRAINING = "Data and training"
@@ -23,6 +47,14 @@ MACHINE = "This machine"
 
 ConfigArgument = Annotated[
     str | None, typer.Argument(metavar="[CONFIG|PRESET]", help="TOML file, or name of a preset.")
+]
+ConfigOrOutArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[OUT|CONFIG|PRESET]",
+        help="Output folder of the runs, one of its versions or runs, TOML file, or name of a "
+        "preset.",
+    ),
 ]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
 RunsOption = Annotated[

@@ -141,15 +141,42 @@ def output_folder(path: Path) -> Path:
     Raises:
       ResourceError: Neither the folder nor those above it hold a run.
     """
+    out = above(path)
     path = path.expanduser().absolute()
-    for out in (path, path.parent, path.parent.parent):
-        if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
-            return out
+    if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
+        return out
     there = "a folder without runs" if path.is_dir() else "there is no such folder"
     raise ResourceError(
         f"no run in {path}. Expected: the output folder of a run, one of its versions, or the "
         f"folder of a run. Received: {there}. Run `imgpipe run`, or name another folder."
     )
+
+
+def above(path: Path) -> Path:
+    """Return the output folder to which a folder belongs, or the folder itself if there is none.
+
+    Args:
+      path: An output folder, its folder of versions, a version, or the folder of a run.
+    """
+    path = path.expanduser().absolute()
+    for out in (path, path.parent, path.parent.parent):
+        if next((out / RUNS).glob(f"*/{CONFIG}"), None) is not None:
+            return out
+    return path
+
+
+def newest(path: Path) -> PastRun:
+    """Return the newest run of an output folder, or the run itself for the folder of a run.
+
+    Args:
+      path: The output folder, its folder of versions, a version, or the folder of a run.
+
+    Raises:
+      ResourceError: There is no run.
+    """
+    runs = read(output_folder(path))
+    path = path.expanduser().absolute()
+    return next((run for run in runs if run.folder == path), runs[-1])
 
 
 def read(out: Path) -> list[PastRun]:

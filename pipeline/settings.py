@@ -67,6 +67,37 @@ def configuration(
         return configs.load(file, extra)
 
 
+def of_run_or_file(
+    source: str | None,
+    settings: Sequence[str],
+    data: str | None = None,
+    out: Path | None = None,
+) -> configs.Config:
+    """Build the configuration of a command that also takes the output folder of earlier runs.
+
+    Args:
+      source: Output folder, one of its versions or runs, TOML file, or name of a preset; None for
+        the defaults.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      data: Source of the images, None for that of the configuration.
+      out: Output folder, one of its versions or runs; None for that of the configuration.
+
+    Returns:
+      The configuration of the newest run in an output folder, or that of the file or preset.
+
+    Raises:
+      ConfigError: There is no such file or preset, or a setting is wrong.
+      ResourceError: There is no run in the folder.
+    """
+    from imgpipe.pipeline import past_runs
+    from imgpipe.pipeline.run import CONFIG
+
+    if source is not None and Path(source).expanduser().is_dir():
+        run = past_runs.newest(Path(source))
+        return configuration(str(run.folder / CONFIG), data, out or run.out, settings)
+    return configuration(source, data, out and past_runs.above(out), settings)
+
+
 def assignments(settings: Mapping[str, Any]) -> list[str]:
     """Write settings that are given in Python as ``--set`` takes them.
 

@@ -1,7 +1,7 @@
 """Builds the summary of a run for other programs (``--json``).
 
-docs/reference.md documents the fields. All of them are always present; their value is null if the
-run did not get that far.
+`imgpipe.pipeline.json_formats.run` declares the fields. All of them are always present; their value
+is null if the run did not get that far.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 import typer
 
 from imgpipe.pipeline.application import app
+from tests import json_formats
 from tests.document_blocks import RUN, Block, blocks, matches
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -154,15 +154,13 @@ def test_the_tutorial_runs_and_prints_what_it_quotes(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_every_field_of_the_summary_is_documented(
+def test_the_summaries_have_the_declared_fields(
     after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]],
 ) -> None:
-    named = set(re.findall(r"`(\w+)`", (_DOCS / "reference.md").read_text("utf-8")))
-    [first, *_] = sorted(after_the_tutorial[0].glob("OUT/runs/*/summary.json"))
-    summary = json.loads(first.read_text("utf-8"))
-    parts = ("gate", "push", "model", "data", "training", "timings", "bank")
-    fields = {*summary, *(key for part in parts for key in summary[part] or ())}
-    assert len(fields) > 40 and not fields - named
+    found = sorted(after_the_tutorial[0].glob("OUT/runs/*/summary.json"))
+    assert len(found) > 1
+    for file in found:
+        json_formats.conform("run", json.loads(file.read_text("utf-8")))
 
 
 @pytest.mark.slow

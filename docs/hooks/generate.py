@@ -14,6 +14,7 @@ from typing import Any
 
 # MkDocs adds the folder of a hook to the path.
 from command_pages import commands, exit_codes
+from json_page import json_formats
 from metric_page import metrics
 from mkdocs.structure.files import File, Files
 from settings_pages import checks, settings
@@ -25,6 +26,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings,
     "reference/checks.md": checks,
     "reference/exit-codes.md": exit_codes,
+    "reference/json.md": json_formats,
     "reference/metrics.md": metrics,
     "changelog.md": lambda: _CHANGELOG.read_text("utf-8"),
 }

@@ -257,7 +257,7 @@ def sentence(judged: Judged, refused: Sequence[rules.Reason]) -> str:
 
 
 def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> dict[str, Any]:
-    """Build the content of the file that `--json` names; docs/reference.md documents its fields.
+    """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it.
 
     Args:
       judged: Result of the checks.

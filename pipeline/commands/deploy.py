@@ -5,29 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.json_formats import serving as formats
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 _EXAMPLES = """Examples:\n
-  imgpipe deploy compose --out serving\n
-  imgpipe deploy kubernetes photos.toml --out serving --cpus 4
+  imgpipe deploy compose imgpipe-out --to serving\n
+  imgpipe deploy kubernetes photos.toml --to serving --cpus 4
 """
 
 
 @app.command("deploy", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     kind: Annotated[str, typer.Argument(metavar="compose|kubernetes|kserve", help="Target.")],
-    config: options.ConfigArgument = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")] = Path(
+    config: options.ConfigOrOutArgument = None,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder for the files.")] = Path(
         "imgpipe-deploy"
     ),
+    out: Annotated[Path | None, options.old_spelling("--out", "--to")] = None,
     settings: options.SettingsOption = None,
     image: Annotated[
         str | None, typer.Option("--image", help="Container image of tensorflow_model_server.")
@@ -46,10 +52,11 @@ def command(
         str, typer.Option("--claim", help="PersistentVolumeClaim that holds the versions.")
     ] = "imgpipe-models",
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Write the files with which tensorflow/serving serves the pushed models."""
     wanted = Wanted(image, cpus, memory, replicas, claim)
-    raise typer.Exit(run(kind, config, settings or [], out, wanted, force))
+    raise typer.Exit(run(kind, config, settings or [], out or to, wanted, force, json_file))
 
 
 @dataclass(frozen=True)
@@ -84,16 +91,18 @@ def run(
     out: Path,
     wanted: Wanted,
     force: bool,
+    json_file: str | None = None,
 ) -> int:
     """Write the files.
 
     Args:
       kind: Target, such as "compose".
-      config: TOML file or name of a preset; None for the defaults.
+      config: TOML file, name of a preset or output folder; None for the defaults.
       settings: Overrides as ``SECTION.KEY=VALUE``.
       out: Folder for the files.
       wanted: The other options of the command.
       force: Whether existing files are overwritten.
+      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       The exit code.
@@ -101,13 +110,15 @@ def run(
     Raises:
       ConfigError: An argument is wrong, or files exist already.
     """
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.settings import of_run_or_file
     from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
     from imgpipe.serving.deploy.settings import IMAGE
 
     if kind not in TARGETS:
         raise ConfigError(f"deploy: expected one of {', '.join(TARGETS)}. Received: {kind!r}.")
-    built = configuration(config, None, None, settings)
+    json_files.check_folder("--json", json_file)
+    built = of_run_or_file(config, settings)
     fewest, most = wanted.bounds()
     try:
         deployment = Deployment(
@@ -124,7 +135,7 @@ def run(
     except DeployError as error:
         raise ConfigError(str(error)) from None
     _write(files, out, force)
-    console = new_console()
+    console = json_files.console_beside(json_file)
     for name in files:
         console.print(f"wrote {escape(str(out / name))}")
     if not built.push_directory.is_dir():
@@ -132,6 +143,15 @@ def run(
             f"[yellow]{escape(str(built.push_directory))} does not exist yet: run the pipeline "
             "first, or name the configuration of the run that pushed.[/]"
         )
+    if json_file:
+        written: formats.Deployed = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "files": [str((out / name).absolute()) for name in files],
+            "models": str(built.push_directory),
+            "models_exist": built.push_directory.is_dir(),
+        }
+        json_files.write(written, json_file)
     return 0
 
 
@@ -140,7 +160,7 @@ def _write(files: dict[str, str], out: Path, force: bool) -> None:
     if there and not force:
         raise ConfigError(
             f"{out} already holds {', '.join(there)}. Overwrite them with --force, or choose "
-            "another folder with --out."
+            "another folder with --to."
         )
     try:
         for name, text in files.items():

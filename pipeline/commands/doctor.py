@@ -23,11 +23,13 @@ _EXAMPLES = """Examples:\n
 @app.command(rich_help_panel=options.MACHINE, epilog=_EXAMPLES)
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[OUT]", help="Output folder of the runs.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The same folder, as an option.")] = Path(
-        "imgpipe-out"
-    ),
+        Path,
+        typer.Argument(
+            metavar="[OUT]",
+            help="Output folder of the runs, one of its versions, or one of its runs.",
+        ),
+    ] = Path("imgpipe-out"),
+    out: Annotated[Path | None, options.old_spelling("--out", "OUT")] = None,
     repair: Annotated[
         bool,
         typer.Option("--repair", help="Replace a damaged metadata database; the original is kept."),
@@ -35,7 +37,7 @@ def doctor(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Check this machine and an output folder, and say how to solve each problem."""
-    raise typer.Exit(run((folder or out).absolute(), repair, json_file))
+    raise typer.Exit(run(out or folder, repair, json_file))
 
 
 def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
@@ -53,9 +55,10 @@ def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
       ResourceError: The metadata database cannot be repaired.
     """
     from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import machine, output_folder
+    from imgpipe.pipeline import machine, output_folder, past_runs
 
     json_files.check_folder("--json", json_file)
+    out = past_runs.above(out)
     console = json_files.console_beside(json_file)
     if repair:
         console.print(escape(output_folder.repair(out)))

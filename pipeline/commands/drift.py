@@ -45,15 +45,15 @@ def drift(
         Path,
         typer.Option(
             "--model",
-            metavar="DIR",
-            help="Output folder of a run, folder of versions, or one version.",
+            metavar="OUT",
+            help="Output folder of a run, its folder of versions, or one version.",
         ),
     ] = Path("imgpipe-out"),
     run: Annotated[
         Path | None,
         typer.Option(
             "--run",
-            metavar="DIR",
+            metavar="OUT",
             help="Output folder of the run, if versions were pushed elsewhere.",
         ),
     ] = None,
@@ -142,7 +142,7 @@ def execute(
 def as_json(
     read: Log, examined: Examined, folder: Path | None, written: int | None
 ) -> dict[str, Any]:
-    """Build the content of the file that `--json` names; docs/reference.md documents its fields.
+    """Build what `--json` writes; `imgpipe.pipeline.json_formats` declares it.
 
     Args:
       read: The log.

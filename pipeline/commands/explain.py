@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from imgpipe.models.classifier import Classifier
     from imgpipe.models.layer_sizes import LayerSize
     from imgpipe.models.served_model import Served
+    from imgpipe.pipeline.json_formats import common
+    from imgpipe.pipeline.json_formats import models as formats
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 
 _SOME_REFUSED = 2
 _TOP = 5  # classes that are shown with their probabilities
@@ -62,8 +66,8 @@ def command(
         Path,
         typer.Option(
             "--model",
-            metavar="DIR",
-            help="One version, a folder of versions, or the output folder of a run.",
+            metavar="OUT",
+            help="Output folder of a run, its folder of versions, or one version.",
         ),
     ] = Path("imgpipe-out"),
     layer: Annotated[
@@ -77,15 +81,24 @@ def command(
     layers: Annotated[
         bool, typer.Option("--layers", help="Print every layer with the arithmetic of its size.")
     ] = False,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the drawings.")
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder for the drawings.")
     ] = Path("imgpipe-explain"),
+    out: Annotated[Path | None, options.old_spelling("--out", "--to")] = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Draw feature maps and Grad-CAM of images, and list the sizes of all layers."""
-    raise typer.Exit(run(images or [], model, layer or [], layers, out))
+    raise typer.Exit(run(images or [], model, layer or [], layers, out or to, json_file))
 
 
-def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool, out: Path) -> int:
+def run(
+    images: Sequence[Path],
+    model: Path,
+    layers: Sequence[str],
+    table: bool,
+    out: Path,
+    json_file: str | None = None,
+) -> int:
     """Explain images, or print the table of layers, or both.
 
     Args:
@@ -94,6 +107,7 @@ def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool,
       layers: Names of the layers to draw; empty for a few of them, "all" for every one.
       table: Whether to print the table of layers.
       out: Folder for the drawings.
+      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       0, or 2 when some files are not images.
@@ -103,14 +117,18 @@ def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool,
       ResourceError: There is no model, or a drawing cannot be written.
     """
     from imgpipe.pipeline import console as consoles
+    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import temporary
 
     if not images and not table:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
+    json_files.check_folder("--json", json_file)
     version = find(model)
-    with temporary.folder() as folder, consoles.quiet(folder / "log") as console:
+    to_stderr = json_file == json_files.STANDARD_OUTPUT
+    explained: list[formats.ExplainedImage] = []
+    with temporary.folder() as folder, consoles.quiet(folder / "log", to_stderr) as console:
         from imgpipe.models import activations, layer_sizes, network_file
         from imgpipe.models.served_model import Served
         from imgpipe.models.signatures import CAM
@@ -119,12 +137,21 @@ def run(images: Sequence[Path], model: Path, layers: Sequence[str], table: bool,
         sizes = layer_sizes.sizes(classifier.network)
         if table:
             _print_table(console, sizes)
-        if not images:
-            return 0
-        chosen = activations.choose(classifier.network, layers)
-        named = {size.name: size for size in sizes}
-        inside = Inside(classifier, Served(str(version), CAM), named, chosen)
-        return _explain(console, images, inside, out)
+        if images:
+            chosen = activations.choose(classifier.network, layers)
+            named = {size.name: size for size in sizes}
+            inside = Inside(classifier, Served(str(version), CAM), named, chosen)
+            explained = _explain(console, images, inside, out)
+    if json_file:
+        listed = [_layer(size) for size in sizes] if table else None
+        found: formats.Explained = {
+            "schema": SCHEMA,
+            "model": str(version),
+            "images": explained,
+            "layers": listed,
+        }
+        json_files.write(found, json_file)
+    return _SOME_REFUSED if any("error" in image for image in explained) else 0
 
 
 def find(path: Path) -> Path:
@@ -151,27 +178,34 @@ def find(path: Path) -> Path:
     return newest.path
 
 
-def _explain(console: Console, images: Sequence[Path], inside: Inside, out: Path) -> int:
-    """Explain all images; returns the exit code."""
+def _explain(
+    console: Console, images: Sequence[Path], inside: Inside, out: Path
+) -> list[formats.ExplainedImage]:
+    """Explain all images, and return what was found, as in the JSON."""
     from imgpipe.pipeline import image_bytes
     from imgpipe.pipeline.config import Config
 
-    refused, names = 0, _folders(images)
+    found: list[formats.ExplainedImage] = []
     for (path, data, error), name in zip(
-        image_bytes.read(images, Config().judge.pixel_limit), names, strict=True
+        image_bytes.read(images, Config().judge.pixel_limit), _folders(images), strict=True
     ):
         if error:
-            refused += 1
+            found.append({"image": str(path), "error": error})
             said = f"{path} is not an image that the model can decode: {error}"
             console.print(f"[red]{escape(said)}[/]", soft_wrap=True)
             continue
-        written, said = _explain_one(data, inside, out / name)
-        console.print(f"{escape(str(path))}  {said}", soft_wrap=True)
+        written, label, top = _explain_one(data, inside, out / name)
+        said = escape(", ".join(f"{one['label']} {one['probability']:.3f}" for one in top))
+        console.print(
+            f"{escape(str(path))}  [bold]{escape(label)}[/]  [dim]{said}[/]", soft_wrap=True
+        )
         for file in written:
             console.print(f"  {escape(str(file))}", soft_wrap=True)
-    if refused:
+        files = [str(file.absolute()) for file in written]
+        found.append({"image": str(path), "label": label, "top": top, "files": files})
+    if refused := sum("error" in image for image in found):
         console.print(f"{refused} of {len(images)} images could not be explained.")
-    return _SOME_REFUSED if refused else 0
+    return found
 
 
 def _folders(images: Sequence[Path]) -> Iterator[str]:
@@ -186,8 +220,10 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
         yield name
 
 
-def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path], str]:
-    """Return the files that were written for one image, and its most probable classes."""
+def _explain_one(
+    data: bytes, inside: Inside, folder: Path
+) -> tuple[list[Path], str, list[common.Probability]]:
+    """Return the files that were written for one image, its label and most probable classes."""
     import numpy as np
     import tensorflow as tf
 
@@ -216,8 +252,7 @@ def _explain_one(data: bytes, inside: Inside, folder: Path) -> tuple[list[Path],
         safe = re.sub(r"[^\w.-]", "_", name)
         file = f"{numbers[name]:03d}_{safe}.png"
         written.append(_write(folder / file, _drawn(found[name], inside, name, pixels)))
-    said = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    return written, f"[bold]{escape(label)}[/]  [dim]{escape(said)}[/]"
+    return written, label, [{"label": name, "probability": value} for name, value in top]
 
 
 def _drawn(
@@ -277,6 +312,16 @@ def _cells(size: LayerSize) -> Iterator[Any]:
     yield from (size.window, size.stride, size.padding, size.filters)
     yield from (size.arithmetic, _spelled(size.output))
     yield f"{size.parameters:,}" if size.parameters else ""
+
+
+def _layer(size: LayerSize) -> formats.Layer:
+    output = list(size.output)
+    return {
+        "name": size.name,
+        "kind": size.kind,
+        "output": output,
+        "parameters": size.parameters,
+    }
 
 
 def _spelled(shape: Sequence[int]) -> str:

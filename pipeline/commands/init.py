@@ -13,13 +13,16 @@ import typer
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.example_gen.sources import Scan
     from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 
 #: Roboflow names the versions of one image NAME.rf.HASH.jpg.
 _VERSIONS = r"([^/]+)\.rf\."
@@ -54,12 +57,15 @@ def init(
     everything: Annotated[
         bool, typer.Option("--all", help="Write all settings, not only those that matter most.")
     ] = False,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
-    raise typer.Exit(run(source, output, force, everything))
+    raise typer.Exit(run(source, output, force, everything, json_file))
 
 
-def run(source: str, output: Path, force: bool, everything: bool = False) -> int:
+def run(
+    source: str, output: Path, force: bool, everything: bool = False, json_file: str | None = None
+) -> int:
     """Scan the source and write the configuration.
 
     Args:
@@ -67,6 +73,7 @@ def run(source: str, output: Path, force: bool, everything: bool = False) -> int
       output: File for the configuration.
       force: Whether an existing file is overwritten.
       everything: Whether all settings are written, instead of those that matter most.
+      json_file: File for what was found as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       The exit code.
@@ -75,6 +82,7 @@ def run(source: str, output: Path, force: bool, everything: bool = False) -> int
       ConfigError: The source cannot be read, or the file exists or cannot be written.
     """
     from imgpipe.components.example_gen.sources import absolute, open_source
+    from imgpipe.pipeline import json_file as json_files
 
     if output.exists() and not force:
         raise ConfigError(
@@ -82,6 +90,7 @@ def run(source: str, output: Path, force: bool, everything: bool = False) -> int
         )
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
+    json_files.check_folder("--json", json_file)
     source = absolute(source, Path.cwd())
     scan = open_source(source).scan()
     config, notes = propose(scan, source)
@@ -89,12 +98,23 @@ def run(source: str, output: Path, force: bool, everything: bool = False) -> int
         atomic_write(output, text(config, notes, None if everything else output.name))
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}.") from None
-    console = new_console()
+    console = json_files.console_beside(json_file)
+    said = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
-    for note in "\n".join(notes.values()).splitlines():
+    for note in said:
         console.print(f"[dim]{escape(note)}[/]")
     console.print(f"wrote {escape(str(output))}; next: imgpipe run {escape(str(output))}")
+    if json_file:
+        found: formats.Init = {
+            "schema": SCHEMA,
+            "file": str(output.absolute()),
+            "source": source,
+            "images": len(scan.items),
+            "classes": dict(scan.counts()),
+            "notes": said,
+        }
+        json_files.write(found, json_file)
     return 0
 
 

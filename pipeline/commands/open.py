@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,7 +13,14 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from imgpipe.pipeline.json_formats import runs as formats
+
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 
 _EXAMPLES = """Examples:\n
   imgpipe open imgpipe-out\n
@@ -22,17 +30,20 @@ _EXAMPLES = """Examples:\n
 
 
 @app.command("open", rich_help_panel=options.RUNS, epilog=_EXAMPLES)
-def command(out: options.OutArgument = Path("imgpipe-out")) -> None:
+def command(
+    out: options.OutArgument = Path("imgpipe-out"), json_file: options.JsonListOption = None
+) -> None:
     """Open the page of a run in a browser: of the newest one, of one by its folder or version."""
-    raise typer.Exit(run(out))
+    raise typer.Exit(run(out, json_file))
 
 
-def run(path: Path) -> int:
+def run(path: Path, json_file: str | None = None) -> int:
     """Print the path of a page, and open it in a browser if there is a display.
 
     Args:
       path: Folder of a run; a version, for the run that pushed it; or an output folder, for its
         newest run with a page.
+      json_file: File for the path as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       The exit code.
@@ -40,30 +51,42 @@ def run(path: Path) -> int:
     Raises:
       ResourceError: There is no such run, or it has no page.
     """
+    from imgpipe.pipeline import json_file as json_files
+
+    json_files.check_folder("--json", json_file)
     page = _page(path)
-    new_console().print(escape(str(page)))
-    show(page.as_uri())
+    console = json_files.console_beside(json_file)
+    console.print(escape(str(page)))
+    opened = show(page.as_uri(), console)
+    if json_file:
+        found: formats.Opened = {"schema": SCHEMA, "page": str(page), "opened": opened}
+        json_files.write(found, json_file)
     return 0
 
 
-def show(address: str) -> None:
+def show(address: str, console: Console | None = None) -> bool:
     """Open an address in a browser; say so when there is none.
 
     Args:
       address: Address of a page.
+      console: Where it is said; None for standard output.
+
+    Returns:
+      Whether a browser was asked to show it.
     """
     import webbrowser
 
-    console = new_console()
+    console = console or new_console()
     if _has_display():
         try:
             webbrowser.get()
         except webbrowser.Error:
             console.print("No browser was found. Open the page in one.")
         else:
-            webbrowser.open(address)
+            return webbrowser.open(address)
     else:
         console.print("There is no display here. Open the page in a browser.")
+    return False
 
 
 def _page(path: Path) -> Path:

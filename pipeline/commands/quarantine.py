@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer(
     name="quarantine",
@@ -34,12 +37,13 @@ _OVERRIDES = Path("overrides.toml")
 _HASH = re.compile(r"[0-9a-f]{6,64}")
 _SHOWN = 12  # digits of a hash that are shown, enough to name a file
 _RUNS = "runs"  # folder of the runs below the output folder; pipeline/run.py, slow to import
-_FROM = typer.Option(
+SCHEMA = 1  # of what --json of restore and accept writes
+_OUT = typer.Option(
     "--out",
-    "--from",
     metavar="OUT",
     help="Output folder, one of its versions or runs, or a quarantine folder.",
 )
+_FROM = options.old_spelling("--from", "--out")
 _REASON = typer.Option("--reason", metavar="NAME", help="Only files with this reason.")
 _WHICH = typer.Argument(help="Paths, patterns (cat/*.png) or content hashes.")
 
@@ -67,7 +71,8 @@ _LIST_EXAMPLES = """Examples:\n
 @app.command("list", epilog=_LIST_EXAMPLES)
 def list_(
     which: Annotated[list[str] | None, _WHICH] = None,
-    source: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    source: Annotated[Path, _OUT] = Path("imgpipe-out"),
+    old: Annotated[Path | None, _FROM] = None,
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="List kept files with a warning instead.")
@@ -79,7 +84,7 @@ def list_(
     """List rejected files by reason."""
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         which = [one for one in which or () if one != "-"]
-    folder = find(source)
+    folder = find(old or source)
     rows = select(read(folder, warnings), which or (), reason)
     console = new_console()
     if as_json:
@@ -109,20 +114,35 @@ def restore(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder to copy the files into.")
     ] = Path("restored"),
-    source: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    source: Annotated[Path, _OUT] = Path("imgpipe-out"),
+    old: Annotated[Path | None, _FROM] = None,
     reason: Annotated[str | None, _REASON] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Copy the original bytes of rejected files into a folder, under their paths."""
-    folder = find(source)
-    console = new_console()
-    copied = 0
+    from imgpipe.pipeline import json_file as json_files
+
+    json_files.check_folder("--json", json_file)
+    folder = find(old or source)
+    console = json_files.console_beside(json_file)
+    copied, missing = [], []
     for row in _some(folder, which, reason):
         if not row.stored:
             console.print(f"[yellow]not stored[/] {escape(row.path)}: {escape(row.detail)}")
-            continue
-        copied += _copy(_inside(folder, row.stored), _inside(to, row.path), force)
-    console.print(f"{copied} files copied into {escape(str(to))}")
+            missing.append(row.path)
+        elif _copy(_inside(folder, row.stored), _inside(to, row.path), force):
+            copied.append(row.path)
+    console.print(f"{len(copied)} files copied into {escape(str(to))}")
+    if json_file:
+        restored: formats.Restored = {
+            "schema": SCHEMA,
+            "quarantine": str(folder.absolute()),
+            "to": str(to.absolute()),
+            "copied": copied,
+            "not_stored": missing,
+        }
+        json_files.write(restored, json_file)
 
 
 _ACCEPT_EXAMPLES = """Examples:\n
@@ -151,21 +171,28 @@ def accept(
             help="Overrides file. Default: that of the run, or overrides.toml.",
         ),
     ] = None,
-    source: Annotated[Path, _FROM] = Path("imgpipe-out"),
+    source: Annotated[Path, _OUT] = Path("imgpipe-out"),
+    old: Annotated[Path | None, _FROM] = None,
     reason: Annotated[str | None, _REASON] = None,
     warnings: Annotated[
         bool, typer.Option("--warnings", help="Select from kept files with a warning instead.")
     ] = False,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Accept rejected files in later runs, by adding overrides for their content."""
     from imgpipe.components.image_filter import overrides
+    from imgpipe.pipeline import json_file as json_files
 
+    json_files.check_folder("--json", json_file)
+    source = old or source
     folder = find(source)
-    console = new_console()
-    decisions = []
+    console = json_files.console_beside(json_file)
+    decisions: list[overrides.Override] = []
+    impossible: list[formats.Skipped] = []
     for row in _some(folder, which, reason, warnings):
         if why := obstacle(row.reason, row.override, bool(label)):
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
+            impossible.append({"path": row.path, "why": why})
             continue
         verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
         words = f"{row.reason}; {note}" if note else row.reason
@@ -179,6 +206,15 @@ def accept(
         f"{written} overrides added to {escape(str(file))}; review and commit the file, then run:"
     )
     console.print(f"  imgpipe run … --set judge.overrides={escape(str(file))}")
+    if json_file:
+        accepted: formats.AcceptedFiles = {
+            "schema": SCHEMA,
+            "file": str(file.absolute()),
+            "added": written,
+            "accepted": [decision.path for decision in decisions],
+            "not_possible": impossible,
+        }
+        json_files.write(accepted, json_file)
 
 
 def find(path: Path) -> Path:

@@ -14,14 +14,17 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
+    from imgpipe.pipeline.json_formats import data as formats
     from imgpipe.pipeline.past_runs import PastRun
     from imgpipe.pipeline.review.questions import Questions
     from imgpipe.pipeline.review.web import Review
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 
 PORT = 8502
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -50,12 +53,20 @@ def command(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
-    raise typer.Exit(run(out, to, host, port, browser))
+    raise typer.Exit(run(out, to, host, port, browser, json_file))
 
 
-def run(out: Path, to: Path | None, host: str, port: int, browser: bool = False) -> int:
+def run(
+    out: Path,
+    to: Path | None,
+    host: str,
+    port: int,
+    browser: bool = False,
+    json_file: str | None = None,
+) -> int:
     """Show the page of a review until Ctrl-C.
 
     Args:
@@ -64,6 +75,8 @@ def run(out: Path, to: Path | None, host: str, port: int, browser: bool = False)
       host: Address to bind.
       port: Port; 0 for any free one.
       browser: Whether to open a browser if there is a display.
+      json_file: File for the result as JSON, ``-`` for standard output, None for no file. It is
+        written when the review ends.
 
     Returns:
       The exit code.
@@ -72,15 +85,18 @@ def run(out: Path, to: Path | None, host: str, port: int, browser: bool = False)
       ConfigError: The overrides file is invalid.
       ResourceError: There is no run to review, or the port is taken.
     """
+    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import signals
     from imgpipe.pipeline.commands import open as opening
     from imgpipe.pipeline.review import server
 
+    json_files.check_folder("--json", json_file)
     review = prepare(find(out), to)
-    console = new_console()
+    console = json_files.console_beside(json_file)
     questions = review.decisions.questions
     console.print(escape(_described(review.run, questions)))
     if not questions.asked:
+        _write(review, json_file)
         return 0
     console.print(f"decisions  {escape(str(review.decisions.file))}", soft_wrap=True)
     with server.running(review, host, port) as (address, thread):
@@ -92,13 +108,34 @@ def run(out: Path, to: Path | None, host: str, port: int, browser: bool = False)
                 "whoever reads the address of the page can see the images and decide."
             )
         if browser:
-            opening.show(address)
+            opening.show(address, console)
         with contextlib.suppress(signals.Stopped):
             server.wait(thread)
-    decided = sum(one.verdict != "skip" for one in review.decisions.answers().values())
-    console.print(f"{decided} of {len(questions.asked)} images are decided. Apply the decisions:")
+    console.print(
+        f"{_decided(review)} of {len(questions.asked)} images are decided. Apply the decisions:"
+    )
     console.print(f"  {escape(review.apply)}", soft_wrap=True)
+    _write(review, json_file)
     return 0
+
+
+def _decided(review: Review) -> int:
+    return sum(one.verdict != "skip" for one in review.decisions.answers().values())
+
+
+def _write(review: Review, json_file: str | None) -> None:
+    from imgpipe.pipeline import json_file as json_files
+
+    if json_file:
+        found: formats.Reviewed = {
+            "schema": SCHEMA,
+            "run": review.run,
+            "file": str(review.decisions.file),
+            "images": len(review.decisions.questions.asked),
+            "decided": _decided(review),
+            "apply": review.apply,
+        }
+        json_files.write(found, json_file)
 
 
 def find(path: Path) -> PastRun:

@@ -16,10 +16,11 @@ import typer
 
 from imgpipe.models.errors import ConfigError, DataRefused
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer(
     name="schema",
@@ -28,48 +29,54 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+SCHEMA = 1  # of what --json writes
 _OF_SCHEMA, _OF_DISTRIBUTION = {"anomaly"}, {"drift", "skew"}
 _VALUES_SHOWN = 12
 
 _SHOW_EXAMPLES = """Examples:\n
-  imgpipe schema show --out imgpipe-out
+  imgpipe schema show imgpipe-out
 """
 
 
 @app.command("show", epilog=_SHOW_EXAMPLES)
 def show_command(
-    config: options.ConfigArgument = None,
+    config: options.ConfigOrOutArgument = None,
     out: options.RunsOption = None,
     settings: options.SettingsOption = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Show the accepted schema."""
-    raise typer.Exit(show(config, out, settings or []))
+    raise typer.Exit(show(config, out, settings or [], json_file))
 
 
 _ACCEPT_EXAMPLES = """Examples:\n
-  imgpipe schema accept --data photos --out imgpipe-out\n
+  imgpipe schema accept imgpipe-out\n
   imgpipe schema accept photos.toml
 """
 
 
 @app.command("accept", epilog=_ACCEPT_EXAMPLES)
 def accept_command(
-    config: options.ConfigArgument = None,
+    config: options.ConfigOrOutArgument = None,
     data: options.DataOption = None,
     out: options.RunsOption = None,
     settings: options.SettingsOption = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Accept the schema anomalies, drift and skew for which the last run was refused."""
-    raise typer.Exit(accept(config, data, out, settings or []))
+    raise typer.Exit(accept(config, data, out, settings or [], json_file))
 
 
-def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
+def show(
+    source: str | None, out: Path | None, settings: Sequence[str], json_file: str | None = None
+) -> int:
     """Print the accepted schema.
 
     Args:
-      source: TOML file or name of a preset; None for the defaults.
+      source: Output folder, TOML file or name of a preset; None for the defaults.
       out: Output folder of the runs, None for that of the configuration.
       settings: Overrides as ``SECTION.KEY=VALUE``.
+      json_file: File for the schema as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       The exit code.
@@ -81,52 +88,83 @@ def show(source: str | None, out: Path | None, settings: Sequence[str]) -> int:
 
     from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline import inputs
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.settings import of_run_or_file
 
-    config = configuration(source, None, out, settings)
+    json_files.check_folder("--json", json_file)
+    config = of_run_or_file(source, settings, out=out)
     path = config.schema_file
     if not path.is_file():
         raise ConfigError(
             f"no schema was accepted yet: {path} does not exist. The first run whose data passes "
             "the data gate writes it."
         )
-    schema = schemas.read(path)
-    domains = {domain.name: list(domain.value) for domain in schema.string_domain}
+    features = _features(schemas.read(path))
     table = Table("feature", "required", "values", "drift limit", "skew limit")
-    for feature in schema.feature:
-        values = domains.get(feature.domain, [])
+    for feature in features:
+        values = feature["values"] or []
         more = ", …" if len(values) > _VALUES_SHOWN else ""
         table.add_row(
-            escape(feature.name),
-            "yes" if feature.presence.min_fraction == 1.0 else "no",
+            escape(feature["name"]),
+            "yes" if feature["required"] else "no",
             escape(", ".join(values[:_VALUES_SHOWN]) + more) or "any",
-            _limit(feature.drift_comparator),
-            _limit(feature.skew_comparator),
+            *map(_spelled, (feature["drift_limit"], feature["skew_limit"])),
         )
-    console = new_console()
+    console = json_files.console_beside(json_file)
     console.print(table)
     console.print(f"{escape(str(path))}; the limits can be edited in this file")
     accepted = inputs.accepted_data(path)
     if accepted:
         console.print(f"drift and skew are accepted for data {', '.join(f[:12] for f in accepted)}")
+    if json_file:
+        told: formats.AcceptedSchema = {
+            "schema": SCHEMA,
+            "file": str(path),
+            "features": features,
+            "accepted_data": list(accepted),
+        }
+        json_files.write(told, json_file)
     return 0
 
 
-def _limit(comparator: Any) -> str:
-    limit = (
-        comparator.infinity_norm.threshold or comparator.jensen_shannon_divergence.threshold or 0.0
-    )
-    return f"{limit:.2f}" if limit else "–"
+def _features(schema: Any) -> list[formats.SchemaFeature]:
+    domains = {domain.name: list(domain.value) for domain in schema.string_domain}
+    return [
+        {
+            "name": feature.name,
+            "required": feature.presence.min_fraction == 1.0,
+            "values": domains.get(feature.domain),
+            "drift_limit": _limit(feature.drift_comparator),
+            "skew_limit": _limit(feature.skew_comparator),
+        }
+        for feature in schema.feature
+    ]
 
 
-def accept(source: str | None, data: str | None, out: Path | None, settings: Sequence[str]) -> int:
+def _limit(comparator: Any) -> float | None:
+    norm, divergence = comparator.infinity_norm, comparator.jensen_shannon_divergence
+    return norm.threshold or divergence.threshold or None
+
+
+def _spelled(limit: float | None) -> str:
+    return "–" if limit is None else f"{limit:.2f}"
+
+
+def accept(
+    source: str | None,
+    data: str | None,
+    out: Path | None,
+    settings: Sequence[str],
+    json_file: str | None = None,
+) -> int:
     """Accept the anomalies, drift and skew for which the last run was refused.
 
     Args:
-      source: TOML file or name of a preset; None for the defaults.
+      source: Output folder, TOML file or name of a preset; None for the defaults.
       data: Source of the images, None for that of the configuration.
       out: Output folder of the runs, None for that of the configuration.
       settings: Overrides as ``SECTION.KEY=VALUE``.
+      json_file: File for what was accepted as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       The exit code.
@@ -135,13 +173,15 @@ def accept(source: str | None, data: str | None, out: Path | None, settings: Seq
       ConfigError: No data was inspected in the output folder yet.
     """
     from imgpipe.pipeline import inputs
-    from imgpipe.pipeline.settings import configuration
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline.settings import of_run_or_file
 
-    config = configuration(source, data, out, settings)
+    json_files.check_folder("--json", json_file)
+    config = of_run_or_file(source, settings, data, out)
     decision = _decision(config)
     reasons = [r for r in decision["reasons"] if r["kind"] in _OF_SCHEMA | _OF_DISTRIBUTION]
     others = [r for r in decision["reasons"] if r not in reasons]
-    console = new_console()
+    console = json_files.console_beside(json_file)
     if not reasons:
         console.print("nothing to accept: the last run reported no anomaly, drift or skew")
     features = {r["subject"] for r in reasons if r["kind"] in _OF_SCHEMA and r["subject"]}
@@ -155,7 +195,24 @@ def accept(source: str | None, data: str | None, out: Path | None, settings: Seq
         console.print(f"[yellow]cannot be accepted:[/] {escape(reason['sentence'])}")
     if reasons:
         console.print("run again with the same arguments")
+    if json_file:
+        told: formats.AcceptedChanges = {
+            "schema": SCHEMA,
+            "accepted": [_change(reason) for reason in reasons],
+            "not_acceptable": [_change(reason) for reason in others],
+        }
+        json_files.write(told, json_file)
     return 0
+
+
+def _change(reason: Mapping[str, Any]) -> formats.Change:
+    return {
+        "kind": reason["kind"],
+        "subject": reason["subject"],
+        "split": reason["split"],
+        "expected": reason["expected"],
+        "seen": reason["seen"],
+    }
 
 
 def _decision(config: Config) -> dict[str, Any]:

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from imgpipe.pipeline.config import Config
+    from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer()
 
+SCHEMA = 1  # of what --json writes
+
 _SIDE = 224  # largest side of a view on the sheet, in pixels
 _EXAMPLES = """Examples:\n
-  imgpipe views photos --out views.png
+  imgpipe views photos --to views.png
 """
 
 
@@ -40,18 +43,27 @@ def command(
     ],
     config: options.ConfigArgument = None,
     settings: options.SettingsOption = None,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="File for the contact sheet, a .png.")
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="File for the contact sheet, a .png.")
     ] = Path("views.png"),
+    out: Annotated[Path | None, options.old_spelling("--out", "--to")] = None,
     rows: Annotated[
         int, typer.Option("--rows", min=1, max=64, help="Number of images of a folder to show.")
     ] = 8,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Draw augmented views of images on a contact sheet."""
-    raise typer.Exit(run(path, config, settings or [], out, rows))
+    raise typer.Exit(run(path, config, settings or [], out or to, rows, json_file))
 
 
-def run(path: str, config_file: str | None, settings: Sequence[str], out: Path, rows: int) -> int:
+def run(
+    path: str,
+    config_file: str | None,
+    settings: Sequence[str],
+    out: Path,
+    rows: int,
+    json_file: str | None = None,
+) -> int:
     """Draw and write the contact sheet.
 
     Args:
@@ -60,6 +72,7 @@ def run(path: str, config_file: str | None, settings: Sequence[str], out: Path, 
       settings: Overrides as ``SECTION.KEY=VALUE``.
       out: File for the contact sheet, whose name ends in ``.png``.
       rows: Largest number of images to show.
+      json_file: File for what is shown as JSON, ``-`` for standard output, None for no file.
 
     Returns:
       The exit code.
@@ -70,17 +83,20 @@ def run(path: str, config_file: str | None, settings: Sequence[str], out: Path, 
     """
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline import console as consoles
+    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import temporary
     from imgpipe.pipeline.settings import configuration
 
     config = configuration(config_file, None, None, settings)
     size = config.settings.size
+    json_files.check_folder("--json", json_file)
     paths = spread(Path(path).expanduser())
     if out.suffix.lower() != ".png":
-        raise ConfigError(f"--out {out}: expected a name that ends in .png.")
+        raise ConfigError(f"--to {out}: expected a name that ends in .png.")
     if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: its folder does not exist.")
-    with temporary.folder() as folder, consoles.quiet(folder / "log") as console:
+        raise ConfigError(f"--to {out}: its folder does not exist.")
+    to_stderr = json_file == json_files.STANDARD_OUTPUT
+    with temporary.folder() as folder, consoles.quiet(folder / "log", to_stderr) as console:
         drawn, skipped = _rows(paths, rows, config, size)
         for file, why in skipped:
             console.print(f"skipped {escape(str(file))}: {escape(why)}", soft_wrap=True)
@@ -91,6 +107,15 @@ def run(path: str, config_file: str | None, settings: Sequence[str], out: Path, 
         views = plural(spec.count, "augmented view")
         text = f"wrote {out}: {plural(len(drawn), 'image')}, each with {views}"
         console.print(escape(text), soft_wrap=True)
+    if json_file:
+        shown: formats.Views = {
+            "schema": SCHEMA,
+            "file": str(out.absolute()),
+            "images": [caption for caption, _ in drawn],
+            "views": spec.count,
+            "skipped": [{"path": str(file), "why": why} for file, why in skipped],
+        }
+        json_files.write(shown, json_file)
     return 0
 
 
@@ -149,4 +174,4 @@ def _write(out: Path, rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: i
     try:
         atomic_write(out, contact_sheet.png(contact_sheet.draw(rows, side)))
     except OSError as error:
-        raise ResourceError(f"cannot write --out {out}: {error.strerror}.") from None
+        raise ResourceError(f"cannot write --to {out}: {error.strerror}.") from None

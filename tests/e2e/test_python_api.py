@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from tests import json_formats
 from tests.e2e.case import SETTINGS, Case
 
 
@@ -33,6 +34,7 @@ def image(case: Case) -> Path:
 def test_a_run_is_that_of_the_command(case: Case, first: Any) -> None:
     run = _run(case)
     assert run.repeated and run.folder == first.directory
+    json_formats.conform("run", run.summary)
     assert run.status == "blessed" and run.blessed and run.exit_code == 0
     assert run.verdict == first.verdict
     assert run.accuracy == first.summary["gate"]["value"]
@@ -67,6 +69,7 @@ def test_a_check_is_that_of_the_command(case: Case, tmp_path: Path) -> None:
     check = imgpipe.check(case.photos, gate={"max_rejected_share": 0.3})
     words = ["check", str(case.photos), "--set", "gate.max_rejected_share=0.3", "--json", "-"]
     command = json.loads(CliRunner().invoke(app, words).stdout)
+    json_formats.conform("check", command)
     assert {**check.summary, "seconds": 0} == {**command, "seconds": 0}
     assert (check.verdict, check.refused) == (command["verdict"], command["refused"])
     page = check.save(tmp_path / "page.html").read_text("utf-8")

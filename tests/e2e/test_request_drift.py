@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import ImageEnhance
 
+from tests import json_formats
 from tests.e2e.case import Case
 from tests.images import encoded
 
@@ -81,7 +82,9 @@ def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
     command = imgpipe("drift", str(prefix), "--model", str(case.out), "--json", "-", *flags)
     done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     assert done.returncode in (0, 4), done.stderr
-    return done.returncode, json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    json_formats.conform("drift", found)
+    return done.returncode, found
 
 
 def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):

@@ -31,6 +31,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.demo import draw, draw_hand
+from tests import json_formats
 
 # Sixteen images are enough for a run with these.
 FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
@@ -242,6 +243,7 @@ def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
 
 def test_json_on_the_screen_is_all_there_is_on_it(faulty):
     result = CliRunner().invoke(app, ["check", str(faulty.directory), "--json", "-"])
+    json_formats.conform("check", json.loads(result.stdout))
     assert result.exit_code == 4, result.output
     found = json.loads(result.stdout)
     assert found["in"] == faulty.files == found["kept"] + found["rejected"]

@@ -10,6 +10,7 @@ from imgpipe.components import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean
+from tests import json_formats
 from tests.pipeline.past_runs import leave
 
 
@@ -50,6 +51,7 @@ def invoke(*arguments):
 
 def test_without_yes_it_only_lists(out):
     result = invoke(out, "--json", "-")
+    json_formats.conform("clean", json.loads(result.stdout))
     answer = json.loads(result.stdout)
     assert set(answer) == {"schema", "out", "removed", "bytes", "kept", "items"}
     assert {item["path"].removeprefix(f"{out}/") for item in answer["items"]} == {

@@ -12,6 +12,7 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
 from imgpipe.pipeline.paired_accuracy import PairedAccuracy
+from tests import json_formats
 from tests.images import encoded, noise
 from tests.pipeline.past_runs import leave
 
@@ -60,6 +61,7 @@ def invoke(*arguments):
 
 def test_two_versions_are_compared_on_the_images_that_both_judged(out):
     result = invoke("compare", out / "model/1", out / "model/2", "--json", "-")
+    json_formats.conform("compare", json.loads(result.stdout))
     answer = json.loads(result.stdout)
     assert set(answer) == {
         *("schema", "a", "b", "configuration", "data", "metrics", "paired", "paired_missing"),

@@ -18,6 +18,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
+from tests import json_formats
 from tests.pipeline import past_runs, small_version
 from tests.pipeline.small_version import CLASSES
 
@@ -49,7 +50,9 @@ def evaluate(*arguments):
 
 
 def answer(*arguments):
-    return json.loads(evaluate(*arguments, "--json", "-").stdout)
+    found = json.loads(evaluate(*arguments, "--json", "-").stdout)
+    json_formats.conform("evaluate", found)
+    return found
 
 
 def test_metrics_are_those_of_the_answers(out, photos):

@@ -15,6 +15,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import exports
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.evaluation import Model
+from tests import json_formats
 from tests.pipeline import small_version
 
 
@@ -37,6 +38,7 @@ def export(*arguments):
 def test_a_file_answers_as_the_version_does(out, tmp_path, kind):
     file = tmp_path / f"model.{kind}"
     described = json.loads(export(kind, out, "--to", file, "--json", "-").stdout)
+    json_formats.conform("export", described)
     assert described["file"] == str(file) and described["bytes"] == file.stat().st_size
     assert (described["kind"], described["version"]) == (kind, 1)
     assert described["classes"] == list(small_version.CLASSES)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
+from tests import json_formats
 from tests.images import encoded, noise
 
 
@@ -51,7 +52,9 @@ def predict(*arguments):
 
 
 def rows(*arguments):
-    return json.loads(predict(*arguments, "--json").stdout)
+    answers = json.loads(predict(*arguments, "--json").stdout)
+    json_formats.conform("predict", answers)
+    return answers
 
 
 def test_its_answers_are_those_of_the_server(out, photos):

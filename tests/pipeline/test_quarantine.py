@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from imgpipe.components.image_filter import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
+from tests import json_formats
 
 ROWS = [
     ("cat/blurred.jpg", "a" * 64, "blurry", "sharpness 0.10, under 0.29", b"picture"),
@@ -60,7 +61,10 @@ def test_the_newest_run_is_found_from_any_folder(out):
     newest = out / "artifacts/ImageFilter/quarantine/2"
     (out / "model" / "1").mkdir(parents=True)
     assert quarantine.find(out / "model") == quarantine.find(out / "model" / "1") == newest
-    assert call("list", "--out", out) == call("list", "--from", out)
+    old = call("list", "--from", out)
+    assert (
+        old == f"note: --from still works; it is spelled --out now.\n{call('list', '--out', out)}"
+    )
     assert quarantine.find(out) == newest == quarantine.find(newest)
     assert quarantine.find(out / "runs/20260101").name == "1"
     for run in (out / "runs").iterdir():
@@ -71,11 +75,13 @@ def test_the_newest_run_is_found_from_any_folder(out):
 
 
 def test_list_shows_reasons_paths_and_hashes(out):
-    text = call("list", "--from", out)
+    text = call("list", "--out", out)
     assert "blurry  1" in text and "aaaaaaaaaaaa  cat/blurred.jpg  sharpness 0.10" in text
     assert "5 rejected files in" in text
-    assert "1 rejected files" in call("list", "--from", out, "--reason", "blurry")
-    rows = [json.loads(x) for x in call("list", "--from", out, "--json", "cat/*").splitlines()]
+    assert "1 rejected files" in call("list", "--out", out, "--reason", "blurry")
+    rows = [json.loads(x) for x in call("list", "--out", out, "--json", "cat/*").splitlines()]
+    for row in rows:
+        json_formats.conform("quarantine list", row)
     assert [row["path"] for row in rows] == ["cat/blurred.jpg", "cat/cut.jpg", "cat/copy.jpg"]
 
 
@@ -83,23 +89,28 @@ def test_what_is_not_there_is_named(out):
     with pytest.raises(
         ConfigError, match=r"no file has the reason 'dark'\. The reasons are: blurry"
     ):
-        call("list", "--from", out, "--reason", "dark")
+        call("list", "--out", out, "--reason", "dark")
     with pytest.raises(ConfigError, match=r"not in quarantine: cow/\*"):
-        call("list", "--from", out, "cow/*", "cat/*")
+        call("list", "--out", out, "cow/*", "cat/*")
     with pytest.raises(ConfigError, match="no files were named"):
-        call("restore", "--from", out)
+        call("restore", "--out", out)
 
 
 def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
     to = tmp_path / "back"
-    text = call("restore", "--from", out, "--to", to, "*")
+    text = call("restore", "--out", out, "--to", to, "*")
     assert "4 files copied" in text and "not stored dog/gone.jpg" in text
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
-    assert "0 files copied" in call("restore", "--from", out, "--to", to, "cccccc")
+    again = call("restore", "--out", out, "--to", tmp_path / "again", "*", "--json", tmp_path / "r")
+    assert "4 files copied" in again
+    told = json.loads((tmp_path / "r").read_text())
+    json_formats.conform("quarantine restore", told)
+    assert len(told["copied"]) == 4 and told["not_stored"] == ["dog/gone.jpg"]
+    assert "0 files copied" in call("restore", "--out", out, "--to", to, "cccccc")
     (to / "dog/owl.jpg").write_bytes(b"mine")
     with pytest.raises(ConfigError, match=r"owl\.jpg has other content"):
-        call("restore", "--from", out, "--to", to, "dog/owl.jpg")
-    call("restore", "--from", out, "--to", to, "dog/owl.jpg", "--force")
+        call("restore", "--out", out, "--to", to, "dog/owl.jpg")
+    call("restore", "--out", out, "--to", to, "dog/owl.jpg", "--force")
     assert (to / "dog/owl.jpg").read_bytes() == b"owl"
 
 
@@ -107,12 +118,18 @@ def test_restore_copies_bytes_and_overwrites_nothing(out, tmp_path):
 def test_nothing_is_restored_outside_the_folder(tmp_path, path):
     place = write(tmp_path / "q", [(path, "e" * 64, "blurry", "", b"x")])
     with pytest.raises(ConfigError, match="leads out of"):
-        call("restore", "--from", place, "--to", tmp_path / "back", "*")
+        call("restore", "--out", place, "--to", tmp_path / "back", "*")
 
 
 def test_accept_writes_what_can_be_accepted(out, tmp_path):
     file = tmp_path / "overrides.toml"
-    text = call("accept", "--from", out, "--to", file, "cat/*", "--note", "only one")
+    written = tmp_path / "accepted.json"
+    words = ("cat/*", "--note", "only one", "--json", written)
+    text = call("accept", "--out", out, "--to", file, *words)
+    told = json.loads(written.read_text())
+    json_formats.conform("quarantine accept", told)
+    assert (told["added"], told["accepted"]) == (1, ["cat/blurred.jpg"])
+    assert [one["path"] for one in told["not_possible"]] == ["cat/cut.jpg", "cat/copy.jpg"]
     assert "not possible cat/cut.jpg: truncated: an override cannot make it readable" in text
     assert "not possible cat/copy.jpg: duplicate: what to do" in text
     assert "1 overrides added" in text and f"judge.overrides={file}" in text
@@ -120,37 +137,37 @@ def test_accept_writes_what_can_be_accepted(out, tmp_path):
     assert (found.image_hash, found.verdict) == ("a" * 64, "accept")
     assert (found.path, found.note) == ("cat/blurred.jpg", "blurry; only one")
     assert "0 overrides added" in call(
-        "accept", "--from", out, "--to", file, "cat/blurred.jpg", "--note", "only one"
+        "accept", "--out", out, "--to", file, "cat/blurred.jpg", "--note", "only one"
     )
 
 
 def test_relabel_settles_a_conflict_but_mends_no_file(out, tmp_path):
     file = tmp_path / "overrides.toml"
-    call("accept", "--from", out, "--to", file, "dog/owl.jpg", "--label", "owl")
+    call("accept", "--out", out, "--to", file, "dog/owl.jpg", "--label", "owl")
     (found,) = overrides.load(file)
     assert (found.verdict, found.label) == ("relabel", "owl")
     with pytest.raises(ConfigError, match="none of these files can be accepted"):
-        call("accept", "--from", out, "--to", file, "cat/cut.jpg", "--label", "cat")
+        call("accept", "--out", out, "--to", file, "cat/cut.jpg", "--label", "cat")
 
 
 def test_the_file_of_the_run_is_added_to(out, tmp_path):
     config = '[judge]\noverrides = "mine.toml"\n'
     for run in (out / "runs").iterdir():
         (run / "config.toml").write_text(config)
-    text = call("accept", "--from", out, "--reason", "blurry")
+    text = call("accept", "--out", out, "--reason", "blurry")
     assert "mine.toml" in text
     assert [path.name for path in out.rglob("mine.toml")] == ["mine.toml"]
 
 
 def test_names_that_are_not_utf8_are_listed(tmp_path):
     place = write(tmp_path / "q", [("a/\udcff.jpg", "e" * 64, "blurry", "", b"x")])
-    assert "a/\\udcff.jpg" in call("list", "--from", place)
+    assert "a/\\udcff.jpg" in call("list", "--out", place)
 
 
 def test_names_reach_the_terminal_as_what_they_are(tmp_path):
     name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg"
     place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "\x1b[2J", b"x")])
-    shown = call("list", "--from", place)
+    shown = call("list", "--out", place)
     assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202egpj.jpg  \x1b[2J" in shown
     assert "\x1b" not in shown and len(shown.splitlines()) == 3
 
@@ -158,7 +175,7 @@ def test_names_reach_the_terminal_as_what_they_are(tmp_path):
 def test_the_longest_name_of_a_file_system_is_restored(tmp_path):
     name = "a" * 250 + ".jpg"
     place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "", b"x")])
-    assert "1 files copied" in call("restore", "--from", place, "--to", tmp_path / "back", "*")
+    assert "1 files copied" in call("restore", "--out", place, "--to", tmp_path / "back", "*")
     assert (tmp_path / "back" / name).read_bytes() == b"x"
 
 
@@ -168,7 +185,7 @@ def test_nothing_is_copied_from_outside_of_the_quarantine(tmp_path):
     row = {"path": "a.jpg", "image_hash": "", "reason": "x", "detail": "", "stored": "../secret"}
     (place / "manifest.jsonl").write_text(json.dumps(row))
     with pytest.raises(ConfigError, match=r"\.\./secret leads out of"):
-        call("restore", "--from", place, "--to", tmp_path / "back", "*")
+        call("restore", "--out", place, "--to", tmp_path / "back", "*")
 
 
 @pytest.mark.parametrize("line", ["{", "[1]", "[" * 100_000, '{"path": "x"}'])
@@ -177,4 +194,4 @@ def test_a_damaged_manifest_is_named_by_line(tmp_path, line):
     with (place / "manifest.jsonl").open("a") as file:
         file.write(line)
     with pytest.raises(ResourceError, match=r"manifest\.jsonl, line 6: expected a JSON object"):
-        call("list", "--from", place)
+        call("list", "--out", place)

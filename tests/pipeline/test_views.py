@@ -64,7 +64,7 @@ def test_the_settings_decide(photos, tmp_path, capfd) -> None:
         ("nowhere", "a.png", "expected an image or a folder. Received: no such path"),
         ("photos/cat/notes.txt", "a.png", "none of its 1 files is an image"),
         ("empty", "a.png", "expected images in this folder. Received: no file"),
-        ("photos", "a.jpg", r"--out .*a.jpg: expected a name that ends in .png"),
+        ("photos", "a.jpg", r"--to .*a.jpg: expected a name that ends in .png"),
         ("photos", "no/a.png", "its folder does not exist"),
     ],
 )
@@ -87,7 +87,7 @@ def test_the_command_line_takes_photo_preset_and_settings(photos, tmp_path, capf
     from imgpipe.pipeline.application import app
 
     out = tmp_path / "sheet.png"
-    arguments = ["views", str(photos), "transfer", "--out", str(out), "--rows", "1"]
+    arguments = ["views", str(photos), "transfer", "--to", str(out), "--rows", "1"]
     result = CliRunner().invoke(app, [*arguments, *(x for s in _SMALL for x in ("--set", s))])
     assert result.exit_code == 0, result.output
     assert out.is_file()

@@ -6,15 +6,20 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.json_formats import kubeflow as formats
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 DEFAULT_ROOT = "minio://mlpipeline/imgpipe"
 ImageOption = Annotated[
     str,
@@ -44,9 +49,18 @@ def command(
         ),
     ] = DEFAULT_ROOT,
     settings: options.SettingsOption = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines runs."""
-    new_console().print(escape(compile_(config, data, output, image, root, settings or [])))
+    from imgpipe.pipeline import json_file as json_files
+
+    json_files.check_folder("--json", json_file)
+    written = compile_(config, data, output, image, root, settings or [])
+    json_files.console_beside(json_file).print(
+        escape(f"wrote {written['file']}: {written['tasks']} tasks, image {written['image']}")
+    )
+    if json_file:
+        json_files.write(written, json_file)
 
 
 def compile_(
@@ -56,7 +70,7 @@ def compile_(
     image: str,
     root: str,
     settings: Sequence[str],
-) -> str:
+) -> formats.Compiled:
     """Write the PipelineSpec.
 
     Args:
@@ -68,7 +82,7 @@ def compile_(
       settings: Overrides as ``SECTION.KEY=VALUE``.
 
     Returns:
-      A sentence that says what was written.
+      What was written, as in the JSON.
 
     Raises:
       ResourceError: The package kfp, which the extra ``kubeflow`` brings, is not installed.
@@ -93,7 +107,13 @@ def compile_(
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(config))
         pipeline = graph.create_pipeline(config, parameters.placeholders(config), storage)
         written = compiler.compile_pipeline(pipeline, config, output)
-    return f"wrote {written}: {len(pipeline.components)} tasks, image {config.kubeflow.image}"
+    return {
+        "schema": SCHEMA,
+        "file": str(written),
+        "tasks": len(pipeline.components),
+        "image": config.kubeflow.image,
+        "root": root,
+    }
 
 
 def require_kfp() -> None:

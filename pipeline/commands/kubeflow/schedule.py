@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,14 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 from imgpipe.pipeline.commands.kubeflow import submit
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.json_formats import kubeflow as formats
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EVERY = re.compile(r"([1-9]\d*)([smhd])")
@@ -43,6 +48,7 @@ def command(
     token: submit.TokenOption = None,
     image: compiling.ImageOption = "",
     settings: options.SettingsOption = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Run the pipeline again and again on a Kubeflow Pipelines server."""
     target = submit.Target(
@@ -57,10 +63,16 @@ def command(
         namespace,
         token,
     )
-    raise typer.Exit(run(target, name, cron, every))
+    raise typer.Exit(run(target, name, cron, every, json_file))
 
 
-def run(target: submit.Target, name: str | None, cron: str | None, every: str | None) -> int:
+def run(
+    target: submit.Target,
+    name: str | None,
+    cron: str | None,
+    every: str | None,
+    json_file: str | None = None,
+) -> int:
     """Make a recurring run; returns the exit code.
 
     Args:
@@ -68,16 +80,20 @@ def run(target: submit.Target, name: str | None, cron: str | None, every: str | 
       name: Of the recurring run, or None for that of the pipeline.
       cron: Expression of five fields, or of six of which the first is the second.
       every: Time between two runs, such as ``12h``.
+      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Raises:
       ConfigError: An argument is wrong, or the server refuses the pipeline or the times.
       ResourceError: The package kfp is missing, or no server answers.
     """
+    from imgpipe.pipeline import json_file as json_files
+
     if (cron is None) == (every is None):
         raise ConfigError(
             "imgpipe kubeflow schedule needs one of --cron and --every, for example "
             "--cron '0 3 * * *' for three o'clock each night, or --every 12h."
         )
+    json_files.check_folder("--json", json_file)
     times = _six_fields(cron) if cron is not None else None
     seconds = _seconds(every) if every is not None else None
     with submit.prepare(target) as ready:
@@ -91,7 +107,11 @@ def run(target: submit.Target, name: str | None, cron: str | None, every: str | 
             seconds=seconds,
         )
     page = f"{target.host.rstrip('/')}/#/recurringrun/details/{made}"
-    new_console().print(f"scheduled the recurring run {escape(made)}: {escape(page)}")
+    console = json_files.console_beside(json_file)
+    console.print(f"scheduled the recurring run {escape(made)}: {escape(page)}")
+    if json_file:
+        told: formats.Scheduled = {"schema": SCHEMA, "recurring_run": made, "page": page}
+        json_files.write(told, json_file)
     return 0
 
 

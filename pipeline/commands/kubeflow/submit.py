@@ -17,12 +17,15 @@ import typer
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
-from imgpipe.pipeline.terminal import escape, new_console
+from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
+    from imgpipe.pipeline.json_formats import kubeflow as formats
     from imgpipe.pipeline.kubeflow.server import Server
 
 app = typer.Typer()
+
+SCHEMA = 1  # of what --json writes
 
 _SUFFIXES = (".yaml", ".yml")
 FileArgument = Annotated[
@@ -127,6 +130,7 @@ def command(
     token: TokenOption = None,
     image: compiling.ImageOption = "",
     settings: options.SettingsOption = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Run the pipeline on a Kubeflow Pipelines server."""
     target = Target(
@@ -141,10 +145,16 @@ def command(
         namespace,
         token,
     )
-    raise typer.Exit(run(target, name, wait))
+    raise typer.Exit(run(target, name, wait, json_file=json_file))
 
 
-def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int:
+def run(
+    target: Target,
+    name: str | None,
+    wait: bool,
+    every: float = 5.0,
+    json_file: str | None = None,
+) -> int:
     """Submit one run; returns the exit code, which is 3 for a model that was not blessed.
 
     Args:
@@ -152,24 +162,38 @@ def run(target: Target, name: str | None, wait: bool, every: float = 5.0) -> int
       name: Of the run, or None for one with the time.
       wait: Whether to wait for its end.
       every: Seconds between two questions while waiting.
+      json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Raises:
       ConfigError: An argument is wrong, or the server refuses the pipeline.
       ResourceError: The package kfp is missing, or no server answers.
       ImgpipeError: A task failed while waiting; its exit code is that of a run on one machine.
     """
+    from imgpipe.pipeline import json_file as json_files
+
+    json_files.check_folder("--json", json_file)
     with prepare(target) as ready:
         title = name or f"{ready.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         started = ready.server.submit(
             ready.pipeline, title, target.experiment, ready.arguments, ready.root
         )
-    console = new_console()
+    console = json_files.console_beside(json_file)
     page = f"{target.host.rstrip('/')}/#/runs/details/{started}"
     console.print(f"submitted the run {escape(started)}: {escape(page)}")
-    if not wait:
-        return 0
-    verdict = ready.server.wait(started, every, lambda state: console.print(escape(state.lower())))
-    console.print(escape(verdict or "The server has no log of the task Report with a verdict."))
+    verdict = ""
+    if wait:
+        verdict = ready.server.wait(
+            started, every, lambda state: console.print(escape(state.lower()))
+        )
+        console.print(escape(verdict or "The server has no log of the task Report with a verdict."))
+    if json_file:
+        told: formats.Submitted = {
+            "schema": SCHEMA,
+            "run": started,
+            "page": page,
+            "verdict": verdict or None,
+        }
+        json_files.write(told, json_file)
     return 3 if verdict.startswith("not") else 0
 
 

@@ -20,7 +20,7 @@ def test_files_follow_the_configuration(tmp_path: Path):
     config = tmp_path / "c.toml"
     config.write_text(f'[run]\nname = "hands"\nout = "{tmp_path}/out"\n')
     out = tmp_path / "made" / "compose"
-    result = deploy("compose", config, "--out", out, "--cpus", 4, "--memory", 3)
+    result = deploy("compose", config, "--to", out, "--cpus", 4, "--memory", 3)
     assert result.exit_code == 0, result.output
     assert {path.name for path in out.iterdir()} == {
         "docker-compose.yaml",
@@ -36,11 +36,11 @@ def test_files_follow_the_configuration(tmp_path: Path):
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path):
-    assert deploy("kserve", "--out", tmp_path, "--replicas", "1").exit_code == 0
-    result = deploy("kserve", "--out", tmp_path)
+    assert deploy("kserve", "--to", tmp_path, "--replicas", "1").exit_code == 0
+    result = deploy("kserve", "--to", tmp_path)
     assert isinstance(result.exception, ConfigError)
     assert "already holds inference-service.yaml" in str(result.exception)
-    assert deploy("kserve", "--out", tmp_path, "--force", "--claim", "c").exit_code == 0
+    assert deploy("kserve", "--to", tmp_path, "--force", "--claim", "c").exit_code == 0
     text = (tmp_path / "inference-service.yaml").read_text()
     assert "storageUri: pvc://c/imgpipe" in text
 
@@ -56,7 +56,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path):
     ],
 )
 def test_what_cannot_be(tmp_path: Path, arguments, words):
-    result = deploy(*arguments, "--out", tmp_path / "out")
+    result = deploy(*arguments, "--to", tmp_path / "out")
     assert isinstance(result.exception, ConfigError), result.output
     assert words in str(result.exception)
     assert result.exception.exit_code == 2

@@ -1,0 +1,93 @@
+"""The reference of the JSON that the commands write, from the types that declare it."""
+
+from __future__ import annotations
+
+import html
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+HEADING = """# JSON
+
+This page is generated from the types that declare the JSON of the commands; tests compare them with
+what the commands write. `--json FILE` writes it to a file. With `--json -` standard output carries
+the JSON and nothing else, and messages go to standard error. A later release may add fields; the
+meaning of a field does not change as long as `schema` has the same number.
+
+A name such as `gate.split` is a field of the object `gate`, `runs[].status` a field of each element
+of a list, and `metrics.*.accuracy` a field of each value of an object whose keys are not fixed.
+"""
+
+_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+
+
+def json_formats() -> str:
+    """Return the page of all formats."""
+    from imgpipe.pipeline.json_formats import FORMATS
+
+    parts, shown = [HEADING], {}
+    for command, kind in FORMATS.items():
+        anchor = command.replace(" ", "-")
+        parts.append(f"## `imgpipe {command}` {{ #{anchor} }}")
+        if kind in shown.values():
+            same = next(name for name, one in shown.items() if one is kind)
+            parts.append(f"The same as of [`imgpipe {same}`](#{same.replace(' ', '-')}).")
+            continue
+        shown[command] = kind
+        parts += _format(kind)
+    return "\n\n".join(parts) + "\n"
+
+
+def _format(kind: Any) -> Iterator[str]:
+    if typing.get_origin(kind) is list:
+        yield "A list of objects:"
+        kind = typing.get_args(kind)[0]
+    yield " ".join((kind.__doc__ or "").split())
+    yield "\n".join(["| field | type | meaning |", "|---|---|---|", *_rows(kind, "")])
+
+
+def _rows(kind: Any, prefix: str) -> Iterator[str]:
+    """Yield the rows of an object, each field followed by the fields below it."""
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        own, meaning = typing.get_args(hint)
+        yield f"| `{prefix}{name}` | {_type(own)} | {_cell(meaning)} |"
+        below, path = _below(own)
+        if below is not None:
+            yield from _rows(below, f"{prefix}{name}{path}.")
+
+
+def _below(kind: Any) -> tuple[Any, str]:
+    """Return the object in a type and the path to it; None without one."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if typing.is_typeddict(kind):
+        return kind, ""
+    if origin is types.UnionType or origin is typing.Union:
+        found = (_below(one) for one in inner)
+        return next((one for one in found if one[0] is not None), (None, ""))
+    if origin in (list, dict):
+        below, path = _below(inner[-1])
+        return below, ("[]" if origin is list else ".*") + path
+    return None, ""
+
+
+def _type(kind: Any) -> str:
+    """Return a type in words."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _type(inner[0])
+    if origin is types.UnionType or origin is typing.Union:
+        return " or ".join(_type(one) for one in inner)
+    if origin is typing.Literal:
+        return ", ".join(f"`{one}`" for one in inner)
+    if kind is type(None):
+        return "null"
+    if kind is Any:
+        return "any"
+    if origin is list:
+        return f"list ({_type(inner[0])})" if inner[0] in _NAMES else "list"
+    return _NAMES.get(kind, "object")
+
+
+def _cell(text: str) -> str:
+    return html.escape(text, quote=False).replace("|", "\\|").replace("*", "\\*")

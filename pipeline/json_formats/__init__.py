@@ -1,0 +1,44 @@
+"""The JSON that the commands write, field by field.
+
+Each format is a TypedDict whose annotations say what a field holds. The page of the reference is
+generated from these types, and tests compare them with what the commands write. A later release may
+add fields; the meaning of a field does not change as long as `schema` has the same number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imgpipe.pipeline.json_formats import data, kubeflow, models, run, runs, serving
+
+#: The format of each command by its name, in the order of the reference.
+FORMATS: dict[str, Any] = {
+    "run": run.Summary,
+    "demo": run.Summary,
+    "init": data.Init,
+    "check": data.Check,
+    "presets": data.Presets,
+    "views": data.Views,
+    "quarantine list": data.QuarantineRow,
+    "quarantine restore": data.Restored,
+    "quarantine accept": data.AcceptedFiles,
+    "review": data.Reviewed,
+    "schema show": data.AcceptedSchema,
+    "schema accept": data.AcceptedChanges,
+    "kubeflow compile": kubeflow.Compiled,
+    "kubeflow submit": kubeflow.Submitted,
+    "kubeflow schedule": kubeflow.Scheduled,
+    "runs": runs.Runs,
+    "compare": runs.Comparison,
+    "open": runs.Opened,
+    "clean": runs.Cleaned,
+    "evaluate": models.Evaluation,
+    "export": models.Export,
+    "explain": models.Explained,
+    "predict": list[models.Prediction],
+    "rollback": models.RolledBack,
+    "drift": serving.Drift,
+    "load": serving.Load,
+    "deploy": serving.Deployed,
+    "doctor": runs.Doctor,
+}

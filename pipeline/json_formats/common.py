@@ -1,0 +1,24 @@
+"""Parts that several formats share."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+Version = Annotated[int, "Version of this format, 1."]
+Interval = list[float]
+
+
+class ClassMetrics(TypedDict):
+    """Metrics of one class."""
+
+    count: Annotated[int, "Number of images with this label."]
+    recall: Annotated[float | None, "Share of these images that are predicted correctly."]
+    precision: Annotated[float | None, "Share of correct predictions among those of the class."]
+    f1: Annotated[float, "Harmonic mean of recall and precision; 0 where one is missing."]
+
+
+class Probability(TypedDict):
+    """A class with its probability."""
+
+    label: Annotated[str, "Name of the class."]
+    probability: Annotated[float, "Its probability."]

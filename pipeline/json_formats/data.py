@@ -1,0 +1,247 @@
+"""What the commands about images and about the accepted schema write."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypedDict
+
+from imgpipe.pipeline.json_formats.common import Version
+from imgpipe.pipeline.json_formats.run import Counted
+
+
+class Init(TypedDict):
+    """The configuration that was written."""
+
+    schema: Version
+    file: Annotated[str, "Path of the configuration."]
+    source: Annotated[str, "The source of the images."]
+    images: Annotated[int, "Number of files."]
+    classes: Annotated[dict[str, int], "Number of files by class."]
+    notes: Annotated[list[str], "What was noticed about the source."]
+
+
+class Rejected(TypedDict):
+    """A rejected file."""
+
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Its label."]
+    split: Annotated[str, "Its split."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    reason: Annotated[str, "Name of the check."]
+    detail: Annotated[str, "What was found."]
+    override: Annotated[str, "What to do to keep the file."]
+    kept_copy: Annotated[str, "Path of the file that is kept instead; empty without one."]
+    stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
+
+
+class Found(TypedDict):
+    """A file with a finding that is kept."""
+
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    reason: Annotated[str, "Name of the check."]
+    detail: Annotated[str, "What was found."]
+    score: Annotated[float, "How good the image is by this check; the lowest is the worst."]
+
+
+class Files(TypedDict):
+    """Files by what happens to them."""
+
+    rejected: Annotated[list[Rejected], "Files that a run would put into quarantine."]
+    repaired: Annotated[list[Found], "Files that a run would re-encode."]
+    warned: Annotated[list[Found], "Kept files with a warning."]
+    reviewed: Annotated[list[Found], "Files with an override."]
+
+
+class Member(TypedDict):
+    """An image of a group of near-duplicates."""
+
+    path: Annotated[str, "Path in the source."]
+    split: Annotated[str, "Its split."]
+    label: Annotated[str, "Its label."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    stays: Annotated[bool, "Whether it is kept."]
+    reason: Annotated[str, "Name of the check; empty without a finding."]
+    detail: Annotated[str, "What was found."]
+    similar_to: Annotated[str, "Path of the image to which it is similar."]
+
+
+class NearGroup(TypedDict):
+    """A group of near-duplicates."""
+
+    radius: Annotated[int, "Bits within which images of this set are near-duplicates."]
+    limit: Annotated[
+        int,
+        "Radius of the settings, which is larger where images of the set are similar by nature.",
+    ]
+    members: Annotated[list[Member], "Its images."]
+
+
+class Warned(TypedDict):
+    """Warnings with the same reason."""
+
+    reason: Annotated[str, "Name of the check."]
+    count: Annotated[int, "Number of findings."]
+    details: Annotated[dict[str, int], "Number of findings by what was found; the first ones."]
+    paths: Annotated[list[str], "Paths of the worst images."]
+    image_hashes: Annotated[list[str], "SHA-256 of these images."]
+
+
+class Noted(TypedDict):
+    """Files that are no images of the source."""
+
+    kind: Annotated[str, "Kind of note."]
+    count: Annotated[int, "Number of files."]
+    paths: Annotated[list[str], "Paths of the first ones."]
+
+
+class Overrides(TypedDict):
+    """Effects of the overrides."""
+
+    applied: Annotated[dict[str, int], "Number of images by verdict."]
+    relabelled: Annotated[dict[str, int], "Number of images with another label, by split."]
+    unknown: Annotated[list[str], "Hashes of overrides that match no file."]
+
+
+class Check(Counted):
+    """What a run would reject, repair and warn about."""
+
+    schema: Version
+    source: Annotated[str, "The source of the images."]
+    classes: Annotated[list[str], "Class names."]
+    refused: Annotated[bool, "Whether a run would refuse the data (exit code 4)."]
+    verdict: Annotated[str, "The decision as a sentence."]
+    reasons: Annotated[list[str], "Why a run would refuse the data."]
+    thin: Annotated[list[str], "Those of the reasons that are about classes with too few images."]
+    kept: Annotated[int, "Images that a run would use."]
+    rejected: Annotated[int, "Files that it would put into quarantine."]
+    repaired: Annotated[int, "Images that it would re-encode."]
+    repaired_by: Annotated[dict[str, int], "Number of repairs by check."]
+    by_reason: Annotated[dict[str, int], "Number of rejected files by reason."]
+    by_split: Annotated[dict[str, dict[str, int]], "Number of images by split and class."]
+    moved: Annotated[
+        dict[str, int],
+        "Images in another split than the one drawn, by reason: `near_duplicates_together` or "
+        "`class_minimum`.",
+    ]
+    warnings: Annotated[list[Warned], "Warnings by check."]
+    notes: Annotated[list[Noted], "Notes of the source."]
+    overrides: Annotated[Overrides, "Effects of the overrides."]
+    files: Annotated[Files, "All files with a finding."]
+    near_duplicates: Annotated[
+        list[NearGroup] | None, "Groups of near-duplicates; null if none were looked for."
+    ]
+    seconds: Annotated[float, "Time of the judgement, without the start of TensorFlow."]
+
+
+class Preset(TypedDict):
+    """A preset."""
+
+    name: Annotated[str, "Its name."]
+    low: Annotated[float | None, "Lowest accuracy that is expected."]
+    high: Annotated[float | None, "Highest accuracy that is expected."]
+    data: Annotated[str, "The images that it is for."]
+
+
+class Presets(TypedDict):
+    """The presets."""
+
+    schema: Version
+    presets: Annotated[list[Preset], "All presets."]
+
+
+class Skipped(TypedDict):
+    """A file that is no image."""
+
+    path: Annotated[str, "Path of the file."]
+    why: Annotated[str, "Why it is no image."]
+
+
+class Views(TypedDict):
+    """The contact sheet that was written."""
+
+    schema: Version
+    file: Annotated[str, "Path of the contact sheet."]
+    images: Annotated[list[str], "The images on it, one a row, as folder and file name."]
+    views: Annotated[int, "Augmented views of each image."]
+    skipped: Annotated[list[Skipped], "Files that are no images."]
+
+
+class QuarantineRow(TypedDict, total=False):
+    """One object a line for each file. Fields that would be empty are left out."""
+
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    reason: Annotated[str, "Name of the check."]
+    detail: Annotated[str, "What was found."]
+    label: Annotated[str, "Its label."]
+    split: Annotated[str, "Its split."]
+    override: Annotated[str, "What to do to keep the file."]
+    stored: Annotated[str, "Name of the file in the quarantine."]
+
+
+class Restored(TypedDict):
+    """The files that were copied."""
+
+    schema: Version
+    quarantine: Annotated[str, "Folder of the quarantine."]
+    to: Annotated[str, "Folder into which the files were copied."]
+    copied: Annotated[list[str], "Paths of the files that were not there yet."]
+    not_stored: Annotated[list[str], "Paths of files whose bytes the quarantine does not hold."]
+
+
+class AcceptedFiles(TypedDict):
+    """The overrides that were written."""
+
+    schema: Version
+    file: Annotated[str, "Path of the overrides file."]
+    added: Annotated[int, "Number of overrides that were not there yet."]
+    accepted: Annotated[list[str], "Paths of the files."]
+    not_possible: Annotated[list[Skipped], "Files that no override can keep."]
+
+
+class Reviewed(TypedDict):
+    """A review when it ends."""
+
+    schema: Version
+    run: Annotated[str, "Name of the run."]
+    file: Annotated[str, "Path of the overrides file."]
+    images: Annotated[int, "Images about which there was something to decide."]
+    decided: Annotated[int, "Images about which a person has decided, also earlier."]
+    apply: Annotated[str, "Command that runs the pipeline with the decisions."]
+
+
+class SchemaFeature(TypedDict):
+    """A feature of the accepted schema."""
+
+    name: Annotated[str, "Its name."]
+    required: Annotated[bool, "Whether each image has to have it."]
+    values: Annotated[list[str] | None, "Allowed values; null if any value is."]
+    drift_limit: Annotated[float | None, "Largest distance from the last blessed model's data."]
+    skew_limit: Annotated[float | None, "Largest distance between the splits."]
+
+
+class AcceptedSchema(TypedDict):
+    """The accepted schema."""
+
+    schema: Version
+    file: Annotated[str, "Path of the schema."]
+    features: Annotated[list[SchemaFeature], "Its features."]
+    accepted_data: Annotated[list[str], "Fingerprints of data whose drift or skew is accepted."]
+
+
+class Change(TypedDict):
+    """A reason for which the data was refused."""
+
+    kind: Annotated[str, "Such as `anomaly`, `drift`, `skew` or `too_few`."]
+    subject: Annotated[str, "The class or the feature; empty for all data."]
+    split: Annotated[str, "The split; empty for all."]
+    expected: Annotated[str, "What was expected."]
+    seen: Annotated[str, "What was found."]
+
+
+class AcceptedChanges(TypedDict):
+    """What was accepted."""
+
+    schema: Version
+    accepted: Annotated[list[Change], "Anomalies, drift and skew that are accepted now."]
+    not_acceptable: Annotated[list[Change], "Reasons that can only be solved in the data."]

@@ -1,0 +1,257 @@
+"""The summary of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from imgpipe.pipeline.json_formats.common import ClassMetrics, Interval, Version
+
+Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted"]
+
+
+class Gate(TypedDict):
+    """The judgement of the evaluation."""
+
+    split: Annotated[str, "Split on which the model is judged."]
+    threshold: Annotated[float, "Accuracy that the model has to reach."]
+    value: Annotated[float | None, "Its accuracy."]
+    ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."]
+    baseline: Annotated[float | None, "Accuracy of the last blessed model on the same images."]
+    failed: Annotated[list[str], "Gates that the model did not pass."]
+
+
+class Folds(TypedDict):
+    """The cross-validation over train and validation."""
+
+    folds: Annotated[int, "Number of folds."]
+    threshold: Annotated[float, "Mean accuracy that the folds have to reach."]
+    mean: Annotated[float, "Mean accuracy of the folds."]
+    std: Annotated[float, "Its standard deviation."]
+    min: Annotated[float, "Lowest accuracy of a fold."]
+    max: Annotated[float, "Highest accuracy of a fold."]
+    images: Annotated[int, "Images in all folds."]
+    correct: Annotated[int, "Images that are predicted correctly."]
+    groups: Annotated[int, "Groups of images that stay in one fold."]
+    per_fold: Annotated[list[Any], "The folds one by one."]
+    seconds: Annotated[float, "Time that it took."]
+    blessed: Annotated[bool, "Whether the mean reaches the threshold."]
+    automatic: Annotated[
+        bool,
+        "Whether the folds decide because validation is small, and not because of a setting.",
+    ]
+
+
+class LiteExport(TypedDict):
+    """A file for phones."""
+
+    blessed: Annotated[bool, "Whether its answers are good enough to be pushed."]
+    why: Annotated[str, "Why it is not; empty if it is."]
+    file: Annotated[str, "Name of the file."]
+    bytes: Annotated[int, "Size of the file."]
+    images: Annotated[int, "Images on which it was compared."]
+    accuracy: Annotated[float | None, "Its accuracy on these images."]
+    model_accuracy: Annotated[float | None, "Accuracy of the served model on these images."]
+    agreement: Annotated[float | None, "Share of images with the same label from both."]
+
+
+class Expected(TypedDict):
+    """What the preset expects, beside what came out."""
+
+    text: Annotated[str, "What is expected, in words."]
+    low: Annotated[float | None, "Lowest accuracy that is expected."]
+    high: Annotated[float | None, "Highest accuracy that is expected."]
+    split: Annotated[str, "Split on which the accuracies are compared."]
+    time: Annotated[str, "Time that the training takes, in words."]
+    value: Annotated[float | None, "Accuracy of this run."]
+    compared: Annotated[
+        Literal["within", "above", "below"] | None, "Where the accuracy lies in this range."
+    ]
+
+
+class Push(TypedDict):
+    """What became of the model."""
+
+    status: Annotated[
+        Literal["pushed", "unchanged", "refused"],
+        "`unchanged` if the newest version is the same model.",
+    ]
+    version: Annotated[int | str | None, "Number of the version that holds the model."]
+    path: Annotated[str | None, "Folder of this version."]
+
+
+class RunModel(TypedDict):
+    """The model."""
+
+    name: Annotated[str, "Name of the pipeline and of the served model."]
+    backbone: Annotated[str, "Name of the backbone."]
+    classes: Annotated[list[str], "Class names, in the order of the probabilities."]
+    image_size: Annotated[int, "Width and height of the images that the network sees."]
+
+
+#: "in" is a keyword of Python, so that it cannot be an attribute of a class.
+Counted = TypedDict(
+    "Counted", {"in": Annotated[int, "Number of files; the sum of kept and rejected ones."]}
+)
+
+
+class RunData(Counted):
+    """The images."""
+
+    kept: Annotated[int, "Images that are used."]
+    rejected: Annotated[int, "Files in quarantine."]
+    repaired: Annotated[int, "Images that were re-encoded."]
+    by_reason: Annotated[dict[str, int], "Number of rejected files by reason."]
+    warned: Annotated[dict[str, int], "Number of kept images with a warning, by reason."]
+    splits: Annotated[dict[str, dict[str, int]], "Number of images by split and class."]
+    overrides: Annotated[dict[str, int], "Number of labels that people overrode, by split."]
+    proposals: Annotated[int, "Overrides that nobody has confirmed; they change nothing."]
+
+
+class CurvePoint(TypedDict):
+    """A point of the learning curve."""
+
+    images: Annotated[int, "Training images of a fold."]
+    accuracy: Annotated[float, "Accuracy over the folds."]
+
+
+class _Found(TypedDict):
+    l2: Annotated[float, "Penalty of the weights."]
+    iterations: Annotated[int, "Iterations of the solver."]
+
+
+class Solution(_Found, total=False):
+    """How a solved head was found. With too few images only the first two fields exist."""
+
+    folds: Annotated[int, "Number of folds."]
+    images: Annotated[int, "Images in all folds."]
+    accuracy: Annotated[float, "Accuracy over the folds."]
+    standard_error: Annotated[float, "Standard error of this accuracy."]
+    learning_curve: Annotated[list[CurvePoint], "Accuracy with fewer training images."]
+
+
+class Stage(TypedDict):
+    """What both stages of training have."""
+
+    epochs: Annotated[int, "Epochs that were trained."]
+    best_epoch: Annotated[int | None, "Epoch whose weights are used, counted from 1."]
+    stopped: Annotated[
+        Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"] | None,
+        "Why the training ended.",
+    ]
+    seconds: Annotated[float | None, "Time that it took."]
+    resumed: Annotated[int | None, "Epoch at which it was resumed; 0 if it was not."]
+
+
+class FineTuned(Stage):
+    """Training of layers above a cut, or of all layers."""
+
+    trained: Annotated[str | None, "What was trained."]
+    head_accuracy: Annotated[float | None, "Validation accuracy of the head before it."]
+    accuracy: Annotated[float | None, "Validation accuracy after it."]
+    helped: Annotated[bool | None, "Whether it made the network better."]
+    shipped: Annotated[bool | None, "Whether its network is the one that was exported."]
+
+
+class Calibration(TypedDict):
+    """The calibration of the probabilities on the validation split."""
+
+    temperature: Annotated[float, "Number by which the logits are divided."]
+    error_before: Annotated[float, "Expected calibration error without it."]
+    error_after: Annotated[float, "Expected calibration error with it."]
+    unknown_below: Annotated[
+        float, "Highest probability under which an image is called unknown; 0 for never."
+    ]
+    unknown_share: Annotated[float, "Share of the validation images that are unknown."]
+    known_accuracy: Annotated[float | None, "Accuracy on the others; null if there are none."]
+
+
+class Tried(TypedDict):
+    """A network that was tried."""
+
+    what: Annotated[str, "The network, in words."]
+    accuracy: Annotated[float | None, "Validation accuracy; null if the training diverged."]
+    gain: Annotated[float | None, "Gain over the best one before; null for the head."]
+    standard_error: Annotated[float | None, "Paired standard error of the gain."]
+    seconds: Annotated[float, "Time that it took."]
+    kept: Annotated[bool, "Whether it became the best one."]
+
+
+class SearchEnd(TypedDict):
+    """Why the search for a better network ended."""
+
+    reason: Annotated[
+        Literal["enough", "all", "minutes", "space", "interrupted"], "The reason, as one word."
+    ]
+    text: Annotated[str, "The reason, as a sentence."]
+
+
+class Training(Stage):
+    """The training."""
+
+    trained: Annotated[str, "What was trained: `head`, or the layers."]
+    solution: Annotated[Solution | None, "How a solved head was found; null for another model."]
+    fine_tune: Annotated[FineTuned | None, "The fine-tuning; null without one."]
+    calibration: Annotated[Calibration | None, "The calibration of the probabilities."]
+    tuned: Annotated[dict[str, Any] | None, "Settings that `tune.trials` found, by name."]
+    search: Annotated[list[Tried] | None, "What was tried; null if nothing was looked for."]
+    search_ended: Annotated[SearchEnd | None, "Why the search ended."]
+
+
+class Metrics(TypedDict):
+    """Metrics of a split."""
+
+    accuracy: Annotated[float, "Share of correct predictions."]
+    loss: Annotated[float, "Cross-entropy."]
+    ece: Annotated[float, "Expected calibration error."]
+    per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
+
+
+class Timings(TypedDict):
+    """Times in seconds."""
+
+    total_s: Annotated[float, "The whole run."]
+    import_s: Annotated[float, "Loading TensorFlow and TFX."]
+    components: Annotated[dict[str, float], "Components by name."]
+
+
+class Bank(TypedDict):
+    """Work of the feature bank."""
+
+    forward_passes: Annotated[int, "Images and views that went through the backbone."]
+    reused: Annotated[int, "Images and views whose features were there already."]
+
+
+class Logged(TypedDict):
+    """The run as MLflow has it."""
+
+    uri: Annotated[str, "Tracking URI."]
+    experiment: Annotated[str, "Name of the experiment."]
+    run_id: Annotated[str, "Id of the run."]
+
+
+class Summary(TypedDict):
+    """The summary of a run, which also stands in `summary.json` in the folder of the run.
+
+    All fields are always present. They are null where the run did not get that far.
+    """
+
+    schema: Version
+    status: Annotated[Status, "How the run ended."]
+    blessed: Annotated[bool, "Whether the model passed all gates."]
+    verdict: Annotated[str, "The decision as a sentence."]
+    gate: Annotated[Gate | None, "The evaluation; null if no model was evaluated."]
+    cross_validation: Annotated[Folds | None, "The folds; null where none were made."]
+    lite: Annotated[dict[str, LiteExport] | None, "Files for phones by kind; null without them."]
+    warnings: Annotated[list[str], "Sentences about what deserves attention."]
+    expected: Annotated[Expected | None, "What a preset expects; null where nothing is."]
+    push: Annotated[Push, "What became of the model."]
+    model: Annotated[RunModel, "The model."]
+    data: Annotated[RunData, "The images."]
+    training: Annotated[Training | None, "The training; null if there was none."]
+    metrics: Annotated[dict[str, Metrics], "Metrics by split."]
+    timings: Annotated[Timings, "Times in seconds."]
+    bank: Annotated[Bank, "Work of the feature bank."]
+    cached: Annotated[list[str], "Components whose outputs an earlier run had made."]
+    mlflow: Annotated[Logged | None, "The run as MLflow has it; null if it was not logged."]
+    report: Annotated[str | None, "Path of the report; null if none was written."]
+    log: Annotated[str, "Path of the log."]

@@ -1,0 +1,156 @@
+"""What the commands about runs and about this machine write."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from imgpipe.pipeline.json_formats.common import Interval, Version
+
+Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted", "working", "killed"]
+
+
+class Change(TypedDict):
+    """A value that differs between two runs."""
+
+    name: Annotated[str, "A setting as `section.key`, or the name of a count."]
+    before: Annotated[Any, "The value in the first run; null where it has none."]
+    after: Annotated[Any, "The value in the second run; null where it has none."]
+
+
+class Changed(TypedDict):
+    """What changed since the run before."""
+
+    configuration: Annotated[list[Change], "Settings."]
+    data: Annotated[list[Change], "Numbers of images."]
+
+
+class Run(TypedDict):
+    """A run."""
+
+    run: Annotated[str, "Name of its folder."]
+    folder: Annotated[str, "Path of its folder."]
+    started: Annotated[str, "Local time of the start."]
+    status: Annotated[Status, "How it ended, as in the summary; or that it is working or killed."]
+    verdict: Annotated[str | None, "The decision as a sentence."]
+    accuracy: Annotated[float | None, "Accuracy of the gate; null if no model was evaluated."]
+    ci95: Annotated[Interval | None, "Its Wilson interval."]
+    split: Annotated[str | None, "Split of this accuracy."]
+    images: Annotated[int | None, "Number of images."]
+    classes: Annotated[int | None, "Number of classes."]
+    changed: Annotated[Changed, "What changed since the run before."]
+    version: Annotated[int | None, "Version that it pushed; null if it pushed none."]
+    seconds: Annotated[float | None, "Its duration."]
+    report: Annotated[str | None, "Path of its report."]
+
+
+class Runs(TypedDict):
+    """The runs of an output folder."""
+
+    schema: Version
+    out: Annotated[str, "The output folder."]
+    runs: Annotated[list[Run], "Its runs, the newest last."]
+
+
+class Compared(TypedDict):
+    """One of two runs."""
+
+    run: Annotated[str, "Name of its folder."]
+    folder: Annotated[str, "Path of its folder."]
+    status: Annotated[Status, "How it ended."]
+    verdict: Annotated[str | None, "The decision as a sentence."]
+    accuracy: Annotated[float | None, "Accuracy of the gate."]
+    ci95: Annotated[Interval | None, "Its Wilson interval."]
+    version: Annotated[int | None, "Version that it pushed."]
+
+
+class Pair(TypedDict):
+    """A metric of both runs."""
+
+    a: Annotated[float | None, "The value of the first run."]
+    b: Annotated[float | None, "The value of the second run."]
+
+
+class Paired(TypedDict):
+    """Both models on the images that both predicted."""
+
+    images: Annotated[int, "Number of these images."]
+    a: Annotated[float, "Accuracy of the first model on them."]
+    b: Annotated[float, "Accuracy of the second model on them."]
+    both: Annotated[int, "Images that both predict correctly."]
+    only_a: Annotated[int, "Images that only the first model predicts correctly."]
+    only_b: Annotated[int, "Images that only the second model predicts correctly."]
+    neither: Annotated[int, "Images that both predict wrongly."]
+    difference: Annotated[float, "Accuracy of the second model minus that of the first."]
+    ci95: Annotated[Interval, "95 % interval of the difference."]
+    p_value: Annotated[float, "p-value of McNemar's exact test."]
+
+
+class Disagreement(TypedDict):
+    """An image that only one model predicts correctly."""
+
+    split: Annotated[str, "Its split."]
+    path: Annotated[str, "Path in the source."]
+    label: Annotated[str, "Its label."]
+    predicted: Annotated[str, "What the other model predicts."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+
+
+class Comparison(TypedDict):
+    """The comparison of two runs."""
+
+    schema: Version
+    a: Annotated[Compared, "The first run."]
+    b: Annotated[Compared, "The second run."]
+    configuration: Annotated[list[Change], "Settings that differ."]
+    data: Annotated[list[Change], "Numbers of images that differ."]
+    metrics: Annotated[dict[str, dict[str, Pair]], "Metrics by split and name."]
+    paired: Annotated[dict[str, Paired], "The models on the same images, by split."]
+    paired_missing: Annotated[str, "Why the images cannot be compared; empty if they are."]
+    only_a: Annotated[list[Disagreement], "Images that only the first model predicts correctly."]
+    only_b: Annotated[list[Disagreement], "Images that only the second model predicts correctly."]
+
+
+class Opened(TypedDict):
+    """The page of a run."""
+
+    schema: Version
+    page: Annotated[str, "Path of the page."]
+    opened: Annotated[bool, "Whether a browser was asked to show it."]
+
+
+class Item(TypedDict):
+    """Something that can be removed."""
+
+    path: Annotated[str, "Its path."]
+    kind: Annotated[str, "What it is."]
+    bytes: Annotated[int, "Its size."]
+
+
+class Cleaned(TypedDict):
+    """What can be removed, or was."""
+
+    schema: Version
+    out: Annotated[str, "The output folder."]
+    removed: Annotated[bool, "Whether it was removed."]
+    bytes: Annotated[int, "Size of all."]
+    kept: Annotated[str | None, "Why artifacts were kept; null if none had to be."]
+    items: Annotated[list[Item], "Files and folders."]
+
+
+class Finding(TypedDict):
+    """The result of one check."""
+
+    name: Annotated[str, "What was checked."]
+    fit: Annotated[bool, "Whether it is as expected."]
+    detail: Annotated[str, "What was found."]
+    advice: Annotated[str, "What to do if it is not as expected."]
+    fatal: Annotated[bool, "Whether nothing can work if it is not as expected."]
+
+
+class Doctor(TypedDict):
+    """What was found about this machine and an output folder."""
+
+    schema: Version
+    out: Annotated[str, "The output folder."]
+    ready: Annotated[bool, "Whether runs and servers can work here."]
+    findings: Annotated[list[Finding], "Results of all checks."]

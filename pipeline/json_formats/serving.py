@@ -1,0 +1,131 @@
+"""What the commands about servers and their requests write."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypedDict
+
+from imgpipe.pipeline.json_formats.common import Version
+
+
+class BrokenFile(TypedDict):
+    """A file of the log that breaks off."""
+
+    file: Annotated[str, "Its path."]
+    records: Annotated[int, "Records before the error."]
+    error: Annotated[str, "The error."]
+
+
+class RequestLog(TypedDict):
+    """The request log."""
+
+    files: Annotated[list[str], "Its files."]
+    records: Annotated[int, "Records in them."]
+    answers: Annotated[int, "Answers in these."]
+    pictures: Annotated[int, "Images in these."]
+    skipped: Annotated[dict[str, int], "Records that were skipped, by reason."]
+    broken: Annotated[list[BrokenFile], "Files that break off."]
+
+
+class Distance(TypedDict):
+    """The comparison of one property."""
+
+    subject: Annotated[Literal["pictures", "predictions"], "What has the property."]
+    feature: Annotated[str, "The property."]
+    reference: Annotated[str, "What it is compared with."]
+    was: Annotated[str, "Its value there."]
+    now: Annotated[str, "Its value in the requests."]
+    measure: Annotated[str, "Kind of distance."]
+    distance: Annotated[float, "The distance."]
+    limit: Annotated[float | None, "Largest distance that is no drift; null if it is only shown."]
+    over: Annotated[bool, "Whether the distance is over the limit."]
+
+
+class AskedVersion(TypedDict):
+    """The requests to one version."""
+
+    version: Annotated[int, "Its number."]
+    answers: Annotated[int, "Answers of it."]
+    different_pictures: Annotated[int, "Different images in the requests."]
+    first: Annotated[str, "Time of the first request."]
+    last: Annotated[str, "Time of the last request."]
+    labels: Annotated[dict[str, int], "Number of answers by label."]
+    unknown: Annotated[float, "Share of answers that are unknown."]
+    unknown_on_validation: Annotated[float | None, "The same share on the validation split."]
+    comparisons: Annotated[list[Distance], "Comparisons of all properties."]
+    notes: Annotated[list[str], "What was not compared, and why."]
+
+
+class NotDecodedPicture(TypedDict):
+    """An image of the log that cannot be decoded."""
+
+    picture: Annotated[str, "Where it is in the log."]
+    error: Annotated[str, "The error."]
+
+
+class LeastCertain(TypedDict):
+    """The least certain images."""
+
+    folder: Annotated[str, "Folder into which they were written."]
+    pictures: Annotated[int, "Their number."]
+
+
+class Drift(TypedDict):
+    """The comparison of requests with the training data."""
+
+    schema: Version
+    drift: Annotated[bool | None, "Whether there is drift; null where too little was asked."]
+    verdict: Annotated[str, "The decision as a sentence."]
+    log: Annotated[RequestLog, "The request log."]
+    versions: Annotated[list[AskedVersion], "The versions that answered."]
+    versions_gone: Annotated[list[int], "Versions that no longer exist; they are not compared."]
+    measured: Annotated[int, "Images that were measured."]
+    undecodable: Annotated[int, "Images that cannot be decoded."]
+    undecodable_first: Annotated[list[NotDecodedPicture], "The first of these."]
+    least_certain: Annotated[LeastCertain | None, "Images that were written; null if none were."]
+
+
+class LoadPlan(TypedDict):
+    """What was measured."""
+
+    concurrency: Annotated[list[int], "Numbers of concurrent callers."]
+    window_seconds: Annotated[float, "Length of a window."]
+    tolerance: Annotated[float, "Largest spread of three windows that counts as stable."]
+    most_windows: Annotated[int, "Largest number of windows."]
+
+
+class LoadLevel(TypedDict):
+    """The measurement with one number of callers, from its last three windows."""
+
+    concurrency: Annotated[int, "Number of concurrent callers."]
+    stable: Annotated[bool, "Whether the three windows agree."]
+    windows: Annotated[int, "Number of windows."]
+    requests: Annotated[int, "Requests that were answered without an error."]
+    seconds: Annotated[float, "Length of the three windows."]
+    throughput: Annotated[float, "Answered requests a second."]
+    images_a_second: Annotated[float, "Images in these."]
+    latency_ms: Annotated[
+        dict[str, float | None], "Latency as `p50`, `p90`, `p99`, `mean` and `max`; may be null."
+    ]
+    errors: Annotated[dict[str, int], "Number of errors by status code."]
+    client_cores: Annotated[float, "Cores that the client used; near 1 it is the bottleneck."]
+
+
+class Load(TypedDict):
+    """The figures of a server under load."""
+
+    schema: Version
+    target: Annotated[str, "Address of the server."]
+    model: Annotated[str, "Name of the model."]
+    images_a_request: Annotated[int, "Images in each request."]
+    plan: Annotated[LoadPlan, "What was measured."]
+    levels: Annotated[list[LoadLevel], "The measurements."]
+
+
+class Deployed(TypedDict):
+    """The files that were written."""
+
+    schema: Version
+    kind: Annotated[str, "The target: `compose`, `kubernetes` or `kserve`."]
+    files: Annotated[list[str], "Paths of the files."]
+    models: Annotated[str, "Folder of versions that the server reads."]
+    models_exist: Annotated[bool, "Whether this folder exists."]

@@ -1,0 +1,182 @@
+"""``--json -`` of commands: standard output holds the declared JSON and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from imgpipe.components.data_gate import schema as schemas
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline.application import app
+from imgpipe.pipeline.demo import draw_hand
+from imgpipe.pipeline.json_formats import FORMATS
+from tests import json_formats
+from tests.pipeline import small_version
+from tests.pipeline.past_runs import leave
+
+
+def answer(command: str, *arguments: object) -> Any:
+    """Run a command, and return the JSON on its standard output, which has the declared format."""
+    words = [*command.split(), *map(str, arguments), "--json", "-"]
+    result = CliRunner().invoke(app, words)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    found = json.loads(result.stdout)
+    json_formats.conform(command, found)
+    return found
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three images of each of two classes."""
+    for label in small_version.CLASSES:
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(3):
+            image = draw_hand(label, seed=number, size=64)
+            image.save(tmp_path / "photos" / label / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An output folder with a run that pushed version 1, and with a later one that pushed none."""
+    leave(tmp_path / "out", "20260101-100000", version=1)
+    leave(tmp_path / "out", "20260102-100000", status="not_blessed")
+    (tmp_path / "out" / "model" / "1").mkdir(parents=True)
+    return tmp_path / "out"
+
+
+def _leaves(group: Any, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if getattr(command, "commands", None):
+            found |= _leaves(command, f"{prefix}{name} ")
+        else:
+            found[f"{prefix}{name}"] = command
+    return found
+
+
+def test_every_command_but_the_server_writes_json() -> None:
+    commands = _leaves(typer.main.get_command(app))
+    with_json = {
+        name
+        for name, command in commands.items()
+        if any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert with_json == set(FORMATS) == commands.keys() - {"serve"}
+
+
+def test_a_format_is_compared_field_by_field() -> None:
+    good = {"schema": 1, "page": "p", "opened": True}
+    json_formats.conform("open", good)
+    for bad, words in (
+        ({**good, "more": 1}, "open.more is not declared"),
+        ({"schema": 1, "page": "p"}, "open.opened is missing"),
+        ({**good, "opened": 1}, "open.opened: 1 is no <class 'bool'>"),
+        ([good], "is no object"),
+    ):
+        with pytest.raises(AssertionError, match=words):
+            json_formats.conform("open", bad)
+
+
+def test_init_and_views_say_what_they_wrote(photos: Path, tmp_path: Path) -> None:
+    found = answer("init", photos, "-o", tmp_path / "c.toml")
+    assert (found["file"], found["images"]) == (str(tmp_path / "c.toml"), 6)
+    assert found["classes"] == {"paper": 3, "rock": 3} and (tmp_path / "c.toml").is_file()
+    (photos / "rock" / "notes.jpg").write_text("no image")
+    found = answer("views", photos, "--to", tmp_path / "v.png", "--set", "views.count=2")
+    assert len(found["images"]) == 6 and found["views"] == 2
+    assert [Path(one["path"]).name for one in found["skipped"]] == ["notes.jpg"]
+
+
+@pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
+def test_a_page_is_opened_from_any_folder(
+    out: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    found = answer("open", out / place)
+    run = "20260101-100000" if place == "model/1" else "20260102-100000"
+    assert found == {"schema": 1, "page": f"{out}/runs/{run}/report.html", "opened": False}
+
+
+@pytest.mark.parametrize("place", ["", "model", "model/1", "runs/20260102-100000"])
+def test_deploy_and_schema_take_any_folder_of_a_run(out: Path, place: str, tmp_path: Path) -> None:
+    found = answer("deploy", "compose", out / place, "--to", tmp_path / "files")
+    assert (found["models"], found["models_exist"]) == (str(out / "model"), True)
+    assert str(tmp_path / "files" / "models.config") in found["files"]
+    with pytest.raises(ConfigError, match=f"no schema was accepted yet: {out}/schema"):
+        answer("schema show", out / place)
+    with pytest.raises(ConfigError, match=f"no run in {out} has reached the data gate yet"):
+        answer("schema accept", "--out", out / place)
+
+
+def test_deploy_needs_a_run_in_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"no run in .*Run `imgpipe run`, or name another"):
+        answer("deploy", "compose", tmp_path)
+
+
+def test_the_schema_and_what_is_accepted(out: Path) -> None:
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    wanted = schema_pb2.Schema()
+    wanted.string_domain.add(name="labels", value=["cat", "dog"])
+    label = wanted.feature.add(name="label", domain="labels")
+    label.presence.min_fraction = 1.0
+    label.drift_comparator.infinity_norm.threshold = 0.25
+    wanted.feature.add(name="width")
+    (out / "schema").mkdir()
+    schemas.write(wanted, str(out / "schema" / "schema.pbtxt"))
+    drift = {"kind": "drift", "subject": "brightness", "split": "train", "expected": "e"}
+    reason = {**drift, "seen": "s", "advice": "a", "sentence": "drift in brightness"}
+    few = {**reason, "kind": "too_few", "subject": "cat", "sentence": "too few cats"}
+    decision = {"statistics": "s", "fingerprint": "f" * 64, "vocabulary": ["cat", "dog"]}
+    (out / "gate.json").write_text(json.dumps({**decision, "reasons": [reason, few]}))
+    accepted = answer("schema accept", out)
+    assert accepted["accepted"] == [{**drift, "seen": "s"}]
+    assert [one["subject"] for one in accepted["not_acceptable"]] == ["cat"]
+    shown = answer("schema show", out / "model" / "1")
+    assert shown["accepted_data"] == ["f" * 64]
+    first, second = shown["features"]
+    assert (first["values"], first["required"], first["drift_limit"]) == (
+        ["cat", "dog"],
+        True,
+        0.25,
+    )
+    assert (second["values"], second["required"], second["skew_limit"]) == (None, False, None)
+
+
+def test_drawings_layers_and_refusals_of_a_network(photos: Path, tmp_path: Path) -> None:
+    version = small_version.push(tmp_path / "pushed")
+    (photos / "rock" / "notes.jpg").write_text("no image")
+    image, text = photos / "rock" / "0.png", photos / "rock" / "notes.jpg"
+    found = answer(
+        "explain", image, text, "--model", version, "--layers", "--to", tmp_path / "drawn"
+    )
+    drawn, refused = found["images"]
+    assert drawn["label"] == drawn["top"][0]["label"] and refused.keys() == {"image", "error"}
+    assert all(Path(file).is_file() for file in drawn["files"])
+    assert [layer["name"] for layer in found["layers"]][-1] and found["model"] == str(version)
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (("doctor", "--out"), "OUT"),
+        (("quarantine", "list", "--from"), "--out"),
+        (("deploy", "compose", "--out"), "--to"),
+        (("explain", "picture.jpg", "--out"), "--to"),
+        (("views", "nowhere", "--out"), "--to"),
+    ],
+)
+def test_an_old_spelling_is_noted(words: tuple[str, ...], new: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [*words, str(tmp_path)])
+    assert f"note: {words[-1]} still works; it is spelled {new} now.\n" in result.stderr
+    assert (
+        words[-1] not in CliRunner().invoke(app, [*words[:-1], "--help"]).stdout or new == "--out"
+    )
