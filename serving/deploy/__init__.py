@@ -1,22 +1,12 @@
 """Configuration files to deploy tensorflow/serving with Docker Compose, Kubernetes or KServe.
 
-``settings`` (the settings that all targets share) - ``text_configs`` (files of the server itself) -
-``commented`` (YAML with comments) - ``compose``, ``kubernetes``, ``kserve`` (one target each). Each
-target is a function from a ``Deployment`` to the contents of the files by name; see ``TARGETS``.
+``settings`` describes the servers, and ``files`` fills in the templates of a target, which are the
+files below ``templates`` with their comments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from imgpipe.serving.deploy import compose, kserve, kubernetes
+from imgpipe.serving.deploy.files import TARGETS
 from imgpipe.serving.deploy.settings import DeployError, Deployment
-
-TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
-    "compose": compose.files,
-    "kubernetes": kubernetes.files,
-    "kserve": kserve.files,
-}
-"""The deployment targets by name. Each returns the contents of its files by file name."""
 
 __all__ = ["TARGETS", "DeployError", "Deployment"]

@@ -1,4 +1,4 @@
-"""Settings of a deployment, and the constants that all targets share."""
+"""Settings of a deployment, which all targets share."""
 
 from __future__ import annotations
 
@@ -8,17 +8,6 @@ from pathlib import Path
 
 IMAGE = "tensorflow/serving:2.19.1"
 """Docker image, pinned because ``latest`` could change the server on a restart."""
-GRPC_PORT, REST_PORT = 8500, 8501
-METRICS_PATH = "/monitoring/prometheus/metrics"
-MODELS = "/models"
-"""Path in the container where the folder of the models is mounted."""
-CONFIGS = "/config"
-DRAIN_SECONDS = 15
-"""Time in seconds for which a server that will be stopped still answers, while it gets no new
-requests. tensorflow_model_server does not handle SIGTERM and drops the requests in flight."""
-BUSY_PERCENT = 70
-"""Load in percent of the requested cores above which another server is started. Latency grows fast
-beyond it."""
 _KUBERNETES_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -75,25 +64,9 @@ class Deployment:
     @property
     def container_path(self) -> str:
         """Base path of the model inside the container."""
-        return f"{MODELS}/{self.model}"
+        return f"/models/{self.model}"
 
     @property
     def status_path(self) -> str:
         """REST path that answers 200 when the server knows a version."""
         return f"/v1/models/{self.model}"
-
-    def server_flags(self, configs: str = CONFIGS) -> list[str]:
-        """Return the flags of tensorflow_model_server for the files in ``configs``."""
-        return [
-            f"--port={GRPC_PORT}",
-            f"--rest_api_port={REST_PORT}",
-            f"--model_config_file={configs}/models.config",
-            "--model_config_file_poll_wait_seconds=60",
-            "--file_system_poll_wait_seconds=5",
-            "--enable_batching=true",
-            f"--batching_parameters_file={configs}/batching.config",
-            f"--monitoring_config_file={configs}/monitoring.config",
-            "--enable_grpc_healthcheck_service=true",
-            f"--tensorflow_intra_op_parallelism={self.cpus}",
-            f"--tensorflow_inter_op_parallelism={self.cpus}",
-        ]
