@@ -1,11 +1,12 @@
 """Conversion between TensorProto and NumPy arrays, without TensorFlow.
 
-Client and server share this module. It works on any message class that has the fields of
-``tensorflow.TensorProto`` (the official class or the client's private one). Tensors are sent in two
+Client and server share this module. It works with any message class that has the fields of
+``tensorflow.TensorProto`` (the official class or the client's own). Tensors are sent in one of two
 encodings, and both can be read:
 
-* ``tensor_content``: the raw little-endian bytes, what ``tf.make_tensor_proto`` sends for arrays;
-* typed ``*_val`` fields: what TensorFlow Serving answers with, and the only form of strings.
+* ``tensor_content`` holds the raw little-endian bytes. ``tf.make_tensor_proto`` sends arrays so.
+* Typed fields ``*_val`` hold the values one by one. TensorFlow Serving answers so, and strings can
+  only be sent so.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ MAX_CONTENT_BYTES = (1 << 31) - 1
 """Largest size of a protobuf message."""
 
 MAX_FILL_BYTES = 64 << 20
-"""A tensor may repeat its last value up to this size; beyond it the values must be sent, so that
-a message of some bytes cannot ask for gigabytes."""
+"""Largest tensor in bytes whose last value may stand for all values that follow. Of larger tensors
+all values must be sent, so that a message of a few bytes cannot ask for gigabytes."""
 
 MAX_FILL_STRINGS = 1024
-"""The same limit for strings, of which each may be an image that must be decoded."""
+"""The same limit for tensors of strings, because each string may be an image that is decoded."""
 
 
 class TensorError(ValueError):
@@ -35,18 +36,26 @@ class TensorError(ValueError):
 
 @dataclass(frozen=True)
 class DType:
-    """One row of the type table: the wire's number, the runtime's name, where values lie."""
+    """A data type of TensorFlow.
+
+    Attributes:
+        number: Number of the type in a TensorProto.
+        name: Name of the type in messages of TensorFlow.
+        numpy: The same type in NumPy.
+        field: Field of a TensorProto with the typed values.
+        view: Type of the values in ``field`` if they are bit patterns (half, bfloat16) or pairs
+            (complex); otherwise empty.
+    """
 
     number: int
     name: str
     numpy: np.dtype
     field: str
     view: str = ""
-    """Set where ``field`` holds bit patterns (half, bfloat16) or pairs (complex)."""
 
 
 def _bfloat16() -> np.dtype:
-    import ml_dtypes  # only when a bfloat16 tensor is met: a client rarely needs it
+    import ml_dtypes  # imported here, because a client rarely has a bfloat16 tensor
 
     return np.dtype(ml_dtypes.bfloat16)
 
@@ -73,18 +82,18 @@ _BY_NUMPY = {row.numpy: row for row in _ROWS}
 _BFLOAT16 = 14
 STRING = 7
 _TYPED_ONLY = frozenset({STRING, 8, 10, 17, 18})
-"""Types that ``tf.make_tensor_proto`` writes as typed fields whatever their size."""
+"""Types that ``tf.make_tensor_proto`` writes as typed fields for tensors of any size."""
 
 
 def dtype_of(number: int) -> DType | None:
-    """The row of DataType ``number``, None for types that cannot cross the wire as values."""
+    """Return the data type with this number; None for types whose values cannot be sent."""
     if number == _BFLOAT16:
         return DType(_BFLOAT16, "bfloat16", _bfloat16(), "half_val", "uint16")
     return _BY_NUMBER.get(number)
 
 
 def dtype_name(number: int) -> str:
-    """The runtime's name of DataType ``number`` (``float``, ``string``), as in its messages."""
+    """Return the name of a data type in messages of TensorFlow, such as ``float`` for 1."""
     row = dtype_of(number)
     return row.name if row else f"dtype {number}"
 
@@ -102,10 +111,10 @@ def _row_of_array(array: np.ndarray) -> DType:
 
 
 def number_of(value: Any) -> int:
-    """DataType of an array or of a message with TensorProto's fields.
+    """Return the number of the data type of an array or of a TensorProto.
 
     Raises:
-        TensorError: an array of a dtype that TensorFlow does not have.
+        TensorError: TensorFlow has no type for the dtype of the array.
     """
     return _row_of_array(value).number if isinstance(value, np.ndarray) else int(value.dtype)
 
@@ -168,7 +177,7 @@ def _begin(proto: Any, array: np.ndarray, row: DType) -> None:
 
 
 def text_of(item: bytes) -> str:
-    """``item`` as text; bytes that are not UTF-8 as ``{"b64": "…"}``, the way REST writes them."""
+    """Return bytes as text; those that are not UTF-8 as ``{"b64": "…"}``, as REST writes them."""
     try:
         return item.decode()
     except UnicodeDecodeError:
@@ -176,7 +185,7 @@ def text_of(item: bytes) -> str:
 
 
 def fill_typed(proto: Any, array: np.ndarray) -> None:
-    """Write ``array`` into the empty ``proto`` as typed ``*_val`` fields, as TF Serving answers."""
+    """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers."""
     row = _row_of_array(array)
     _begin(proto, array, row)
     flat = np.ascontiguousarray(array).reshape(-1)
@@ -210,13 +219,13 @@ def fill_compact(proto: Any, value: Any) -> None:
 
 
 def to_array(proto: Any) -> np.ndarray:
-    """The array that ``proto`` holds, in either encoding. Strings come as objects of bytes.
+    """Return the array in a TensorProto of either encoding. Strings become objects of bytes.
 
-    As in TensorFlow, fewer typed values than elements means that the last one repeats, none at
-    all means zeros, and more are ignored.
+    As in TensorFlow, the last typed value is repeated if there are fewer values than elements, all
+    elements are zero if there is no value, and superfluous values are ignored.
 
     Raises:
-        TensorError: dtype, shape and values do not fit together.
+        TensorError: The dtype, the shape and the values do not fit together.
     """
     row = dtype_of(proto.dtype)
     if row is None:
@@ -240,7 +249,7 @@ def _from_content(content: bytes, row: DType, shape: tuple[int, ...], count: int
             f"tensor_content has {len(content)} bytes, shape {list(shape)} of {row.name} needs "
             f"{count * row.numpy.itemsize}"
         )
-    # A copy: the runtime wants memory of its own alignment, callers a writable array.
+    # The bytes are copied, because the runtime needs aligned memory and callers a writable array.
     return np.frombuffer(content, dtype=row.numpy).reshape(shape).copy()
 
 

@@ -314,10 +314,10 @@ def statuses(response: Any) -> list[VersionStatus]:
 
 
 def model_list(response: Any) -> list[ModelStatus]:
-    """The models of a ListModels reply, a Struct, in the server's order: by name.
+    """Convert the reply of ListModels, a Struct, to models in the order of the server, by name.
 
     Raises:
-        ServingError: the reply is not a list of models.
+        ServingError: The reply is not a list of models.
     """
     from google.protobuf import json_format  # rarely needed
 
@@ -336,7 +336,11 @@ def model_list(response: Any) -> list[ModelStatus]:
 
 
 def no_model_list(error: Exception) -> ServingError:
-    """The error for a reply that is not a list of models; `error` says what it lacks."""
+    """Return the error for a reply that is not a list of models.
+
+    Args:
+        error: The error that reading the reply raised.
+    """
     return ServingError(
         f"The server's answer is not a list of models ({type(error).__name__}: {error}). "
         "Is the address right?"

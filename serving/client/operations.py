@@ -177,7 +177,7 @@ class Operations:
         context: Example | None,
         timeout: float | None,
     ) -> Operation[Rankings]:
-        """Sends one Classify request; see `Client.classify_examples`."""
+        """Send one Classify request; see `Client.classify_examples`."""
         request = messages.classification_request(self.servable, examples, signature_name, context)
         return messages.rankings((yield self._call(protos.CLASSIFY, request, timeout)))
 
@@ -188,7 +188,7 @@ class Operations:
         context: Example | None,
         timeout: float | None,
     ) -> Operation[Regressions]:
-        """Sends one Regress request; see `Client.regress_examples`."""
+        """Send one Regress request; see `Client.regress_examples`."""
         request = messages.regression_request(self.servable, examples, signature_name, context)
         return messages.regressions((yield self._call(protos.REGRESS, request, timeout)))
 
@@ -199,7 +199,7 @@ class Operations:
         context: Example | None,
         timeout: float | None,
     ) -> Operation[dict[str, Rankings | Regressions]]:
-        """Sends one MultiInference request; see `Client.multi_inference`."""
+        """Send one MultiInference request; see `Client.multi_inference`."""
         request = messages.multi_inference_request(self.servable, tasks, examples, context)
         return messages.inferences((yield self._call(protos.MULTI_INFERENCE, request, timeout)))
 
@@ -207,7 +207,11 @@ class Operations:
     def classify(
         self, images: Sequence[Image], options: Classifying
     ) -> Operation[list[Classification]]:
-        """Classifies images and raises the error of the first bad image; see `Client.classify`."""
+        """Classify images and raise the error of the first bad image; see `Client.classify`.
+
+        Raises:
+            InvalidArgument: An image cannot be read or decoded.
+        """
         answers: list[Classification] = []
         for answer in (yield from self.classify_each(images, options, None, strict=True)):
             if isinstance(answer, InvalidArgument):
@@ -222,7 +226,7 @@ class Operations:
         progress: Callable[[int, Sequence[Answer]], None] | None,
         strict: bool = False,
     ) -> Operation[list[Answer]]:
-        """Classifies images in chunks that travel at the same time; see `Client.classify_each`."""
+        """Classify images in chunks, several of them at a time; see `Client.classify_each`."""
         question = _Question.of(options)
         operations = [
             self._chunk(start, chunk, question, progress, strict)
@@ -281,7 +285,7 @@ class Operations:
 
     # --- models ----------------------------------------------------------------------------------
     def status(self, version: int | None, timeout: float | None) -> Operation[list[VersionStatus]]:
-        """Asks for the states of the model's versions; see `Client.status`."""
+        """Ask for the states of the model's versions; see `Client.status`."""
         request = messages.status_request(Servable(self.servable.name, version))
         return messages.statuses((yield self._call(protos.STATUS, request, timeout)))
 
@@ -305,7 +309,7 @@ class Operations:
         return messages.model_list(reply)
 
     def ready(self, timeout: float | None) -> Operation[bool]:
-        """Asks whether the model can answer; see `Client.ready`."""
+        """Ask whether the model can answer; see `Client.ready`."""
         asked = messages.status_request(self.servable)
         try:
             states = messages.statuses((yield self._call(protos.STATUS, asked, timeout, False)))
@@ -314,12 +318,12 @@ class Operations:
         return any(found.state == "AVAILABLE" for found in states)
 
     def metadata(self, timeout: float | None) -> Operation[Metadata]:
-        """Asks for the signatures of the model; see `Client.metadata`."""
+        """Ask for the signatures of the model; see `Client.metadata`."""
         request = messages.metadata_request(self.servable)
         return messages.metadata((yield self._call(protos.METADATA, request, timeout)))
 
     def reload(self, config: str, timeout: float | None) -> Operation[None]:
-        """Sends a new model configuration to the server; see `Client.reload`."""
+        """Send a new model configuration to the server; see `Client.reload`."""
         yield self._call(protos.RELOAD, messages.reload_request(config), timeout)
 
     def wait_until_available(self, timeout: float, version: int | None) -> Operation[int]:

@@ -3,14 +3,18 @@
 It is meant for a single machine, for tests and for the serving check; production traffic belongs on
 tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
-Bottom up: ``storage``, ``remote`` (version directories) - ``allowed_ops``, ``custom_ops``,
-``graph_check``, ``saved_model_config``, ``runtime``, ``tflite_signatures``, ``tflite``,
-``batching``, ``loading`` (one loaded model) - ``predict``, ``examples``, ``limits`` (one request
-on it) - ``handle`` (the API of every entry point: start reading there) - ``warmup`` - ``servable``
-(life of one version) - ``manager`` (the versions of one model) - ``config``, ``core`` (all models)
-- ``calls`` (around a request), with ``access_log``, ``metrics`` and ``request_log`` - ``services``,
-``pool`` (gRPC), ``rest`` (HTTP, a folder of its own) - ``profiler``, ``server`` (``ModelServer``)
-- ``flags``, ``model_server`` (the program).
+The modules, from the lowest layer to the highest; ``handle`` is a good one to read first:
+
+* version directories: ``storage``, ``remote``;
+* one loaded model: ``allowed_ops``, ``custom_ops``, ``graph_check``, ``saved_model_config``,
+  ``runtime``, ``tflite_signatures``, ``tflite``, ``batching``, ``loading``;
+* one request to a loaded model: ``predict``, ``examples``, ``limits``, and ``handle``, which gRPC
+  and REST share;
+* the versions of one model: ``warmup``, ``servable``, ``manager``;
+* all models: ``config``, ``core``;
+* every request: ``calls``, with ``access_log``, ``metrics`` and ``request_log``;
+* the interfaces: ``services`` and ``pool`` (gRPC), the package ``rest`` (HTTP), ``profiler``;
+* ``server`` with ``ModelServer``, and the program with its ``flags`` and ``model_server``.
 """
 
 from __future__ import annotations

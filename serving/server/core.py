@@ -130,7 +130,7 @@ class Core:
         return sorted(names)
 
     def _absent(self, error: StatusError) -> StatusError:
-        """``error``, or UNAVAILABLE while the server starts: clients retry that, and only that."""
+        """Return ``error``, or UNAVAILABLE while the server starts, which clients retry."""
         starting = self.starting()
         if error.code != Code.NOT_FOUND or not starting:
             return error
@@ -153,7 +153,7 @@ class Core:
         return any(model.busy() for model in [*self._models.values(), *self._leaving])
 
     def reload(self, wanted: Sequence[ModelConfig], wait: float = 0.0) -> None:
-        """Replaces the models that are served by those of ``wanted``.
+        """Replace the models that are served by those of ``wanted``.
 
         Args:
             wanted: All models to serve. A model that is already served in the same way is not

@@ -41,13 +41,14 @@ def check(directory: Path, tags: Iterable[str], trusted: Collection[str] = ()) -
     """Refuse a SavedModel that could reach an operation that is not allowed.
 
     Args:
-        directory: of the SavedModel.
-        tags: of the graph that is to be loaded.
-        trusted: operations that are allowed besides, such as those of a custom library.
+        directory: Folder of the SavedModel.
+        tags: Tags of the graph that is to be loaded.
+        trusted: Names of operations that are allowed too, such as those of a custom library.
 
     Raises:
-        StatusError: FAILED_PRECONDITION; names the operations and the way around.
-        OSError, ValueError: as TensorFlow's reader finds.
+        StatusError: FAILED_PRECONDITION, an operation is not allowed. The message names the
+            operations, and the flag that allows them.
+        OSError, ValueError: TensorFlow cannot read the SavedModel.
     """
     wanted = set(tags)
     allowed = allowed_operations().union(trusted)
@@ -66,7 +67,7 @@ def check(directory: Path, tags: Iterable[str], trusted: Collection[str] = ()) -
 
 
 def _reachable(meta_graph: Any) -> Iterator[_Walk]:
-    """One walk for each thing that a server runs: the signatures, the first steps, the restore."""
+    """Yield one walk for each part that a server runs: signatures, initialisation and restore."""
     for key, signature in meta_graph.signature_def.items():
         if key == _INIT_SIGNATURE:
             continue
@@ -92,7 +93,7 @@ def _assets(meta_graph: Any) -> list[Any]:
 
 
 def _first_steps(meta_graph: Any) -> list[str]:
-    """What the loader runs once: initialisers of tables and the like."""
+    """Return the operations that the loader runs once, such as initialisers of tables."""
     names = [name for key in _MAIN_OPS for name in meta_graph.collection_def[key].node_list.value]
     if _INIT_SIGNATURE in meta_graph.signature_def:
         names += [o.name for o in meta_graph.signature_def[_INIT_SIGNATURE].outputs.values()]
@@ -108,10 +109,16 @@ def _full(tensor: str) -> str:
 
 
 class _Walk:
-    """The nodes that a run of a graph can reach, and what they call."""
+    """Collects the nodes that a run of a graph can reach, and the functions that they call."""
 
     def __init__(self, graph: Any, fed: Collection[str] = (), files: Collection[str] = ()) -> None:
-        """``fed`` are tensors that requests give, ``files`` nodes that the loader fills."""
+        """Create a walk that has reached nothing.
+
+        Args:
+            graph: The GraphDef.
+            fed: Names of the tensors whose values requests contain.
+            files: Names of the nodes that the loader fills with paths of the model's own files.
+        """
         self._main = {node.name: node for node in graph.node}
         self._functions = {f.signature.name: f for f in graph.library.function}
         self._fed, self._files = fed, files
@@ -119,7 +126,7 @@ class _Walk:
         self._found: list[tuple[Any, bool]] = []
 
     def refused(self, allowed: Collection[str]) -> Iterator[str]:
-        """Names of the reached operations that are not allowed."""
+        """Yield the names of the reached operations that are not allowed."""
         for node, reads_own_file in self._found:
             if node.op == _PRINT and node.attr["output_stream"].s.startswith(b"file:"):
                 yield f"{_PRINT} to a file"
@@ -127,7 +134,7 @@ class _Walk:
                 yield node.op
 
     def follow(self, names: Iterable[str]) -> None:
-        """Reach the tensors or operations ``names`` of the main graph and all before them."""
+        """Reach the tensors or operations ``names`` of the main graph, and all that they need."""
         waiting = [_node(name) for name in names]
         seen = set(waiting)
         while waiting:
@@ -154,7 +161,7 @@ class _Walk:
             self._call(name, sources)
 
     def _call(self, name: str, sources: list[str]) -> None:
-        """Reach all of a function: its stateful operations run whether or not one asks for them."""
+        """Reach every node of a function, because its stateful operations run in any case."""
         function = self._functions.get(name)
         if function is None or (name, tuple(sources)) in self._calls:
             return
@@ -168,7 +175,7 @@ class _Walk:
     def _source(
         self, node: Any, position: int, body: Mapping[str, Any], given: Mapping[str, str]
     ) -> str:
-        """The node of the main graph that an input comes from unchanged; empty if none does."""
+        """Return the node of the main graph whose value an input has unchanged; "" if none does."""
         while position < len(node.input):
             name = _node(node.input[position])
             if name in given:
@@ -189,9 +196,9 @@ class _Walk:
         return ""
 
     def _only_assignment(self, variable: str) -> Any:
-        """The node that sets a variable, None unless it is certain that no other one does.
+        """Return the node that sets a variable; None unless it is certain that no other node does.
 
-        An exported model keeps the path of a vocabulary in a variable.
+        This matters because an exported model keeps the path of a vocabulary in a variable.
         """
         users = [n for n in self._main.values() if variable in map(_node, n.input)]
         bodies = [self._main.values(), *(f.node_def for f in self._functions.values())]

@@ -38,9 +38,9 @@ class GrpcPort:
     """A gRPC server that is used from threads.
 
     Args:
-        handlers: generic handlers whose behaviours are coroutines.
-        health: the health service.
-        arguments: channel arguments, after those that are set here.
+        handlers: Generic handlers, whose behaviours are coroutines.
+        health: The health service.
+        arguments: Channel arguments, which override those that are set here.
     """
 
     def __init__(self, handlers: Sequence[Any], health: Health, arguments: Arguments) -> None:
@@ -92,10 +92,14 @@ class GrpcPort:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
     def listen(self, target: str, certificates: Certificates | None = None) -> int:
-        """Listen on an address; returns the port.
+        """Listen on an address and return the port.
+
+        Args:
+            target: ``host:port``, or ``unix:`` and the path of a socket.
+            certificates: The certificates for TLS; None for plain connections.
 
         Raises:
-            PortBusy: the address cannot be listened on.
+            PortBusy: The server cannot listen on the address.
         """
 
         async def add() -> int:

@@ -1,8 +1,8 @@
-"""How many pixels an encoded image would decode to, from its header alone.
+"""Reads from the header of an encoded image how many pixels it would decode to.
 
-Every format that ``tf.io.decode_image`` reads: PNG, JPEG, GIF, BMP, WebP, JPEG XL. Nothing is
-decoded and nothing allocated; a header that cannot be read is left to the decoder, which refuses
-it.
+All formats that ``tf.io.decode_image`` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL.
+Nothing is decoded, and no memory is allocated for pixels. An image whose header cannot be read is
+left to the decoder, which refuses it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ import struct
 from collections.abc import Callable
 
 _JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-"""Width to height, by the ratio field 1 to 7 of a JPEG XL size header."""
+"""Ratios of width to height for the values 1 to 7 of the ratio field of a JPEG XL size header."""
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""JPEG frame headers; C4, C8 and CC are tables."""
+"""Markers of JPEG frame headers. C4, C8 and CC are in their range, but mark tables."""
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
-"""JPEG markers without a length."""
+"""JPEG markers that no length follows."""
 _SOS, _EOI = 0xDA, 0xD9
 
 
 def pixels(data: bytes) -> int | None:
-    """Width times height (for a GIF: of all frames), None where no header is to be read."""
+    """Return the number of pixels of an encoded image.
+
+    Args:
+        data: The encoded image.
+
+    Returns:
+        Width times height, for a GIF the sum over all frames; None if the header cannot be read.
+    """
     for magic, read in _FORMATS:
         if data.startswith(magic):
             try:
@@ -36,7 +43,7 @@ def _png(data: bytes) -> int:
 
 
 def _jpeg(data: bytes) -> int | None:
-    """The largest frame header before the scan; bytes between segments are passed over."""
+    """Return the largest size in a frame header before the scan; other bytes are skipped."""
     at, largest = 2, None
     while at < len(data):
         at = data.find(b"\xff", at)
@@ -59,7 +66,7 @@ def _jpeg(data: bytes) -> int | None:
 
 
 def _gif(data: bytes) -> int:
-    """All frames: the decoder reads every one of them into memory, whichever is asked for."""
+    """Return the sum over all frames, because the decoder reads each of them into memory."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     total, screen = 0, width * height
     at = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
@@ -103,7 +110,7 @@ def _webp(data: bytes) -> int | None:
 
 
 def _jxl(data: bytes) -> int:
-    """Size header of a bare JPEG XL codestream."""
+    """Read the size header of a bare JPEG XL codestream."""
     bits, at = int.from_bytes(data[2:16], "little"), 0
 
     def take(count: int) -> int:
@@ -128,7 +135,7 @@ def _jxl(data: bytes) -> int:
 
 
 def _jxl_boxed(data: bytes) -> int | None:
-    """The codestream inside the ISO boxes of a JPEG XL file."""
+    """Read the size header of the codestream inside the ISO boxes of a JPEG XL file."""
     at = 0
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)

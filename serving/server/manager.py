@@ -57,7 +57,16 @@ class ModelManager:
         tflite: bool = False,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """With ``poll_seconds`` 0, the base path is read once, at the start."""
+        """Create a manager, which does nothing before ``start``.
+
+        Args:
+            config: Name, base path and version policy of the model.
+            loader: Function that loads a version directory.
+            poll_seconds: Seconds between two reads of the base path; 0 to read it once.
+            load: How versions are loaded and warmed up; None for the defaults.
+            tflite: Whether versions may contain ``model.tflite`` instead of a SavedModel.
+            on_change: Called after each change of the state of a version.
+        """
         self.config = config
         self._loader, self._load = loader, load or LoadPolicy()
         self._tflite, self._on_change = tflite, on_change
@@ -113,7 +122,7 @@ class ModelManager:
         self._retire_all()  # also what was still loading when stop() gave up waiting
 
     def _pause(self) -> float | None:
-        """Seconds until the next look: the poll wait, or less for a load to be tried again."""
+        """Return the seconds until the next poll, or until the next attempt to load a version."""
         waits = [s.retry_at - time.monotonic() for s in self._servables.values() if s.retry_at]
         if self._poll_seconds > 0:
             waits.append(self._poll_seconds)
@@ -152,10 +161,10 @@ class ModelManager:
         self._settle(config)
 
     def _aspired(self, config: ModelConfig, found: _Found) -> list[int]:
-        """Returns the versions to serve now.
+        """Return the versions to serve now.
 
-        These are the ones that the policy asks for and, while one of them does not load, the ones
-        before it that do.
+        These are the versions that the policy selects. While one of them fails to load, they are
+        joined by older versions that load.
         """
         wanted = config.policy.choose(found.names, found.is_complete)
         if config.policy.kind != "latest" or not any(map(self._is_failing, wanted)):
@@ -212,7 +221,7 @@ class ModelManager:
         self._trouble = trouble
 
     def _settle(self, config: ModelConfig) -> None:
-        """All that follows from ``config`` and the files has been done, or waits for a retry."""
+        """Note that everything for ``config`` and the files is done, or waits for a retry."""
         self._settled = config
         self._tried = self._tried or self._first_load_is_over(config)
         self._notify()
@@ -227,7 +236,7 @@ class ModelManager:
         return all_failed or bool(self.available())
 
     def _forget_failures(self, found: _Found) -> None:
-        """Failed versions get another chance when their files changed or they came back."""
+        """Allow another attempt for failed versions whose files have changed or exist again."""
         for version, servable in self._servables.items():
             if servable.error is None and servable.retry_at is None:
                 continue

@@ -1,15 +1,16 @@
 """Prometheus metrics with the names, types and labels of TensorFlow Serving.
 
-Values are kept by prometheus-client; the text is written here, since its own writer appends
-``_total`` to counters and upstream does not (util/prometheus_exporter.cc: a ``# TYPE`` line for
-each metric, no HELP, ``{}`` without labels). Times are microseconds. What upstream counts inside
-the runtime is counted around it here: a ``graph_run`` is a request that reached the model.
+The values are kept by prometheus-client. The text is written here, because prometheus-client
+appends ``_total`` to the names of counters and TensorFlow Serving does not
+(util/prometheus_exporter.cc: a ``# TYPE`` line for each metric, no HELP, ``{}`` without labels).
+Times are microseconds. TensorFlow Serving counts some events inside the runtime, which are counted
+around it here: a ``graph_run`` is a request that reached the model.
 
-Beside them stand three of our own, which say the version and the signature too: requests, their
-seconds, and what the server is built of.
+Three metrics are imgpipe's own and also name the version and the signature: the number of
+requests, their duration, and the versions of the packages of the server.
 
-Not there: what upstream keeps as percentiles (``batching_session/padding_size`` and its kin), which
-its page leaves out too.
+Metrics that TensorFlow Serving keeps as percentiles, such as ``batching_session/padding_size``, do
+not exist here. Its own page does not show them either.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Metrics:
         """Create the counters.
 
         Args:
-            is_model: Says whether a name is served. Names that clients make up share one line, or
-                each of them would cost memory for ever.
+            is_model: Returns whether a model of this name is served. All other names in requests
+                share one line, because each line would take memory for as long as the server runs.
         """
         self._is_model = is_model
         self._registry = CollectorRegistry(auto_describe=False)
@@ -143,7 +144,7 @@ class Metrics:
     def count(self, name: str) -> int:
         """Return the sum of a counter over its labels; 0 for histograms and unknown names.
 
-        Upstream's own spelling (``/tensorflow/serving/request_count``) is understood as well.
+        Names may also be written as TensorFlow Serving does, ``/tensorflow/serving/request_count``.
         """
         metric = self._named.get(_NOT_IN_NAMES.sub(":", name))
         if not isinstance(metric, Counter):

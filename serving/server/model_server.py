@@ -1,7 +1,7 @@
-"""``imgpipe-model-server``: the embedded server as a program.
+"""``imgpipe-model-server``, the embedded server as a program.
 
-The flags are in ``flags``; here they become the settings of a ``ModelServer``, which runs until
-SIGTERM and then lets running requests finish.
+``flags`` declares the flags. Here they are converted to the settings of a ``ModelServer``, which
+runs until SIGTERM and then lets running requests finish.
 """
 
 from __future__ import annotations
@@ -27,15 +27,22 @@ if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer, ServerOptions
 
 _LOOK_S = 0.05
-"""How often the main thread looks for a signal, s."""
+"""Seconds between two checks of the main thread for a signal."""
 _log = logging.getLogger(__name__)
 
 
 def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAIN_SECONDS) -> bool:
-    """Serve until SIGTERM or SIGINT, then drain. Only in a program's main thread.
+    """Serve until SIGTERM or SIGINT, and then let running requests finish.
 
-    A second signal ends the wait at once. Returns False when requests were cut off: threads of
-    TensorFlow still run then, and an ordinary exit would wait for them (see ``leave``).
+    This only works in the main thread of a program. A second signal ends the wait at once.
+
+    Args:
+        server: The server, which is started here.
+        drain_seconds: Time in seconds that running requests get to finish.
+
+    Returns:
+        Whether all requests have finished. Otherwise threads of TensorFlow still run, and an
+        ordinary exit would wait for them (see ``leave``).
     """
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     stops = (signal.SIGTERM, signal.SIGINT)
@@ -43,8 +50,8 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
     finished: list[bool] = []
     try:
         server.start()
-        # Never a wait without end: Python runs the handler only once the main thread wakes, and a
-        # signal that comes just before the wait does not wake it.
+        # The main thread never waits without a timeout: Python runs the handler of a signal only
+        # when that thread is awake, and a signal just before the wait would not wake it.
         loaded = False
         while signals.empty():
             if not loaded and not server.core.starting():
@@ -66,17 +73,21 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
 
 
 def _spare_collector() -> None:
-    """Take TensorFlow and the first models out of what Python's garbage collector looks at.
+    """Exclude the objects of TensorFlow and of the first models from Python's garbage collection.
 
-    A request of many lists sets it off several times, and with TensorFlow's objects each look at
-    all of them held up every thread for a second.
+    A request with many lists starts several collections, and each of them stopped all threads for
+    a second while it visited the objects of TensorFlow.
     """
     gc.collect()
     gc.freeze()
 
 
 def leave(finished: bool) -> int:
-    """Exit code 0; at once, without waiting for threads, when requests were cut off."""
+    """Return the exit code 0; exit at once, without waiting for threads, if requests were cut off.
+
+    Args:
+        finished: Whether all requests have finished.
+    """
     if not finished:
         _log.warning("requests were cut off")
         logging.shutdown()
@@ -87,10 +98,13 @@ def leave(finished: bool) -> int:
 
 
 def make_options(flags: argparse.Namespace) -> ServerOptions:
-    """The settings that the flags mean.
+    """Convert the flags to the settings of a server.
+
+    Args:
+        flags: The flags, as ``flags.parse`` returns them.
 
     Raises:
-        BadArgument: a file that a flag names is not what it should be.
+        BadArgument: A file that a flag names cannot be read or is malformed.
     """
     from imgpipe.serving.server import textproto
     from imgpipe.serving.server.core import CoreOptions
@@ -231,11 +245,18 @@ def _models(flags: argparse.Namespace) -> list[Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; returns the exit code: 0, 2 bad flags or files, 5 port busy."""
+    """Serve until a signal arrives.
+
+    Args:
+        argv: The arguments; None for those of the command line.
+
+    Returns:
+        The exit code: 0 after a signal, 2 for wrong flags or files, 5 if a port is taken.
+    """
     argv = sys.argv[1:] if argv is None else argv
     flags = parse(argv)
     log_format.set_up(flags.log_format)
-    # TensorFlow's own notes on this machine's CPU and GPU are not the server's.
+    # TensorFlow would log notes on the CPU and the GPU of this machine.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     for name in without_effect(argv):

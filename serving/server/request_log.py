@@ -1,8 +1,9 @@
-"""Request log: a sample of the requests as PredictionLog records, for replay or labeling later.
+"""Request log, which keeps a sample of the requests as PredictionLog records for later use.
 
 It is off unless a model's ``logging_config`` (or the flags) name a path. The files are named
-``<prefix>-<time>-<number>.tfrecord``; the oldest are deleted at the size limit.
-The same records serve as warm-up requests and as input of a drift report.
+``<prefix>-<time>-<number>.tfrecord``, and the oldest files are deleted when the size limit is
+reached. The records can be replayed as warm-up requests, labelled, and compared with the training
+data (``imgpipe drift``).
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class RequestLogOptions:
     max_bytes: int = 256 << 20
     """Largest total size of the files with one prefix."""
     images: bool = False
-    """Keep images too; without, they are left out of the record: encoded ones, those inside
-    tf.Examples, and pixels."""
+    """Whether to keep images too. Otherwise encoded images, those inside tf.Examples, and pixels
+    are left out of the records."""
     image_inputs: frozenset[str] = frozenset({IMAGE_INPUT})
 
 
@@ -108,9 +109,9 @@ def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
     """Remove the images from a request, in whichever form they were sent.
 
     Args:
-        request: a message of ``kind``; changed in place.
-        kind: field of PredictionLog.
-        names: inputs, and features of tf.Examples, that hold encoded images.
+        request: The request, which is changed in place.
+        kind: Field of PredictionLog to which the request belongs.
+        names: Inputs, and features of tf.Examples, that hold encoded images.
     """
     if kind != "predict_log":
         examples = getattr(request.input, request.input.WhichOneof("kind") or "example_list")
@@ -128,7 +129,7 @@ def _drop_images(request: Any, kind: str, names: frozenset[str]) -> None:
 
 
 def _bare(item: bytes, names: frozenset[str]) -> bytes:
-    """A serialized tf.Example without its images; any other string as it is."""
+    """Return a serialized tf.Example without its images; any other string is returned unchanged."""
     if not any(name.encode() in item for name in names):
         return item
     try:

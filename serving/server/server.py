@@ -52,7 +52,7 @@ _ANSWERS_S = 1.0
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Everything but what is served and where it listens."""
+    """Options of a server, except for the models that it serves and the address it listens on."""
 
     core: CoreOptions = field(default_factory=CoreOptions)
     loader: LoaderOptions = field(default_factory=LoaderOptions)
@@ -72,33 +72,38 @@ class ServerOptions:
     tls_file: Path | None = None
     """The file of ``tls``, which is read again for new connections when it changes."""
     socket_path: str = ""
-    """Listen on this Unix socket too."""
+    """Path of a Unix socket to listen on in addition; empty for none."""
     channel_arguments: tuple[tuple[str, int | str], ...] = ()
     access_log: str = ""
     """File for JSON lines; ``-`` for standard error, empty for no access log."""
     profiler_port: int = 0
     """Port of TensorFlow's profiler service, on all network interfaces; 0 for none."""
     config_file: Path | None = None
-    """Read again every ``config_poll_seconds``."""
+    """File with the configuration of the models, which is read again every
+    ``config_poll_seconds``."""
     config_poll_seconds: float = 0.0
     monitoring: Monitoring | None = None
-    """Metrics on a page of the REST interface."""
+    """Page of the REST interface that shows metrics; None for no page."""
     rest: RestOptions | None = None
-    """The REST interface; none without."""
+    """Options of the REST interface; None for no REST interface."""
 
 
 class ModelServer:
-    """Serves the versions under base paths, and swaps when newer ones appear.
+    """Serves the versions below base paths, and replaces them when newer versions appear.
 
     Args:
-        model_name: the name requests use.
-        base_path: directory of ``<version>/`` directories, or a remote one such as
-            ``gs://bucket/models/flowers``; may appear later.
-        host: address to listen on; other machines reach it only when this says so.
-        port: 0 for any free one, see the result of ``start``; -1 for none (a socket path alone).
-        poll_seconds: time between looks at the base path; 0 looks once.
-        models: several models in place of ``model_name`` and ``base_path``.
-        options: all the rest.
+        model_name: Name of the model in requests.
+        base_path: Folder of the numbered versions, or a remote folder such as
+            ``gs://bucket/models/flowers``. It need not exist yet.
+        host: Address to listen on. By default only this machine can reach the server.
+        port: gRPC port; 0 for any free port, which ``start`` returns, and -1 for none, if the
+            server listens on a Unix socket only.
+        poll_seconds: Seconds between two reads of the base path; 0 to read it once.
+        models: Several models, instead of ``model_name`` and ``base_path``.
+        options: All other options.
+
+    Raises:
+        BadArgument: An argument or an option is wrong.
     """
 
     def __init__(
@@ -174,8 +179,11 @@ class ModelServer:
         """Count events for the metrics page and for the metrics that a reload request asks for.
 
         Args:
-            core: options, to which the counting of warm-up requests is added.
-            page: path of the metrics page; None for no page.
+            core: Options, to which the counting of warm-up requests is added.
+            page: Path of the metrics page; None for no page.
+
+        Returns:
+            The loader that counts, and the options that count.
         """
         from imgpipe.serving.server.metrics import Metrics
 
@@ -312,10 +320,16 @@ class ModelServer:
                 _log.error("config file not taken, what is served stays: %s", error)
 
     def wait_until_available(self, timeout: float = 60.0) -> int:
-        """Wait until the models answer; returns the version of the first.
+        """Wait until all models can answer.
+
+        Args:
+            timeout: Seconds to wait for each model.
+
+        Returns:
+            The newest available version of the first model.
 
         Raises:
-            StatusError: one failed to load (the cause is in the message), or the time is over.
+            StatusError: A model failed to load, for the reason in the message, or the time is over.
         """
         versions = [m.wait_until_available(timeout) for m in self.core.models.values()]
         return versions[0]

@@ -1,8 +1,9 @@
 """The version directories below a base path, and whether each of them is complete.
 
-TensorFlow Serving takes any directory with a number for a name at once, half copied or not. Here a
-version is looked at only when it is complete: by its manifest when it has one (our Pusher writes
-it), by the shape of a SavedModel otherwise. Whatever is not a number (``.tmp-…``) is invisible.
+TensorFlow Serving loads any directory that is named by a number at once, even if it is only copied
+in part. Here a version is loaded only when it is complete: it has all files of its manifest, which
+the ModelPusher of imgpipe writes, or without a manifest all files of a SavedModel. Directories that
+are not named by a number (``.tmp-…``) are ignored.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _BLOCK = 1 << 20
 
 
 Fingerprint = tuple[tuple[str, int, int], ...]
-"""(name, bytes, mtime in ns) of every file: tells a repaired version from a broken one."""
+"""Name, size in bytes and time of change in ns of every file, by which a repaired version is
+distinguished from a broken one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class VersionStore(Protocol):
         """Return the version folders by number. This must be cheap, as every poll calls it.
 
         Raises:
-            OSError: the base path does not exist or cannot be read.
+            OSError: The base path does not exist or cannot be read.
         """
 
     def inspect(self, version: int, name: str) -> VersionDirectory | None:
@@ -86,7 +88,7 @@ class LocalStore:
         """Return the version directories by number; see ``numbered``.
 
         Raises:
-            OSError: the base path does not exist or cannot be read.
+            OSError: The base path does not exist or cannot be read.
         """
         with os.scandir(self._base_path) as entries:
             return numbered(entry.name for entry in entries if entry.is_dir())
@@ -127,9 +129,9 @@ def missing(files: Iterable[tuple[str, int, int]], manifest: bytes | None, *, tf
     """Describe what a version with these files lacks; empty when it is complete.
 
     Args:
-        files: as in a fingerprint.
-        manifest: the bytes of the manifest, None where there is none.
-        tflite: a ``model.tflite`` needs no SavedModel beside it.
+        files: Name, size and time of change of each file, as in a fingerprint.
+        manifest: Content of the manifest; None if there is none.
+        tflite: Whether a version with ``model.tflite`` needs no SavedModel.
     """
     sizes = {name: size for name, size, _ in files}
     if manifest is not None:
@@ -198,7 +200,7 @@ def verify(path: Path) -> None:
     and ran with altered values.
 
     Raises:
-        StatusError: DATA_LOSS, a file is not the one that was pushed; names it.
+        StatusError: DATA_LOSS, a file is not the one that was pushed. The message names the file.
     """
     if not (path / MANIFEST).exists():
         return

@@ -1,8 +1,8 @@
 """Parsers for the text files of the server: batching, monitoring and SSL.
 
-tensorflow-serving-api has no messages for these, nor for the settings of a SavedModel, so they are
-described here, field for field as in TensorFlow Serving (session_bundle_config.proto,
-monitoring_config.proto, ssl_config.proto, saved_model_config.proto), in a pool of their own.
+tensorflow-serving-api contains no messages for these files, nor for the settings of a SavedModel.
+They are declared here with the same fields as in TensorFlow Serving (session_bundle_config.proto,
+monitoring_config.proto, ssl_config.proto, saved_model_config.proto), in a separate descriptor pool.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
         (3, "custom_ca", "string"),
         (4, "client_verify", "bool"),
     ),
-    # Messages within these two that nothing here can follow are kept as bytes.
+    # Fields of these two that have no effect on this server are kept as bytes.
     "SessionOverrides": (
         (1, "remote_op_remap_config", "bytes"),
         (2, "batch_op_rewriter_config", "bytes"),
@@ -94,15 +94,23 @@ def _classes() -> dict[str, Any]:
 
 
 def make_message(name: str) -> Any:
-    """A new message of one of the types described above."""
+    """Return a new, empty message of one of the types that are declared above."""
     return _classes()[name]()
 
 
 def parse(file: Path, message: Any) -> Any:
-    """``message``, filled from the text in ``file``.
+    """Read a file in protobuf's text format.
+
+    Args:
+        file: Path of the file.
+        message: An empty message of the expected type, which is filled.
+
+    Returns:
+        The message.
 
     Raises:
-        BadArgument: the file cannot be read, or is not text of this message; says where.
+        BadArgument: The file cannot be read, or is not the text of such a message. The message of
+            the error says where.
     """
     try:
         return text_format.Parse(file.read_text("utf-8"), message)
@@ -117,27 +125,27 @@ def parse(file: Path, message: Any) -> Any:
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """``--batching_parameters_file``; the defaults are those of TensorFlow Serving."""
+    """Content of ``--batching_parameters_file``. The defaults are those of TensorFlow Serving."""
 
     max_batch_size: int = 1000
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
     num_batch_threads: int = 0
-    """0: the usable cores."""
+    """Number of batches that run at once; 0 for the number of usable cores."""
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
     enable_large_batch_splitting: bool = False
     max_execution_batch_size: int = 0
-    """0: ``max_batch_size``; only with splitting."""
+    """Largest batch that runs if large batches are split; 0 for ``max_batch_size``."""
     thread_pool_name: str = "model_server_batch_threads"
-    """Label of the metrics of this queue."""
+    """Label of the queue in the metrics."""
 
 
 def read_batching(file: Path) -> BatchingParameters:
-    """The parameters in a ``--batching_parameters_file`` or a ``batching_params.pbtxt``.
+    """Read a ``--batching_parameters_file`` or a ``batching_params.pbtxt``.
 
     Raises:
-        BadArgument: it is no such file, or its numbers do not fit together.
+        BadArgument: The file cannot be read or is malformed, or its numbers contradict each other.
     """
     message = parse(file, _classes()["BatchingParameters"]())
     given: dict[str, Any] = {
@@ -181,17 +189,17 @@ def _batching_trouble(given: BatchingParameters) -> str:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """``--monitoring_config_file``."""
+    """Content of ``--monitoring_config_file``: whether and under which path metrics are shown."""
 
     prometheus: bool = False
     path: str = "/monitoring/prometheus/metrics"
 
 
 def read_monitoring(file: Path) -> Monitoring:
-    """Whether and where metrics are shown.
+    """Read a ``--monitoring_config_file``.
 
     Raises:
-        BadArgument: it is no such file.
+        BadArgument: The file cannot be read or is malformed.
     """
     config = parse(file, _classes()["MonitoringConfig"]()).prometheus_config
     if config.path and not config.path.startswith("/"):
@@ -201,20 +209,20 @@ def read_monitoring(file: Path) -> Monitoring:
 
 @dataclass(frozen=True)
 class SslConfig:
-    """``--ssl_config_file``: PEM texts, not paths."""
+    """Content of ``--ssl_config_file``. The values are the texts of PEM files, not their paths."""
 
     server_key: str
     server_cert: str
     custom_ca: str = ""
     client_verify: bool = False
-    """Only clients with a certificate of ``custom_ca`` are let in."""
+    """Whether only clients with a certificate of ``custom_ca`` may connect."""
 
 
 def read_ssl(file: Path) -> SslConfig:
-    """Keys and certificates.
+    """Read a ``--ssl_config_file``.
 
     Raises:
-        BadArgument: it is no such file, or lacks what it needs.
+        BadArgument: The file cannot be read or is malformed, or a key or a certificate is missing.
     """
     config = parse(file, _classes()["SSLConfig"]())
     for name in ("server_key", "server_cert", *(["custom_ca"] * config.client_verify)):

@@ -56,11 +56,11 @@ HTTP_STATUS: dict[int, int] = {
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }
-"""As model_servers/http_server.cc; everything else is 500."""
+"""HTTP status by status code, as in model_servers/http_server.cc; 500 for all other codes."""
 _LARGE = 1 << 20
 _LARGE_AT_ONCE = 2
-"""Large bodies that are parsed at once: each costs many times its size in memory, and Python's
-lock lets one advance at a time anyway."""
+"""Number of large bodies that are parsed at once. Each takes many times its size in memory, and
+Python's interpreter lock lets only one of them advance at a time anyway."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and JSON."""
+    """The answer to a request: its HTTP status and its JSON text."""
 
     status: int
     text: str
@@ -100,7 +100,7 @@ class Api:
         self._service = PredictionService(core, logs, ServiceOptions())
         self._options = options
         self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
-        # Those that wait hold a thread each; the other threads are for all other requests.
+        # Each large request that waits holds a thread. The remaining threads are kept for others.
         self._large_here = threading.BoundedSemaphore(max(workers // 2, _LARGE_AT_ONCE))
 
     def answer(self, asked: Asked) -> Answer:

@@ -14,18 +14,18 @@ DEFAULT_MAX_BODY_VALUES = 1_000_000
 
 @dataclass(frozen=True)
 class RestOptions:
-    """Where and how the REST interface listens."""
+    """Port and limits of the REST interface, and the parts of it that are enabled."""
 
     port: int
-    """0 takes any free one."""
+    """Port to listen on; 0 for any free port."""
     timeout: float = DEFAULT_TIMEOUT_S
     """Seconds from the head of a request to its answer."""
     cors: bool = False
-    """Pages of other sites may call it."""
+    """Whether web pages of other sites may call the REST interface."""
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
-    """Of one request, as sent and when decompressed."""
+    """Largest size of the body of a request in bytes, both as it was sent and decompressed."""
     max_body_values: int = DEFAULT_MAX_BODY_VALUES
-    """Numbers, strings, lists and objects in the JSON of one request, together."""
+    """Largest number of numbers, strings, lists and objects in the JSON of a request, together."""
     web: bool = False
     """Whether ``/`` is a page on which people can try the models."""
     collect: Path | None = None
