@@ -1,4 +1,4 @@
-"""The Python interface: ``imgpipe.run``, ``imgpipe.check`` and ``imgpipe.load``.
+"""The Python interface: ``imgpipe.run``, ``check``, ``evaluate``, ``export`` and ``load``.
 
 The functions do what the commands of the same names do, with the same code. They are reached as
 attributes of the package ``imgpipe``.
@@ -18,8 +18,12 @@ from imgpipe.pipeline.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.commands.check import Examined
+    from imgpipe.pipeline.commands.evaluate import Asked
 
-__all__ = ["Check", "LoadedModel", "Run", "check", "load", "run"]
+__all__ = [
+    *("Check", "Evaluation", "Export", "LoadedModel", "Run"),
+    *("check", "evaluate", "export", "load", "run"),
+]
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,7 @@ class Check:
         Returns:
           Its absolute path.
         """
-        from imgpipe.models.atomic_write import atomic_write
-
-        path = Path(file).expanduser().absolute()
-        atomic_write(path, self.html)
-        return path
+        return _save(self.html, file)
 
     def show(self) -> None:
         """Display the page in the output of a notebook's cell; elsewhere use `save`."""
@@ -156,7 +156,93 @@ class Check:
         return notebook.frame(self.html)
 
 
-def _show(result: Run | Check, page: Path | None) -> None:
+@dataclass(frozen=True)
+class Evaluation:
+    """What a published model answers for labelled images.
+
+    Attributes:
+      verdict: The sentence that the command prints.
+      summary: What ``imgpipe evaluate --json`` writes, which the reference documents.
+    """
+
+    verdict: str
+    summary: Mapping[str, Any] = field(repr=False)
+    _asked: Asked = field(repr=False, compare=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the judged images that are predicted correctly, from 0 to 1."""
+        return float(self.summary["accuracy"])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson interval of the accuracy, 95 %."""
+        low, high = self.summary["ci95"]
+        return float(low), float(high)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the accuracy reaches the threshold."""
+        return bool(self.summary["passed"])
+
+    @cached_property
+    def html(self) -> str:
+        """The page as one HTML file; the mistakes that it shows are read and explained now."""
+        from imgpipe.components.report.evaluation_page import render
+        from imgpipe.pipeline import console, evaluation, temporary
+
+        asked = self._asked
+        with temporary.folder() as folder, console.quiet(folder / "log", to_stderr=True):
+            images = evaluation.shown_images(asked.model, asked.source, asked.scan, self.summary)
+        return render(self.summary, images)
+
+    def save(self, file: str | Path) -> Path:
+        """Write the page to a file.
+
+        Args:
+          file: Path of the HTML file.
+
+        Returns:
+          Its absolute path.
+        """
+        return _save(self.html, file)
+
+    def show(self) -> None:
+        """Display the page in the output of a notebook's cell; elsewhere use `save`."""
+        _show(self, None)
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, as notebooks display it."""
+        from imgpipe.pipeline import notebook
+
+        return notebook.frame(self.html)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written for other programs.
+
+    Attributes:
+      file: Its absolute path.
+      largest_difference: Largest difference of a probability from the served model, on the images
+        that were compared.
+      summary: What ``imgpipe export --json`` writes, which the reference documents.
+    """
+
+    file: Path
+    largest_difference: float
+    summary: Mapping[str, Any] = field(repr=False)
+
+
+def _save(html: str, file: str | Path) -> Path:
+    from imgpipe.models.atomic_write import atomic_write
+
+    path = Path(file).expanduser().absolute()
+    atomic_write(path, html)
+    return path
+
+
+def _show(result: Run | Check | Evaluation, page: Path | None) -> None:
     from imgpipe.pipeline import notebook
 
     if notebook.in_notebook():
@@ -257,6 +343,80 @@ def check(data: str | Path, *, config: str | Path | None = None, **settings: Any
     summary = as_json(found.judged, found.verdict, found.refused)
     reasons = tuple(summary["reasons"])
     return Check(found.verdict, bool(found.refused), reasons, summary, found)
+
+
+def evaluate(
+    path: str | Path,
+    data: str | Path,
+    *,
+    version: int | None = None,
+    threshold: float = 0.0,
+    config: str | Path | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Evaluate a published model on labelled images, as ``imgpipe evaluate`` does.
+
+    Progress is printed to standard error.
+
+        found = imgpipe.evaluate("imgpipe-out", "new-photos")
+        print(found.accuracy, found.interval)
+
+    Args:
+      path: Output folder of a run, folder of numbered versions, or one version.
+      data: Source of the images.
+      version: Number of the version; None for the newest intact one.
+      threshold: Accuracy that the model has to reach, from 0 to 1.
+      config: TOML file, or name of a preset, that says how to read the data; None for the defaults.
+      **settings: Settings by their names, such as ``**{"data.label_column": "species"}``.
+
+    Returns:
+      The metrics, and the page of the mistakes.
+
+    Raises:
+      ConfigError: The source, a label or a setting is wrong.
+      ResourceError: There is no model, or it is damaged.
+    """
+    from imgpipe.pipeline import settings as settings_module
+    from imgpipe.pipeline.commands import evaluate as command
+
+    _prepare()
+    chosen = settings_module.configuration(
+        _text(config), _text(data), None, settings_module.assignments(settings)
+    )
+    asked = command.prepare(Path(path), version, chosen, threshold)
+    found, _ = command.evaluate(asked, with_images=False, to_stderr=True)
+    return Evaluation(found["verdict"], found, asked)
+
+
+def export(kind: str, path: str | Path, to: str | Path, *, version: int | None = None) -> Export:
+    """Write a published model as one file for other programs, as ``imgpipe export`` does.
+
+    The file takes resized pixels, and is written only if its answers are those of the served model.
+    Progress is printed to standard error.
+
+        imgpipe.export("onnx", "imgpipe-out", "model.onnx")
+
+    Args:
+      kind: ``onnx``, ``keras`` or ``tflite``.
+      path: Output folder of a run, folder of numbered versions, or one version.
+      to: The file to write, whose name ends in ``.onnx``, ``.keras`` or ``.tflite``; one that
+        exists is replaced.
+      version: Number of the version; None for the newest intact one.
+
+    Returns:
+      The path of the file, and how it was compared.
+
+    Raises:
+      ConfigError: An argument is wrong, or packages of an extra are missing.
+      ResourceError: There is no model, or the file cannot be written.
+      ImgpipeError: The file would not answer as the model does.
+    """
+    from imgpipe.pipeline.commands import export as command
+
+    _prepare()
+    described = command.write(kind, Path(path), Path(to), version, to_stderr=True)
+    difference = float(described["parity"]["largest_difference"])
+    return Export(Path(described["file"]), difference, described)
 
 
 def load(path: str | Path, version: int | None = None) -> LoadedModel:

@@ -228,6 +228,29 @@ def facts(
     return {**found, "verdict": _verdict(found), "warnings": _warnings(found, judged)}
 
 
+def shown_images(
+    model: Model, source: Source, scan: Scan, found: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Read the images that the page of an evaluation shows, and explain the worst mistakes.
+
+    Args:
+      model: The version that was evaluated.
+      source: The source of the images.
+      scan: Its listing.
+      found: What `facts` returned.
+
+    Returns:
+      Encoded images of the mistakes, by image hash, and their Grad-CAM, by
+      `imgpipe.components.report.sections.mistakes.cam_key`.
+    """
+    from imgpipe.components.report import explanations
+
+    hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
+    images = {hashes[one.path]: source.read(one) for one in scan.items if one.path in hashes}
+    wanted = list(hashes.values())[: explanations.EXPLAINED]
+    return images | explanations.encoded_cams(str(model.folder), images, wanted)
+
+
 def _accuracy(rows: Sequence[Row]) -> dict[str, Any]:
     from imgpipe.components.report.metrics import wilson
 
@@ -307,7 +330,14 @@ def _warnings(found: Mapping[str, Any], judged: Judged) -> list[str]:
             f"({counts}), so the accuracy is too high. {rest}"
         )
     missing = [name for name, row in found["per_class"].items() if not row["count"]]
-    if missing:
+    if len(missing) == len(found["per_class"]) - 1:
+        [only] = set(found["per_class"]) - set(missing)
+        said.append(
+            f"All images that were judged are of the class {only}, so the accuracy is its recall. "
+            f"Which images of other classes the model takes for {only} is not known, so its "
+            "precision and F1 say nothing."
+        )
+    elif missing:
         shown = ", ".join(missing[:_NAMED])
         said.append(f"There are no images of {plural(len(missing), 'class')}: {shown}.")
     return said

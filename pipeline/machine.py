@@ -6,8 +6,10 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import runpy
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,14 @@ from pathlib import Path
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
+_DRIVER = Path("/proc/driver/nvidia/version")  # exists where the driver of a GPU is loaded
+_ASK_TENSORFLOW = (
+    "import tensorflow as tf\n"
+    "for one in tf.config.list_physical_devices('GPU'):\n"
+    "    found = tf.config.experimental.get_device_details(one)\n"
+    "    print('GPU', found.get('device_name', one.name))"
+)
+_ASK_S = 120
 _PORT = 8500  # the default port of TensorFlow Serving
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
@@ -107,6 +117,46 @@ def _cpu(out: Path) -> Finding:
     return Finding("processor", True, f"{cores} cores, feature bank in {resolve_precision('auto')}")
 
 
+def _accelerator(out: Path) -> Finding:
+    """Say whether TensorFlow computes on a GPU. It is only started where there is one."""
+    build = _tensorflow_build()
+    if not _DRIVER.exists():
+        return Finding("accelerator", True, f"none, so the processor computes; {build}")
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK_TENSORFLOW],
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            check=False,
+        )
+        lines = asked.stdout.splitlines()
+    except subprocess.TimeoutExpired:
+        lines = []
+    gpus = [line.removeprefix("GPU ") for line in lines if line.startswith("GPU ")]
+    if gpus:
+        return Finding("accelerator", True, f"{', '.join(gpus)}; {build}")
+    return Finding(
+        "accelerator",
+        False,
+        f"this machine has a GPU, and TensorFlow does not find it; {build}",
+        "The processor computes. For the GPU, install its CUDA libraries: "
+        "uv pip install 'tensorflow[and-cuda]'",
+    )
+
+
+def _tensorflow_build() -> str:
+    """Describe the build of TensorFlow, without importing it."""
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.origin:
+        return "TensorFlow is not installed"
+    version = importlib.metadata.version("tensorflow")
+    file = Path(spec.origin).parent / "python" / "platform" / "build_info.py"
+    build = runpy.run_path(str(file))["build_info"] if file.is_file() else {}
+    cuda = build.get("cuda_version") if build.get("is_cuda_build") else None
+    return f"TensorFlow {version} is built " + (f"for CUDA {cuda}" if cuda else "without CUDA")
+
+
 def _memory(out: Path) -> Finding:
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
     return Finding(
@@ -144,6 +194,7 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (
     _weights,
     _bytecode,
     _cpu,
+    _accelerator,
     _memory,
     _disk,
     _port,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config
 
 
-def opened(config: Config) -> Source:
+def opened(config: Config, least_classes: int = 2) -> Source:
     """Open the source of images.
 
     Args:
       config: The configuration, which names the source.
+      least_classes: Number of classes that there have to be.
 
     Returns:
       The source, of which nothing has been listed yet.
@@ -25,7 +28,8 @@ def opened(config: Config) -> Source:
             "no images: name a folder with one sub-folder for each class, or another source "
             "of images, with --data or data.source."
         )
-    return open_source(config.data.source, run_inputs.source_options(config))
+    given = run_inputs.source_options(config)
+    return open_source(config.data.source, dataclasses.replace(given, least_classes=least_classes))
 
 
 def scan(config: Config) -> Scan:

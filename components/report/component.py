@@ -150,12 +150,16 @@ def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, byte
     if wanted and uris.get("examples"):
         found |= run_facts.encoded_images(uris["examples"], wanted, _THUMBNAILS)
     if uris.get("model"):
+        from tfx.utils import path_utils
+
         explained = [
             row["image_hash"]
             for split in MEASURED
             for row in (facts["mistakes"].get(split) or [])[: explanations.EXPLAINED]
         ]
-        found |= explanations.encoded_cams(uris["model"], found, explained)
+        found |= explanations.encoded_cams(
+            path_utils.serving_model_path(uris["model"]), found, explained
+        )
     if seen := {row["image_hash"] for row in facts["views"]}:
         found |= augmented_views.encoded_views(
             facts, run_facts.encoded_images(uris["examples"], seen, len(seen))

@@ -28,7 +28,7 @@ def encoded_cams(
     An explanation that fails is left out, because the page is worth more than its explanations.
 
     Args:
-        model: URI of the exported model.
+        model: Folder of the SavedModel.
         images: Encoded images by hash.
         wanted: Hashes of the images to explain; those that are not in `images` are skipped.
 
@@ -47,13 +47,12 @@ def encoded_cams(
 
 def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
     from PIL import Image
-    from tfx.utils import path_utils
 
     from imgpipe.models import activation_images
     from imgpipe.models.served_model import Served
     from imgpipe.models.signatures import CAM
 
-    served = Served(path_utils.serving_model_path(model), CAM, outputs=(CAM,))
+    served = Served(model, CAM, outputs=(CAM,))
     try:
         hashes = list(images)
         for start in range(0, len(hashes), _BATCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,23 +97,15 @@ def run(
       ResourceError: There is no model, or a file cannot be written.
     """
     from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline.evaluation import Model, require_known_labels
-    from imgpipe.pipeline.local_model import version_folder
     from imgpipe.pipeline.settings import configuration
-    from imgpipe.pipeline.source import opened
 
     json_file, html_file = files
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"--threshold takes a share from 0 to 1. Received: {threshold:g}.")
     config = configuration(config_file, data, None, settings)
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
-    model = Model.of(version_folder(path, version))
-    source = opened(config)
-    scan = source.listing()
-    require_known_labels(model, scan)
+    asked = prepare(path, version, config, threshold)
     quiet = json_file == json_files.STANDARD_OUTPUT
-    found, images = evaluate(model, config, (source, scan), threshold, html_file is not None, quiet)
+    found, images = evaluate(asked, html_file is not None, quiet)
     console = json_files.console_beside(json_file)
     _print(console, found)
     if html_file is not None:
@@ -123,26 +116,63 @@ def run(
     return 0 if found["passed"] else _BELOW
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is evaluated.
+
+    Attributes:
+      model: The version.
+      config: The configuration, which holds the limit of pixels.
+      source: The source of the images.
+      scan: Its listing.
+      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+    """
+
+    model: Model
+    config: Config
+    source: Source
+    scan: Scan
+    threshold: float
+
+
+def prepare(path: Path, version: int | None, config: Config, threshold: float) -> Asked:
+    """Find the model and list the images, before anything heavy is imported.
+
+    Args:
+      path: Output folder of a run, folder of versions, or one version.
+      version: Number of the version, None for the newest intact one.
+      config: The configuration, which names the source.
+      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+
+    Raises:
+      ConfigError: The threshold, the source or a label is wrong.
+      ResourceError: There is no model.
+    """
+    from imgpipe.pipeline.evaluation import Model, require_known_labels
+    from imgpipe.pipeline.local_model import version_folder
+    from imgpipe.pipeline.source import opened
+
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold:g}.")
+    model = Model.of(version_folder(path, version))
+    source = opened(config, least_classes=1)
+    scan = source.listing()
+    require_known_labels(model, scan)
+    return Asked(model, config, source, scan, threshold)
+
+
 def evaluate(
-    model: Model,
-    config: Config,
-    data: tuple[Source, Scan],
-    threshold: float,
-    with_images: bool,
-    to_stderr: bool,
+    asked: Asked, with_images: bool, to_stderr: bool
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Evaluate a model while progress is displayed.
 
     Args:
-      model: The version.
-      config: The configuration, which holds the limit of pixels.
-      data: The source of the images and its listing.
-      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-      with_images: Whether the files of the mistakes are read for the page.
+      asked: The model and the images.
+      with_images: Whether the images of the page are read and explained.
       to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
-      What ``--json`` writes, and the encoded files of the mistakes by image hash.
+      What ``--json`` writes, and the images of the page.
 
     Raises:
       ConfigError: No image could be judged.
@@ -151,7 +181,8 @@ def evaluate(
     from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import evaluation, temporary
 
-    source, scan = data
+    model = asked.model
+    images: dict[str, bytes] = {}
     with (
         temporary.folder() as folder,
         consoles.quiet(folder / "log", to_stderr) as console,
@@ -162,17 +193,17 @@ def evaluate(
             with display.step("loading TensorFlow"):
                 import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
             with display.step("classifying images"):
-                judged = evaluation.judge(model, config, source, scan)
+                judged = evaluation.judge(model, asked.config, asked.source, asked.scan)
             seen = None
             if uri := model.training_images:
                 with display.step("comparing with training"):
                     from imgpipe.pipeline.seen_images import KnownImages
 
                     seen = KnownImages.of(uri).among(judged.hashes)
-            found = evaluation.facts(model, scan.source, judged, seen, threshold)
-            hashes = {row["path"]: row["image_hash"] for row in found["mistakes"]}
-            wanted = [item for item in scan.items if with_images and item.path in hashes]
-            images = {hashes[item.path]: source.read(item) for item in wanted}
+            found = evaluation.facts(model, asked.scan.source, judged, seen, asked.threshold)
+            if with_images:
+                with display.step("explaining mistakes"):
+                    images = evaluation.shown_images(model, asked.source, asked.scan, found)
         finally:
             progress.attach(None)
     return found, images

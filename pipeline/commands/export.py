@@ -62,18 +62,45 @@ def run(name: str, path: Path, target: Path, version: int | None, json_file: str
       ResourceError: There is no model, or the file cannot be written.
       NotEqual: The file would not answer as the model does.
     """
+    from imgpipe.pipeline import json_file as json_files
+
+    json_files.check_folder("--json", json_file)
+    described = write(name, path, target, version, json_file == json_files.STANDARD_OUTPUT)
+    _print(described, json_file)
+    if json_file:
+        json_files.write(described, json_file)
+    return 0
+
+
+def write(
+    name: str, path: Path, target: Path, version: int | None, to_stderr: bool
+) -> dict[str, Any]:
+    """Export a version, compare it and write the file, while progress is displayed.
+
+    Args:
+      name: Name of the kind of file.
+      path: Output folder of a run, folder of versions, or one version.
+      target: The file to write; one that exists is replaced.
+      version: Number of the version, None for the newest intact one.
+      to_stderr: Whether progress is printed to standard error instead of standard output.
+
+    Returns:
+      What ``--json`` writes.
+
+    Raises:
+      ConfigError: An argument is wrong, or packages of an extra are missing.
+      ResourceError: There is no model, or the file cannot be written.
+      NotEqual: The file would not answer as the model does.
+    """
     from imgpipe.models.atomic_write import atomic_write
     from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import exports, temporary
-    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.evaluation import Model
     from imgpipe.pipeline.local_model import version_folder
 
     target = target.expanduser()
     kind = exports.require(name, target)
-    json_files.check_folder("--json", json_file)
     model = Model.of(version_folder(path, version))
-    to_stderr = json_file == json_files.STANDARD_OUTPUT
     with (
         temporary.folder() as folder,
         consoles.quiet(folder / "log", to_stderr) as console,
@@ -87,11 +114,7 @@ def run(name: str, path: Path, target: Path, version: int | None, json_file: str
         atomic_write(target, content)
     except OSError as error:
         raise ResourceError(f"cannot write --to {target}: {error.strerror}.") from None
-    described = {**described, "file": str(target.absolute())}
-    _print(described, json_file)
-    if json_file:
-        json_files.write(described, json_file)
-    return 0
+    return {**described, "file": str(target.absolute())}
 
 
 def _print(described: Mapping[str, Any], json_file: str | None) -> None:

@@ -16,12 +16,16 @@ from __future__ import annotations
 TYPE_CHECKING = False  # `typing` would import a dozen modules; type checkers know this name
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.api import Check, LoadedModel, Run, check, load, run
+    from imgpipe.pipeline.api import Check, Evaluation, Export, LoadedModel, Run
+    from imgpipe.pipeline.api import check, evaluate, export, load, run
     from imgpipe.serving.client import AsyncClient, Client
 
 __version__ = "0.1.0"
 
-__all__ = ["AsyncClient", "Check", "Client", "LoadedModel", "Run", "check", "load", "run"]
+__all__ = [
+    *("AsyncClient", "Check", "Client", "Evaluation", "Export", "LoadedModel", "Run"),
+    *("check", "evaluate", "export", "load", "run"),
+]
 
 _CLIENT = "imgpipe.serving.client"
 _MODULES = {name: "imgpipe.pipeline.api" for name in __all__}

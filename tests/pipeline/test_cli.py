@@ -270,7 +270,7 @@ def test_doctor_judges_this_machine(tmp_path: Path):
     result = imgpipe("doctor", str(tmp_path))
     assert result.returncode == 0, result.stdout
     names = ("Python", "packages", "backbone weights", "processor", "disk", "metadata", "artifacts")
-    for name in (*names, "served versions", "stores"):
+    for name in (*names, "served versions", "stores", "accelerator", "memory"):
         assert name in result.stdout
 
 

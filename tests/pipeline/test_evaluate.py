@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import imgpipe
 from imgpipe.components import records
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
@@ -86,7 +87,7 @@ def test_what_cannot_be_judged_is_counted(out, photos):
         "Not judged: 1 image cannot be decoded by the model. 1 image has a label that is "
         "no class of the model (lizard)."
     )
-    assert found["warnings"][-1] == "There are no images of 1 class: rock."
+    assert found["warnings"][-1].startswith("All images that were judged are of the class paper")
     assert found["per_class"]["rock"]["recall"] is None
 
 
@@ -101,6 +102,46 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     html = page.read_text("utf-8")
     assert found["verdict"][1:] in html and "Confusion" in html and "<script" not in html
     assert "Could not be drawn" not in html
+
+
+def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
+    shutil.rmtree(photos / "paper")
+    for source in (photos, Path(shutil.make_archive(str(tmp_path / "new"), "zip", photos))):
+        found = answer("--model", out, "--data", source)
+        assert found["count"] == 6 and found["per_class"]["rock"]["recall"] == found["accuracy"]
+        assert found["warnings"][-1] == (
+            "All images that were judged are of the class rock, so the accuracy is its recall. "
+            "Which images of other classes the model takes for rock is not known, so its "
+            "precision and F1 say nothing."
+        )
+    table = tmp_path / "new.csv"
+    rows = [f"{file},rock,test" for file in sorted(photos.glob("rock/*"))]
+    table.write_text("\n".join(["path,label,split", *rows]))
+    assert answer("--model", out, "--data", table)["count"] == 6
+
+
+def test_python_gives_what_the_command_gives(out, photos, tmp_path):
+    words = ("--model", out, "--data", photos, "--threshold", 1)
+    command = answer(*words)
+    found = imgpipe.evaluate(out, photos, threshold=1)
+    assert dict(found.summary) == command
+    assert (found.accuracy, list(found.interval)) == (command["accuracy"], command["ci95"])
+    assert (found.passed, found.verdict) == (False, command["verdict"])
+    evaluate(*words, "--html", tmp_path / "command.html")
+    assert found.save(tmp_path / "page.html").read_text("utf-8") == (
+        (tmp_path / "command.html").read_text("utf-8")
+    )
+    with pytest.raises(ConfigError, match=r"did you mean 'data\.label_column'\?"):
+        imgpipe.evaluate(out, photos, **{"data.label_colum": "species"})
+
+
+def test_the_page_explains_its_mistakes(out, photos, tmp_path):
+    page = tmp_path / "page.html"
+    evaluate("--model", out, "--data", photos, "--html", page)
+    html = page.read_text("utf-8")
+    assert "what speaks for " in html and "The second image of a mistake shows" in html
+    assert "training images whose features are nearest" not in html
+    assert html.count("data:image/jpeg;base64,") >= 2
 
 
 def _as_training_data(out: Path, source: Path) -> None:
@@ -144,7 +185,7 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
         evaluate("--model", out, "--data", tmp_path / "other")
     with pytest.raises(ResourceError, match="there is no such folder"):
         evaluate("--model", tmp_path / "gone", "--data", photos)
-    with pytest.raises(ConfigError, match=r"--threshold takes a share from 0 to 1. Received: 90"):
+    with pytest.raises(ConfigError, match=r"expected a share from 0 to 1\. Received: 90"):
         evaluate("--model", out, "--data", photos, "--threshold", 90)
     for file in photos.glob("*/*"):
         file.write_bytes(b"no image")

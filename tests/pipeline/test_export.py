@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import exports
 from imgpipe.pipeline.application import app
@@ -46,6 +47,15 @@ def test_a_file_answers_as_the_version_does(out, tmp_path, kind):
     assert (parity["images"], parity["origin"]) == (15, "drawn")
     assert parity["largest_difference"] <= parity["tolerance"]
     assert parity["agreement"] > 0.9
+
+
+def test_python_writes_the_same_file(out, tmp_path):
+    made = imgpipe.export("tflite", out, tmp_path / "model.tflite", version=1)
+    assert made.file == tmp_path / "model.tflite" and made.file.stat().st_size > 1000
+    json_formats.conform("export", made.summary)
+    assert made.largest_difference == made.summary["parity"]["largest_difference"] <= 2e-2
+    with pytest.raises(ConfigError, match=r"expected onnx, keras, tflite\. Received: 'torch'"):
+        imgpipe.export("torch", out, tmp_path / "model.pt")
 
 
 def test_the_onnx_file_stands_alone(out, tmp_path):

@@ -52,17 +52,23 @@ class Kind:
     is_path: bool = True  # whether its locator is a path, not a name
 
 
+def _object_store(scheme: str) -> Callable[[str, SourceOptions], Source]:
+    return lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options.least_classes)
+
+
 #: Kinds by the prefix of a spec ("folder:PATH"). A path without prefix is of the first kind whose
 #: `takes` returns True, otherwise a folder.
 SOURCES: dict[str, Kind] = {
     "folder": Kind(lambda locator, options: FolderSource(locator, options)),
-    "archive": Kind(lambda locator, options: ArchiveSource(locator), archive.takes),
+    "archive": Kind(
+        lambda locator, options: ArchiveSource(locator, options.least_classes), archive.takes
+    ),
     "manifest": Kind(ManifestSource, file_list.takes),
     "csv": Kind(PixelSource, pixel_table.takes),
     "tfrecord": Kind(TFRecordSource, tfrecord.takes),
     "tfds": Kind(TfdsSource, is_path=False),
-    "gs": Kind(lambda locator, options: ObjectStoreSource(f"gs:{locator}"), is_path=False),
-    "s3": Kind(lambda locator, options: ObjectStoreSource(f"s3:{locator}"), is_path=False),
+    "gs": Kind(_object_store("gs"), is_path=False),
+    "s3": Kind(_object_store("s3"), is_path=False),
 }
 _DEFAULT = "folder"
 _MAX_LENGTH = 4096  # characters of a path on Linux

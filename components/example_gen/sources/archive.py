@@ -110,6 +110,7 @@ class ArchiveSource:
     """One archive on a local or mounted file system."""
 
     file: str
+    least_classes: int = 2
 
     def listing(self) -> Scan:
         """Read the table of contents; see `Source.listing`.
@@ -133,7 +134,7 @@ class ArchiveSource:
         members = repeated(found.items, found.notes)
         if not members and not found.folders:
             raise ConfigError(f"data source {self.file!r}: found no file in it; {_EXPECTED}")
-        return lay_out(self.file, members, found.folders, found.notes)
+        return lay_out(self.file, members, found.folders, found.notes, self.least_classes)
 
     def scan(self) -> Scan:
         """List and hash; see `Source.scan`."""

@@ -29,6 +29,7 @@ class SourceOptions:
     root: str = ""  # folder that a manifest's paths start from; "" for the manifest's folder
     follow_links: bool = False  # read files outside of the source that symbolic links lead to
     tfds_dir: str = ""  # data folder of TensorFlow Datasets; "" for its default
+    least_classes: int = 2  # with fewer the source is refused; one is enough for an evaluation
 
     def to_json(self) -> str:
         """Convert to JSON without default values, so that a new option changes no cache key."""

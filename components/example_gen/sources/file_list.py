@@ -169,9 +169,10 @@ class ManifestSource:
         return Path(self.file).expanduser().absolute().parent
 
     def _check(self, scan: Scan) -> None:
-        check_classes(scan, _EXPECTED)
+        check_classes(scan, _EXPECTED, self.options.least_classes)
         given = {item.split for item in scan.items}
-        if not given & {names.TRAIN, None}:
+        for_training = self.options.least_classes > 1
+        if for_training and not given & {names.TRAIN, None}:
             raise ConfigError(
                 f"data source {self.file!r} gives {some(scan.given_splits)} but no row for train; "
                 "leave the split empty where it is to be assigned"

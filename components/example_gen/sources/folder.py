@@ -257,7 +257,7 @@ class FolderSource:
         split: bool,
         loose: list[_Entry],
     ) -> None:
-        """ConfigError unless there are at least two classes and one file with a class."""
+        """ConfigError unless there are enough classes and at least one file with a class."""
         if len(classes) < 2:
             only = folders[0]
             inner = [e.name for e in _Walk(str(root)).entries(only.path) if e.kind == "folder"]
@@ -267,6 +267,8 @@ class FolderSource:
                     f"holds {len(inner)} folders ({some(inner)}): one level too deep; give "
                     f"{Path(self.directory) / only.name!s} instead"
                 )
+            if len(classes) >= self.options.least_classes and walk.items.labelled:
+                return
             lists = [entry.name for entry in loose if Path(entry.name).suffix.lower() in _LISTS]
             if split and not classes and lists:
                 raise ConfigError(

@@ -31,9 +31,11 @@ class ObjectStoreSource:
 
     Attributes:
         uri: Scheme, bucket and prefix.
+        least_classes: Number of classes that there have to be.
     """
 
     uri: str
+    least_classes: int = 2
 
     def listing(self) -> Scan:
         """List the objects; see `Source.listing`.
@@ -55,7 +57,7 @@ class ObjectStoreSource:
                 notes.append(Note("unsafe_name", name, unsafe))
             elif path and about["type"] == "file" and not name.endswith("/"):
                 items.append(_item(path, about))
-        return lay_out(self.uri, items, (), notes)
+        return lay_out(self.uri, items, (), notes, self.least_classes)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.

@@ -144,7 +144,7 @@ class PixelSource:
         Raises:
             ConfigError: The table cannot be read, or has no rows of pixels.
         """
-        return listed(self.locator, self._all_rows(), _EXPECTED)
+        return listed(self.locator, self._all_rows(), _EXPECTED, self.options.least_classes)
 
     def scan(self) -> Scan:
         """List and hash the images; see `Source.scan`."""

@@ -83,7 +83,7 @@ class TfdsSource:
             given_splits=in_order({split for split in splits.values() if split}),
             notes=sorted_notes(notes),
         )
-        check_classes(scan, "expected a labelled set of images")
+        check_classes(scan, "expected a labelled set of images", self.options.least_classes)
         return scan
 
     def scan(self) -> Scan:

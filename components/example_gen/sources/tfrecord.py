@@ -46,7 +46,7 @@ class TFRecordSource:
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        return listed(self.locator, self._all_items(), _EXPECTED)
+        return listed(self.locator, self._all_items(), _EXPECTED, self.options.least_classes)
 
     def scan(self) -> Scan:
         """List and hash the images; see `Source.scan`."""

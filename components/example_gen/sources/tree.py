@@ -18,8 +18,16 @@ from imgpipe.components.example_gen.sources.layout import (
 )
 from imgpipe.models.errors import ConfigError
 
+_NUMBERS = {1: "one is", 2: "two are"}
 
-def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: list[Note]) -> Scan:
+
+def lay_out(
+    where: str,
+    members: Sequence[Item],
+    folders: Iterable[str],
+    notes: list[Note],
+    least_classes: int = 2,
+) -> Scan:
     """Set labels and splits as `FolderSource` does for the unpacked tree.
 
     A single folder around all others is skipped, because most archives have one.
@@ -29,6 +37,7 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
         members: Items whose labels and splits are not set.
         folders: Paths of folders, which may hold no item.
         notes: Notes so far; further notes are appended.
+        least_classes: Number of classes that there have to be.
 
     Returns:
         The scan of the source.
@@ -66,20 +75,21 @@ def lay_out(where: str, members: Sequence[Item], folders: Iterable[str], notes: 
         given_splits=in_order(set(given.values())),
         notes=sorted_notes(notes),
     )
-    check_classes(scan, EXPECTED_TREE)
+    check_classes(scan, EXPECTED_TREE, least_classes)
     return scan
 
 
-def listed(source: str, items: Iterable[Item], expected: str) -> Scan:
+def listed(source: str, items: Iterable[Item], expected: str, least_classes: int = 2) -> Scan:
     """Create the scan of a list of items that have labels and splits.
 
     Args:
         source: The source, for messages.
         items: Items in any order.
         expected: What was expected, for messages.
+        least_classes: Number of classes that there have to be.
 
     Raises:
-        ConfigError: There are fewer than two classes, or no labelled item.
+        ConfigError: There are too few classes, or no labelled item.
     """
     sorter = ItemSorter()
     sorter.extend(items)
@@ -90,25 +100,26 @@ def listed(source: str, items: Iterable[Item], expected: str) -> Scan:
         vocabulary=tuple(sorted({item.label for item in ordered if item.label})),
         given_splits=in_order({item.split for item in ordered if item.split}),
     )
-    check_classes(scan, expected)
+    check_classes(scan, expected, least_classes)
     return scan
 
 
-def check_classes(scan: Scan, expected: str) -> None:
-    """Check that a scan has at least two classes and one labelled item.
+def check_classes(scan: Scan, expected: str, least_classes: int = 2) -> None:
+    """Check that a scan has enough classes and at least one labelled item.
 
     Args:
         scan: Scan to check.
         expected: What was expected, for messages.
+        least_classes: Number of classes that there have to be.
 
     Raises:
-        ConfigError: There are fewer than two classes, or no labelled item.
+        ConfigError: There are too few classes, or no labelled item.
     """
-    if len(scan.vocabulary) < 2:
+    if len(scan.vocabulary) < least_classes:
         found = f"one class only ({scan.vocabulary[0]})" if scan.vocabulary else "no class"
         raise ConfigError(
             f"data source {scan.source!r}: found {found} in {len(scan.items)} images, at least "
-            f"two are needed; {expected}"
+            f"{_NUMBERS[least_classes]} needed; {expected}"
         )
     if not any(item.label for item in scan.items):
         raise ConfigError(

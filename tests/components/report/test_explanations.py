@@ -28,7 +28,7 @@ def model(tmp_path_factory) -> str:
     module.cam = cam
     uri = tmp_path_factory.mktemp("model")
     tf.saved_model.save(module, str(Path(uri) / "Format-Serving"), signatures={"cam": cam})
-    return str(uri)
+    return str(uri / "Format-Serving")
 
 
 def test_what_speaks_for_the_class_is_red(model):
