@@ -137,26 +137,17 @@ def run_fn(fn_args: Any) -> None:
     )
     images = some_images(fn_args.eval_files, max(config.warmup_images, config.parity_images))
     write_parity(classifier, images[: config.parity_images], run_dir / PARITY_FILE)
-    export(
-        classifier,
-        fn_args.serving_model_dir,
-        top_k=config.top_k,
-        warmup_images=images[: config.warmup_images],
-    )
-    write_digest(
-        classifier,
-        fn_args.serving_model_dir,
-        top_k=config.top_k,
-        source=config.source_hash,
-    )
-    network_file.save(classifier, settings, fn_args.serving_model_dir)
+    target, top_k = fn_args.serving_model_dir, config.top_k
+    export(classifier, target, top_k=top_k, warmup_images=images[: config.warmup_images])
+    write_digest(classifier, target, top_k=top_k, source=config.source_hash)
+    network_file.save(classifier, settings, target)
     if trained.history["trained"] == stages.HEAD:
         _write_head(trained.layers, classifier, config, fn_args.train_files, run_dir)
     distribution = trained.distribution or described(
         classifier, fn_args.train_files, fn_args.eval_files
     )
     if distribution is not None:
-        distribution.save(fn_args.serving_model_dir)
+        distribution.save(target)
 
 
 def _write_head(

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
     import keras
 
-#: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
-#: never be recognised.
-MIN_DELTA: Final = 1e-4
-
 _ROWS_AT_ONCE: Final = 8192  # rows that are evaluated at once; it affects memory only
 _MOMENTUM: Final = 0.9  # momentum of the optimizer "sgd"
 _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
@@ -193,6 +189,8 @@ def fit(
         DataRefused: A split has no labelled row.
         Diverged: The validation loss was never finite.
     """
+    from imgpipe.models.watcher import Watcher  # imports Keras
+
     _require_rows(train, validation)
     started = time.perf_counter()
     with _deterministic(settings.seed):
@@ -203,25 +201,15 @@ def fit(
             _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
             if settings.strategy == "multi_worker":
                 distribution.let_keras_fit(model, datasets.training(train, classes, settings))
-            watcher = _watcher(settings, checkpoint, over)
+            watcher = Watcher(settings, checkpoint, over)
             first = watcher.resume(model)
-        callbacks = [watcher]
+        callbacks: list[Any] = [watcher]
         if log_dir is not None:
             callbacks.append(_tensorboard(log_dir))
         progress.total(settings.epochs, "epochs")
         progress.advance(first, "epochs")
         if first < settings.epochs and watcher.stopped == "epochs":
-            with _quiet():
-                model.fit(
-                    datasets.training(train, classes, settings, first),
-                    validation_data=datasets.validation(validation, classes),
-                    steps_per_epoch=datasets.steps_per_epoch(train, settings),
-                    initial_epoch=first,
-                    epochs=settings.epochs,
-                    callbacks=callbacks,
-                    shuffle=False,  # the dataset is already shuffled
-                    verbose=0,
-                )
+            _run_epochs(model, train, validation, classes, settings, first, callbacks)
         watcher.restore_best(model)
     if not watcher.best_epoch:
         raise Diverged(
@@ -233,6 +221,29 @@ def fit(
         checkpoint.remove()
     seconds = time.perf_counter() - started
     return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds, first)
+
+
+def _run_epochs(
+    model: keras.Model,
+    train: datasets.Rows,
+    validation: datasets.Rows,
+    classes: int,
+    settings: ModelSettings,
+    first: int,
+    callbacks: list[Any],
+) -> None:
+    """Trains the compiled model from epoch `first` on, which is 0 for a new training."""
+    with _quiet():
+        model.fit(
+            datasets.training(train, classes, settings, first),
+            validation_data=datasets.validation(validation, classes),
+            steps_per_epoch=datasets.steps_per_epoch(train, settings),
+            initial_epoch=first,
+            epochs=settings.epochs,
+            callbacks=callbacks,
+            shuffle=False,  # the dataset is already shuffled
+            verbose=0,
+        )
 
 
 def _compile(model: keras.Model, settings: ModelSettings, steps: int, train: datasets.Rows) -> None:
@@ -305,80 +316,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         yield
-
-
-def _watcher(
-    settings: ModelSettings,
-    checkpoint: Checkpoint | None,
-    over: Callable[[], bool] | None = None,
-) -> Any:
-    """Returns a Keras callback that records epochs, stops, restores and writes the checkpoint.
-
-    Its class is defined here because it needs Keras. Keras' EarlyStopping has no target accuracy,
-    and in addition to a callback that has one, it would replace the weights that reached the target
-    by those of the lowest loss. Keras' BackupAndRestore keeps neither the best weights nor the
-    history.
-    """
-    import keras
-
-    class Watcher(keras.callbacks.Callback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.epochs: list[dict[str, Any]] = []
-            self.best_epoch, self.stopped = 0, "epochs"
-            self._lowest = float("inf")
-            self._best: list[np.ndarray] | None = None
-
-        def resume(self, model: keras.Model) -> int:
-            """Restores the checkpoint and returns the number of epochs that are done already."""
-            kept = checkpoint.read(model) if checkpoint is not None else None
-            if kept is None:
-                return 0
-            self._best = kept.best
-            self.epochs = list(kept.facts["epochs"])
-            self.best_epoch = int(kept.facts["best_epoch"])
-            self.stopped = str(kept.facts["stopped"])
-            self._lowest = float(kept.facts["lowest"])
-            return len(self.epochs)
-
-        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            if over is not None and over():
-                self.stopped, self.model.stop_training = "minutes", True
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            own = {name: float(value) for name, value in (logs or {}).items()}
-            values = distribution.agreed(own, settings.strategy)
-            said = {name: v if np.isfinite(v) else None for name, v in values.items()}
-            self.epochs.append({"epoch": epoch + 1, **said})
-            progress.advance(1, "epochs")
-            target = settings.target_accuracy
-            prefix = "val_" if settings.target_on == "validation" else ""
-            reached = target > 0 and values[f"{prefix}accuracy"] >= target
-            finite = bool(np.isfinite(values["val_loss"]))
-            lower = finite and values["val_loss"] < self._lowest - MIN_DELTA
-            if lower or (finite and reached and settings.target_on == "validation"):
-                self._lowest, self.best_epoch = values["val_loss"], epoch + 1
-                self._best = self.model.get_weights()
-            if reached:
-                self.stopped, self.model.stop_training = "target", True
-            elif not all(map(np.isfinite, values.values())):
-                self.stopped, self.model.stop_training = "diverged", True
-            elif epoch + 1 - self.best_epoch >= settings.patience:
-                self.stopped, self.model.stop_training = "plateau", True
-            if checkpoint is not None and self._best is not None:
-                facts = {
-                    "epochs": self.epochs,
-                    "best_epoch": self.best_epoch,
-                    "stopped": self.stopped,
-                    "lowest": self._lowest,
-                }
-                checkpoint.write(self.model, self._best, facts)
-
-        def restore_best(self, model: keras.Model) -> None:
-            if self._best is not None:
-                model.set_weights(self._best)
-
-    return Watcher()
 
 
 @contextlib.contextmanager

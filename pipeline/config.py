@@ -1,8 +1,8 @@
 """Reads, validates and writes the configuration.
 
-The settings are declared in `config_schema.py` and `beam_schema.py`. An unknown key is an error
-that names the most similar known key, so that a typing error never leads to a default without
-notice.
+The settings are declared in `config_schema.py`, `beam_schema.py` and `kubeflow_schema.py`. An
+unknown key is an error that names the most similar known key, so that a typing error never leads to
+a default without notice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from imgpipe.pipeline.config_schema import (
     Export,
     Gate,
     Judge,
-    Kubeflow,
     Push,
     Run,
     Section,
@@ -40,6 +39,7 @@ from imgpipe.pipeline.config_schema import (
     Tune,
     Views,
 )
+from imgpipe.pipeline.kubeflow_schema import Kubeflow
 
 _MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
 _SHOWN = 200  # most characters of a key or value in a message

@@ -44,11 +44,6 @@ def build(
       The summary, which consists of JSON values only.
     """
     settings = facts["settings"]
-    data = facts.get("data") or {}
-    bank = facts.get("bank") or {}
-    forward, reused = bank.get("forward_passes", 0), bank.get("reused", 0)
-    if "FeatureBank" in timings["cached"]:  # an earlier run made the forward passes
-        forward, reused = 0, forward + reused
     push = facts.get("push") or {"status": "refused", "version": None, "path": None}
     gate = facts.get("gate")
     folds, lite = facts.get("cross_validation"), facts.get("lite")
@@ -73,32 +68,45 @@ def build(
             "classes": settings["vocabulary"],
             "image_size": settings["image_size"],
         },
-        "data": {
-            "in": data.get("in", 0),
-            "kept": data.get("kept", 0),
-            "rejected": data.get("rejected", 0),
-            "repaired": data.get("repaired", 0),
-            "by_reason": data.get("by_reason", {}),
-            "warned": {found["reason"]: found["count"] for found in data.get("warnings", [])},
-            "splits": data.get("by_split", {}),
-            "overrides": (data.get("overrides") or {}).get("relabelled", {}),
-            "proposals": settings.get("proposals", 0),
-        },
+        "data": _data(facts.get("data") or {}, settings.get("proposals", 0)),
         "training": _training(facts.get("training") or {}),
         "metrics": {
             split: {key: figures[key] for key in ("accuracy", "loss", "ece", "per_class")}
             for split, figures in (facts.get("metrics") or {}).items()
         },
         "timings": {key: timings[key] for key in ("total_s", "import_s", "components")},
-        "bank": {
-            "forward_passes": forward,
-            "reused": reused,
-        },
+        "bank": _bank(facts.get("bank") or {}, cached="FeatureBank" in timings["cached"]),
         "cached": list(timings["cached"]),
         "mlflow": None,  # filled in when the run was logged
         "report": report,
         "log": log,
     }
+
+
+def _data(data: Mapping[str, Any], proposals: int) -> dict[str, Any]:
+    """Numbers of images by what became of them, and of overrides that nobody has confirmed."""
+    return {
+        "in": data.get("in", 0),
+        "kept": data.get("kept", 0),
+        "rejected": data.get("rejected", 0),
+        "repaired": data.get("repaired", 0),
+        "by_reason": data.get("by_reason", {}),
+        "warned": {found["reason"]: found["count"] for found in data.get("warnings", [])},
+        "splits": data.get("by_split", {}),
+        "overrides": (data.get("overrides") or {}).get("relabelled", {}),
+        "proposals": proposals,
+    }
+
+
+def _bank(bank: Mapping[str, Any], cached: bool) -> dict[str, int]:
+    """Forward passes of this run and features that were reused.
+
+    Args:
+      bank: Numbers of the component FeatureBank.
+      cached: Whether its output is that of an earlier run, which made the forward passes.
+    """
+    made, reused = bank.get("forward_passes", 0), bank.get("reused", 0)
+    return {"forward_passes": 0 if cached else made, "reused": reused + made * cached}
 
 
 def _training(history: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -216,9 +216,7 @@ def DataGate(
     )
     baseline_uri = baseline_statistics.uri if baseline_statistics else ""
     found = changes(now, baseline_uri, current_schema)
-    levels = {"drift": drift, "skew": skew}
-    if accept_changes:
-        levels = {kind: "warn" if level == "reject" else level for kind, level in levels.items()}
+    levels = _levels({"drift": drift, "skew": skew}, bool(accept_changes))
     reasons += [r for kind in found if levels[kind] == "reject" for r in found[kind]]
     warnings = [r for kind in found if levels[kind] == "warn" for r in found[kind]]
     facts = {
@@ -227,10 +225,18 @@ def DataGate(
         "fingerprint": fingerprint,
         "vocabulary": list(settings.vocabulary),
     }
-    accept = bool(accept_schema_to) and not reasons and not tf.io.gfile.exists(accept_schema_to)
-    if accept:
-        schemas.write(schemas.accepted(current_schema, settings.vocabulary), accept_schema_to)
-        origin.write(Path(accept_schema_to), data_key)
-    write_blessing(blessing.uri, reasons, accept_schema_to if accept else "", decision_to, facts)
+    accepted = ""
+    if accept_schema_to and not reasons and not tf.io.gfile.exists(accept_schema_to):
+        accepted = accept_schema_to
+        schemas.write(schemas.accepted(current_schema, settings.vocabulary), accepted)
+        origin.write(Path(accepted), data_key)
+    write_blessing(blessing.uri, reasons, accepted, decision_to, facts)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
+
+
+def _levels(levels: dict[str, str], accepted: bool) -> dict[str, str]:
+    """Return what happens on each kind of change: only a warning if a person accepted the data."""
+    if not accepted:
+        return levels
+    return {kind: "warn" if level == "reject" else level for kind, level in levels.items()}

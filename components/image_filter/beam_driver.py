@@ -273,19 +273,7 @@ def filter_examples(
         shards = root | "Shards" >> beam.Create(_shards(uris.examples), reshuffle=True)
         examine = beam.ParDo(_Examine(settings, uris)).with_outputs("counts", main="parts")
         examined = shards | "Examine" >> examine
-        parts = examined.parts | "All parts" >> beam.combiners.ToList()
-        found = parts | "Search" >> beam_steps.Search(f"{uris.quarantine}/{_PARTS}", settings)
-        moves = beam.pvalue.AsDict(
-            parts | "Place" >> beam.FlatMap(comparison.place, settings, beam.pvalue.AsDict(found))
-        )
-        by_content = (
-            examined.parts
-            | "Copies" >> beam.FlatMap(Part.copies, wanted=beam.pvalue.AsDict(found), moves=moves)
-            | "By content" >> beam.GroupByKey()
-        )
-        identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
-        near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(uris.quarantine, settings)
-        findings = (identical, near) | "Findings" >> beam.Flatten()
+        findings, moves = _compared(examined.parts, uris, settings)
         counts = examined.counts | "Counts" >> beam.CombineGlobally(engine.add_counts)
         (
             shards
@@ -305,6 +293,33 @@ def filter_examples(
     summary = quarantine.read_summary(uris.quarantine)
     quarantine.check_conservation(summary, ingested.get("images"))
     return summary
+
+
+def _compared(parts: Any, uris: Uris, settings: Settings) -> tuple[Any, Any]:
+    """Compare the images of all shards with each other.
+
+    Args:
+        parts: Collection of the parts that the first pass wrote.
+        uris: URIs to write to.
+        settings: Settings of the checks.
+
+    Returns:
+        Collection of the findings by image, and the moves to other splits as a side input.
+    """
+    every = parts | "All parts" >> beam.combiners.ToList()
+    found = every | "Search" >> beam_steps.Search(f"{uris.quarantine}/{_PARTS}", settings)
+    moves = beam.pvalue.AsDict(
+        every | "Place" >> beam.FlatMap(comparison.place, settings, beam.pvalue.AsDict(found))
+    )
+    by_content = (
+        parts
+        | "Copies" >> beam.FlatMap(Part.copies, wanted=beam.pvalue.AsDict(found), moves=moves)
+        | "By content" >> beam.GroupByKey()
+    )
+    identical = by_content | "Identical" >> beam.FlatMap(comparison.resolve_identical)
+    near = (by_content, found) | "Near" >> beam_steps.NearDuplicates(uris.quarantine, settings)
+    findings = (identical, near) | "Findings" >> beam.Flatten()
+    return findings, moves
 
 
 def _write_quarantine(

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.config import WEIGHT_FILES, Config
-from imgpipe.pipeline.config_schema import Volume
+from imgpipe.pipeline.kubeflow_schema import Volume
 
 #: Settings of folders and files that the containers use. Empty ones follow from ``run.out``.
 _PATHS = (

@@ -10,11 +10,11 @@ The modules, from the lowest layer to the highest; ``handle`` is a good one to r
   ``runtime``, ``tflite_signatures``, ``tflite``, ``batching``, ``loading``;
 * one request to a loaded model: ``predict``, ``examples``, ``limits``, and ``handle``, which gRPC
   and REST share;
-* the versions of one model: ``warmup``, ``servable``, ``manager``;
+* the versions of one model: ``warmup``, ``servable``, ``found_versions``, ``manager``;
 * all models: ``config``, ``core``;
 * every request: ``calls``, with ``access_log``, ``metrics`` and ``request_log``;
 * the interfaces: ``services`` and ``pool`` (gRPC), the package ``rest`` (HTTP), ``profiler``;
-* ``server`` with ``ModelServer``, and the program with its ``flags`` and ``model_server``.
+* ``server`` with ``ModelServer``, and the program: ``flag_table``, ``flags``, ``model_server``.
 """
 
 from __future__ import annotations

@@ -16,15 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from imgpipe.serving.server.config import ModelConfig
+from imgpipe.serving.server.found_versions import FoundVersions
 from imgpipe.serving.server.remote import store_of
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.servable import Loader, LoadPolicy, Servable, State, released
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.storage import (
-    Fingerprint,
-    VersionDirectory,
-    VersionStore,
-)
+from imgpipe.serving.server.storage import Fingerprint, VersionDirectory
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64
@@ -139,7 +136,7 @@ class ModelManager:
             self._settle(config)
             return  # nothing is unloaded: the disk may only be out of reach
         self._fresh = {n: seen for n, seen in self._fresh.items() if n in names}
-        found = _Found(store, names, self._examined)
+        found = FoundVersions(store, names, self._examined)
         wanted = config.policy.choose(names, found.is_complete)
         waiting = {n: e for n in config.policy.choose(names) if (e := found.incomplete(n))}
         # What is complete now waits until it is loaded.
@@ -160,7 +157,7 @@ class ModelManager:
         self._waiting = waiting
         self._settle(config)
 
-    def _aspired(self, config: ModelConfig, found: _Found) -> list[int]:
+    def _aspired(self, config: ModelConfig, found: FoundVersions) -> list[int]:
         """Return the versions to serve now.
 
         These are the versions that the policy selects. While one of them fails to load, they are
@@ -235,7 +232,7 @@ class ModelManager:
         all_failed = bool(servables) and not self._waiting and all(s.error for s in servables)
         return all_failed or bool(self.available())
 
-    def _forget_failures(self, found: _Found) -> None:
+    def _forget_failures(self, found: FoundVersions) -> None:
         """Allow another attempt for failed versions whose files have changed or exist again."""
         for version, servable in self._servables.items():
             if servable.error is None and servable.retry_at is None:
@@ -244,7 +241,7 @@ class ModelManager:
             if entry is None or entry.fingerprint != servable.directory.fingerprint:
                 servable.may_retry = True
 
-    def _step(self, aspired: list[int], found: _Found) -> bool:
+    def _step(self, aspired: list[int], found: FoundVersions) -> bool:
         """Take one action of the availability-preserving policy; return False if none is left."""
         for version, servable in self._servables.items():
             if version not in aspired:
@@ -371,39 +368,6 @@ class ModelManager:
                         f"{self._trouble or _describe(states)}.",
                     )
                 self._changed.wait(left)
-
-
-_Examine = Callable[[int, Callable[[], VersionDirectory | None]], VersionDirectory | None]
-
-
-class _Found:
-    """The versions of one poll; the files of each are looked at once, and only when needed."""
-
-    def __init__(self, store: VersionStore, names: dict[int, str], examine: _Examine) -> None:
-        self.names = names
-        self._store, self._examine = store, examine
-        self._entries: dict[int, VersionDirectory | None] = {}
-
-    def get(self, version: int) -> VersionDirectory | None:
-        """Return the directory of a version; None if it does not exist."""
-        name = self.names.get(version)
-        if name is None:
-            return None
-        if version not in self._entries:
-            self._entries[version] = self._examine(
-                version, lambda: self._store.inspect(version, name)
-            )
-        return self._entries[version]
-
-    def is_complete(self, version: int) -> bool:
-        """Return whether a version can be loaded."""
-        entry = self.get(version)
-        return entry is not None and not entry.missing
-
-    def incomplete(self, version: int) -> VersionDirectory | None:
-        """Return the directory of a version that cannot be loaded yet; otherwise None."""
-        entry = self.get(version)
-        return entry if entry is not None and entry.missing else None
 
 
 class LoadFailed(StatusError):

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.serving.server import log_format, open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
-from imgpipe.serving.server.flags import DEFAULT_DRAIN_SECONDS, parse, without_effect
+from imgpipe.serving.server.flag_table import DEFAULT_DRAIN_SECONDS
+from imgpipe.serving.server.flags import parse, without_effect
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer, ServerOptions
@@ -107,31 +108,14 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
         BadArgument: A file that a flag names cannot be read or is malformed.
     """
     from imgpipe.serving.server import textproto
-    from imgpipe.serving.server.core import CoreOptions
-    from imgpipe.serving.server.limits import Limits
     from imgpipe.serving.server.request_log import RequestLogOptions
-    from imgpipe.serving.server.rest.options import RestOptions
-    from imgpipe.serving.server.servable import LoadPolicy
     from imgpipe.serving.server.server import ServerOptions
     from imgpipe.serving.server.services import ServiceOptions
 
-    images = frozenset(name for name in flags.image_inputs.split(",") if name)
     ssl, monitoring = flags.ssl_config_file, flags.monitoring_config_file
+    images = _image_inputs(flags)
     return ServerOptions(
-        core=CoreOptions(
-            poll_seconds=flags.file_system_poll_wait_seconds,
-            load=LoadPolicy(
-                warm=flags.enable_model_warmup,
-                warm_iterations=flags.num_request_iterations_for_warmup,
-                max_retries=flags.max_num_load_retries,
-                retry_seconds=flags.load_retry_interval_micros / 1e6,
-                slots=threading.Semaphore(n) if (n := flags.num_load_threads) else None,
-            ),
-            tflite=flags.prefer_tflite_model,
-            limits=Limits(flags.max_image_pixels, flags.max_tensor_bytes, images),
-            check_method_name=flags.enable_signature_method_name_check,
-            labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
-        ),
+        core=_core_options(flags),
         loader=_loader_options(flags),
         services=ServiceOptions(
             as_tensor_content=flags.enable_serialization_as_tensor_content,
@@ -150,21 +134,52 @@ def make_options(flags: argparse.Namespace) -> ServerOptions:
         channel_arguments=_channel_arguments(flags.grpc_channel_arguments),
         access_log=flags.access_log,
         monitoring=textproto.read_monitoring(Path(monitoring)) if monitoring else None,
-        rest=RestOptions(
-            max(flags.rest_api_port, 0),
-            flags.rest_api_timeout_in_ms / 1000,
-            flags.rest_api_enable_cors_support,
-            flags.rest_api_max_body_bytes,
-            flags.rest_api_max_body_values,
-            flags.web_page,
-            Path(flags.collect_directory).absolute() if flags.collect_directory else None,
-            Path(flags.training_images_file) if flags.training_images_file else None,
-        )
-        if flags.rest_api_port
-        else None,
+        rest=_rest_options(flags) if flags.rest_api_port else None,
         profiler_port=flags.profiler_port,
         config_file=Path(flags.model_config_file) if flags.model_config_file else None,
         config_poll_seconds=flags.model_config_file_poll_wait_seconds,
+    )
+
+
+def _image_inputs(flags: argparse.Namespace) -> frozenset[str]:
+    return frozenset(name for name in flags.image_inputs.split(",") if name)
+
+
+def _core_options(flags: argparse.Namespace) -> Any:
+    from imgpipe.serving.server.core import CoreOptions
+    from imgpipe.serving.server.limits import Limits
+    from imgpipe.serving.server.servable import LoadPolicy
+
+    threads = flags.num_load_threads
+    return CoreOptions(
+        poll_seconds=flags.file_system_poll_wait_seconds,
+        load=LoadPolicy(
+            warm=flags.enable_model_warmup,
+            warm_iterations=flags.num_request_iterations_for_warmup,
+            max_retries=flags.max_num_load_retries,
+            retry_seconds=flags.load_retry_interval_micros / 1e6,
+            slots=threading.Semaphore(threads) if threads else None,
+        ),
+        tflite=flags.prefer_tflite_model,
+        limits=Limits(flags.max_image_pixels, flags.max_tensor_bytes, _image_inputs(flags)),
+        check_method_name=flags.enable_signature_method_name_check,
+        labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
+    )
+
+
+def _rest_options(flags: argparse.Namespace) -> Any:
+    from imgpipe.serving.server.rest.options import RestOptions
+
+    collected, training_images = flags.collect_directory, flags.training_images_file
+    return RestOptions(
+        max(flags.rest_api_port, 0),
+        flags.rest_api_timeout_in_ms / 1000,
+        flags.rest_api_enable_cors_support,
+        flags.rest_api_max_body_bytes,
+        flags.rest_api_max_body_values,
+        flags.web_page,
+        Path(collected).absolute() if collected else None,
+        Path(training_images) if training_images else None,
     )
 
 
