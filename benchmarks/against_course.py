@@ -44,6 +44,7 @@ from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_app
 from imgpipe.models.bank import BankRows
 from imgpipe.models.classifier import pooled
 from imgpipe.models.extractor import FeatureExtractor, build_features
+from imgpipe.models.hash_column import HashColumn
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
 from imgpipe.pipeline.config import Config
@@ -193,7 +194,7 @@ def _rows(extractor: FeatureExtractor, images: ImageSet, views: range) -> BankRo
         np.concatenate([vectors[i] for i in order]),
         np.repeat(images.labels[order], len(views)),
         np.tile(np.array(views), len(order)),
-        np.repeat(np.array(images.hashes, "S")[order], len(views)),
+        HashColumn.of(np.repeat(np.array(images.hashes, "S")[order], len(views))),
     )
 
 

@@ -30,6 +30,7 @@ from benchmarks.common import MIB, Figure, ImageSet, Trained
 from imgpipe.models import augmentation, datasets, preprocess, stages
 from imgpipe.models.bank import BankRows
 from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.models.hash_column import HashColumn
 from imgpipe.models.settings import FineTune, ModelSettings
 from imgpipe.models.training_loop import Fit, fit, fit_head
 
@@ -123,7 +124,7 @@ def _rows(
     )
     labels = np.repeat(image_set.labels, len(views))
     numbers = np.tile(np.array(views), len(image_set))
-    hashes = np.repeat(np.array(image_set.hashes, "S"), len(views))
+    hashes = HashColumn.of(np.repeat(np.array(image_set.hashes, "S"), len(views)))
     maps = rows[:, extractor.dim :].reshape(len(rows), *extractor.activation_shape)
     bank = BankRows(rows[:, : extractor.dim], labels, numbers, hashes)
     return bank, datasets.Maps(maps, labels)

@@ -18,6 +18,7 @@ from imgpipe.models.columns import columns
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.file_patterns import matching
 from imgpipe.models.folds import FOLDS
+from imgpipe.models.hash_column import HashColumn, Short, distinct, shortened
 from imgpipe.models.image_groups import NEAR_FILE, ImageGroups, find_groups
 from imgpipe.models.row_file import RowFile, Rows, gathered, selected
 
@@ -29,23 +30,25 @@ ACTIVATIONS_FOLDER: Final = "activations"
 class BankRows:
     """The labelled rows of one split, sorted by image hash and view.
 
-    `features` is float16 [n, dim], `labels` int64 [n], `views` int64 [n], `hashes` bytes [n].
-    `groups` is bytes [n], the name of the group of images that must be in one fold; without it
-    each image is a group by itself. `separated` is the number of near-duplicates that may be in
-    different folds, because more images hang together than a fold has.
+    `features` is float16 [n, dim], `labels` int64 [n], `views` int16 [n], `hashes` names [n].
+    `groups` is [n], the name of the group of images that must be in one fold; without it each image
+    is a group by itself. `separated` is the number of near-duplicates that may be in different
+    folds, because more images hang together than a fold has. Besides the features, a row takes 18
+    bytes, and 32 for each image.
     """
 
     features: Rows
     labels: npt.NDArray[np.int64]
-    views: npt.NDArray[np.int64]
-    hashes: npt.NDArray[np.bytes_]
-    groups: npt.NDArray[np.bytes_] = field(default_factory=lambda: np.empty(0, "S1"))
+    views: npt.NDArray[np.integer[Any]]
+    hashes: HashColumn
+    groups: HashColumn = field(default_factory=lambda: HashColumn.of(np.empty(0, "S1")))
     separated: int = 0
 
     def __post_init__(self) -> None:
-        """Makes each image a group by itself where no groups are given."""
-        if len(self.groups) != len(self.hashes):
-            object.__setattr__(self, "groups", self.hashes)
+        """Accepts names as arrays; makes each image a group by itself where none are given."""
+        object.__setattr__(self, "hashes", HashColumn.of(self.hashes))
+        given = len(self.groups) == len(self.hashes)
+        object.__setattr__(self, "groups", HashColumn.of(self.groups) if given else self.hashes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -170,9 +173,11 @@ def open_split(
     with RowFile(len(found.labels), (dim,), np.float16) as features:
         features.fill(_placed(bank_uri, split, names.FEATURES, found.places, (dim,), bank_uri))
         groups = _groups(bank_uri, found, folds)
-        yield BankRows(
+        rows = BankRows(
             features, found.labels, found.views, found.hashes, groups.names, groups.separated
         )
+        del found  # the places of the records are not needed any longer
+        yield rows
 
 
 def _groups(bank_uri: str, found: _Listed, folds: int) -> ImageGroups:
@@ -182,7 +187,7 @@ def _groups(bank_uri: str, found: _Listed, folds: int) -> ImageGroups:
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as file:
             near = [[digest.encode() for digest in group] for group in json.load(file)]
-    largest = len(np.unique(found.hashes)) // folds
+    largest = distinct(found.hashes) // folds
     return find_groups(found.hashes, found.sources, near, largest)
 
 
@@ -208,7 +213,7 @@ def open_activations(bank_uri: str, split: str, rows: BankRows) -> Iterator[RowF
     shape = read_facts(bank_uri).activations
     folder = f"{bank_uri.rstrip('/')}/{ACTIVATIONS_FOLDER}"
     found = _listed(folder, split, int(rows.views.max(initial=0)))
-    if not (np.array_equal(found.hashes, rows.hashes) and np.array_equal(found.views, rows.views)):
+    if not (found.hashes.equals(rows.hashes) and np.array_equal(found.views, rows.views)):
         raise ResourceError(
             f"feature bank {bank_uri}: expected activations of {len(rows)} rows of split "
             f"{split}. Received: {len(found.labels)} rows. Run FeatureBank again"
@@ -225,31 +230,34 @@ class _Listed:
 
     places: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
-    views: npt.NDArray[np.int64]
-    hashes: npt.NDArray[np.bytes_]
+    views: npt.NDArray[np.int16]
+    hashes: HashColumn
     sources: npt.NDArray[np.bytes_]
 
 
 def _listed(uri: str, split: str | tuple[str, ...], most_view: int | None) -> _Listed:
     """Lists the records of a split, without their vectors."""
-    parts: dict[str, list[npt.NDArray[Any]]] = {
-        names.LABEL_INDEX: [np.empty(0, np.int64)],
-        names.VIEW: [np.empty(0, np.int64)],
-        names.IMAGE_HASH: [np.empty(0, "S1")],
-        names.GROUP: [np.empty(0, "S1")],
-    }
-    for parsed in columns(_files(uri, split), *parts):
-        for name, column in parsed.items():
-            parts[name].append(column.astype("S") if column.dtype == object else column)
-    labels, views, hashes, sources = (np.concatenate(arrays) for arrays in parts.values())
-    order = np.lexsort((views, hashes))
+    label: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    view: list[npt.NDArray[np.int16]] = [np.empty(0, np.int16)]
+    source: list[npt.NDArray[np.bytes_]] = [np.empty(0, "S1")]
+    short: list[Short] = []
+    wanted_names = (names.LABEL_INDEX, names.VIEW, names.IMAGE_HASH, names.GROUP)
+    for parsed in columns(_files(uri, split), *wanted_names):
+        label.append(parsed[names.LABEL_INDEX])
+        view.append(parsed[names.VIEW].astype(np.int16))
+        source.append(parsed[names.GROUP].astype("S"))
+        short.append(shortened(parsed[names.IMAGE_HASH].astype("S")))
+    labels, views, sources = np.concatenate(label), np.concatenate(view), np.concatenate(source)
+    hashes = HashColumn.joined(short)
+    order = np.lexsort((views, hashes.numbers))
     wanted = labels[order] >= 0
     if most_view is not None:
         wanted &= views[order] <= most_view
     order = order[wanted]
     places = np.full(len(labels), -1, np.int64)
     places[order] = np.arange(len(order))
-    return _Listed(places, labels[order], views[order], hashes[order], sources[order])
+    rows = hashes[order].compact()
+    return _Listed(places, labels[order], views[order], rows, sources[order])
 
 
 def _placed(

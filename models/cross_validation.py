@@ -97,7 +97,7 @@ def cross_validate(
         DataRefused: There are fewer sets of images than folds, or too few to choose weights.
     """
     settings = dataclasses.replace(settings, strategy="none")  # too small to divide
-    sets = rows.groups.astype(str)
+    sets = np.asarray(rows.groups).astype(str)
     clean = rows.views == 0
     names = np.unique(sets[clean])
     if len(names) < folds + 1:

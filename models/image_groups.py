@@ -7,17 +7,19 @@ same fold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.hash_column import HashColumn
+
 #: File of the feature bank with the groups of near-duplicates, a JSON list of lists of hashes.
 NEAR_FILE: Final = "near_groups.json"
 
-Hashes = npt.NDArray[np.bytes_]
+Integers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,20 @@ class ImageGroups:
     """The groups of some rows.
 
     Attributes:
-        names: Name of the group of each row, bytes [n]: the smallest content hash in it. An image
+        names: Name of the group of each row, [n]: the smallest content hash in it. An image
             without a group is a group by itself.
         separated: Number of near-duplicates in groups that were not kept together.
     """
 
-    names: Hashes
+    names: HashColumn
     separated: int
 
 
 def find_groups(
-    hashes: Hashes, sources: Hashes, near: Iterable[Sequence[bytes]], largest: int
+    hashes: HashColumn,
+    sources: npt.NDArray[np.bytes_],
+    near: Iterable[Sequence[bytes]],
+    largest: int,
 ) -> ImageGroups:
     """Finds the groups of images that must not be divided.
 
@@ -44,23 +49,36 @@ def find_groups(
     can connect all images, and a single fold of all images would evaluate nothing.
 
     Args:
-        hashes: Content hash of each row, [n]. An image may have several rows.
+        hashes: Content hash of each row, [n]. An image may have several rows, and the column has no
+            hashes that no row has.
         sources: Group that the source gives, [n]; b"" for none.
         near: Groups of near-duplicates, as content hashes.
         largest: Number of images in a fold.
     """
-    images, rows = np.unique(hashes, return_inverse=True)
-    group_of = np.arange(len(images))
-    _, source = np.unique(sources, return_inverse=True)
-    given = sources != b""
-    first = np.full(len(hashes) + 1, len(images))
-    np.minimum.at(first, source[given], rows[given])
-    group_of[rows[given]] = first[source[given]]
-    merged, separated = _merged(group_of, _positions(images, near), largest)
+    group_of = _of_sources(hashes.numbers, sources)
+    merged, separated = _merged(group_of, _positions(hashes, near), largest)
     while not np.array_equal(further := merged[merged], merged):
         merged = further
-    names = images[merged[group_of]][rows] if len(images) else hashes
-    return ImageGroups(names, separated)
+    return ImageGroups(hashes.grouped(merged[group_of]), separated)
+
+
+def _of_sources(images: Integers, sources: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+    """Groups images by what the source gives.
+
+    Args:
+        images: Number of the image of each row, [n].
+        sources: Group that the source gives, [n]; b"" for none.
+
+    Returns:
+        Group of each image, as the number of its first image.
+    """
+    group_of = np.arange(int(images.max(initial=-1)) + 1)
+    given = np.flatnonzero(sources != b"")
+    _, source = np.unique(sources[given], return_inverse=True)
+    first = np.full(int(source.max(initial=-1)) + 1, len(group_of))
+    np.minimum.at(first, source, images[given])
+    group_of[images[given]] = first[source]
+    return group_of
 
 
 def _merged(
@@ -98,16 +116,8 @@ def _top(parents: npt.NDArray[np.int64], group: int) -> int:
     return group
 
 
-def _positions(images: npt.NDArray[Any], near: Iterable[Sequence[bytes]]) -> list[list[int]]:
-    """Indices of the images of each group, without groups of fewer than two; small ones first."""
-    return sorted(_known(images, near), key=lambda group: (len(group), group))
-
-
-def _known(images: npt.NDArray[Any], near: Iterable[Sequence[bytes]]) -> Iterator[list[int]]:
-    for group in near:
-        wanted = np.array(sorted(set(group)), "S")
-        found = np.searchsorted(images, wanted)
-        there = found < len(images)
-        there[there] = images[found[there]] == wanted[there]
-        if there.sum() > 1:
-            yield found[there].tolist()
+def _positions(hashes: HashColumn, near: Iterable[Sequence[bytes]]) -> list[list[int]]:
+    """Numbers of the images of each group, without groups of fewer than two; small ones first."""
+    known = (hashes.find(group).tolist() for group in near)
+    several = (group for group in known if len(group) > 1)
+    return sorted(several, key=lambda group: (len(group), group))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from imgpipe.models.bank import BankRows
 from imgpipe.models.folds import FOLDS, assign
+from imgpipe.models.hash_column import distinct
 from imgpipe.models.logistic_regression import Linear, LogisticRegression
 from imgpipe.models.settings import ModelSettings
 
@@ -34,7 +35,7 @@ _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head 
 
 Losses = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
-Names = npt.NDArray[np.bytes_]
+Groups = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class Judgement:
     Attributes:
         losses: Loss of each image, [n].
         right: Whether the label of each image was predicted correctly, bool [n].
-        groups: Name of the group of each image, [n]; None if each image is a group by itself.
+        groups: Number of the group of each image, [n]; None if each image is a group by itself.
     """
 
     losses: Losses
     right: Flags
-    groups: Names | None = None
+    groups: Groups | None = None
 
     def better_than(self, other: Judgement) -> bool:
         """Returns whether the loss is lower than that of `other` by over two standard errors."""
@@ -115,19 +116,20 @@ def _problem(rows: BankRows, classes: int, settings: ModelSettings) -> LogisticR
 
 def _too_few(rows: BankRows) -> bool:
     """Returns whether there are too few groups of images for folds."""
-    return len(np.unique(rows.groups)) < 2 * FOLDS
+    return distinct(rows.groups) < 2 * FOLDS
 
 
 def _first_groups(rows: BankRows, count: int) -> BankRows:
     """Returns all views of the images of some groups: about `count` images, at least one group."""
-    hashes, first = np.unique(rows.hashes, return_index=True)
-    if len(hashes) <= count:
+    images, first = np.unique(rows.hashes.numbers, return_index=True)
+    if len(images) <= count:
         return rows
-    groups, sizes = np.unique(rows.groups[first], return_counts=True)
-    salted = [hashlib.sha256(b"some:" + name).digest() for name in groups.tolist()]
+    groups, sizes = np.unique(rows.groups.numbers[first], return_counts=True)
+    names = rows.groups.names(groups).tolist()
+    salted = [hashlib.sha256(b"some:" + name).digest() for name in names]
     order = np.array(sorted(range(len(groups)), key=salted.__getitem__))
     chosen = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), count, "right")))]
-    return rows.select(np.isin(rows.groups, groups[chosen]))
+    return rows.select(np.isin(rows.groups.numbers, groups[chosen]))
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class _Fold:
 
 def _folds(rows: BankRows) -> list[_Fold]:
     clean = rows.views == 0
-    names = rows.groups.astype(str)
+    names = np.asarray(rows.groups).astype(str)
     fold_of = assign(rows.labels[clean], names[clean], FOLDS)
     numbers = np.array([fold_of[name] for name in names])
     return [
@@ -177,7 +179,7 @@ def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[floa
 def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:
     """Returns the results of the folds for each penalty, until weaker penalties are worse."""
     problems = [_problem(fold.train, classes, settings) for fold in folds]
-    groups = np.concatenate([fold.held.groups for fold in folds])
+    groups = np.concatenate([fold.held.groups.numbers for fold in folds])
     tried: dict[float, Judgement] = {}
     lowest, worse = np.inf, 0
     for penalty in (settings.l2,) if settings.l2 else PENALTIES:
@@ -214,7 +216,7 @@ def _with_fewer(
     Each fold has one head, and the accuracy is that over all folds.
     """
     smaller = [
-        _first_groups(fold.train, max(1, round(share * len(np.unique(fold.train.hashes)))))
+        _first_groups(fold.train, max(1, round(share * distinct(fold.train.hashes))))
         for fold in folds
     ]
     right = [
@@ -226,10 +228,10 @@ def _with_fewer(
 
 def _images(parts: Any) -> int:
     """Returns the mean number of images in a part."""
-    return round(float(np.mean([len(np.unique(rows.hashes)) for rows in parts])))
+    return round(float(np.mean([distinct(rows.hashes) for rows in parts])))
 
 
-def standard_error(values: npt.NDArray[Any], groups: Names | None = None) -> float:
+def standard_error(values: npt.NDArray[Any], groups: Groups | None = None) -> float:
     """Returns the standard error of the mean of values [n].
 
     Args:

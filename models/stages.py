@@ -169,7 +169,7 @@ def _head(inputs: Inputs, facts: BankFacts, rows: dict[str, BankRows]) -> Traine
 
 
 def _identities(rows: dict[str, BankRows]) -> list[Identified]:
-    return [(part.labels, part.hashes) for part in rows.values()]
+    return [(part.labels, part.hashes.digest()) for part in rows.values()]
 
 
 def _fine_tuned(

@@ -163,8 +163,8 @@ def _write_head(
         return
     images = dict(some_examples(train_files, _COMPARED))
     with open_split(config.bank_uri, names.TRAIN, len(config.vocabulary), 0) as rows:
-        wanted = rows.select(np.isin(rows.hashes, np.array(list(images), rows.hashes.dtype)))
-    expected = classifier.probabilities([images[bytes(digest)] for digest in wanted.hashes])
+        wanted = rows.select(rows.hashes.among(images))
+    expected = classifier.probabilities([images[digest] for digest in wanted.hashes])
     if stored.agrees(np.asarray(wanted.features), expected):
         stored.save(run_dir)
 

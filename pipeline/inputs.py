@@ -54,6 +54,7 @@ _BANK_CODE = (
     "models/classifier.py",
     "models/cuts.py",
     "models/folds.py",
+    "models/hash_column.py",
     "models/image_groups.py",
     "models/logistic_regression.py",
     "models/solved_head.py",

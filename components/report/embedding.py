@@ -6,7 +6,7 @@ length 1. Classes that overlap on the map may still be apart in the other direct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def build(
     return {"images": total, "share": round(share, 4), "points": points}
 
 
-def _none(hashes: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+def _none(hashes: Collection[bytes]) -> npt.NDArray[np.bool_]:
     return np.zeros(len(hashes), np.bool_)
 
 

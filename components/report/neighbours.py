@@ -105,8 +105,7 @@ def _queries(
         if not some:
             continue
         with bank.open_split(bank_uri, split, classes, 0) as rows:
-            asked = np.array([digest.encode() for digest in some])
-            places = np.flatnonzero(np.isin(rows.hashes, asked))
+            places = np.flatnonzero(rows.hashes.among(digest.encode() for digest in some))
             parts.append(unit(gathered(rows.features, places)))
             hashes += [rows.hashes[place].decode() for place in places]
     return hashes, np.concatenate(parts)

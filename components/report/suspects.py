@@ -81,17 +81,17 @@ def rank(
     with bank.open_split(bank_uri, names.SPLITS, len(vocabulary), 0) as clean:
         if len(clean) < _FEWEST or len(np.unique(clean.labels)) < 2:
             return None
-        folds = np.array([int(name[:8], 16) % FOLDS for name in clean.groups])
+        folds = clean.groups.leading() % FOLDS
         doubts = out_of_fold(clean.features, clean.labels, folds, len(vocabulary))
-        settled = np.isin(clean.hashes, np.array([digest.encode() for digest in confirmed], "S"))
+        settled = clean.hashes.among(digest.encode() for digest in confirmed)
     doubts.margins[settled] = -np.inf
     order = np.argsort(-doubts.margins, kind="stable")
     disagree = int((doubts.margins > 0).sum())
     worst = order[: min(limit, disagree)].tolist()
-    where = _where(bank_uri, {bytes(clean.hashes[i]) for i in worst})
+    where = _where(bank_uri, {clean.hashes[i] for i in worst})
     rows = [
         Suspect(
-            *where[bytes(clean.hashes[i])],
+            *where[clean.hashes[i]],
             vocabulary[clean.labels[i]],
             vocabulary[doubts.best[i]],
             round(float(doubts.margins[i]), 4),

@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -253,6 +254,20 @@ def _ports(master: Host, job: int, folder: Path) -> list[str]:
         f"--expansion-port={free_port()}",
         f"--artifacts-dir={folder / 'staged'}",
     ]
+
+
+@contextlib.contextmanager
+def job_service(folder: Path) -> Iterator[Cluster]:
+    """Beam's job service in Python, which runs the graph itself and needs no Java."""
+    port = free_port()
+    processes = Processes(folder)
+    module = "apache_beam.runners.portability.local_job_service_main"
+    try:
+        processes.start("job-service", Host(), [sys.executable, "-m", module, f"--port={port}"])
+        processes.await_port("job-service", "127.0.0.1", port)
+        yield Cluster(f"127.0.0.1:{port}", processes)
+    finally:
+        processes.stop()
 
 
 @contextlib.contextmanager

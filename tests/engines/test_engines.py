@@ -64,6 +64,15 @@ def test_spark(photos, expected, tmp_path):
         require_same(outcome(start(photos, out, "beam.runner=spark", address), out), expected)
 
 
+def test_loopback(photos, expected, tmp_path):
+    """A job server whose workers are threads of the process of ``imgpipe run``."""
+    out = tmp_path / "out"
+    with clusters.job_service(tmp_path / "service") as service:
+        address = f"beam.job_endpoint={service.endpoint}"
+        run = start(photos, out, "beam.runner=portable", "beam.environment=LOOPBACK", address)
+        require_same(outcome(run, out), expected)
+
+
 def test_flink_on_two_hosts(photos, expected, tmp_path):
     """Hosts with an address each, which share a folder; workers run in their host's network."""
     out = tmp_path / "out"

@@ -21,6 +21,13 @@ def test_the_order_of_records_does_not_matter(write_bank, tmp_path) -> None:
     assert keys == sorted(keys)
 
 
+def test_a_row_takes_at_most_64_bytes_besides_its_features(write_bank, tmp_path) -> None:
+    for views, most in ((1, 50), (5, 25)):
+        rows = read_split(write_bank(tmp_path / str(views), views=views), names.TRAIN, 3)
+        columns = rows.labels.nbytes + rows.views.nbytes + rows.groups.numbers.nbytes
+        assert (columns + rows.hashes.nbytes) / len(rows) <= most
+
+
 def test_clean_keeps_view_0(write_bank, tmp_path) -> None:
     rows = read_split(write_bank(tmp_path), names.TRAIN, 3).clean()
     assert len(rows) == 60 and not rows.views.any()

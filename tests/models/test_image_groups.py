@@ -10,6 +10,7 @@ import pytest
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.bank import open_split, read_split
+from imgpipe.models.hash_column import HashColumn
 from imgpipe.models.image_groups import NEAR_FILE, find_groups
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import judge, solve
@@ -20,7 +21,8 @@ ALL = np.array([letter.encode() for letter in "abcdefghij"])
 def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
     """The groups of several images, as their letters, and the number of images kept apart."""
     sources = np.array([(source or {}).get(h.decode(), "").encode() for h in hashes])
-    found = find_groups(hashes, sources, [[c.encode() for c in one] for one in near], largest)
+    near = [[letter.encode() for letter in group] for group in near]
+    found = find_groups(HashColumn.of(hashes), sources, near, largest)
     sets: dict[bytes, str] = {}
     for digest, name in sorted(zip(hashes.tolist(), found.names.tolist(), strict=True)):
         sets[name] = sets.get(name, "") + digest.decode()
@@ -60,7 +62,7 @@ def test_the_order_does_not_matter():
 
 
 def test_no_rows_have_no_groups():
-    found = find_groups(ALL[:0], ALL[:0], [[b"a", b"b"]], 0)
+    found = find_groups(HashColumn.of(ALL[:0]), ALL[:0], [[b"a", b"b"]], 0)
     assert len(found.names) == found.separated == 0
 
 
@@ -120,7 +122,7 @@ def test_near_duplicates_are_divided_where_a_fold_cannot_hold_them(films):
 
 def test_a_class_that_is_one_group_does_not_stop_the_solver(films):
     rows = read_split(films, names.TRAIN, 2)
-    labels = np.where(rows.groups == rows.groups[0], 2, rows.labels)
+    labels = np.where(rows.groups.among([rows.groups[0]]), 2, rows.labels)
     lonely = type(rows)(rows.features, labels, rows.views, rows.hashes, rows.groups)
     facts = solve(lonely, 3, ModelSettings(balance="class_weights")).facts
     assert 0 < facts["accuracy"] < 1

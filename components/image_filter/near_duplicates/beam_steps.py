@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_duplicates.links import Indices, Links
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
 from imgpipe.components.records import write_text
 
 
+def _find(joined: Indices, task: matching.Search) -> Iterator[tuple[str, matching.Found | None]]:
+    return matching.find([joined], task)
+
+
 def _write(lines: list[dict[str, Any]], uri: str) -> None:
     write_text(f"{uri}/{FILE}", matching.listing(lines))
+
+
+class _Join(beam.CombineFn):
+    """Joins the connected images of all tasks; each worker joins those of its own tasks first."""
+
+    def create_accumulator(self) -> Indices:
+        return np.empty((0, 2), np.int64)
+
+    def add_input(self, joined: Indices, found: Indices) -> Indices:
+        return Links([joined, found]).forest()
+
+    def merge_accumulators(self, parts: Iterable[Indices]) -> Indices:
+        return Links(parts).forest()
+
+    def extract_output(self, joined: Indices) -> Indices:
+        return joined
 
 
 class Search(beam.PTransform):
@@ -45,8 +68,8 @@ class Search(beam.PTransform):
             | "Tasks" >> beam.FlatMap(matching.tasks)
             | "Distribute" >> beam.Reshuffle()
             | "Compare" >> beam.Map(matching.linked, known)
-            | "All links" >> beam.combiners.ToList()
-            | "Find" >> beam.FlatMap(matching.find, known)
+            | "Join" >> beam.CombineGlobally(_Join())
+            | "Find" >> beam.FlatMap(_find, known)
         )
 
 

@@ -138,15 +138,14 @@ def test_copies_do_not_shrink_the_radius():
 
 def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
     compared = 0
-    differing = search.differing_bits
+    within = search.within
 
-    def counted(one, other):
+    def counted(one, other, radius):
         nonlocal compared
-        found = differing(one, other)
-        compared += found.size
-        return found
+        compared += one.shape[1]
+        return within(one, other, radius)
 
-    monkeypatch.setattr(search, "differing_bits", counted)
+    monkeypatch.setattr(search, "within", counted)
     each = []
     for count in (2_000, 20_000):
         compared = 0
@@ -156,6 +155,43 @@ def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
     assert each[1] <= 2 * search.ORDERS * search.WINDOW
 
 
+@pytest.mark.parametrize("radius", [0, 8, 40, 130])
+def test_comparing_half_of_the_bits_first_misses_no_pair(radius):
+    rng = np.random.default_rng(7)
+    one = rng.integers(0, 1 << 63, (4, 600), np.uint64)
+    flips = rng.integers(0, 256, 600)
+    bits = np.argsort(rng.random((600, 256)), axis=1) < flips[:, None]
+    other = one ^ np.packbits(bits, axis=1).view(np.uint64).T
+    assert search.within(one, other, radius).tolist() == np.flatnonzero(flips <= radius).tolist()
+
+
+def test_the_pairs_are_those_of_neighbours_in_the_documented_orders(monkeypatch):
+    """A slow search by the text of the module finds the same groups."""
+    monkeypatch.setattr(search, "_ALL_PAIRS", 10)
+    rng = np.random.default_rng(8)
+    originals = drawn(60)
+    images = [*originals, *(changed(image, 30, rng) for image in originals)]
+    hashes = table(images)
+    upright, mirrored = (
+        np.unpackbits(hashes.column(kind), axis=1, bitorder="little") for kind in (0, 1)
+    )
+    both = np.concatenate([upright, mirrored])
+    orders = np.random.default_rng([256, 1])
+    pairs = set()
+    for _ in range(search.ORDERS):
+        order = np.lexsort(both.T[orders.permutation(256)[: len(both).bit_length() + 6]][::-1])
+        for step in range(1, search.WINDOW + 1):
+            for i, j in zip(order[:-step], order[step:], strict=True):
+                if min(i, j) < len(images) and (both[i] != both[j]).sum() <= RADIUS:
+                    pairs.add((int(i) % len(images), int(j) % len(images)))
+    expected = np.arange(len(images))
+    for _ in pairs:
+        for i, j in pairs:
+            expected[[i, j]] = expected[[i, j]].min()
+    assert groups(images, RADIUS).tolist() == expected.tolist()
+    assert len(set(expected.tolist())) < 70
+
+
 def test_blocks_and_tasks_change_no_group(monkeypatch):
     """Neighbours are compared across the ends of blocks, too."""
     rng = np.random.default_rng(6)
@@ -163,6 +199,7 @@ def test_blocks_and_tasks_change_no_group(monkeypatch):
     images = [*originals, *(changed(image, 35, rng) for image in originals[:300])]
     whole = groups(images, RADIUS)
     monkeypatch.setattr(search, "_SORTED_BLOCK", 97)
+    monkeypatch.setattr(search, "_KEYS_AT_ONCE", 100)
     monkeypatch.setattr(search, "_ORDERS_A_TASK", 5)
     assert groups(images, RADIUS).tolist() == whole.tolist()
     assert len(search.tasks(len(images), 3)) == 7 + 3
