@@ -25,7 +25,7 @@ _KEEP_WORKERS = "--environment_cache_millis=60000"
 
 
 def arguments(beam: Beam) -> list[str]:
-    """The pipeline options of all components.
+    """Return the pipeline options of all components.
 
     Args:
       beam: The section of the configuration.
@@ -51,7 +51,7 @@ def has_several_hosts(beam: Beam) -> bool:
 
 
 def store(beam: Beam, folder: Path) -> str:
-    """The place of a store of results, as `imgpipe.components.blob_store.open_store` takes it.
+    """Return the locator of a store of results for `imgpipe.components.blob_store.open_store`.
 
     Args:
       beam: The section of the configuration.
@@ -86,7 +86,7 @@ def _names(options: list[str], prefix: str) -> bool:
 
 
 def _runner(beam: Beam) -> list[str]:
-    """Runner, its address and its number of workers."""
+    """Return the options for the runner, its address and its number of workers."""
     if beam.runner == "dataflow":
         options = [
             f"--{key}={getattr(beam, key)}" for key in ("project", "region", "temp_location")
@@ -112,7 +112,7 @@ def _address(beam: Beam) -> list[str]:
 
 
 def _environment(beam: Beam) -> list[str]:
-    """Where the runner finds or starts its Python workers."""
+    """Return the options that say where the runner finds or starts its Python workers."""
     if beam.runner in ("local", "processes"):
         return []
     if beam.runner == "dataflow":

@@ -46,7 +46,7 @@ class PairedAccuracy:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference, by Bonett and Price (2012), also for few images."""
+        """95 % interval of the difference (Bonett and Price 2012), which also suits few images."""
         count = self.images + 2
         gained, lost = (self.only_second + 1) / count, (self.only_first + 1) / count
         spread = _Z * math.sqrt((gained + lost - (gained - lost) ** 2) / count)

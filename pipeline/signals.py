@@ -2,8 +2,8 @@
 
 The first signal raises `Stopped` in the main thread, so that context managers clean up; a second
 signal ends the process at once. While `holding` lasts, the first Ctrl-C is kept for the code that
-asks for it. A library may replace or swallow an exception that is raised while
-it is being imported, so `received` tells later whether a signal arrived.
+asks for it. A library may replace or swallow an exception that is raised while it is being
+imported, so `received` tells later whether a signal arrived.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def check(tree: Mapping[str, Any]) -> None:
 
 
 def _walk(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any, int]]:
-    """Yields the key, value and level of every value in a tree, without recursion."""
+    """Yield the key, value and level of every value in a tree, without recursion."""
     pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in tree.items()]
     while pending:
         key, value, level = pending.pop()

@@ -1,7 +1,7 @@
 """A computer-generated rock-paper-scissors set with planted faults, for `imgpipe demo`.
 
-Every image is computed, so the set carries nobody's licence and needs no network. NumPy and
-Pillow only: drawing can go on while TensorFlow is still being imported.
+Every image is computed, so the set has no licence of other people and needs no network. The package
+uses NumPy and Pillow only, so images can be drawn while TensorFlow is still being imported.
 """
 
 from __future__ import annotations

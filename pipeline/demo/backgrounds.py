@@ -1,6 +1,6 @@
-"""What is behind the hand: one small painter a kind, all in the table at the end.
+"""Paints the background of a hand. Each kind of background is a function in the table `PAINTERS`.
 
-A painter returns linear RGB float32 [3, H, W].
+All of these functions return linear RGB values, float32 [3, height, width].
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _from_image(image: Image.Image) -> np.ndarray:
 
 
 def plain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """One calm colour, light more often than dark, as on a studio table."""
+    """Paint a single colour, which is light more often than dark."""
     grey = rng.uniform(60, 245)
     colour = np.clip(grey + rng.normal(0, 10, 3), 5, 250)
     if rng.random() < 0.4:
@@ -35,7 +35,7 @@ def plain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def gradient(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Two colours, one melting into the other in any direction."""
+    """Paint a gradient between two colours in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     t = (x / width - 0.5) * np.cos(angle) + (y / height - 0.5) * np.sin(angle)
@@ -46,7 +46,7 @@ def gradient(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A mottled wall, stone, carpet or foliage out of focus."""
+    """Paint soft spots of two colours, such as a wall, a carpet or foliage out of focus."""
     base = plain(rng, height, width)
     waves = soft_noise(rng, height, width, rng.uniform(3, 24), int(rng.integers(1, 4)))
     other = _filled(linear(any_colour(rng, 0.6)), height, width)
@@ -55,7 +55,7 @@ def clouds(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def wood(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Boards with a grain, lying at any angle."""
+    """Paint wooden boards with a grain."""
     angle = rng.choice((0.0, np.pi / 2)) + rng.normal(0, 0.2)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
     u = x * np.cos(angle) + y * np.sin(angle)
@@ -73,7 +73,7 @@ def wood(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def weave(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Cloth or tiles: stripes and checks."""
+    """Paint stripes or checks, as on cloth or tiles."""
     angle = rng.uniform(0, np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
     u = x * np.cos(angle) + y * np.sin(angle)
@@ -89,7 +89,7 @@ def weave(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def clutter(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A room or a desk with things on it, more or less out of focus."""
+    """Paint a plane with shapes on it, such as a desk with objects, usually out of focus."""
     image = Image.new("RGB", (width, height), tuple(any_colour(rng, 0.5).astype(int)))
     pen = ImageDraw.Draw(image)
     horizon = rng.uniform(0.3, 1.0) * height
@@ -126,6 +126,15 @@ PAINTERS: tuple[tuple[Painter, float], ...] = (
 
 
 def paint(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A background of any kind."""
+    """Paint a background of a random kind.
+
+    Args:
+        rng: Source of randomness.
+        height: Height in pixels.
+        width: Width in pixels.
+
+    Returns:
+        Linear RGB values, float32 [3, height, width].
+    """
     kind = rng.choice(len(PAINTERS), p=[share for _, share in PAINTERS])
     return PAINTERS[kind][0](rng, height, width)

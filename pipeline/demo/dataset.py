@@ -1,4 +1,4 @@
-"""Draws the demo set into a folder: one sub-folder a class, planted faults among the images."""
+"""Draws the demo set: a folder with a sub-folder for each class, and files with planted faults."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from imgpipe.pipeline.demo import encode, hands
 from imgpipe.pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools
 from imgpipe.pipeline.demo.poses import LABELS
 
-SMALLEST_SET = 4  # images a class: faults copy some, each given split needs one
-SMALLEST_SIZE = 48  # pixels: below it a person cannot tell the gestures apart
-_HELD_OUT = 0.1  # share of validation and of test where the folders name the splits
-# Independent random streams: images of the set, images of faults, images on their own.
+SMALLEST_SET = 4  # images of a class, because faults copy some and each split needs one
+SMALLEST_SIZE = 48  # pixels; in smaller images a person cannot distinguish the gestures
+_HELD_OUT = 0.1  # share of validation, and of test, if there are folders of splits
+# Numbers of independent random streams: images of the set, of faults, and of `draw_hand`.
 _SET, _FAULTS, _SINGLE = range(3)
 
 
 @dataclass(frozen=True)
 class DemoSet:
-    """What was drawn.
+    """The result of `draw`.
 
-    `counts` holds the good images of each class, `files` all files written, `planted` the paths
-    (relative, with forward slashes) of each fault. Of byte-identical files the copies are named,
-    of a label conflict both sides, since neither can be told right, of a leak the one in train.
+    Attributes:
+        directory: The folder.
+        counts: Number of good images of each class.
+        files: Number of all files that were written.
+        planted: Relative paths of the files at fault, by reason. Of identical files these are the
+            copies, of a label conflict both files, because neither label is known to be right, and
+            of a leak between splits the file in train.
     """
 
     directory: Path
@@ -39,10 +43,18 @@ class DemoSet:
 
 
 def draw_hand(label: str, seed: int = 0, size: int = 160) -> Image.Image:
-    """An image [size, size] RGB of one hand that is in no set drawn by `draw`.
+    """Draw one hand, which is in no set that `draw` makes.
+
+    Args:
+        label: The gesture, one of `LABELS`.
+        seed: Seed of everything that is random in the image.
+        size: Width and height in pixels.
+
+    Returns:
+        An RGB image.
 
     Raises:
-        ConfigError: unknown label, negative seed or a size below SMALLEST_SIZE.
+        ConfigError: The label is unknown, the seed is negative, or the size is too small.
     """
     _check(seed=seed, size=size)
     if label not in LABELS:
@@ -58,23 +70,26 @@ def draw(
     faults: bool = True,
     split_folders: bool = False,
 ) -> DemoSet:
-    """Draw `per_class` images of each gesture into `directory`, and plant faults among them.
+    """Draw images of each gesture into a folder, and plant faults among them.
 
-    The same arguments give the same bytes on the same machine and library versions. Drawing again
-    into the same folder is fine; a folder with other files in it is refused before anything is
+    The same arguments give the same bytes with the same machine and library versions. The set may
+    be drawn again into the same folder. A folder with other files is refused before anything is
     written.
 
     Args:
-        directory: is made where missing.
-        per_class: good images of each class.
-        size: shorter side, pixels; every sixth image is 4:3 or 3:4.
-        seed: of everything drawn by chance.
-        faults: plant the files of `faults.FAULTS`.
-        split_folders: train/, validation/ and test/ above the class folders (80/10/10), with a
-            training image leaked into validation.
+        directory: The folder, which is created if it does not exist.
+        per_class: Number of good images of each class.
+        size: Length of the shorter side in pixels. Every sixth image has the ratio 4:3 or 3:4.
+        seed: Seed of everything that is random.
+        faults: Whether to add the files of `faults.FAULTS`.
+        split_folders: Whether to divide the images into train/, validation/ and test/ (80/10/10),
+            with one training image that is in validation too.
+
+    Returns:
+        The numbers of files, and the paths of the faults.
 
     Raises:
-        ConfigError: an argument out of range, or a folder that holds other files.
+        ConfigError: An argument is out of range, or the folder holds other files.
     """
     directory = Path(directory)
     _check(seed=seed, size=size, per_class=per_class)
@@ -99,10 +114,10 @@ def draw(
     for path, fault in planted.items():
         _write(directory / path, fault.build(tools))
         paths = found.setdefault(fault.reason, [])
-        if fault.wrong != "twin":
+        if fault.wrong != "original":
             paths.append(path)
-        if fault.twin and fault.wrong != "copy":
-            paths.append(images[fault.twin])
+        if fault.original and fault.wrong != "copy":
+            paths.append(images[fault.original])
     counts = dict.fromkeys(LABELS, per_class)
     return DemoSet(directory, counts, len(images) + len(planted), found)
 
@@ -122,7 +137,7 @@ def _stream(seed: int, use: int, label: str, number: int) -> np.random.Generator
 
 
 def _suffix(number: int) -> str:
-    """Mostly .jpg; cameras and people also write these."""
+    """Return the suffix of an image, mostly .jpg, and sometimes another one that is usual."""
     if number % 17 == 5:
         return ".png"
     if number % 11 == 3:
@@ -141,7 +156,7 @@ def _path(label: str, number: int, per_class: int, split_folders: bool) -> str:
 
 
 def _places(split_folders: bool) -> Iterator[tuple[str, Fault]]:
-    """Every planted file's path with its fault."""
+    """Yield the path of each planted file with its fault."""
     for fault in FAULTS:
         top = f"{names.TRAIN}/" if split_folders else ""
         yield f"{top}{fault.folder}/{fault.name}", fault
@@ -151,7 +166,7 @@ def _places(split_folders: bool) -> Iterator[tuple[str, Fault]]:
 
 
 def _shape(size: int, kind: int) -> tuple[int, int]:
-    """(width, height): square, lying or standing."""
+    """Return width and height: a square for 0, landscape format for 1, portrait format for 2."""
     longer = round(size * 4 / 3)
     return ((size, size), (longer, size), (size, longer))[kind]
 
@@ -169,7 +184,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _refuse_strangers(directory: Path, expected: set[str]) -> None:
-    """The pipeline would take whatever else lies there for an image of a hand."""
+    """Refuse a folder with other files, which the pipeline would read as images of hands."""
     if not directory.exists():
         return
     if not directory.is_dir():

@@ -1,4 +1,4 @@
-"""Encodes images, in the formats that such folders hold."""
+"""Encodes images in the formats that folders of images usually contain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ _EXIF_MODEL = 0x0110
 
 
 def encoded(image: Image.Image, suffix: str, quality: int = 90, **options: Any) -> bytes:
-    """The bytes of a file with this suffix (".jpg", ".JPG", ".png", …)."""
+    """Encode an image.
+
+    Args:
+        image: The image.
+        suffix: Suffix of the file, which names the format, such as ``.jpg`` or ``.PNG``.
+        quality: Quality of a JPEG.
+        **options: Further options of Pillow's `Image.save`.
+
+    Returns:
+        The bytes of the file.
+    """
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".gif": "GIF"}
     form = kind[suffix.lower()]
     if form == "JPEG":
@@ -23,7 +33,7 @@ def encoded(image: Image.Image, suffix: str, quality: int = 90, **options: Any) 
 
 
 def turned(image: Image.Image, quality: int = 90) -> bytes:
-    """A JPEG stored lying on its side, with the Exif tag that tells viewers to put it upright."""
+    """Encode an image as a JPEG that is stored rotated, with the Exif tag that corrects it."""
     exif = Image.Exif()
     exif[_EXIF_ORIENTATION] = 6  # shown after a quarter turn clockwise
     exif[_EXIF_MODEL] = "imgpipe demo"
@@ -32,5 +42,5 @@ def turned(image: Image.Image, quality: int = 90) -> bytes:
 
 
 def animation(images: list[Image.Image]) -> bytes:
-    """A GIF with one frame for each image."""
+    """Encode an animated GIF with one frame for each image."""
     return encoded(images[0], ".gif", save_all=True, append_images=images[1:], duration=200)

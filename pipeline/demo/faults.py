@@ -1,7 +1,7 @@
-"""What is wrong with a folder of images: one builder a fault, all in the table at the end.
+"""The faults that are planted in the demo set. Each fault is a row of the table `FAULTS`.
 
-A fault is a file more, beside the images of its class; the images themselves stay as drawn.
-Reasons are those of the data judge where it has one for it, so that the two can be compared.
+A fault is an additional file in the folder of a class. The reasons are those of the checks of
+ImageFilter, so that they can be compared with its findings.
 """
 
 from __future__ import annotations
@@ -19,22 +19,31 @@ TEXT = b"These are the minutes of the meeting, saved under the wrong name.\n" * 
 
 @dataclass(frozen=True)
 class Fault:
-    """One planted file; `build` gets the tools of the set being drawn."""
+    """One planted file.
+
+    Attributes:
+        reason: Reason under which ImageFilter finds it.
+        folder: Folder of the class in which it lies.
+        name: Name of the file.
+        build: Function that returns its bytes.
+        original: Class and number of the image that it copies; None if it copies none.
+        wrong: Which file is at fault: ``copy``, ``original`` or ``both``.
+    """
 
     reason: str
-    folder: str  # the class folder it is put in
+    folder: str
     name: str
     build: Callable[[Tools], bytes]
-    twin: tuple[str, int] | None = None  # (class, number) of the image it is a copy of
-    wrong: str = "copy"  # which file is at fault: the copy, its twin, or both
+    original: tuple[str, int] | None = None
+    wrong: str = "copy"
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What a builder may ask for."""
+    """Functions that return images for the builders of faults."""
 
-    image: Callable[[str, int], Image.Image]  # (label, number): a hand that no other file shows
-    original: Callable[[str, int], bytes]  # (class, number): an image of the set as written
+    image: Callable[[str, int], Image.Image]  # from label and number to a hand of no other file
+    original: Callable[[str, int], bytes]  # from class and number to a file of the set
 
 
 def _cut(label: str, number: int, suffix: str, share: float) -> Callable[[Tools], bytes]:
@@ -54,7 +63,7 @@ def _copy(label: str, number: int) -> Callable[[Tools], bytes]:
 
 
 def _again(label: str, number: int, quality: int, scale: float) -> Callable[[Tools], bytes]:
-    """The same image saved again: other bytes, nearly the same pixels."""
+    """Return a builder that saves an image again, with other bytes and nearly the same pixels."""
 
     def build(tools: Tools) -> bytes:
         image = Image.open(io.BytesIO(tools.original(label, number)))
@@ -76,8 +85,7 @@ def _one_pixel(tools: Tools) -> bytes:
     return encode.encoded(Image.new("RGB", (1, 1), (200, 150, 120)), ".png")
 
 
-# reason, class folder, name, builder, and for copies the image copied. The numbers given to
-# `image` only have to differ.
+# The numbers that are passed to `Tools.image` have no meaning, but must differ.
 FAULTS: tuple[Fault, ...] = (
     Fault("zero_byte", "rock", "IMG_9001.jpg", lambda tools: b""),
     Fault("truncated", "paper", "IMG_9002.jpg", _cut("paper", 1, ".jpg", 0.55)),
@@ -98,10 +106,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault("near_duplicate", "paper", "IMG_9015.jpg", _again("paper", 1, 85, 0.9), ("paper", 1)),
 )
 
-# Only where the folders name the splits: a training image that is in validation too. The one in
-# train is at fault: what is trained on must not be measured on.
+# Only with folders of splits: a training image that is in validation too. The file in train is at
+# fault, because no model may be evaluated on images that it was trained on.
 LEAKS: tuple[Fault, ...] = (
     Fault(
-        "duplicate_across_splits", "paper", "IMG_9016.jpg", _copy("paper", 0), ("paper", 0), "twin"
+        "duplicate_across_splits",
+        "paper",
+        "IMG_9016.jpg",
+        _copy("paper", 0),
+        ("paper", 0),
+        "original",
     ),
 )

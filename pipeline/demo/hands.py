@@ -1,4 +1,4 @@
-"""One image of one hand: pose, look, background and camera put together."""
+"""Renders an image of a hand from a pose, an appearance, a background and a camera."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from PIL import Image, ImageFilter
 
 from imgpipe.pipeline.demo import backgrounds, look, poses, shading, skeleton, surface, view
 
-OVERSAMPLING = 2  # the hand is drawn this much larger and shrunk: smooth edges
+OVERSAMPLING = 2  # factor by which the hand is drawn larger and then shrunk, for smooth edges
 
 
 def render(label: str, rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """An RGB image of a hand showing `label`; everything else is left to `rng`."""
+    """Render a hand.
+
+    Args:
+        label: The gesture.
+        rng: Source of randomness for everything else.
+        width: Width in pixels.
+        height: Height in pixels.
+
+    Returns:
+        An RGB image.
+    """
     pose = poses.sample(label, rng)
     style = look.sample(rng)
     bones = skeleton.build(pose)
@@ -32,9 +42,9 @@ def render(label: str, rng: np.random.Generator, width: int, height: int) -> Ima
 
 
 def _shrink(planes: np.ndarray) -> np.ndarray:
-    """Mean over OVERSAMPLING × OVERSAMPLING blocks of [C, H, W]."""
+    """Return the means of blocks of OVERSAMPLING × OVERSAMPLING pixels of [C, H, W]."""
     k = OVERSAMPLING
-    parts = [planes[:, i::k, j::k] for i in range(k) for j in range(k)]  # quicker than reshape
+    parts = [planes[:, i::k, j::k] for i in range(k) for j in range(k)]  # faster than reshape
     return sum(parts[1:], parts[0]) * np.float32(1 / k**2)
 
 
@@ -46,7 +56,12 @@ def _grow(plane: np.ndarray) -> np.ndarray:
 def _shades(
     seen: surface.Surface, unit: float, ground: float, light: look.Light
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hidden lamp and hidden sky on the hand [2, H, W] (large), hidden lamp on the ground."""
+    """Compute the shadows.
+
+    Returns:
+        The share of the lamp and of the sky that is hidden from the hand, [2, H, W] in the size of
+        the large image, and the shadow on the background, [h, w] in that of the small image.
+    """
     k = OVERSAMPLING
     height = seen.height[::k, ::k] / np.float32(k)  # pixels of the small image
     unit = unit / k
@@ -54,7 +69,7 @@ def _shades(
     hidden = shading.shadow(
         solid, light.direction, unit * 1.3, unit * (0.34 - 0.2 * light.hardness)
     )
-    # Sky hidden by what stands around: how far a pixel lies under its neighbourhood's mean.
+    # The surroundings hide more of the sky, the further a pixel lies below the mean around it.
     sky = np.zeros_like(solid)
     for share, wide in ((0.09, 0.6), (0.22, 0.5)):
         step = max(2, round(unit * share))
@@ -67,9 +82,9 @@ def _shades(
 
 
 def _develop(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Exposure, white balance, vignette, lens blur and sensor noise; 8-bit sRGB."""
+    """Convert linear values to 8-bit sRGB, with exposure, vignette, blur and sensor noise."""
     height, width = pixels.shape[1:]
-    # Like a camera's own exposure, which leaves dark scenes dark, only less so.
+    # A camera's automatic exposure brightens dark scenes, but leaves them darker than others.
     metered = np.clip((0.30 / max(float(pixels.mean()), 0.01)) ** 0.6, 0.75, 2.0)
     gain = metered * rng.uniform(0.85, 1.2) * rng.normal(1, 0.03, 3)
     pixels = pixels * gain.astype(np.float32)[:, None, None]
@@ -77,7 +92,7 @@ def _develop(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
         y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
         x = np.linspace(-1, 1, width, dtype=np.float32)[None]
         pixels = pixels * (1 - np.float32(rng.uniform(0.05, 0.25)) * (x * x + y * y))
-    # A soft shoulder keeps highlights from clipping flat.
+    # This curve compresses highlights, which would otherwise be clipped.
     pixels = np.maximum(pixels, 0)
     pixels = pixels * (1 + pixels * 0.12) / (1 + pixels * 0.35)
     srgb = np.clip(pixels * 1.12, 0, 1) ** np.float32(1 / 2.2) * 255

@@ -1,4 +1,4 @@
-"""What a hand and its light look like: tones of skin, cloth, lamp and air, drawn by chance."""
+"""Draws the appearance of a hand at random: the colours of skin and clothes, and the light."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# sRGB, from very light to very dark; an image takes a point between two neighbours.
+# sRGB values from very light to very dark. The skin of an image lies between two neighbours.
 _SKIN = (
     (246, 218, 198),
     (238, 200, 174),
@@ -23,17 +23,17 @@ _SKIN = (
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp and the light of the sky around; colours are linear RGB."""
+    """One lamp and the ambient light; colours are linear RGB values."""
 
-    direction: np.ndarray  # unit, towards the lamp; x right, y down, z to the viewer
+    direction: np.ndarray  # unit vector to the lamp: x right, y down, z to the viewer
     key: np.ndarray
     ambient: np.ndarray
-    hardness: float  # 0 = overcast, 1 = a spot
+    hardness: float  # from 0 (overcast sky) to 1 (spotlight)
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colours are linear RGB, 0 to 1."""
+    """The appearance of a hand; colours are linear RGB values from 0 to 1."""
 
     skin: np.ndarray
     palm: np.ndarray
@@ -49,18 +49,23 @@ class Look:
 
 
 def linear(srgb: np.ndarray | tuple[float, ...]) -> np.ndarray:
-    """sRGB 0..255 to linear light 0..1 (a plain power is near enough here)."""
+    """Convert sRGB values from 0 to 255 to linear values from 0 to 1, approximated by a power."""
     return (np.asarray(srgb, np.float64) / 255.0) ** 2.2
 
 
 def any_colour(rng: np.random.Generator, vivid: float = 0.8) -> np.ndarray:
-    """A colour of any hue as sRGB 0..255."""
+    """Return a random colour as sRGB values [3] from 0 to 255.
+
+    Args:
+        rng: Source of randomness.
+        vivid: Largest saturation, from 0 to 1.
+    """
     rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, vivid), rng.uniform(0.12, 0.95))
     return np.array(rgb) * 255
 
 
 def skin_tone(rng: np.random.Generator) -> np.ndarray:
-    """sRGB 0..255, evenly over the whole range of tones."""
+    """Return a random tone of skin as sRGB values [3] from 0 to 255, uniform over all tones."""
     position = rng.uniform(0, len(_SKIN) - 1.001)
     i = int(position)
     tone = np.array(_SKIN[i]) * (1 - position % 1) + np.array(_SKIN[i + 1]) * (position % 1)
@@ -68,10 +73,10 @@ def skin_tone(rng: np.random.Generator) -> np.ndarray:
 
 
 def sample(rng: np.random.Generator) -> Look:
-    """Skin, clothes and light of one image."""
+    """Draw the skin, the clothes and the light of one image."""
     skin = linear(skin_tone(rng))
     dark = 1 - float(np.clip(skin.mean() / 0.45, 0, 1))
-    # Palms hardly tan: the darker the skin, the more they differ from the back of the hand.
+    # The darker the skin is, the more the palm differs from the back of the hand.
     pale = np.array([0.60, 0.34, 0.24])
     palm = skin * np.array([1.02, 0.97, 0.94]) * (1 - 0.45 * dark) + pale * (0.45 * dark)
     blush = palm * np.array([1.05, 0.66, 0.60])
@@ -95,7 +100,7 @@ def sample(rng: np.random.Generator) -> Look:
 
 def _light(rng: np.random.Generator) -> Light:
     azimuth = rng.uniform(0, 2 * np.pi)
-    if rng.random() < 0.75:  # lamps hang above more often than not
+    if rng.random() < 0.75:  # most lamps are above the hand
         azimuth = rng.normal(-np.pi / 2, 0.9)
     height = np.radians(rng.uniform(25, 70))
     direction = np.array(

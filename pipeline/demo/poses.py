@@ -1,7 +1,8 @@
-"""What a hand does in each gesture, and how differently people do it.
+"""Draws the pose of a hand at random, for each gesture.
 
-Every number is a joint's angle in degrees or a place in the hand frame (see `skeleton`), drawn
-from a range wide enough for a person to call the images different and the gesture the same.
+All numbers are angles of joints in degrees, or positions in the coordinates of the hand (see
+`skeleton`). Their ranges are so wide that images of a gesture differ, and so narrow that a person
+still recognises it.
 """
 
 from __future__ import annotations
@@ -15,32 +16,36 @@ LABELS = ("paper", "rock", "scissors")
 
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles (radians) and build of one hand, and the turn of its view."""
+    """Angles of the joints in radians, proportions of the hand, and the direction of the view."""
 
-    flexion: tuple[tuple[float, ...], ...]  # four fingers, three joints each
-    spread: tuple[float, ...]  # four fingers, sideways
-    thumb: np.ndarray  # [3, 3]: where its joints aim, hand frame
-    thumb_back: np.ndarray  # roughly the direction its nail looks in
-    girth: float  # 1 = mean thickness
-    length: float  # 1 = mean length of the fingers
+    flexion: tuple[tuple[float, ...], ...]  # bending of four fingers with three joints each
+    spread: tuple[float, ...]  # sideways angles of four fingers
+    thumb: np.ndarray  # [3, 3]: points at which its bones aim, in coordinates of the hand
+    thumb_back: np.ndarray  # approximate direction in which its nail faces
+    girth: float  # relative thickness; the mean is 1
+    length: float  # relative length of the fingers; the mean is 1
     left: bool
     yaw: float  # 0 shows the back of the hand, π the palm
-    pitch: float  # positive tips the fingers towards the viewer
-    roll: float  # in the plane of the image
+    pitch: float  # positive values tilt the fingers towards the viewer
+    roll: float  # rotation in the plane of the image
     wrist_tilt: float
     wrist_flex: float
     arm_length: float
-    sleeve: float | None  # where it starts on the arm; None = bare
+    sleeve: float | None  # position on the arm at which the sleeve begins; None for a bare arm
     sleeve_slack: float
-    cuff: float  # its width; 0 = none
-    band: float | None  # a watch or bracelet: its place on the arm
+    cuff: float  # width of the cuff; 0 for none
+    band: float | None  # position of a watch or bracelet on the arm; None for none
 
 
 def sample(label: str, rng: np.random.Generator) -> Pose:
-    """One way of showing `label`.
+    """Draw a pose.
+
+    Args:
+        label: The gesture, one of `LABELS`.
+        rng: Source of randomness.
 
     Raises:
-        KeyError: `label` is none of LABELS.
+        KeyError: The label is unknown.
     """
     gesture = {"rock": _rock, "paper": _paper, "scissors": _scissors}[label]
     flexion, spread, thumb, thumb_back, yaw, pitch = gesture(rng)
@@ -74,14 +79,14 @@ _Gesture = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]
 
 
 def _roll(rng: np.random.Generator) -> float:
-    """Mostly upright; some hands come in from a side."""
+    """Return a rotation in degrees. Most hands are upright, and some come from the side."""
     if rng.random() < 0.85:
         return float(rng.normal(0, 20))
     return float(rng.choice((-90, 90)) + rng.normal(0, 16))
 
 
 def _curled(rng: np.random.Generator, tightness: float = 1.0) -> np.ndarray:
-    """Joint angles [4, 3] of fingers closed into the palm."""
+    """Return the angles [4, 3] of the joints of closed fingers."""
     shared = np.array([85.0, 108.0, 66.0]) * tightness + rng.normal(0, (4, 4, 6))
     return shared + rng.normal(0, 3.0, (4, 3))
 
@@ -110,7 +115,7 @@ def _paper(rng: np.random.Generator) -> _Gesture:
     flexion = np.array([2.0, 6.0, 4.0]) + relaxed * np.array([6.0, 12.0, 8.0])
     flexion = flexion + rng.normal(0, (5, 4, 3), (4, 3))
     spread = np.array([-13.0, -2.0, 8.5, 20.0]) * rng.uniform(0.75, 1.4) + rng.normal(0, 2.0, 4)
-    open_ = rng.uniform(0.0, 1.0)  # from along the palm to far out
+    open_ = rng.uniform(0.0, 1.0)  # 0: the thumb lies along the palm; 1: it is spread
     near = np.array([(-0.46, 0.46, -0.16), (-0.56, 0.78, -0.20), (-0.60, 1.02, -0.20)])
     far = np.array([(-0.58, 0.36, -0.14), (-0.90, 0.52, -0.16), (-1.14, 0.66, -0.14)])
     thumb = near * (1 - open_) + far * open_

@@ -1,4 +1,4 @@
-"""Colour of the hand: skin with its nails, wrinkles and blush, cloth, light and shadow."""
+"""Computes the colours of a hand: skin with nails and wrinkles, clothes, light and shadow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from imgpipe.pipeline.demo.view import Framed
 def soft_noise(
     rng: np.random.Generator, height: int, width: int, cells: float, octaves: int = 1
 ) -> np.ndarray:
-    """Smooth noise [height, width], about −1 to 1; `cells` waves along the longer side."""
+    """Return smooth noise [height, width], with values from about −1 to 1.
+
+    Args:
+        rng: Source of randomness.
+        height: Height in pixels.
+        width: Width in pixels.
+        cells: Number of waves along the longer side.
+        octaves: Number of layers of noise, each with twice the waves and half the weight.
+    """
     total = np.zeros((height, width), np.float32)
     weight = 1.0
     for octave in range(octaves):
@@ -29,7 +37,7 @@ def soft_noise(
 
 
 def blurred(values: np.ndarray, radius: int) -> np.ndarray:
-    """A soft blur of [H, W] over about `radius` pixels: shrink, smooth twice, grow back."""
+    """Blur an array [H, W] over about `radius` pixels, by smoothing a smaller copy twice."""
     height, width = values.shape
     factor = max(1, radius // 2)
     size = (max(2, width // factor), max(2, height // factor))
@@ -42,13 +50,16 @@ def blurred(values: np.ndarray, radius: int) -> np.ndarray:
 
 
 def shadow(height: np.ndarray, direction: np.ndarray, reach: float, softness: float) -> np.ndarray:
-    """Share of the lamp hidden at each pixel, 0..1, by marching the height map to the lamp.
+    """Compute which share of the lamp is hidden at each pixel, by steps from it to the lamp.
 
     Args:
-        height: [H, W] pixels towards the viewer, the ground included.
-        direction: unit vector to the lamp; x right, y down, z to the viewer.
-        reach: how far a shadow falls, pixels.
-        softness: how deep in the shadow it is fully dark, pixels.
+        height: Height of each pixel towards the viewer, in pixels [H, W].
+        direction: Unit vector to the lamp: x right, y down, z to the viewer.
+        reach: Length of a shadow in pixels.
+        softness: Depth in pixels at which a shadow is fully dark.
+
+    Returns:
+        Values [H, W] from 0 (lit) to 1 (fully hidden).
     """
     flat = direction[:2] / np.linalg.norm(direction[:2])
     rise = direction[2] / np.linalg.norm(direction[:2])
@@ -63,7 +74,7 @@ def shadow(height: np.ndarray, direction: np.ndarray, reach: float, softness: fl
         if not dx and not dy:
             continue
         other = padded[pad + dy : pad + dy + rows, pad + dx : pad + dx + cols]
-        # The last term keeps a rounded step from shading its own slope.
+        # Without the last term, the rounding of the step would shade slopes.
         gap = other - (height + np.float32(np.hypot(dx, dy) * rise + softness * 0.15))
         hidden = np.maximum(hidden, gap * np.float32(1 / (softness * (0.35 + far / reach))))
     return np.clip(hidden, 0, 1)
@@ -72,9 +83,17 @@ def shadow(height: np.ndarray, direction: np.ndarray, reach: float, softness: fl
 def hand_colour(
     surface: Surface, framed: Framed, look: Look, shade: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Linear RGB [3, H, W] of the hand where `surface` has one.
+    """Compute the colours of the hand.
 
-    `shade` [2, H, W] holds the lamp hidden and the sky hidden, 0..1.
+    Args:
+        surface: The visible surface.
+        framed: The skeleton in pixels.
+        look: The appearance.
+        shade: Shares of the lamp and of the sky that are hidden, [2, H, W] from 0 to 1.
+        rng: Source of randomness.
+
+    Returns:
+        Linear RGB values [3, H, W], which are 0 outside of the hand.
     """
     inside = np.flatnonzero(surface.owner.ravel() >= 0)
     owner = surface.owner.ravel()[inside]
@@ -107,7 +126,7 @@ def _skin(
     back: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Albedo [3, n]: back and palm tones, blush of knuckles and tips, wrinkles, lines."""
+    """Return the albedo [3, n] of the skin, with the palm, redness, wrinkles and lines."""
     rows, cols = shape = surface.height.shape
     palm = np.clip(0.35 - 0.9 * back, 0, 1)
     palm = (palm * palm * (3 - 2 * palm)).astype(np.float32)
@@ -123,7 +142,7 @@ def _skin(
     albedo *= 1 + look.mottle * soft_noise(rng, rows, cols, 22, 2).ravel()[inside]
     joint = np.array([b.joint for b in framed.bones])[owner]
     length = np.array([np.linalg.norm(b.b - b.a) for b in framed.bones], np.float32)[owner]
-    place = along * length / np.float32(framed.unit)  # hand units from the joint
+    place = along * length / np.float32(framed.unit)  # distance from the joint in units of the hand
     ripples = (0.55 + 0.45 * np.cos(place * 2 * np.pi / 0.045)) * np.exp(-((place / 0.06) ** 2))
     fold = np.exp(-(((place - 0.02) / 0.02) ** 2))
     crease = np.where(back > 0, 0.20 * ripples * np.clip(2 * back, 0, 1), 0.34 * fold)
@@ -136,7 +155,7 @@ def _skin(
 def _feathered(
     values: np.ndarray, inside: np.ndarray, shape: tuple[int, int], radius: int
 ) -> np.ndarray:
-    """`values` [n] of the pixels `inside`, without jumps from one bone to the next."""
+    """Smooth the values [n] of the pixels `inside`, so that no edges between bones are visible."""
     planes = np.zeros((2, shape[0] * shape[1]), np.float32)
     planes[0, inside] = values
     planes[1, inside] = 1
@@ -145,7 +164,7 @@ def _feathered(
 
 
 def _lines(framed: Framed, shape: tuple[int, int]) -> np.ndarray:
-    """Darkness [H, W] of the lines of the palm, 0 where the palm looks away."""
+    """Return the darkness [H, W] of the lines of the palm; 0 if the palm is not visible."""
     if framed.palm[2] < 0.15:
         return np.zeros(shape, np.float32)
     image = Image.new("L", (shape[1], shape[0]))
@@ -156,7 +175,7 @@ def _lines(framed: Framed, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _curve(points: np.ndarray) -> list[tuple[float, float]]:
-    """A smooth line through `points` [n, 2] (Catmull-Rom, 6 pieces each)."""
+    """Return a smooth line through points [n, 2], a Catmull-Rom spline with 6 pieces per point."""
     p = np.vstack([2 * points[0] - points[1], points, 2 * points[-1] - points[-2]])
     t = np.linspace(0, 1, 6, endpoint=False)[:, None]
     out = []
@@ -177,7 +196,7 @@ def _paint_nails(
     albedo: np.ndarray,
     gloss: np.ndarray,
 ) -> None:
-    """Nails onto the last bone of each finger, in place."""
+    """Paint a nail on the last bone of each finger, by changing `albedo` and `gloss`."""
     width = surface.height.shape[1]
     for index, bone in enumerate(framed.bones):
         if bone.part not in (FINGER_TIP, THUMB_TIP):
@@ -194,7 +213,7 @@ def _paint_nails(
         p = np.stack([flat % width, flat // width, surface.height.ravel()[flat]]) - middle[:, None]
         v = (axis @ p) / (bone.rb * 1.05)
         u = (side @ p) / (bone.rb * 0.74)
-        # A squared-off oval, with a darker rim where it grows out of the skin.
+        # The nail is a rounded rectangle with a darker rim.
         r = (np.abs(u) ** 3 + np.abs(v) ** 3).astype(np.float32)
         nail = np.clip((1.0 - r) * 4, 0, 1)
         rim = np.exp(-(((r - 1.05) / 0.25) ** 2)) * 0.22
@@ -212,7 +231,7 @@ def _dress(
     along: np.ndarray,
     albedo: np.ndarray,
 ) -> None:
-    """Colour of sleeve, cuff and band, in place."""
+    """Paint the sleeve, the cuff and the band, by changing `albedo`."""
     length = np.array([np.linalg.norm(b.b - b.a) for b in framed.bones], np.float32)[owner]
     place = along * length / np.float32(framed.unit)
     sleeve, cuff = part == SLEEVE, part == CUFF
@@ -236,7 +255,7 @@ def _light(
     shade: np.ndarray,
     skin: np.ndarray,
 ) -> np.ndarray:
-    """Lamp and sky on a surface; skin lets red light bleed round the edge of the shadow."""
+    """Return the light [3, n] that a surface reflects. In skin, red light enters the shadow."""
     f = np.float32
     light = look.light
     facing = light.direction.astype(f) @ normal
@@ -244,7 +263,7 @@ def _light(
     half = (half / np.linalg.norm(half)).astype(f)
     shine = np.clip(half @ normal, 0, 1) ** 24 * gloss
     sun, sky = 1 - shade[0] * f(0.9), 1 - shade[1]
-    dome = f(0.72) - f(0.28) * normal[1] + f(0.1) * normal[2]  # more sky from above (y is down)
+    dome = f(0.72) - f(0.28) * normal[1] + f(0.1) * normal[2]  # more sky from above; y points down
     out = np.empty_like(albedo)
     for c, bleed in enumerate((0.32, 0.16, 0.11)):
         wrap = np.where(skin, f(bleed), f(0.08))

@@ -1,8 +1,9 @@
-"""A hand as a set of bones: joints bent by a pose, each bone a cone with round ends.
+"""Builds the bones of a hand in a pose. Each bone is a cone with round ends.
 
-Hand frame: the wrist is the origin, +y points to the fingers, +z out of the back of the hand, the
-thumb is at −x (a right hand seen from the back; a left hand is its mirror image). One unit is the
-distance from the wrist to the knuckle of the middle finger, about 88 mm on an adult.
+In the coordinates of the hand, the wrist is the origin, +y points to the fingers, +z points out of
+the back of the hand, and the thumb is at −x. This is a right hand seen from the back, of which a
+left hand is the mirror image. One unit is the distance from the wrist to the knuckle of the middle
+finger, about 88 mm for an adult.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from imgpipe.pipeline.demo.poses import Pose
 
 SKIN, THUMB_TIP, FINGER_TIP, SLEEVE, CUFF, BAND = range(6)
 
-# Proportions after anthropometric means (knuckle x, y, z; phalanx lengths; radius at each joint).
+# Anthropometric means: x, y and z of the knuckle, lengths of the phalanges, radius at each joint.
 _FINGERS = (
     ((-0.315, 0.965, 0.000), (0.455, 0.265, 0.185), (0.136, 0.113, 0.098, 0.083)),
     ((-0.105, 1.000, 0.040), (0.510, 0.305, 0.205), (0.140, 0.116, 0.100, 0.086)),
@@ -32,10 +33,18 @@ _BACK = np.array([0.0, 0.0, 1.0])
 
 @dataclass(frozen=True)
 class Bone:
-    """A cone with round ends from `a` (radius `ra`) to `b` (`rb`), in the hand frame.
+    """A cone with round ends, in the coordinates of the hand.
 
-    `blend` is the depth over which it melts into what is already there, `dorsal` the unit vector
-    towards its back, `blush` how red the skin is at either end, 0 to 1.
+    Attributes:
+        a: Centre of the first end.
+        b: Centre of the second end.
+        ra: Radius at `a`.
+        rb: Radius at `b`.
+        blend: Depth over which the bone is blended with the bones before it.
+        part: Part of the hand or arm, such as `SKIN` or `SLEEVE`.
+        dorsal: Unit vector to the back of the bone.
+        blush: Redness of the skin at both ends, from 0 to 1.
+        joint: Whether the skin has wrinkles at `a`.
     """
 
     a: np.ndarray
@@ -46,23 +55,23 @@ class Bone:
     part: int = SKIN
     dorsal: np.ndarray = field(default_factory=lambda: _BACK)
     blush: tuple[float, float] = (0.0, 0.0)
-    joint: bool = False  # wrinkles of the skin where it starts
+    joint: bool = False
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """All bones of one hand and the creases of its palm (polylines [n, 3])."""
+    """The bones of a hand, and the creases of its palm as polylines [n, 3]."""
 
     bones: list[Bone]
     creases: list[np.ndarray]
-    hand_bones: int  # the first so many are the hand itself, the rest arm and clothing
+    hand_bones: int  # number of the first bones that are the hand; the others are arm and clothes
 
 
 def build(pose: Pose) -> Skeleton:
-    """Bend a hand into `pose` and put an arm on it."""
+    """Build the bones of a hand in a pose, with its arm."""
     girth = pose.girth
     bones = [*_palm(girth), *_thumb(pose)]
-    if sum(pose.flexion[3]) > 2.0:  # a closed hand folds its palm: the flesh under the fingertips
+    if sum(pose.flexion[3]) > 2.0:  # in a closed hand, the palm is folded under the fingertips
         a, b = np.array([-0.24, 0.56, -0.25]), np.array([0.22, 0.54, -0.22])
         bones.append(Bone(a, b, 0.15 * girth, 0.15 * girth, 0.10, blush=(0.3, 0.3)))
     for finger in range(4):
@@ -77,7 +86,7 @@ def _palm(girth: float) -> Iterator[Bone]:
     starts = [np.array(c) for c in _CARPALS]
     for i in range(4):
         yield Bone(starts[i], ends[i], 0.175 * girth, 0.142 * girth, 0.16, blush=(0.0, 0.55))
-        if i:  # fills the valleys between two metacarpals
+        if i:  # fills the gaps between two metacarpals
             a, b = (starts[i - 1] + starts[i]) / 2, (ends[i - 1] + ends[i]) / 2
             yield Bone(a, b - (0, 0.02, 0.015), 0.17 * girth, 0.125 * girth, 0.16, blush=(0, 0.25))
     heel = np.array([0.20, 0.17, -0.09])
@@ -87,7 +96,7 @@ def _palm(girth: float) -> Iterator[Bone]:
 
 
 def _chain(root: np.ndarray, targets: np.ndarray, lengths: tuple[float, ...]) -> list[np.ndarray]:
-    """Joints from `root` through the directions of `targets`, each bone of its own length."""
+    """Return the joints of a chain of bones that begins at `root` and aims at `targets` in turn."""
     joints = [root]
     previous = root
     for target, length in zip(targets, lengths, strict=True):
@@ -100,7 +109,7 @@ def _chain(root: np.ndarray, targets: np.ndarray, lengths: tuple[float, ...]) ->
 def _thumb(pose: Pose) -> Iterator[Bone]:
     girth = pose.girth
     joints = _chain(np.array(_THUMB_ROOT), pose.thumb, _THUMB_LENGTHS)
-    # The nail looks away from the palm: across the last bone, out of the plane it bends in.
+    # The nail faces away from the palm, across the last bone and out of the plane of bending.
     axis = joints[3] - joints[2]
     axis = axis / np.linalg.norm(axis)
     outward = pose.thumb_back - axis * (pose.thumb_back @ axis)
@@ -119,12 +128,12 @@ def _thumb(pose: Pose) -> Iterator[Bone]:
 
 
 def _finger(pose: Pose, finger: int) -> Iterator[Bone]:
-    """Three phalanges; flexion turns them towards the palm (−z), spread turns them sideways."""
+    """Yield the bones of a finger; flexion bends it to the palm (−z), spread turns it sideways."""
     knuckle, lengths, radii = _FINGERS[finger]
     spread = pose.spread[finger]
     outward = np.array([np.sin(spread), np.cos(spread), 0.0])
     start = joint = np.array(knuckle)
-    # Fingers that close also draw together, towards the root of the thumb.
+    # Fingers that close also move together, to the root of the thumb.
     inward = np.array([0.25 * (knuckle[0] + 0.03), 0.0, 1.0])
     inward /= np.linalg.norm(inward)
     bent = 0.0
@@ -149,7 +158,7 @@ def _finger(pose: Pose, finger: int) -> Iterator[Bone]:
             bump = end + dorsal * 0.012
             r = radii[i + 1] * pose.girth * 1.03
             yield Bone(end, bump, r, r, 0.03, SKIN, dorsal, (blush[i + 1],) * 2)
-        if i == 1 and bent > 2.0:  # the flesh that a curled finger squeezes into its hollow
+        if i == 1 and bent > 2.0:  # fills the hollow of a bent finger
             flesh = 0.5 * (start + joint) - 0.05 * outward, 0.5 * (joint + end) - 0.01 * _BACK
             wide = radii[1] * pose.girth
             yield Bone(*flesh, wide, 0.9 * wide, 0.03, SKIN, -outward, blush=(0.7, 0.7))
@@ -157,7 +166,7 @@ def _finger(pose: Pose, finger: int) -> Iterator[Bone]:
 
 
 def _arm(pose: Pose) -> Iterator[Bone]:
-    """Wrist and forearm, bent at the wrist, with what is worn on it."""
+    """Yield the wrist, the forearm, and what is worn on it."""
     down = np.array([np.sin(pose.wrist_tilt), -np.cos(pose.wrist_tilt), 0.0])
     down = np.cos(pose.wrist_flex) * down + np.sin(pose.wrist_flex) * _BACK
     side = np.array([np.cos(pose.wrist_tilt), np.sin(pose.wrist_tilt), 0.0])
@@ -182,7 +191,7 @@ def _arm(pose: Pose) -> Iterator[Bone]:
 
 
 def _palm_creases(girth: float) -> list[np.ndarray]:
-    """The three main lines of the palm, just under its surface at z < 0."""
+    """Return the three main lines of the palm, just below its surface at z < 0."""
     z = -0.14 * girth
     lines = (
         ((0.40, 0.66), (0.22, 0.62), (0.02, 0.68), (-0.14, 0.80), (-0.20, 0.90)),

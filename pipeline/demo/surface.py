@@ -1,7 +1,7 @@
-"""From bones to the surface a camera sees: height, normal and material of each pixel.
+"""Computes the visible surface of bones: height, normal vector and bone of each pixel.
 
-Looking along z, the highest point of a cone with round ends over a pixel has a closed form, so
-no ray has to be marched: each bone costs some thirty numpy operations on its own small box.
+In the direction of z, the highest point of a cone with round ends has a closed form for each pixel.
+So each bone takes about thirty NumPy operations on the pixels of its bounding box.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ FAR = np.float32(-1e4)  # height where there is nothing
 
 @dataclass(frozen=True)
 class Surface:
-    """What is seen at each pixel of an image [H, W]; x right, y down, z to the viewer, pixels."""
+    """The visible surface at each pixel of an image [H, W]: x right, y down, z to the viewer."""
 
-    height: np.ndarray  # float32, FAR where nothing is
-    normal: np.ndarray  # float32 [3, H, W], unit length where something is
-    owner: np.ndarray  # int16: index of the bone in front, −1 where nothing is
-    along: np.ndarray  # float32 0..1: place along that bone
+    height: np.ndarray  # float32; FAR where there is no bone
+    normal: np.ndarray  # float32 [3, H, W]; unit vectors where there is a bone
+    owner: np.ndarray  # int16: index of the bone in front; −1 where there is none
+    along: np.ndarray  # float32: position along that bone, from 0 to 1
 
 
 def rasterize(bones: list[Bone], height: int, width: int) -> Surface:
-    """Melt `bones`, already in pixels, into one surface, in their order."""
+    """Blend bones, whose coordinates are pixels, into one surface, in the given order."""
     shape = (height, width)
     top = np.full(shape, FAR, np.float32)
     normal = np.zeros((3, *shape), np.float32)
@@ -53,7 +53,7 @@ def _box(bone: Bone, height: int, width: int) -> tuple[slice, slice] | None:
 
 
 def _cone(bone: Bone, box: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Height [h, w], normal [3, h, w] and place along the bone of its visible side.
+    """Return height [h, w], normal [3, h, w] and position [h, w] along a bone of its visible side.
 
     The spheres of the sweep have centre a + s·d and radius ra − s·t, s in 0..1. Over the pixel q
     (from a) sphere s reaches a_z + s·d_z + sqrt(A + 2Bs − Cs²) with A = ra² − q², B = q·d − ra·t,
@@ -71,7 +71,7 @@ def _cone(bone: Bone, box: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray,
         reach = np.maximum(big_a + big_b * big_b * f(1 / big_c), 0)
         s = big_b * f(1 / big_c) + np.sqrt(reach) * f(d[2] / (big_c * (big_c + d[2] ** 2)) ** 0.5)
         s = np.clip(s, 0, 1)
-    else:  # seen end on: the nearer ball hides the rest
+    else:  # the bone points to the viewer, so its nearer end hides the rest
         s = np.full(big_a.shape, f(d[2] > 0))
     q = big_a + s * (2 * big_b - s * f(big_c))
     root = np.sqrt(np.maximum(q, 0))
@@ -87,7 +87,11 @@ def _cone(bone: Bone, box: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray,
 def _melt(
     top: np.ndarray, normal: np.ndarray, z: np.ndarray, n: np.ndarray, blend: float
 ) -> np.ndarray:
-    """Smooth maximum of `top` and `z` into `top`, in place, normals alike; where `z` won."""
+    """Change `top` to the smooth maximum of `top` and `z`, and blend the normals accordingly.
+
+    Returns:
+        Where `z` is the larger one, bool [h, w].
+    """
     share = np.clip(0.5 + (z - top) * np.float32(0.5 / blend), 0, 1)
     raised = share * (1 - share) * np.float32(blend)
     top += share * (z - top) + raised

@@ -1,4 +1,4 @@
-"""The camera: turns a hand towards the viewer and puts it into the frame, with perspective."""
+"""The camera, which turns a hand and fits it into the image in perspective."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ import numpy as np
 from imgpipe.pipeline.demo.poses import Pose
 from imgpipe.pipeline.demo.skeleton import Bone, Skeleton
 
-CAMERA_DISTANCE = 7.0  # hand units (0.6 m): enough perspective to see, no wide-angle noses
+CAMERA_DISTANCE = 7.0  # units of the hand (0.6 m), for visible perspective without distortion
 
 
 @dataclass(frozen=True)
 class Framed:
-    """A skeleton in pixels; x right, y down, z to the viewer."""
+    """A skeleton in pixels: x right, y down, z to the viewer."""
 
     bones: list[Bone]
     creases: list[np.ndarray]
     palm: np.ndarray  # unit vector out of the palm
-    unit: float  # pixels a hand unit
+    unit: float  # length in pixels of a unit of the hand
 
 
 def frame(skeleton: Skeleton, pose: Pose, width: int, height: int, fill: float) -> Framed:
-    """Turn `skeleton` as `pose` says and fit the hand (not the arm) into the image.
+    """Turn a skeleton and fit the hand, without the arm, into the image.
 
-    `fill` is the share of the shorter side that the hand takes; above 1 it is cut off.
+    Args:
+        skeleton: The skeleton.
+        pose: The pose, which holds the direction of the view.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        fill: Share of the shorter side that the hand takes; above 1 the hand is cut off.
     """
     turn = _rotation(pose)
     a = np.array([b.a for b in skeleton.bones]) @ turn.T
@@ -64,12 +69,15 @@ def frame(skeleton: Skeleton, pose: Pose, width: int, height: int, fill: float) 
 
 
 def _nearness(points: np.ndarray) -> np.ndarray:
-    """How much larger than at z = 0 things look at each point."""
+    """Return the scale of the perspective at each point [n, 3], which is 1 at z = 0."""
     return CAMERA_DISTANCE / np.maximum(CAMERA_DISTANCE - points[:, 2], 1.0)
 
 
 def _rotation(pose: Pose) -> np.ndarray:
-    """Hand frame to image frame [3, 3]; the mirror of a left hand and y down included."""
+    """Return the matrix [3, 3] from coordinates of the hand to those of the image.
+
+    It mirrors a left hand and turns y down.
+    """
     cy, sy = np.cos(pose.yaw), np.sin(pose.yaw)
     cp, sp = np.cos(pose.pitch), np.sin(pose.pitch)
     cr, sr = np.cos(pose.roll), np.sin(pose.roll)
@@ -81,7 +89,7 @@ def _rotation(pose: Pose) -> np.ndarray:
 
 
 def moved(framed: Framed, by: np.ndarray) -> Framed:
-    """The same hand shifted by (x, y) pixels."""
+    """Return the same hand, shifted by (x, y) pixels."""
     step = np.array([by[0], by[1], 0.0])
     bones = [dataclasses.replace(b, a=b.a + step, b=b.b + step) for b in framed.bones]
     return dataclasses.replace(

@@ -1,6 +1,6 @@
-"""Where the API server of Kubeflow Pipelines is: whether it answers, and the logs that it keeps.
+"""The address of an API server of Kubeflow Pipelines, with requests for its health and its logs.
 
-Nothing but the standard library is loaded here, so that a wrong address is told at once.
+Only the standard library is imported here, so that a wrong address is reported at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CONNECT_SECONDS = 10
 
 @dataclass(frozen=True)
 class Address:
-    """Where the API server is, and who asks.
+    """The address of an API server, and the credentials of requests.
 
     Attributes:
       host: URL, such as ``http://localhost:8080``.
@@ -33,7 +33,7 @@ class Address:
     namespace: str | None = None
 
     def check(self) -> None:
-        """Ask the server whether it is there; this loads neither kfp nor TensorFlow.
+        """Check that the server answers, without importing kfp or TensorFlow.
 
         Raises:
           ConfigError: The host is no URL.
@@ -85,8 +85,8 @@ class Address:
         """Describe an answer that is an error, and what to do about it.
 
         Args:
-          status: Of HTTP, at least 400.
-          reason: The server's words for it.
+          status: HTTP status of the answer, 400 or higher.
+          reason: Reason phrase of the answer.
         """
         if status in (401, 403):
             return (

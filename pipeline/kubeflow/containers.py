@@ -1,4 +1,4 @@
-"""What each container of the compiled pipeline gets: volumes, CPUs, memory, GPUs and retries."""
+"""Volumes, CPUs, memory, GPUs and retries of the containers of the compiled pipeline."""
 
 from __future__ import annotations
 

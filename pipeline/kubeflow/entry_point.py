@@ -1,4 +1,4 @@
-"""What each container of the compiled pipeline runs: one component, by TFX's own entry point.
+"""The program of each container of the compiled pipeline. It runs one component with TFX's code.
 
 TFX's entry point expects what Vertex AI sends. The driver and the launcher of Kubeflow Pipelines
 2.17 send something else, which is translated here:
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one component.
 
     Args:
-      arguments: Of the command line, as TFX's compiler writes them; unknown ones are Beam's.
+      arguments: Arguments of the command line, as TFX's compiler writes them; None for those of
+        the process. Unknown arguments are options of Beam.
 
     Returns:
       The exit code, with the same meaning as that of ``imgpipe run``: 0 when the component has
@@ -135,7 +136,7 @@ def name_run(given: ExecutorInput, directory: str) -> str:
     """Put the id of the run into the folder of the run, also in the component's parameters.
 
     Args:
-      given: Changed in place. Its URIs are those that Kubeflow Pipelines sent.
+      given: Inputs and outputs with the URIs that Kubeflow Pipelines sent; changed in place.
       directory: Folder of the run, in which `mounts.RUN` stands for the id.
 
     Returns:
@@ -155,8 +156,8 @@ def translate(given: ExecutorInput, spec: ComponentInputsSpec) -> None:
     """Change what Kubeflow Pipelines sent into what TFX's entry point expects.
 
     Args:
-      given: Changed in place: artifacts that are not the component's are removed, the others have
-        their type, and paths in this container instead of URIs.
+      given: Inputs and outputs, changed in place: artifacts that the component does not have are
+        removed, and the others get their type, and paths in this container instead of URIs.
       spec: Inputs of the component, from the compiled pipeline.
     """
     for name in set(given.inputs.artifacts) - set(spec.artifacts):
@@ -186,7 +187,7 @@ def _complete(output_file: Path, parameters: Sequence[str]) -> None:
     """Add the output parameters, and name the outputs by URI, where other tasks find them.
 
     Args:
-      output_file: What TFX wrote about the outputs, which are named by path in this container.
+      output_file: File in which TFX described the outputs by their paths in this container.
       parameters: Names of the output parameters, which are fields of Plan's file.
     """
     from google.protobuf import json_format

@@ -39,7 +39,7 @@ def set_exit_task(spec: dict[str, Any], name: str) -> None:
 
 
 def set_run_folder(spec: dict[str, Any], directory: str) -> None:
-    """Tell each container what to leave in the folder of the run, for the exit task.
+    """Tell each container which files to leave in the folder of the run, for the exit task.
 
     Args:
       spec: The PipelineSpec, which is changed. All of its tasks are at the top.

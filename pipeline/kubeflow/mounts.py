@@ -1,4 +1,4 @@
-"""Where the launcher of Kubeflow Pipelines puts artifacts: URIs and folders inside the container.
+"""Converts between URIs of artifacts and the folders in which Kubeflow Pipelines mounts them.
 
 The launcher copies each input artifact to a folder before the task runs, and each output artifact
 back to its URI afterwards. TensorFlow's file system has no ``minio://`` or ``s3://``, so that a

@@ -1,7 +1,7 @@
-"""The API server of Kubeflow Pipelines, asked through kfp's own client.
+"""Starts, schedules and follows runs on Kubeflow Pipelines, with kfp's own client.
 
-Its answers become the errors of the command line: a server that does not answer, a pipeline that
-it refuses, and a task that failed, with the exit code that the same failure has on one machine.
+Failures become errors of the command line: a server that does not answer, a pipeline that it
+refuses, and a task that failed. The exit code is that of the same failure on one machine.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from kfp.client import Client
     from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1Run
 
-#: A server that restarts while a run is followed is asked again for this long.
+#: Seconds for which a server that does not answer, such as one that restarts, is asked again.
 _ABSENT_SECONDS = 300
 _LOG_LINES = 20
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _BY_EXIT_CODE: dict[int, type[ImgpipeError]] = {2: ConfigError, 4: DataRefused, 5: ResourceError}
-#: As the component Report logs it.
+#: The verdict in the log of the component Report.
 _VERDICT = re.compile(r"the model is ((?:not )?blessed\b.*)")
 _EXIT_STATUS = re.compile(r"exit status (\d+)")
 
 
 class Server:
-    """Runs and schedules on one API server.
+    """Runs and recurring runs on one API server.
 
     Args:
-      address: Of the server, which has answered `Address.check`.
+      address: Address of the server, which has answered `Address.check`.
     """
 
     def __init__(self, address: Address) -> None:
@@ -57,8 +57,8 @@ class Server:
 
         Args:
           pipeline: File of the compiled pipeline.
-          name: Shown in the list of runs.
-          experiment: Name of the group of runs; it is made if it does not exist.
+          name: Name of the run in the list of runs.
+          experiment: Name of the group of runs, which is created if it does not exist.
           arguments: Values of the pipeline's parameters.
           root: URI of all artifacts, or None for the pipeline's default.
 
@@ -90,12 +90,12 @@ class Server:
         cron: str | None,
         seconds: int | None,
     ) -> str:
-        """Start a run again and again; runs never overlap, and missed ones are not made up for.
+        """Start a run at regular times. Runs never overlap, and missed runs are not repeated.
 
         Args:
           pipeline: File of the compiled pipeline.
-          name: Shown in the list of recurring runs.
-          experiment: Name of the group of runs; it is made if it does not exist.
+          name: Name in the list of recurring runs.
+          experiment: Name of the group of runs, which is created if it does not exist.
           arguments: Values of the pipeline's parameters.
           root: URI of all artifacts, or None for the pipeline's default.
           cron: Times as a cron expression of six fields, of which the first is the second.
@@ -127,7 +127,7 @@ class Server:
 
         Args:
           run: ID of the run.
-          every: Seconds between two questions.
+          every: Seconds between two requests for the state.
           changed: Called with each new state, such as ``RUNNING``.
 
         Returns:
@@ -219,10 +219,10 @@ class Server:
 
 
 class _Pods:
-    """The tasks of a run, as nodes of a tree whose leaves are pods.
+    """The tasks of a run, which form a tree with pods as its leaves.
 
     Args:
-      tasks: Details of a run's tasks.
+      tasks: Details of the tasks.
     """
 
     def __init__(self, tasks: Sequence[V2beta1PipelineTaskDetail]) -> None:
@@ -232,7 +232,7 @@ class _Pods:
         }
 
     def name(self, task: V2beta1PipelineTaskDetail) -> str:
-        """Find the name of the component: its pod is called executor, with a number if retried."""
+        """Find the name of the component. Its pods are called executor, numbered if retried."""
         while task.display_name.startswith("executor") and task.pod_name in self._parents:
             task = self._parents[task.pod_name]
         return str(task.display_name)

@@ -1,4 +1,4 @@
-"""What a task leaves in the folder of its run for the page of a run that fails."""
+"""Files that a task leaves in the folder of its run, for the report of a run that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskNotes:
-    """What the compiled pipeline says about the task; see `exit_task.set_run_folder`.
+    """Description of a task in the compiled pipeline; see `exit_task.set_run_folder`.
 
     Attributes:
       directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.

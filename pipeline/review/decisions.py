@@ -1,4 +1,4 @@
-"""Keeps the decisions of a review: in the file of overrides, and what it cannot say beside the run.
+"""Keeps the decisions of a review in the file of overrides, and its history beside the run.
 
 The file of overrides is the only record of what was decided, so that a review can be interrupted,
 continued, and mixed with editing the file by hand. A small file beside the page of the run holds

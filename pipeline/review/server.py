@@ -13,7 +13,7 @@ import uvicorn
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.review.web import Review, make_app
 
-_LOOK_S = 0.2  # between two looks whether the server still runs
+_LOOK_S = 0.2  # seconds between two checks whether the server still runs
 _STOP_S = 5.0
 
 
