@@ -228,8 +228,7 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     hashes = np.frombuffer(b"".join(map(_hash, [*originals, *crops])), np.uint8)
     table = hashes.reshape(-1, ALL_BYTES)
     count = len(originals)
-    radius = search.fitting_radius(search.Hashes.of(table[:count]))
-    groups = search.groups(search.Hashes.of(table), radius)
+    groups = search.groups(search.Hashes.of(table), search.RADIUS)
     found = int((groups[:count] == groups[count:]).sum())
     return Figure("crops by 5 % of all photographs found", f"{found} of {count}", "≥ 0.99")
 
@@ -267,10 +266,8 @@ def main() -> None:
         alone = thread_driver.judge(thread_driver.Plan(str(cats)))
     rows = figures(planted, judged)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
-    radius = max((line["radius"] for line in judged.near or ()), default=0)
     pairs = sum(len(line["members"]) - 1 for line in alone.near or ())
     rows += [
-        Figure("radius that the set allowed", f"{radius} of 256 bits"),
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),
         Figure(
             "photographs alone that are rejected",

@@ -15,6 +15,10 @@ FOLDS: Final = 5
 #: With fewer validation images, each one changes the accuracy by more than half a point. Folds over
 #: train and validation decide then, unless a setting says otherwise.
 FEW_IMAGES: Final = 200
+#: If the head over its folds, or the best network on validation, reaches this accuracy, no better
+#: network is searched for. A validation split of a few hundred images could not distinguish a
+#: further gain from noise.
+ENOUGH: Final = 0.98
 #: Value of a number of folds or views that leaves it to the run.
 AUTOMATIC: Final = -1
 

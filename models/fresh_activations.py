@@ -71,6 +71,25 @@ def count_labelled(patterns: Sequence[str]) -> int:
     return int((described(files)[1] >= 0).sum())
 
 
+def usual_side(patterns: Sequence[str]) -> int:
+    """Returns the median of the longer sides of the images in pixels; 0 when it is not known.
+
+    Args:
+        patterns: File patterns of the image examples of one split.
+    """
+    import tensorflow as tf
+
+    files = sorted(path for pattern in patterns for path in matching(pattern))
+    spec = {
+        name: tf.io.FixedLenFeature([], tf.int64, default_value=0)
+        for name in (names.WIDTH, names.HEIGHT)
+    }
+    dataset = tf.data.TFRecordDataset(files).batch(_AT_ONCE)
+    dataset = dataset.map(lambda records: tf.io.parse_example(records, spec))
+    sides = [np.max(list(batch.values()), axis=0) for batch in dataset.as_numpy_iterator()]
+    return int(np.median(np.concatenate(sides))) if sides else 0
+
+
 def seconds_a_view(patterns: Sequence[str], extractor: FeatureExtractor) -> float:
     """Measures the seconds of a forward pass of one view, after a pass that compiles it.
 

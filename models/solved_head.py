@@ -84,6 +84,11 @@ class Judgement:
     right: Flags
     groups: Groups | None = None
 
+    def may_reach(self, accuracy: float) -> bool:
+        """Returns whether the accuracy is at most two standard errors below the given one."""
+        error = standard_error(self.right, self.groups)
+        return float(self.right.mean()) + 2 * error >= accuracy
+
     def better_than(self, other: Judgement) -> bool:
         """Returns whether the loss is lower than that of `other` by over two standard errors."""
         gains = other.losses - self.losses

@@ -97,6 +97,7 @@ class Trained:
         labels: Label indices of the validation images, int64 [n].
         history: Content of history.json.
         distribution: Distribution of the network's features; None when it is not known yet.
+        image_size: Side in pixels of the images that the network sees; 0 is that of the settings.
     """
 
     layers: keras.Model
@@ -104,6 +105,7 @@ class Trained:
     labels: npt.NDArray[np.int64]
     history: dict[str, Any]
     distribution: FeatureDistribution | None = None
+    image_size: int = 0
 
 
 def train(inputs: Inputs) -> Trained:

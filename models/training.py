@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,10 +123,12 @@ def run_fn(fn_args: Any) -> None:
             config.source_hash,
         )
     )
+    settings = replace(settings, image_size=trained.image_size or settings.image_size)
     calibration = calibrate(
         trained.logits, trained.labels, settings.temperature, settings.unknown_rate
     )
     history = {**trained.history, "calibration": calibration.facts(), "tuned": found}
+    history["image_size"] = settings.size
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
     classifier = build_classifier(
         trained.layers,

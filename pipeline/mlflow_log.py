@@ -151,6 +151,9 @@ def metrics(summary: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for split, figures in (summary["metrics"] or {}).items():
         for name in ("accuracy", "loss", "ece"):
             yield f"{split}.{name}", float(figures[name])
+    if folds := summary.get("cross_validation"):
+        for name, key in (("accuracy", "mean"), ("std", "std")):
+            yield f"folds.{name}", float(folds[key])
     for name in ("in", "kept", "rejected", "repaired"):
         yield f"data.{name}", float(summary["data"][name])
     yield "total_s", float(summary["timings"]["total_s"])

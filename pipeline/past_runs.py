@@ -83,6 +83,11 @@ class PastRun:
         return self.gate.get("value")
 
     @property
+    def folds(self) -> Mapping[str, Any] | None:
+        """The result of the folds where they decide instead of validation, otherwise None."""
+        return self.summary.get("cross_validation") or None
+
+    @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
         push = self.summary.get("push") or {}

@@ -16,6 +16,7 @@ from imgpipe.pipeline.past_runs import PastRun
 SCHEMA = 1  # version of the JSON format
 _SPLITS = (names.VALIDATION, names.TEST)
 _METRICS = ("accuracy", "loss", "ece")
+_FOLDS = "folds"  # name of the folds beside those of the splits
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,14 @@ def _identity(run: PastRun) -> dict[str, Any]:
 
 
 def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Return ``{split: {metric: {"a": value, "b": value}}}`` for the splits that one run has."""
+    """Return ``{split: {metric: {"a": value, "b": value}}}`` for the splits that one run has.
+
+    Where the folds decided about a run, "folds" stands among the splits, with their mean accuracy.
+    """
     a, b = (run.summary.get("metrics") or {} for run in (first, second))
-    return {
+    means = {key: (run.folds or {}).get("mean") for key, run in (("a", first), ("b", second))}
+    by_folds = {_FOLDS: {"accuracy": means}} if any(means.values()) else {}
+    return by_folds | {
         split: {
             metric: {
                 "a": a.get(split, {}).get(metric),

@@ -13,7 +13,8 @@ from imgpipe.components.report.expectation import beside
 from imgpipe.components.report.hints import warnings
 
 SCHEMA = 1
-_FOLDS = (
+#: Fields of the result of the folds.
+FOLDS = (
     *("folds", "threshold", "mean", "std", "min", "max", "images", "correct", "groups"),
     *("per_fold", "seconds", "blessed", "automatic"),
 )
@@ -56,7 +57,7 @@ def build(
         and {
             key: gate[key] for key in ("split", "threshold", "value", "ci95", "baseline", "failed")
         },
-        "cross_validation": folds and {key: folds[key] for key in _FOLDS},
+        "cross_validation": folds and {key: folds[key] for key in FOLDS},
         "lite": lite
         and {export["kind"]: {key: export[key] for key in _EXPORT} for export in lite["exports"]},
         "warnings": warnings(facts),
@@ -68,7 +69,7 @@ def build(
             "classes": settings["vocabulary"],
             "image_size": settings["image_size"],
         },
-        "data": _data(facts.get("data") or {}, settings.get("proposals", 0)),
+        "data": _data(facts, settings.get("proposals", 0)),
         "training": _training(facts.get("training") or {}),
         "metrics": {
             split: {key: figures[key] for key in ("accuracy", "loss", "ece", "per_class")}
@@ -83,8 +84,9 @@ def build(
     }
 
 
-def _data(data: Mapping[str, Any], proposals: int) -> dict[str, Any]:
+def _data(facts: Mapping[str, Any], proposals: int) -> dict[str, Any]:
     """Numbers of images by what became of them, and of overrides that nobody has confirmed."""
+    data = facts.get("data") or {}
     return {
         "in": data.get("in", 0),
         "kept": data.get("kept", 0),
@@ -92,6 +94,7 @@ def _data(data: Mapping[str, Any], proposals: int) -> dict[str, Any]:
         "repaired": data.get("repaired", 0),
         "by_reason": data.get("by_reason", {}),
         "warned": {found["reason"]: found["count"] for found in data.get("warnings", [])},
+        "set_aside": (facts.get("near") or {}).get("set_aside", {}),
         "splits": data.get("by_split", {}),
         "overrides": (data.get("overrides") or {}).get("relabelled", {}),
         "proposals": proposals,

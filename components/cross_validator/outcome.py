@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from imgpipe.components import records
@@ -15,7 +17,17 @@ def folds_decide(uri: str) -> bool:
     Args:
         uri: URI of the blessing of CrossValidator; "" if there is none.
     """
+    return deciding_folds(uri) is not None
+
+
+def deciding_folds(uri: str) -> dict[str, Any] | None:
+    """Read the result of the folds where they decide; None where the validation split does.
+
+    Args:
+        uri: URI of the blessing of CrossValidator; "" if there is none.
+    """
     path = f"{uri}/{RESULT}"
     if not uri or not tf.io.gfile.exists(path):
-        return False
-    return bool(records.read_json(path).get("decides", True))
+        return None
+    found: dict[str, Any] = records.read_json(path)
+    return found if found.get("decides", True) else None

@@ -1,4 +1,8 @@
-"""How many augmented views of an image pay, for a head that is solved on stored features."""
+"""How many augmented views of an image pay, for a head that is solved on stored features.
+
+Views are made for the head alone. A search that trains layers below the head makes views of its own
+and replaces the head, so no view is made for a head that a search will replace.
+"""
 
 import dataclasses
 import json
@@ -14,6 +18,7 @@ from imgpipe.models import feature_names as names
 from imgpipe.models import solved_head
 from imgpipe.models.bank import BANK_FILE, open_split
 from imgpipe.models.file_patterns import matching
+from imgpipe.models.folds import ENOUGH
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
 
@@ -34,7 +39,8 @@ def choose_views(
 
     A view pays if heads that are solved on it too have a lower loss on training images that they
     did not see, by more than two standard errors. What did not pay is removed from the artifact
-    and stays in the store.
+    and stays in the store. No view is made where a search for a better network follows, and the
+    head on the images themselves falls so short that a view could not make that search needless.
 
     Args:
       pipeline: Beam pipeline of the first pass; the others have its runner and options.
@@ -60,6 +66,12 @@ def choose_views(
         best = found
         facts["views_accuracy"] = [*facts.get("views_accuracy", []), float(found.right.mean())]
         if found.right.mean() >= _GOOD_ENOUGH:
+            break
+        if settings.searches and not found.may_reach(ENOUGH):
+            facts["views_note"] = (
+                f"The head on the unchanged images reaches {found.right.mean():.3f} in "
+                "cross-validation. The search for a better network makes views of its own."
+            )
             break
     kept = max(0, len(facts.get("views_accuracy", [])) - 1)
     if kept < facts["views"]:

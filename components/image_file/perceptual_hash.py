@@ -1,11 +1,12 @@
-"""Perceptual hashes of an image and of its crops, 256 bits each.
+"""Perceptual hashes of an image and of its crops, 256 bits each, and a small grey image.
 
 Each hash is a difference hash of 16 x 16 bits: the image is reduced to 17 x 16 grey pixels, and
 each bit says whether a pixel is darker than its right neighbour. Saving an image again, resizing or
 brightening it changes only a few bits, while the hashes of unrelated images differ in about 128
 bits. Cropping 5 % of the image changes more bits. Therefore the hashes of such crops are computed
 too, and the hash of a cropped copy is close to one of them. One matrix product computes all hashes
-from a small grey image, so no library is needed.
+from a small grey image, so no library is needed. Half of that image in each direction is kept
+beside the hashes: `grey_comparison` confirms with it that two images with similar hashes are alike.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ BITS = SIDE * SIDE
 BYTES = BITS // 8
 #: Side of the grey image that all hashes are computed from, in pixels: four for each bit.
 _GRID = 4 * SIDE
+#: Side and bytes of the grey image that is kept.
+GREY_SIDE = _GRID // 2
+GREY_BYTES = GREY_SIDE * GREY_SIDE
 #: (size, start) of the windows in each direction, as shares of the side: all of it, or 95 %.
-_WINDOWS = ((1.0, 0.0), (0.95, 0.0), (0.95, 0.025), (0.95, 0.05))
+WINDOWS = ((1.0, 0.0), (0.95, 0.0), (0.95, 0.025), (0.95, 0.05))
 #: Number of crops: every pair of windows except the whole image.
-CROPS = len(_WINDOWS) ** 2 - 1
-#: Number of bytes of all hashes of an image: upright, mirrored, crops.
-ALL_BYTES = (2 + CROPS) * BYTES
+CROPS = len(WINDOWS) ** 2 - 1
+#: Number of hashes of an image: upright, mirrored, crops.
+KINDS = 2 + CROPS
+#: Number of bytes of all hashes of an image and of its grey image.
+ALL_BYTES = KINDS * BYTES + GREY_BYTES
 _LOBES = 3  # size of the Lanczos kernel
 #: Smallest difference between neighbours, in grey levels (0..255), that counts as image content.
 #: Smaller differences come from JPEG noise and from plain backgrounds.
@@ -44,16 +50,26 @@ _MIN_CHANGES = 40
 
 @dataclass(frozen=True, order=True)
 class PerceptualHashes:
-    """Hashes of an image, of its mirror image (32 bytes each) and of its crops (concatenated)."""
+    """Hashes of an image.
+
+    Attributes:
+        upright: Hash of the image, 32 bytes.
+        mirrored: Hash of its mirror image.
+        crops: Hashes of its crops, concatenated.
+        grey: The image in grey, `GREY_BYTES` bytes; b"" when only the hashes are known.
+    """
 
     upright: bytes
     mirrored: bytes
     crops: bytes = b""
+    grey: bytes = b""
 
 
 def parse(hashes: bytes) -> PerceptualHashes:
     """Split the bytes that `perceptual_hashes` returned into the single hashes."""
-    return PerceptualHashes(hashes[:BYTES], hashes[BYTES : 2 * BYTES], hashes[2 * BYTES :])
+    upright, mirrored = hashes[:BYTES], hashes[BYTES : 2 * BYTES]
+    crops, grey = hashes[2 * BYTES : KINDS * BYTES], hashes[KINDS * BYTES :]
+    return PerceptualHashes(upright, mirrored, crops, grey)
 
 
 def perceptual_hashes(small: Small) -> bytes:
@@ -62,13 +78,14 @@ def perceptual_hashes(small: Small) -> bytes:
     The Exif orientation is not applied, because the serving op does not apply it either.
 
     Returns:
-        `ALL_BYTES` bytes: the hashes of the upright image, the mirrored image and `CROPS` crops.
-        b"" when the image is too plain or too smooth to be distinguished from others.
+        `ALL_BYTES` bytes: the hashes of the upright image, the mirrored image and `CROPS` crops,
+        and the grey image. b"" when the image is too plain or too smooth to be distinguished from
+        others.
     """
     grey = small.grey.resize((_GRID, _GRID), Image.Resampling.HAMMING, box=small.box)
-    rows, columns = _weights(SIDE), _weights(SIDE + 1)
-    cells = rows @ np.asarray(grey, np.float32) @ columns.T
-    cells = cells.reshape(len(_WINDOWS), SIDE, len(_WINDOWS), SIDE + 1)
+    pixels = np.asarray(grey, np.float32)
+    cells = weights(SIDE, _GRID) @ pixels @ weights(SIDE + 1, _GRID).T
+    cells = cells.reshape(len(WINDOWS), SIDE, len(WINDOWS), SIDE + 1)
     steps = np.diff(cells, axis=3).transpose(0, 2, 1, 3).reshape(-1, SIDE, SIDE)
     whole = steps[0]
     if np.count_nonzero(np.abs(whole) >= _STEP) < _MIN_STEPS:
@@ -76,17 +93,26 @@ def perceptual_hashes(small: Small) -> bytes:
     if _changes(whole > 0) < _MIN_CHANGES:
         return b""
     upright, crops = _packed(whole > 0), _packed(steps[1:] > 0)
-    return upright + _packed(whole[:, ::-1] < 0) + crops
+    kept = pixels.reshape(GREY_SIDE, 2, GREY_SIDE, 2).mean(axis=(1, 3)).round()
+    return upright + _packed(whole[:, ::-1] < 0) + crops + kept.astype(np.uint8).tobytes()
 
 
 @functools.cache
-def _weights(cells: int) -> npt.NDArray[np.float32]:
-    """Lanczos weights that reduce a side to `cells` pixels: float32 [windows · cells, grid]."""
+def weights(cells: int, grid: int) -> npt.NDArray[np.float32]:
+    """Return Lanczos weights that reduce each window of a side to `cells` pixels.
+
+    Args:
+        cells: Number of pixels of a window after the reduction.
+        grid: Number of pixels of the side before the reduction.
+
+    Returns:
+        float32 [windows · cells, grid].
+    """
     tables = []
-    for size, start in _WINDOWS:
-        width = size * _GRID / cells
-        centres = start * _GRID + (np.arange(cells) + 0.5) * width
-        away = (np.arange(_GRID) + 0.5 - centres[:, None]) / width
+    for size, start in WINDOWS:
+        width = size * grid / cells
+        centres = start * grid + (np.arange(cells) + 0.5) * width
+        away = (np.arange(grid) + 0.5 - centres[:, None]) / width
         kernel = np.sinc(away) * np.sinc(away / _LOBES) * (np.abs(away) < _LOBES)
         tables.append(kernel / kernel.sum(axis=1, keepdims=True))
     return np.concatenate(tables).astype(np.float32)

@@ -26,6 +26,7 @@ from tfx.utils import io_utils, path_utils
 
 from imgpipe.components import blessings, records
 from imgpipe.components.artifacts import BLESSED_LITE, LiteModels
+from imgpipe.components.cross_validator.outcome import deciding_folds
 from imgpipe.components.model_pusher import manifest, model_card, versions
 from imgpipe.models.errors import ConfigError
 
@@ -89,11 +90,12 @@ def ModelPusher(
         Path(exported),
         {name: Path(given.uri) for name, given in beside.items() if given is not None},
         gates,
-        json.loads(facts),
+        {**json.loads(facts), **_image_size(exported)},
         keep,
         Path(lite.uri) / BLESSED_LITE if lite is not None else None,
         records.read_json(validated) if fileio.exists(validated) else None,
         _metrics(evaluation.uri) if evaluation is not None else None,
+        deciding_folds(cross_validation.uri) if cross_validation is not None else None,
     )
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
@@ -103,6 +105,15 @@ def ModelPusher(
     pushed_model.set_int_custom_property("pushed", int(outcome["status"] != "refused"))
     pushed_model.set_string_custom_property("pushed_destination", outcome["path"] or "")
     pushed_model.set_string_custom_property("pushed_version", outcome["version"] or "")
+
+
+def _image_size(exported: str) -> dict[str, int]:
+    """Return the size of the images that the exported model says; nothing if it says none."""
+    path = Path(exported) / manifest.MODEL_DIGEST
+    if not path.is_file():
+        return {}
+    size = json.loads(path.read_text("utf-8")).get("image_size")
+    return {} if size is None else {"image_size": size}
 
 
 def _metrics(evaluation_uri: str) -> dict[str, float]:
@@ -138,6 +149,7 @@ def push(
     lite: Path | None = None,
     validated: Mapping[str, Mapping[str, Any]] | None = None,
     metrics: Mapping[str, float] | None = None,
+    folds: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Publish a model unless a gate refused it or it is the newest version already.
 
@@ -152,6 +164,7 @@ def push(
       validated: Files of the validated model, as `manifest.describe` returns them. None skips the
         comparison.
       metrics: Metrics of the validation split for the model card.
+      folds: Result of the folds for the model card, where they decided.
 
     Returns:
       ``{"status": "pushed"|"unchanged"|"refused", "version", "path", "refused_by"}``. A model that
@@ -184,7 +197,7 @@ def push(
         keep,
         unless=lambda newest: _is_published(base, newest, identity),
         expected=validated,
-        texts={manifest.CARD: model_card.model_card(facts, metrics or {})},
+        texts={manifest.CARD: model_card.model_card(facts, metrics or {}, folds)},
     )
     current = published or manifest.latest(base)
     return {

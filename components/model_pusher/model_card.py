@@ -16,13 +16,18 @@ import yaml
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&-])")
 
 
-def model_card(facts: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
+def model_card(
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    folds: Mapping[str, Any] | None = None,
+) -> str:
     """Write the card.
 
     Args:
         facts: Fields of the manifest, such as name, vocabulary, backbone, image_size, fingerprint
             and baseline_version; each may be missing.
         metrics: Accuracy, loss and count of the validation split; empty if they are not known.
+        folds: Result of the folds where they decided, otherwise None.
 
     Returns:
         Markdown text that begins with a block of YAML.
@@ -35,7 +40,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
         "`serving_default` takes encoded images (JPEG, PNG, BMP, GIF or WebP) and answers with "
         "class names and probabilities. Decoding and resizing are part of the model.",
         _classes(facts.get("vocabulary") or []),
-        _evaluation(metrics),
+        _evaluation(metrics, folds),
         _origin(facts),
         "## Limits\n\nThe model knows only its classes. An image that shows none of them may be "
         "given the name of one. The figures hold for images like those that it was evaluated on.",
@@ -69,16 +74,26 @@ def _classes(vocabulary: list[str]) -> str:
     return f"## Classes\n\n{rows}"
 
 
-def _evaluation(metrics: Mapping[str, float]) -> str:
+def _evaluation(metrics: Mapping[str, float], folds: Mapping[str, Any] | None) -> str:
     if "accuracy" not in metrics:
         return ""
+    decided = "calibration and for the decision to publish"
+    by_folds = ""
+    if folds:
+        decided = "calibration"
+        by_folds = (
+            f"Mean accuracy over {folds['folds']} folds: {folds['mean']:.3f} ± {folds['std']:.3f} "
+            f"({folds['correct']:,} of {folds['images']:,} correct). Each image of train and "
+            "validation was classified by a head that was not trained on it, and the mean decided "
+            "about the publication.\n\n"
+        )
     text = f"Accuracy on the validation split: {metrics['accuracy']:.3f}"
     if count := int(metrics.get("count") or 0):
         text += f" ({count:,} images)"
     return (
-        f"## Evaluation\n\n{text}. The exported model itself was evaluated, on encoded images. "
-        "The validation split was used for calibration and for the decision to publish, so that a "
-        "new set of images may give a lower figure."
+        f"## Evaluation\n\n{by_folds}{text}. The exported model itself was evaluated, on encoded "
+        f"images. The validation split was used for {decided}, so that a new set of images may "
+        "give a lower figure."
     )
 
 

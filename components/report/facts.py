@@ -43,7 +43,10 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
     curves = {split: Curves(settings["vocabulary"]) for split in MEASURED}
     predictions = _predictions(uris.get("predictions", ""), settings, kinds, curves)
     bank = _json(uris, "bank", BANK_FILE)
+    training = _json(uris, "model_run", HISTORY_FILE)
     settings = _with_views_made(settings, bank or {})
+    if (size := (training or {}).get("image_size")) is not None:  # that a search has chosen
+        settings = {**settings, "image_size": size}
     return {
         "settings": dict(settings),
         "data": _json(uris, "quarantine", quarantine.SUMMARY),
@@ -55,7 +58,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "views": _views(uris, settings),
         "suspects": _suspects(uris, settings),
         "embedding": _embedding(uris.get("bank", ""), settings, predictions),
-        "training": _json(uris, "model_run", HISTORY_FILE),
+        "training": training,
         "baseline": _json(uris, "baseline", "baseline.json"),
         "serving": _json(uris, "infra_blessing", "validation.json"),
         **_folds(uris),

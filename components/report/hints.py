@@ -35,12 +35,16 @@ def _few_images(facts: Mapping[str, Any]) -> list[str]:
     """Warn of a small validation split."""
     gate = facts.get("gate") or {}
     count = gate.get("count") or 0
-    if not 0 < count < FEW_IMAGES or (facts.get("settings") or {}).get("cross_validate"):
+    if not 0 < count < FEW_IMAGES or facts.get("cross_validation"):
         return []
-    if (facts.get("bank") or {}).get("dim") == 0:  # folds need a frozen backbone's features
-        return []
-    return [
+    text = (
         f"the validation split has only {count} images, so each of them changes the accuracy by "
-        f"{100 / count:.1f} percentage points; evaluate.cross_validate = {FOLDS} evaluates on all "
-        "images of train and validation instead, which takes a few seconds"
+        f"{100 / count:.1f} percentage points; "
+    )
+    tuned = ((facts.get("training") or {}).get("fine_tune") or {}).get("shipped")
+    if tuned or (facts.get("bank") or {}).get("dim") == 0:  # folds evaluate heads on features
+        return [text + "add images, or give more of them to validation with split.validation"]
+    return [
+        text + f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "
+        "instead, which takes a few seconds"
     ]

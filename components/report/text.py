@@ -64,6 +64,20 @@ def moves(moved: Mapping[str, int]) -> list[str]:
     ]
 
 
+def aside(counts: Mapping[str, int]) -> list[str]:
+    """Describe the training images that are not trained on, one clause per held-out split.
+
+    Args:
+        counts: Number of training images by the split of the images that they are similar to.
+    """
+    return [
+        f"{plural(number, 'image')} of train {'is' if number == 1 else 'are'} set aside, because "
+        f"{'it is a near-duplicate' if number == 1 else 'they are near-duplicates'} of {split}"
+        for split, number in counts.items()
+        if number
+    ]
+
+
 def overridden(data: Mapping[str, Any]) -> str:
     """Count the overridden labels: ``4 labels were overridden (3 of train, 1 of validation)``.
 

@@ -264,6 +264,7 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
       verdict: The sentence of `sentence`.
       refused: Why a run would refuse the data.
     """
+    from imgpipe.components.image_filter.near_duplicates.groups import set_aside
     from imgpipe.components.report.check_page import findings
 
     return {
@@ -276,6 +277,7 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
         "thin": [r.sentence() for r in refused if r.kind not in _OF_REJECTS],
         **judged.summary,
         "files": {**findings(judged), "reviewed": [f.row() for f in judged.reviews]},
+        "set_aside": set_aside(judged.near or ()),
         "near_duplicates": None if judged.near is None else list(judged.near),
         "seconds": round(judged.seconds, 3),
     }
@@ -284,7 +286,8 @@ def as_json(judged: Judged, verdict: str, refused: Sequence[rules.Reason]) -> di
 def _print(
     console: Console, judged: Judged, verdict: str, refused: Sequence[str], proposals: int
 ) -> None:
-    from imgpipe.components.report.text import moves, plural
+    from imgpipe.components.image_filter.near_duplicates.groups import set_aside
+    from imgpipe.components.report.text import aside, moves, plural
     from imgpipe.models import feature_names as names
 
     colour = "yellow" if refused else "green"
@@ -296,7 +299,7 @@ def _print(
             classes = _short(", ".join(f"{name} {count:,}" for name, count in counts.items()))
             total = sum(counts.values())
             console.print(f"  {split:<10} {total:,}: {escape(classes)}")
-    for line in moves(judged.summary["moved"]):
+    for line in (*moves(judged.summary["moved"]), *aside(set_aside(judged.near or ()))):
         console.print(f"  {line}")
     if proposals:
         number = plural(proposals, "override is not", "overrides are not")

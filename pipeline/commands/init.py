@@ -44,7 +44,6 @@ _EXAMPLES = """Examples:\n
   imgpipe init photos.zip -o photos.toml\n
   imgpipe init photos --all --force
 """
-_MIN_VALIDATION = 3  # images of a class; with twice as many the default shares are kept
 
 
 @app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
@@ -173,12 +172,11 @@ def propose(scan: Scan, source: str) -> tuple[Config, dict[str, str]]:
     if seen:
         found = ", ".join(f"{kind} {count}" for kind, count in sorted(seen.items()))
         notes["data"] += f"\nreported: {found}"
-    expected = int(smallest * configs.Split().validation)
-    if not scan.given_splits and expected < 2 * _MIN_VALIDATION:
-        tree["split"] = {"validation": 0.2, "test": 0.0}
-        tree["gate"] = {"min_train": min(10, max(1, smallest // 2)), "min_validation": 1}
-        notes["split"] = (
-            f"the smallest class has {smallest} images, so more go to validation and none to test"
+    gate = configs.Gate()
+    if smallest < (needed := gate.min_train + gate.min_validation):
+        notes["gate"] = (
+            f"the smallest class has {smallest} images, and a run needs at least {needed} of each "
+            "class; add images, or lower these limits"
         )
     return configs.build(tree), notes
 

@@ -111,6 +111,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
       ImgpipeError: The run could not start.
     """
     from imgpipe.components.report import expectation
+    from imgpipe.components.report.text import aside
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.run import execute
 
@@ -122,6 +123,8 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
         console.print(f"nothing has changed since the run {escape(outcome.directory.name)}")
     console.print(f"\n[bold {colour}]{escape(outcome.verdict, lines=True)}[/]")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
+    for sentence in aside(outcome.summary["data"].get("set_aside", {})):
+        console.print(f"           {sentence}")
     push = outcome.summary["push"]
     if push["status"] in ("pushed", "unchanged"):
         console.print(f"  model    {escape(push['path'])} ({push['status']})")

@@ -92,6 +92,7 @@ def _row(one: PastRun, before: Sequence[PastRun]) -> dict[str, Any]:
         "accuracy": one.accuracy,
         "ci95": one.gate.get("ci95"),
         "split": one.gate.get("split"),
+        "folds": one.folds and {key: one.folds[key] for key in ("folds", "mean", "std")},
         "images": sum(counts.values()) if counts else None,
         "classes": len(counts) if counts else None,
         "changed": {
@@ -125,7 +126,7 @@ def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
         console.print("  ".join(padded).rstrip())
         if difference := changed(row["changed"]):
             console.print(f"  [dim]changed: {escape(difference)}[/]")
-    accuracies = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+    accuracies = [_decisive(row) for row in rows if row["accuracy"] is not None]
     if len(accuracies) > 1:
         low, high = min(accuracies), max(accuracies)
         console.print(f"accuracy  {sparkline(accuracies)}  from {low:.3f} to {high:.3f}")
@@ -147,9 +148,16 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _decisive(row: dict[str, Any]) -> float:
+    """Return the accuracy that decided: the mean of the folds, or the validation accuracy."""
+    return float(row["folds"]["mean"] if row["folds"] else row["accuracy"])
+
+
 def _accuracy(row: dict[str, Any]) -> str:
     if row["accuracy"] is None:
         return "–"
+    if folds := row["folds"]:
+        return f"{folds['mean']:.3f} ± {folds['std']:.3f} ({folds['folds']} folds)"
     low, high = row["ci95"]
     return f"{row['accuracy']:.3f} ({low:.2f}–{high:.2f})"
 

@@ -68,11 +68,8 @@ class Member(TypedDict):
 class NearGroup(TypedDict):
     """A group of near-duplicates."""
 
-    radius: Annotated[int, "Bits within which images of this set are near-duplicates."]
-    limit: Annotated[
-        int,
-        "Radius of the settings, which is larger where images of the set are similar by nature.",
-    ]
+    radius: Annotated[int, "Bits within which images are near-duplicates."]
+    limit: Annotated[int, "The same."]
     members: Annotated[list[Member], "Its images."]
 
 
@@ -127,6 +124,11 @@ class Check(Counted):
     notes: Annotated[list[Noted], "Notes of the source."]
     overrides: Annotated[Overrides, "Effects of the overrides."]
     files: Annotated[Files, "All files with a finding."]
+    set_aside: Annotated[
+        dict[str, int],
+        "Number of training images that are rejected as near-duplicates of held-out images, by the "
+        "split of these.",
+    ]
     near_duplicates: Annotated[
         list[NearGroup] | None, "Groups of near-duplicates; null if none were looked for."
     ]

@@ -85,7 +85,7 @@ class RunModel(TypedDict):
     name: Annotated[str, "Name of the pipeline and of the served model."]
     backbone: Annotated[str, "Name of the backbone."]
     classes: Annotated[list[str], "Class names, in the order of the probabilities."]
-    image_size: Annotated[int, "Width and height of the images that the network sees."]
+    image_size: Annotated[int, "Width and height of the images that the exported network sees."]
 
 
 #: "in" is a keyword of Python, so that it cannot be an attribute of a class.
@@ -102,6 +102,11 @@ class RunData(Counted):
     repaired: Annotated[int, "Images that were re-encoded."]
     by_reason: Annotated[dict[str, int], "Number of rejected files by reason."]
     warned: Annotated[dict[str, int], "Number of kept images with a warning, by reason."]
+    set_aside: Annotated[
+        dict[str, int],
+        "Number of training images that were rejected as near-duplicates of held-out images, by "
+        "the split of these.",
+    ]
     splits: Annotated[dict[str, dict[str, int]], "Number of images by split and class."]
     overrides: Annotated[dict[str, int], "Number of labels that people overrode, by split."]
     proposals: Annotated[int, "Overrides that nobody has confirmed; they change nothing."]
@@ -180,7 +185,8 @@ class SearchEnd(TypedDict):
     """Why the search for a better network ended."""
 
     reason: Annotated[
-        Literal["enough", "all", "minutes", "space", "interrupted"], "The reason, as one word."
+        Literal["enough", "all", "no_gain", "minutes", "space", "interrupted"],
+        "The reason, as one word.",
     ]
     text: Annotated[str, "The reason, as a sentence."]
 

@@ -24,6 +24,14 @@ class Changed(TypedDict):
     data: Annotated[list[Change], "Numbers of images."]
 
 
+class FoldsOfRun(TypedDict):
+    """The folds, where they decided."""
+
+    folds: Annotated[int, "Number of folds."]
+    mean: Annotated[float, "Mean accuracy of the folds."]
+    std: Annotated[float, "Its standard deviation."]
+
+
 class Run(TypedDict):
     """A run."""
 
@@ -35,6 +43,7 @@ class Run(TypedDict):
     accuracy: Annotated[float | None, "Accuracy of the gate; null if no model was evaluated."]
     ci95: Annotated[Interval | None, "Its Wilson interval."]
     split: Annotated[str | None, "Split of this accuracy."]
+    folds: Annotated[FoldsOfRun | None, "The folds; null where validation decided."]
     images: Annotated[int | None, "Number of images."]
     classes: Annotated[int | None, "Number of classes."]
     changed: Annotated[Changed, "What changed since the run before."]
@@ -103,7 +112,10 @@ class Comparison(TypedDict):
     b: Annotated[Compared, "The second run."]
     configuration: Annotated[list[Change], "Settings that differ."]
     data: Annotated[list[Change], "Numbers of images that differ."]
-    metrics: Annotated[dict[str, dict[str, Pair]], "Metrics by split and name."]
+    metrics: Annotated[
+        dict[str, dict[str, Pair]],
+        "Metrics by split and name; `folds` stands among the splits where folds decided about one.",
+    ]
     paired: Annotated[dict[str, Paired], "The models on the same images, by split."]
     paired_missing: Annotated[str, "Why the images cannot be compared; empty if they are."]
     only_a: Annotated[list[Disagreement], "Images that only the first model predicts correctly."]

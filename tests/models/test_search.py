@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.models import cuts, progress, search
 from imgpipe.models import feature_names as names
+from imgpipe.models import progress, search
 from imgpipe.models.classifier import build_classifier
 from imgpipe.models.extractor import FeatureExtractor
-from imgpipe.models.fresh_activations import count_labelled, fresh_activations
+from imgpipe.models.fresh_activations import count_labelled, fresh_activations, usual_side
 from imgpipe.models.search import Way
 from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.solved_head import Judgement
 from imgpipe.models.stages import HEAD, Inputs, Trained, above_cut
 from imgpipe.models.training_loop import fit
 from tests.images import encoded
@@ -144,6 +145,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert rows[1]["gain"] > 2 * rows[1]["standard_error"]
     assert rows[1]["accuracy"] == pytest.approx(rows[0]["accuracy"] + rows[1]["gain"])
     assert trained.history["trained"].startswith(f"layers above {_CUT}")
+    assert trained.image_size == _SIZE
     assert (
         trained.history["fine_tune"]["accuracy"]
         == (trained.logits.argmax(1) == trained.labels).mean()
@@ -218,26 +220,94 @@ def test_settings_that_fix_the_training_are_not_searched() -> None:
     assert not ModelSettings(freeze="none").searches
 
 
-def test_the_second_way_trains_more_layers_from_the_first_on() -> None:
-    settings = ModelSettings(weights="none", freeze="all")
-    network = search.backbone_of(settings)
-    first, second = search.ways(settings, network)
-    assert (first.cut, second.cut) == ("block8_project", "block3_project")
-    assert second.learning_rate < first.learning_rate
-    assert 0.3 < cuts.share_above(network, first.cut) < 0.6
-    assert cuts.share_above(network, first.cut) < cuts.share_above(network, second.cut) < 1
-    fixed = replace(settings, fine_tune=FineTune(cut="block11"))
-    assert [way.cut for way in search.ways(fixed, network)] == ["block11"]
+@pytest.fixture(scope="module")
+def network():
+    return search.backbone_of(ModelSettings(weights="none", freeze="all"))
+
+
+def _varied(settings: ModelSettings, network, side: int = 0) -> list[tuple[str, int, float]]:
+    found = search.ways(settings, network, side)
+    return [(way.cut, way.image_size, way.learning_rate) for way in found]
+
+
+def test_ways_are_in_the_order_of_their_gain_for_their_cost(network) -> None:
+    assert _varied(ModelSettings(), network) == [
+        ("block8_project", 224, 5e-4),
+        ("block3_project", 224, 2.5e-4),
+        ("block8_project", 224, 1e-3),
+        ("block8_project", 224, 1e-4),
+        ("block8_project", 288, 2.5e-4),
+    ]
+    first, second, *_ = search.ways(ModelSettings(), network)
+    assert 0.3 < first.share < 0.6 and first.share < second.share < 1
+
+
+@pytest.mark.parametrize(("side", "first"), [(100, 128), (128, 128), (129, 224), (0, 224)])
+def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> None:
+    assert _varied(ModelSettings(), network, side)[0] == ("block8_project", first, 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "different"),
+    [
+        (ModelSettings(image_size=160), 1),
+        (ModelSettings(weights="none", freeze="all"), 1),
+        (ModelSettings(builder="my_module:build", weights="none"), 1),
+    ],
+    ids=["a size", "random weights", "a builder"],
+)
+def test_a_size_that_is_given_is_not_varied(network, settings, different) -> None:
+    found = search._free(settings, 28)
+    assert len({idea.size for idea in found}) == different
+
+
+def test_a_cut_and_a_rate_that_are_given_are_not_varied(network) -> None:
+    cut = ModelSettings(fine_tune=FineTune(cut="block11"))
+    assert {way.cut for way in search.ways(cut, network)} == {"block11"}
+    both = ModelSettings(image_size=224, fine_tune=FineTune(cut="block11", learning_rate=1e-3))
+    assert _varied(both, network) == [("block11", 224, 1e-3)]
 
 
 def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:
-    way = Way("block8", 224, 5e-4, epochs=4, views=4)
-    every = way.seconds(1000, 0.01, 0.5)
-    assert every == pytest.approx(5 * 1000 * 0.01 * (1 + 2.5 * 0.5 * 4))
-    assert way.within(every, 1000, 0.01, 0.5) == way
-    assert way.within(0.9 * every, 1000, 0.01, 0.5) == replace(way, epochs=3)
-    assert way.within(0.3 * every, 1000, 0.01, 0.5) == replace(way, views=1, epochs=2)
-    assert way.within(1.0, 1000, 0.01, 0.5) is None
+    way = Way("block8", 100, 5e-4, epochs=4, views=4, share=0.5, gain=0.5)
+    every = way.passes()
+    assert every == pytest.approx(5 * (1 + 2.5 * 0.5 * 4) * 100**2)
+    assert way.within(every) == way
+    assert way.within(0.9 * every) == replace(way, epochs=3)
+    assert way.within(0.3 * every) == replace(way, views=1, epochs=2)
+    assert way.within(1.0) is None
+
+
+def test_noise_is_not_bought_with_minutes(examples, bank, monkeypatch) -> None:
+    monkeypatch.setattr(search, "_FEWEST_CORRECTED", 25.0)
+    trained = search.train(_inputs(examples, bank))
+    assert len(trained.history["search"]) == 1
+    assert trained.history["search_ended"]["reason"] == "all"
+
+
+def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> None:
+    """Here every gain counts as noise, and the rate as the default one, so that others are tried."""
+    stage = replace(_SETTINGS.fine_tune, epochs=1)
+    monkeypatch.setattr(search, "FineTune", lambda: stage)
+    monkeypatch.setattr(search, "standard_error", lambda gains: 1.0)
+    monkeypatch.setattr(Judgement, "better_than", lambda self, other: False)
+    trained = search.train(_inputs(examples, bank, fine_tune=stage))
+    assert [row["kept"] for row in trained.history["search"]] == [True, False, False]
+    assert trained.history["search_ended"] == {
+        "reason": "no_gain",
+        "text": "The last 2 networks were not better by more than noise.",
+    }
+    assert trained.history["trained"] == HEAD
+    assert trained.image_size == 0
+
+
+def test_the_usual_side_of_the_images_is_known_where_examples_tell_it(
+    examples, write_records, tmp_path
+) -> None:
+    assert usual_side([str(examples / f"{names.TRAIN}-*")]) == 0
+    rows = [{names.WIDTH: side, names.HEIGHT: 90} for side in (80, 100, 400)]
+    write_records(tmp_path / "train-00000", rows)
+    assert usual_side([str(tmp_path / "train-*")]) == 100
 
 
 def test_fresh_activations_are_those_of_the_extractor(examples) -> None:

@@ -24,6 +24,7 @@ def leave(
     version: int | None = None,
     settings: tuple[str, ...] = (),
     artifacts: dict[str, dict[str, str]] | None = None,
+    folds: float | None = None,
 ) -> Path:
     """Leave the folder of a run; with status "" one without a summary."""
     folder = out / "runs" / name
@@ -49,6 +50,13 @@ def leave(
             "ci95": wilson(correct, of),
             "baseline": None,
             "failed": [],
+        }
+    if folds is not None:
+        facts["cross_validation"] = {
+            **dict.fromkeys(summary.FOLDS),
+            "folds": 5,
+            "mean": folds,
+            "std": 0.02,
         }
     if version is not None:
         facts["push"] = {"status": "pushed", "version": str(version), "path": str(out / "model")}

@@ -110,10 +110,25 @@ def test_init_writes_a_config_that_fits_the_folder(photos: Path, tmp_path: Path)
 
     config = configs.load(tmp_path / "c.toml")
     assert config.data.source == str(photos)
-    assert config.split.test == 0.0, "eight images a class leave none for a test split"
+    assert config.split == configs.Split(), "folds decide where validation has few images"
+    assert "needs at least" not in (tmp_path / "c.toml").read_text()
     again = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_init_says_where_a_class_has_too_few_images(photos: Path):
+    from imgpipe.components.example_gen.sources import open_source
+    from imgpipe.pipeline.commands.init import propose
+
+    for image in sorted((photos / "ü").iterdir())[2:]:
+        image.unlink()
+    config, notes = propose(open_source(str(photos)).scan(), str(photos))
+    assert notes["gate"] == (
+        "the smallest class has 2 images, and a run needs at least 7 of each class; add images, or "
+        "lower these limits"
+    )
+    assert config.gate.min_validation == 3
 
 
 def test_dry_run_counts_forward_passes_and_writes_nothing(photos: Path, tmp_path: Path):

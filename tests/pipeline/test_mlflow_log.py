@@ -33,6 +33,7 @@ def _left(tmp_path: Path, uri: str):
     folder = past_runs.leave(tmp_path / "out", "20260101-000000", version=1)
     summary = json.loads((folder / "summary.json").read_text())
     summary["push"]["path"] = str(version)
+    summary["cross_validation"] = {"mean": 0.92, "std": 0.03}
     summary["metrics"] = {"validation": {"accuracy": 0.9, "loss": 0.3, "ece": 0.02}}
     return configs.build({"run": {"mlflow": uri, "name": "hands"}}), folder, summary
 
@@ -46,6 +47,7 @@ def test_settings_metrics_page_and_model_are_logged(tmp_path):
     assert set(run.data.params) == set(configs.known_keys())
     assert run.data.params["evaluate.threshold"] == str(config.evaluate.threshold)
     assert run.data.metrics["validation.accuracy"] == 0.9
+    assert (run.data.metrics["folds.accuracy"], run.data.metrics["folds.std"]) == (0.92, 0.03)
     assert run.data.metrics["data.kept"] == summary["data"]["kept"]
     assert run.data.tags["imgpipe.status"] == "blessed" and run.info.status == "FINISHED"
     assert files == {"report.html", "summary.json", "config.toml", "model", "README.md"}

@@ -60,6 +60,19 @@ def test_json_has_every_field_and_nothing_else_is_printed(out):
     assert killed["accuracy"] is None and killed["changed"]["data"] == []
 
 
+def test_the_folds_are_shown_where_they_decide(tmp_path):
+    leave(tmp_path, "20260101-100000", correct=15)
+    leave(tmp_path, "20260102-100000", correct=20, folds=0.95)
+    assert "0.950 ± 0.020 (5 folds)" in invoke(tmp_path).stdout
+    assert "from 0.750 to 0.950" in invoke(tmp_path).stdout
+    answer = json.loads(invoke(tmp_path, "--json", "-").stdout)
+    json_formats.conform("runs", answer)
+    first, second = answer["runs"]
+    assert first["folds"] is None
+    assert second["folds"] == {"folds": 5, "mean": 0.95, "std": 0.02}
+    assert second["accuracy"] == 1.0, "that of the validation split"
+
+
 def test_the_newest_run_is_working_while_the_folder_is_locked(out):
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -3,20 +3,23 @@
 A training image with a near-duplicate in validation or test is rejected, so that no model is
 evaluated on an image that it was trained on. Copies within a split are kept with a warning. So are
 copies with different labels, because unlike byte-identical files they may really differ. Two images
-of a group count as near-duplicates only if their own distance is within the radius; a chain of
-other images between them is not enough.
+of a group count as near-duplicates only if their own distance is within the radius and their grey
+images are alike; a chain of other images between them is not enough.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import BITS, PerceptualHashes
+from imgpipe.components.image_file import grey_comparison
+from imgpipe.components.image_file.perceptual_hash import BITS, GREY_BYTES, PerceptualHashes
 from imgpipe.components.image_filter.check import Finding, Severity
 from imgpipe.components.image_filter.checks.near_duplicate import (
     ACROSS_SPLITS,
@@ -31,6 +34,9 @@ from imgpipe.models import feature_names as names
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
 #: frames of films, which have enough near-duplicates among these.
 _COMPARED = 2000
+#: Number of pairs whose grey images are compared at once; mostly the first one is alike.
+_CONFIRMED = 32
+_FIRST_CROP = 2  # number of the first kind of hash that is of a crop
 
 
 @dataclass(frozen=True, order=True)
@@ -84,20 +90,35 @@ def resolve(
     return [findings[path] for path in sorted(findings)]
 
 
-def line(
-    members: Iterable[Member], radius: int, findings: Iterable[Finding], limit: int
-) -> dict[str, Any]:
+def line(members: Iterable[Member], radius: int, findings: Iterable[Finding]) -> dict[str, Any]:
     """Return a group as it is listed in the quarantine and by ``imgpipe check --json``.
 
     Args:
         members: The images.
-        radius: Bits within which images of this set are near-duplicates.
+        radius: Bits within which images are near-duplicates.
         findings: Findings about the images.
-        limit: The largest radius that the settings allow.
     """
     found = {finding.path: finding for finding in findings}
     rows = [_row(member, found.get(member.path)) for member in members]
-    return {"radius": radius, "limit": limit, "members": rows}
+    return {"radius": radius, "limit": radius, "members": rows}
+
+
+def set_aside(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Count the training images that were rejected as near-duplicates of held-out images.
+
+    Args:
+        lines: Groups as `line` returns them.
+
+    Returns:
+        Number of training images by the split of the held-out image; without zeros.
+    """
+    counts: Counter[str] = Counter()
+    for one in lines:
+        split_of = {member["path"]: member["split"] for member in one["members"]}
+        for member in one["members"]:
+            if member["reason"] == ACROSS_SPLITS and not member["stays"]:
+                counts[split_of.get(member["similar_to"], "")] += 1
+    return {split: counts[split] for split in names.SPLITS if counts[split]}
 
 
 def _row(member: Member, finding: Finding | None) -> dict[str, Any]:
@@ -122,6 +143,25 @@ class _Match:
     way: str = ""  # how it was changed, such as "mirrored"; "" when it was not
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """A way of comparing an image with m others.
+
+    Attributes:
+        name: How the other image was changed, such as "mirrored"; "" when it was not.
+        one: Indices of the images whose upright hashes were compared, [m].
+        other: Indices of the images that they were compared with, [m].
+        bits: Numbers of differing bits for each kind of hash of the other image, [m, kinds].
+        first_kind: Number of the first of these kinds.
+    """
+
+    name: str
+    one: Indices
+    other: Indices
+    bits: Indices
+    first_kind: int
+
+
 class _Near:
     """The distances between the images of a group."""
 
@@ -132,34 +172,60 @@ class _Near:
         self._mirrored = words(b"".join(one.mirrored for one in hashes))
         self._crops = words(b"".join(one.crops for one in hashes))
         self._crops = self._crops.reshape(len(members), -1, self._upright.shape[-1])
+        known = all(len(one.grey) == GREY_BYTES for one in hashes)
+        greys = b"".join(one.grey for one in hashes) if known else b""
+        self._greys = np.frombuffer(greys, np.uint8).reshape(-1, GREY_BYTES)
 
     def nearest(self, index: int, others: Sequence[int]) -> _Match | None:
-        """Return the nearest of `others` within the radius (the first of equal ones), or None.
+        """Return the nearest of `others` that is near (the first of equal ones), or None.
 
-        Crops are compared only if no whole image is within the radius.
+        Crops are compared only if no whole image is near.
         """
         if not others:
             return None
         rows = np.asarray(others)
+        here = np.full(len(rows), index)
         upright, wholes = self._upright[index], self._upright[rows]
-        ways = {
-            "": distances(upright, wholes),
-            "mirrored": distances(upright, self._mirrored[rows]),
-        }
-        found = self._best(ways, others)
+        found = self._best(
+            rows,
+            _Compared("", here, rows, distances(upright, wholes)[:, None], 0),
+            _Compared("mirrored", here, rows, distances(upright, self._mirrored[rows])[:, None], 1),
+        )
         if found is None and self._crops.shape[1]:
-            cropped = distances(upright, self._crops[rows]).min(axis=1)
-            more = distances(self._crops[index][:, None], wholes).min(axis=0)
-            found = self._best({"a crop of it": cropped, "it is a crop of this": more}, others)
+            crops = distances(upright, self._crops[rows])
+            more = distances(self._crops[index], wholes[:, None])
+            found = self._best(
+                rows,
+                _Compared("a crop of it", here, rows, crops, _FIRST_CROP),
+                _Compared("it is a crop of this", rows, here, more, _FIRST_CROP),
+            )
         return found
 
-    def _best(self, ways: Mapping[str, Indices], others: Sequence[int]) -> _Match | None:
-        bits = np.stack(list(ways.values()))
-        best = int(bits.min(axis=0).argmin())
-        way = int(bits[:, best].argmin())
-        if bits[way, best] > self.radius:
-            return None
-        return _Match(others[best], int(bits[way, best]), list(ways)[way])
+    def _best(self, others: Indices, *ways: _Compared) -> _Match | None:
+        """Return the nearest of `others` in any way, of those that are alike."""
+        bits = np.stack([way.bits.min(axis=1) for way in ways])
+        way_of, place = np.nonzero(bits <= self.radius)
+        order = np.lexsort((way_of, place, bits[way_of, place]))
+        for start in range(0, len(order), _CONFIRMED):
+            some = order[start : start + _CONFIRMED]
+            for number in some[self._alike(ways, way_of[some], place[some])].tolist():
+                way, at = way_of[number], place[number]
+                return _Match(int(others[at]), int(bits[way, at]), ways[way].name)
+        return None
+
+    def _alike(
+        self, ways: Sequence[_Compared], way_of: Indices, place: Indices
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which of some comparisons are of images whose grey images are alike."""
+        if not len(self._greys):
+            return np.ones(len(place), bool)
+        kinds = np.stack([way.first_kind + way.bits.argmin(axis=1) for way in ways])
+        bits = np.stack([way.bits.min(axis=1) for way in ways])
+        ones, others = (np.stack([getattr(way, name) for way in ways]) for name in ("one", "other"))
+        at = (way_of, place)
+        return grey_comparison.alike(
+            self._greys[ones[at]], self._greys[others[at]], kinds[at], bits[at]
+        )
 
 
 def _leak(

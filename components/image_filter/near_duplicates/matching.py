@@ -7,6 +7,7 @@ the images of a group are compared with each other (`members`, `resolve_group`).
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,9 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, PerceptualHashes, parse
+from imgpipe.components.image_file.perceptual_hash import (
+    ALL_BYTES,
+    KINDS,
+    PerceptualHashes,
+    parse,
+)
 from imgpipe.components.image_filter.check import Finding, Settings
-from imgpipe.components.image_filter.checks import near_duplicate
 from imgpipe.components.image_filter.identical_files import Copy, resolve
 from imgpipe.components.image_filter.near_duplicates import groups, search, table
 from imgpipe.components.image_filter.near_duplicates.links import Links
@@ -26,7 +31,6 @@ from imgpipe.components.image_filter.near_duplicates.table import HASH_BYTES, Ta
 
 #: File in the quarantine with one line for each group.
 FILE = "near_duplicates.jsonl"
-_KINDS = table.COLUMNS - 1  # of perceptual hashes
 _TOGETHER = 1024  # rows that are read at a time
 
 Contents = npt.NDArray[np.void]
@@ -67,7 +71,7 @@ def row(image_hash: str, hashes: bytes) -> bytes:
 
 
 def tabulate(shards: Iterable[tuple[bytes, bytes]], uri: str, limit: int) -> Search:
-    """Write the hashes of a set to files and decide how they are compared.
+    """Write the hashes of a set to files.
 
     Args:
         shards: Rows and content hashes of each shard, see `table.write`.
@@ -75,12 +79,12 @@ def tabulate(shards: Iterable[tuple[bytes, bytes]], uri: str, limit: int) -> Sea
         limit: Largest distance of near-duplicates in bits; 0 turns the search off.
     """
     made = table.write(((rows if limit else b"", contents) for rows, contents in shards), uri)
-    return Search(made, search.fitting_radius(_hashes(made), limit))
+    return Search(made, limit)
 
 
 def tasks(task: Search) -> list[search.Task]:
     """Divide the comparisons; the results of `linked` for all of them go to `find`."""
-    return search.tasks(task.table.rows, _KINDS)
+    return search.tasks(task.table.rows, KINDS)
 
 
 def linked(share: search.Task, task: Search) -> search.Indices:
@@ -105,7 +109,7 @@ def find(forests: Iterable[search.Indices], task: Search) -> Iterator[tuple[str,
     columns = [task.table.column(number) for number in range(table.COLUMNS)]
     for start in range(0, len(positions), _TOGETHER):
         some = positions[start : start + _TOGETHER]
-        rows = np.stack([column[some] for column in columns], axis=1)
+        rows = np.concatenate([column[some] for column in columns], axis=1)
         for number, row in zip(numbers[start : start + _TOGETHER].tolist(), rows, strict=True):
             data = row.tobytes()
             again.discard(data[:HASH_BYTES])
@@ -133,7 +137,8 @@ def search_here(
 
 
 def _hashes(made: Table) -> search.Hashes:
-    return search.Hashes(lambda number: made.column(number + 1), _KINDS, made.rows)
+    grey = functools.cache(lambda: made.column(table.GREY))
+    return search.Hashes(lambda number: made.column(number + 1), KINDS, made.rows, grey)
 
 
 def contents(joined: bytes) -> Contents:
@@ -175,8 +180,7 @@ def resolve_group(
     members, radius = [member for _, member in entries], entries[0][0]
     accepted = [key for key, override in settings.overrides.items() if override.verdict != "reject"]
     if findings := groups.resolve(members, radius, settings.severity, accepted):
-        limit = int(near_duplicate.CHECK.threshold_in(settings))
-        yield [(one.key, one) for one in findings], groups.line(members, radius, findings, limit)
+        yield [(one.key, one) for one in findings], groups.line(members, radius, findings)
 
 
 def listing(lines: Iterable[Mapping[str, Any]]) -> str:

@@ -7,8 +7,9 @@ Hashes of whole images are sorted together with those of mirrored images, and th
 each crop. Apart from sorting, the time is linear in the number of images. The orders do not depend
 on each other, and are divided into `tasks` for any number of workers. A worker needs 16 bytes of
 memory per image for the sort keys, besides two kinds of hashes, which may be mapped from files.
-Every reported pair was compared bit by bit, so pairs may only be missed. The orders come from a
-fixed seed, so runs are repeatable.
+Every reported pair was compared bit by bit, and its grey images confirmed that both are alike, so
+pairs may only be missed. The radius is the same for every set. The orders come from a fixed seed,
+so runs are repeatable.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import BITS, BYTES
+from imgpipe.components.image_file import grey_comparison
+from imgpipe.components.image_file.perceptual_hash import BITS, BYTES, GREY_BYTES, KINDS
 from imgpipe.components.image_filter.near_duplicates.links import Links
 
 #: Number of orders, and of neighbours compared in each. A pair at distance d among n images is
@@ -30,22 +32,16 @@ ORDERS, WINDOW = 32, 16
 #: to several crops.
 CROP_ORDERS, CROP_WINDOW = 12, 8
 #: Radius in bits. Copies that were saved again, resized, brightened or cropped by 5 % are within
-#: it. No two different images of 1,240 and of 4,160 flowers are (the nearest: 55 and 41 bits).
+#: it. No two different images of 1,240 and of 4,160 flowers are (the nearest: 55 and 41 bits), but
+#: 21,683 pairs of 1,651 hands in front of a white wall; the grey images refuse these.
 RADIUS = 40
-#: Copies that were saved again are within this many bits, whatever they show.
-_CERTAIN = 8
-#: Number of random pairs from which the natural similarity of the images of a set is estimated.
-_SAMPLE = 40_000
-_FEWEST = 1000  # pairs that are needed for an estimate
-#: Pairs this many standard deviations below the median of all pairs are not similar by chance.
-_SIGMAS = 5.0
-_SIGMAS_AT_1_PERCENT = 2.326
 #: Number of images up to which all pairs are compared, which is exact and as fast; and the number
 #: of rows that are compared at once, which takes 1 MB.
 _ALL_PAIRS, _BLOCK = 1000, 64
 #: Number of sorted hashes that are compared at once (2 MiB), and of orders in one task.
 _SORTED_BLOCK, _ORDERS_A_TASK = 1 << 16, 4
 _KEYS_AT_ONCE = 1 << 14  # hashes whose sort keys are computed at once, in the processor's cache
+_CONFIRMED = 4096  # pairs whose grey images are compared at once, which takes 60 MB
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
 
@@ -62,23 +58,28 @@ class Hashes:
             kind, uint8 [n, 32], in the order of `perceptual_hash.perceptual_hashes`.
         kinds: Number of kinds.
         count: Number of images.
+        grey: Function that returns the grey images, uint8 [n, `GREY_BYTES`]. None when there are
+            none, so that the hashes alone decide.
     """
 
     column: Callable[[int], npt.NDArray[np.uint8]]
     kinds: int
     count: int
+    grey: Callable[[], npt.NDArray[np.uint8]] | None = None
 
     @classmethod
     def of(cls, table: npt.NDArray[np.uint8]) -> Hashes:
         """Create the hashes from an array.
 
         Args:
-            table: uint8 [n, 32 · kinds].
+            table: uint8 [n, `ALL_BYTES`], or uint8 [n, 32 · kinds] without grey images.
         """
 
         def column(number: int) -> npt.NDArray[np.uint8]:
             return table[:, number * BYTES : (number + 1) * BYTES]
 
+        if table.shape[1] == KINDS * BYTES + GREY_BYTES:
+            return cls(column, KINDS, len(table), lambda: table[:, KINDS * BYTES :])
         return cls(column, table.shape[1] // BYTES, len(table))
 
     def __len__(self) -> int:
@@ -122,13 +123,13 @@ def tasks(count: int, kinds: int) -> list[Task]:
 
 
 def linked(hashes: Hashes, task: Task, radius: int) -> Indices:
-    """Do the comparisons of one task.
+    """Do the comparisons of one task, and confirm the pairs by their grey images.
 
     Args:
         hashes: The hashes of n images.
         task: One of the `tasks` of the set.
         radius: Distance in bits. Two images are connected if the upright hash of one is within this
-            distance of any hash of the other.
+            distance of any hash of the other, and their grey images are alike.
 
     Returns:
         Pairs of connected images, int64 [m, 2], as `Links.forest` returns them.
@@ -137,9 +138,47 @@ def linked(hashes: Hashes, task: Task, radius: int) -> Indices:
     upright = hashes.kind(0)
     for number in task.kinds:
         other = hashes.kind(number)
-        for first, second in _near(upright, other, number, task.orders, radius):
-            links.add(np.stack([first, second], axis=1))
+        for pairs in _near(upright, other, number, task.orders, radius):
+            links.add(_confirmed(hashes, pairs))
     return links.forest()
+
+
+def _confirmed(hashes: Hashes, pairs: _Pairs) -> Indices:
+    """Return the pairs [m, 2] whose grey images are alike."""
+    ends = np.stack([pairs.first, pairs.second], axis=1)
+    if hashes.grey is None or not len(ends):
+        return ends
+    greys, kept = hashes.grey(), []
+    for start in range(0, len(ends), _CONFIRMED):
+        some = slice(start, start + _CONFIRMED)
+        one, other = greys[pairs.first[some]], greys[pairs.second[some]]
+        kept.append(grey_comparison.alike(one, other, pairs.kinds[some], pairs.bits[some]))
+    return ends[np.concatenate(kept)]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of images with similar hashes, each array [m].
+
+    Attributes:
+        first: Index of the image whose upright hash was compared.
+        second: Index of the other image.
+        kinds: Kind of the hash of the other image.
+        bits: Number of bits in which the hashes differ.
+    """
+
+    first: Indices
+    second: Indices
+    kinds: Indices
+    bits: Indices
+
+    @classmethod
+    def of(
+        cls, first: Indices, second: Indices, kinds: Indices, bits: npt.NDArray[np.uint16]
+    ) -> _Pairs:
+        """Create the pairs, without those of an image with itself."""
+        apart = first != second
+        return cls(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))
 
 
 def groups(hashes: Hashes, radius: int) -> Indices:
@@ -159,35 +198,6 @@ def groups(hashes: Hashes, radius: int) -> Indices:
     return numbers
 
 
-def fitting_radius(hashes: Hashes, limit: int = RADIUS) -> int:
-    """Return a smaller radius than `limit` for sets whose images are naturally similar.
-
-    Examples of such sets are hands in front of one wall, or rendered figures. The median of the
-    distances of random pairs, and their first percentile, give a standard deviation; the radius is
-    five standard deviations below the median. For photographs it stays 40. It is 8 for 1,651 hands
-    in front of a white wall, where 18,924 pairs are within 48 bits.
-
-    Args:
-        hashes: The hashes of the set.
-        limit: Largest radius in bits.
-    """
-    n = len(hashes)
-    pairs = n * (n - 1) // 2
-    if pairs < _FEWEST:
-        return limit
-    rng = np.random.default_rng(_SEED)
-    first = rng.integers(n, size=_SAMPLE)
-    second = (first + rng.integers(1, n, size=_SAMPLE)) % n
-    upright = hashes.kind(0)
-    seen = distances(upright[first], upright[second])
-    unlike = seen[seen > _CERTAIN]
-    if not len(unlike):
-        return min(limit, _CERTAIN)
-    low, median = np.quantile(unlike, (0.01, 0.5))
-    radius = int(median - (median - low) / _SIGMAS_AT_1_PERCENT * _SIGMAS)
-    return min(limit, max(_CERTAIN, radius))
-
-
 def words(hashes: bytes) -> Words:
     """Return n concatenated hashes as uint64 [n, 4]."""
     return np.frombuffer(hashes, np.uint8).reshape(-1, BYTES).view(np.uint64)
@@ -205,16 +215,16 @@ def _orders(kind: int) -> tuple[int, int]:
 
 def _near(
     upright: Words, other: Words, number: int, orders: tuple[int, int], radius: int
-) -> Iterator[tuple[Indices, Indices]]:
-    """Yield pairs of indices [m] and [m] of images within the radius.
+) -> Iterator[_Pairs]:
+    """Yield pairs of images within the radius.
 
     `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
     """
     n = len(upright)
     if n <= _ALL_PAIRS:
-        yield from _all_near(upright, other, radius)
+        yield from _all_near(upright, other, number, radius)
         if number == 1:
-            yield from _all_near(upright, upright, radius)
+            yield from _all_near(upright, upright, 0, radius)
         return
     window = _orders(number)[1]
     rng = np.random.default_rng([_SEED, number])
@@ -226,10 +236,28 @@ def _near(
             ordered = _taken(upright, other, some)
             for step in range(1, min(window + 1, len(some))):
                 count = min(_SORTED_BLOCK, len(some) - step)
-                near = within(ordered[:, :count], ordered[:, step : step + count], radius)
-                first, second = some[near], some[near + step]
-                wanted = (first < n) | (second < n)  # a pair of two other hashes does not count
-                yield first[wanted] % n, second[wanted] % n
+                one, another = ordered[:, :count], ordered[:, step : step + count]
+                near = within(one, another, radius)
+                bits = differing_bits(one[:, near], another[:, near])
+                yield _pairs(some[near], some[near + step], bits, n, number)
+
+
+def _pairs(
+    one: Indices, another: Indices, bits: npt.NDArray[np.uint16], n: int, number: int
+) -> _Pairs:
+    """Return the pairs with at least one upright hash; the others do not count.
+
+    Args:
+        one: Indices in the table of the upright hashes and of the others, which begin at `n`.
+        another: Indices of the second hash of each pair.
+        bits: Number of differing bits of each pair.
+        n: Number of images.
+        number: Kind of the other hashes.
+    """
+    wanted = (one < n) | (another < n)
+    low = np.minimum(one, another)[wanted]
+    high = np.maximum(one, another)[wanted]
+    return _Pairs.of(low, high % n, np.where(high < n, 0, number), bits[wanted])
 
 
 def _taken(upright: Words, other: Words, indices: Indices) -> Words:
@@ -246,13 +274,15 @@ def _as_items(table: Words) -> npt.NDArray[np.void]:
     return table.view(f"V{BYTES}")[:, 0]
 
 
-def _all_near(one: Words, other: Words, radius: int) -> Iterator[tuple[Indices, Indices]]:
+def _all_near(one: Words, other: Words, number: int, radius: int) -> Iterator[_Pairs]:
     """Do the same as `_near` by comparing all pairs."""
     others = np.ascontiguousarray(other.T)[:, None]
     for start in range(0, len(one), _BLOCK):
         block = np.ascontiguousarray(one[start : start + _BLOCK].T)[..., None]
-        first, second = np.nonzero(differing_bits(block, others) <= radius)
-        yield first + start, second
+        differing = differing_bits(block, others)
+        first, second = np.nonzero(differing <= radius)
+        kinds = np.full(len(first), number)
+        yield _Pairs.of(first + start, second, kinds, differing[first, second])
 
 
 def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:

@@ -1,4 +1,4 @@
-"""The hashes of a whole set in files: one for each kind of hash, in the order of the contents.
+"""The hashes of a whole set in files: one for each column, in the order of the contents.
 
 One worker writes the table; its memory does not grow with the number of images, because it divides
 the images into buckets by the first byte of their content hash, and sorts one bucket at a time.
@@ -19,16 +19,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.image_file.perceptual_hash import ALL_BYTES, BYTES
+from imgpipe.components.image_file.perceptual_hash import BYTES, GREY_BYTES, KINDS
 
 HASH_BYTES = BYTES  # length of a SHA-256, which is that of a perceptual hash
-#: Number of columns of a row: the content hash and the perceptual hashes.
-COLUMNS = 1 + ALL_BYTES // BYTES
+#: Bytes of the columns of a row: the content hash, the perceptual hashes and the grey image.
+WIDTHS = (HASH_BYTES,) * (1 + KINDS) + (GREY_BYTES,)
+COLUMNS = len(WIDTHS)
+GREY = COLUMNS - 1  # number of the column of grey images
 _REPEATED = "repeated"  # name of the file with the hashes of contents that several images have
 _BUCKETS = 256
 _PENDING_BYTES = 1 << 24  # bytes that are read before they are divided into the buckets
 
-Column = npt.NDArray[np.uint8]  # [n, 32]
+Column = npt.NDArray[np.uint8]  # [n, width]
 
 
 @dataclass(frozen=True)
@@ -44,25 +46,28 @@ class Table:
     rows: int
 
     def column(self, number: int) -> Column:
-        """Map a column, uint8 [rows, HASH_BYTES]: content hashes (0) or one kind of hashes.
+        """Map a column: content hashes (0), one kind of hashes, or the grey images (`GREY`).
 
         A column in an object store is copied to a temporary file first.
+
+        Returns:
+            uint8 [rows, width].
         """
-        return self._mapped(str(number))
+        return self._mapped(str(number), WIDTHS[number])
 
     def repeated(self) -> Column:
         """Return the contents of which there are several images, uint8 [n, HASH_BYTES]."""
-        return self._mapped(_REPEATED)
+        return self._mapped(_REPEATED, HASH_BYTES)
 
-    def _mapped(self, name: str) -> Column:
+    def _mapped(self, name: str, width: int) -> Column:
         if "://" not in self.uri:
-            return _map(Path(self.uri) / name)
+            return _map(Path(self.uri) / name, width)
         import tensorflow as tf
 
         with tempfile.TemporaryDirectory(prefix="imgpipe-column-") as folder:
             local = Path(folder) / name
             tf.io.gfile.copy(f"{self.uri}/{name}", str(local))
-            return _map(local)  # the mapping stays valid after the file was removed
+            return _map(local, width)  # the mapping stays valid after the file was removed
 
 
 def write(shards: Iterable[tuple[bytes, bytes]], uri: str) -> Table:
@@ -79,8 +84,8 @@ def write(shards: Iterable[tuple[bytes, bytes]], uri: str) -> Table:
         remote = "://" in uri
         folder = Path(work) / name if remote else Path(uri) / name
         folder.mkdir(parents=True)
-        rows = _Buckets(Path(work) / "rows", COLUMNS)
-        contents = _Buckets(Path(work) / "contents", 1)
+        rows = _Buckets(Path(work) / "rows", sum(WIDTHS))
+        contents = _Buckets(Path(work) / "contents", HASH_BYTES)
         for some_rows, some_contents in shards:
             rows.add(some_rows)
             contents.add(some_contents)
@@ -91,10 +96,10 @@ def write(shards: Iterable[tuple[bytes, bytes]], uri: str) -> Table:
     return Table(f"{uri}/{name}", count)
 
 
-def _map(file: Path) -> Column:
+def _map(file: Path, width: int) -> Column:
     if not file.stat().st_size:  # an empty file cannot be mapped
-        return np.empty((0, HASH_BYTES), np.uint8)
-    return np.memmap(file, np.uint8, "r").reshape(-1, HASH_BYTES)
+        return np.empty((0, width), np.uint8)
+    return np.memmap(file, np.uint8, "r").reshape(-1, width)
 
 
 def _publish(folder: Path, uri: str) -> None:
@@ -107,21 +112,20 @@ def _publish(folder: Path, uri: str) -> None:
 
 def _write_columns(buckets: _Buckets, folder: Path) -> int:
     """Append the buckets to one file for each column, and return the number of rows."""
-    count = 0
+    count, ends = 0, np.cumsum(WIDTHS)[:-1]
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context((folder / str(n)).open("wb")) for n in range(COLUMNS)]
         for bucket in buckets.read():
-            first = np.unique(_keys(bucket[:, 0]), return_index=True)[1]
+            first = np.unique(_keys(bucket[:, :HASH_BYTES]), return_index=True)[1]
             count += len(first)
-            for number, file in enumerate(files):
-                file.write(bucket[first, number].tobytes())
+            for file, column in zip(files, np.split(bucket[first], ends, axis=1), strict=True):
+                file.write(column.tobytes())
     return count
 
 
 def _write_repeated(buckets: _Buckets, folder: Path) -> None:
     with (folder / _REPEATED).open("wb") as file:
-        for bucket in buckets.read():
-            contents = bucket[:, 0]
+        for contents in buckets.read():
             _, first, times = np.unique(_keys(contents), return_index=True, return_counts=True)
             file.write(contents[first[times > 1]].tobytes())
 
@@ -133,26 +137,26 @@ def _keys(contents: Column) -> npt.NDArray[np.bytes_]:
 class _Buckets:
     """Rows divided by their first byte into files, which sort like the rows."""
 
-    def __init__(self, folder: Path, columns: int) -> None:
-        self._folder, self._columns = folder, columns
+    def __init__(self, folder: Path, width: int) -> None:
+        self._folder, self._width = folder, width
         self._pending: list[bytes] = []
         self._size = 0
         folder.mkdir()
 
     def add(self, rows: bytes) -> None:
-        """Add some rows of `columns` times `HASH_BYTES` bytes."""
+        """Add some rows of `width` bytes."""
         self._pending.append(rows)
         self._size += len(rows)
         if self._size >= _PENDING_BYTES:
             self._divide()
 
     def read(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield the rows of each bucket that has some, uint8 [n, columns, HASH_BYTES]."""
+        """Yield the rows of each bucket that has some, uint8 [n, width]."""
         self._divide()
         for number in range(_BUCKETS):
             file = self._file(number)
             if file.exists():
-                yield np.fromfile(file, np.uint8).reshape(-1, self._columns, HASH_BYTES)
+                yield np.fromfile(file, np.uint8).reshape(-1, self._width)
                 file.unlink()
 
     def _file(self, number: int) -> Path:
@@ -160,7 +164,7 @@ class _Buckets:
 
     def _divide(self) -> None:
         table = np.frombuffer(b"".join(self._pending), np.uint8)
-        table = table.reshape(-1, self._columns * HASH_BYTES)
+        table = table.reshape(-1, self._width)
         self._pending, self._size = [], 0
         table = table[np.argsort(table[:, 0], kind="stable")]
         ends = np.searchsorted(table[:, 0], np.arange(_BUCKETS), side="right")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from imgpipe.components.image_filter.near_duplicates.groups import set_aside
 from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.text import aside
 
 #: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS, MEMBERS = 24, 4
@@ -18,10 +20,10 @@ def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
     groups = sorted(lines, key=_urgency)
     return {
+        "set_aside": set_aside(groups),
         "groups": len(groups),
         "pictures": sum(len(group["members"]) for group in groups),
         "radius": groups[0]["radius"] if groups else None,
-        "limit": groups[0].get("limit") if groups else None,
         "rows": [
             {"size": len(group["members"]), "members": _told(group["members"])[:MEMBERS]}
             for group in groups[:GROUPS]
@@ -30,8 +32,16 @@ def condensed(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _told(members: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Put members with findings first; their details name the similar image."""
-    return sorted(members, key=lambda member: (member["stays"], not member["reason"]))
+    """Put members with findings first, each followed by the similar image that its detail names."""
+    ordered = sorted(members, key=lambda member: (member["stays"], not member["reason"]))
+    by_path = {member["path"]: member for member in ordered}
+    told: dict[str, Mapping[str, Any]] = {}
+    for member in ordered:
+        told.setdefault(member["path"], member)
+        similar = by_path.get(member.get("similar_to") or "")
+        if similar is not None:
+            told.setdefault(similar["path"], similar)
+    return list(told.values())
 
 
 def _urgency(group: Mapping[str, Any]) -> int:
@@ -56,7 +66,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         }
         for group in found.get("rows") or []
     ]
-    return {"found": found, "rows": rows}
+    return {"found": found, "rows": rows, "aside": aside(found.get("set_aside") or {})}
 
 
 SECTION = Section("near", "Near-duplicates", build, order=120)

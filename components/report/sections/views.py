@@ -29,7 +29,8 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         return context.absent("No views were made")
     if (tried := context.part("bank").get("views_accuracy")) and len(tried) == 1:
         return Absent(
-            "The model is trained on each image unchanged. Augmented views were not made, "
+            context.part("bank").get("views_note")
+            or "The model is trained on each image unchanged. Augmented views were not made, "
             "because cross-validation over the training images did not say that they help."
         )
     numbers = range(1 + columns(settings))

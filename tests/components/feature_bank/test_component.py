@@ -103,7 +103,7 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
     ids=["nothing left to gain", "noise"],
 )
 def test_views_that_do_not_pay_are_not_in_the_bank(tmp_path, labels, made) -> None:
-    settings = replace(_SETTINGS, fine_tune=FineTune())
+    settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
     uri = str(tmp_path / "features")
     examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
@@ -117,10 +117,22 @@ def test_views_that_do_not_pay_are_not_in_the_bank(tmp_path, labels, made) -> No
         assert len(rows) == 60
 
 
+def test_no_view_is_made_for_a_head_that_a_search_will_replace(tmp_path) -> None:
+    settings = replace(_SETTINGS, fine_tune=FineTune())
+    assert settings.searches
+    plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
+    uri, labels = str(tmp_path / "features"), np.random.default_rng(1).integers(0, 2, 60)
+    examples, head = _examples(tmp_path, labels), json.dumps(asdict(settings))
+    choose_views(beam.Pipeline(), plan, examples, uri, {"dim": _DIM}, head, '["a", "b"]')
+    facts = records.read_json(f"{uri}/bank.json")
+    assert (facts["views"], facts["forward_passes"] + facts["reused"]) == (0, 68)
+    assert facts["views_note"].endswith("makes views of its own.")
+
+
 def test_a_view_that_pays_stays(tmp_path, monkeypatch) -> None:
     """Heads judge a second view of the same pixels as no better, so here any judgement is."""
     monkeypatch.setattr(Judgement, "better_than", lambda self, other: True)
-    settings = replace(_SETTINGS, fine_tune=FineTune())
+    settings = replace(_SETTINGS, fine_tune=FineTune(mode="off"))
     plan, _ = make_plan(describe(settings, "float32"), str(tmp_path / "store"), _KEPT, 1e12)
     uri = str(tmp_path / "features")
     labels = np.random.default_rng(1).integers(0, 2, 60)

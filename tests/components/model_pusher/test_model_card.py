@@ -49,6 +49,15 @@ def test_the_text_names_classes_figures_and_origin():
     text.encode("utf-8")
 
 
+def test_the_card_says_where_the_folds_decided():
+    folds = {"folds": 5, "mean": 0.971, "std": 0.012, "correct": 1080, "images": 1112}
+    _, text = front_matter(model_card(FACTS, METRICS, folds))
+    assert "Mean accuracy over 5 folds: 0.971 ± 0.012 (1,080 of 1,112 correct)" in text
+    assert "used for calibration, so that" in text
+    _, text = front_matter(model_card(FACTS, METRICS))
+    assert "used for calibration and for the decision to publish" in text and "folds" not in text
+
+
 def test_without_figures_none_are_claimed():
     fields, text = front_matter(model_card({}, {}))
     assert "model-index" not in fields and "Accuracy" not in text and "## Classes" not in text

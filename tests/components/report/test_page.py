@@ -464,10 +464,10 @@ def test_the_networks_that_were_tried_are_listed():
     assert "Everything was tried." in text
 
 
-def test_a_radius_that_is_smaller_for_this_set_is_explained():
+def test_training_images_that_are_set_aside_are_counted():
     found = facts()
-    found["near"] |= {"radius": 8, "limit": 40}
+    found["near"] |= {"radius": 40, "set_aside": {"test": 12, "validation": 1}}
     text = read(found).text
-    assert "differ in at most 8 of 256 bits. In other sets it is 40 bits" in text
-    found["near"] |= {"radius": 40}
-    assert "In other sets" not in read(found).text
+    assert "differ in at most 40 of 256 bits (judge.threshold.near_duplicate), and" in text
+    assert "12 images of train are set aside, because they are near-duplicates of test." in text
+    assert "1 image of train is set aside, because it is a near-duplicate of validation." in text

@@ -90,9 +90,20 @@ def test_a_small_validation_split_is_worth_a_hint(count, hints):
     found = by_validation()
     found["gate"] |= {"count": count}
     assert len(warnings(found)) == hints
-    found["bank"]["dim"] = 0
-    assert warnings(found) == [], "no features, no folds"
     assert warnings(facts()) == [], "folds decide already"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [{"bank": {"dim": 0}}, {"training": {"fine_tune": {"shipped": True}}}],
+    ids=["no features", "fine-tuned"],
+)
+def test_a_small_split_that_folds_cannot_help_is_worth_another_hint(reason):
+    found = by_validation() | reason
+    found["settings"] |= {"cross_validate": -1}
+    (hint,) = warnings(found)
+    assert hint.startswith("the validation split has only 60 images")
+    assert hint.endswith("add images, or give more of them to validation with split.validation")
 
 
 def test_the_hint_names_the_weight_of_an_image_and_the_setting():

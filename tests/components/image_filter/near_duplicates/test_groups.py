@@ -8,8 +8,19 @@ import random
 import numpy as np
 import pytest
 
-from imgpipe.components.image_file.perceptual_hash import PerceptualHashes
-from imgpipe.components.image_filter.near_duplicates.groups import Member, resolve
+from imgpipe.components.image_file.perceptual_hash import (
+    PerceptualHashes,
+    distance,
+    parse,
+    perceptual_hashes,
+)
+from imgpipe.components.image_file.reduction import shrink
+from imgpipe.components.image_filter.near_duplicates.groups import (
+    Member,
+    line,
+    resolve,
+    set_aside,
+)
 
 BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
 
@@ -103,6 +114,38 @@ def test_order_changes_nothing():
     expected = resolve(copies, 12)
     for seed in range(5):
         assert resolve(random.Random(seed).sample(copies, len(copies)), 12) == expected
+
+
+def pictured(path, pixels, **values):
+    """An image with the hashes and the grey image of its pixels."""
+    colour = np.repeat(pixels[..., None], 3, axis=2)
+    return dataclasses.replace(
+        member(path, **values), hashes=parse(perceptual_hashes(shrink(colour)))
+    )
+
+
+def test_different_images_with_similar_hashes_are_not_rejected():
+    """A set of one wall, of which test shows other objects than train, keeps all of its images."""
+    rng = np.random.default_rng(5)
+    wall = (np.kron(rng.integers(0, 2, (16, 16)), np.ones((4, 4))) * 8 + 200).astype(np.uint8)
+    one, other = wall.copy(), wall.copy()
+    one[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
+    other[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
+    images = (pictured("1", one), pictured("2", other, split="test"))
+    assert distance(images[0].hashes.upright, images[1].hashes.upright) <= 40
+    assert outcome(*images, radius=40) == {}
+    copy = pictured("3", (other * 0.9).astype(np.uint8))
+    assert outcome(*images, copy, radius=40) == {
+        "3": ("near_duplicate_across_splits", "reject", "2")
+    }
+
+
+def test_training_images_that_are_set_aside_are_counted_by_the_other_split():
+    copies = [member("1", flips=3), member("2", "test"), member("3", flips=5), member("4", "test")]
+    lines = [line(copies, 48, resolve(copies, 48))]
+    more = [member("5"), member("6", "validation")]
+    assert set_aside([*lines, line(more, 48, resolve(more, 48))]) == {"validation": 1, "test": 2}
+    assert set_aside([]) == {}
 
 
 def test_a_crop_is_called_so_on_either_side():

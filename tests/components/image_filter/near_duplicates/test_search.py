@@ -30,10 +30,6 @@ def groups(images, radius):
     return search.groups(table(images), radius)
 
 
-def fitting_radius(images, **limit):
-    return search.fitting_radius(table(images), **limit)
-
-
 def drawn(count, seed=0):
     """Random hashes; a mirror image has the other bit at the mirrored place."""
     bits = np.random.default_rng(seed).integers(0, 2, (count, 16, 16), np.uint8)
@@ -121,19 +117,36 @@ def test_many_copies_of_one_image_are_one_group():
     assert set(groups(drawn(1) * 5000, RADIUS).tolist()) == {0}
 
 
-def test_the_radius_shrinks_where_images_are_alike_by_nature():
-    photographs = drawn(500)
-    assert fitting_radius(photographs) == RADIUS
-    rng = np.random.default_rng(3)
-    one_wall = [changed(photographs[0], int(rng.integers(30, 60)), rng) for _ in range(500)]
-    assert 8 <= fitting_radius(one_wall) < RADIUS - 5
-    assert fitting_radius(one_wall[:20]) == RADIUS, "too few to say"
-    assert fitting_radius(photographs, limit=0) == 0
+def pictured(pixels):
+    """Hashes and the grey image of pixels, uint8 [H, W]."""
+    return perceptual_hashes(shrink(np.repeat(pixels[..., None], 3, axis=2)))
 
 
-def test_copies_do_not_shrink_the_radius():
-    photographs = drawn(100)
-    assert fitting_radius(photographs * 3) == RADIUS
+def in_front_of_a_wall(count):
+    """Images that differ in a part alone, by a lot, while all bits of the rest are equal."""
+    rng = np.random.default_rng(7)
+    wall = (np.kron(rng.integers(0, 2, (16, 16)), np.ones((4, 4))) * 8 + 200).astype(np.uint8)
+    images = []
+    for _ in range(count):
+        image = wall.copy()
+        side = 24
+        hand = rng.integers(0, 256, (side // 4, side // 4))
+        image[16 : 16 + side, 16 : 16 + side] = np.kron(hand, np.ones((4, 4)))
+        images.append(image)
+    return images
+
+
+@pytest.mark.parametrize("count", [40, 1100], ids=["all pairs", "sorted"])
+def test_images_that_are_similar_by_nature_are_not_near_duplicates(count):
+    """The hashes of such images are within the radius, whatever the size of the set."""
+    images = in_front_of_a_wall(count)
+    rows = [np.frombuffer(pictured(image), np.uint8) for image in images]
+    copy = np.frombuffer(pictured((images[3] * 0.9).astype(np.uint8)), np.uint8)
+    hashes = search.Hashes.of(np.stack([*rows, copy]))
+    by_hash_alone = dataclasses.replace(hashes, grey=None)
+    assert len(set(search.groups(by_hash_alone, RADIUS).tolist())) < count / 2
+    found = search.groups(hashes, RADIUS).tolist()
+    assert found == [*range(count), 3]
 
 
 def test_the_comparisons_of_an_image_do_not_grow_with_their_number(monkeypatch):
@@ -216,7 +229,7 @@ def _hashes(*folders):
 def test_every_reencoded_photograph_is_found_and_no_other(shared_data):
     folders = (shared_data / "cats_dogs", shared_data / "cats_dogs_reencoded")
     paths, hashes = _hashes(*folders)
-    found = search.groups(hashes, search.fitting_radius(hashes))
+    found = search.groups(hashes, RADIUS)
     members = {}
     for path, group in zip(paths, found.tolist(), strict=True):
         members.setdefault(group, []).append(path)
