@@ -286,7 +286,8 @@ def test_noise_is_not_bought_with_minutes(examples, bank, monkeypatch) -> None:
 
 
 def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> None:
-    """Here every gain counts as noise, and the rate as the default one, so that others are tried."""
+    """Here every gain counts as noise, and other rates than the given one are tried."""
+    monkeypatch.setattr(search, "_FEWEST_CORRECTED", 0.0)
     stage = replace(_SETTINGS.fine_tune, epochs=1)
     monkeypatch.setattr(search, "FineTune", lambda: stage)
     monkeypatch.setattr(search, "standard_error", lambda gains: 1.0)
