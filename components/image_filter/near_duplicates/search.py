@@ -238,8 +238,8 @@ def _near(
                 count = min(_SORTED_BLOCK, len(some) - step)
                 one, another = ordered[:, :count], ordered[:, step : step + count]
                 near = within(one, another, radius)
-                bits = differing_bits(one[:, near], another[:, near])
-                yield _pairs(some[near], some[near + step], bits, n, number)
+                differing = differing_bits(one[:, near], another[:, near])
+                yield _pairs(some[near], some[near + step], differing, n, number)
 
 
 def _pairs(
