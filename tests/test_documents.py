@@ -139,7 +139,7 @@ def test_every_page_of_the_readme_is_in_the_navigation() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
 def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
-    """Search works, no page complains, and on a phone nothing but tables and drawings scrolls."""
+    """Search works, from a server and from the disk, no page complains, and on a phone nothing but tables and drawings scrolls."""
     handler = functools.partial(_Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -153,10 +153,11 @@ def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
                         wide = page.run("document.documentElement.scrollWidth - innerWidth")
                         assert wide <= 0, f"{name} is {wide} pixels too wide at {width}"
                 page.look(1280)
-                page.open(f"{address}/index.html")
-                page.run("document.querySelector('[data-md-component=search-query]').focus()")
-                page.call("Input.insertText", text="quarantine")
-                page.wait("document.querySelector('.md-search-result__link')")
+                for start in (f"{address}/index.html", (site / "how-to" / "gpu.html").as_uri()):
+                    page.open(start)
+                    page.run("document.querySelector('[data-md-component=search-query]').focus()")
+                    page.call("Input.insertText", text="quarantine")
+                    page.wait("document.querySelector('.md-search-result__link')")
                 assert not page.complaints
         finally:
             server.shutdown()
