@@ -68,7 +68,7 @@ def _metrics(context: Context) -> Mapping[str, Any] | Absent:
     sentences = list(context.facts["sentences"])
     if missing:
         sentences.append(f"The images cannot be compared: {missing}.")
-    return {"rows": rows, "sentences": sentences}
+    return {"rows": rows, "sentences": sentences, "paired": bool(found["paired"])}
 
 
 def _images(context: Context) -> Mapping[str, Any] | Absent:

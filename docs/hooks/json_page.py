@@ -51,7 +51,10 @@ def _rows(kind: Any, prefix: str) -> Iterator[str]:
     """Yield the rows of an object, each field followed by the fields below it."""
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         own, meaning = typing.get_args(hint)
-        yield f"| `{prefix}{name}` | {_type(own)} | {_cell(meaning)} |"
+        field = (
+            f"{prefix}{name}".replace("*", "&#42;").replace(".", ".<wbr>").replace("_", "_<wbr>")
+        )
+        yield f"| <code class='path'>{field}</code> | {_type(own)} | {_cell(meaning)} |"
         below, path = _below(own)
         if below is not None:
             yield from _rows(below, f"{prefix}{name}{path}.")

@@ -225,8 +225,9 @@ def _print(console: Console, found: Mapping[str, Any]) -> None:
         figures = "  ".join(
             f"{_share(row[key]):>{size}}" for key, size in (("recall", 6), ("precision", 9))
         )
+        f1 = _share(row["f1"] if row["count"] else None)
         name = escape(f"{name:<{width}}")
-        console.print(f"  {name}  {row['count']:>6,}  {figures}  {row['f1']:>5.3f}")
+        console.print(f"  {name}  {row['count']:>6,}  {figures}  {f1:>5}")
     if len(classes) > _CLASSES:
         console.print(f"  … and {len(classes) - _CLASSES:,} more classes; --json writes them all")
     _print_confusions(console, found)

@@ -141,6 +141,7 @@ def test_the_page_explains_its_mistakes(out, photos, tmp_path):
     html = page.read_text("utf-8")
     assert "what speaks for " in html and "The second image of a mistake shows" in html
     assert "training images whose features are nearest" not in html
+    assert "Images of validation and test together" not in html
     assert html.count("data:image/jpeg;base64,") >= 2
 
 

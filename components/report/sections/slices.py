@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.metrics import wilson
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import MEASURED, Absent, Context, Section
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
@@ -14,7 +14,9 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     found = [one for one in context.facts.get("slices") or [] if one.get("rows")]
     if not found:
         return context.absent("The images differ in nothing that could divide them into slices")
-    return {"groups": [{"name": one["name"], "rows": _rows(one["rows"])} for one in found]}
+    groups = [{"name": one["name"], "rows": _rows(one["rows"])} for one in found]
+    several = all(context.part("metrics").get(split) for split in MEASURED)
+    return {"groups": groups, "several": several}
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
