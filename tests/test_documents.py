@@ -139,7 +139,7 @@ def test_every_page_of_the_readme_is_in_the_navigation() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
 def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
-    """Search works, from a server and from the disk, no page complains, and on a phone nothing but tables and drawings scrolls."""
+    """Search works, also from the disk; no page complains, and none is too wide for a phone."""
     handler = functools.partial(_Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
