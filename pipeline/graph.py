@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tfx.components.example_validator.component import ExampleValidator
-from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
@@ -118,7 +117,7 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
         overrides=planned.overrides,
         code=planned.data_code,
     )
-    statistics = StatisticsGen(examples=judged.outputs["metadata"])
+    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=planned.data_code)
     schema = parts.SchemaGen(
         statistics=statistics.outputs["statistics"],
         accepted_schema=planned.accepted_schema,

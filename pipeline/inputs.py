@@ -39,6 +39,7 @@ _DATA_CODE = (
     "components/example_gen",
     "components/image_file",
     "components/image_filter",
+    "components/statistics_gen",
     "components/schema_gen",
     "components/data_gate",
     "components/image_record.py",

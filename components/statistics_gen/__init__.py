@@ -1,0 +1,1 @@
+"""StatisticsGen: the distributions of the images' metadata, by split."""
