@@ -140,43 +140,71 @@ def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], r
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
     )
     deployment = runner_utils.extract_local_deployment_config(ir)
-    connection = deployment.metadata_connection_config
-    config = getattr(connection, connection.WhichOneof("connection_config"))
-    fail_interrupted_executions(config, root)
-    for node in (entry.pipeline_node for entry in ir.nodes):
-        name = node.node_info.id
-        if name in fresh or name in NEVER_CACHED:
-            node.execution_options.caching_options.enable_cache = False
-        if name not in told:
-            observer.started(name)
-        start = time.monotonic()
-        try:
-            info = launcher.Launcher(
-                pipeline_node=node,
-                mlmd_connection=metadata.Metadata(config),
-                pipeline_info=ir.pipeline_info,
-                pipeline_runtime_spec=ir.runtime_spec,
-                executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                custom_executor_operators=sealing.OPERATORS,
-            ).launch()
-            result = _result(config, name, time.monotonic() - start, info)
-            if result.cached:
-                sealing.require_whole(result.outputs.values())
-        except sealing.Damaged as found:
-            observer.damaged(name, str(found))
-            raise
-        except BaseException:
-            observer.failed(name, time.monotonic() - start)
-            raise
-        fresh.discard(name)
-        if name not in told:
-            observer.finished(result)
+    given = deployment.metadata_connection_config
+    config = getattr(given, given.WhichOneof("connection_config"))
+    with _Connection(config) as connection:
+        fail_interrupted_executions(connection.store, root)
+        for node in (entry.pipeline_node for entry in ir.nodes):
+            _launch(node, ir, deployment, connection, observer, fresh, told)
 
 
-def _result(config: Any, name: str, seconds: float, info: Any) -> NodeResult:
+def _launch(
+    node: Any,
+    ir: Any,
+    deployment: Any,
+    connection: metadata.Metadata,
+    observer: Observer,
+    fresh: set[str],
+    told: Collection[str],
+) -> None:
+    """Launch one node of the compiled pipeline `ir`; see `_once`."""
+    name = node.node_info.id
+    if name in fresh or name in NEVER_CACHED:
+        node.execution_options.caching_options.enable_cache = False
+    if name not in told:
+        observer.started(name)
+    start = time.monotonic()
+    try:
+        info = launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=connection,
+            pipeline_info=ir.pipeline_info,
+            pipeline_runtime_spec=ir.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, name),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+            custom_executor_operators=sealing.OPERATORS,
+        ).launch()
+        result = _result(connection.store, name, time.monotonic() - start, info)
+        if result.cached:
+            sealing.require_whole(result.outputs.values())
+    except sealing.Damaged as found:
+        observer.damaged(name, str(found))
+        raise
+    except BaseException:
+        observer.failed(name, time.monotonic() - start)
+        raise
+    fresh.discard(name)
+    if name not in told:
+        observer.finished(result)
+
+
+class _Connection(metadata.Metadata):
+    """A connection to ML Metadata that stays open while it is in use.
+
+    TFX's launcher enters it four times for each node, and TFX opens the database anew each time,
+    which checks the whole schema of the database.
+    """
+
+    def __enter__(self) -> _Connection:
+        if self._store is None:
+            super().__enter__()
+        else:
+            self._users += 1
+        return self
+
+
+def _result(store: mlmd.MetadataStore, name: str, seconds: float, info: Any) -> NodeResult:
     """State and output URIs of an execution according to ML Metadata."""
-    store = mlmd.MetadataStore(config)
     [execution] = store.get_executions_by_id([info.execution_id])
     events = [
         event
@@ -205,7 +233,7 @@ def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
         os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 
-def fail_interrupted_executions(config: metadata_store_pb2.ConnectionConfig, root: Path) -> int:
+def fail_interrupted_executions(store: mlmd.MetadataStore, root: Path) -> int:
     """Mark the executions of a killed run as failed and remove their incomplete artifacts.
 
     TFX would leave them in the state RUNNING. The caller holds the lock of the run, so no execution
@@ -213,13 +241,12 @@ def fail_interrupted_executions(config: metadata_store_pb2.ConnectionConfig, roo
     the execution: ``<root>/<node>/<output>/<execution id>``.
 
     Args:
-      config: Connection to ML Metadata.
+      store: Store of ML Metadata.
       root: Folder of all artifacts.
 
     Returns:
       The number of such executions.
     """
-    store = mlmd.MetadataStore(config)
     dead = [
         execution
         for execution in store.get_executions()
