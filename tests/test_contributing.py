@@ -1,4 +1,4 @@
-"""The check in the page for contributors works as the page says: one new file, and nothing else."""
+"""The examples in the page for contributors work as the page says, in a copy of the code."""
 
 from __future__ import annotations
 
@@ -13,37 +13,83 @@ import pytest
 from PIL import Image
 
 _ROOT = Path(__file__).resolve().parent.parent
-_FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
+_FILE = re.compile(r'^```(?:python|html) title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
+_LINE = re.compile(r'^```py title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
+_IMPORT = "from imgpipe.components.example_gen.sources.prefixed import PrefixedSource\n"
+
+#: Builds a classifier with the backbone, and draws the page of a run with the section.
+_PROGRAM = """
+from imgpipe.components.report.page import render
+from imgpipe.components.report.section import RunState
+from imgpipe.models.classifier import build_classifier
+from imgpipe.models.settings import ModelSettings
+
+settings = ModelSettings(backbone="tiny", weights="none")
+classifier = build_classifier(None, ["cat", "dog"], settings)
+print(settings.size, classifier.network.output_shape[-1])
+data = {"by_split": {"train": {"cat": 5, "dog": 2}, "test": {"cat": 1}}}
+facts = {"settings": {"vocabulary": ["cat", "dog"]}, "data": data}
+page = render(facts, None, {}, RunState("blessed", "blessed"))
+print([line for line in page.splitlines() if line.startswith("<li>cat") or "<li>dog" in line])
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code with the files of the page, and the line for the source."""
+    folder = tmp_path_factory.mktemp("contributing") / "copy"
+    for name in ("src", "components", "models", "pipeline", "serving"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(_ROOT / name, folder / name, symlinks=True, ignore=ignore)
+    page = (_ROOT / "docs" / "contributing.md").read_text("utf-8")
+    files = _FILE.findall(page)
+    assert len(files) == 5  # a check, a backbone, a source, and a section with its template
+    for name, code in files:
+        assert not (folder / name).exists()
+        (folder / name).write_text(code, "utf-8")
+    [(name, line)] = _LINE.findall(page)
+    text = (folder / name).read_text("utf-8")
+    head, sources, rest = text.partition("SOURCES: dict[str, Kind] = {\n")
+    first, imported, others = head.partition("from imgpipe.")
+    edited = first + _IMPORT + imported + others + sources + line + rest
+    (folder / name).write_text(edited, "utf-8")
+    return folder
+
+
+def _run(copy: Path, folder: Path, *command: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.stdout + done.stderr
 
 
 @pytest.mark.slow
-def test_a_check_is_one_new_file(tmp_path: Path) -> None:
-    page = (_ROOT / "docs" / "contributing.md").read_text("utf-8")
-    [(name, code)] = _FILE.findall(page)
-    copy = tmp_path / "copy"
-    for folder in ("src", "components", "models", "pipeline", "serving"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(_ROOT / folder, copy / folder, symlinks=True, ignore=ignore)
-    assert not (copy / name).exists()
-    (copy / name).write_text(code, "utf-8")
+def test_a_check_and_a_source_are_used(copy: Path, tmp_path: Path) -> None:
     for label, shade in (("cat", 60), ("dog", 180)):
         for number in range(8):
             image = Image.effect_noise((64, 64), 20 + number).point(
                 lambda v, s=shade: v // 2 + s // 4
             )
-            _save(image, tmp_path / "PHOTOS" / label / f"{number}.png")
-    _save(Image.effect_noise((400, 80), 60), tmp_path / "PHOTOS" / "dog" / "wide.png")
-
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "check", "PHOTOS"]
+            _save(image, tmp_path / "PHOTOS" / f"{label}.{number}.png")
+    _save(Image.effect_noise((400, 80), 60), tmp_path / "PHOTOS" / "dog.wide.png")
+    command = ["-m", "imgpipe.pipeline.cli", "check", "prefixed:PHOTOS"]
     command += ["--set", "judge.severity.panorama=reject", "--set", "gate.max_rejected_share=1"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
-    )
+    said = _run(copy, tmp_path, *command)
+    assert re.search(r"rejected +panorama +1 +dog.wide.png: 400 x 80 pixels", said), said
+    assert "16 of 17 images kept" in said
 
-    assert re.search(r"rejected +panorama +1 +dog/wide.png: 400 x 80 pixels", done.stdout), (
-        done.stdout + done.stderr
-    )
+
+@pytest.mark.slow
+def test_a_backbone_and_a_section_are_used(copy: Path, tmp_path: Path) -> None:
+    said = _run(copy, tmp_path, "-c", _PROGRAM)
+    assert "96 (None, 2)" in said, said
+    assert "['<li>dog: 2 images</li>', '<li>cat: 6 images</li>']" in said, said
 
 
 def _save(image: Image.Image, file: Path) -> None:

@@ -102,6 +102,30 @@ def test_the_reference_is_that_of_the_code(site: Path) -> None:
     assert len(named) > 80 and not [one for one in missing if not one.startswith("beam.")]
 
 
+def test_exit_codes_json_and_metrics_are_those_of_the_code(site: Path) -> None:
+    from imgpipe.models import errors
+    from imgpipe.pipeline.exports import NotEqual
+    from imgpipe.pipeline.json_formats import FORMATS
+    from imgpipe.serving.server.metrics import Metrics
+
+    codes = (site / "reference" / "exit-codes.html").read_text("utf-8")
+    classes = (errors.ImgpipeError, errors.ConfigError, errors.DataRefused, errors.ResourceError)
+    for code in {0, 130, 143, NotEqual.exit_code, *(one.exit_code for one in classes)}:
+        assert f"<td><code>{code}</code></td>" in codes
+    formats = (site / "reference" / "json.html").read_text("utf-8")
+    assert not [name for name in FORMATS if f'id="{name.replace(" ", "-")}"' not in formats]
+    fields = (
+        "gate.threshold",
+        "search_ended.reason",
+        "files.rejected[].path",
+        "metrics.*.accuracy",
+    )
+    plain = formats.replace("<wbr>", "").replace("&#42;", "*")
+    assert not [name for name in fields if f"{name}</code>" not in plain]
+    metrics = (site / "reference" / "metrics.html").read_text("utf-8")
+    assert not [name for name in Metrics(lambda _: True)._named if name not in metrics]
+
+
 def _commands(group: object, prefix: str = "imgpipe") -> set[str]:
     found = {prefix}
     for name, command in getattr(group, "commands", {}).items():
