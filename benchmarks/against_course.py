@@ -24,7 +24,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -115,7 +115,7 @@ def main() -> None:
     others = {"the course's way": course, "plain Keras": plain}
     figures = _figures(before, others, after, task)
     print(f"{images:,} photographs, {config.model.backbone}")
-    common.finish([*figures, limit], options.json)
+    common.finish([*figures, limit])
 
 
 def _configuration(preset: str | None, work: Path) -> Config:
@@ -282,24 +282,29 @@ def _epochs(
 
 
 def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
-    """The frozen backbone, normalisation inside, under the head with one sigmoid unit."""
+    """Return the frozen backbone, with normalisation, under the head with one sigmoid unit."""
     settings = task.settings
     layers = keras.layers
-    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32")
-    seen = augmented(pixels) if augmented else pixels
-    if task.options.folded:
-        feature_map = task.backbone.build(seen)
-    elif task.backbone.name == efficientnet_lite0.NAME:
-        feature_map = _with_batch_normalisation(seen)
+    shape = (settings.size, settings.size, 3)
+    pixels = keras.Input(shape, dtype="float32")
+    normed = task.backbone.name == efficientnet_lite0.NAME and not task.options.folded
+    if normed:
+        feature_map = replace(task.backbone, weights="none").build(pixels, trainable=True)
+    elif task.options.folded:
+        feature_map = task.backbone.build(pixels)
     else:
-        feature_map = _application(seen, task.backbone)
+        feature_map = _application(pixels, task.backbone)
     frozen = keras.Model(pixels, feature_map)
+    if normed:
+        _set_norms(frozen)
     frozen.trainable = False
-    features = pooled(feature_map, settings.pooling)
+    images = keras.Input(shape, dtype="float32")
+    seen = augmented(images) if augmented else images
+    features = pooled(frozen(seen), settings.pooling)
     if settings.hidden_units:
         features = layers.Dense(settings.hidden_units, activation="relu")(features)
     features = layers.Dropout(settings.dropout)(features)
-    return keras.Model(pixels, layers.Dense(1, activation="sigmoid")(features))
+    return keras.Model(images, layers.Dense(1, activation="sigmoid")(features))
 
 
 def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> keras.KerasTensor:
@@ -311,37 +316,18 @@ def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> ker
     return network.get_layer(backbone.cut).output if backbone.cut else network.output
 
 
-def _with_batch_normalisation(pixels: keras.KerasTensor) -> keras.KerasTensor:
-    """The same network as it is trained and as Keras' own applications are run.
+def _set_norms(network: keras.Model) -> None:
+    """Give the default backbone with its BatchNorms the weights that have them folded in.
 
-    Every convolution is followed by a BatchNorm; its scale is 1 because the weights at hand have
-    it folded in, which changes neither the answer nor the work.
+    The scale of each BatchNorm is 1, which changes neither the answers nor the work.
     """
-    layers = keras.layers
-    x = entry = layers.Rescaling(1 / 128, -127 / 128)(pixels)
-    block = None
     weights = efficientnet_lite0.read_weights()
     for unit in efficientnet_lite0.units():
-        if unit.block != block:
-            entry, block = x, unit.block
-        shared = {"strides": unit.stride, "padding": "same", "use_bias": False, "trainable": False}
-        convolution = (
-            layers.DepthwiseConv2D(unit.size, **shared)
-            if unit.depthwise
-            else layers.Conv2D(unit.filters, unit.size, **shared)
-        )
-        x = convolution(x)
         kernel, bias = efficientnet_lite0.folded(weights, unit)
-        convolution.set_weights([kernel])
-        norm = layers.BatchNormalization(epsilon=1e-3, trainable=False)
-        x = norm(x)
+        network.get_layer(unit.name).set_weights([kernel])
         ones = np.ones_like(bias)
-        norm.set_weights([ones, bias, 0 * ones, ones - np.float32(1e-3)])
-        if unit.active:
-            x = layers.ReLU(6.0)(x)
-        if unit.joins:
-            x = layers.Add()([x, entry])
-    return x
+        norm = network.get_layer(f"{unit.name}_bn")
+        norm.set_weights([ones, bias, 0 * ones, ones - np.float32(norm.epsilon)])
 
 
 # --- figures -----------------------------------------------------------------------------------

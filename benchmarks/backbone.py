@@ -1,12 +1,12 @@
-"""Share of the machine's matrix-multiply peak that the frozen forward pass reaches, and folding.
+"""Share of the machine's matrix-multiply peak that the frozen forward pass reaches.
 
     python -m benchmarks.backbone [NAME] [--weights FILE] [--width W] [--cut LAYER] [--size PX]
 
-Peak, forward pass and the same network with its BatchNorms in place are measured in turns in one
-run, the best of each kept, so that a busy machine hurts all alike. The peak is a square matrix
-product of the same number type, run by the same library; operations of the network count as two
-for each multiply-add of a convolution. Networks other than the default have random weights unless
-a file is named: the time is the same.
+The peak and the forward pass are measured in turns in one run. The best time of each is used, so
+that other work on the machine affects both alike. The peak is a square matrix product of the same
+number type, run by the same library. A multiply-add of a convolution counts as two operations.
+Networks other than the default have random weights unless a file is named, because the time is the
+same.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -28,7 +27,6 @@ from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.models import backbones
 from imgpipe.models.backbones.architectures import efficientnet_lite0
-from imgpipe.models.classifier import pooled
 from imgpipe.models.extractor import BATCH_VIEWS, build_features, resolve_precision
 
 MATRIX = 2048  # rows and columns: large enough for the peak, small enough for the cache's blocks
@@ -55,38 +53,28 @@ def main() -> None:
         precisions.append("bfloat16")
     else:
         print("bfloat16: this CPU does not multiply it natively, left out")
-    figures = [
-        figure for precision in precisions for figure in measure(backbone, size, precision, options)
-    ]
-    common.finish(figures, options.json)
+    figures = [measure(backbone, size, precision, options) for precision in precisions]
+    common.finish(figures)
 
 
 def measure(
     backbone: backbones.Backbone, size: int, precision: str, options: argparse.Namespace
-) -> Iterator[Figure]:
-    """One number type: its share of the peak, and what folding saves."""
+) -> Figure:
+    """Return the share of the peak for one number type."""
     shape = (options.batch, size, size, 3)
     pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
     model = build_features(backbone, size, precision)
     tasks = [forward(model, pixels), product(precision)]
-    plain = with_norms(backbone, size, precision)
-    if plain is not None:
-        tasks.append(forward(plain, pixels))
-    best_pass, best_product, *best_plain = fastest(tasks, options.rounds)
+    best_pass, best_product = fastest(tasks, options.rounds)
     reached = options.batch * operations_an_image(model) / best_pass / 1e9
     peak = 2 * MATRIX**3 / best_product / 1e9
     is_default = backbone.name == efficientnet_lite0.NAME
-    yield Figure(
+    return Figure(
         f"{backbone.name}: forward pass, {precision}: share of the matmul peak of the same run",
         f"{reached / peak:.0%} ({reached:.0f} of {peak:.0f} GFLOP/s; "
         f"{1e3 * best_pass / options.batch:.2f} ms an image)",
         "≥ 50 %" if is_default and precision == resolve_precision("auto") else "",
     )
-    for seconds in best_plain:
-        yield Figure(
-            f"{backbone.name}: … with BatchNorm / folded, {precision}",
-            f"{seconds / best_pass:.2f} ×",
-        )
 
 
 def operations_an_image(model: keras.Model) -> float:
@@ -101,20 +89,6 @@ def operations_an_image(model: keras.Model) -> float:
             height, width = layer.output.shape[1:3]
             total += 2 * math.prod(layer.kernel.shape) * height * width
     return total
-
-
-def with_norms(backbone: backbones.Backbone, size: int, precision: str) -> keras.Model | None:
-    """The same network with random weights and its BatchNorms in place; None where it has none."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-    try:
-        pixels = keras.Input((size, size, 3), dtype="float32")
-        feature_map = replace(backbone, weights="none").build(pixels, trainable=True)
-        model = keras.Model(pixels, pooled(feature_map, "average"))
-    finally:
-        keras.config.set_dtype_policy(before)
-    norms = keras.layers.BatchNormalization
-    return model if any(isinstance(layer, norms) for layer in model.layers) else None
 
 
 def forward(model: keras.Model, pixels: tf.Tensor) -> Callable[[], object]:

@@ -295,7 +295,7 @@ def main() -> None:
         figures += kept(ours, theirs, odd, work)
         some = common.some(photographs, options.compared)
         figures += agreed(ours, theirs, some, work / "versions")
-    common.finish(figures, options.json)
+    common.finish(figures)
 
 
 if __name__ == "__main__":

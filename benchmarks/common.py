@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +134,6 @@ class ImageSet:
 def parser(doc: str | None, data: bool = True) -> argparse.ArgumentParser:
     """Options that the benchmarks have in common."""
     made = argparse.ArgumentParser(description=(doc or "").strip().splitlines()[0])
-    made.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the figures there, as JSON"
-    )
     if data:
         made.add_argument(
             "--data",
@@ -289,13 +286,11 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, load {load}"
 
 
-def finish(figures: Sequence[Figure], file: Path | None) -> None:
-    """Print the figures, and write them for ``python -m benchmarks`` when asked to."""
+def finish(figures: Sequence[Figure]) -> None:
+    """Print the figures, and the state of the machine at the end."""
     width = max(len(figure.what) for figure in figures)
     print()
     for figure in figures:
         goal = f"   (goal {figure.goal})" if figure.goal else ""
         print(f"{figure.what:<{width}}  {figure.value}{goal}")
     print(f"{'machine, at the end':<{width}}  {machine()}", flush=True)
-    if file:
-        file.write_text(json.dumps([asdict(figure) for figure in figures], indent=1) + "\n")

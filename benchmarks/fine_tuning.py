@@ -21,12 +21,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import psutil
 import tensorflow as tf
 
 from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
-from benchmarks.common import MIB, Figure, ImageSet, Trained
+from benchmarks.common import Figure, ImageSet, Trained
 from imgpipe.models import augmentation, datasets, preprocess, stages
 from imgpipe.models.bank import BankRows
 from imgpipe.models.extractor import FeatureExtractor
@@ -67,7 +66,6 @@ def main() -> None:
     whole = on_the_fly(train, validation, classes, settings, options.passes)
     print(f"on the fly:    {whole}", flush=True)
     error = math.sqrt(whole.accuracy * (1 - whole.accuracy) / len(validation))
-    peak = psutil.Process().memory_info().rss / MIB
     figures = [
         Figure(
             f"fine-tuning above {options.cut} from the bank against all layers on the fly, "
@@ -82,9 +80,8 @@ def main() -> None:
             "equal within it",
         ),
         share(classes, settings, options.cut),
-        Figure("… memory in the end", f"{peak:.0f} MiB"),
     ]
-    common.finish(figures, options.json)
+    common.finish(figures)
 
 
 def read(folder: Path, count: int) -> tuple[ImageSet, ImageSet]:

@@ -189,7 +189,7 @@ def main() -> None:
     counts, figures, ends = sorted(options.counts), [], dict[int, Ended]()
     with common.workplace(options.work) as work:
         if options.parts:
-            return common.finish(measure_parts(work, counts, options.only), options.json)
+            return common.finish(measure_parts(work, counts, options.only))
         folder, drawn = work / "images", 0
         for label in LABELS:
             (folder / label).mkdir(parents=True)
@@ -202,7 +202,7 @@ def main() -> None:
                 print(f"{figures[-1].what}: {figures[-1].value}", flush=True)
     if counts[1:]:
         figures += growth("whole", ends)
-    common.finish(figures, options.json)
+    common.finish(figures)
     return None
 
 

@@ -7,15 +7,14 @@ other photographs planted among them: empty, cut at random points, text under an
 byte-identical, under both labels, saved again by somebody else (`cats_dogs_reencoded`), shrunk,
 cropped, mirrored, and training images that are held out too. Recall is the share of the planted
 files that are found under the right reason; precision is the share of planted files among all files
-with that reason. The search for near-duplicates is also measured alone: its recall when a crop of
-every photograph is added, and its cost.
+with that reason. The recall of the search for near-duplicates is also measured alone, with a crop
+of every photograph.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,6 @@ from imgpipe.components.image_filter.near_duplicates import search
 _HELD_OUT = 6  # one photograph in so many is in test or validation
 _EACH = 60  # planted files of a kind
 _CROP = 0.05  # share of width and height that is cut off
-_SEARCHED = 100_000  # random hashes
 TEXT = b"<html><body>404 Not Found</body></html>\n" * 30
 
 
@@ -240,17 +238,6 @@ def _hash(data: bytes) -> bytes:
     return Content.of(Pixels(pixels), MEASUREMENTS).perceptual_hash
 
 
-def search_cost(count: int = _SEARCHED) -> Figure:
-    """Processor time of the search on random hashes."""
-    hashes = np.random.default_rng(0).integers(0, 256, (count, ALL_BYTES), np.uint8)
-    began = time.process_time()
-    search.groups(search.Hashes.of(hashes), search.RADIUS)
-    seconds = time.process_time() - began
-    return Figure(
-        f"search among {count:,}", f"{seconds:.1f} s, {seconds / count * 1e6:.0f} µs an image"
-    )
-
-
 def main() -> None:
     """Plant the faults, inspect the images and print the figures."""
     parser = common.parser(__doc__)
@@ -278,9 +265,8 @@ def main() -> None:
             "images judged a second, all cores", f"{len(judged.scan.items) / judged.seconds:.0f}"
         ),
         crops_found(common.sample(cats, options.cropped)),
-        search_cost(),
     ]
-    common.finish(rows, options.json)
+    common.finish(rows)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,6 @@ def main() -> None:
                 f"≥ {GOAL}",
             )
         ],
-        options.json,
     )
 
 

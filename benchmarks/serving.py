@@ -55,7 +55,7 @@ def main() -> None:
             if not options.only or name in options.only
             for figure in section(work, options)
         ]
-    common.finish(figures, options.json)
+    common.finish(figures)
 
 
 # --- processes -----------------------------------------------------------------------------------

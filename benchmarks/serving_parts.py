@@ -43,11 +43,12 @@ def make(work: str) -> None:
     from imgpipe.models.classifier import build_classifier, build_head
     from imgpipe.models.export import export
     from imgpipe.models.settings import ModelSettings
+    from imgpipe.serving.client.load import noise
 
     root = Path(work)
     (root / IMAGES).mkdir()
     for number in range(_PICTURES):
-        (root / IMAGES / f"{number:03}.jpg").write_bytes(_image(number))
+        (root / IMAGES / f"{number:03}.jpg").write_bytes(noise(_PICTURE_SIDE, number))
     keras.utils.set_random_seed(0)
     settings = ModelSettings(name=MODEL)
     head = build_head(1280, len(_CLASSES), settings)
@@ -96,21 +97,6 @@ def _export_tiny(target: Path) -> None:
 
     module.predict = predict
     tf.saved_model.save(module, str(target), signatures={"serving_default": predict})
-
-
-def _image(seed: int) -> bytes:
-    """A JPEG with detail at several scales."""
-    from PIL import Image
-
-    random = np.random.default_rng(seed)
-    side = (_PICTURE_SIDE, _PICTURE_SIDE)
-    total = np.zeros((*side, 3))
-    for cells, weight in ((5, 0.6), (20, 0.3), (80, 0.1)):
-        noise = Image.fromarray(random.integers(0, 255, (cells, cells, 3), np.uint8))
-        total += weight * np.asarray(noise.resize(side, Image.Resampling.BICUBIC), float)
-    out = io.BytesIO()
-    Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
-    return out.getvalue()
 
 
 def images_of(work: str) -> list[bytes]:

@@ -83,7 +83,7 @@ def main() -> None:
             if options.images:
                 data = _sample(data, options.images, work / "images" / name)
             figures.append(measure(name, data, options.seeds or TASKS[name].seeds, work))
-    common.finish(figures, options.json)
+    common.finish(figures)
 
 
 def measure(name: str, data: Path, seeds: int, work: Path) -> Figure:

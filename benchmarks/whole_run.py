@@ -62,7 +62,6 @@ def main() -> None:
             _peak_figure([*runs.values(), before, added]),
             Figure("`imgpipe --help`", f"{_help_seconds():.2f} s (median of {_HELP_ROUNDS})"),
         ],
-        options.json,
     )
 
 

@@ -162,7 +162,11 @@ class RowFile(StoredRows):
             done += os.pwrite(self._file.fileno(), data[done:], first * self._row + done)
 
     def read(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """See `StoredRows.read`."""
+        """Reads rows; see `StoredRows.read`.
+
+        Raises:
+            OSError: The file has fewer rows than were written.
+        """
         if self._array is not None:
             return self._array[first:stop]
         rows = np.empty((stop - first, *self.shape[1:]), self.dtype)

@@ -139,7 +139,11 @@ class FolderSource:
     options: SourceOptions = field(default_factory=SourceOptions)
 
     def listing(self) -> Scan:
-        """Walk the tree; see `Source.listing`."""
+        """Walk the tree; see `Source.listing`.
+
+        Raises:
+            ConfigError: The folder is not laid out as expected.
+        """
         root = self._root()
         status = root.stat()
         walk = _Walk(

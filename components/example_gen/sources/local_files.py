@@ -96,6 +96,9 @@ def lines(stream: IO[AnyStr], limit: int, too_long: Callable[[int], Exception]) 
         stream: File opened as text or bytes.
         limit: Largest accepted length of a line, in characters or bytes.
         too_long: Creates the exception for a longer line from its number, counted from 1.
+
+    Raises:
+        Exception: A line is too long; the exception is that of `too_long`.
     """
     number = 0
     while line := stream.readline(limit + 1):

@@ -1,0 +1,70 @@
+"""Docstrings of public functions say which errors they raise.
+
+Ruff has a rule for it, DOC501, which takes ``raise invalid(...)`` for an exception of this name.
+Many errors of the package are built by such functions, so it is checked here instead.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("components", "models", "pipeline", "serving")
+#: Functions of commands, whose docstrings are the texts of ``--help``, and callbacks of httptools.
+LEFT_OUT = ("pipeline/commands/", "serving/server/rest/protocol.py")
+
+
+def _public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    bodies = [tree.body, *(node.body for node in classes if not node.name.startswith("_"))]
+    for node in (node for body in bodies for node in body):
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if function and not node.name.startswith("_"):
+            yield node
+
+
+def _raises(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function raises an error itself, apart from errors that it caught."""
+    nodes: list[ast.AST] = list(function.body)
+    while nodes:
+        node = nodes.pop()
+        error = node.exc if isinstance(node, ast.Raise) else None
+        if error is not None and not (isinstance(error, ast.Name) and error.id.islower()):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            nodes += ast.iter_child_nodes(node)
+    return False
+
+
+def missing(path: Path) -> list[str]:
+    """Names of the public functions of a module that raise errors and do not say which."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [one for one in _public(tree) if _raises(one)]
+    return [one.name for one in found if "Raises:" not in (ast.get_docstring(one) or "")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_public_functions_say_what_they_raise(folder: str) -> None:
+    silent = {
+        str(path.relative_to(ROOT)): names
+        for path in (ROOT / folder).rglob("*.py")
+        if not path.relative_to(ROOT).as_posix().startswith(LEFT_OUT)
+        if (names := missing(path))
+    }
+    assert not silent
+
+
+def test_a_silent_function_is_found(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        'def silent():\n    """Fail."""\n    raise invalid("why")\n\n'
+        'def said():\n    """Fail.\n\n    Raises:\n      ValueError: Always.\n    """\n'
+        "    raise ValueError\n\n"
+        'def again():\n    """Pass on."""\n    try:\n        said()\n'
+        "    except ValueError as error:\n        raise error from None\n"
+    )
+    assert missing(module) == ["silent"]
