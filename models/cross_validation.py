@@ -129,7 +129,8 @@ def _fold(
     parts = assign(rest.labels[clean], sets[clean], min(_PICKING_PARTS, count))
     picking = np.array([parts[name] == 0 for name in sets])
     train = rest.select(~picking)
-    fit = fit_head(train, rest.select(picking & clean), classes, settings)
+    picked = rest.select(picking & clean)
+    fit = fit_head(train, picked, classes, settings, learning_curve=False)
     right = predicted(fit.head, held) == held.labels
     return Fold(
         images=len(held),

@@ -6,9 +6,10 @@ smoothing, and needs all features in memory as float32.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from imgpipe.models import row_file
 from imgpipe.models.bank import BankRows
 from imgpipe.models.datasets import class_weights
 from imgpipe.models.errors import DataRefused
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,6 +32,10 @@ _NEVER_VARIES: Final = 1e-6  # a feature with a lower standard deviation is not 
 #: feature, and for 0.78 with one. With 1,000 rows these count for 3 %.
 _ROWS_OF_ALL: Final = 30
 _MOST_ITERATIONS: Final = 500
+#: Up to this number of classes, OpenBLAS multiplies the features with one column of errors after
+#: the other faster than with all at once. With two classes the gradient then takes a sixth of the
+#: time, 0.24 instead of 1.4 ms for 891 rows of 1,280 features.
+_COLUMN_BY_COLUMN: Final = 8
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,6 @@ class LogisticRegression:
             The classifier for features that are not standardised.
         """
         from scipy.optimize import minimize
-        from threadpoolctl import threadpool_limits
 
         def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
             value, by_kernel, by_bias = self._loss(self._linear(flat))
@@ -102,7 +109,7 @@ class LogisticRegression:
         # One thread, so that the sums, and with them the weights, do not depend on the number of
         # cores; the rounding still depends on the kernel that OpenBLAS chooses for the processor.
         # Two threads are hardly faster, and far slower when another process needs the cores.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _thread_pools().limit(limits=1, user_api="blas"):
             found = minimize(loss, self._found, jac=True, method="L-BFGS-B", options=options)
         self._found, self.iterations = found.x, int(found.nit)
         return self._linear(found.x)
@@ -126,7 +133,7 @@ class LogisticRegression:
             losses = -(targets * log_probabilities).sum(axis=1)
             value += float((weights * losses).sum(dtype=np.float64))
             error = weights[:, None] * (np.exp(log_probabilities) - targets)
-            by_kernel += block.T @ error
+            by_kernel += _by_feature(block, error.astype(np.float32, copy=False))
             by_bias += error.sum(axis=0)
         scaled = (by_kernel - np.outer(self._mean, by_bias)) / self._scale[:, None]
         return value, scaled.astype(np.float32), by_bias
@@ -158,3 +165,26 @@ class LogisticRegression:
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
         for part, block in row_file.blocks(self._features, _ROWS_AT_ONCE):
             yield part, block.astype(np.float32, copy=False)
+
+
+def _by_feature(block: Floats, error: Floats) -> Floats:
+    """Returns ``block.T @ error``, [D, C].
+
+    Args:
+        block: Features, [n, D].
+        error: Errors of the probabilities, [n, C]. Those of one row add up to 0, so that the last
+            column follows from the others.
+    """
+    if not 1 < error.shape[1] <= _COLUMN_BY_COLUMN:
+        return block.T @ error
+    columns = [np.ascontiguousarray(column) @ block for column in error.T[:-1]]
+    columns.append(-np.sum(columns, axis=0))
+    return np.stack(columns, axis=1)
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Returns the thread pools of the loaded libraries, whose search takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

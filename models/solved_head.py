@@ -45,26 +45,31 @@ class Solution:
     Attributes:
         linear: Weights and biases, for features as they are stored.
         facts: How the head was found: `l2` and `iterations`. If there are enough images, also
-            `folds`, `images`, `accuracy` and `standard_error` over the folds, and `learning_curve`,
-            a list of numbers of training `images` with the `accuracy` over the folds.
+            `folds`, `images`, `accuracy` and `standard_error` over the folds, and, if it is wanted,
+            `learning_curve`, a list of numbers of training `images` with the `accuracy` over the
+            folds.
     """
 
     linear: Linear
     facts: dict[str, Any]
 
 
-def solve(rows: BankRows, classes: int, settings: ModelSettings) -> Solution:
+def solve(
+    rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool = True
+) -> Solution:
     """Finds the best linear head for the rows of a feature bank.
 
     Args:
         rows: Training rows of view 0 and of any augmented views.
         classes: Number of classes.
         settings: Settings of the training: `l2`, `label_smoothing` and `balance` are used.
+        learning_curve: Whether to compute the learning curve, which takes as long as the choice of
+            the penalty. The head does not depend on it.
 
     Returns:
         The head, and how it was found.
     """
-    penalty, facts = _choose(_first_groups(rows, _CHOOSING), classes, settings)
+    penalty, facts = _choose(_first_groups(rows, _CHOOSING), classes, settings, learning_curve)
     problem = _problem(rows, classes, settings)
     linear = problem.minimise(penalty)
     return Solution(linear, {"l2": penalty, "iterations": problem.iterations, **facts})
@@ -162,23 +167,27 @@ def _folds(rows: BankRows) -> list[_Fold]:
     ]
 
 
-def _choose(rows: BankRows, classes: int, settings: ModelSettings) -> tuple[float, dict[str, Any]]:
+def _choose(
+    rows: BankRows, classes: int, settings: ModelSettings, learning_curve: bool
+) -> tuple[float, dict[str, Any]]:
     """Returns the penalty, and the results over the folds of heads with this penalty."""
-    if _too_few(rows):
+    if _too_few(rows) or (settings.l2 and not learning_curve):
         return settings.l2 or _USUAL_PENALTY, {}
     folds = _folds(rows)
     tried = _tried(folds, classes, settings)
     penalty = _strongest_as_good(tried)
     right = tried[penalty].right
-    curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
-    curve.append((_images(fold.train for fold in folds), float(right.mean())))
-    return penalty, {
+    facts: dict[str, Any] = {
         "folds": FOLDS,
         "images": len(right),
         "accuracy": float(right.mean()),
         "standard_error": standard_error(right, tried[penalty].groups),
-        "learning_curve": [{"images": images, "accuracy": share} for images, share in curve],
     }
+    if learning_curve:
+        curve = [_with_fewer(folds, share, penalty, classes, settings) for share in SHARES]
+        curve.append((_images(fold.train for fold in folds), float(right.mean())))
+        facts["learning_curve"] = [{"images": count, "accuracy": share} for count, share in curve]
+    return penalty, facts
 
 
 def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:

@@ -88,6 +88,7 @@ def fit_head(
     settings: ModelSettings,
     log_dir: Path | None = None,
     checkpoint: Checkpoint | None = None,
+    learning_curve: bool = True,
 ) -> Fit:
     """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
 
@@ -100,6 +101,7 @@ def fit_head(
         settings: Settings of head and training.
         log_dir: Folder for TensorBoard's event files; None writes none.
         checkpoint: Checkpoint to resume from and to write; None starts from the beginning.
+        learning_curve: Whether to compute the learning curve of a solved head.
 
     Returns:
         The head and the course of its training.
@@ -109,7 +111,7 @@ def fit_head(
     """
     dim = train.features.shape[1]
     if settings.solved:
-        return _solved(train, validation, classes, settings)
+        return _solved(train, validation, classes, settings, learning_curve)
     return fit(
         lambda: build_head(dim, classes, settings),
         datasets.Vectors(train.features, train.labels),
@@ -121,11 +123,17 @@ def fit_head(
     )
 
 
-def _solved(train: BankRows, validation: BankRows, classes: int, settings: ModelSettings) -> Fit:
+def _solved(
+    train: BankRows,
+    validation: BankRows,
+    classes: int,
+    settings: ModelSettings,
+    learning_curve: bool,
+) -> Fit:
     """Returns a head with the weights of the solution, recorded like a training of one epoch."""
     _require_rows(train, validation)
     started = time.perf_counter()
-    solution = solved_head.solve(train, classes, settings)
+    solution = solved_head.solve(train, classes, settings, learning_curve)
     kernel, bias = solution.linear.kernel, solution.linear.bias
     if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]

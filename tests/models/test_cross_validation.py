@@ -31,7 +31,7 @@ def _fake(monkeypatch) -> list[tuple[BankRows, BankRows, BankRows]]:
     class Fit:
         head, epochs, best_epoch, seconds = None, [{}], 1, 0.5
 
-    def fit_head(train, validation, classes, settings):
+    def fit_head(train, validation, classes, settings, learning_curve):
         seen.append([train, validation])
         return Fit()
 

@@ -88,6 +88,15 @@ def test_the_learning_curve_rises_with_the_number_of_images(rows) -> None:
     assert curve[-1]["accuracy"] == fit.solution["accuracy"]
 
 
+def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
+    settings = ModelSettings()
+    whole, short = (fit_head(*rows, 3, settings, learning_curve=wanted) for wanted in (True, False))
+    assert whole.solution is not None and short.solution is not None
+    assert {**short.solution, "learning_curve": whole.solution["learning_curve"]} == whole.solution
+    for one, other in zip(whole.head.get_weights(), short.head.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_handful_of_images_is_solved_without_folds(rows) -> None:
     few = rows[0].clean().select(np.arange(len(rows[0].clean())) < 6)
     fit = _fit((few, rows[1]))
