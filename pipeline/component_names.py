@@ -27,7 +27,7 @@ def names(config: Config) -> list[str]:
     return [
         *("Plan", "Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
         *("ExampleValidator", "DataGate", "FeatureBank", *tuner, "ImageTrainer"),
-        *(*folds, "ImageEvaluator", "Predictor", "ServingValidator", *lite),
+        *(*folds, "ServingValidator", "Predictor", "ImageEvaluator", *lite),
         *("ModelPusher", "Report"),
     ]
 

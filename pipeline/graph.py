@@ -201,28 +201,30 @@ def _gate_nodes(
 ) -> dict[str, Any]:
     """Components from the exported model to the pushed version."""
     planned = parameters.planned
-    examples = data["judged"].outputs["examples"]
     exported = model["trainer"].outputs["model"]
     folds = _folds_node(config, parameters, model)
     decided = {name: node.outputs["blessing"] for name, node in folds.items()}
-    evaluator = parts.ImageEvaluator(
-        examples=examples,
-        model=exported,
-        baseline_model=data["baseline"].outputs["model"],
-        config=planned.eval_config,
-        splits=[names.VALIDATION, names.TEST],
-        **decided,
-    )
-    predictor = parts.Predictor(
-        examples=examples,
-        model=exported,
-        model_run=model["trainer"].outputs["model_run"],
-        bank=model["bank"].outputs["features"],
-    )
+    baseline = data["baseline"].outputs["model"]
     validator = parts.ServingValidator(
         model=exported,
         model_run=model["trainer"].outputs["model_run"],
         code=planned.serving_code,
+    )
+    predictor = parts.Predictor(
+        examples=data["judged"].outputs["examples"],
+        model=exported,
+        model_run=model["trainer"].outputs["model_run"],
+        bank=model["bank"].outputs["features"],
+        baseline_model=baseline,
+        infra_blessing=validator.outputs["blessing"],
+    )
+    evaluator = parts.ImageEvaluator(
+        predictions=predictor.outputs["predictions"],
+        model=exported,
+        baseline_model=baseline,
+        config=planned.eval_config,
+        splits=[names.VALIDATION, names.TEST],
+        **decided,
     )
     lite = _lite_node(config, parameters, data, model, predictor, decided)
     pusher = parts.ModelPusher(
@@ -240,9 +242,9 @@ def _gate_nodes(
     )
     return {
         **folds,
-        "evaluator": evaluator,
-        "predictor": predictor,
         "validator": validator,
+        "predictor": predictor,
+        "evaluator": evaluator,
         **lite,
         "pusher": pusher,
     }

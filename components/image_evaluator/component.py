@@ -1,14 +1,17 @@
-"""ImageEvaluator: runs TFMA on the served signature and blesses on `validation` alone.
+"""ImageEvaluator: TFMA on what the served signature answered; it blesses on `validation` alone.
 
-TFX's executor does the work. The subclass here adds three things: it ignores an empty baseline (a
-plain component always emits an artifact, which TFX's executor would try to load), it limits the
-number of images in memory, and it demands no accuracy where CrossValidator has decided.
+The answers are those that Predictor has stored, so that no model is loaded or run here. TFX's
+executor does the work. The subclass here adds three things: it compares with the baseline only if
+there is one (a plain component always emits an artifact, which TFX's executor would take for a
+model), it limits the number of predictions in a batch, and it demands no accuracy where
+CrossValidator has decided.
 """
 
 from typing import Any
 
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
+from tensorflow_model_analysis import constants
 from tfx.components.evaluator import executor as stock
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
@@ -25,12 +28,13 @@ from tfx_bsl.coders import batch_util
 from imgpipe.components.baseline.component import is_empty
 from imgpipe.components.blessings import SLACK
 from imgpipe.components.cross_validator.outcome import folds_decide
+from imgpipe.components.image_evaluator.stored_predictions import EXTRACTORS
 from imgpipe.models import feature_names as names
 
 ACCURACY = "sparse_categorical_accuracy"
 LOSS = "sparse_categorical_crossentropy"
 CROSS_VALIDATION = "cross_validation"
-IMAGES_A_BATCH = 32
+IMAGES_A_BATCH = 256
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics of quadratic size
 
 
@@ -42,7 +46,8 @@ def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, An
     computes the other metrics from the predictions.
 
     Labels are the integer `label_index`, because string labels make SparseCategoricalAccuracy
-    fail. The signature receives `image_bytes` because its input has the name of that feature.
+    fail. The model is of TFMA's type "materialized_prediction": its answers are a feature of the
+    Examples.
 
     Args:
       threshold: Validation accuracy that the model must reach, 0 to 1.
@@ -68,7 +73,7 @@ def eval_config(threshold: float, max_drop: float, classes: int) -> dict[str, An
     return {
         "modelSpecs": [
             {
-                "signatureName": "serving_default",
+                "modelType": constants.MATERIALIZED_PREDICTION,
                 "labelKey": names.LABEL_INDEX,
                 "predictionKey": names.PROBABILITIES,
             }
@@ -102,6 +107,21 @@ def without_threshold(config: str) -> str:
     return str(json_format.MessageToJson(parsed, preserving_proto_field_name=True))
 
 
+def with_baseline(config: str) -> str:
+    """Return the JSON of an EvalConfig that also reads the answers of the baseline.
+
+    TFX would add a baseline whose answers are the feature that holds those of the candidate.
+    """
+    parsed = json_format.Parse(config, tfma.EvalConfig())
+    (candidate,) = parsed.model_specs
+    baseline = parsed.model_specs.add()
+    baseline.CopyFrom(candidate)
+    candidate.name, baseline.name = tfma.CANDIDATE_KEY, tfma.BASELINE_KEY
+    baseline.is_baseline = True
+    baseline.prediction_key = names.BASELINE_PROBABILITIES
+    return str(json_format.MessageToJson(parsed, preserving_proto_field_name=True))
+
+
 class ImageEvaluatorSpec(EvaluatorSpec):
     """TFX's EvaluatorSpec with a channel for the blessing of CrossValidator."""
 
@@ -112,37 +132,44 @@ class ImageEvaluatorSpec(EvaluatorSpec):
 
 
 class Executor(stock.Executor):
-    """TFX's Evaluator executor with a limited batch size, which ignores an empty baseline."""
+    """TFX's Evaluator executor for stored predictions, with a limited batch size."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """Evaluate and write the blessing; see TFX's executor for the arguments."""
         inputs = dict(input_dict)
+        config = exec_properties[specs.EVAL_CONFIG_KEY]
+        judged = inputs.pop(CROSS_VALIDATION, None)
+        if judged and folds_decide(artifact_utils.get_single_uri(judged)):
+            config = without_threshold(config)
         baseline = inputs.get(specs.BASELINE_MODEL_KEY)
         if baseline and is_empty(artifact_utils.get_single_uri(baseline)):
             inputs.pop(specs.BASELINE_MODEL_KEY)
-        judged = inputs.pop(CROSS_VALIDATION, None)
-        if judged and folds_decide(artifact_utils.get_single_uri(judged)):
-            config = without_threshold(exec_properties[specs.EVAL_CONFIG_KEY])
-            exec_properties = {**exec_properties, specs.EVAL_CONFIG_KEY: config}
-        # By default Beam grows a batch to 1,000 images, which are 0.6 GB of pixels and several
-        # times that of activations. The cap is read in this process, when the Beam graph is built.
+        elif baseline:
+            config = with_baseline(config)
+        properties = {
+            **exec_properties,
+            specs.EVAL_CONFIG_KEY: config,
+            "custom_extractors": EXTRACTORS,
+        }
+        # By default Beam grows a batch to 1,000 predictions, which are 0.4 GB with 50,000 classes
+        # and a baseline. The cap is read in this process, when the Beam graph is built.
         cap = batch_util._BATCH_SIZE_CAP
         batch_util._BATCH_SIZE_CAP = IMAGES_A_BATCH
         try:
-            super().Do(inputs, output_dict, exec_properties)
+            super().Do(inputs, output_dict, properties)
         finally:
             batch_util._BATCH_SIZE_CAP = cap
 
 
 class ImageEvaluator(BaseBeamComponent):
-    """Evaluates the exported model on validation and test, and blesses it on validation."""
+    """Evaluates the predictions of validation and test, and blesses the model on validation."""
 
     SPEC_CLASS = ImageEvaluatorSpec
     EXECUTOR_SPEC = BeamExecutorSpec(Executor)
 
     def __init__(
         self,
-        examples: Channel,
+        predictions: Channel,
         model: Channel,
         baseline_model: Channel,
         config: str | RuntimeParameter,
@@ -152,8 +179,8 @@ class ImageEvaluator(BaseBeamComponent):
         """Create the component.
 
         Args:
-          examples: Kept images, Examples of ImageFilter.
-          model: Exported model of ImageTrainer.
+          predictions: Predictions of Predictor for the model and for the baseline.
+          model: Exported model of ImageTrainer, which the blessing names.
           baseline_model: Model of Baseline, which may be empty.
           config: JSON of the EvalConfig that `eval_config` returns.
           splits: Splits to evaluate, which must include validation.
@@ -162,7 +189,7 @@ class ImageEvaluator(BaseBeamComponent):
         """
         super().__init__(
             spec=ImageEvaluatorSpec(
-                examples=examples,
+                examples=predictions,
                 model=model,
                 baseline_model=baseline_model,
                 cross_validation=cross_validation,

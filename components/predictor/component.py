@@ -1,11 +1,15 @@
-"""Predictor: runs the served signature on every kept image, in the C++ session loader.
+"""Predictor: runs the served signature on the kept images, in the C++ session loader.
 
-The report, the calibration and later comparisons read these predictions. Those of validation and
-test are the answers of the served signature. Training images are answered by the head on the
-features of the bank, where ImageTrainer has found that these answers are the network's.
+ImageEvaluator, the report and later comparisons read these predictions, so that no other component
+runs the model on these images. Those of validation and test are the answers of the served
+signature, and those of the baseline are stored beside them. Training images are answered by the
+head on the features of the bank, where ImageTrainer has found that these answers are the network's
+and ServingValidator that those of the served signature are too.
 """
 
+import logging
 from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -16,15 +20,19 @@ from tfx.dsl.component.experimental.annotations import (
     OutputArtifact,
 )
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Examples, Model, ModelRun
+from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
-from imgpipe.components import beam_io, records
+from imgpipe.components import beam_io, blessings, records
+from imgpipe.components.baseline.component import is_empty
+from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress, stored_head
 from imgpipe.models.served_model import Served
 from imgpipe.models.stored_head import StoredHead
+
+_log = logging.getLogger(__name__)
 
 #: Images in one session call; larger batches have no better throughput on a CPU.
 IMAGES_A_BATCH = 32
@@ -36,30 +44,43 @@ _DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.S
 
 
 class Predict(beam.DoFn):
-    """Maps batches of serialised image Examples to (split, serialised prediction) pairs."""
+    """Maps batches of serialised image Examples to (split, serialised prediction) pairs.
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    Args:
+      directory: SavedModel of the exported model.
+      baseline: SavedModel of the baseline; "" if there is none. The same folder as `directory` if
+        the baseline is the same model, which then runs once.
+    """
+
+    def __init__(self, directory: str, baseline: str = "") -> None:
+        self._directory, self._baseline = directory, baseline
 
     def setup(self) -> None:
-        """Load the model on the worker."""
+        """Load the models on the worker."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
         self._served = Served(self._directory, outputs=(names.LABEL, names.PROBABILITIES))
+        self._other: Served | None = None
+        if self._baseline not in ("", self._directory):
+            self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
 
     def teardown(self) -> None:
-        """Close the session."""
+        """Close the sessions."""
         self._served.close()
+        if self._other is not None:
+            self._other.close()
 
     def process(self, batch: list[bytes]) -> Iterator[tuple[str, bytes]]:
-        """Predict one batch in one session call."""
+        """Predict one batch in one session call of each model."""
         examples = [tf.train.Example.FromString(record) for record in batch]
-        out = self._served.run(
-            image_bytes=[records.raw(example, names.IMAGE_BYTES) for example in examples]
-        )
+        images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
+        out = self._served.run(image_bytes=images)
+        compared = out if self._other is None else self._other.run(image_bytes=images)
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             label = records.raw(example, names.LABEL)
-            yield _record(example, label, out[names.PROBABILITIES][i], bytes(out[names.LABEL][i]))
+            row, predicted = out[names.PROBABILITIES][i], bytes(out[names.LABEL][i])
+            baseline = compared[names.PROBABILITIES][i] if self._baseline else None
+            yield _record(example, label, row, predicted, baseline)
 
 
 class PredictFromFeatures(beam.DoFn):
@@ -84,7 +105,11 @@ class PredictFromFeatures(beam.DoFn):
 
 
 def _record(
-    example: tf.train.Example, label: bytes, probabilities: np.ndarray, predicted: bytes
+    example: tf.train.Example,
+    label: bytes,
+    probabilities: np.ndarray,
+    predicted: bytes,
+    baseline: np.ndarray | None = None,
 ) -> tuple[str, bytes]:
     """The split and the serialised prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
@@ -92,7 +117,7 @@ def _record(
         if (value := records.first(example, name)) is not None:
             values[name] = value
     index = records.integer(example, names.LABEL_INDEX, -1)
-    values |= prediction.features(probabilities, index)
+    values |= prediction.features(probabilities, index, baseline)
     values |= {names.LABEL: label, names.LABEL_INDEX: index, names.PREDICTED: predicted}
     return records.text(example, names.SPLIT), records.serialise(records.make(values))
 
@@ -104,9 +129,14 @@ def Predictor(
     model_run: InputArtifact[ModelRun],
     bank: InputArtifact[Examples],
     predictions: OutputArtifact[Examples],
+    baseline_model: InputArtifact[Model] = None,
+    infra_blessing: InputArtifact[InfraBlessing] = None,
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Predict every kept image.
+
+    A model that ServingValidator refused is asked all the same, so that the report can say how
+    accurate it is. If it does not answer, there are no predictions.
 
     Args:
       examples: Kept images, Examples of ImageFilter.
@@ -114,26 +144,69 @@ def Predictor(
       model_run: ModelRun of ImageTrainer, which holds the head where it can answer by itself.
       bank: Features of the kept images, Examples of FeatureBank.
       predictions: Output: tf.Examples with path, split, format, size, measurements, label,
-        predicted label and probabilities.
+        predicted label and probabilities, and in validation and test those of the baseline.
         Above 1,000 classes only the probabilities of some classes are stored.
+      baseline_model: Model of Baseline, which may be empty.
+      infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
       beam_pipeline: Beam pipeline, supplied by TFX.
     """
     beam_io.mark_examples(predictions)
-    head = stored_head.read(model_run.uri)
+    serves = infra_blessing is None or blessings.is_blessed(
+        infra_blessing.uri, blessings.INFRA_BLESSED
+    )
+    head = stored_head.read(model_run.uri) if serves else None
     served = names.SPLITS if head is None else (names.VALIDATION, names.TEST)
-    with beam_pipeline as pipeline:
-        _ = (
-            pipeline
-            | "Read" >> beam_io.ReadSplits(examples.uri, served)
-            | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
-            | "Predict" >> beam.ParDo(Predict(path_utils.serving_model_path(model.uri)))
-            | "Write" >> beam_io.WriteSplits(predictions.uri, served)
-        )
-        if head is not None:
+    directory = path_utils.serving_model_path(model.uri)
+    baseline = "" if baseline_model is None else _baseline(directory, baseline_model.uri)
+    try:
+        with beam_pipeline as pipeline:
             _ = (
                 pipeline
-                | "ReadFeatures" >> beam_io.ReadSplits(bank.uri, (names.TRAIN,))
-                | "BatchFeatures" >> beam.BatchElements(_FEATURES_A_BATCH, _FEATURES_A_BATCH)
-                | "PredictFromFeatures" >> beam.ParDo(PredictFromFeatures(head))
-                | "WriteTrain" >> beam_io.WriteSplits(predictions.uri, (names.TRAIN,))
+                | "Read" >> beam_io.ReadSplits(examples.uri, served)
+                | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
+                | "Predict" >> beam.ParDo(Predict(directory, baseline))
+                | "Write" >> beam_io.WriteSplits(predictions.uri, served)
             )
+            if head is not None:
+                _predict_train(pipeline, bank.uri, head, predictions.uri)
+    except Exception:
+        if serves:
+            raise
+        _log.exception("the model, which ServingValidator refused, does not answer")
+        _write_nothing(predictions.uri)
+
+
+def _predict_train(pipeline: Any, bank_uri: str, head: StoredHead, uri: str) -> None:
+    """Add the predictions of the training images from their features to a Beam pipeline."""
+    _ = (
+        pipeline
+        | "ReadFeatures" >> beam_io.ReadSplits(bank_uri, (names.TRAIN,))
+        | "BatchFeatures" >> beam.BatchElements(_FEATURES_A_BATCH, _FEATURES_A_BATCH)
+        | "PredictFromFeatures" >> beam.ParDo(PredictFromFeatures(head))
+        | "WriteTrain" >> beam_io.WriteSplits(uri, (names.TRAIN,))
+    )
+
+
+def _baseline(directory: str, uri: str) -> str:
+    """Folder of the SavedModel of the baseline; `directory` if it is the same model."""
+    if is_empty(uri):
+        return ""
+    baseline = str(path_utils.serving_model_path(uri))
+    digest = _digest(baseline)
+    return directory if digest and digest == _digest(directory) else baseline
+
+
+def _digest(directory: str) -> str:
+    """What identifies an exported model; "" for a model that was exported by other code."""
+    path = f"{directory}/{manifest.MODEL_DIGEST}"
+    if not tf.io.gfile.exists(path):
+        return ""
+    with tf.io.gfile.GFile(path) as file:
+        return str(file.read())
+
+
+def _write_nothing(uri: str) -> None:
+    """Replace what a failed pipeline has left by splits without predictions."""
+    records.remove_folder(uri)
+    with records.ShardWriter({s: records.shard_path(uri, s, 0, 1) for s in names.SPLITS}):
+        pass

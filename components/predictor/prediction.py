@@ -20,6 +20,8 @@ from imgpipe.models import feature_names as names
 if TYPE_CHECKING:
     import tensorflow as tf
 
+Probabilities = npt.NDArray[np.floating[Any]]
+
 MAX_COMPLETE = 1_000  # most classes for which all probabilities are stored
 MOST_PROBABLE = 20  # classes that are stored otherwise, besides the label's
 
@@ -39,24 +41,52 @@ class Prediction:
     of_label: float
 
 
-def features(probabilities: npt.NDArray[np.floating[Any]], label: int) -> Mapping[str, Any]:
+def features(
+    probabilities: Probabilities, label: int, baseline: Probabilities | None = None
+) -> Mapping[str, Any]:
     """Create the features that store a prediction.
 
     Args:
         probabilities: Probabilities of all classes, float [C].
         label: Index of the image's label in the vocabulary, -1 for none.
+        baseline: Probabilities that the baseline gives to these classes, float [C]; None without a
+            baseline.
 
     Returns:
         Values by feature name, for `records.make`.
     """
+    rows = {names.PROBABILITIES: probabilities}
+    if baseline is not None:
+        rows[names.BASELINE_PROBABILITIES] = baseline
     if len(probabilities) <= MAX_COMPLETE:
-        return {names.PROBABILITIES: probabilities.tolist()}
-    top = np.argpartition(probabilities, -MOST_PROBABLE)[-MOST_PROBABLE:]
-    kept = np.union1d(top, [label] if label >= 0 else []).astype(np.int64)
+        return {name: row.tolist() for name, row in rows.items()}
+    top = [np.argpartition(row, -MOST_PROBABLE)[-MOST_PROBABLE:] for row in rows.values()]
+    kept = np.unique([*np.concatenate(top), *([label] if label >= 0 else [])]).astype(np.int64)
     return {
-        names.PROBABILITIES: probabilities[kept].tolist(),
+        **{name: row[kept].tolist() for name, row in rows.items()},
         names.PROBABILITY_CLASSES: kept.tolist(),
+        names.CLASS_COUNT: len(probabilities),
     }
+
+
+def complete(kept: Probabilities, classes: npt.NDArray[np.int64], count: int) -> Probabilities:
+    """Return the probabilities of all classes from those that a record holds.
+
+    The rest is divided equally between the other classes. Each of them gets less than the least
+    probable of the most probable classes, so that the predicted class stays the same.
+
+    Args:
+        kept: Probabilities that the record holds, float [k].
+        classes: Their classes, int64 [k].
+        count: Number of all classes C.
+
+    Returns:
+        Probabilities, float32 [C].
+    """
+    rest = max(0.0, 1.0 - float(kept.sum())) / max(1, count - len(kept))
+    row = np.full(count, rest, np.float32)
+    row[classes] = kept
+    return row
 
 
 def read(example: tf.train.Example) -> Prediction:

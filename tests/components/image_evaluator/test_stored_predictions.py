@@ -1,0 +1,159 @@
+"""TFMA on stored predictions: the metrics are those of the answers, and so is the blessing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgpipe.components import blessings, records
+from imgpipe.components.image_evaluator import component
+from imgpipe.components.image_evaluator.stored_predictions import complete
+from imgpipe.components.predictor import prediction
+from imgpipe.components.report.facts import evaluation
+from imgpipe.models import feature_names as names
+
+# TFX and TFMA warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+_IMAGES = 40
+
+
+@pytest.fixture(autouse=True)
+def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TFX's Beam executors parse the arguments of the program as their own flags."""
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+
+
+def _answers(classes: int, right: int, seed: int) -> np.ndarray:
+    """Probabilities [n, C] of which the first `right` rows have the label i % C on top."""
+    rows = np.random.default_rng(seed).dirichlet(np.full(classes, 0.3), _IMAGES)
+    for i, row in enumerate(rows):
+        wanted, best = (i + (i >= right)) % classes, int(row.argmax())
+        row[wanted], row[best] = row[best], row[wanted]
+    return rows.astype(np.float32)
+
+
+def _stored(uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None) -> Any:
+    """An artifact of predictions as Predictor writes them, with as many images in test."""
+    from tfx.types.standard_artifacts import Examples
+
+    from imgpipe.components.beam_io import mark_examples
+
+    classes = answers.shape[1]
+    paths = {split: records.shard_path(str(uri), split, 0, 1) for split in names.SPLITS}
+    with records.ShardWriter(paths) as writer:
+        for split in (names.VALIDATION, names.TEST):
+            for i, row in enumerate(answers):
+                other = None if baseline is None else baseline[i]
+                described = {
+                    names.SPLIT: split,
+                    names.LABEL: f"class {i % classes}",
+                    names.LABEL_INDEX: i % classes,
+                    **prediction.features(row, i % classes, other),
+                }
+                writer.write(split, records.make(described))
+    artifact = Examples()
+    artifact.uri = str(uri)
+    mark_examples(artifact)
+    return artifact
+
+
+def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> str:
+    """The outcome of ImageEvaluator with the threshold 0.8; returns the marker of its blessing."""
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.types import standard_artifacts as kinds
+    from tfx.utils import json_utils, path_utils
+
+    def artifact(kind: Any, name: str) -> Any:
+        made = kind()
+        made.uri = str(folder / name)
+        return made
+
+    inputs = {
+        "examples": [predictions],
+        "model": [artifact(kinds.Model, "model")],
+        "baseline_model": [artifact(kinds.Model, "baseline")],
+    }
+    if baseline:
+        Path(path_utils.serving_model_path(inputs["baseline_model"][0].uri)).mkdir(parents=True)
+    outputs = {
+        "evaluation": [artifact(kinds.ModelEvaluation, "evaluation")],
+        "blessing": [artifact(kinds.ModelBlessing, "blessing")],
+    }
+    config = component.eval_config(0.8, 0.05, classes)
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
+        tmp_dir=str(folder / "tmp"),
+        unique_id="1",
+    )
+    splits = json_utils.dumps([names.VALIDATION, names.TEST])
+    properties = {"eval_config": json.dumps(config), "example_splits": splits}
+    component.Executor(context).Do(inputs, outputs, properties)
+    marked = blessings.is_blessed(f"{folder}/blessing")
+    assert marked != blessings.is_blessed(f"{folder}/blessing", blessings.NOT_BLESSED)
+    return blessings.BLESSED if marked else blessings.NOT_BLESSED
+
+
+def _loss(answers: np.ndarray) -> float:
+    labels = np.arange(_IMAGES) % answers.shape[1]
+    return float(-np.log(answers[np.arange(_IMAGES), labels]).mean())
+
+
+@pytest.mark.parametrize("classes", [3, 1_200])
+def test_metrics_are_those_of_the_stored_answers(tmp_path: Path, classes: int):
+    answers = _answers(classes, right=34, seed=classes)
+    stored = _stored(tmp_path / "predictions", answers)
+    assert _evaluated(tmp_path, stored, classes) == blessings.BLESSED
+    found = evaluation(f"{tmp_path}/evaluation")
+    assert found["baseline"] == {}
+    assert found["candidate"]["count"] == _IMAGES
+    assert found["candidate"]["accuracy"] == pytest.approx(34 / _IMAGES)
+    assert found["candidate"]["loss"] == pytest.approx(_loss(answers), rel=1e-4)
+
+
+def test_a_better_baseline_refuses_the_model(tmp_path: Path):
+    answers, before = _answers(3, right=34, seed=1), _answers(3, right=37, seed=2)
+    stored = _stored(tmp_path / "predictions", answers, before)
+    assert _evaluated(tmp_path, stored, 3, baseline=True) == blessings.NOT_BLESSED
+    found = evaluation(f"{tmp_path}/evaluation")
+    assert found["candidate"]["accuracy"] == pytest.approx(34 / _IMAGES)
+    assert found["baseline"]["accuracy"] == pytest.approx(37 / _IMAGES)
+    assert found["baseline"]["loss"] == pytest.approx(_loss(before), rel=1e-4)
+
+
+def test_a_model_without_answers_is_not_blessed(tmp_path: Path):
+    stored = _stored(tmp_path / "predictions", np.empty((0, 3), np.float32))
+    assert _evaluated(tmp_path, stored, 3) == blessings.NOT_BLESSED
+    assert evaluation(f"{tmp_path}/evaluation")["candidate"] == {}
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_probabilities_of_some_classes_are_completed(even: bool):
+    """Whether the records of a batch hold equally many classes depends on their labels."""
+    import tensorflow_model_analysis as tfma
+
+    answers = _answers(1_200, right=_IMAGES, seed=3)
+    label = [int(row.argmax() if even or i % 2 else row.argmin()) for i, row in enumerate(answers)]
+    rows = [prediction.features(row, label[i], row) for i, row in enumerate(answers)]
+
+    def column(name: str) -> Any:
+        values = [np.atleast_1d(row[name]) for row in rows]
+        if even:
+            return np.stack(values)
+        lengths = [len(value) for value in values]
+        places = [(i, k) for i, length in enumerate(lengths) for k in range(length)]
+        shape = np.array([len(values), max(lengths)])
+        return tfma.types.VarLenTensorValue(np.concatenate(values), np.array(places), shape)
+
+    batch = {tfma.FEATURES_KEY: {name: column(name) for name in rows[0]}}
+    found = complete(batch)[tfma.FEATURES_KEY]
+    for name in (names.PROBABILITIES, names.BASELINE_PROBABILITIES):
+        np.testing.assert_array_equal(found[name].argmax(axis=1), answers.argmax(axis=1))
+        np.testing.assert_allclose(found[name].sum(axis=1), 1, atol=1e-5)
+        picked = np.arange(_IMAGES), label
+        np.testing.assert_array_equal(found[name][picked], answers[picked])

@@ -1,0 +1,129 @@
+"""Predictor asks the served signature once, and the baseline beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from imgpipe.components import blessings, records
+from imgpipe.components.predictor import component
+from imgpipe.models import feature_names as names
+from imgpipe.models.served_model import Served
+from tests.images import encoded, soft
+
+# TFX and TensorFlow warn about their own dependencies; none of it is ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+_VOCABULARY = ["a", "b", "c"]
+_IMAGES = {split: [encoded(soft(10 * k + i)) for i in range(3)] for k, split in enumerate("tve")}
+
+
+def _artifact(kind: str, uri: Path) -> Any:
+    from tfx.types import standard_artifacts
+
+    made = getattr(standard_artifacts, kind)()
+    made.uri = str(uri)
+    return made
+
+
+def _export(folder: Path, seed: int) -> Path:
+    """A Model artifact with an export whose weights the seed decides."""
+    import keras
+    from tfx.utils import path_utils
+
+    from imgpipe.models.classifier import build_classifier
+    from imgpipe.models.export import export, write_digest
+    from imgpipe.models.settings import ModelSettings
+
+    keras.utils.set_random_seed(seed)
+    settings = ModelSettings(backbone="conv_4", weights="none", image_size=16)
+    classifier = build_classifier(None, _VOCABULARY, settings)
+    export(classifier, path_utils.serving_model_dir(str(folder)))
+    write_digest(classifier, path_utils.serving_model_dir(str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images, two exported models and no stored head."""
+    folder = tmp_path_factory.mktemp("predictor")
+    shards = {s: records.shard_path(f"{folder}/images", s, 0, 1) for s in names.SPLITS}
+    with records.ShardWriter(shards) as writer:
+        for split, images in zip(names.SPLITS, _IMAGES.values(), strict=True):
+            for i, image in enumerate(images):
+                values = {names.IMAGE_BYTES: image, names.PATH: f"{i}.png", names.SPLIT: split}
+                values |= {names.LABEL: _VOCABULARY[i], names.LABEL_INDEX: i}
+                writer.write(split, records.make(values))
+    _export(folder / "model", 1)
+    _export(folder / "earlier", 2)
+    (folder / "empty").mkdir()
+    return folder
+
+
+def _predict(made: Path, out: Path, model: str, baseline: str, **given: Any) -> Path:
+    from apache_beam import Pipeline
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    component.Predictor.EXECUTOR_SPEC.executor_class._FUNCTION(
+        examples=_artifact("Examples", made / "images"),
+        model=_artifact("Model", made / model),
+        model_run=_artifact("ModelRun", made / "empty"),
+        bank=_artifact("Examples", made / "empty"),
+        predictions=_artifact("Examples", out),
+        baseline_model=_artifact("Model", made / baseline),
+        beam_pipeline=Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])),
+        **given,
+    )
+    return out
+
+
+def _answers(model: Path, images: list[bytes]) -> np.ndarray:
+    served = Served(str(model / "Format-Serving"))
+    try:
+        return np.asarray(served.run(image_bytes=images)[names.PROBABILITIES])
+    finally:
+        served.close()
+
+
+def test_the_answers_of_both_models_are_stored(made: Path, tmp_path: Path):
+    out = _predict(made, tmp_path / "out", "model", "earlier")
+    for split, images in zip(names.SPLITS, _IMAGES.values(), strict=True):
+        found = sorted(records.iterate(str(out), split), key=lambda e: records.text(e, names.PATH))
+        for kind, model in (
+            (names.PROBABILITIES, "model"),
+            (names.BASELINE_PROBABILITIES, "earlier"),
+        ):
+            stored = np.array([records.floats(example, kind) for example in found])
+            np.testing.assert_allclose(stored, _answers(made / model, images), atol=1e-6)
+
+
+def test_without_a_baseline_there_is_one_answer(made: Path, tmp_path: Path):
+    out = _predict(made, tmp_path / "out", "model", "empty")
+    (first, *_) = records.iterate(str(out), names.VALIDATION)
+    assert names.BASELINE_PROBABILITIES not in first.features.feature
+
+
+def test_a_baseline_that_is_the_same_model_runs_once(made: Path, tmp_path: Path):
+    shutil.copytree(made / "model", tmp_path / "copy")
+    own = str(made / "model" / "Format-Serving")
+    assert component._baseline(own, str(tmp_path / "copy")) == own
+    assert component._baseline(own, str(made / "earlier")) != own
+    assert component._baseline(own, str(made / "empty")) == ""
+
+
+def test_a_refused_model_that_does_not_answer_has_no_predictions(made: Path, tmp_path: Path):
+    broken = made / "broken"
+    shutil.copytree(made / "model", broken)
+    (broken / "Format-Serving" / "saved_model.pb").write_bytes(b"")
+    blessings.write(f"{tmp_path}/refused", blessings.INFRA_NOT_BLESSED)
+    blessings.write(f"{tmp_path}/blessed", blessings.INFRA_BLESSED)
+    refused = _artifact("InfraBlessing", tmp_path / "refused")
+    out = _predict(made, tmp_path / "out", "broken", "empty", infra_blessing=refused)
+    assert [records.count(str(out), split) for split in names.SPLITS] == [0, 0, 0]
+    with pytest.raises(Exception, match="saved_model"):
+        blessed = _artifact("InfraBlessing", tmp_path / "blessed")
+        _predict(made, tmp_path / "again", "broken", "empty", infra_blessing=blessed)
