@@ -30,7 +30,8 @@ from imgpipe.models import augmentation, datasets, preprocess, stages
 from imgpipe.models.bank import BankRows
 from imgpipe.models.extractor import FeatureExtractor
 from imgpipe.models.hash_column import HashColumn
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.setting_sections import FineTune
+from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import Fit, fit, fit_head
 
 _VALIDATION = 0.2

@@ -27,7 +27,8 @@ from imgpipe.models.backbones import registry
 from imgpipe.models.classifier import Classifier, build_classifier
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.file_patterns import plain_name
-from imgpipe.models.settings import ModelSettings, NetworkSettings
+from imgpipe.models.setting_sections import NetworkSettings
+from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
     import keras

@@ -30,7 +30,8 @@ from imgpipe.models.fresh_activations import (
     seconds_a_view,
     usual_side,
 )
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.setting_sections import FineTune
+from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement, standard_error
 from imgpipe.models.stages import Inputs, Trained
 from imgpipe.models.training_loop import Diverged, fit

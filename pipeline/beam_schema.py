@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 from imgpipe.pipeline.config_schema import Section
 
 _HOST_PORT = r"^$|^[^\s/:]+:\d{1,5}$"
-_POOL = r"^\{|^[^\s/:]+:\d{1,5}$"  # JSON for Beam, or an address
 _SPARK_URL = r"^$|^(spark://[^\s/:]+:\d{1,5}|yarn|local(\[.+\])?)$"
 _BUCKET = r"^$|^gs://[^\s/]+(/.*)?$"
 #: Settings of Beam that only some runners use.

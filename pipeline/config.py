@@ -21,7 +21,8 @@ from imgpipe.components.example_gen.sources import absolute
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.folds import AUTOMATIC
 from imgpipe.models.limits import declared
-from imgpipe.models.settings import FineTune, ModelSettings, NetworkSettings, TrainSettings
+from imgpipe.models.setting_sections import FineTune, NetworkSettings, TrainSettings
+from imgpipe.models.settings import ModelSettings
 from imgpipe.pipeline import toml_text
 from imgpipe.pipeline.beam_schema import Beam
 from imgpipe.pipeline.config_schema import (

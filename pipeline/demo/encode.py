@@ -32,13 +32,13 @@ def encoded(image: Image.Image, suffix: str, quality: int = 90, **options: Any) 
     return buffer.getvalue()
 
 
-def turned(image: Image.Image, quality: int = 90) -> bytes:
+def turned(image: Image.Image) -> bytes:
     """Encode an image as a JPEG that is stored rotated, with the Exif tag that corrects it."""
     exif = Image.Exif()
     exif[_EXIF_ORIENTATION] = 6  # shown after a quarter turn clockwise
     exif[_EXIF_MODEL] = "imgpipe demo"
     stored = image.transpose(Image.Transpose.ROTATE_90)
-    return encoded(stored, ".jpg", quality, exif=exif)
+    return encoded(stored, ".jpg", exif=exif)
 
 
 def animation(images: list[Image.Image]) -> bytes:

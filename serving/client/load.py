@@ -115,8 +115,6 @@ def image_calls(
     model: str,
     batch: int = 1,
     timeout: float = 30.0,
-    signature_name: str = "",
-    input_name: str = "image_bytes",
 ) -> list[Call]:
     """Return Predict requests of ``batch`` images each, which together use all of ``images``.
 
@@ -125,8 +123,6 @@ def image_calls(
         model: Name of the model.
         batch: Number of images per request.
         timeout: Deadline of each request in seconds.
-        signature_name: Name of the signature; empty for ``serving_default``.
-        input_name: Name of the input for encoded images.
 
     Raises:
         InvalidArgument: ``batch`` is below 1.
@@ -140,7 +136,7 @@ def image_calls(
         Call(
             protos.PREDICT,
             messages.predict_request(
-                servable, {input_name: list(itertools.islice(endless, batch))}, signature_name
+                servable, {"image_bytes": list(itertools.islice(endless, batch))}
             ),
             timeout,
             False,
@@ -149,9 +145,9 @@ def image_calls(
     ]
 
 
-def status_call(model: str, timeout: float = 30.0) -> Call:
+def status_call(model: str) -> Call:
     """Return a status request, which measures the cost of a call without running the model."""
-    return Call(protos.STATUS, messages.status_request(Servable(model)), timeout, False)
+    return Call(protos.STATUS, messages.status_request(Servable(model)), 30.0, False)
 
 
 def noise(side: int = 224, seed: int = 0) -> bytes:

@@ -128,14 +128,10 @@ class Handle:
             multi=multi,
         )
 
-    def classify(
-        self, examples: Any, signature_name: str = "", *, timeout: float | None = None
-    ) -> ExampleAnswers:
+    def classify(self, examples: Any, signature_name: str = "") -> ExampleAnswers:
         """Run Classify; ``answers`` has one ClassificationResult."""
-        return self.infer([Task(CLASSIFY, signature_name)], examples, timeout=timeout)
+        return self.infer([Task(CLASSIFY, signature_name)], examples)
 
-    def regress(
-        self, examples: Any, signature_name: str = "", *, timeout: float | None = None
-    ) -> ExampleAnswers:
+    def regress(self, examples: Any, signature_name: str = "") -> ExampleAnswers:
         """Run Regress; ``answers`` has one RegressionResult."""
-        return self.infer([Task(REGRESS, signature_name)], examples, timeout=timeout)
+        return self.infer([Task(REGRESS, signature_name)], examples)

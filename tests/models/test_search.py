@@ -20,7 +20,8 @@ from imgpipe.models.classifier import build_classifier
 from imgpipe.models.extractor import FeatureExtractor
 from imgpipe.models.fresh_activations import count_labelled, fresh_activations, usual_side
 from imgpipe.models.search import Way
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.setting_sections import FineTune
+from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
 from imgpipe.models.stages import HEAD, Inputs, Trained, above_cut
 from imgpipe.models.training_loop import fit

@@ -19,7 +19,8 @@ from imgpipe.models.classifier import build_classifier
 from imgpipe.models.errors import ConfigError, DataRefused
 from imgpipe.models.extractor import FeatureExtractor
 from imgpipe.models.images import decoded
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.setting_sections import FineTune
+from imgpipe.models.settings import ModelSettings
 from imgpipe.models.stages import Inputs, Trained, train
 
 _SIZE = 32

@@ -19,7 +19,8 @@ from imgpipe.models import feature_names as names
 from imgpipe.models.augmentation import ViewSpec
 from imgpipe.models.bank import open_split
 from imgpipe.models.extractor import describe
-from imgpipe.models.settings import FineTune, ModelSettings
+from imgpipe.models.setting_sections import FineTune
+from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
 from tests.images import encoded
 
