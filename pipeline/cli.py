@@ -7,7 +7,13 @@ blessed, 4 data refused or drift found, 5 a resource is missing or busy, 130 int
 
 from __future__ import annotations
 
-from imgpipe.pipeline import signals
+try:
+    from imgpipe.pipeline import signals
+except KeyboardInterrupt:  # pressed in the milliseconds before there is a handler
+    import sys
+
+    sys.stderr.write("imgpipe: interrupted by Ctrl-C\n")
+    sys.exit(130)
 
 
 def main() -> None:

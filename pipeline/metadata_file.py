@@ -14,12 +14,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from imgpipe.models.atomic_write import writing
 from imgpipe.models.errors import ResourceError
 
 NAME = "metadata.sqlite"
+COPY = "metadata.copy.sqlite"  # the database as it was after the last run
 _BUSY_SECONDS = 5.0
 #: Errors of sqlite3 for a damaged file; UnicodeError if its message cannot be decoded.
 _DAMAGED = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
+_NEW = "The next run creates a new database."
 #: SQLite opens paths of up to 512 bytes, of which files below the folder need the rest.
 LONGEST_FOLDER = 440
 
@@ -87,11 +90,52 @@ def cannot_be_used(out: Path) -> ResourceError:
     )
 
 
-def repair(out: Path) -> str:
-    """Replace a damaged database by a new one with all rows that can still be read.
+def keep_copy(out: Path) -> None:
+    """Copy the database of a run that has ended, so that `repair` can restore it.
 
-    The caller holds the lock of the output folder. The damaged file is renamed and kept; artifacts
-    and served versions are not changed.
+    Args:
+        out: Output folder of the run.
+
+    Raises:
+        OSError: The disk is full or fails.
+        sqlite3.Error: The database cannot be read.
+    """
+    with (
+        writing(out / COPY) as target,
+        contextlib.closing(sqlite3.connect(out / NAME)) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
+
+
+def forget_stale_copy(out: Path) -> None:
+    """Remove the copy if there is no database, before a run creates a new one.
+
+    The new database numbers the artifacts from 1 again, so that their folders will not be those
+    that the copy describes.
+
+    Args:
+        out: Output folder of a run.
+    """
+    if not (out / NAME).exists():
+        (out / COPY).unlink(missing_ok=True)
+
+
+def is_lost(out: Path) -> bool:
+    """Whether the database was removed and `repair` can restore the copy of the last run.
+
+    Args:
+        out: Output folder of a run.
+    """
+    return not (out / NAME).exists() and (out / COPY).is_file()
+
+
+def repair(out: Path) -> str:
+    """Replace a damaged or removed database.
+
+    A damaged database is replaced by all of its rows if they can still be read, and otherwise by
+    the copy of the last run. The caller holds the lock of the output folder. The damaged file is
+    renamed and kept; artifacts and served versions are not changed.
 
     Args:
         out: Output folder of a run.
@@ -106,18 +150,23 @@ def repair(out: Path) -> str:
     aside = path.with_name(f"metadata.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite")
     rescued = path.with_name(f".rescued-{aside.name}")
     try:
+        if is_lost(out):
+            return (
+                _restored(out, rescued) or f"{path} is missing, and its copy cannot be read. {_NEW}"
+            )
         path.rename(aside)
         for suffix in ("-journal", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-        if not _rescue(aside, rescued):
-            return f"{path} was renamed to {aside.name}. The next run creates a new database."
-        rescued.rename(path)
+        if _rescue(aside, rescued):
+            rescued.rename(path)
+            return f"{path} was rebuilt from what could be read; the original is {aside.name}."
+        told = f"{path} was renamed to {aside.name}."
+        return f"{told} {_restored(out, rescued) or _NEW}"
     except OSError as error:
         raise ResourceError(f"cannot repair {path}: {error.strerror}.") from None
     finally:
         rescued.unlink(missing_ok=True)
-    return f"{path} was rebuilt from what could be read; the original is {aside.name}."
 
 
 def _repair(out: Path) -> str:
@@ -148,6 +197,18 @@ def _read_all(db: sqlite3.Connection) -> None:
     for name in names:
         for _ in db.execute(f'SELECT * FROM "{name}"'):
             pass
+
+
+def _restored(out: Path, target: Path) -> str:
+    """Put the copy of the last run in place; return a sentence, or "" if it cannot be used."""
+    if not _rescue(out / COPY, target):
+        return ""
+    ended = time.strftime("%Y-%m-%d %H:%M", time.localtime((out / COPY).stat().st_mtime))
+    target.rename(out / NAME)
+    return (
+        f"{out / NAME} was restored from the copy of the run that ended at {ended}, so that the "
+        "next run takes the results of that run and of those before it from the cache."
+    )
 
 
 def _rescue(damaged: Path, target: Path) -> bool:

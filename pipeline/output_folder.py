@@ -33,6 +33,10 @@ def metadata(out: Path) -> Finding:
       out: Output folder of the runs.
     """
     wrong = metadata_file.fault(out)
+    if not wrong and metadata_file.is_lost(out):
+        missing = f"{out / metadata_file.NAME} is missing; a copy of the last run is there"
+        advice = f"Restore it before the next run, which begins afresh: {_repair(out)}"
+        return Finding("metadata", False, missing, advice)
     there = "can be used" if (out / metadata_file.NAME).exists() else "none yet"
     return Finding("metadata", not wrong, wrong or there, fatal=True)
 
@@ -100,7 +104,7 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (metadata, served_versions, arti
 
 
 def repair(out: Path) -> str:
-    """Replace a damaged metadata database; see `metadata_file.repair`.
+    """Replace a damaged or removed metadata database; see `metadata_file.repair`.
 
     Args:
       out: Output folder of the runs.
@@ -113,7 +117,7 @@ def repair(out: Path) -> str:
     """
     import filelock
 
-    if not metadata_file.fault(out):
+    if not metadata_file.fault(out) and not metadata_file.is_lost(out):
         return f"{out / metadata_file.NAME} needs no repair."
     if not out.is_dir():
         raise ResourceError(metadata_file.fault(out))
@@ -132,7 +136,7 @@ def _kept(out: Path) -> str:
 
     TFX's cache finds an artifact by the execution in the database that wrote it. The folders of the
     artifacts do not tell with which inputs and parameters that was, so that a database cannot be
-    rebuilt from them.
+    rebuilt from them, but only from its copy of the last run.
     """
     config = _settings(out)
     numbers = manifest.version_numbers(config.push_directory)
@@ -147,6 +151,10 @@ def _kept(out: Path) -> str:
         f"Kept: {'; '.join(kept)}. The next run executes every component again, because the "
         "database alone knew which artifacts belong to which inputs."
     )
+
+
+def _repair(out: Path) -> str:
+    return f"imgpipe doctor {out} --repair"
 
 
 def _settings(out: Path) -> Config:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 import sys
 import threading
 import time
@@ -99,6 +100,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
     out = config.out
     with _locked(out):
         metadata_file.require_usable(out)
+        metadata_file.forget_stale_copy(out)
         temporary.sweep(out)
         listed, repeated = _repeated(config, began) if start is None else (None, None)
         if repeated is not None:
@@ -315,6 +317,8 @@ class _Run:
         self._write_summary(whole)
         if self.config.run.mlflow and not interrupted:
             self._log_to_mlflow(whole)
+        if self.inputs is not None and not interrupted:
+            self._keep_metadata()
         if error is None and self.inputs is not None:
             repetition.remember(self.directory, self.config, self.inputs)
         return Outcome(exit_code(error, blessed), state.verdict, whole, self.directory)
@@ -322,6 +326,13 @@ class _Run:
     def _write_summary(self, whole: dict[str, Any]) -> None:
         text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
         atomic_write(self.directory / SUMMARY, text)
+
+    def _keep_metadata(self) -> None:
+        """Copy the metadata database; a copy that fails costs only what `doctor` could restore."""
+        try:
+            metadata_file.keep_copy(self.config.out)
+        except (OSError, sqlite3.Error):
+            traceback.print_exc()  # into the log
 
     def _log_to_mlflow(self, whole: dict[str, Any]) -> None:
         """Log the run, whose summary is written already; if that fails, it gets a warning."""

@@ -144,6 +144,8 @@ def damage(path: Path, *, complete: bool = False) -> str:
         files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
         written = (path / MANIFEST).stat().st_ctime_ns
         for name, facts in files.items():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                return f"its {MANIFEST} names {name!r}, which leads out of the version"
             stat = (path / name).stat()
             if stat.st_size != facts["bytes"]:
                 return f"{name} has {stat.st_size} bytes, expected {facts['bytes']}"
@@ -152,7 +154,7 @@ def damage(path: Path, *, complete: bool = False) -> str:
                 return f"{name} has changed since it was pushed"
     except FileNotFoundError as error:
         return f"{Path(error.filename).relative_to(path)} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"its {MANIFEST} cannot be compared ({type(error).__name__}: {error})"
     return ""
 
@@ -181,7 +183,7 @@ def withdrawn(base: Path) -> list[str]:
         try:
             manifest = json.loads((base / str(number) / MANIFEST).read_text(encoding="utf-8"))
             return Version(number, base / str(number), manifest).withdrawn
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             continue
     return []
 

@@ -32,7 +32,9 @@ def doctor(
     out: Annotated[Path | None, options.old_spelling("--out", "OUT")] = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Replace a damaged metadata database; the original is kept."),
+        typer.Option(
+            "--repair", help="Replace a damaged or lost metadata database; a damaged one is kept."
+        ),
     ] = False,
     json_file: options.JsonListOption = None,
 ) -> None:
@@ -45,7 +47,7 @@ def run(out: Path, repair: bool = False, json_file: str | None = None) -> int:
 
     Args:
       out: Output folder of the runs; it need not exist.
-      repair: Whether a damaged metadata database is replaced first.
+      repair: Whether a damaged or lost metadata database is replaced first.
       json_file: File for the findings as JSON, ``-`` for standard output, None for no file.
 
     Returns:

@@ -28,7 +28,7 @@ def read(path: Path) -> dict[str, Any]:
 
     try:
         spec = next(yaml.safe_load_all(path.read_text(encoding="utf-8")), None)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         said = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ConfigError(f"{path} cannot be read as YAML: {said}. {_COMPILE}") from error
     if not isinstance(spec, dict) or not {"pipelineInfo", "root"} <= set(spec):

@@ -176,7 +176,9 @@ class _Walk:
         self, node: Any, position: int, body: Mapping[str, Any], given: Mapping[str, str]
     ) -> str:
         """Return the node of the main graph whose value an input has unchanged; "" if none does."""
-        while position < len(node.input):
+        for _ in range(len(body) + 1):  # a graph that is made by hand may run in a circle
+            if position >= len(node.input):
+                return ""
             name = _node(node.input[position])
             if name in given:
                 return given[name]

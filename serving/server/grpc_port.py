@@ -19,8 +19,12 @@ from imgpipe.serving.server.errors import PortBusy
 from imgpipe.serving.server.health import Health
 from imgpipe.serving.server.tls import Certificates
 
-MAX_STREAMS = 1024
-"""Simultaneous requests on one connection; clients hold back further ones until some have ended."""
+MAX_STREAMS = 64
+"""Simultaneous requests on one connection; clients hold back further ones until some have ended.
+
+gRPC keeps what has arrived of each message in memory and tells nobody before the message is
+complete, so that ``--max_bytes_in_flight`` does not count it. A connection can therefore fill
+``MAX_STREAMS`` × ``--max_message_bytes``, which is 4 GiB with the defaults."""
 HANDSHAKE_S = 5.0
 """Timeout of the TLS and HTTP/2 handshakes; the default of gRPC is two minutes."""
 _MAX_CONNECTIONS = 4096

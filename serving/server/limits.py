@@ -15,12 +15,12 @@ from imgpipe.serving.server.status import StatusError, invalid
 
 IMAGE_INPUT = "image_bytes"
 """Name of the input, and of the feature, for encoded images in the models of imgpipe."""
-DEFAULT_MAX_MESSAGE_BYTES = 128 << 20
-"""Largest decompressed size of a gRPC request. TensorFlow Serving has no limit below gRPC's limit
-of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
+DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
+"""Largest decompressed size of a gRPC request, twice what our client sends at once. TensorFlow
+Serving has no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
 DEFAULT_MAX_BYTES_IN_FLIGHT = 1 << 30
-"""Largest size of all gRPC requests together that wait or run: eight of the largest. The queue
-holds 1,024 requests, which could otherwise take 128 GiB."""
+"""Largest size of all gRPC requests together that wait or run: 16 of the largest. The queue
+holds 1,024 requests, which could otherwise take 64 GiB."""
 _MEGA = 1_000_000
 
 

@@ -65,9 +65,10 @@ class ServerOptions:
     """Largest number of requests in the queue; further requests are refused. 0 for no limit."""
     max_bytes_in_flight: int = DEFAULT_MAX_BYTES_IN_FLIGHT
     """Largest size of all gRPC requests together that wait or run; further requests are refused.
-    0 for no limit."""
+    0 for no limit. Requests that are still arriving are not counted; see ``max_message_bytes``."""
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB."""
+    """Largest decompressed size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times
+    ``grpc_port.MAX_STREAMS``, it is the most memory that arriving requests of a connection take."""
     tls: SslConfig | None = None
     tls_file: Path | None = None
     """The file of ``tls``, which is read again for new connections when it changes."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ImgpipeError
-from tests.fuzz import seeds
+from tests.fuzz import seeds, served, served_seeds
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -161,13 +161,6 @@ def _json(file: Path) -> object:
     return sorted(json_text.read(file.read_bytes()))
 
 
-def _refusals_of_the_server() -> tuple[type[Exception], ...]:
-    from imgpipe.serving.server.errors import BadArgument
-    from imgpipe.serving.server.status import StatusError
-
-    return BadArgument, StatusError
-
-
 TARGETS = {
     target.name: target
     for target in (
@@ -188,7 +181,58 @@ TARGETS = {
         Target("config.toml", _config, seeds.configs),
         Target("overrides.toml", _overrides, seeds.overrides),
         Target("manifest.jsonl", _quarantine, seeds.quarantines),
-        Target("models.config", _model_config, seeds.model_configs, _refusals_of_the_server()),
-        Target("body.json", _json, seeds.bodies, _refusals_of_the_server()),
+        Target(
+            "models.config", _model_config, seeds.model_configs, served.refusals_of_the_server()
+        ),
+        Target("body.json", _json, seeds.bodies, served.refusals_of_the_server()),
+        Target("photo.jpg", served.inspected, seeds.images),
+        Target("manifest.json", served.manifest, served_seeds.manifests),
+        Target(
+            "saved_model.pb",
+            served.saved_model,
+            served_seeds.saved_models,
+            served.refusals_of_a_graph(),
+        ),
+        Target(
+            "saved_model_config.pb",
+            served.saved_model_config,
+            served_seeds.saved_model_configs,
+            served.refusals_of_the_server(),
+        ),
+        Target(
+            "model.tflite",
+            served.lite_model,
+            served_seeds.lite_models,
+            served.refusals_of_a_lite_model(),
+        ),
+        Target(
+            "feature_distribution.npz",
+            served.feature_distribution,
+            served_seeds.feature_distributions,
+        ),
+        Target(
+            "training_images.npz",
+            served.training_images,
+            served_seeds.training_images,
+            served.refusals_of_the_server(),
+        ),
+        Target(
+            "batching.config",
+            served.batching,
+            served_seeds.batching_parameters,
+            served.refusals_of_the_server(),
+        ),
+        Target("schema.pbtxt", served.schema, served_seeds.schemas),
+        Target("pipeline.yaml", served.compiled_pipeline, served_seeds.compiled_pipelines),
+        Target("metadata.sqlite", served.metadata, served_seeds.databases),
+        Target("request.pb", served.request, served_seeds.requests, served.refusals_of_a_message()),
+        Target("requests.tfrecord", served.request_log, served_seeds.request_logs),
+        Target("reply.pb", served.reply, served_seeds.replies, served.refusals_of_the_client()),
+        Target(
+            "reply.json",
+            served.rest_reply,
+            served_seeds.rest_replies,
+            served.refusals_of_the_client(),
+        ),
     )
 }

@@ -132,3 +132,41 @@ def test_repair_keeps_all_rows_of_a_database_with_a_damaged_index(out: Path):
     assert metadata_file.fault(out) == ""
     with sqlite3.connect(path) as db:
         assert db.execute("SELECT count(*) FROM Artifact").fetchone() == (ROWS,)
+
+
+def test_repair_restores_the_copy_of_the_last_run(out: Path):
+    metadata_file.keep_copy(out)
+    change(out, 0, os.urandom(4096))
+    told = metadata_file.repair(out)
+    assert "was renamed to metadata.damaged-" in told
+    assert "was restored from the copy of the run that ended at" in told
+    assert metadata_file.fault(out) == ""
+    with sqlite3.connect(out / metadata_file.NAME) as db:
+        assert db.execute("SELECT count(*) FROM Artifact").fetchone() == (ROWS,)
+
+
+def test_repair_restores_a_database_that_was_removed(out: Path):
+    metadata_file.keep_copy(out)
+    assert not metadata_file.is_lost(out)
+    (out / metadata_file.NAME).unlink()
+    assert metadata_file.is_lost(out)
+    assert "takes the results of that run" in metadata_file.repair(out)
+    assert metadata_file.fault(out) == "" and not metadata_file.is_lost(out)
+
+
+def test_a_damaged_copy_is_not_restored(out: Path):
+    metadata_file.keep_copy(out)
+    (out / metadata_file.COPY).write_bytes(b"garbage" * 1000)
+    (out / metadata_file.NAME).unlink()
+    assert "its copy cannot be read. The next run creates a new" in metadata_file.repair(out)
+    assert not (out / metadata_file.NAME).exists()
+
+
+def test_the_copy_of_a_lost_database_is_forgotten_by_a_run_that_begins_afresh(out: Path):
+    """Its artifacts are numbered from 1 again, and would be taken for those of the copy."""
+    metadata_file.keep_copy(out)
+    metadata_file.forget_stale_copy(out)
+    assert (out / metadata_file.COPY).exists()
+    (out / metadata_file.NAME).unlink()
+    metadata_file.forget_stale_copy(out)
+    assert not (out / metadata_file.COPY).exists()

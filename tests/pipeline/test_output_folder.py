@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,15 @@ def test_repair_sets_the_database_aside_and_touches_nothing_else(out: Path):
     assert findings(out)["metadata"] == (True, "none yet")
     assert {path: path.stat().st_mtime_ns for path in (out / "model").rglob("*")} == before
     assert "needs no repair" in output_folder.repair(out)
+
+
+def test_a_lost_database_is_named_and_restored_from_its_copy(out: Path):
+    with sqlite3.connect(out / metadata_file.COPY) as db:
+        db.execute("CREATE TABLE MLMDEnv (schema_version INTEGER PRIMARY KEY)")
+    fit, detail = findings(out)["metadata"]
+    assert not fit and "metadata.sqlite is missing; a copy of the last run is there" in detail
+    assert "was restored from the copy" in output_folder.repair(out)
+    assert findings(out)["metadata"] == (True, "can be used")
 
 
 def test_nothing_is_repaired_under_a_run(out: Path):

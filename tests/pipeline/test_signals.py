@@ -95,6 +95,22 @@ def test_a_signal_while_the_command_line_is_imported(module: str, number: signal
     assert done.stdout == ""
 
 
+def test_a_ctrl_c_before_there_is_a_handler():
+    program = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'imgpipe.pipeline.signals':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from imgpipe.pipeline import cli\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "imgpipe: interrupted by Ctrl-C\n")
+
+
 @pytest.mark.parametrize(
     ("asks", "presses", "exit_code", "printed"),
     [("signals.held()", 1, 0, "went on"), ("False", 1, 130, ""), ("signals.held()", 2, 130, "")],

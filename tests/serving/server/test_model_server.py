@@ -117,7 +117,7 @@ def test_flags_mean_what_they_say(tmp_path):
     plain = model_server.make_options(flags.parse([f"--model_base_path={tmp_path}"]))
     assert (plain.core.load.max_retries, plain.core.load.retry_seconds) == (5, 60)
     assert plain.core.limits.max_pixels == 50_000_000 and plain.loader.batching is None
-    assert not plain.services.allow_reload and plain.max_message_bytes == 128 << 20
+    assert not plain.services.allow_reload and plain.max_message_bytes == 64 << 20
     assert plain.max_bytes_in_flight == 1 << 30
     given = flags.parse(
         [

@@ -28,6 +28,17 @@ def signature(x: str = "x:0") -> bytes:
     return made.SerializeToString()
 
 
+def with_metadata(content: bytes, stored: bytes) -> bytes:
+    """A .tflite file with these signatures in its metadata."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    model.buffers.append(buffer := schema.BufferT())
+    buffer.data = np.frombuffer(stored, np.uint8)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = b"signature_defs_metadata", len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
 @pytest.fixture
 def write(tmp_path):
     """A version whose model.tflite has this in its metadata."""
@@ -35,13 +46,7 @@ def write(tmp_path):
     def do(stored: bytes):
         base = half_plus_two_tflite(tmp_path, signatures=False)
         (file,) = base.glob("*/model.tflite")
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(file.read_bytes(), 0))
-        model.buffers.append(buffer := schema.BufferT())
-        buffer.data = np.frombuffer(stored, np.uint8)
-        entry = schema.MetadataT()
-        entry.name, entry.buffer = b"signature_defs_metadata", len(model.buffers) - 1
-        model.metadata = [*(model.metadata or []), entry]
-        file.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+        file.write_bytes(with_metadata(file.read_bytes(), stored))
         return base
 
     return do

@@ -1,0 +1,239 @@
+"""Readers of models, of their replies and of logs, for `targets`: all of it may be of strangers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+MODEL_CLASSES = ("cat", "dog", "owl")
+
+
+def refusals_of_the_server() -> tuple[type[Exception], ...]:
+    """The errors by which the server refuses a file or a request."""
+    from imgpipe.serving.server.errors import BadArgument
+    from imgpipe.serving.server.status import StatusError
+
+    return BadArgument, StatusError
+
+
+def refusals_of_a_graph() -> tuple[type[Exception], ...]:
+    """Those of a graph, which TensorFlow's own reader refuses too."""
+    return *refusals_of_the_server(), OSError, ValueError
+
+
+def refusals_of_a_lite_model() -> tuple[type[Exception], ...]:
+    """Those of a .tflite file, which LiteRT refuses too."""
+    return *refusals_of_the_server(), ValueError, RuntimeError
+
+
+def refusals_of_a_message() -> tuple[type[Exception], ...]:
+    """Those of the bytes of a request; the server answers both with INVALID_ARGUMENT."""
+    from imgpipe.serving.tensors import TensorError
+
+    return TensorError, DecodeError
+
+
+def refusals_of_the_client() -> tuple[type[Exception], ...]:
+    """Those of a reply; gRPC itself answers for bytes that are no message."""
+    from imgpipe.serving.client import ServingError
+
+    return ServingError, DecodeError
+
+
+# --- models and what comes with them --------------------------------------------------------------
+def manifest(file: Path) -> object:
+    """The manifest of a version whose other files are whole."""
+    from imgpipe.components.model_pusher import manifest as manifests
+    from imgpipe.serving.server import storage
+    from imgpipe.serving.server.status import StatusError
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as base:
+        version = Path(base) / "1"
+        version.mkdir()
+        (version / "saved_model.pb").write_bytes(b"a graph")
+        shutil.copy(file, version)
+        found = manifests.damage(version, complete=True)
+        read = [[*v.vocabulary, v.run_key, v.identity] for v in manifests.versions(Path(base))]
+        withdrawn = len(manifests.withdrawn(Path(base)))
+        try:
+            storage.verify(version)
+            verified = "verified"
+        except (StatusError, OSError) as error:
+            verified = type(error).__name__
+        return f"{found[:30]} {len(read)} {withdrawn} {verified}"
+
+
+def saved_model(file: Path) -> object:
+    """The graph of a SavedModel, before it is loaded."""
+    from imgpipe.serving.server import graph_check
+
+    return graph_check.check(file.parent, ["serve"])
+
+
+def saved_model_config(file: Path) -> object:
+    """The settings of a session that come with a model."""
+    from tensorflow.core.protobuf import config_pb2
+
+    from imgpipe.serving.server import saved_model_config as settings
+
+    config = config_pb2.ConfigProto()
+    place = file.parent / settings.FILE
+    place.parent.mkdir(exist_ok=True)
+    shutil.copy(file, place)
+    settings.apply(file.parent, config)
+    return config.graph_options.rewrite_options.disable_meta_optimizer
+
+
+def lite_model(file: Path) -> object:
+    """A .tflite file with its signatures; it is not run."""
+    from imgpipe.serving.server.tflite import TfliteRuntime
+
+    return " ".join(sorted(TfliteRuntime(file.parent, 1).signatures))
+
+
+def feature_distribution(file: Path) -> object:
+    """The distribution of the features that comes with a model."""
+    from imgpipe.models import feature_distribution as distributions
+
+    place = file.parent / distributions.FILE
+    place.parent.mkdir(exist_ok=True)
+    shutil.copy(file, place)
+    found = distributions.load(str(file.parent))
+    return "none" if found is None else found.axes.ndim
+
+
+def training_images(file: Path) -> object:
+    """The training images that a server shows."""
+    from imgpipe.serving.server.web.nearest import TrainingImages
+
+    return TrainingImages(file).version
+
+
+# --- configurations and state ---------------------------------------------------------------------
+def batching(file: Path) -> object:
+    """Parameters of batching."""
+    from imgpipe.serving.server.textproto import read_batching
+
+    return len(read_batching(file).allowed_batch_sizes)
+
+
+def schema(file: Path) -> object:
+    """A schema that people may have edited."""
+    from imgpipe.components.data_gate import schema as schemas
+
+    return len(schemas.read(file).feature)
+
+
+def compiled_pipeline(file: Path) -> object:
+    """A compiled pipeline, its name and its parameters."""
+    from imgpipe.pipeline.kubeflow import pipeline_file
+
+    spec = pipeline_file.read(file)
+    return len(pipeline_file.name(spec)), pipeline_file.arguments(spec, ["epochs=12"])
+
+
+def metadata(file: Path) -> object:
+    """A metadata database, and its repair where it cannot be used."""
+    from imgpipe.pipeline import metadata_file
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        out = Path(folder)
+        shutil.copy(file, out / metadata_file.NAME)
+        fault = metadata_file.fault(out)
+        if fault:
+            metadata_file.repair(out)
+        return f"{fault.rpartition(': ')[2]} {metadata_file.fault(out)}"
+
+
+# --- requests, replies and logs -------------------------------------------------------------------
+def request(file: Path) -> object:
+    """The bytes of a Predict request."""
+    from tensorflow_serving.apis import predict_pb2
+
+    from imgpipe.serving import tensors
+
+    message = predict_pb2.PredictRequest.FromString(file.read_bytes())
+    return " ".join(tensors.to_array(tensor).dtype.name for tensor in message.inputs.values())
+
+
+def request_log(file: Path) -> object:
+    """A log of requests, as drift reads it."""
+    from imgpipe.pipeline.request_drift import log
+
+    statistics = log.ReadStatistics()
+    answers = list(log.read([file], log.Model({1: MODEL_CLASSES}), statistics))
+    skipped = " ".join(sorted(statistics.skipped))
+    return f"{bool(answers)} {skipped} {bool(statistics.broken)}"
+
+
+def reply(file: Path) -> object:
+    """A message of a server, as each kind of reply."""
+    from imgpipe.serving.client import messages, protos
+
+    data = file.read_bytes()
+
+    def classified() -> object:
+        answer = messages.prediction(protos.PredictResponse.FromString(data))
+        return messages.classifications(answer, 1, 3)
+
+    readers: dict[str, Callable[[], object]] = {
+        "predict": classified,
+        "status": lambda: messages.statuses(protos.GetModelStatusResponse.FromString(data)),
+        "classify": lambda: messages.rankings(protos.ClassificationResponse.FromString(data)),
+        "both": lambda: messages.inferences(protos.MultiInferenceResponse.FromString(data)),
+        "metadata": lambda: messages.metadata(protos.GetModelMetadataResponse.FromString(data)),
+    }
+    return _as_each(readers)
+
+
+def _as_each(readers: Mapping[str, Callable[[], object]]) -> str:
+    """What each reader says of the same bytes."""
+    said = []
+    for name, reader in readers.items():
+        try:
+            reader()
+            said.append(name)
+        except refusals_of_the_client() as error:
+            said.append(f"{name} {type(error).__name__} {str(error)[-30:]}")
+    return ", ".join(said)
+
+
+def rest_reply(file: Path) -> object:
+    """A body of a server, as each kind of reply that it can be."""
+    from imgpipe.serving.client import messages, protos, rest_codec
+
+    data = file.read_bytes()
+    asked, metadata_reply = protos.PredictRequest(), protos.GetModelMetadataResponse()
+    signatures = protos.SignatureDefMap()
+    signatures.signature_def["serving_default"].outputs["y"].dtype = 1
+    metadata_reply.metadata["signature_def"].Pack(signatures)
+    readers: dict[str, Callable[[], object]] = {
+        "predict": lambda: rest_codec.inference_reply(protos.PREDICT, asked, metadata_reply, data),
+        "classify": lambda: rest_codec.inference_reply(
+            protos.CLASSIFY, asked, metadata_reply, data
+        ),
+        "status": lambda: messages.statuses(rest_codec.status_reply(data)),
+        "metadata": lambda: messages.metadata(rest_codec.metadata_reply(data)),
+        "models": lambda: messages.model_list(rest_codec.models_reply(data)),
+        "error": lambda: rest_codec.error_text(data),
+    }
+    return _as_each(readers)
+
+
+def inspected(file: Path) -> object:
+    """An image as ingestion reads, decodes and measures it."""
+    from imgpipe.components.example_gen.inspection import inspect
+    from imgpipe.components.example_gen.sources.base import Item
+
+    class Given:
+        """A source of this one file."""
+
+        def read(self, item: Item) -> bytes:
+            return file.read_bytes()
+
+    (record,) = inspect(Given(), [Item("x.jpg", "a")], 1_000_000)  # type: ignore[arg-type]
+    return f"{record.format} {record.mode} {bool(record.figures)} {record.decode_error}"

@@ -1,0 +1,221 @@
+"""Good files for the readers of `served`, small and the same at each call."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.fuzz.served import MODEL_CLASSES
+
+
+# --- models and what comes with them --------------------------------------------------------------
+def manifests() -> Iterator[bytes]:
+    """The manifest of a version with one file."""
+    digest = hashlib.sha256(b"a graph").hexdigest()
+    files = {"saved_model.pb": {"sha256": digest, "bytes": 7}}
+    facts = {"vocabulary": list(MODEL_CLASSES), "run_key": "a1", "withdrawn": ["b2"]}
+    yield json.dumps({"files": files, **facts}).encode()
+
+
+@functools.cache
+def _graph() -> bytes:
+    """A graph with a function, a variable, a branch and a table of its own."""
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        def __init__(self) -> None:
+            self.variable = tf.Variable(2.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
+        def serve(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": tf.cond(x > 0, lambda: x * self.variable, lambda: -x)}
+
+    module = Module()
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=module.serve)
+        return (Path(folder) / "saved_model.pb").read_bytes()
+
+
+def saved_models() -> Iterator[bytes]:
+    """A SavedModel without its debug information."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    message = saved_model_pb2.SavedModel.FromString(_graph())
+    for graph in message.meta_graphs:
+        graph.meta_info_def.stripped_op_list.Clear()
+        graph.ClearField("object_graph_def")
+    yield message.SerializeToString(deterministic=True)
+
+
+def saved_model_configs() -> Iterator[bytes]:
+    """A configuration that turns the optimizer off."""
+    from imgpipe.serving.server.textproto import make_message
+
+    message = make_message("SavedModelConfig")
+    message.session_overrides.disable_meta_optimizer = True
+    message.critical = True
+    yield message.SerializeToString()
+
+
+@functools.cache
+def _lite(signatures: bool) -> bytes:
+    from tests.conformance.models import half_plus_two_tflite
+
+    with tempfile.TemporaryDirectory() as folder:
+        (file,) = half_plus_two_tflite(Path(folder), signatures).glob("*/model.tflite")
+        return file.read_bytes()
+
+
+def lite_models() -> Iterator[bytes]:
+    """A .tflite file with a signature, without one, and with one in its metadata."""
+    from tests.serving.server.test_tflite_signatures import flexible, signature, with_metadata
+
+    yield _lite(True)
+    yield _lite(False)
+    yield with_metadata(_lite(False), flexible(serving_default=signature()))
+
+
+def _arrays(**values: object) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **values)
+    return content.getvalue()
+
+
+def feature_distributions() -> Iterator[bytes]:
+    """A distribution of three features."""
+    from imgpipe.models import feature_distribution
+
+    draw = np.random.default_rng(0)
+    train, held_out = draw.normal(size=(80, 3)), draw.normal(size=(60, 3))
+    found = feature_distribution.fit(train, np.arange(80) % 2, held_out)
+    yield _arrays(**vars(found))
+
+
+def training_images() -> Iterator[bytes]:
+    """Two images with features."""
+    yield _arrays(
+        version=1,
+        features=np.eye(2, dtype=np.float16),
+        labels=np.array(["a", "b"]),
+        paths=np.array(["a/1.jpg", "b/2.jpg"]),
+        images=np.arange(20, dtype=np.uint8),
+        ends=np.array([10, 20]),
+    )
+
+
+# --- configurations and state ---------------------------------------------------------------------
+def batching_parameters() -> Iterator[bytes]:
+    """Parameters of batching."""
+    yield (
+        b"max_batch_size { value: 16 }\nbatch_timeout_micros { value: 1000 }\n"
+        b"allowed_batch_sizes: 4\nallowed_batch_sizes: 16\npad_variable_length_inputs: true\n"
+    )
+
+
+def schemas() -> Iterator[bytes]:
+    """An accepted schema."""
+    yield (
+        b'feature { name: "width" type: INT presence { min_fraction: 1 }\n'
+        b"  drift_comparator { jensen_shannon_divergence { threshold: 0.3 } } }\n"
+        b'feature { name: "label" type: BYTES domain: "label" }\n'
+        b'string_domain { name: "label" value: "a" value: "b" }\n'
+    )
+
+
+def compiled_pipelines() -> Iterator[bytes]:
+    """The frame of a compiled pipeline with one parameter."""
+    yield (
+        b"pipelineInfo:\n  name: x\nroot:\n  inputDefinitions:\n    parameters:\n"
+        b"      epochs: {parameterType: NUMBER_INTEGER, defaultValue: 3}\n---\nplatforms: {}\n"
+    )
+
+
+def databases() -> Iterator[bytes]:
+    """A database with a table and an index that looks like ML Metadata's."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "db"
+        db = sqlite3.connect(file)
+        db.execute("PRAGMA page_size = 1024")
+        db.execute("CREATE TABLE MLMDEnv (schema_version INTEGER PRIMARY KEY)")
+        db.execute("CREATE TABLE Artifact (id INTEGER PRIMARY KEY, uri TEXT)")
+        db.execute("CREATE INDEX by_uri ON Artifact (uri)")
+        db.executemany("INSERT INTO Artifact VALUES (?, ?)", [(n, f"/a/{n}") for n in range(60)])
+        db.commit()
+        db.close()
+        yield file.read_bytes()
+
+
+# --- requests, replies and logs -------------------------------------------------------------------
+def _answer() -> dict[str, np.ndarray]:
+    probabilities = np.array([[0.7, 0.2, 0.1]], np.float32)
+    classes = np.array([[name.encode() for name in MODEL_CLASSES]], object)
+    return {"probabilities": probabilities, "classes": classes, "label": classes[:, 0]}
+
+
+def requests() -> Iterator[bytes]:
+    """Requests with strings and numbers, in both encodings."""
+    from tensorflow_serving.apis import predict_pb2
+
+    from imgpipe.serving import tensors
+
+    for write in (tensors.fill_compact, tensors.fill_typed):
+        message = predict_pb2.PredictRequest()
+        message.model_spec.name = "m"
+        write(message.inputs["image_bytes"], np.array([b"image"], object))
+        write(message.inputs["x"], np.arange(6, dtype=np.float32).reshape(2, 3))
+        write(message.inputs["n"], np.array([True, False]))
+        yield message.SerializeToString(deterministic=True)
+
+
+def request_logs() -> Iterator[bytes]:
+    """A log of two requests with their images."""
+    from tests.pipeline.request_drift.drawn import write_log
+
+    with tempfile.TemporaryDirectory() as folder:
+        answers = np.repeat(_answer()["probabilities"], 2, axis=0)
+        (file,) = write_log(Path(folder) / "x", answers, [b"one", b"two"], classes=MODEL_CLASSES)
+        yield file.read_bytes()
+
+
+def replies() -> Iterator[bytes]:
+    """Replies to Predict, Classify, GetModelStatus and GetModelMetadata."""
+    from imgpipe.serving import tensors
+    from imgpipe.serving.client import protos
+
+    signatures = protos.SignatureDefMap()
+    signatures.signature_def["s"].outputs["y"].dtype = 1
+    described = protos.GetModelMetadataResponse()
+    described.metadata["signature_def"].Pack(signatures)
+    ranked = protos.ClassificationResponse()
+    ranked.result.classifications.add().classes.add(label="cat", score=0.5)
+    versions = protos.GetModelStatusResponse()
+    versions.model_version_status.add(version=1, state=30)
+    for reply in (described, ranked, versions):
+        yield reply.SerializeToString(deterministic=True)
+
+    message = protos.PredictResponse()
+    message.model_spec.name = "m"
+    for name, value in _answer().items():
+        tensors.fill_typed(message.outputs[name], value)
+    yield message.SerializeToString(deterministic=True)
+
+
+def rest_replies() -> Iterator[bytes]:
+    """Bodies of each kind."""
+    yield b'{"outputs": [1.5, 2]}'
+    yield b'{"results": [[["a", 0.5], ["b", 0.5]]]}'
+    yield b'{"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": {}}]}'
+    yield (
+        b'{"model_spec": {"name": "m", "version": "1"}, "metadata": {"signature_def": '
+        b'{"signature_def": {"s": {"inputs": {"x": {"dtype": "DT_FLOAT", "name": "x:0"}}}}}}}'
+    )
+    yield b'{"models": [{"name": "m", "version_labels": {"a": 1}, "model_version_status": []}]}'
+    yield b'{"error": "no such model"}'
