@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.array_archive import DAMAGED
 from imgpipe.models.atomic_write import writing
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 #: Shortest time between two writes, so that short epochs do not each write a file.
 SECONDS_APART: Final = 5.0
-_DAMAGED: Final = (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError)
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -73,7 +72,7 @@ class Checkpoint:
                 if facts.pop("key") != self._key:
                     return None
                 state, best = _listed(file, "state"), _listed(file, "best")
-        except _DAMAGED:
+        except DAMAGED:
             return None
         model.optimizer.build(model.trainable_variables)
         variables = _variables(model)

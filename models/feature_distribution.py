@@ -12,12 +12,14 @@ which scores are usual.
 from __future__ import annotations
 
 import io
-import zipfile
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from imgpipe.models.array_archive import DAMAGED
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Largest number of principal components; 128 did not detect other kinds of images better than 64.
@@ -29,6 +31,10 @@ _LONGEST: Final = 4096  # features of an image; the covariance of more takes ove
 _SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
 #: Quantile of the held-out scores above which an image is unlike the training data.
 _QUANTILE: Final = 0.99
+#: Share of the images of the same kind that may be beyond `FeatureDistribution.far`. No quantile of
+#: some hundred held-out scores shows so small a share, so it is extrapolated.
+FAR_SHARE: Final = 0.001
+_TAIL: Final = 0.1  # share of the held-out scores, the highest, from which it is extrapolated
 _ROWS: Final = 4096  # rows that are converted to float32 at once
 _TINY: Final = 1e-9  # keeps divisions finite
 
@@ -50,6 +56,8 @@ class FeatureDistribution:
         threshold: Score above which an image is unlike the training data.
         held_out: Number of held-out images from which the threshold was taken.
         held_out_above: Number of those images with a score above the threshold.
+        far: Score that `FAR_SHARE` of the images of the same kind exceed, by an exponential
+            distribution of the highest held-out scores; infinite in models of older releases.
     """
 
     centre: Floats
@@ -60,6 +68,7 @@ class FeatureDistribution:
     threshold: float = 0.0
     held_out: int = 0
     held_out_above: int = 0
+    far: float = math.inf
 
     def scores(self, features: Floats) -> npt.NDArray[np.float64]:
         """Returns the distance of each image from the training data.
@@ -123,8 +132,9 @@ def load(directory: str) -> FeatureDistribution | None:
         with tf.io.gfile.GFile(path, "rb") as file:
             content = io.BytesIO(file.read())
         with np.load(content, allow_pickle=False) as stored:
-            values = {field.name: stored[field.name] for field in fields(FeatureDistribution)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            given = [field.name for field in fields(FeatureDistribution)]
+            values = {name: stored[name] for name in given if name != "far" or name in stored}
+    except DAMAGED:
         return None
     return FeatureDistribution(**{k: v if v.ndim else v.item() for k, v in values.items()})
 
@@ -167,7 +177,24 @@ def fit(
     scores = described.scores(held_out)
     threshold = float(np.quantile(scores, _QUANTILE))
     above = int((scores > threshold).sum())
-    return replace(described, threshold=threshold, held_out=len(scores), held_out_above=above)
+    return replace(
+        described,
+        threshold=threshold,
+        held_out=len(scores),
+        held_out_above=above,
+        far=_far(scores),
+    )
+
+
+def _far(scores: npt.NDArray[np.float64]) -> float:
+    """Extrapolates the score that `FAR_SHARE` of the images of the same kind exceed.
+
+    The excesses over a high quantile of many distributions are nearly exponential (the peaks over
+    threshold of extreme value theory; Pickands 1975).
+    """
+    start = float(np.quantile(scores, 1 - _TAIL))
+    excess = scores[scores > start] - start
+    return start + float(excess.mean()) * math.log(_TAIL / FAR_SHARE) if len(excess) else start
 
 
 def _unit(features: Floats) -> npt.NDArray[np.float32]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.array_archive import DAMAGED
 from imgpipe.models.backbones import registry
 from imgpipe.models.classifier import Classifier, build_classifier
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
@@ -38,7 +38,6 @@ SETTINGS_FILE: Final = "settings.json"
 WEIGHTS_FILE: Final = "weights.npz"
 
 _FORMAT: Final = 1
-_DAMAGED: Final = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile)
 _SHOWN: Final = 3  # layers that an error lists
 
 Array = npt.NDArray[Any]
@@ -109,7 +108,7 @@ def load(version: Path) -> Classifier:
         classifier = _rebuilt(described, settings, options, version)
         for layer, told in zip(classifier.network.layers, described, strict=True):
             _put(layer, [_found(found, key, layer, version) for key in told["arrays"]])
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise _damaged(version, f"{type(error).__name__}: {error}") from error
     return classifier
 

@@ -18,7 +18,7 @@ from imgpipe.components.feature_bank import store
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import config as configs
-from imgpipe.pipeline import metadata_file
+from imgpipe.pipeline import metadata_file, run_folders
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.machine import Finding
 from imgpipe.pipeline.run import CONFIG, LOCK, RUNS
@@ -164,7 +164,7 @@ def _settings(out: Path) -> Config:
     it is now.
     """
     folder = f"run.out={json.dumps(str(out))}"
-    for run in sorted((out / RUNS).glob("*/"), reverse=True):
+    for run in reversed(run_folders.in_order((out / RUNS).glob("*/"))):
         with contextlib.suppress(ConfigError):
             return configs.load(run / CONFIG, [folder])
     return configs.build({}, [folder])

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import run_folders
 from imgpipe.pipeline.flat_settings import flat
 from imgpipe.pipeline.run import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 
 PAGE = "report.html"
 _PUBLISHED = ("pushed", "unchanged")
-_NAME = "%Y%m%d-%H%M%S"  # a run's folder is named by its local time of start
 _NAMED = 3  # runs that a message names
-_NAME_LENGTH = len("20260101-000000")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class PastRun:
     def started(self) -> str:
         """Local time of the start as ``2026-01-31 14:05:59``; the name if it is no time."""
         try:
-            moment = time.strptime(self.name[:_NAME_LENGTH], _NAME)
+            moment = time.strptime(self.name[: run_folders.LENGTH], run_folders.FORMAT)
         except ValueError:
             return self.name
         return time.strftime("%Y-%m-%d %H:%M:%S", moment)
@@ -190,7 +189,7 @@ def read(out: Path) -> list[PastRun]:
     Args:
       out: An output folder; see `output_folder`.
     """
-    folders = sorted(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
+    folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
     working = is_working(out)
     return [
         PastRun(folder, _summary(folder), working and folder == folders[-1]) for folder in folders

@@ -32,6 +32,7 @@ from imgpipe.pipeline import (
     metadata_file,
     mlflow_log,
     repetition,
+    run_folders,
     signals,
     summary,
     temporary,
@@ -105,7 +106,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool) -> Outcome:
         listed, repeated = _repeated(config, began) if start is None else (None, None)
         if repeated is not None:
             return repeated
-        directory = _fresh_directory(out / RUNS / time.strftime("%Y%m%d-%H%M%S"))
+        directory = run_folders.create(out / RUNS)
         atomic_write(directory / CONFIG, to_toml(config.with_absolute_paths()))
         identity.note_start(directory, sys.argv)
         with (
@@ -129,16 +130,6 @@ def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None
     found["timings"] = {"total_s": total, "import_s": 0.0, "components": {}}
     code = exit_code(None, found["blessed"])
     return listed, Outcome(code, found["verdict"], found, directory, repeated=True)
-
-
-def _fresh_directory(path: Path) -> Path:
-    """Create `path`, or the first of path-2, path-3 and so on that does not exist."""
-    candidate, number = path, 1
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    candidate.mkdir(parents=True)
-    return candidate
 
 
 @contextlib.contextmanager

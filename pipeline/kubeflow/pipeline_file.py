@@ -31,12 +31,24 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         said = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ConfigError(f"{path} cannot be read as YAML: {said}. {_COMPILE}") from error
-    if not isinstance(spec, dict) or not {"pipelineInfo", "root"} <= set(spec):
+    if not _is_pipeline(spec):
         raise ConfigError(
             f"{path} is not a compiled pipeline: expected a PipelineSpec, which has the fields "
             f"'pipelineInfo' and 'root'. {_COMPILE}"
         )
-    return spec
+    return dict(spec)
+
+
+def _is_pipeline(spec: object) -> bool:
+    """Whether a document has the fields of a PipelineSpec that are read here."""
+    if not isinstance(spec, dict):
+        return False
+    root = spec.get("root")
+    if not isinstance(spec.get("pipelineInfo"), dict) or not isinstance(root, dict):
+        return False
+    definitions = root.get("inputDefinitions", {})
+    declared = definitions.get("parameters", {}) if isinstance(definitions, dict) else None
+    return isinstance(declared, dict) and all(isinstance(one, dict) for one in declared.values())
 
 
 def name(spec: dict[str, Any]) -> str:
@@ -64,7 +76,7 @@ def arguments(spec: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--param {text}: expected NAME=VALUE, such as --param epochs=12.")
         if key not in declared:
-            known = ", ".join(sorted(declared)) or "none"
+            known = ", ".join(sorted(map(str, declared))) or "none"
             raise ConfigError(
                 f"--param {text}: the pipeline has no parameter {key!r}. Its parameters: {known}. "
                 "Other settings are fixed when the pipeline is compiled (--set)."

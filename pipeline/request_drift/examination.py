@@ -97,7 +97,8 @@ def examine(found: Log, versions: Mapping[int, manifest.Version], run: Path | No
         with Unfamiliar(reference) as unfamiliar:
             images.measure(_images(found, asked), measured, unfamiliar.count)
         rows = measured.rows[before:]
-        compared.append(comparison.compare(asked, rows, reference, unfamiliar.share))
+        shares = unfamiliar.share, unfamiliar.far
+        compared.append(comparison.compare(asked, rows, reference, *shares))
     drift, verdict = comparison.verdict(compared, found.survey.images > 0)
     return Examined(tuple(compared), measured, tuple(gone), drift, verdict)
 

@@ -22,13 +22,17 @@ class Unfamiliar:
     Args:
         blessed: Reference of the served version. Nothing is counted when it has no distribution of
             the features.
+
+    Attributes:
+        share: Share of the images that are unlike the training data.
+        far: Share of the images that are far from it, which hardly any of the same kind are.
     """
 
     def __init__(self, blessed: Blessed) -> None:
         self._features, self._served = blessed.features, None
         if blessed.features is not None:
             self._served = Served(str(blessed.version.path), FEATURE_VECTORS)
-        self.share = NONE_LOOKED_AT
+        self.share = self.far = NONE_LOOKED_AT
 
     def count(self, images: Sequence[bytes]) -> None:
         """Examine encoded images, unless `_MOST` images were examined before."""
@@ -37,8 +41,10 @@ class Unfamiliar:
         for start in range(0, min(len(images), _MOST - self.share.of), _BATCH):
             batch = list(images[start : start + _BATCH])
             found = self._served.run(image_bytes=batch)[FEATURE_VECTORS]
-            above = self.share.number + self._features.above(found)
-            self.share = Share(above, self.share.of + len(batch))
+            scores, of = self._features.scores(found), self.share.of + len(batch)
+            above, far = (scores > self._features.threshold), (scores > self._features.far)
+            self.share = Share(self.share.number + int(above.sum()), of)
+            self.far = Share(self.far.number + int(far.sum()), of)
 
     def __enter__(self) -> Unfamiliar:
         return self

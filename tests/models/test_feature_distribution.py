@@ -33,6 +33,22 @@ def test_images_of_another_kind_are_above_the_threshold(known):
     assert known.above(features(2, 300, seed=9)[0]) >= 295
 
 
+def test_hardly_any_image_of_the_same_kind_is_far(known):
+    assert known.far > known.threshold
+    same = known.scores(features(1, 3000, seed=8)[0])
+    assert 0 < (same > known.far).sum() <= 15, "about one in a thousand"
+    assert (known.scores(features(2, 300, seed=9)[0]) > known.far).mean() > 0.9
+
+
+def test_a_file_of_an_older_release_has_no_far_images(known, tmp_path):
+    older = {name: value for name, value in vars(known).items() if name != "far"}
+    path = tmp_path / feature_distribution.FILE
+    path.parent.mkdir()
+    np.savez(path, **older)
+    found = feature_distribution.load(str(tmp_path))
+    assert found.threshold == known.threshold and found.far == np.inf
+
+
 def test_length_of_a_feature_vector_does_not_count(known):
     rows = features(1, 50, seed=3)[0]
     np.testing.assert_allclose(known.scores(rows), known.scores(7 * rows), rtol=1e-3)
@@ -58,6 +74,7 @@ def test_it_is_read_as_it_was_written(known, tmp_path):
     rows = features(2, 20, seed=4)[0]
     np.testing.assert_array_equal(found.scores(rows), known.scores(rows))
     assert found.held_out == 200 and found.threshold == known.threshold
+    assert found.far == known.far
     content = (tmp_path / feature_distribution.FILE).read_bytes()
     known.save(str(tmp_path))
     assert (tmp_path / feature_distribution.FILE).read_bytes() == content

@@ -4,8 +4,16 @@ Measured with EfficientNet-Lite0 on up to 2,000 images each of rps_photos, cats_
 sign_digits and horses_or_humans, 60 % for the distribution and 15 % held out, ten divisions: of 150
 samples of the other images none was over its limit, and of 200 mixtures of 1,969 images with 9 %
 of another set 190 were; the ten that were not found are sign_digits among rps_photos, both hands.
-With 160 images for the distribution and 60 held out it was 1 of 150, and 105 of 200. Here are
-fewer images of three sets, so that the trial takes a minute.
+With 160 images for the distribution and 60 held out it was 1 of 150, and 105 of 200.
+
+The share of images far from the training data finds fewer images of another set. With 340 images
+of each of the five sets for the distribution and 140 held out, six divisions, it was over its limit
+in 76, 83, 85 and 89 % of 240 mixtures each of 400 or 2,000 images with 3, 4, 5 and 9 % of another
+set, and in 2 of 360 samples of the same set; the other share in 9, 17, 30 and 95 %, and 1 of 360.
+What is not found are sets that are alike: digits shown by hands among other hands, horses among
+cats and dogs.
+
+Here are fewer images of three sets, so that the trial takes a minute.
 """
 
 from __future__ import annotations
@@ -18,6 +26,7 @@ import pytest
 
 from imgpipe.models import feature_distribution
 from imgpipe.models.extractor import FeatureExtractor
+from imgpipe.pipeline.request_drift import comparison
 from imgpipe.pipeline.request_drift.comparison import MIXTURE_LIMIT
 from imgpipe.pipeline.request_drift.share import Share
 
@@ -27,6 +36,7 @@ _IMAGES = 600
 _ASKED = 400
 _DIVISIONS = 3
 _STRANGE = 0.092  # share of the images from another set
+_FEW = 0.05  # the same, which only the share of far images finds
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +64,12 @@ def over(distribution, asked):
     return now.value - was.value > MIXTURE_LIMIT + now.by_chance(was)
 
 
+def far(distribution, asked):
+    """Whether some of the images asked about are far from the training data."""
+    number = int((distribution.scores(asked) > distribution.far).sum())
+    return comparison.far_images(Share(number, len(asked)), distribution.held_out).over
+
+
 @pytest.fixture(scope="module")
 def divided(features):
     """Set and division → a distribution, and the features of images that it does not know."""
@@ -69,21 +85,22 @@ def divided(features):
 
 
 def test_images_of_the_same_set_are_of_the_same_kind(divided):
-    assert sum(over(known, own) for known, own in divided.values()) == 0
+    assert sum(over(known, own) or far(known, own) for known, own in divided.values()) == 0
 
 
-def test_another_set_among_them_is_found(features, divided):
+@pytest.mark.parametrize(("judge", "share"), [(over, _STRANGE), (far, _FEW)])
+def test_another_set_among_them_is_found(features, divided, judge, share):
     found = {}
     for name, other in itertools.permutations(SETS, 2):
         for seed in range(_DIVISIONS):
             known, own = divided[name, seed]
             drawing = np.random.default_rng(seed)
-            strange = round(_STRANGE * _ASKED)
+            strange = round(share * _ASKED)
             asked = np.concatenate(
                 [
                     own[drawing.integers(0, len(own), _ASKED - strange)],
                     features[other][0][drawing.integers(0, _IMAGES, strange)],
                 ]
             )
-            found[name, other, seed] = over(known, asked)
+            found[name, other, seed] = judge(known, asked)
     assert sum(found.values()) >= 0.8 * len(found), found

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,19 @@ _MAX_BYTES = 4 << 20
 """Of the body of a request, enough for 200,000 features."""
 
 
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,  # a compression that zipfile does not know, an encrypted array
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 class TrainingImages:
     """Training images of one version, with their features.
 
@@ -50,7 +65,7 @@ class TrainingImages:
                 self._features = found["features"].astype(np.float32)
                 self._labels, self._paths = found["labels"].tolist(), found["paths"].tolist()
                 self._images, self._ends = found["images"].tobytes(), found["ends"].tolist()
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except _DAMAGED as error:
             raise BadArgument(
                 f"--training_images_file {file} cannot be read ({error}). Expected: the file that "
                 "imgpipe serve --nearest writes."

@@ -144,6 +144,22 @@ def test_some_images_of_another_kind_are_drift_by_their_features(reference, meas
     assert drift and "features unlike the training data (0.010 of 100 → 0.090 of 200)" in verdict
 
 
+def test_a_few_images_far_from_the_training_data_are_drift(reference, measured):
+    """A share of 4 % among few held-out images says little; how far they are says more."""
+    rows = np.random.default_rng(0).normal(size=(400, 40))
+    known = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
+    beside = dataclasses.replace(reference, features=known)
+    answers, above = asked(probabilities(200), 200), Share(8, 200)
+    one = comparing.compare(answers, measured(200), beside, above, Share(4, 200))
+    assert features(one) == set()
+    one = comparing.compare(answers, measured(200), beside, above, Share(8, 200))
+    assert features(one) == {"features far from the training data"}
+    (found,) = one.over
+    assert (found.was, found.now) == ("0.001 expected", "0.040 of 200")
+    one = comparing.compare(answers, measured(200), reference, above, Share(8, 200))
+    assert features(one) == set(), "a model without a distribution of features"
+
+
 def test_a_model_without_a_distribution_of_features_says_so(reference, measured):
     one = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
     assert any("no distribution of its features" in note for note in one.notes)
