@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from imgpipe.models.errors import ConfigError
 
@@ -36,10 +36,10 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} is not a compiled pipeline: expected a PipelineSpec, which has the fields "
             f"'pipelineInfo' and 'root'. {_COMPILE}"
         )
-    return dict(spec)
+    return spec
 
 
-def _is_pipeline(spec: object) -> bool:
+def _is_pipeline(spec: object) -> TypeGuard[dict[str, Any]]:
     """Whether a document has the fields of a PipelineSpec that are read here."""
     if not isinstance(spec, dict):
         return False
