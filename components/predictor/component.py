@@ -23,7 +23,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
-from imgpipe.components import beam_io, blessings, records
+from imgpipe.components import beam_io, blessings, loaded_model, records
 from imgpipe.components.baseline.component import is_empty
 from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import prediction
@@ -58,7 +58,7 @@ class Predict(beam.DoFn):
     def setup(self) -> None:
         """Load the models on the worker."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
-        self._served = Served(self._directory, outputs=(names.LABEL, names.PROBABILITIES))
+        self._served = loaded_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
         self._other: Served | None = None
         if self._baseline not in ("", self._directory):
             self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
@@ -174,6 +174,8 @@ def Predictor(
             raise
         _log.exception("the model, which ServingValidator refused, does not answer")
         _write_nothing(predictions.uri)
+    finally:
+        loaded_model.drop()
 
 
 def _predict_train(pipeline: Any, bank_uri: str, head: StoredHead, uri: str) -> None:

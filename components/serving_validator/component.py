@@ -20,12 +20,15 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 
-from imgpipe.components import blessings, records
+from imgpipe.components import blessings, loaded_model, records
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models import feature_names as names
 from imgpipe.models.model_run import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.loading import LoaderOptions
+from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.server import ServerOptions
 
 NAME = "candidate"
 LOAD_SECONDS = 120.0  # a model that takes longer would delay every restart in production
@@ -93,20 +96,27 @@ def _attempt(name: str, act: Callable[[], str]) -> Check:
         return Check(name, False, f"{type(error).__name__}: {error}"[:500])
 
 
-def validate(model_directory: str, images: list[bytes], expected: np.ndarray) -> list[Check]:
+def validate(
+    model_directory: str,
+    images: list[bytes],
+    expected: np.ndarray,
+    wrap: Callable[[Runtime], Runtime] | None = None,
+) -> list[Check]:
     """Serve a SavedModel on the loopback interface and check its answers.
 
     Args:
       model_directory: Path of the SavedModel.
       images: Encoded images.
       expected: Probabilities of the trained model for these images, float32 [N, C].
+      wrap: See `LoaderOptions.wrap`.
 
     Returns:
       The results in order, up to and including the first check that failed.
     """
     with tempfile.TemporaryDirectory() as base:
         (Path(base) / "1").symlink_to(Path(model_directory).absolute(), target_is_directory=True)
-        server = ModelServer(NAME, base, poll_seconds=0.2)
+        options = ServerOptions(loader=LoaderOptions(wrap=wrap))
+        server = ModelServer(NAME, base, poll_seconds=0.2, options=options)
         port = server.start()
         try:
             return list(_checks(server, port, images, expected))
@@ -157,7 +167,10 @@ def ServingValidator(
     directory = path_utils.serving_model_path(model.uri)
     # The digests are taken before the checks, so that ModelPusher notices a file changed later.
     files = manifest.describe(Path(directory))
-    report(blessing, validate(directory, images, expected))
+    checks = validate(directory, images, expected, loaded_model.keep(files))
+    if not all(check.passed for check in checks):
+        loaded_model.drop()
+    report(blessing, checks)
     records.write_json(f"{blessing.uri}/{blessings.VALIDATED}", files)
 
 

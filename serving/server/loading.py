@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class LoaderOptions:
     """Whether ``model.tflite`` is preferred to a SavedModel in the same directory."""
     tflite_interpreters: int = 0
     """Number of LiteRT interpreters per model; 0 for one per CPU core."""
+    wrap: Callable[[Runtime], Runtime] | None = None
+    """Receives the session of each SavedModel that is loaded, and returns what is served."""
 
 
 def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
@@ -52,7 +55,9 @@ def make_loader(options: LoaderOptions, watch: Watch | None = None) -> Loader:
 
             return TfliteRuntime(directory, options.tflite_interpreters)
         batching = _batching(directory, options)
-        runtime = SessionRuntime(directory, session)
+        runtime: Runtime = SessionRuntime(directory, session)
+        if options.wrap is not None:
+            runtime = options.wrap(runtime)
         return BatchingRuntime(runtime, batching, watch) if batching else runtime
 
     return load

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components import blessings, records
+from imgpipe.components import blessings, loaded_model, records
+from imgpipe.components.model_pusher import manifest
 from imgpipe.components.predictor import component
+from imgpipe.components.serving_validator.component import validate
 from imgpipe.models import feature_names as names
 from imgpipe.models.served_model import Served
 from tests.images import encoded, soft
@@ -113,6 +115,32 @@ def test_a_baseline_that_is_the_same_model_runs_once(made: Path, tmp_path: Path)
     assert component._baseline(own, str(tmp_path / "copy")) == own
     assert component._baseline(own, str(made / "earlier")) != own
     assert component._baseline(own, str(made / "empty")) == ""
+
+
+def test_the_session_that_was_validated_answers_in_the_same_process(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    directory = made / "model" / "Format-Serving"
+    images = _IMAGES["v"]
+    expected = _answers(made / "model", images)
+    wrap = loaded_model.keep(manifest.describe(directory))
+    assert all(check.passed for check in validate(str(directory), images, expected, wrap))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded_model, "Served", refuse)
+        with pytest.raises(AssertionError, match="loaded again"):
+            loaded_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
+        out = _predict(made, tmp_path / "out", "model", "empty")
+        with pytest.raises(AssertionError, match="loaded again"):  # Predictor has dropped it
+            loaded_model.served(str(directory), [names.PROBABILITIES])
+    found = sorted(
+        records.iterate(str(out), names.VALIDATION), key=lambda e: records.text(e, names.PATH)
+    )
+    stored = np.array([records.floats(example, names.PROBABILITIES) for example in found])
+    np.testing.assert_allclose(stored, expected, atol=1e-6)
 
 
 def test_a_refused_model_that_does_not_answer_has_no_predictions(made: Path, tmp_path: Path):

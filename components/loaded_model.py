@@ -1,0 +1,148 @@
+"""The exported model as ServingValidator has loaded it, for Predictor in the same process.
+
+On one machine all components run in one process. Predictor then asks the session that
+ServingValidator has checked, and does not load the model again. Where a component has a process of
+its own, as on Kubeflow Pipelines and on Beam's workers, nothing is kept there, and it loads the
+model itself. At most one model is kept, and Predictor drops it at its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from imgpipe.components.model_pusher import manifest
+from imgpipe.models.served_model import Served
+from imgpipe.models.signatures import SERVING_DEFAULT
+from imgpipe.serving.server.runtime import Runtime
+
+#: Limit of one call in seconds. With a limit the session uses what the server's calls, which have
+#: one too, have prepared; without, it would prepare the same outputs a second time.
+_LIMIT = 3600.0
+
+Files = Mapping[str, Mapping[str, Any]]
+
+
+class Answering(Protocol):
+    """A signature that answers, whoever has loaded it."""
+
+    def run(self, **inputs: Any) -> dict[str, Any]:
+        """Run the signature once; see `Served.run`."""
+
+    def close(self) -> None:
+        """Free what was loaded for this object."""
+
+
+class _Lent:
+    """A runtime that stays open when the server that uses it stops."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime, self.signatures = runtime, runtime.signatures
+
+    def run(
+        self,
+        feeds: Sequence[str],
+        values: Sequence[np.ndarray],
+        fetches: Sequence[str],
+        timeout: float | None = None,
+    ) -> list[np.ndarray]:
+        """See `Runtime.run`."""
+        return self.runtime.run(feeds, values, fetches, timeout)
+
+    def close(self) -> None:
+        """Leave the runtime open; `drop` closes it."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    digest: str
+    runtime: Runtime
+
+
+class _Shelf:
+    """Holds the model that is kept."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: _Kept | None = None
+
+    def put(self, kept: _Kept | None) -> None:
+        """Keep another model, or none, and close the one before."""
+        with self._lock:
+            before, self._kept = self._kept, kept
+        if before is not None:
+            before.runtime.close()
+
+    @property
+    def kept(self) -> _Kept | None:
+        with self._lock:
+            return self._kept
+
+
+_SHELF = _Shelf()
+
+
+def keep(files: Files) -> Callable[[Runtime], Runtime]:
+    """Return what makes a server leave the model open that it loads.
+
+    Args:
+      files: Files of the model, as `manifest.describe` returns them.
+
+    Returns:
+      A function for `LoaderOptions.wrap`.
+    """
+
+    def wrap(runtime: Runtime) -> Runtime:
+        _SHELF.put(_Kept(_digest(files), runtime))
+        return _Lent(runtime)
+
+    return wrap
+
+
+def drop() -> None:
+    """Close the model that is kept, if there is one."""
+    _SHELF.put(None)
+
+
+def served(directory: str, outputs: Collection[str]) -> Answering:
+    """Return the served signature of a model, which is loaded unless it is kept.
+
+    Args:
+      directory: Folder of the SavedModel.
+      outputs: Names of the outputs that are wanted.
+    """
+    kept = _SHELF.kept
+    if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):
+        return _Answers(kept.runtime)
+    return Served(directory, outputs=outputs)
+
+
+def _digest(files: Files) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+class _Answers:
+    """The served signature of a model that is kept."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self._signature = runtime, runtime.signatures[SERVING_DEFAULT]
+        # All outputs, and in this order, because the server has asked for the same.
+        self._fetches = sorted({info.name for info in self._signature.outputs.values()})
+
+    def run(self, **inputs: Any) -> dict[str, Any]:
+        """Run the signature once; see `Served.run`."""
+        feeds = [self._signature.inputs[name].name for name in inputs]
+        values = [np.asarray(value, object) for value in inputs.values()]
+        found = self._runtime.run(feeds, values, self._fetches, _LIMIT)
+        by_tensor = dict(zip(self._fetches, found, strict=True))
+        return {name: by_tensor[info.name] for name, info in self._signature.outputs.items()}
+
+    def close(self) -> None:
+        """Leave the model open for others; `drop` closes it."""
