@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from imgpipe.components import light_tfx
+
+light_tfx.put_off()  # before anything below is imported, which imports some of TFX's components
+
 _MODULES = {
     "Quarantine": "imgpipe.components.artifacts",
     "DataBlessing": "imgpipe.components.artifacts",

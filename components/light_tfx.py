@@ -1,0 +1,94 @@
+"""Lets a program import some of TFX's components without importing all of them.
+
+``tfx/components/__init__.py`` imports every component of TFX with its libraries: TensorFlow Model
+Analysis, TensorFlow Transform, Keras Tuner, and the clients of Docker and Kubernetes. A run uses
+five of these components. The body of the package is therefore executed when one of its names is
+used for the first time (PEP 562). Its submodules are imported as usual.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "tfx.components"
+
+
+class _PutOff(Loader):
+    """Executes a package when one of its names is used for the first time.
+
+    Args:
+        loader: Loader that Python would use.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        def attribute(name: str) -> Any:
+            if name.islower() and not name.startswith("_"):
+                return _submodule(module, name)
+            if name.startswith("__") and name != "__all__":
+                raise _no_attribute(module, name)
+            vars(module).pop("__getattr__", None)
+            self._loader.exec_module(module)
+            return getattr(module, name)
+
+        vars(module)["__getattr__"] = attribute
+
+
+def _submodule(package: ModuleType, name: str) -> ModuleType:
+    """A submodule, which the package would have imported by itself."""
+    full = f"{package.__name__}.{name}"
+    try:
+        return importlib.import_module(full)
+    except ModuleNotFoundError as error:
+        if error.name != full:
+            raise
+        raise _no_attribute(package, name) from None
+
+
+def _no_attribute(package: ModuleType, name: str) -> AttributeError:
+    return AttributeError(f"module {package.__name__!r} has no attribute {name!r}")
+
+
+class _Finder(MetaPathFinder):
+    """Finds a package where Python does, and puts its execution off.
+
+    Args:
+        package: Full name of the package.
+    """
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self.package:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _PutOff(spec.loader)
+        return spec
+
+
+def put_off(package: str = PACKAGE) -> None:
+    """Put the execution of a package off until one of its names is used.
+
+    A package that is imported already stays as it is, and a second call changes nothing.
+
+    Args:
+        package: Full name of the package. Its submodules must have lower-case names, and its own
+            names must not.
+    """
+    if not any(isinstance(one, _Finder) and one.package == package for one in sys.meta_path):
+        sys.meta_path.insert(0, _Finder(package))

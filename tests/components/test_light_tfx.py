@@ -1,0 +1,75 @@
+"""The package of TFX's components is executed when one of its names is used, and not before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from imgpipe.components import light_tfx
+
+_REAL = """
+import sys
+import imgpipe.components
+from tfx.components.schema_gen import component
+print([name for name in ("kubernetes", "docker", "keras_tuner", "tensorflow_model_analysis")
+       if name in sys.modules])
+import tfx.components
+print(tfx.components.schema_gen.component is component, tfx.components.SchemaGen.__module__)
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package whose body counts its executions, which is put off."""
+    folder = tmp_path / "put_off_package"
+    folder.mkdir()
+    body = "import sys\nsys.executions.append(__name__)\nfrom .part import Name\nOther = 2\n"
+    (folder / "__init__.py").write_text(body)
+    (folder / "part.py").write_text("Name = 1\n")
+    (folder / "broken.py").write_text("import no_such_module_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "executions", [], raising=False)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    light_tfx.put_off("put_off_package")
+    light_tfx.put_off("put_off_package")
+    yield "put_off_package"
+    for name in [name for name in sys.modules if name.startswith("put_off_package")]:
+        del sys.modules[name]
+
+
+def test_submodules_are_imported_without_the_body(package):
+    from put_off_package import part
+    from put_off_package.part import Name
+
+    assert (part.Name, Name, sys.executions) == (1, 1, [])
+
+
+def test_a_name_executes_the_body_once(package):
+    import put_off_package
+
+    assert put_off_package.Name == 1
+    from put_off_package import Other
+
+    assert (Other, sys.executions) == (2, [package])
+
+
+def test_an_attribute_that_does_not_exist_is_an_attribute_error(package):
+    import put_off_package
+
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        put_off_package.nothing  # noqa: B018 - the access is what is tested
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"):
+        put_off_package.broken  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        put_off_package.Nothing  # noqa: B018
+
+
+def test_one_component_of_tfx_does_not_import_the_others():
+    done = subprocess.run(
+        [sys.executable, "-c", _REAL], capture_output=True, text=True, timeout=280, check=True
+    )
+    found, same = done.stdout.splitlines()
+    assert found == "[]"
+    assert same == "True tfx.components.schema_gen.component"
