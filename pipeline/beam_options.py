@@ -18,6 +18,8 @@ _PLUGIN = "--beam_plugins=imgpipe.components.beam_worker"
 _PACKED = "--sdk_container_image="
 _NO_PACKING = f"{_PACKED}none"
 _REMOTE_RUNNERS = ("FlinkRunner", "SparkRunner", "PortableRunner", "DataflowRunner")
+#: Values of `beam.runner` with which all work is done on this machine, by processes of this run.
+LOCAL_RUNNERS = ("local", "processes")
 _LOOPBACK = "--environment_type=LOOPBACK"
 #: A Python worker that has nothing to do lives on for a minute. By default, Flink and Spark end
 #: their workers after each stage, and every start imports TensorFlow again.
@@ -113,7 +115,7 @@ def _address(beam: Beam) -> list[str]:
 
 def _environment(beam: Beam) -> list[str]:
     """Return the options that say where the runner finds or starts its Python workers."""
-    if beam.runner in ("local", "processes"):
+    if beam.runner in LOCAL_RUNNERS:
         return []
     if beam.runner == "dataflow":
         return [f"{_PACKED}{beam.environment_config}"]
