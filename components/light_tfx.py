@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 PACKAGE = "tfx.components"
+_EVALUATOR = f"{PACKAGE}.evaluator"
 
 
 class _PutOff(Loader):
@@ -73,12 +74,27 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if name == _EVALUATOR:
+            _complete_tfma()
         if name != self.package:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             spec.loader = _PutOff(spec.loader)
         return spec
+
+
+def _complete_tfma() -> None:
+    """Give TFMA the messages of its configuration, which the body of TFX's package would do.
+
+    TFMA 0.52 does not import them itself, and TFX's Evaluator uses ``tfma.EvalConfig``.
+    """
+    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.proto import config_pb2
+
+    for name, message in vars(config_pb2).items():
+        if name[0].isupper() and isinstance(message, type) and not hasattr(tfma, name):
+            setattr(tfma, name, message)
 
 
 def put_off(package: str = PACKAGE) -> None:
