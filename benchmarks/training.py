@@ -1,6 +1,6 @@
 """Accuracy of training on every reference set, by the settings recommended for it.
 
-    python -m benchmarks.training [--sets SET …] [--seeds N]
+    python -m benchmarks.training [--sets SET …] [--seeds N] [--minutes M]
 
 The settings lie in ``benchmarks/recipes/SET.toml``, each a configuration that ``imgpipe run`` takes
 as it is. A figure is of whole runs, one a seed of split and training, and is read from their
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import Figure, Finished
+from imgpipe.pipeline.commands.run import search_line
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"
@@ -52,6 +53,7 @@ TASKS = {
     f"horses_or_humans{_DEFAULTS}": Task("horses_or_humans", 1.0, 1, "validation"),
     f"sign_digits{_DEFAULTS}": Task("sign_digits", 0.99),
     f"flowers_128{_DEFAULTS}": Task("flowers_128", 0.85),
+    f"rps_cgi_28{_DEFAULTS}": Task("rps_cgi_28", 0.97),
     f"rps_photos{_DEFAULTS}": Task("rps_photos/training", 0.94),
     "horses_or_humans": Task("horses_or_humans", 1.0, 1, "validation"),
     "cats_dogs": Task("cats_dogs", 0.99, 5),
@@ -69,6 +71,9 @@ def main() -> None:
     names = (*TASKS, FEW)
     parser.add_argument("--sets", nargs="+", choices=names, default=names, metavar="SET")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each (default: its own)")
+    parser.add_argument(
+        "--minutes", type=float, help="of the search of each run (default: its own)"
+    )
     parser.add_argument("--images", type=int, help="of each set, for a quick look (default: all)")
     options = parser.parse_args()
     folders = {name: common.data_set(options.data, task.folder) for name, task in TASKS.items()}
@@ -82,15 +87,16 @@ def main() -> None:
             data = folders[name]
             if options.images:
                 data = _sample(data, options.images, work / "images" / name)
-            figures.append(measure(name, data, options.seeds or TASKS[name].seeds, work))
+            seeds = options.seeds or TASKS[name].seeds
+            figures.append(measure(name, data, seeds, work, options.minutes))
     common.finish(figures)
 
 
-def measure(name: str, data: Path, seeds: int, work: Path) -> Figure:
-    """The accuracy of one recipe over the seeds."""
+def measure(name: str, data: Path, seeds: int, work: Path, minutes: float | None = None) -> Figure:
+    """The accuracy of one recipe over the seeds, with these minutes for the search of each run."""
     task, values, images, seconds, computed = TASKS[name], [], 0, 0.0, 0.0
     for seed in range(seeds):
-        run = _run(name, data, work / f"{name}{seed}", work, seed)
+        run = _run(name, data, work / f"{name}{seed}", work, seed, minutes)
         values.append(run.accuracy(task.split))
         images += sum(run.summary["data"]["splits"][task.split].values())
         seconds += run.seconds
@@ -124,9 +130,13 @@ def few(folders: dict[str, Path], draws: int, work: Path) -> Iterator[Figure]:
             yield Figure(f"{name}: test accuracy with {size} images a class", _spread(values))
 
 
-def _run(recipe: str, data: Path, out: Path, work: Path, seed: int) -> Finished:
+def _run(
+    recipe: str, data: Path, out: Path, work: Path, seed: int, minutes: float | None = None
+) -> Finished:
     """One run; all share a store, so that none computes what another has."""
     settings = [f"bank.store={work / 'store'}", f"split.seed={seed}"]
+    if minutes is not None:
+        settings.append(f"train.minutes={minutes}")
     if not recipe.endswith(_DEFAULTS):
         settings.append(f"train.seed={seed}")
     return common.run_imgpipe(data, out, settings, RECIPES / f"{recipe}.toml")
@@ -155,7 +165,15 @@ def _sample(folder: Path, count: int, target: Path) -> Path:
 def _say(name: str, run: Finished, split: str) -> None:
     """One run, its validation first: that is what its settings were chosen by."""
     said = [f"{one} {run.accuracy(one):.4f}" for one in dict.fromkeys(("validation", split))]
-    tuned = (run.summary.get("training") or {}).get("fine_tune") or {}
+    training = run.summary.get("training") or {}
+    tuned = training.get("fine_tune") or {}
+    for tried in training.get("search") or []:
+        print(f"  tried {search_line(tried)}")
+    if training.get("search_ended"):
+        print(f"  {training['search_ended']['text']}")
+    ece = (run.summary["metrics"].get(split) or {}).get("ece")
+    if ece is not None:
+        said.append(f"expected calibration error {ece:.4f}")
     if tuned:
         said.append(f"head alone {tuned['head_accuracy']:.4f} of validation")
     blessed = "blessed" if run.summary["blessed"] else "not blessed"
