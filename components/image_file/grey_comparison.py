@@ -12,6 +12,8 @@ and copies that were brightened by 30 %, so that light areas turned white, above
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,51 +26,85 @@ SIMILAR = 0.9
 CERTAIN = 8
 
 _CELLS = SIDE + 1
-_UPRIGHT, _MIRRORED = 0, 1  # numbers of the kinds of hashes; those of the crops follow
+_MIRRORED = 1  # kind of the hash of the mirror image; upright is 0, and those of the crops follow
+#: Number of pairs whose images are taken at once, which needs 40 MB at most; and of those whose
+#: differences are multiplied at once, in the processor's cache.
+_AT_ONCE, _MULTIPLIED = 8192, 256
 
 Greys = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int64]
 
 
-def alike(
-    one: Greys, other: Greys, kinds: npt.NDArray[np.int64], bits: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of images with similar hashes, each array [m].
+
+    Attributes:
+        first: Index of the image whose upright hash was compared.
+        second: Index of the other image.
+        kinds: Kind of the hash of the other image.
+        bits: Number of bits in which the hashes differ.
+    """
+
+    first: Indices
+    second: Indices
+    kinds: Indices
+    bits: Indices
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def select(self, rows: Indices | npt.NDArray[np.bool_]) -> Pairs:
+        """Returns some of the pairs."""
+        return Pairs(self.first[rows], self.second[rows], self.kinds[rows], self.bits[rows])
+
+
+def alike(greys: Greys, pairs: Pairs) -> npt.NDArray[np.bool_]:
     """Tell which pairs of images with similar hashes are alike.
 
     Args:
-        one: Grey images, uint8 [m, `GREY_BYTES`], whose upright hashes were compared.
-        other: The grey images that they are compared with, uint8 [m, `GREY_BYTES`].
-        kinds: Kind of the hash of each of the other images, [m]: 0 upright, 1 mirrored, then crops.
-        bits: Number of bits in which the two hashes differ, [m].
+        greys: Grey images, uint8 [n, `GREY_BYTES`].
+        pairs: The m pairs, with indices of grey images.
 
     Returns:
         bool [m].
     """
-    found = (bits <= CERTAIN) & (kinds <= _MIRRORED)
-    for kind in np.unique(kinds[~found]).tolist():
-        rows = np.flatnonzero(~found & (kinds == kind))
-        found[rows] = similarity(one[rows], other[rows], kind) >= SIMILAR
+    found = (pairs.bits <= CERTAIN) & (pairs.kinds <= _MIRRORED)
+    for kind in np.unique(pairs.kinds[~found]).tolist():
+        (rows,) = np.nonzero(~found & (pairs.kinds == kind))
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            scores = similarity(greys, pairs.first[some], pairs.second[some], kind)
+            found[some] = scores >= SIMILAR
     return found
 
 
-def similarity(one: Greys, other: Greys, kind: int) -> npt.NDArray[np.float32]:
+def similarity(greys: Greys, first: Indices, second: Indices, kind: int) -> npt.NDArray[np.float32]:
     """Compute the correlation of the differences between neighbouring cells.
 
+    The differences of an image are computed once, in however many pairs it is.
+
     Args:
-        one: Grey images, uint8 [m, `GREY_BYTES`].
-        other: Grey images, uint8 [m, `GREY_BYTES`].
-        kind: Kind in which the other image is seen: 0 upright, 1 mirrored, then crops.
+        greys: Grey images, uint8 [n, `GREY_BYTES`].
+        first: Indices of the images that are seen upright, [m].
+        second: Indices of the images that they are compared with, [m].
+        kind: Kind in which these are seen: 0 upright, 1 mirrored, then crops.
 
     Returns:
         float32 [m], -1..1.
     """
-    first, second = _differences(one, _UPRIGHT), _differences(other, kind)
-    products = (first * second).sum(axis=1)
-    lengths = (first * first).sum(axis=1) * (second * second).sum(axis=1)
-    return products / np.sqrt(np.maximum(lengths, np.float32(1)))
+    found = np.empty(len(first), np.float32)
+    ones, one = np.unique(first, return_inverse=True)
+    others, other = np.unique(second, return_inverse=True)
+    left, right = _differences(greys[ones], 0), _differences(greys[others], kind)
+    for start in range(0, len(found), _MULTIPLIED):
+        some = slice(start, start + _MULTIPLIED)
+        found[some] = np.einsum("ij,ij->i", left[one[some]], right[other[some]])
+    return found
 
 
 def _differences(greys: Greys, kind: int) -> npt.NDArray[np.float32]:
-    """Differences between the cells of images, float32 [m, 2 · cells · (cells - 1)]."""
+    """Differences between the cells of images, each row scaled to a length of 1."""
     pixels = greys.reshape(-1, GREY_SIDE, GREY_SIDE).astype(np.float32)
     if kind == _MIRRORED:
         pixels = pixels[:, :, ::-1]
@@ -76,4 +112,6 @@ def _differences(greys: Greys, kind: int) -> npt.NDArray[np.float32]:
     table = weights(_CELLS, GREY_SIDE).reshape(len(WINDOWS), _CELLS, GREY_SIDE)
     cells = table[down] @ pixels @ table[across].T
     steps = (np.diff(cells, axis=2), np.diff(cells, axis=1))
-    return np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1)
+    found = np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1)
+    found /= np.maximum(np.sqrt((found * found).sum(axis=1, keepdims=True)), np.float32(1e-3))
+    return found

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.components.image_file import grey_comparison
+from imgpipe.components.image_file.grey_comparison import Pairs
 from imgpipe.components.image_file.perceptual_hash import BITS, GREY_BYTES, PerceptualHashes
 from imgpipe.components.image_filter.check import Finding, Severity
 from imgpipe.components.image_filter.checks.near_duplicate import (
@@ -34,8 +34,8 @@ from imgpipe.models import feature_names as names
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
 #: frames of films, which have enough near-duplicates among these.
 _COMPARED = 2000
-#: Number of pairs whose grey images are compared at once; mostly the first one is alike.
-_CONFIRMED = 32
+#: Number of pairs whose grey images are compared first; mostly one of them is alike.
+_CONFIRMED = 16
 _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
 
 
@@ -206,26 +206,35 @@ class _Near:
         bits = np.stack([way.bits.min(axis=1) for way in ways])
         way_of, place = np.nonzero(bits <= self.radius)
         order = np.lexsort((way_of, place, bits[way_of, place]))
-        for start in range(0, len(order), _CONFIRMED):
-            some = order[start : start + _CONFIRMED]
-            for number in some[self._alike(ways, way_of[some], place[some])].tolist():
-                way, at = way_of[number], place[number]
-                return _Match(int(others[at]), int(bits[way, at]), ways[way].name)
-        return None
-
-    def _alike(
-        self, ways: Sequence[_Compared], way_of: Indices, place: Indices
-    ) -> npt.NDArray[np.bool_]:
-        """Tell which of some comparisons are of images whose grey images are alike."""
-        if not len(self._greys):
-            return np.ones(len(place), bool)
-        kinds = np.stack([way.first_kind + way.bits.argmin(axis=1) for way in ways])
-        bits = np.stack([way.bits.min(axis=1) for way in ways])
-        ones, others = (np.stack([getattr(way, name) for way in ways]) for name in ("one", "other"))
+        way_of, place = way_of[order], place[order]
+        if not len(place):
+            return None
         at = (way_of, place)
-        return grey_comparison.alike(
-            self._greys[ones[at]], self._greys[others[at]], kinds[at], bits[at]
-        )
+        kinds = np.stack([way.first_kind + way.bits.argmin(axis=1) for way in ways])
+        ones = np.stack([way.one for way in ways])
+        those = np.stack([way.other for way in ways])
+        pairs = Pairs(ones[at], those[at], kinds[at], bits[at])
+        number = self._first_alike(pairs)
+        if number is None:
+            return None
+        way = ways[way_of[number]]
+        return _Match(int(others[place[number]]), int(pairs.bits[number]), way.name)
+
+    def _first_alike(self, pairs: Pairs) -> int | None:
+        """Return the number of the first pair whose grey images are alike; None if there is none.
+
+        Mostly it is one of the first pairs, so that few are compared.
+        """
+        if not len(self._greys):
+            return 0
+        start, count = 0, _CONFIRMED
+        while start < len(pairs):
+            some = pairs.select(np.arange(start, min(start + count, len(pairs))))
+            (found,) = np.nonzero(grey_comparison.alike(self._greys, some))
+            if len(found):
+                return start + int(found[0])
+            start, count = start + count, 8 * count
+        return None
 
 
 def _leak(

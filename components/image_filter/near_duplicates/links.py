@@ -39,6 +39,19 @@ class Links:
         if self._size > _PENDING + len(self._forest):
             self.forest()
 
+    def apart(self, one: Indices, other: Indices) -> npt.NDArray[np.bool_]:
+        """Tell which pairs of images [m] and [m] are not connected yet."""
+        images, firsts = self.groups()
+        if not len(images):
+            return np.ones(len(one), bool)
+
+        def group(indices: Indices) -> Indices:
+            places = np.minimum(np.searchsorted(images, indices), len(images) - 1)
+            return np.where(images[places] == indices, firsts[places], indices)
+
+        different: npt.NDArray[np.bool_] = group(one) != group(other)
+        return different
+
     def forest(self) -> Indices:
         """Return one pair for each image except the first of its group: (first, image) [m, 2]."""
         from scipy.sparse import coo_array

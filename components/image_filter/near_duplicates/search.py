@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_file import grey_comparison
+from imgpipe.components.image_file.grey_comparison import Pairs
 from imgpipe.components.image_file.perceptual_hash import BITS, BYTES, GREY_BYTES, KINDS
 from imgpipe.components.image_filter.near_duplicates.links import Links
 
@@ -41,7 +42,9 @@ _ALL_PAIRS, _BLOCK = 1000, 64
 #: Number of sorted hashes that are compared at once (2 MiB), and of orders in one task.
 _SORTED_BLOCK, _ORDERS_A_TASK = 1 << 16, 4
 _KEYS_AT_ONCE = 1 << 14  # hashes whose sort keys are computed at once, in the processor's cache
-_CONFIRMED = 4096  # pairs whose grey images are compared at once, which takes 60 MB
+#: Number of pairs that wait for their confirmation (32 bytes each), and that are confirmed at once.
+_WAITING, _CONFIRMED = 1 << 20, 1 << 14
+_ARRAYS = ("first", "second", "kinds", "bits")  # of `Pairs`
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
 
@@ -137,48 +140,44 @@ def linked(hashes: Hashes, task: Task, radius: int) -> Indices:
     links = Links()
     upright = hashes.kind(0)
     for number in task.kinds:
-        other = hashes.kind(number)
-        for pairs in _near(upright, other, number, task.orders, radius):
-            links.add(_confirmed(hashes, pairs))
+        waiting: list[Pairs] = []
+        for pairs in _near(upright, hashes.kind(number), number, task.orders, radius):
+            waiting.append(pairs)
+            if sum(map(len, waiting)) >= _WAITING:
+                _confirm(hashes, waiting, links)
+        _confirm(hashes, waiting, links)
     return links.forest()
 
 
-def _confirmed(hashes: Hashes, pairs: _Pairs) -> Indices:
-    """Return the pairs [m, 2] whose grey images are alike."""
-    ends = np.stack([pairs.first, pairs.second], axis=1)
-    if hashes.grey is None or not len(ends):
-        return ends
-    greys, kept = hashes.grey(), []
-    for start in range(0, len(ends), _CONFIRMED):
-        some = slice(start, start + _CONFIRMED)
-        one, other = greys[pairs.first[some]], greys[pairs.second[some]]
-        kept.append(grey_comparison.alike(one, other, pairs.kinds[some], pairs.bits[some]))
-    return ends[np.concatenate(kept)]
+def _confirm(hashes: Hashes, waiting: list[Pairs], links: Links) -> None:
+    """Add the pairs whose grey images are alike to the links, and empty the list.
 
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Pairs of images with similar hashes, each array [m].
-
-    Attributes:
-        first: Index of the image whose upright hash was compared.
-        second: Index of the other image.
-        kinds: Kind of the hash of the other image.
-        bits: Number of bits in which the hashes differ.
+    Pairs that were found in several orders count once. The nearest are confirmed first, and what
+    they connect needs no further confirmation.
     """
+    parts = [np.concatenate([getattr(one, name) for one in waiting]) for name in _ARRAYS]
+    waiting.clear()
+    pairs = Pairs(*parts)
+    low, high = np.minimum(pairs.first, pairs.second), np.maximum(pairs.first, pairs.second)
+    order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
+    pairs = pairs.select(order)
+    pairs = pairs.select(_changes(pairs.first, pairs.second, pairs.kinds))
+    pairs = pairs.select(np.argsort(pairs.bits, kind="stable"))
+    greys = None if hashes.grey is None else hashes.grey()
+    for start in range(0, len(pairs), _CONFIRMED):
+        some = pairs.select(np.arange(start, min(start + _CONFIRMED, len(pairs))))
+        if greys is not None:
+            some = some.select(links.apart(some.first, some.second))
+            some = some.select(grey_comparison.alike(greys, some))
+        links.add(np.stack([some.first, some.second], axis=1))
 
-    first: Indices
-    second: Indices
-    kinds: Indices
-    bits: Indices
 
-    @classmethod
-    def of(
-        cls, first: Indices, second: Indices, kinds: Indices, bits: npt.NDArray[np.uint16]
-    ) -> _Pairs:
-        """Create the pairs, without those of an image with itself."""
-        apart = first != second
-        return cls(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))
+def _changes(*columns: Indices) -> npt.NDArray[np.bool_]:
+    """Tell which rows of sorted columns differ from the row before."""
+    new = np.ones(len(columns[0]), bool)
+    if len(new):
+        new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return new
 
 
 def groups(hashes: Hashes, radius: int) -> Indices:
@@ -215,7 +214,7 @@ def _orders(kind: int) -> tuple[int, int]:
 
 def _near(
     upright: Words, other: Words, number: int, orders: tuple[int, int], radius: int
-) -> Iterator[_Pairs]:
+) -> Iterator[Pairs]:
     """Yield pairs of images within the radius.
 
     `upright` and `other` are uint64 [n, 4]; `other` holds the hashes of the kind `number`.
@@ -244,7 +243,7 @@ def _near(
 
 def _pairs(
     one: Indices, another: Indices, bits: npt.NDArray[np.uint16], n: int, number: int
-) -> _Pairs:
+) -> Pairs:
     """Return the pairs with at least one upright hash; the others do not count.
 
     Args:
@@ -257,7 +256,7 @@ def _pairs(
     wanted = (one < n) | (another < n)
     low = np.minimum(one, another)[wanted]
     high = np.maximum(one, another)[wanted]
-    return _Pairs.of(low, high % n, np.where(high < n, 0, number), bits[wanted])
+    return _pairs_of(low, high % n, np.where(high < n, 0, number), bits[wanted])
 
 
 def _taken(upright: Words, other: Words, indices: Indices) -> Words:
@@ -274,7 +273,7 @@ def _as_items(table: Words) -> npt.NDArray[np.void]:
     return table.view(f"V{BYTES}")[:, 0]
 
 
-def _all_near(one: Words, other: Words, number: int, radius: int) -> Iterator[_Pairs]:
+def _all_near(one: Words, other: Words, number: int, radius: int) -> Iterator[Pairs]:
     """Do the same as `_near` by comparing all pairs."""
     others = np.ascontiguousarray(other.T)[:, None]
     for start in range(0, len(one), _BLOCK):
@@ -282,7 +281,7 @@ def _all_near(one: Words, other: Words, number: int, radius: int) -> Iterator[_P
         differing = differing_bits(block, others)
         first, second = np.nonzero(differing <= radius)
         kinds = np.full(len(first), number)
-        yield _Pairs.of(first + start, second, kinds, differing[first, second])
+        yield _pairs_of(first + start, second, kinds, differing[first, second])
 
 
 def differing_bits(one: Words, other: Words) -> npt.NDArray[np.uint16]:
@@ -340,3 +339,11 @@ def _bits(hashes: Words, bits: Sequence[int]) -> npt.NDArray[np.uint64]:
         joined <<= np.uint64(1)
         joined |= part
     return joined
+
+
+def _pairs_of(
+    first: Indices, second: Indices, kinds: Indices, bits: npt.NDArray[np.uint16]
+) -> Pairs:
+    """Create pairs, without those of an image with itself."""
+    apart = first != second
+    return Pairs(first[apart], second[apart], kinds[apart], bits[apart].astype(np.int64))

@@ -7,12 +7,16 @@ import pytest
 from PIL import ImageEnhance, ImageOps
 
 from imgpipe.components.image_file import grey_comparison
+from imgpipe.components.image_file.grey_comparison import Pairs
 from imgpipe.components.image_file.perceptual_hash import KINDS, distance
 from tests.components.image_file.test_perceptual_hash import hashed, scene
 
 
-def grey(hashes):
-    return np.frombuffer(hashes.grey, np.uint8)[None]
+def similarity(one, other, kind):
+    """Similarity of two images, of which the second is seen in this kind."""
+    greys = np.stack([np.frombuffer(hashes.grey, np.uint8) for hashes in (one, other)])
+    (found,) = grey_comparison.similarity(greys, np.array([0]), np.array([1]), kind)
+    return found
 
 
 ORIGINAL = hashed(scene(), "PNG")
@@ -29,13 +33,13 @@ ORIGINAL = hashed(scene(), "PNG")
     ids=["saved again", "half the size", "darker", "less contrast"],
 )
 def test_a_copy_is_alike(copy):
-    assert grey_comparison.similarity(grey(ORIGINAL), grey(copy), 0)[0] > 0.98
+    assert similarity(ORIGINAL, copy, 0) > 0.98
 
 
 def test_a_mirrored_copy_is_alike_in_its_kind_alone():
     mirrored = hashed(ImageOps.mirror(scene()), "PNG")
-    assert grey_comparison.similarity(grey(mirrored), grey(ORIGINAL), 1)[0] > 0.98
-    assert grey_comparison.similarity(grey(mirrored), grey(ORIGINAL), 0)[0] < 0.5
+    assert similarity(mirrored, ORIGINAL, 1) > 0.98
+    assert similarity(mirrored, ORIGINAL, 0) < 0.5
 
 
 @pytest.mark.parametrize(("left", "top"), [(0, 0), (16, 0), (5, 11), (16, 13)])
@@ -44,18 +48,16 @@ def test_a_crop_is_alike_in_the_kind_whose_hash_is_nearest(left, top):
     every = [ORIGINAL.crops[n : n + 32] for n in range(0, len(ORIGINAL.crops), 32)]
     nearest = 2 + int(np.argmin([distance(crop.upright, one) for one in every]))
     assert nearest < KINDS
-    found = grey_comparison.similarity(grey(crop), grey(ORIGINAL), nearest)
-    assert found[0] > grey_comparison.SIMILAR
+    assert similarity(crop, ORIGINAL, nearest) > grey_comparison.SIMILAR
 
 
 def test_another_image_is_not_alike():
-    others = np.concatenate([grey(hashed(scene(seed))) for seed in range(1, 8)])
-    found = grey_comparison.similarity(np.repeat(grey(ORIGINAL), 7, axis=0), others, 0)
-    assert found.max() < 0.5
+    others = [hashed(scene(seed)) for seed in range(1, 8)]
+    assert max(similarity(ORIGINAL, other, 0) for other in others) < 0.5
 
 
 def test_equal_hashes_of_whole_images_need_no_confirmation_and_those_of_crops_do():
-    one, other = grey(ORIGINAL), grey(hashed(scene(1)))
-    kinds, bits = np.array([0, 1, 5, 0]), np.array([8, 0, 0, 9])
-    found = grey_comparison.alike(one.repeat(4, axis=0), other.repeat(4, axis=0), kinds, bits)
-    assert found.tolist() == [True, True, False, False]
+    greys = np.stack([np.frombuffer(one.grey, np.uint8) for one in (ORIGINAL, hashed(scene(1)))])
+    first, second = np.zeros(4, np.int64), np.ones(4, np.int64)
+    pairs = Pairs(first, second, np.array([0, 1, 5, 0]), np.array([8, 0, 0, 9]))
+    assert grey_comparison.alike(greys, pairs).tolist() == [True, True, False, False]
