@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.commands.predict import ServerError, headers
 
@@ -22,7 +22,7 @@ app = typer.Typer()
 
 _MOST_IMAGES = 512
 """All requests are built before the measurement starts and kept in memory."""
-_FAILED = 1
+_FAILED = ResourceError.exit_code
 """Exit code when no request was answered with some number of callers."""
 _HEADINGS = (
     f"{'callers':>7} {'requests/s':>11} {'images/s':>9} {'p50 ms':>8} {'p90 ms':>8} "
@@ -140,7 +140,7 @@ def run(
       sent: Headers of each request.
 
     Returns:
-      0, or 1 when no request was answered with some number of callers.
+      0, or 5 when no request was answered with some number of callers.
 
     Raises:
       ServerError: The server cannot be reached or refuses the requests.

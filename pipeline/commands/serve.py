@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -122,7 +123,15 @@ def run(
     """
     base_path, version = _served(model_dir)
     only = [f"--model_version={version}"] if version else []
-    from imgpipe.serving.server.model_server import main
+    from imgpipe.pipeline import console as consoles
+    from imgpipe.pipeline import temporary
+
+    # TensorFlow would print each file that is no image.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+        import tensorflow  # noqa: F401  # its first messages do not heed the level
+
+        from imgpipe.serving.server.model_server import main
 
     return main(
         [

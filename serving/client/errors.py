@@ -156,7 +156,7 @@ def unreachable(reason: object, target: str) -> Unavailable:
     """Return the error of a call to ``target`` that no server answered."""
     return Unavailable(
         f"No model server is available at {target} ({reason}). Start one with "
-        "`imgpipe serve MODEL_DIR`, or check the address."
+        "`imgpipe serve OUT`, or check the address."
     )
 
 
