@@ -51,7 +51,7 @@ def open_store(place: str | Path, name: str) -> BlobStore | BlobFiles:
 
 
 def folder_of(place: str | Path) -> Path:
-    """The folder of a store, of one host or of several."""
+    """Return the folder of a store from its locator, with or without ``shared:`` in front."""
     return Path(str(place).removeprefix(SHARED))
 
 

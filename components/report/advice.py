@@ -1,6 +1,7 @@
-"""What a person can do to get a better model, each sentence with the fact that it follows from.
+"""Advice on how to get a better model. Each sentence names the fact from which it follows.
 
-A new rule is one function and one entry of `_RULES`. A rule without its fact says nothing.
+To add a rule, write one function and add one entry to `_RULES`. A rule whose fact is missing gives
+no advice.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from imgpipe.models.row_file import gathered
 
 #: Largest number of points, and of mistakes among them.
 POINTS, _MISTAKES = 2000, 500
-_FEWEST = 10  # images; fewer make no map
+_FEWEST = 10  # number of images below which no map is drawn
 
 Wrong = Callable[[Any], npt.NDArray[np.bool_]]
 Floats = npt.NDArray[np.float64]

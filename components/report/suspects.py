@@ -235,9 +235,10 @@ def _prepared(features: Floats) -> Floats:
 
 
 def sketch(row: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """Return a row of few features as it is, and [_SKETCH] sums of features with random signs else.
+    """Return a row with few features unchanged, and a sketch [_SKETCH] of a longer row.
 
-    This is a count sketch (Charikar et al. 2002), which keeps the products of rows on average.
+    The sketch holds sums of features with random signs. This is a count sketch (Charikar et al.
+    2002), which keeps the products of rows on average.
     """
     dim = len(row)
     if dim <= _WIDEST:

@@ -22,7 +22,7 @@ app = typer.Typer()
 
 _NAME = "rock_paper_scissors"
 _PER_CLASS = 110  # images; enough for about 35 validation images
-_ASKED = ("paper", 987_654)  # label and seed of the image that is sent over gRPC
+_ASKED = ("paper", 987_654)  # label and seed of the image that the server classifies
 _MARK = ".imgpipe-demo"  # a folder that holds this file may be overwritten
 _EXAMPLES = """Examples:\n
   imgpipe demo

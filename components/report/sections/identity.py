@@ -1,4 +1,4 @@
-"""What a printed page is traced by: command, configuration, seeds, packages, data and parent."""
+"""The origin of a run: its command, configuration, seeds, packages, data and baseline."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def require_kfp() -> None:
 
 
 def check_root(root: str) -> None:
-    """Check the place of a pipeline's artifacts.
+    """Check the root of a pipeline's artifacts.
 
     Raises:
       ConfigError: `root` is no URI of an object store that the launcher of Kubeflow mounts.

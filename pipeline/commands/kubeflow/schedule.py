@@ -77,8 +77,8 @@ def run(
 
     Args:
       target: The pipeline and the server.
-      name: Of the recurring run, or None for that of the pipeline.
-      cron: Expression of five fields, or of six of which the first is the second.
+      name: Name of the recurring run; None for that of the pipeline.
+      cron: Cron expression of five fields, or of six fields, the first of which is the second.
       every: Time between two runs, such as ``12h``.
       json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 

@@ -62,19 +62,19 @@ TokenOption = Annotated[
 
 @dataclass(frozen=True)
 class Target:
-    """Which pipeline goes to which server, as the command line names them.
+    """The pipeline and the server, as the arguments of the command name them.
 
     Attributes:
-      source: File of a compiled pipeline, configuration, preset or None.
-      data: Source of images, when the pipeline is compiled now.
-      settings: Overrides, when the pipeline is compiled now.
-      image: Container image, when the pipeline is compiled now.
+      source: File of a compiled pipeline, a configuration or a preset; None for the defaults.
+      data: Source of the images, if the pipeline is compiled by this command.
+      settings: Overrides of settings, if the pipeline is compiled by this command.
+      image: Container image, if the pipeline is compiled by this command.
       host: URL of the API server.
       root: URI of all artifacts, or None for the pipeline's default.
       parameters: Texts such as ``epochs=12``.
-      experiment: Group of runs, by name.
-      namespace: Of a server with several users.
-      token: Bearer token.
+      experiment: Name of the group of runs.
+      namespace: Namespace on a server with several users.
+      token: Bearer token of the requests.
     """
 
     source: str | None
@@ -96,7 +96,7 @@ class Prepared:
     Attributes:
       server: The API server.
       pipeline: File of the compiled pipeline.
-      name: That the pipeline gives itself.
+      name: Name that the pipeline gives itself.
       root: URI of all artifacts. The API server itself ignores the pipeline's default.
       arguments: Values of the pipeline's parameters.
     """
@@ -159,9 +159,9 @@ def run(
 
     Args:
       target: The pipeline and the server.
-      name: Of the run, or None for one with the time.
-      wait: Whether to wait for its end.
-      every: Seconds between two questions while waiting.
+      name: Name of the run; None for a name with the time.
+      wait: Whether to wait until the run has ended.
+      every: Seconds between two requests for its state while waiting.
       json_file: File for the result as JSON, ``-`` for standard output, None for no file.
 
     Raises:
@@ -199,7 +199,7 @@ def run(
 
 @contextlib.contextmanager
 def prepare(target: Target) -> Iterator[Prepared]:
-    """Check everything, ask the server whether it is there, and compile where no file is given.
+    """Check the arguments and the server, and compile the pipeline unless its file is given.
 
     Args:
       target: The pipeline and the server.
