@@ -31,7 +31,6 @@ from imgpipe.components.image_filter.near_duplicates.table import HASH_BYTES, Ta
 
 #: File in the quarantine with one line for each group.
 FILE = "near_duplicates.jsonl"
-_TOGETHER = 1024  # rows that are read at a time
 
 Contents = npt.NDArray[np.void]
 
@@ -106,15 +105,11 @@ def find(forests: Iterable[search.Indices], task: Search) -> Iterator[tuple[str,
     """
     positions, numbers = Links(forests).groups()
     again = {content.tobytes() for content in task.table.repeated()}
-    columns = [task.table.column(number) for number in range(table.COLUMNS)]
-    for start in range(0, len(positions), _TOGETHER):
-        some = positions[start : start + _TOGETHER]
-        rows = np.concatenate([column[some] for column in columns], axis=1)
-        for number, row in zip(numbers[start : start + _TOGETHER].tolist(), rows, strict=True):
-            data = row.tobytes()
-            again.discard(data[:HASH_BYTES])
-            hashes = parse(data[HASH_BYTES:])
-            yield data[:HASH_BYTES].hex(), Found(number, task.radius, hashes)
+    rows = (row.tobytes() for some in task.table.rows_at(positions) for row in some)
+    for number, data in zip(numbers.tolist(), rows, strict=True):
+        again.discard(data[:HASH_BYTES])
+        hashes = parse(data[HASH_BYTES:])
+        yield data[:HASH_BYTES].hex(), Found(number, task.radius, hashes)
     for content in sorted(again):
         yield content.hex(), None
 

@@ -28,6 +28,7 @@ COLUMNS = len(WIDTHS)
 GREY = COLUMNS - 1  # number of the column of grey images
 _REPEATED = "repeated"  # name of the file with the hashes of contents that several images have
 _BUCKETS = 256
+_ROWS_AT_ONCE = 1024
 _PENDING_BYTES = 1 << 24  # bytes that are read before they are divided into the buckets
 
 Column = npt.NDArray[np.uint8]  # [n, width]
@@ -58,6 +59,31 @@ class Table:
     def repeated(self) -> Column:
         """Return the contents of which there are several images, uint8 [n, HASH_BYTES]."""
         return self._mapped(_REPEATED, HASH_BYTES)
+
+    def rows_at(self, positions: npt.NDArray[np.int64]) -> Iterator[Column]:
+        """Read some rows, about a thousand at a time: uint8 [m, sum(WIDTHS)].
+
+        Each column is mapped only while it is read. Rows all over the files would otherwise bring
+        whole files into memory.
+        """
+        with self._local() as folder:
+            for start in range(0, len(positions), _ROWS_AT_ONCE):
+                some = positions[start : start + _ROWS_AT_ONCE]
+                columns = (_map(folder / str(n), width)[some] for n, width in enumerate(WIDTHS))
+                yield np.concatenate(list(columns), axis=1)
+
+    @contextlib.contextmanager
+    def _local(self) -> Iterator[Path]:
+        """Return the folder of the columns; those of an object store are copied to this machine."""
+        if "://" not in self.uri:
+            yield Path(self.uri)
+            return
+        import tensorflow as tf
+
+        with tempfile.TemporaryDirectory(prefix="imgpipe-columns-") as folder:
+            for name in map(str, range(COLUMNS)):
+                tf.io.gfile.copy(f"{self.uri}/{name}", f"{folder}/{name}")
+            yield Path(folder)
 
     def _mapped(self, name: str, width: int) -> Column:
         if "://" not in self.uri:

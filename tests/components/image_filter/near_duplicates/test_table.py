@@ -42,6 +42,19 @@ def test_rows_are_in_the_order_of_their_contents_whatever_the_shards(
     assert made.repeated().tobytes() == b"".join(sorted([content(5), content(6)]))
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_rows_all_over_the_table_are_read_in_the_asked_order(tmp_path, monkeypatch, scheme):
+    monkeypatch.setattr(table, "_ROWS_AT_ONCE", 7)
+    made = table.write([shard(range(50))], f"{scheme}{tmp_path}/tables")
+    expected = sorted(range(50), key=content)
+    asked = np.random.default_rng(0).permutation(50)[:20]
+    parts = list(made.rows_at(asked))
+    assert [len(part) for part in parts] == [7, 7, 6]
+    rows = [row.tobytes() for part in parts for row in part]
+    assert rows == [content(expected[i]) + hashes(expected[i]) for i in asked]
+    assert list(made.rows_at(asked[:0])) == []
+
+
 def test_images_that_cannot_be_compared_count_as_repeated(tmp_path):
     made = table.write([shard([1, 2, 1], plain=(1,))], str(tmp_path))
     assert made.column(0).tobytes() == content(2)
