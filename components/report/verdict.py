@@ -68,7 +68,8 @@ def _judged(facts: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
         return text
     broken = [check for check in facts.get("serving") or [] if not check["passed"]]
     reasons = []
-    if {"threshold", "cross_validation"} & set(gate["failed"]):
+    evaluated = bool(folds) or gate["value"] is not None
+    if evaluated and {"threshold", "cross_validation"} & set(gate["failed"]):
         reasons.append(f"is below the threshold {gate['threshold']:g}")
     if "baseline" in gate["failed"]:
         version = (facts.get("baseline") or {}).get("version")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
+
+from tests.e2e.case import Case
 
 
 def test_a_plain_saved_model_save_is_caught(tmp_path):
@@ -39,3 +45,26 @@ def test_a_plain_saved_model_save_is_caught(tmp_path):
     assert [check.passed for check in checks] == [True, False]
     assert checks[1].name == "answers as the trained model"
     assert "FailedPrecondition" in checks[1].detail
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_whose_export_does_not_answer_is_refused_by_the_serving_check(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not by an error of the component that asks it for its predictions."""
+    from imgpipe.models import training
+
+    whole = training.export
+
+    def damaged(classifier: Any, directory: str, **given: Any) -> None:
+        whole(classifier, directory, **given)
+        (Path(directory) / "saved_model.pb").write_bytes(b"")
+
+    monkeypatch.setattr(training, "export", damaged)
+    outcome = Case(case.photos, tmp_path / "out").run()
+    assert outcome.exit_code == 3
+    assert "no validation image was evaluated" in outcome.verdict
+    assert "the serving check 'loads in the session loader" in outcome.verdict
+    assert outcome.summary["push"]["status"] == "refused"
+    assert not (tmp_path / "out" / "model").exists()

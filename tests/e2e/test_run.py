@@ -87,7 +87,7 @@ def test_the_bank_made_exactly_one_pass_an_image_and_view(first: Any):
 
 
 def test_evaluator_and_predictor_agree(case: Any, first: Any):
-    """TFMA on the served signature and the session loader count the same right answers."""
+    """TFMA and the report count the same right answers of the served signature."""
     accuracy = first.summary["metrics"]["validation"]["accuracy"]
     assert first.summary["gate"]["value"] == pytest.approx(accuracy, abs=1e-6)
     low, high = first.summary["gate"]["ci95"]

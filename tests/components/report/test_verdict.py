@@ -33,6 +33,17 @@ def test_folds_that_nobody_asked_for_say_why_they_decide():
     assert "is below the threshold 0.9" + why in verdict.sentence(found)
 
 
+def test_a_model_that_answers_nothing_is_refused_by_the_serving_check():
+    found = by_validation()
+    found["gate"] |= {"value": None, "correct": None, "failed": ["threshold"], "blessed": False}
+    found["serving"] = [{"name": "answers", "passed": False, "detail": "FAILED_PRECONDITION"}]
+    found["confusion"] = {}
+    assert verdict.sentence(found) == (
+        "not blessed: no validation image was evaluated; the serving check 'answers' failed: "
+        "FAILED_PRECONDITION"
+    )
+
+
 def test_folds_under_the_threshold_are_not_blessed():
     found = facts()
     found["gate"] |= {"failed": ["cross_validation"], "blessed": False}
