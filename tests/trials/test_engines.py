@@ -131,7 +131,7 @@ def test_the_same_records(engine, photos, expected, tmp_path, request):
 
 @pytest.mark.timeout(900)
 def test_a_whole_run_in_worker_processes(photos, tmp_path):
-    """TFX's own components too: StatisticsGen needs the plugin, Evaluator the model in workers."""
+    """TFX's Evaluator too; the table of these few images is described without Beam."""
     from imgpipe.pipeline import config as configs
 
     tree = {**SETTINGS, "data": {"source": str(photos)}}
