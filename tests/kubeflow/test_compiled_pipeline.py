@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import json_formats
 from tests.conftest import REPOSITORY
 
 
@@ -228,6 +230,22 @@ def test_resources_of_an_unknown_component_are_refused(tmp_path: Path):
 
     with pytest.raises(ConfigError, match="'ImageTrainr'; did you mean 'ImageTrainer'"):
         _compiled(tmp_path, ["kubeflow.resources={ImageTrainr = {cpu = 1}}"])
+
+
+def test_the_command_says_in_json_what_it_compiled(tmp_path: Path):
+    from typer.testing import CliRunner
+
+    from imgpipe.pipeline.commands.kubeflow import app
+
+    volume = f"kubeflow.volumes=[{{claim = 'photos', path = '{tmp_path}'}}]"
+    words = ["--data", str(tmp_path / "photos"), "--image", "image:1", "--set", volume]
+    output = tmp_path / "pipeline.yaml"
+    ended = CliRunner().invoke(app, ["compile", *words, "-o", str(output), "--json", "-"])
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(ended.stdout)
+    json_formats.conform("kubeflow compile", found)
+    assert (found["file"], found["image"]) == (str(output), "image:1")
+    assert found["tasks"] == len(_tasks(_spec(output)))
 
 
 def test_a_path_on_no_volume_is_refused_before_the_images_are_read(tmp_path: Path):

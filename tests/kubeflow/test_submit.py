@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, schedule, submit
-from tests import images
+from tests import images, json_formats
 from tests.kubeflow.api_server import RECURRING, RUN, ApiServer, running
 
 PARAMETERS = {
@@ -276,6 +277,25 @@ def test_a_schedule(
         "parameters": {"epochs": 3},
         "pipeline_root": "s3://bucket/root",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("submit",), {"run": RUN, "verdict": None}),
+        (("schedule", "--every", "30m"), {"recurring_run": RECURRING}),
+    ],
+)
+def test_json_is_all_that_standard_output_carries(
+    server: ApiServer, file: Path, words: tuple[str, ...], told: dict[str, Any]
+):
+    command, *more = words
+    given = [command, str(file), "--host", server.host, *more, "--json", "-"]
+    ended = CliRunner().invoke(app, given)
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(ended.stdout)
+    json_formats.conform(f"kubeflow {command}", found)
+    assert told.items() <= found.items() and found["page"].startswith(server.host)
 
 
 def test_a_schedule_names_what_it_made(server: ApiServer, file: Path):

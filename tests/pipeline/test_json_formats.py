@@ -151,6 +151,14 @@ def test_the_schema_and_what_is_accepted(out: Path) -> None:
     assert (second["values"], second["required"], second["skew_limit"]) == (None, False, None)
 
 
+def test_a_review_with_nothing_to_decide_ends_at_once(out: Path, photos: Path) -> None:
+    folder = leave(out, "20260103-100000", settings=(f"data.source={json.dumps(str(photos))}",))
+    (folder / "facts.json").write_text("{}")
+    found = answer("review", out)
+    assert (found["run"], found["images"], found["decided"]) == ("20260103-100000", 0, 0)
+    assert found["file"] == str(out / "overrides.toml") and "judge.overrides=" in found["apply"]
+
+
 def test_drawings_layers_and_refusals_of_a_network(photos: Path, tmp_path: Path) -> None:
     version = small_version.push(tmp_path / "pushed")
     (photos / "rock" / "notes.jpg").write_text("no image")

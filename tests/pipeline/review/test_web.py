@@ -20,6 +20,7 @@ from imgpipe.components.image_filter import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import server
+from tests import json_formats
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import IMAGES, digest
 
@@ -224,8 +225,11 @@ def test_a_taken_port_is_said(review, browser):
 def test_the_command_runs_until_ctrl_c(tmp_path):
     run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos"))
     words = [sys.executable, "-m", "imgpipe.pipeline.cli", "review", str(tmp_path / "out")]
+    file = tmp_path / "review.json"
     process = subprocess.Popen(
-        [*words, "--port", "0", "--no-browser"], stdout=subprocess.PIPE, text=True
+        [*words, "--port", "0", "--no-browser", "--json", str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(4)]
@@ -238,4 +242,7 @@ def test_the_command_runs_until_ctrl_c(tmp_path):
     assert process.returncode == 0
     assert "2 doubtful labels, 2 near-duplicates, 2 rejected images" in lines[0]
     assert "1 of 6 images are decided" in rest
+    told = json.loads(file.read_text())
+    json_formats.conform("review", told)
+    assert (told["images"], told["decided"]) == (6, 1)
     assert f"judge.overrides={Path(tmp_path / 'out' / 'overrides.toml')}" in rest.replace("\n", "")
