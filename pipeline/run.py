@@ -267,13 +267,23 @@ class _Run:
                 outer._write_artifacts()  # also for a run that will be killed
                 if result.name == "ImageExampleGen":
                     outer._stop_working_ahead()
-                if result.name == "DataGate" and not inputs.accepted_schema:
-                    outer._keep_schema(inputs.data_key)
+                if result.name == "DataGate":
+                    outer._keep_decision(result.outputs["blessing"])
+                    if not inputs.accepted_schema:
+                        outer._keep_schema(inputs.data_key)
 
             failed = staticmethod(self.display.failed)
             damaged = staticmethod(self.display.damaged)
 
         return Observer()
+
+    def _keep_decision(self, blessing: str) -> None:
+        """Copy DataGate's decision if it was cached, so that `imgpipe schema accept` finds it."""
+        from imgpipe.components.data_gate import component
+
+        if not self.config.decision_file.is_file():
+            content = (Path(blessing) / component.GATE_FILE).read_bytes()
+            atomic_write(self.config.decision_file, content)
 
     def _keep_schema(self, data_key: str) -> None:
         """Write the accepted schema again if DataGate was cached and the file was removed."""

@@ -141,7 +141,11 @@ def damage(path: Path, *, complete: bool = False) -> str:
       What is wrong, as a sentence without its full stop; "" when the version is intact.
     """
     try:
-        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
+        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = content["files"]
+        for key in ("vocabulary", "withdrawn"):
+            if not isinstance(content.get(key, []), list):
+                return f"{key} in its {MANIFEST} is not a list"
         written = (path / MANIFEST).stat().st_ctime_ns
         for name, facts in files.items():
             if Path(name).is_absolute() or ".." in Path(name).parts:

@@ -12,6 +12,7 @@ import pytest
 from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest
 from imgpipe.pipeline import output_folder
+from imgpipe.pipeline.commands import schema
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,9 @@ def test_artifact_folders_of_a_forgotten_run_are_emptied(own: tuple[Any, Any]):
             assert integrity.damage(folder, complete=True) == "", folder
 
 
-def test_a_run_after_a_repair_is_blessed_and_leaves_the_versions(own: tuple[Any, Any]):
+def test_a_run_after_a_repair_is_cached_and_leaves_the_versions(
+    own: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+):
     mine, first = own
     (mine.out / "metadata.sqlite").write_bytes(b"garbage" * 1000)
     base = mine.out / "model"
@@ -105,5 +108,7 @@ def test_a_run_after_a_repair_is_blessed_and_leaves_the_versions(own: tuple[Any,
     assert {"ImageFilter", "FeatureBank", "ImageTrainer"} <= set(
         outcome.summary["timings"]["cached"]
     )
+    assert schema.accept(None, str(mine.photos), mine.out, ()) == 0
+    assert "nothing to accept" in capsys.readouterr().out, "the cached decision is known"
     after = {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
     assert before.items() <= after.items()

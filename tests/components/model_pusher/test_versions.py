@@ -57,7 +57,15 @@ def test_a_version_that_lacks_a_file_is_not_whole(tmp_path: Path, saved_model: P
     assert manifest.latest(base) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"files": 3}', '{"files": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{", '{"files": 3}', '{"files": {"a": 1}}', "[" * 100_000),
+        '{"files": {}, "vocabulary": 3}',
+        '{"files": {"/no/such/file": {"bytes": 1, "sha256": ""}}}',
+        '{"files": {"../../dev/zero": {"bytes": 0, "sha256": ""}}}',
+    ],
+)
 def test_a_broken_manifest_is_no_version(tmp_path: Path, text: str):
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / manifest.MANIFEST).write_text(text)

@@ -185,3 +185,18 @@ def test_the_list_of_allowed_operations():
     assert set(ALLOWED.split()) - allowed == set()
     assert set(REFUSED.split()) - names == set(), "TensorFlow has these"
     assert set(REFUSED.split()) & allowed == set()
+
+
+def test_a_graph_that_runs_in_a_circle_is_refused_and_does_not_hang(tmp_path):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel()
+    graph = model.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    for name, before in (("a", "b"), ("b", "a")):
+        graph.graph_def.node.add(name=name, op="Identity", input=[before])
+    graph.graph_def.node.add(name="restore", op="RestoreV2", input=["a", "b", "b"])
+    graph.saver_def.restore_op_name = "restore"
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+    with pytest.raises(StatusError, match="RestoreV2, which this server does not allow"):
+        check(tmp_path, ["serve"])
