@@ -121,7 +121,8 @@ class _Walk:
         """
         self._main = {node.name: node for node in graph.node}
         self._functions = {f.signature.name: f for f in graph.library.function}
-        self._fed, self._files = fed, files
+        self._fed = fed
+        self._files = set(files) - {""}  # a SaverDef may name no tensor; "" is also no source
         self._calls: set[tuple[str, tuple[str, ...]]] = set()
         self._found: list[tuple[Any, bool]] = []
 
