@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import filelock
 from rich.console import Console
 
-from imgpipe.components.example_gen import ahead
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.report import identity, verdict
 from imgpipe.models import progress
@@ -168,7 +167,6 @@ class _Run:
         self.console, self.display, self.began = console, display, began
         self.import_seconds = 0.0
         self.vocabulary: tuple[str, ...] = ()
-        self.ahead: ahead.Ahead | None = None
 
     def go(self, start: str | None) -> Outcome:
         """Run the pipeline and report its outcome, also after an error."""
@@ -183,7 +181,6 @@ class _Run:
             error = failures.known(caught, self.config.out)
         finally:
             progress.attach(None)
-            self._stop_working_ahead()
         return self._outcome(error)
 
     def _pipeline(self, start: str | None) -> None:
@@ -194,7 +191,6 @@ class _Run:
                 with progress.silent():  # the display shows the loading of libraries meanwhile
                     found["scan"] = self.listed or scan(self.config)
                     self.listed = None
-                    self._work_ahead(found["scan"])
             except BaseException as caught:
                 found["error"] = caught
 
@@ -231,26 +227,6 @@ class _Run:
         pipeline = graph.create_pipeline(self.config, plan.known(self.config, inputs), storage)
         local.run(pipeline, self._observer(inputs), _from(pipeline, start))
 
-    def _work_ahead(self, listed: Scan) -> None:
-        """Start to inspect the images in another process, where it pays."""
-        if self.config.beam.runner not in beam_options.LOCAL_RUNNERS:
-            return
-        work = ahead.Work(
-            self.config.data.source,
-            run_inputs.source_options(self.config),
-            self.config.judge.pixel_limit,
-            str(self.config.judge_store),
-        )
-        if work.pays(listed):
-            with contextlib.suppress(OSError):  # without it, the run only takes longer
-                self.ahead = ahead.Ahead(work)
-
-    def _stop_working_ahead(self) -> None:
-        """End the other process when the images have been read, or when the run has failed."""
-        if self.ahead is not None:
-            self.ahead.stop()
-            self.ahead = None
-
     def _observer(self, inputs: run_inputs.RunInputs) -> Any:
         """Observer that updates the display, the timings for the report and the schema."""
         outer = self
@@ -265,8 +241,6 @@ class _Run:
             def finished(self, result: NodeResult) -> None:
                 outer.display.finished(result)
                 outer._write_artifacts()  # also for a run that will be killed
-                if result.name == "ImageExampleGen":
-                    outer._stop_working_ahead()
                 if result.name == "DataGate":
                     outer._keep_decision(result.outputs["blessing"])
                     if not inputs.accepted_schema:

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +76,6 @@ class InspectionCache:
         hashes = known.pop("perceptual_hash")
         known["perceptual_hash"] = None if hashes is None else base64.b64decode(hashes)
         return dataclasses.replace(record, **known)
-
-    def missing(self, image_hashes: Iterable[str]) -> int:
-        """Number of these contents whose results are not stored; "" is no content."""
-        keys = {self._key(image_hash) for image_hash in image_hashes if image_hash}
-        return len(keys) - (len(self._blobs.get(list(keys))) if self._blobs is not None else 0)
 
     def put(self, record: ImageRecord) -> None:
         """Store the fields of the record that depend on its content alone."""
