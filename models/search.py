@@ -228,22 +228,31 @@ class _Search:
         network = backbone_of(settings)
         ended = _Ended("all", "Everything that was worth a try was tried.")
         try:
-            for way in ways(settings, network, usual_side(self._inputs.train_files)):
-                self._step(way)
+            left = ways(settings, network, usual_side(self._inputs.train_files))
+            while left:
+                left = self._step(left[0], left[1:])
             ended = self._skipped or ended
         except _Ended as caught:
             ended = caught
         return _with_history(self._best, self._rows, ended.reason, ended.text)
 
-    def _step(self, way: Way) -> None:
+    def _step(self, way: Way, left: list[Way]) -> list[Way]:
         """Tries a way as far as time and space allow, if it is worth it.
+
+        Args:
+            way: The way.
+            left: Ways that come after it.
+
+        Returns:
+            The ways that come after it, in their order: if the network was not better, those with
+            a smaller rate first.
 
         Raises:
             _Ended: The search ends here.
         """
         mistakes = float((~_judgement(self._best).right).sum())
         if way.learning_rate >= self._highest or mistakes * way.gain < _FEWEST_CORRECTED:
-            return
+            return left
         if self._deepest is not None and self._deepest.share > way.share:
             way = replace(way, cut=self._deepest.cut, share=self._deepest.share)
         extractor = self._extractor(way)
@@ -252,7 +261,7 @@ class _Search:
             self._begin(self._images * a_view / way.image_size**2)
         affordable = self._affordable(way, extractor)
         if affordable is None:
-            return
+            return left
         try:
             kept = self._try(affordable, extractor)
         except OutOfTime:
@@ -268,6 +277,7 @@ class _Search:
             raise _Ended(
                 "no_gain", f"The last {_MOST_FAILURES} networks were not better by more than noise."
             )
+        return left if kept else sorted(left, key=lambda w: w.learning_rate >= way.learning_rate)
 
     def _affordable(self, way: Way, extractor: FeatureExtractor) -> Way | None:
         """Returns the way with the views and epochs that space and time allow, if they allow any.

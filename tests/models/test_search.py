@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,14 +288,16 @@ def test_noise_is_not_bought_with_minutes(examples, bank, monkeypatch) -> None:
 
 
 def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> None:
-    """Here every gain counts as noise, and other rates than the given one are tried."""
+    """Here every gain counts as noise, and after a loss a smaller rate is tried."""
     monkeypatch.setattr(search, "_FEWEST_CORRECTED", 0.0)
     stage = replace(_SETTINGS.fine_tune, epochs=1)
     monkeypatch.setattr(search, "FineTune", lambda: stage)
     monkeypatch.setattr(search, "standard_error", lambda gains: 1.0)
     monkeypatch.setattr(Judgement, "better_than", lambda self, other: False)
     trained = search.train(_inputs(examples, bank, fine_tune=stage))
-    assert [row["kept"] for row in trained.history["search"]] == [True, False, False]
+    head, *tried = trained.history["search"]
+    assert [row["kept"] for row in (head, *tried)] == [True, False, False]
+    assert [re.findall(r"rate ([\d.]+)", row["what"]) for row in tried] == [["0.05"], ["0.01"]]
     assert trained.history["search_ended"] == {
         "reason": "no_gain",
         "text": "The last 2 networks were not better by more than noise.",
