@@ -46,6 +46,7 @@ _DATA_CODE = (
     "components/records.py",
     "models/preprocess.py",
     "models/feature_names.py",
+    "serving/image_header.py",
 )
 #: Source code that decides the content of the feature bank, in addition to `FeatureExtractor.key`.
 _BANK_CODE = (

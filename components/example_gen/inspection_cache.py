@@ -21,6 +21,7 @@ from imgpipe.components.blob_store import open_store
 from imgpipe.components.image_filter import checks
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.models import preprocess
+from imgpipe.serving import image_header
 
 #: Name of the `BlobStore`.
 STORE = "verdicts"
@@ -39,7 +40,7 @@ def _code() -> str:
     digest = hashlib.sha256()
     folders = [Path(path) for package in (image_file, checks) for path in package.__path__]
     files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    for file in (*files, Path(str(preprocess.__file__))):
+    for file in (*files, *(Path(str(one.__file__)) for one in (preprocess, image_header))):
         digest.update(file.read_bytes())
     for library in _LIBRARIES:
         digest.update(importlib.metadata.version(library).encode())

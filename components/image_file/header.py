@@ -1,8 +1,8 @@
 """Headers of image files, read with Pillow without decoding pixels.
 
 The size is known before a decoder allocates memory for it, which protects against decompression
-bombs. TensorFlow recognises formats by their first bytes, Pillow by its plugins. When they read
-different sizes, as in a file that is valid in two formats, the larger size is used.
+bombs. `imgpipe.serving.image_header` reads it as the serving op does, Pillow with its plugins. When
+the two differ, as for a file that is valid in two formats, the larger size is used.
 """
 
 from __future__ import annotations
@@ -18,16 +18,11 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from imgpipe.serving import image_header
+
 #: Default of the largest number of pixels of an image that is decoded; in RGB they take 300 MB.
 PIXEL_LIMIT = 100_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
-#: First bytes by which the serving op recognises an image format.
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (_PNG, "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-)
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
 #: animations.
 _SAME_AS_JPEG = {"MPO"}
@@ -43,11 +38,8 @@ _TGA_END = b"TRUEVISION-XFILE.\0"
 #: Length of the identifier, palette flag, image type, palette (start, entries, bits per entry),
 #: size, bits per pixel.
 _TGA_HEADER = struct.Struct("<BBBHHB4xHHBx")
-_OS2_HEADER = struct.pack("<I", 12)  # length of the old BMP header, whose sizes have 16 bits
 _WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats whose Exif block Pillow reads without decoding
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
-_JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD9)])  # markers without a length (T.81, table B.1)
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame: holds the size
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
 
@@ -68,73 +60,6 @@ class Header:
     def pixels(self) -> int:
         """Number of pixels, width × height."""
         return self.width * self.height
-
-
-def sniff(data: bytes) -> str:
-    """Return the format by which the serving op recognises the first bytes; "" for none."""
-    for magic, name in _MAGIC:
-        if data.startswith(magic):
-            return name
-    return "WEBP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
-
-
-def _declared_size(data: bytes) -> tuple[int, int]:
-    """Read width and height where the serving op reads them; (0, 0) when they are not there."""
-    kind = sniff(data)
-    try:
-        if kind == "PNG":
-            return struct.unpack(">II", data[16:24])
-        if kind == "GIF":
-            return struct.unpack("<HH", data[6:10])
-        if kind == "BMP":
-            if data[14:18] == _OS2_HEADER:
-                return struct.unpack("<HH", data[18:22])
-            width, height = struct.unpack("<ii", data[18:26])
-            return abs(width), abs(height)
-        if kind == "WEBP":
-            return _webp_size(data)
-        if kind == "JPEG":
-            return _jpeg_size(data)
-    except struct.error:
-        pass
-    return 0, 0
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Read (width, height) of the first frame (ITU-T T.81, annex B); (0, 0) when there is none.
-
-    libjpeg skips markers that Pillow does not, such as TEM before the first segment.
-    """
-    at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
-            return 0, 0
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _JPEG_ALONE:
-            at += 2
-        elif marker in _JPEG_FRAMES:
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
-        else:
-            at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
-    return 0, 0
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Read (width, height) from the first chunk of a WebP file (RFC 9649)."""
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        low_w, high_w, low_h, high_h = struct.unpack("<HBHB", data[24:30])
-        return 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
-    if chunk == b"VP8L":
-        (bits,) = struct.unpack("<I", data[21:25])
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    if chunk == b"VP8 ":
-        width, height = struct.unpack("<HH", data[26:30])
-        return width & 0x3FFF, height & 0x3FFF
-    return 0, 0
 
 
 @functools.cache
@@ -197,8 +122,7 @@ def probe(data: bytes, pixel_limit: int) -> Header:
         pixel_limit: Number of pixels above which a WebP file is not opened, because Pillow
             allocates the full canvas when it opens one. Other formats are not limited.
     """
-    declared = _declared_size(data)
-    kind = sniff(data)
+    declared, kind = image_header.size(data), image_header.sniff(data)
     if kind == "WEBP" and declared[0] * declared[1] > pixel_limit:
         return Header(width=declared[0], height=declared[1], format=kind)
     try:

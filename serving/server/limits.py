@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imgpipe.serving.server.image_header import pixels
+from imgpipe.serving.image_header import pixels
 from imgpipe.serving.server.status import StatusError, invalid
 
 IMAGE_INPUT = "image_bytes"

@@ -104,7 +104,7 @@ def _records_of_a_data_set() -> bytes:
 
 def _header(file: Path) -> object:
     from imgpipe.components.image_file.header import other_format, probe
-    from imgpipe.serving.server import image_header
+    from imgpipe.serving import image_header
 
     data = file.read_bytes()
     header = probe(data, 1_000_000)

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from tests.images import encoded, soft
 from tests.serving.conftest import write_image_model
-from tests.serving.server.test_image_header import png_bomb
+from tests.serving.test_image_header import png_bomb
 
 from .serving_program import MEGABYTE, clients, program, request
 

@@ -12,9 +12,10 @@ import struct
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from imgpipe.components.image_file.header import other_format, pillow, sniff
+from imgpipe.components.image_file.header import other_format, pillow
 from imgpipe.components.image_filter.check import Check, Choice, Finding, Settings
 from imgpipe.components.image_record import ImageRecord
+from imgpipe.serving.image_header import sniff
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"

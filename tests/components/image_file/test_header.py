@@ -9,7 +9,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from imgpipe.components.image_file.header import probe, sniff
+from imgpipe.components.image_file.header import probe
+from imgpipe.serving.image_header import sniff
 from tests.images import encoded
 
 LIMIT = 100_000_000

@@ -27,7 +27,7 @@ from imgpipe.serving.server.request_log import RequestLogOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.services import ServiceOptions
 
-from .test_image_header import png_bomb
+from tests.serving.test_image_header import png_bomb
 
 Code = grpc.StatusCode
 

@@ -17,7 +17,7 @@ import pytest
 from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
-from tests.serving.server.test_image_header import png_bomb
+from tests.serving.test_image_header import png_bomb
 
 
 def b64(data: bytes) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.serving.server.image_header import pixels
+from imgpipe.serving.image_header import pixels
 from imgpipe.serving.server.limits import Limits
 from imgpipe.serving.server.status import StatusError
 from tests.images import encoded

@@ -1,0 +1,185 @@
+"""The format and the size of an encoded image, from its first bytes and its header.
+
+All formats that ``tf.io.decode_image`` reads are known: PNG, JPEG, GIF, BMP, WebP and JPEG XL.
+Nothing is decoded, and no memory is allocated for pixels. The server and the inspection of images
+share this module.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+_JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+"""Ratios of width to height for the values 1 to 7 of the ratio field of a JPEG XL size header."""
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG frame headers. C4, C8 and CC are in their range, but mark tables."""
+_STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
+"""JPEG markers that no length follows (ITU-T T.81, table B.1)."""
+_SOS, _EOI = 0xDA, 0xD9
+
+
+def sniff(data: bytes) -> str:
+    """Return the format by which ``tf.io.decode_image`` recognises the first bytes; "" for none."""
+    name = next((name for magic, name in _MAGIC if data.startswith(magic)), "")
+    return "" if name == "WEBP" and data[8:12] != b"WEBP" else name
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Return (width, height) of an encoded image; (0, 0) if the header cannot be read.
+
+    Of an animation this is the size of the canvas.
+    """
+    try:
+        return _READERS[name](data) if (name := sniff(data)) else (0, 0)
+    except (struct.error, IndexError):
+        return 0, 0
+
+
+def pixels(data: bytes) -> int | None:
+    """Return the number of pixels that an encoded image is decoded to.
+
+    Args:
+        data: The encoded image.
+
+    Returns:
+        Width times height, for a GIF the sum over all frames; None if the header cannot be read.
+    """
+    width, height = size(data)
+    if sniff(data) == "GIF":
+        try:
+            return max(_gif_frames(data), width * height)
+        except (struct.error, IndexError):
+            return None
+    return width * height or None
+
+
+def _png(data: bytes) -> tuple[int, int]:
+    return struct.unpack_from(">II", data, 16)
+
+
+def _jpeg(data: bytes) -> tuple[int, int]:
+    """Return the largest size in a frame header before the scan; other bytes are skipped."""
+    at, found = 2, (0, 0)
+    while 0 <= (at := data.find(b"\xff", at)):
+        while data[at] == 0xFF:  # fill bytes
+            at += 1
+        marker = data[at]
+        at += 1
+        if marker in (_SOS, _EOI):
+            break
+        if marker == 0 or marker in _STANDALONE:
+            continue
+        (length,) = struct.unpack_from(">H", data, at)
+        if marker in _SOF:
+            height, width = struct.unpack_from(">HH", data, at + 3)
+            found = max(found, (width, height), key=lambda sides: sides[0] * sides[1])
+        at += max(length, 2)
+    return found
+
+
+def _gif(data: bytes) -> tuple[int, int]:
+    return struct.unpack_from("<HH", data, 6)
+
+
+def _gif_frames(data: bytes) -> int:
+    """Return the pixels of all frames, because the decoder reads each of them into memory."""
+    (flags,) = struct.unpack_from("<B", data, 10)
+    total, at = 0, 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+    while at < len(data):
+        kind = data[at]
+        if kind == 0x2C:  # image descriptor
+            frame_width, frame_height, local = struct.unpack_from("<HHB", data, at + 5)
+            total += frame_width * frame_height
+            at += 10 + (3 << ((local & 7) + 1) if local & 0x80 else 0) + 1
+        elif kind == 0x21:  # extension
+            at += 2
+        else:
+            break
+        while at < len(data) and data[at]:  # sub-blocks
+            at += 1 + data[at]
+        at += 1
+    return total
+
+
+def _bmp(data: bytes) -> tuple[int, int]:
+    if struct.unpack_from("<I", data, 14)[0] == 12:  # the old header, whose sizes have 16 bits
+        width, height = struct.unpack_from("<HH", data, 18)
+    else:
+        width, height = struct.unpack_from("<ii", data, 18)
+    return abs(width), abs(height)
+
+
+def _webp(data: bytes) -> tuple[int, int]:
+    """Read the first chunk of a WebP file (RFC 9649)."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
+        return 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _jxl(data: bytes) -> tuple[int, int]:
+    """Read the size header of a bare JPEG XL codestream."""
+    bits, at = int.from_bytes(data[2:16], "little"), 0
+
+    def take(count: int) -> int:
+        nonlocal at
+        value = bits >> at & ((1 << count) - 1)
+        at += count
+        return value
+
+    small = take(1)
+
+    def side() -> int:
+        if small:
+            return (take(5) + 1) * 8
+        return take((9, 13, 18, 30)[take(2)]) + 1
+
+    height = side()
+    ratio = take(3)
+    if not ratio:
+        return side(), height
+    across, down = _JXL_RATIOS[ratio - 1]
+    return height * across // down, height
+
+
+def _jxl_boxed(data: bytes) -> tuple[int, int]:
+    """Read the size header of the codestream inside the ISO boxes of a JPEG XL file."""
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        header = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            header = 16
+        if kind in (b"jxlc", b"jxlp"):
+            start = at + header + (4 if kind == b"jxlp" else 0)
+            return _jxl(data[start : start + 16])
+        if length < header:
+            break
+        at += length
+    return 0, 0
+
+
+_READERS: dict[str, Callable[[bytes], tuple[int, int]]] = {
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "GIF": _gif,
+    "BMP": _bmp,
+    "WEBP": _webp,
+    "JXL": lambda data: (_jxl if data[0] else _jxl_boxed)(data),
+}
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"RIFF", "WEBP"),
+    (b"\xff\x0a", "JXL"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JXL"),
+)
