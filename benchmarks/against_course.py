@@ -1,19 +1,21 @@
-"""From photographs to a trained head: the bank against a forward pass in every epoch.
+"""Time from photographs to a trained head: the feature bank against a pass in every epoch.
 
     python -m benchmarks.against_course [--preset cats_vs_dogs_inception]
 
-The course's way is Keras' ImageDataGenerator over folders with random rotation, shifts, shear,
-zoom and flip, and `model.fit` through the frozen backbone, float32, batches of 20. The plain way is
-Keras' guide to transfer learning: `image_dataset_from_directory`, augmenting layers, the same
-frozen backbone, batches of 32. Ours computes the features of the clean and K augmented views once
-and trains the head on them. Same photographs, same weights (theirs with the BatchNorms in place,
-as Keras' applications are; --folded gives them ours), the same head, one process; ours is measured
-before and after the others, so that a machine that gets busy meanwhile shows. Times start at the
-files and include building and tracing; imports are in none.
+Three ways train the same head on the same photographs and weights, in one process:
 
-With a preset, backbone, cut, size, head and number of steps are the preset's. Its weights are
-random ones, written to a file and read from there by all, so only times say something. The limit is
-what the bank's forward passes would take at the matmul peak of the same run, if all else were free.
+- The course's: Keras' ImageDataGenerator with random rotation, shifts, shear, zoom and flip, and
+  `model.fit` through the frozen backbone in float32, in batches of 20.
+- Plain Keras, as its guide to transfer learning: `image_dataset_from_directory`, augmenting layers
+  and the same frozen backbone, in batches of 32.
+- Ours: the features of each image and of its K augmented views are computed once.
+
+Ours is measured before and after the others, to show whether the machine became busy meanwhile.
+Times begin with the files and include building and tracing, but not the imports. The others use the
+default backbone with its BatchNorm layers, as keras.applications has them, unless `--folded` is
+given. A preset sets backbone, cut, size, head and number of steps. Its weights are random, so that
+only the times mean something. The limit is the time of the forward passes alone, at the peak rate
+of a matrix product in the same run.
 """
 
 from __future__ import annotations
@@ -51,13 +53,13 @@ from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.settings import configuration
 
 GOAL = 12
-COURSE_BATCH, COURSE_RATE = 20, 1e-4  # of its transfer-learning notebook
+COURSE_BATCH, COURSE_RATE = 20, 1e-4  # as in its notebook on transfer learning
 PLAIN_BATCH, PLAIN_RATE = 32, 1e-3  # Keras' defaults
 
 
 @dataclass(frozen=True)
 class Task:
-    """What all ways are given."""
+    """The input of each way."""
 
     train: Path
     validation: Path
@@ -67,15 +69,12 @@ class Task:
 
     @property
     def settings(self) -> ModelSettings:
-        """Of network and training."""
+        """Settings of the network and its training."""
         return self.config.settings
 
     @property
     def epochs(self) -> float:
-        """Passes of the others over the photographs.
-
-        As many as asked for; where a preset counts an epoch in steps, those of its own batches.
-        """
+        """Number of passes of the others over the photographs, from the preset or the option."""
         settings = self.settings
         if not settings.steps_per_epoch:
             return float(self.options.epochs)
@@ -86,18 +85,12 @@ class Task:
 def main() -> None:
     """Measure the ways and print the ratios."""
     parser = common.parser(__doc__)
-    parser.add_argument("--preset", help="whose backbone and head (default: the product's own)")
+    parser.add_argument("--preset", help="preset of backbone and head (default: none)")
     parser.add_argument("--images", type=int, help="photographs to train on (default: all)")
-    parser.add_argument(
-        "--epochs", type=int, default=20, help="of the others' ways, passes over all"
-    )
-    parser.add_argument(
-        "--measure", type=int, metavar="N", help="run only N of the epochs and multiply the time"
-    )
-    parser.add_argument(
-        "--folded", action="store_true", help="give the others our backbone without BatchNorm"
-    )
-    parser.add_argument("--precision", default="auto", help="of the bank's forward pass")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of the other ways")
+    parser.add_argument("--measure", type=int, help="run only some epochs and multiply the time")
+    parser.add_argument("--folded", action="store_true", help="others: backbone without BatchNorm")
+    parser.add_argument("--precision", default="auto", help="precision of the feature bank")
     options = parser.parse_args()
     cats = common.data_set(options.data, "cats_dogs")
     print(f"machine: {common.machine()}")
@@ -106,11 +99,11 @@ def main() -> None:
         train, validation = _divide(cats, options.images, work)
         config = _configuration(options.preset, work)
         task = Task(train, validation, config, config.settings.backbone_spec(), options)
-        before = _said("ours", ours, task)
+        before = _measured("ours", ours, task)
         images = len(common.sample(train))
-        course = _said("the course's way", the_course, task)
-        plain = _said("plain Keras", plain_keras, task)
-        after = _said("ours again", ours, task)
+        course = _measured("the course's way", the_course, task)
+        plain = _measured("plain Keras", plain_keras, task)
+        after = _measured("ours again", ours, task)
         limit = _limit(task, before)
     others = {"the course's way": course, "plain Keras": plain}
     figures = _figures(before, others, after, task)
@@ -119,12 +112,12 @@ def main() -> None:
 
 
 def _configuration(preset: str | None, work: Path) -> Config:
-    """The preset's, with random weights in a file; the defaults without one."""
+    """Return the configuration of the preset with random weights, or the defaults."""
     if not preset:
         return Config()
     name = configuration(preset, None, None, []).model.backbone
     if name not in keras_applications.APPLICATIONS:
-        raise SystemExit(f"--preset: expected one of transfer learning. {preset} trains {name}")
+        raise SystemExit(f"--preset: expected one with transfer learning. {preset} trains {name}")
     function = getattr(keras.applications, keras_applications.APPLICATIONS[name].function)
     file = work / "random.weights.h5"
     function(include_top=False, weights=None).save_weights(file)
@@ -132,7 +125,7 @@ def _configuration(preset: str | None, work: Path) -> Config:
 
 
 def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
-    """Folders of training and validation photographs, by the product's own split rule."""
+    """Copy the photographs to folders of training and validation, by the split rule of a run."""
     split = Config().split
     rule = SplitRule(split.seed, split.validation, split.test)
     parts: dict[str, list[Path]] = {name: [] for name in names.SPLITS}
@@ -145,7 +138,7 @@ def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
     )
 
 
-def _said(name: str, way: Callable[[Task], Trained], task: Task) -> Trained:
+def _measured(name: str, way: Callable[[Task], Trained], task: Task) -> Trained:
     result = way(task)
     print(
         f"{name}: {result.seconds:.1f} s ({result.cpu:.0f} of processors), validation "
@@ -155,9 +148,8 @@ def _said(name: str, way: Callable[[Task], Trained], task: Task) -> Trained:
     return result
 
 
-# --- ours --------------------------------------------------------------------------------------
 def ours(task: Task) -> Trained:
-    """Hash, decode, features of every view once, head on the features."""
+    """Compute the features of every view once, and train the head on them."""
     settings, count = task.settings, task.config.settings.views.count
     started, cpu = time.perf_counter(), time.process_time()
     extractor = _extractor(task)
@@ -176,18 +168,13 @@ def ours(task: Task) -> Trained:
 
 
 def _extractor(task: Task) -> FeatureExtractor:
-    settings = task.settings
-    return FeatureExtractor(
-        task.backbone,
-        settings.size,
-        task.options.precision,
-        settings.views,
-        settings.pooling,
-    )
+    given = task.settings
+    precision = task.options.precision
+    return FeatureExtractor(task.backbone, given.size, precision, given.views, given.pooling)
 
 
 def _rows(extractor: FeatureExtractor, images: ImageSet, views: range) -> BankRows:
-    """What FeatureBank would store of the images, in the order in which it would be read."""
+    """Return what FeatureBank would store of the images, in the order in which it is read."""
     vectors = extractor.extract(images.images, images.hashes, [views] * len(images))
     order = np.argsort(images.hashes)
     return BankRows(
@@ -198,7 +185,6 @@ def _rows(extractor: FeatureExtractor, images: ImageSet, views: range) -> BankRo
     )
 
 
-# --- the others' -------------------------------------------------------------------------------
 def the_course(task: Task) -> Trained:
     """Augment and run the whole network on every photograph in every epoch."""
     augmented = ImageDataGenerator(
@@ -221,7 +207,7 @@ def the_course(task: Task) -> Trained:
 
 
 def plain_keras(task: Task) -> Trained:
-    """As Keras' guide to transfer learning has it: a dataset of files and augmenting layers."""
+    """Train as in Keras' guide to transfer learning."""
     layers = keras.layers
     side = task.settings.size
     augmented = keras.Sequential(
@@ -258,7 +244,7 @@ def _epochs(
     validation: Callable[[], object],
     augmented: keras.Model | None = None,
 ) -> Trained:
-    """Build, compile, fit; what the epochs that were run come to for all of them."""
+    """Build, compile and fit a network; the time of the epochs that ran is scaled to all."""
     epochs = min(task.options.measure or math.ceil(task.epochs), math.ceil(task.epochs))
     keras.utils.set_random_seed(0)
     started, cpu = time.perf_counter(), time.process_time()
@@ -282,7 +268,7 @@ def _epochs(
 
 
 def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
-    """Return the frozen backbone, with normalisation, under the head with one sigmoid unit."""
+    """Build the frozen backbone with its normalisation, and the head with one sigmoid unit."""
     settings = task.settings
     layers = keras.layers
     shape = (settings.size, settings.size, 3)
@@ -308,7 +294,7 @@ def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
 
 
 def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> keras.KerasTensor:
-    """A network of keras.applications as its notebook loads and cuts it."""
+    """Build a network of keras.applications as the notebook of the course loads and cuts it."""
     function = getattr(keras.applications, keras_applications.APPLICATIONS[backbone.name].function)
     scaled = keras.layers.Rescaling(1 / 127.5, -1)(pixels)
     network = function(include_top=False, weights=None, input_tensor=scaled)
@@ -317,10 +303,7 @@ def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> ker
 
 
 def _set_norms(network: keras.Model) -> None:
-    """Give the default backbone with its BatchNorms the weights that have them folded in.
-
-    The scale of each BatchNorm is 1, which changes neither the answers nor the work.
-    """
+    """Set folded weights in a network that has BatchNorm layers, whose scale becomes 1."""
     weights = efficientnet_lite0.read_weights()
     for unit in efficientnet_lite0.units():
         kernel, bias = efficientnet_lite0.folded(weights, unit)
@@ -330,7 +313,6 @@ def _set_norms(network: keras.Model) -> None:
         norm.set_weights([ones, bias, 0 * ones, ones - np.float32(norm.epsilon)])
 
 
-# --- figures -----------------------------------------------------------------------------------
 def _figures(
     before: Trained, others: dict[str, Trained], after: Trained, task: Task
 ) -> list[Figure]:
@@ -361,10 +343,10 @@ def _figures(
 
 
 def _limit(task: Task, ours: Trained) -> Figure:
-    """What the bank's passes come to at the peak of a matrix product."""
+    """Compare with the time of the forward passes at the peak of a matrix product."""
     extractor = _extractor(task)
     model = build_features(
-        extractor.backbone, extractor.image_size, extractor.precision, extractor.pooling
+        task.backbone, task.settings.size, extractor.precision, extractor.pooling
     )
     (best,) = fastest([product(extractor.precision)], 8)
     peak = 2 * MATRIX**3 / best

@@ -1,15 +1,14 @@
-"""What the judge and CleanVision say of the same images, check by check.
+"""Compares the findings of imgpipe and of CleanVision for the same images, check by check.
 
-Part of `benchmarks.cleanvision`.
-
-Photographs and four changed versions of each: darkened, lightened, blurred, shrunk. How much is
-drawn anew for each, so that the versions lie on both sides of the thresholds. Every tenth is there
-as a strip, enlarged, in grey and with the same bytes too, for the checks that those four leave out.
+This is a part of `benchmarks.cleanvision`. The images are photographs and four changed versions of
+each: darkened, lightened, blurred and shrunk. The strength of a change is random, so that the
+versions lie on both sides of the thresholds. Of every tenth photograph there are also a strip, an
+enlarged version, a grey one and an identical file, for the checks that the four do not concern.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image, ImageFilter
 
 from benchmarks.common import Figure
 
-#: CleanVision's check → the judge's reasons that say the same.
+#: Reasons of imgpipe that mean the same as a check of CleanVision.
 CHECKS = {
     "dark": ("dark",),
     "light": ("light",),
@@ -29,12 +28,10 @@ CHECKS = {
     "exact_duplicates": ("duplicate", "duplicate_across_splits", "label_conflict"),
     "near_duplicates": ("near",),
 }
-#: Severities for the judge with which no image goes for another's sake before it is measured.
+#: Severities with which imgpipe does not reject an image because of another one.
 SEVERITY = {"near_duplicate_across_splits": "warn"}
-_LEAST_SIDE = 20  # pixels of a shrunk image: under 16 the judge rejects it unseen
+_LEAST_SIDE = 20  # pixels of a shrunk image; imgpipe rejects images below 16 pixels
 _LIGHTEST = 255.0
-
-Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
 def _dark(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -70,18 +67,13 @@ def _grey(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.convert("L").convert("RGB")
 
 
-VERSIONS: dict[str, Change] = {
-    "dark": _dark,
-    "light": _light,
-    "blurred": _blurred,
-    "shrunk": _shrunk,
-}
-SELDOM: dict[str, Change] = {"strip": _strip, "enlarged": _enlarged, "grey": _grey}
-_SELDOM = 10  # one photograph in so many has those versions
+VERSIONS = {change.__name__[1:]: change for change in (_dark, _light, _blurred, _shrunk)}
+SELDOM = {change.__name__[1:]: change for change in (_strip, _enlarged, _grey)}
+_SELDOM = 10  # every tenth photograph has those versions
 
 
 def make(photographs: Sequence[Path], folder: Path) -> None:
-    """The photographs and their versions in `folder`, by class."""
+    """Write the photographs and their versions to `folder`, by class."""
     rng = np.random.default_rng(0)
     for number, photograph in enumerate(photographs):
         place = folder / photograph.parent.name
@@ -100,15 +92,13 @@ def make(photographs: Sequence[Path], folder: Path) -> None:
 def compare(
     ours: Mapping[str, Sequence[str]], theirs: Mapping[str, Sequence[str]], images: int
 ) -> list[Figure]:
-    """A row a check; both hold the paths found by reason or check."""
+    """Return a figure for each check, from the paths by reason or check of either side."""
     rows = []
     for check, reasons in CHECKS.items():
         mine = {path for reason in reasons for path in ours.get(reason, ())}
         his = set(theirs.get(check, ()))
         same = images - len(mine ^ his)
-        value = (
-            f"both {len(mine & his)}, only CleanVision {len(his - mine)}, only ours "
-            f"{len(mine - his)}; the same of {same / images:.2%}"
-        )
+        each = f"both {len(mine & his)}, only CleanVision {len(his - mine)}, only ours"
+        value = f"{each} {len(mine - his)}; the same of {same / images:.2%}"
         rows.append(Figure(f"{check} among {images} images", value))
     return rows

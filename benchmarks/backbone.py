@@ -1,12 +1,11 @@
-"""Share of the machine's matrix-multiply peak that the frozen forward pass reaches.
+"""Share of the machine's peak rate of matrix products that the frozen forward pass reaches.
 
     python -m benchmarks.backbone [NAME] [--weights FILE] [--width W] [--cut LAYER] [--size PX]
 
 The peak and the forward pass are measured in turns in one run. The best time of each is used, so
-that other work on the machine affects both alike. The peak is a square matrix product of the same
-number type, run by the same library. A multiply-add of a convolution counts as two operations.
-Networks other than the default have random weights unless a file is named, because the time is the
-same.
+that other work on the machine affects both alike. The peak is that of a square matrix product of
+the same number type in the same library. A multiply-add of a convolution counts as two operations.
+Networks other than the default have random weights unless a file is given.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ MATRIX = 2048  # rows and columns: large enough for the peak, small enough for t
 
 
 def main() -> None:
-    """Figures for each number type."""
+    """Measure each number type and print the figures."""
     parser = common.parser(__doc__, data=False)
     parser.add_argument("name", nargs="?", default=efficientnet_lite0.NAME, metavar="NAME")
     parser.add_argument("--weights", default="", metavar="FILE")
@@ -52,7 +51,7 @@ def main() -> None:
     if resolve_precision("auto") == "bfloat16":
         precisions.append("bfloat16")
     else:
-        print("bfloat16: this CPU does not multiply it natively, left out")
+        print("bfloat16 is not measured, because this CPU does not multiply it natively")
     figures = [measure(backbone, size, precision, options) for precision in precisions]
     common.finish(figures)
 
@@ -60,7 +59,7 @@ def main() -> None:
 def measure(
     backbone: backbones.Backbone, size: int, precision: str, options: argparse.Namespace
 ) -> Figure:
-    """Return the share of the peak for one number type."""
+    """Measure the share of the peak for one number type."""
     shape = (options.batch, size, size, 3)
     pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, shape), tf.float32)
     model = build_features(backbone, size, precision)
@@ -78,7 +77,7 @@ def measure(
 
 
 def operations_an_image(model: keras.Model) -> float:
-    """Floating-point operations of one forward pass; all but convolutions is left out."""
+    """Count the floating-point operations of the convolutions in one forward pass."""
     total = 0.0
     for layer in model.layers:
         if isinstance(layer, keras.layers.SeparableConv2D):
@@ -92,20 +91,20 @@ def operations_an_image(model: keras.Model) -> float:
 
 
 def forward(model: keras.Model, pixels: tf.Tensor) -> Callable[[], object]:
-    """The forward pass as the bank runs it."""
+    """Return a function that runs the forward pass as the feature bank does."""
     function = tf.function(lambda x: model(x, training=False), jit_compile=False)
     return lambda: function(pixels).numpy()
 
 
 def product(precision: str) -> Callable[[], object]:
-    """A square matrix product of that number type."""
+    """Return a function that computes a square matrix product of this number type."""
     left, right = (tf.cast(tf.random.normal([MATRIX, MATRIX]), precision) for _ in range(2))
     function = tf.function(tf.matmul, jit_compile=False)
     return lambda: function(left, right).numpy()
 
 
 def fastest(tasks: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Seconds of the best call of each task, taken in turns after two calls to warm up."""
+    """Return the seconds of the best call of each task; two calls to warm up do not count."""
     best = [float("inf")] * len(tasks)
     for done in range(rounds + 2):
         for place, task in enumerate(tasks):

@@ -1,13 +1,13 @@
-"""The judge beside CleanVision and beside the JFIF rule: images a second, and good images kept.
+"""The checks of imgpipe against CleanVision and the JFIF rule: speed, and good images kept.
 
     python -m benchmarks.cleanvision
 
-CleanVision is fetched by pip into a temporary folder, for this measurement alone. Each side runs in
-a process of its own on one core, ours before and after theirs, so that a machine that gets busy
-meanwhile shows; imports count on neither side. CleanVision does its own checks; ours are those and
-the others of the judge, decoding by the serving op among them. The JFIF rule is that of the Keras
-and TFDS recipes for cats and dogs: a file is kept when "JFIF" stands in its first ten bytes.
-What both find, check by check, is compared on the photographs and on four changed versions of each.
+pip installs CleanVision into a temporary folder for this measurement. Each side runs in a process
+of its own on one core, imgpipe before and after CleanVision, to show whether the machine became
+busy meanwhile. Imports are not measured. CleanVision runs its own checks; imgpipe runs the same
+and all others, among them the decoding by the serving op. The JFIF rule is that of Keras' and TFDS'
+recipes for cats and dogs: a file is kept if its first ten bytes contain "JFIF". The findings of
+both are compared on the photographs and on changed versions of them (`benchmarks.agreement`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from benchmarks import agreement, common
 from benchmarks.common import Figure
 
-GOAL = 3  # times as many images a second of processor time
+GOAL = 3  # ratio of images per second of processor time
 _LIMIT_SECONDS = 900.0
 _EACH = 12  # photographs saved in each format
 
-#: What both children do around their work: one core, and time of the processor and of the clock.
+#: The frame of both programs: they use one core, and measure processor time and wall time.
 _AROUND = """
 import json, os, sys, time
 os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
@@ -93,14 +94,14 @@ measured(work)
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two, and how to start it."""
+    """One side of the comparison, and how to start it."""
 
     name: str
     command: tuple[str, ...]
     path: str  # PYTHONPATH
 
     def judge(self, folder: Path, *arguments: str) -> dict[str, Any]:
-        """Judge a folder; the result holds "error" when it fell."""
+        """Check a folder; the result holds "error" if the program failed."""
         environment = {**os.environ, "PYTHONPATH": self.path}
         done = subprocess.run(
             [*self.command, str(folder), *arguments],
@@ -112,33 +113,33 @@ class Side:
         )
         lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
         if done.returncode or not lines:
-            return {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:120]}
+            return {"error": (done.stderr.strip().splitlines() or ["no message"])[-1][:120]}
         found: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT"))
         return found
 
 
 def fetch(target: Path) -> Side:
-    """CleanVision in `target`, by the interpreter below this environment: no package is shared."""
+    """Install CleanVision into `target` if needed, for an interpreter without our packages."""
     base = getattr(sys, "_base_executable", sys.executable)
     command = [base, "-m", "pip", "install", "--quiet", "--target", str(target), "cleanvision"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"CleanVision could not be fetched:\n{done.stderr[-1500:]}")
+    if not (target / "cleanvision").exists():
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"CleanVision could not be installed:\n{done.stderr[-1500:]}")
     return Side("CleanVision", (base, "-c", _THEIRS), str(target))
 
 
-# --- valid files that a rule of thumb throws away ------------------------------------------------
 def _saved(kind: str, mode: str = "RGB", **options: Any) -> Callable[[Image.Image], bytes]:
     def save(image: Image.Image) -> bytes:
         out = io.BytesIO()
-        image.convert(mode).save(out, kind, **options)
+        (image.convert(mode) if mode else image).save(out, kind, **options)
         return out.getvalue()
 
     return save
 
 
 def _camera(image: Image.Image) -> bytes:
-    """As cameras write it: Exif in the place of JFIF."""
+    """Save a JPEG as cameras do, with an Exif segment and no JFIF segment."""
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "Camera", "One"  # make and model
     data = _saved("JPEG", quality=92, exif=exif)(image)
@@ -149,12 +150,8 @@ def _camera(image: Image.Image) -> bytes:
 
 
 def _deep(image: Image.Image) -> bytes:
-    import numpy as np
-
     grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
-    out = io.BytesIO()
-    Image.fromarray(grey).save(out, "PNG")
-    return out.getvalue()
+    return _saved("PNG", "")(Image.fromarray(grey))
 
 
 GOOD: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
@@ -175,7 +172,7 @@ GOOD: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
 
 
 def odd_formats(photographs: list[Path], folder: Path) -> tuple[dict[str, list[str]], list[str]]:
-    """Write photographs in every format, and cut ones; returns (format → paths, cut paths)."""
+    """Write photographs in every format, and truncated ones; return the paths of both."""
     good: dict[str, list[str]] = {name: [] for name in GOOD}
     cut = []
     each = len(photographs) // (len(GOOD) + 1)
@@ -195,99 +192,87 @@ def odd_formats(photographs: list[Path], folder: Path) -> tuple[dict[str, list[s
 
 
 def jfif_keeps(file: Path) -> bool:
-    """The rule of the recipes."""
+    """Whether the rule of the recipes keeps a file."""
     with file.open("rb") as opened:
         return b"JFIF" in opened.peek(10)[:10]
 
 
 def speed(ours: Side, theirs: Side, folder: Path) -> list[Figure]:
-    """Images a second of each, side by side."""
+    """Measure the images per second of either side."""
     before, other, after = ours.judge(folder), theirs.judge(folder), ours.judge(folder)
-    if failed := [run["error"] for run in (before, other, after) if "error" in run]:
-        sys.exit(f"could not be measured: {failed[0]}")
+    _require_results(before, other, after)
     rates = {}
     for clock in ("processor", "clock"):
         mine = (before["images"] + after["images"]) / (before[clock] + after[clock])
         rates[clock] = mine, other["images"] / other[clock]
     mine, his = rates["processor"]
-    return [
-        Figure(
-            f"images a second and core, ours and {theirs.name}",
-            f"{mine:.0f} and {his:.0f}, {mine / his:.2f} x ({before['images']} images)",
-            f"≥ {GOAL} x",
-        ),
-        Figure(
-            "the same by the clock",
-            f"{rates['clock'][0]:.0f} and {rates['clock'][1]:.0f}, "
-            f"{rates['clock'][0] / rates['clock'][1]:.2f} x",
-        ),
-    ]
+    what = f"images per second and core, ours and {theirs.name}"
+    value = f"{mine:.0f} and {his:.0f}, {mine / his:.2f} x ({before['images']} images)"
+    mine, his = rates["clock"]
+    clock = f"{mine:.0f} and {his:.0f}, {mine / his:.2f} x"
+    return [Figure(what, value, f"≥ {GOAL} x"), Figure("the same in wall time", clock)]
+
+
+def _require_results(*runs: dict[str, Any]) -> None:
+    if failed := [run["error"] for run in runs if "error" in run]:
+        sys.exit(f"could not be measured: {failed[0]}")
 
 
 def kept(ours: Side, theirs: Side, photographs: list[Path], work: Path) -> list[Figure]:
-    """Good images kept, and cut ones let through, by each."""
+    """Count the good images and the truncated ones that each side keeps."""
     good, cut = odd_formats(photographs, work / "all")
     fine = sorted(path for paths in good.values() for path in paths)
     for path in fine:
         (work / "good" / path).parent.mkdir(parents=True, exist_ok=True)
         os.link(work / "all" / path, work / "good" / path)
     mine, his = ours.judge(work / "all"), theirs.judge(work / "good")
-    for run in (mine, his):
-        if "error" in run:
-            sys.exit(f"could not be measured: {run['error']}")
+    _require_results(mine, his)
     rejected, flagged = set(mine["rejected"]), set(his["flagged"])
     jfif = {path for path in (*fine, *cut) if jfif_keeps(work / "all" / path)}
     dropped = [name for name, paths in good.items() if not jfif & set(paths)]
     unseen = len(fine) - int(his["images"])
-    with_cut = theirs.judge(work / "all").get("error", "ran through")
+    with_cut = theirs.judge(work / "all").get("error", "finished")
     return [
         Figure(
             "good images kept, ours",
-            f"{len(set(fine) - rejected)} of {len(fine)}; cut ones kept {len(set(cut) - rejected)} "
-            f"of {len(cut)}",
+            f"{len(set(fine) - rejected)} of {len(fine)}; truncated ones kept "
+            f"{len(set(cut) - rejected)} of {len(cut)}",
             "all; none",
         ),
         Figure(
             "good images kept, JFIF rule",
-            f"{len(jfif & set(fine))} of {len(fine)}; cut ones kept {len(jfif & set(cut))} of "
-            f"{len(cut)}; drops every {', '.join(dropped)}",
+            f"{len(jfif & set(fine))} of {len(fine)}; truncated ones kept {len(jfif & set(cut))} "
+            f"of {len(cut)}; drops every {', '.join(dropped)}",
         ),
         Figure(
-            f"good images without a mark, {theirs.name}",
-            f"{len(set(fine) - flagged) - unseen} of {len(fine)}, {unseen} not looked at; "
-            f"ours without a word {len(set(fine) - set(mine['flagged']))}",
+            f"good images without a finding, {theirs.name}",
+            f"{len(set(fine) - flagged) - unseen} of {len(fine)}, {unseen} not checked; "
+            f"ours {len(set(fine) - set(mine['flagged']))}",
         ),
-        Figure(f"{theirs.name} on the same with the cut ones", with_cut),
+        Figure(f"{theirs.name} on the same with the truncated ones", with_cut),
     ]
 
 
 def agreed(ours: Side, theirs: Side, photographs: list[Path], folder: Path) -> list[Figure]:
-    """What both say of photographs and changed versions of them, by check."""
+    """Compare the findings of both sides, by check."""
     agreement.make(photographs, folder)
     mine, his = ours.judge(folder, json.dumps(agreement.SEVERITY)), theirs.judge(folder)
-    for run in (mine, his):
-        if "error" in run:
-            sys.exit(f"could not be compared: {run['error']}")
+    _require_results(mine, his)
     return agreement.compare(mine["found"], his["found"], int(his["images"]))
 
 
 def main() -> None:
-    """Fetch, measure, print."""
+    """Install CleanVision, measure and print the figures."""
     parser = common.parser(__doc__)
-    parser.add_argument("--images", type=int, help="photographs for the speed (default: all)")
-    parser.add_argument("--compared", type=int, help="photographs for the agreement (default: all)")
-    parser.add_argument("--target", type=Path, help="folder that holds CleanVision already")
+    parser.add_argument("--images", type=int, help="photographs to measure (default: all)")
+    parser.add_argument("--compared", type=int, help="photographs to compare (default: all)")
+    parser.add_argument("--target", type=Path, help="folder in which CleanVision is installed")
     options = parser.parse_args()
     cats = common.data_set(options.data, "cats_dogs")
     photographs = [path for path in common.sample(cats) if path.suffix == ".jpg"]
     print(f"machine: {common.machine()}")
     with common.workplace(options.work) as work:
-        base = getattr(sys, "_base_executable", sys.executable)
-        theirs = (
-            Side("CleanVision", (base, "-c", _THEIRS), str(options.target))
-            if options.target
-            else fetch(work / "packages")
-        )
+        theirs = fetch(options.target or work / "packages")
         ours = Side("ours", (sys.executable, "-c", _OURS), str(common.ROOT))
         photos = common.copy(common.some(photographs, options.images), work / "photos")
         figures = speed(ours, theirs, photos)

@@ -1,9 +1,9 @@
-"""What it costs to start a client: ours against the official stubs, side by side.
-
-Each candidate runs in fresh processes that import what it needs and build one request of a JPEG's
-size; the runs alternate, so that a busy machine is unfair to none. Prints medians and ratios::
+"""Start-up time and memory of the client, against those of the official stubs.
 
     python -m benchmarks.client [--rounds 5]
+
+Each candidate runs in new processes that import what it needs and build one request of the size of
+a JPEG. The runs alternate, so that other work on the machine affects both alike.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image]))
 
 
 def measure(code: str) -> dict[str, float]:
-    """Seconds, peak MiB and hash of the request of one fresh process."""
+    """Measure a new process: seconds, peak memory in MiB, and the hash of its request."""
     done = subprocess.run(
         [sys.executable, "-c", _HEAD + code + _TAIL],
         capture_output=True,
@@ -62,24 +62,23 @@ def measure(code: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure all candidates and print the table."""
+    """Measure all candidates and print the figures."""
     parser = common.parser(__doc__, data=False)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in CANDIDATES}
     for code in CANDIDATES.values():
-        measure(code)  # once unmeasured: files into the page cache
+        measure(code)  # does not count; it fills the page cache
     for _ in range(options.rounds):
         for name, code in CANDIDATES.items():
             runs[name].append(measure(code))
     ours = runs["imgpipe.serving.client"]
     assert len({run["bytes"] for run in ours + runs["official stubs"]}) == 1, "requests differ"
-
     common.finish(_figures(runs, options.rounds))
 
 
 def _figures(runs: dict[str, list[dict[str, float]]], rounds: int) -> list[Figure]:
-    """One figure a candidate; the others with their ratio to ours."""
+    """Return a figure for each candidate, with its ratio to ours."""
     median = {
         name: [statistics.median(run[key] for run in results) for key in ("seconds", "mib")]
         for name, results in runs.items()

@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, images, measured runs and printed figures.
+"""Options, images, measured runs and printed figures, which the benchmarks share.
 
 This module does not import TensorFlow, which would slow down what is measured in other processes.
 """
@@ -29,14 +29,14 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 1 << 20
 
-_SAMPLE_SECONDS = 0.1  # between two looks at the memory
+_SAMPLE_SECONDS = 0.1  # between two measurements of the memory
 _RUN_LIMIT_SECONDS = 3600.0
-_ENDED = (0, 3)  # exit codes of a run that went to its end: blessed, not blessed
+_ENDED = (0, 3)  # exit codes of a run that finished: blessed, not blessed
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One number to show; `goal` is empty where none was set."""
+    """A figure to print; `goal` is empty if there is none."""
 
     what: str
     value: str
@@ -44,29 +44,36 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """One ``imgpipe run`` in a process of its own.
+class Ended:
+    """A program that ran in a process of its own until it ended.
 
-    `seconds` is wall time from start to exit, `processor` the processor time of the process and
-    its children, `peak_mib` the largest sum of resident memory over them (pages they share count
-    for each).
+    Attributes:
+      seconds: Wall time from start to exit.
+      processor: Processor seconds of the process and its children.
+      peak_mib: Largest sum of their resident memory; shared pages count for each of them.
     """
 
-    summary: dict[str, Any]
     seconds: float
-    peak_mib: float
     processor: float
+    peak_mib: float
+
+
+@dataclass(frozen=True)
+class Finished(Ended):
+    """An ``imgpipe run`` that finished, with its summary."""
+
+    summary: dict[str, Any]
 
     @property
     def forward_passes(self) -> int:
-        """Made by this run: none where the bank came from the cache."""
+        """Number of forward passes of this run; 0 if the bank came from the cache."""
         return int(self.summary["bank"]["forward_passes"])
 
     def accuracy(self, split: str) -> float:
-        """Of the model on a split, by the Evaluator.
+        """Return the accuracy on a split.
 
         Raises:
-          SystemExit: the run did not get that far.
+          SystemExit: No model was evaluated.
         """
         try:
             return float(self.summary["metrics"][split]["accuracy"])
@@ -75,23 +82,14 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """One program that ran to its end: seconds of clock and processors, and peak memory."""
-
-    seconds: float
-    processor: float
-    peak_mib: float
-
-
-@dataclass(frozen=True)
 class Trained:
     """The result of one way of training.
 
     Attributes:
       seconds: Wall time from files to the trained network.
-      cpu: Processor seconds of all threads, which hardly depend on what else the machine does.
+      cpu: Processor seconds of all threads, which depend little on other work on the machine.
       accuracy: Accuracy on the validation images.
-      note: What the time was spent on.
+      note: How the time was spent.
       passes: Forward passes of the feature bank.
     """
 
@@ -130,9 +128,8 @@ class ImageSet:
         return ImageSet(images, hashes, self.labels[rows], self.classes)
 
 
-# --- options -----------------------------------------------------------------------------------
 def parser(doc: str | None, data: bool = True) -> argparse.ArgumentParser:
-    """Options that the benchmarks have in common."""
+    """Return a parser with the options that the benchmarks share."""
     made = argparse.ArgumentParser(description=(doc or "").strip().splitlines()[0])
     if data:
         made.add_argument(
@@ -142,16 +139,16 @@ def parser(doc: str | None, data: bool = True) -> argparse.ArgumentParser:
             help="folder that holds cats_dogs and horses_or_humans",
         )
         made.add_argument(
-            "--work", type=Path, metavar="DIR", help="keep what the runs make there (new or empty)"
+            "--work", type=Path, metavar="DIR", help="new folder in which the runs are kept"
         )
     return made
 
 
 def data_set(data: Path, name: str) -> Path:
-    """Folder of one set of photographs.
+    """Return the folder of a set of photographs.
 
     Raises:
-      SystemExit: it is not there.
+      SystemExit: There is no such folder.
     """
     folder = data.resolve() / name
     if not folder.is_dir():
@@ -164,24 +161,26 @@ def data_set(data: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def workplace(work: Path | None) -> Iterator[Path]:
-    """The folder asked for, which stays, or a temporary one, which does not."""
+    """Yield the given folder, or a temporary one, which is removed at the end."""
     if work is None:
         with tempfile.TemporaryDirectory(prefix="imgpipe-bench-") as folder:
             yield Path(folder)
         return
     work.mkdir(parents=True, exist_ok=True)
     if any(work.iterdir()):
-        sys.exit(f"--work {work} is not empty: what lies there would be taken from the cache.")
+        sys.exit(
+            f"--work {work} is not empty, so that runs would use its cache. Choose a new folder."
+        )
     yield work.resolve()
 
 
 def sample(folder: Path, count: int | None = None) -> list[Path]:
-    """Photographs of a folder with one sub-folder a class: all, or `count` of them."""
+    """List the photographs of a folder with one sub-folder for each class; see `some`."""
     return some([path for path in folder.glob("*/*") if path.is_file()], count)
 
 
 def some(paths: Iterable[Path], count: int | None) -> list[Path]:
-    """`count` of the paths (None: all), sorted; the same every time."""
+    """Return `count` of the paths, sorted, or all if None; the choice is always the same."""
     found = sorted(paths)
     if count is None or count >= len(found):
         return found
@@ -189,7 +188,7 @@ def some(paths: Iterable[Path], count: int | None) -> list[Path]:
 
 
 def copy(photographs: Iterable[Path], target: Path) -> Path:
-    """Copy photographs into ``target/<class>/<name>``; returns `target`."""
+    """Copy photographs to ``target/<class>/<name>``, and return `target`."""
     for path in photographs:
         folder = target / path.parent.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,20 +196,15 @@ def copy(photographs: Iterable[Path], target: Path) -> Path:
     return target
 
 
-# --- measuring ---------------------------------------------------------------------------------
 def imgpipe(*arguments: str) -> list[str]:
-    """Command line of the console script beside this interpreter."""
+    """Return a command line of the console script beside this interpreter."""
     return [str(Path(sys.executable).with_name("imgpipe")), *arguments]
 
 
 def run_imgpipe(
     data: Path, out: Path, settings: Sequence[str] = (), config: Path | None = None
 ) -> Finished:
-    """``imgpipe run [CONFIG] --data DATA --out OUT`` in a process of its own.
-
-    Raises:
-      SystemExit: it ended early; the message holds what it printed.
-    """
+    """Measure ``imgpipe run [CONFIG] --data DATA --out OUT``; see `measured`."""
     summary, printed = Path(f"{out}.summary.json"), Path(f"{out}.printed.txt")
     summary.unlink(missing_ok=True)
     summary.parent.mkdir(parents=True, exist_ok=True)
@@ -220,19 +214,19 @@ def run_imgpipe(
         command += ["--set", setting]
     ended = measured(command, printed, _ENDED)
     content = json.loads(summary.read_text())
-    return Finished(content, ended.seconds, ended.peak_mib, ended.processor)
+    return Finished(ended.seconds, ended.processor, ended.peak_mib, content)
 
 
 def measured(command: Sequence[str], printed: Path, codes: Sequence[int]) -> Ended:
-    """Runs a program and measures it.
+    """Run a program in a process of its own and measure it.
 
     Args:
       command: The program and its arguments.
       printed: File for what it prints.
-      codes: Exit codes of a program that went to its end.
+      codes: Exit codes of a program that finished.
 
     Raises:
-      SystemExit: It ended otherwise; the message holds what it printed.
+      SystemExit: The program ended with another code; the message holds what it printed.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with printed.open("w") as output:
@@ -252,7 +246,7 @@ def measured(command: Sequence[str], printed: Path, codes: Sequence[int]) -> End
 
 
 class _PeakMemory:
-    """Samples the resident memory of a process and its children while the block runs."""
+    """Samples the resident memory of a process and its children during the block."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -271,23 +265,22 @@ class _PeakMemory:
     def _watch(self) -> None:
         while not self._over.wait(_SAMPLE_SECONDS):
             resident = 0
-            with contextlib.suppress(psutil.Error):  # it has just ended
+            with contextlib.suppress(psutil.Error):  # the process has just ended
                 for process in (self._process, *self._process.children(recursive=True)):
                     with contextlib.suppress(psutil.Error):
                         resident += process.memory_info().rss
             self.peak_mib = max(self.peak_mib, resident / MIB)
 
 
-# --- printing ----------------------------------------------------------------------------------
 def machine() -> str:
-    """Cores, memory and how busy the machine is, since every time depends on them."""
+    """Describe the cores, memory and load of the machine, on which every time depends."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     memory = psutil.virtual_memory().total / (1 << 30)
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, load {load}"
 
 
 def finish(figures: Sequence[Figure]) -> None:
-    """Print the figures, and the state of the machine at the end."""
+    """Print the figures and the state of the machine."""
     width = max(len(figure.what) for figure in figures)
     print()
     for figure in figures:

@@ -1,11 +1,11 @@
-"""Fine-tuning from banked activations against fine-tuning every layer on the fly.
+"""Fine-tuning on stored activations against fine-tuning of every layer on images.
 
     python -m benchmarks.fine_tuning [--cut block12] [--images 800] [--passes 8]
 
-Both begin at ImageNet weights and the same photographs, and train on as many views: ours runs the
-layers below the cut once a view and trains those above it from what they gave, the other runs and
-trains the whole network on a fresh view of each photograph in every pass. Measured in one process,
-one after the other; accuracies are of the same validation images with their standard error.
+Both ways begin with ImageNet weights, use the same photographs and train on equally many views.
+Ours runs the layers below the cut once for each view, and trains the layers above it on their
+output. The other way trains the whole network on a new view of each photograph in every pass. They
+are measured in one process, one after the other. Both accuracies are of the same validation images.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -32,20 +32,20 @@ from imgpipe.models.extractor import FeatureExtractor
 from imgpipe.models.hash_column import HashColumn
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.training_loop import Fit, fit, fit_head
+from imgpipe.models.training_loop import fit, fit_head
 
 _VALIDATION = 0.2
 
 
 def main() -> None:
-    """Both ways, their ratio, and the share of the peak that training above the cut reaches."""
+    """Measure both ways and the share of the peak in training above the cut."""
     parser = common.parser(__doc__)
-    parser.add_argument("--set", default="sign_digits", help="below the reference data")
+    parser.add_argument("--set", default="sign_digits", help="folder of the photographs")
     parser.add_argument("--cut", default="block12")
     parser.add_argument("--images", type=int, default=800)
-    parser.add_argument("--passes", type=int, default=8, help="views of each photograph trained on")
-    parser.add_argument("--views", type=int, default=1, help="in the bank, beside the clean one")
-    parser.add_argument("--rate", type=float, default=1e-3, help="of both, at its highest")
+    parser.add_argument("--passes", type=int, default=8, help="views of each photograph")
+    parser.add_argument("--views", type=int, default=1, help="augmented views in the bank")
+    parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     options = parser.parse_args()
     folder = common.data_set(options.data, options.set)
     train, validation = read(folder, options.images)
@@ -76,9 +76,9 @@ def main() -> None:
             "≥ 4 ×",
         ),
         Figure(
-            "… validation accuracy of the two",
+            "… validation accuracy of both",
             f"{bank.accuracy:.3f} and {whole.accuracy:.3f} (standard error {error:.3f})",
-            "equal within it",
+            "equal within the error",
         ),
         share(classes, settings, options.cut),
     ]
@@ -86,14 +86,14 @@ def main() -> None:
 
 
 def read(folder: Path, count: int) -> tuple[ImageSet, ImageSet]:
-    """Read images; content hashes assign them to train and validation."""
+    """Read images, and divide them into train and validation by content hash."""
     images = ImageSet.of(common.sample(folder, count))
     held = np.array([int(digest[:8], 16) / 2**32 < _VALIDATION for digest in images.hashes])
     return images.rows(np.flatnonzero(~held)), images.rows(np.flatnonzero(held))
 
 
 def ours(train: ImageSet, validation: ImageSet, classes: int, settings: ModelSettings) -> Trained:
-    """The bank with activations at the cut, a head on it, then the layers above the cut."""
+    """Fill the bank, and train a head and then the layers above the cut on it."""
     cut = settings.fine_tune.cut
     started, cpu = time.perf_counter(), time.process_time()
     extractor = FeatureExtractor(views=settings.views, tap=cut)
@@ -102,13 +102,8 @@ def ours(train: ImageSet, validation: ImageSet, classes: int, settings: ModelSet
     ready = time.perf_counter() - started
     head = fit_head(rows, validation_rows, classes, settings)
     second = settings.second_stage()
-    found = fit(
-        lambda: stages.above_cut(classes, second, cut, head.head),
-        maps,
-        validation_maps,
-        classes,
-        second,
-    )
+    above = partial(stages.above_cut, classes, second, cut, head.head)
+    found = fit(above, maps, validation_maps, classes, second)
     seconds = time.perf_counter() - started
     note = f"bank {ready:.0f} s, head {head.seconds:.0f} s, layers {found.seconds:.0f} s"
     return Trained(seconds, time.process_time() - cpu, found.best["val_accuracy"], note)
@@ -131,41 +126,32 @@ def _rows(
 def on_the_fly(
     train: ImageSet, validation: ImageSet, classes: int, settings: ModelSettings, passes: int
 ) -> Trained:
-    """Every layer from the start, at the rate of fine-tuning, a fresh view each pass."""
+    """Train every layer from the start, on a new view of each image in every pass."""
     every = replace(
         settings.second_stage(), freeze="none", epochs=passes, patience=passes, fine_tune=FineTune()
     )
     started, cpu = time.perf_counter(), time.process_time()
-    found: Fit = fit(
-        lambda: stages.whole(classes, every),
-        _decoded(train, every),
-        _decoded(validation, every),
-        classes,
-        every,
-    )
+    rows = _decoded(train, every), _decoded(validation, every)
+    found = fit(partial(stages.whole, classes, every), *rows, classes, every)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     return Trained(seconds, cpu, found.best["val_accuracy"], f"{passes} passes")
 
 
 def _decoded(image_set: ImageSet, settings: ModelSettings) -> datasets.Images:
-    pixels = np.stack(
-        [
-            np.asarray(tf.cast(preprocess.decode_and_resize(image, settings.size), tf.uint8))
-            for image in image_set.images
-        ]
-    )
+    decoded = (preprocess.decode_and_resize(one, settings.size) for one in image_set.images)
+    pixels = np.stack([np.asarray(tf.cast(one, tf.uint8)) for one in decoded])
     seeds = np.array(augmentation.seeds(image_set.hashes), np.int64)
     return datasets.Images(pixels, image_set.labels, seeds, settings.views)
 
 
 def share(classes: int, settings: ModelSettings, cut: str) -> Figure:
-    """Of the matmul peak in a training step above the cut: three passes' worth of operations."""
+    """Measure a training step above the cut, which has the operations of three passes."""
     model = stages.above_cut(classes, settings, cut)
     batch = settings.fine_tune.batch_size
     inputs = tf.random.uniform([batch, *model.inputs[0].shape[1:]])
     labels = tf.one_hot(tf.range(batch) % classes, classes)
     model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
-    step: Callable[[], object] = lambda: model.train_on_batch(inputs, labels)  # noqa: E731
+    step = partial(model.train_on_batch, inputs, labels)
     best_step, best_product = fastest((step, product("float32")), 8)
     reached = 3 * batch * operations_an_image(model) / best_step / 1e9
     peak = 2 * MATRIX**3 / best_product / 1e9

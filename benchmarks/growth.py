@@ -1,15 +1,15 @@
-"""Processor time and memory against the number of images: whole runs, then single components.
+"""Processor time and memory by the number of images: of whole runs, or of single components.
 
     python -m benchmarks.growth --counts 1000 25000 100000
     python -m benchmarks.growth --check --counts 1000 10000 100000
     python -m benchmarks.growth --parts --counts 100000 1000000
 
-Soft random images of two kinds (warm and cold) are drawn once; the first 1,000, 25,000 … of them go
-through ``imgpipe run``, each set with an output folder of its own. ``--check`` runs ``imgpipe
-check`` instead. ``--parts`` runs one component at a time on synthetic records: the Trainer and the
-report on a feature bank of 1,280 features, the listing of a folder, and the search for
-near-duplicates. Every measurement is a process of its own, whose memory is that of its whole tree.
-The goal: neither memory nor the cost of an image grows from 25,000 images on.
+Random images of two kinds (warm and cold) are drawn, and the first 1,000, 25,000 … of them are
+processed by ``imgpipe run``, each set with its own output folder, or by ``imgpipe check`` with
+``--check``. ``--parts`` runs single components on synthetic records: the Trainer and the report on
+a feature bank of 1,280 features, the listing of a folder, and the search for near-duplicates. Each
+measurement is a process of its own, and includes the processes that it starts. The goal: neither
+memory nor the cost of an image grows from 25,000 images on.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from benchmarks.common import Ended, Figure
 
 SIZE = (160, 120)
 LABELS = ("warm", "cold")
-_LEAN = np.array(((40, 0, -40), (-40, 0, 40)))  # of the colours of each
-_SHARD = 256  # images of a shard
-_FEWEST = 256  # images of the set that tells what a start costs
+_LEAN = np.array(((40, 0, -40), (-40, 0, 40)))  # shift of the colours of either kind
+_SHARD = 256  # images in a shard
+_FEWEST = 256  # images of the set that measures the start of the program
 
 
-# --- images --------------------------------------------------------------------------------------
 def _draw(job: tuple[Path, int, int]) -> None:
-    """Draws the images with the numbers from `start` up to `stop`."""
+    """Draw the images with the numbers from `start` up to `stop`."""
     folder, start, stop = job
     for number in range(start, stop):
         kind = number % len(LABELS)
@@ -48,7 +47,7 @@ def _draw(job: tuple[Path, int, int]) -> None:
 
 
 def _draw_up_to(folder: Path, drawn: int, count: int) -> None:
-    """Adds images to the `drawn` ones of a folder, on all cores, until there are `count`."""
+    """Add images to the `drawn` ones of a folder, on all cores, until there are `count`."""
     step = 1 + (count - drawn) // 8
     jobs = [(folder, n, min(n + step, count)) for n in range(drawn, count, step)]
     with ProcessPoolExecutor() as pool:
@@ -56,18 +55,14 @@ def _draw_up_to(folder: Path, drawn: int, count: int) -> None:
 
 
 def check(folder: Path, work: Path, count: int, options: argparse.Namespace) -> Ended:
-    """One ``imgpipe check``."""
+    """Measure ``imgpipe check``."""
     return common.measured(common.imgpipe("check", str(folder)), work / "check.txt", (0, 4))
 
 
 def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> Ended:
-    """One ``imgpipe run`` through the whole graph; prints the seconds of each component."""
-    settings = (
-        f"model.image_size={options.size}",
-        f"views.count={options.views}",
-        "train.epochs=10",
-        "evaluate.threshold=0",
-    )
+    """Measure ``imgpipe run``, and print the seconds of each component."""
+    network = f"model.image_size={options.size}", f"views.count={options.views}"
+    settings = (*network, "train.epochs=10", "evaluate.threshold=0")
     ran = common.run_imgpipe(folder, work / f"out{count}", settings)
     data = ran.summary["data"]
     if not data["in"] == count == data["kept"] + data["rejected"]:
@@ -75,12 +70,11 @@ def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> En
     times = ran.summary["timings"]["components"]
     said = ", ".join(f"{node} {seconds:.0f} s" for node, seconds in times.items() if seconds >= 1)
     print(f"{count:,}: {said}", flush=True)
-    return Ended(ran.seconds, ran.processor, ran.peak_mib)
+    return ran
 
 
-# --- components on synthetic records -------------------------------------------------------------
 def trainer(folder: Path, count: int) -> None:
-    """Trains a head on the bank for two epochs."""
+    """Train a head on the bank for two epochs."""
     from imgpipe.models import stages
     from imgpipe.models.augmentation import ViewSpec
     from imgpipe.models.settings import ModelSettings
@@ -90,7 +84,7 @@ def trainer(folder: Path, count: int) -> None:
 
 
 def report(folder: Path, count: int) -> None:
-    """Collects the report's facts from predictions and bank."""
+    """Collect the facts of the report from predictions and bank."""
     from imgpipe.components.report import facts
 
     uris = {"bank": str(folder / "bank"), "predictions": str(folder / "predictions")}
@@ -100,14 +94,14 @@ def report(folder: Path, count: int) -> None:
 
 
 def listing(folder: Path, count: int) -> None:
-    """Lists and hashes a folder of small files."""
+    """List and hash a folder of small files."""
     from imgpipe.components.example_gen.sources import open_source
 
     assert len(open_source(str(folder / "files")).scan().items) == count
 
 
 def near(folder: Path, count: int) -> None:
-    """Searches random perceptual hashes, every hundredth of which has a near-duplicate."""
+    """Search random perceptual hashes, every hundredth of which has a near-duplicate."""
     from imgpipe.components.image_file.perceptual_hash import ALL_BYTES
     from imgpipe.components.image_filter.near_duplicates import matching
 
@@ -136,28 +130,27 @@ PARTS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int], None] 
 
 
 def part(name: str, folder: Path, count: int) -> Ended:
-    """One component in a process of its own."""
+    """Measure one component in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.growth", "--one", name, str(folder), str(count)]
     return common.measured(command, folder / f"{name}.txt", (0,))
 
 
-# --- figures -------------------------------------------------------------------------------------
 def figure(what: str, count: int, ended: Ended, start: Ended) -> Figure:
-    """What an image costs without the start of the program, and the peak of memory."""
+    """Return the cost of an image without the start of the program, and the peak memory."""
     each = (ended.processor - start.processor) / count * 1000
-    text = f"{each:.3f} ms of processors an image, {ended.seconds:.0f} s in all, "
+    text = f"{each:.3f} ms of processor time per image, {ended.seconds:.0f} s in all, "
     return Figure(f"{count:,} {what}", f"{text}peak {ended.peak_mib:.0f} MiB")
 
 
 def growth(what: str, ends: dict[int, Ended]) -> list[Figure]:
-    """Memory of the largest set against that of the one before it."""
+    """Compare the memory for the largest set with that for the next smaller one."""
     small, large = sorted(ends)[-2:]
     memory = ends[large].peak_mib / ends[small].peak_mib - 1
     return [Figure(f"{what}: peak memory of {large:,} against {small:,}", f"{memory:+.1%}", "10 %")]
 
 
 def measure_parts(work: Path, counts: list[int], only: list[str]) -> list[Figure]:
-    """Every component on every count, after a set that tells what a start costs."""
+    """Measure the components for each count, and before for the start of the program."""
     ends: dict[str, dict[int, Ended]] = {name: {} for name in only}
     figures = []
     for count in [4 * _FEWEST, *counts]:
@@ -176,14 +169,16 @@ def measure_parts(work: Path, counts: list[int], only: list[str]) -> list[Figure
 
 
 def main() -> None:
-    """Draws, processes the first of each count, prints cost and memory."""
+    """Draw the images, measure each count and print the figures."""
     parser = common.parser(__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 25_000])
-    parser.add_argument("--check", action="store_true", help="imgpipe check, not whole runs")
-    parser.add_argument("--parts", action="store_true", help="single components, no images")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="of --parts")
-    parser.add_argument("--size", type=int, default=96, help="of a run: pixels of the network")
-    parser.add_argument("--views", type=int, default=1, help="of a run: augmented views")
+    parser.add_argument("--check", action="store_true", help="measure imgpipe check")
+    parser.add_argument("--parts", action="store_true", help="measure single components")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=list(PARTS), help="components of --parts"
+    )
+    parser.add_argument("--size", type=int, default=96, help="image size of the network")
+    parser.add_argument("--views", type=int, default=1, help="augmented views of a run")
     options = parser.parse_args()
     print(f"machine: {common.machine()}")
     counts, figures, ends = sorted(options.counts), [], dict[int, Ended]()

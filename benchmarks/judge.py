@@ -1,14 +1,13 @@
-"""Faults planted among real photographs: what the judge finds of each kind, and what besides.
+"""Recall and precision of the checks for faults that are planted among photographs.
 
     python -m benchmarks.judge
 
-Photographs of cats and dogs in folders that name their split (a sixth is held out), with copies of
-other photographs planted among them: empty, cut at random points, text under an image's name,
-byte-identical, under both labels, saved again by somebody else (`cats_dogs_reencoded`), shrunk,
-cropped, mirrored, and training images that are held out too. Recall is the share of the planted
-files that are found under the right reason; precision is the share of planted files among all files
-with that reason. The recall of the search for near-duplicates is also measured alone, with a crop
-of every photograph.
+Photographs of cats and dogs lie in folders of splits, a sixth in validation and test. Copies of
+other photographs are planted among them: empty, truncated at random, text with the name of an
+image, identical, with both labels, saved again by others (`cats_dogs_reencoded`), shrunk, cropped,
+mirrored, and copies of training images in test. Recall is the share of the planted files that are
+found with the right reason. Precision is the share of planted files among all files with that
+reason. The recall of the search is also measured with a crop of every photograph.
 """
 
 from __future__ import annotations
@@ -34,24 +33,24 @@ from imgpipe.components.image_filter.check import Finding
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.near_duplicates import search
 
-_HELD_OUT = 6  # one photograph in so many is in test or validation
-_EACH = 60  # planted files of a kind
+_HELD_OUT = 6  # every sixth photograph is in test or validation
+_EACH = 60  # planted files of each kind
 _CROP = 0.05  # share of width and height that is cut off
 TEXT = b"<html><body>404 Not Found</body></html>\n" * 30
 
 
 @dataclass
 class Planted:
-    """The set and what was done to it."""
+    """The set and the planted files."""
 
     folder: Path
     rng: np.random.Generator
-    free: list[Path]  # photographs in train that nothing was made of
-    kinds: dict[str, set[str]] = field(default_factory=dict)  # kind → paths at fault
-    pairs: dict[str, str] = field(default_factory=dict)  # path of a copy → path of its original
+    free: list[Path]  # photographs in train that have no copy
+    kinds: dict[str, set[str]] = field(default_factory=dict)  # paths at fault by kind
+    pairs: dict[str, str] = field(default_factory=dict)  # path of the original by path of its copy
 
     def add(self, kind: str, path: str, data: bytes, original: str = "") -> None:
-        """Write one file that is at fault."""
+        """Write a file that is at fault."""
         file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
@@ -62,12 +61,12 @@ class Planted:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is planted, and under which reasons it counts as found."""
+    """A kind of fault, and the reasons with which it counts as found."""
 
     name: str
     reasons: tuple[str, ...]
-    make: Callable[[Planted, bytes], bytes] | None = None  # of a photograph's bytes
-    split: str = "train"  # that the copy is put into
+    make: Callable[[Planted, bytes], bytes] | None = None  # from the bytes of a photograph
+    split: str = "train"  # split of the copy
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -129,7 +128,7 @@ KINDS = (
 
 
 def plant(data: Path, folder: Path, each: int, seed: int = 0) -> Planted:
-    """Copy the photographs to `folder`/train and /test, and plant `each` of every kind."""
+    """Copy the photographs to folders of splits, and plant `each` faults of every kind."""
     cats = common.data_set(data, "cats_dogs")
     again = common.data_set(data, "cats_dogs_reencoded")
     rng = np.random.default_rng(seed)
@@ -174,13 +173,13 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
         return
     made = kind.make(planted, data)
     planted.add(kind.name, f"{kind.split}/{label}/{slug}", made, there)
-    if kind.split != "train":  # what is trained on goes, not what is measured on
+    if kind.split != "train":  # the training image is rejected, not the held-out one
         planted.kinds[kind.name].remove(f"{kind.split}/{label}/{slug}")
         planted.kinds[kind.name].add(there)
 
 
 def reported(judged: thread_driver.Judged) -> dict[str, set[str]]:
-    """Reason → paths, of rejects and warnings alike."""
+    """Return the paths of rejected files and of files with a warning, by reason."""
     found: dict[str, set[str]] = {}
     rows: tuple[Finding, ...] = (*judged.rejects, *judged.warnings)
     for row in rows:
@@ -189,9 +188,9 @@ def reported(judged: thread_driver.Judged) -> dict[str, set[str]]:
 
 
 def figures(planted: Planted, judged: thread_driver.Judged) -> list[Figure]:
-    """A row a kind."""
+    """Return a figure for each kind."""
     found = reported(judged)
-    # Of two that are near each other one is named; which one, the order of the names decides.
+    # Of two near-duplicates, the finding names the one whose path comes later.
     either = {**planted.pairs, **{there: copy for copy, there in planted.pairs.items()}}
     copies = [row for row in judged.rejects if row.reason == "duplicate"]
     both = {path for row in copies for path in (row.path, row.kept_copy)}
@@ -201,7 +200,7 @@ def figures(planted: Planted, judged: thread_driver.Judged) -> list[Figure]:
         truth = planted.kinds[kind.name]
         hits = set().union(*(found.get(reason, set()) for reason in kind.reasons))
         right = {path for path in truth if path in hits or either.get(path) in hits}
-        if kind.name == _AGAIN:  # two have no original here, but each other, with the same bytes
+        if kind.name == _AGAIN:  # two of them are identical files without an original in the set
             right = truth & (listed | both)
         same = [other for other in KINDS if set(other.reasons) & set(kind.reasons)]
         meant = set().union(*(planted.kinds[other.name] for other in same))
@@ -217,9 +216,8 @@ def figures(planted: Planted, judged: thread_driver.Judged) -> list[Figure]:
     return rows
 
 
-# --- the search for near-duplicates alone --------------------------------------------------------
 def crops_found(photographs: Sequence[Path]) -> Figure:
-    """Recall of the search when a crop of every photograph is added."""
+    """Measure the recall of the search when a crop of every photograph is added."""
     rng = np.random.default_rng(0)
     originals = [path.read_bytes() for path in photographs]
     crops = [_saved(_crop(_opened(data), rng), 88) for data in originals]
@@ -241,7 +239,7 @@ def _hash(data: bytes) -> bytes:
 def main() -> None:
     """Plant the faults, inspect the images and print the figures."""
     parser = common.parser(__doc__)
-    parser.add_argument("--each", type=int, default=_EACH, help="planted files of a kind")
+    parser.add_argument("--each", type=int, default=_EACH, help="planted files of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cropped", type=int, help="photographs to crop (default: all)")
     options = parser.parse_args()
@@ -254,16 +252,12 @@ def main() -> None:
     rows = figures(planted, judged)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.near or ())
+    rejected = sum(row.path.endswith(".jpg") for row in alone.rejects)
+    rate = len(judged.scan.items) / judged.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),
-        Figure(
-            "photographs alone that are rejected",
-            str(sum(row.path.endswith(".jpg") for row in alone.rejects)),
-            "0",
-        ),
-        Figure(
-            "images judged a second, all cores", f"{len(judged.scan.items) / judged.seconds:.0f}"
-        ),
+        Figure("photographs alone that are rejected", f"{rejected}", "0"),
+        Figure("images checked per second, all cores", f"{rate:.0f}"),
         crops_found(common.sample(cats, options.cropped)),
     ]
     common.finish(rows)

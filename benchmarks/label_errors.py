@@ -1,9 +1,9 @@
-"""Flipped labels among the first of the ranking of doubtful labels.
+"""Share of flipped labels that are among the first in the ranking of doubtful labels.
 
     python -m benchmarks.label_errors
 
-Features are those of the feature bank (clean view); a share of the labels is flipped at random,
-several times over, and the ranking never sees which.
+The features are those of the feature bank for the unchanged images. A share of the labels is
+flipped at random, several times, and the ranking does not know which.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from benchmarks.common import Figure, ImageSet
 from imgpipe.components.report import suspects
 from imgpipe.models.extractor import FeatureExtractor
 
-FLIPPED, FIRST = 0.03, 0.05  # of the images: labels flipped, and ranks that are looked through
+FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks
 SEEDS = range(10)
 GOAL = 0.95
-_AT_ONCE = 256  # images
+_AT_ONCE = 256  # images in one call of the extractor
 
 
 def main() -> None:
-    """Extract once, flip and rank many times."""
+    """Extract the features, flip and rank several times, and print the share."""
     parser = common.parser(__doc__)
-    parser.add_argument("--set", default="cats_dogs", help="folder with one sub-folder a class")
+    parser.add_argument("--set", default="cats_dogs", help="folder of the photographs")
     parser.add_argument("--images", type=int, help="images to rank (default: all)")
     options = parser.parse_args()
     images = ImageSet.of(common.sample(common.data_set(options.data, options.set), options.images))
@@ -59,7 +59,7 @@ def _share(
     classes: int,
     seed: int,
 ) -> float:
-    """Of the labels flipped in one draw, how many the first ranks hold."""
+    """Return the share of the flipped labels that are in the first ranks, for one draw."""
     rng = np.random.default_rng(seed)
     labels = truth.copy()
     wrong = rng.choice(len(labels), round(FLIPPED * len(labels)), replace=False)

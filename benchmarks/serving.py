@@ -1,12 +1,12 @@
-"""The embedded server beside the model in process, the client of bytes beside that of floats.
+"""The embedded server against the model in process, and two kinds of clients.
 
     python -m benchmarks.serving
 
-Model, server, load and the model in process have a process each. All is of one model (a head with
-fresh weights on the default backbone, the project's own export, and its int8 LiteRT version) and of
-one set of drawn JPEGs; rounds take turns, medians are shown. Client and server share the machine's
-cores, the model in process has them to itself. What a request costs beyond the network is told by a
-model of one sum, and by what the server's access log says of each image.
+The server, the load and the model in process have a process each. All use the same model (the
+default backbone and a head with random weights, exported by imgpipe, and its int8 LiteRT version)
+and the same drawn JPEG files. Rounds alternate, and medians are printed. Client and server share
+the cores; the model in process has them to itself. The cost of a request apart from the network
+follows from a model that computes one sum, and from the access log of the server.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from benchmarks import common
 from benchmarks.common import ROOT, Figure
 from benchmarks.serving_parts import FLOATS, LITE, MODEL, TINY
 
+Runs = Sequence[dict[str, Any]]
 CONCURRENCY = (1, 8, 32)
 BATCHES = (1, 8, 32)
 _START_LIMIT_S = 120.0
@@ -37,14 +38,12 @@ _ENVIRONMENT = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def main() -> None:
-    """All measurements, one after the other, and the table."""
+    """Run all sections and print the figures."""
     parser = common.parser(__doc__, data=False)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--window", type=float, default=3.0, help="seconds of a window of load")
-    parser.add_argument(
-        "--only", action="append", choices=sorted(SECTIONS), help="this section alone (repeatable)"
-    )
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the model there (new)")
+    parser.add_argument("--window", type=float, default=3.0, help="seconds of each window")
+    parser.add_argument("--only", action="append", choices=sorted(SECTIONS), help="one section")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="new folder for the model")
     options = parser.parse_args()
     print(f"machine: {common.machine()}", flush=True)
     with common.workplace(options.keep) as work:
@@ -58,9 +57,8 @@ def main() -> None:
     common.finish(figures)
 
 
-# --- processes -----------------------------------------------------------------------------------
 def part(*arguments: str) -> Any:
-    """Run one of ``serving_parts`` in a process of its own; what it found out."""
+    """Run a function of ``serving_parts`` in a process of its own, and return its result."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         subprocess.run(
@@ -75,18 +73,14 @@ def part(*arguments: str) -> Any:
 
 @contextlib.contextmanager
 def server(*flags: str) -> Iterator[str]:
-    """The embedded server until the block ends; yields host:port."""
+    """Run the embedded server during the block, and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "imgpipe.serving.server.model_server",
-        f"--port={port}",
-        *flags,
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, env=_ENVIRONMENT, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "imgpipe.serving.server.model_server", f"--port={port}"]
+    process = subprocess.Popen(
+        [*command, *flags], cwd=ROOT, env=_ENVIRONMENT, stderr=subprocess.DEVNULL
+    )
     try:
         yield f"127.0.0.1:{port}"
     finally:
@@ -95,25 +89,23 @@ def server(*flags: str) -> Iterator[str]:
 
 
 def one_model(base: Path, model: str) -> tuple[str, str]:
-    """Flags that serve the versions under ``base``."""
+    """Return the flags that serve the versions below ``base``."""
     return f"--model_name={model}", f"--model_base_path={base}"
 
 
 def wait(target: str, model: str) -> None:
-    """Until the model is there."""
+    """Wait until a server has loaded the model."""
     from imgpipe.serving.client import Client
 
     with Client(target, model, wait_for_ready=True) as client:
         client.wait_until_available(_START_LIMIT_S)
 
 
-# --- throughput and latency ----------------------------------------------------------------------
 def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
-    """Both servers at each concurrency against the model in process at its best batch."""
-    inside: list[dict[str, Any]] = []
-    outside: list[dict[str, Any]] = []
-    int8: list[dict[str, Any]] = []
-    window, sizes, levels = str(options.window), _listed(BATCHES), _listed(CONCURRENCY)
+    """Compare both servers with the model in process at its best batch size."""
+    inside, outside, int8 = (list[dict[str, Any]]() for _ in range(3))
+    window = str(options.window)
+    sizes, levels = (",".join(map(str, numbers)) for numbers in (BATCHES, CONCURRENCY))
     with (
         server(*one_model(work / MODEL, MODEL)) as target,
         server(*one_model(work / LITE, MODEL), "--prefer_tflite_model=true") as lite,
@@ -138,18 +130,8 @@ def throughput(work: Path, options: argparse.Namespace) -> list[Figure]:
     ]
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))
-
-
-def _levels(
-    what: str,
-    outside: Sequence[dict[str, Any]],
-    inside: Sequence[dict[str, Any]],
-    best: int,
-    goal: str,
-) -> list[Figure]:
-    """A figure a level; each round is compared with the model in process of that very round."""
+def _levels(what: str, outside: Runs, inside: Runs, best: int, goal: str) -> list[Figure]:
+    """Return a figure for each number of callers; ratios are those within one round."""
     reference = [found["rates"][str(best)] for found in inside]
     figures = []
     for place, concurrency in enumerate(CONCURRENCY):
@@ -171,26 +153,19 @@ def _levels(
         )
     batched = [run["batched"]["throughput"] * 32 for run in outside]
     ratio = _median(rate / of for rate, of in zip(batched, reference, strict=True))
-    return [
-        *figures,
-        Figure(
-            f"{what}, 4 requests of 32 images at a time, against the same",
-            f"{ratio:.2f} × ({_median(batched):.1f} images/s)",
-        ),
-    ]
+    name = f"{what}, 4 requests of 32 images at a time, against the same"
+    return [*figures, Figure(name, f"{ratio:.2f} × ({_median(batched):.1f} images/s)")]
 
 
-# --- one caller ----------------------------------------------------------------------------------
 def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
-    """What one caller's Predict costs beyond an empty RPC and beyond the model."""
+    """Measure the cost of a Predict without that of an empty RPC and without the model."""
     configs, log = work / "models.config", work / "access.jsonl"
     entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
     entries = " ".join(entry.format(name, work / name) for name in (MODEL, TINY))
     configs.write_text(f"model_config_list {{ {entries} }}")
-    found: list[dict[str, float]] = []
-    inside: list[dict[str, Any]] = []
+    found, inside = (list[dict[str, Any]]() for _ in range(2))
     flags = f"--model_config_file={configs}", "--tensorflow_intra_op_parallelism=1"
-    # The log takes time of its own, so that the server that writes it is another.
+    # Writing the log takes time, so that another server writes it.
     with server(*flags) as target, server(*flags, f"--access_log={log}") as logging:
         for where in (target, logging):
             for model in (MODEL, TINY):
@@ -209,7 +184,7 @@ def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
     within = _median(line["model_ms"] for line in logged if line["model"] == TINY)
     return [
         Figure(
-            "one caller: Predict of a model of one sum beyond an empty RPC",
+            "one caller: Predict of a model of one sum, without an empty RPC",
             f"{tiny - empty:.2f} ms ({tiny:.2f} and {empty:.2f} ms; {within:.2f} ms in the model, "
             f"{around[TINY]:.2f} ms in the server around it)",
         ),
@@ -224,11 +199,9 @@ def _median(values: Any) -> float:
     return statistics.median(list(values))
 
 
-# --- two kinds of clients ------------------------------------------------------------------------
 def clients(work: Path, options: argparse.Namespace) -> list[Figure]:
-    """Encoded bytes to our signature, against pixels as floats by the official stubs."""
-    bytes_: list[dict[str, float]] = []
-    floats: list[dict[str, float]] = []
+    """Compare a client of encoded bytes with one that sends pixels as floats."""
+    bytes_, floats = (list[dict[str, float]]() for _ in range(2))
     with (
         server(*one_model(work / MODEL, MODEL)) as ours,
         server(*one_model(work / FLOATS, FLOATS)) as theirs,
@@ -253,9 +226,8 @@ def clients(work: Path, options: argparse.Namespace) -> list[Figure]:
     ]
 
 
-# --- start-up -------------------------------------------------------------------------------------
 def start_up(work: Path, options: argparse.Namespace) -> list[Figure]:
-    """From starting the server's process to its first answer."""
+    """Measure the time from the start of the server to its first answer."""
     from imgpipe.serving.client import Client
 
     image = next((work / "images").iterdir()).read_bytes()

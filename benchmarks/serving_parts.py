@@ -1,12 +1,11 @@
-"""What ``benchmarks.serving`` runs in processes of their own: the model, load, other clients.
+"""The functions that ``benchmarks.serving`` runs in processes of their own.
 
     python -m benchmarks.serving_parts RESULT.json NAME ARGUMENT…
 
-Each part is a function of text arguments; its result is written as JSON. ``make`` writes what is
-measured: one model in four forms, each as version 1 in a folder of its name, and drawn images. The
-forms are the project's own export (a head with fresh weights on the default backbone), the same as
-full-int8 LiteRT, the same network behind a signature of floats, and a model of one sum, which shows
-what a request costs without a network.
+Each function takes texts, and its result is written as JSON. ``make`` writes drawn images and four
+forms of a model, each as version 1 in a folder of its name: the export of imgpipe (the default
+backbone and a head with random weights), the same as int8 LiteRT, the same network with a signature
+of floats, and a model of one sum, which shows the cost of a request without a network.
 """
 
 from __future__ import annotations
@@ -29,15 +28,14 @@ FLOATS = "floats"
 TINY = "half_plus_two"
 IMAGES = "images"
 _CLASSES = ("cat", "dog", "paper", "rock", "scissors")
-_PICTURES = 64
-_PICTURE_SIDE = 320  # of a photograph as a page shows it
+_IMAGE_COUNT = 64
+_IMAGE_SIDE = 320  # pixels of a photograph as a web page shows it
 _BATCHED = 32
 _TURNS = 4
 
 
-# --- models and images --------------------------------------------------------------------------
 def make(work: str) -> None:
-    """All models, and images as JPEG files."""
+    """Write all models, and images as JPEG files."""
     import keras
 
     from imgpipe.models.classifier import build_classifier, build_head
@@ -47,8 +45,8 @@ def make(work: str) -> None:
 
     root = Path(work)
     (root / IMAGES).mkdir()
-    for number in range(_PICTURES):
-        (root / IMAGES / f"{number:03}.jpg").write_bytes(noise(_PICTURE_SIDE, number))
+    for number in range(_IMAGE_COUNT):
+        (root / IMAGES / f"{number:03}.jpg").write_bytes(noise(_IMAGE_SIDE, number))
     keras.utils.set_random_seed(0)
     settings = ModelSettings(name=MODEL)
     head = build_head(1280, len(_CLASSES), settings)
@@ -75,7 +73,7 @@ def _export_floats(classifier: object, target: Path) -> None:
 
 
 def _export_lite(exported: Path, target: Path, images: list[bytes]) -> None:
-    """model.tflite alone, calibrated on the images, and the vocabulary that it needs."""
+    """Write model.tflite, calibrated on the images, and the vocabulary that it needs."""
     from imgpipe.models import litert, preprocess
 
     network = litert.load_network(str(exported))
@@ -86,7 +84,7 @@ def _export_lite(exported: Path, target: Path, images: list[bytes]) -> None:
 
 
 def _export_tiny(target: Path) -> None:
-    """y = x / 2 + 2, TensorFlow Serving's own first example."""
+    """Write the first example of TensorFlow Serving, y = x / 2 + 2."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -100,13 +98,12 @@ def _export_tiny(target: Path) -> None:
 
 
 def images_of(work: str) -> list[bytes]:
-    """The images that ``make`` drew there."""
+    """Read the images that ``make`` has drawn."""
     return [path.read_bytes() for path in sorted((Path(work) / IMAGES).iterdir())]
 
 
-# --- the model in process ------------------------------------------------------------------------
 def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
-    """Images a second of ``tf.saved_model.load`` by batch, p50 of a single image in ms."""
+    """Measure ``tf.saved_model.load``: images per second by batch size, and p50 of one image."""
     import tensorflow as tf
 
     served = tf.saved_model.load(f"{work}/{MODEL}/1").signatures["serving_default"]
@@ -125,9 +122,8 @@ def inside(work: str, batches: str, seconds: str) -> dict[str, Any]:
     return {"rates": rates, "p50_ms": float(np.median(latencies)) * 1000}
 
 
-# --- load ----------------------------------------------------------------------------------------
 def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
-    """Single images at each number of callers, 4 times 32 images, and empty RPCs."""
+    """Measure single images at each number of callers, and four requests of 32 images."""
     from imgpipe.serving.client import load as generator
 
     way, images = generator.connection(target), images_of(work)
@@ -142,9 +138,9 @@ def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
 
 
 def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
-    """Milliseconds (p50) of one caller: an RPC without a model, a model of one sum, an image.
+    """Measure the p50 in ms of one caller: an empty RPC, a model of one sum, and an image.
 
-    They take turns in short windows, so that a machine that others work on slows all alike.
+    They alternate in short windows, so that other work on the machine affects all alike.
     """
     from imgpipe.serving.client import load as generator
     from imgpipe.serving.client import messages, protos
@@ -166,9 +162,8 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
     return {kind: float(np.median(values)) for kind, values in found.items()}
 
 
-# --- clients -------------------------------------------------------------------------------------
 def _timed(seconds: float, ask: Callable[[bytes], object], images: list[bytes]) -> dict[str, Any]:
-    """Median of a call in ms, and the processor time that it took here."""
+    """Measure a client: median and processor time of a call, in ms."""
     endless, latencies = itertools.cycle(images), []
     ask(next(endless))
     cpu, began = time.process_time(), time.perf_counter()
@@ -183,7 +178,7 @@ def _timed(seconds: float, ask: Callable[[bytes], object], images: list[bytes]) 
 
 
 def bytes_client(target: str, work: str, seconds: str) -> dict[str, Any]:
-    """Our client: the file's bytes."""
+    """Measure our client, which sends the bytes of a file."""
     from imgpipe.serving.client import Client, messages
 
     images = images_of(work)
@@ -194,7 +189,7 @@ def bytes_client(target: str, work: str, seconds: str) -> dict[str, Any]:
 
 
 def floats_client(target: str, work: str, seconds: str) -> dict[str, Any]:
-    """The usual client: decode and resize here, official stubs, tf.make_tensor_proto."""
+    """Measure the usual client: decoding, resizing, tf.make_tensor_proto, official stubs."""
     import grpc
     import tensorflow as tf
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Synthetic records and files for `benchmarks.growth`: many of them, fast, without any image."""
+"""Writes synthetic records and files for `benchmarks.growth`, without any image."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 CLASSES = 10
 _DIM = 1280  # features of an image
-_FEWEST = 256  # images of validation and of test
+_FEWEST = 256  # smallest number of images in validation and in test
 RECORDS_A_FILE = 20_000
 
 
 def content_hash(number: int) -> str:
-    """Hash that stands for the content of an image with a number."""
+    """Return a hash in place of the content hash of an image."""
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
 def _write(folder: Path, counts: dict[str, int], features: Callable[[int, int], Any]) -> None:
-    """Writes records of (number, label) to the splits of an Examples artifact."""
+    """Write records to the splits of an Examples artifact, with features from (number, label)."""
     from imgpipe.components import records
     from imgpipe.models import feature_names as names
 
@@ -45,7 +45,7 @@ def _write(folder: Path, counts: dict[str, int], features: Callable[[int, int], 
 
 
 def write_records(folder: Path, count: int) -> None:
-    """Writes a feature bank and predictions of `count` images."""
+    """Write a feature bank and predictions of `count` images."""
     from imgpipe.components import records
     from imgpipe.models import feature_names as names
 
@@ -69,7 +69,7 @@ def write_records(folder: Path, count: int) -> None:
 
 
 def write_files(folder: Path, count: int) -> None:
-    """Writes `count` files, which the listing hashes and does not decode."""
+    """Write `count` files, which the listing hashes but does not decode."""
     for number in range(count):
         path = folder / "files" / f"class{number % CLASSES}" / f"{number:08d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

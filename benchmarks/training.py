@@ -1,13 +1,13 @@
-"""Accuracy of training on every reference set, by the settings recommended for it.
+"""Accuracy of training on every reference set, with the settings recommended for it.
 
     python -m benchmarks.training [--sets SET …] [--seeds N] [--minutes M]
 
-The settings lie in ``benchmarks/recipes/SET.toml``, each a configuration that ``imgpipe run`` takes
-as it is. A figure is of whole runs, one a seed of split and training, and is read from their
-summaries: TFMA's, on the served signature, on images that chose nothing (horses_or_humans has only
-a validation split). The sets ending in "_defaults" run with the default configuration and vary the
-split alone. "few" is the accuracy with 10, 25, 50 and 100 images a class, a fifth of
-them for validation, on all images that were not drawn. Recipes were chosen on validation.
+The settings are configurations of ``imgpipe run``, ``benchmarks/recipes/SET.toml``, which were
+chosen on validation. A figure is the mean over whole runs with different seeds, from their
+summaries: the accuracy of the served signature on test, for which no setting was chosen
+(horses_or_humans has no test split). Sets that end in "_defaults" have the default configuration
+and vary the seed of the split only. "few" is the accuracy with 10, 25, 50 and 100 images of each
+class, a fifth of them in validation, on other images.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from imgpipe.pipeline.commands.run import search_line
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FEW = "few"
-FEW_SETS = ("cats_dogs", "sign_digits")  # what ImageNet knows, and what it does not
+FEW_SETS = ("cats_dogs", "sign_digits")  # only the first set resembles ImageNet
 FEW_SIZES = (10, 25, 50, 100)
-FEW_TESTED = 60  # images a class: what the smaller of the two leaves
+FEW_TESTED = 60  # images of each class, as many as the smaller set has left
 
 
 @dataclass(frozen=True)
 class Task:
-    """One set of images and what is to be reached on it.
+    """A set of images and the goal for it.
 
     Attributes:
-      folder: below the reference data.
-      goal: least mean accuracy; 0 where none was set.
-      seeds: runs, with the seeds from 0 on.
-      split: that the accuracy is of.
+      folder: Folder below the reference data.
+      goal: Smallest mean accuracy; 0 for no goal.
+      seeds: Number of runs, whose seeds begin at 0.
+      split: Split whose accuracy is measured.
     """
 
     folder: str
@@ -47,7 +47,7 @@ class Task:
     split: str = "test"
 
 
-_DEFAULTS = "_defaults"  # ends the names of the sets that no setting was chosen for
+_DEFAULTS = "_defaults"  # end of the names of sets with the default configuration
 TASKS = {
     f"cats_dogs{_DEFAULTS}": Task("cats_dogs", 0.985, 5),
     f"horses_or_humans{_DEFAULTS}": Task("horses_or_humans", 1.0, 1, "validation"),
@@ -66,15 +66,13 @@ TASKS = {
 
 
 def main() -> None:
-    """Run all of them, one after the other."""
+    """Measure the chosen sets and print the figures."""
     parser = common.parser(__doc__)
     names = (*TASKS, FEW)
     parser.add_argument("--sets", nargs="+", choices=names, default=names, metavar="SET")
-    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each (default: its own)")
-    parser.add_argument(
-        "--minutes", type=float, help="of the search of each run (default: its own)"
-    )
-    parser.add_argument("--images", type=int, help="of each set, for a quick look (default: all)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each set")
+    parser.add_argument("--minutes", type=float, help="minutes of the search of each run")
+    parser.add_argument("--images", type=int, help="images of each set (default: all)")
     options = parser.parse_args()
     folders = {name: common.data_set(options.data, task.folder) for name, task in TASKS.items()}
     print(f"machine: {common.machine()}")
@@ -93,7 +91,7 @@ def main() -> None:
 
 
 def measure(name: str, data: Path, seeds: int, work: Path, minutes: float | None = None) -> Figure:
-    """The accuracy of one recipe over the seeds, with these minutes for the search of each run."""
+    """Measure the accuracy of one recipe over the seeds."""
     task, values, images, seconds, computed = TASKS[name], [], 0, 0.0, 0.0
     for seed in range(seeds):
         run = _run(name, data, work / f"{name}{seed}", work, seed, minutes)
@@ -111,13 +109,13 @@ def measure(name: str, data: Path, seeds: int, work: Path, minutes: float | None
 
 
 def _computed(run: Finished) -> float:
-    """Seconds from kept photographs to weights: features, then training."""
+    """Return the seconds of FeatureBank and ImageTrainer."""
     times = run.summary["timings"]["components"]
     return float(times["FeatureBank"] + times["ImageTrainer"])
 
 
 def few(folders: dict[str, Path], draws: int, work: Path) -> Iterator[Figure]:
-    """The accuracy with few images a class, the defaults otherwise."""
+    """Measure the accuracy with few images of each class and the default configuration."""
     for name in FEW_SETS:
         for size in FEW_SIZES:
             values = []
@@ -126,14 +124,14 @@ def few(folders: dict[str, Path], draws: int, work: Path) -> Iterator[Figure]:
                 data = draw_subset(folders[name], size, draw, place / "images")
                 run = _run(FEW, data, place / "out", work, draw)
                 values.append(run.accuracy("test"))
-                _say(f"{name}, {size} a class, draw {draw}", run, "test")
-            yield Figure(f"{name}: test accuracy with {size} images a class", _spread(values))
+                _say(f"{name}, {size} of each class, draw {draw}", run, "test")
+            yield Figure(f"{name}: test accuracy with {size} images of each class", _spread(values))
 
 
 def _run(
     recipe: str, data: Path, out: Path, work: Path, seed: int, minutes: float | None = None
 ) -> Finished:
-    """One run; all share a store, so that none computes what another has."""
+    """Run a recipe; all runs share one store of features."""
     settings = [f"bank.store={work / 'store'}", f"split.seed={seed}"]
     if minutes is not None:
         settings.append(f"train.minutes={minutes}")
@@ -143,7 +141,7 @@ def _run(
 
 
 def draw_subset(folder: Path, size: int, seed: int, target: Path) -> Path:
-    """``train``, ``validation`` and ``test`` with `size` images a class in the first two."""
+    """Draw `size` images of each class for train and validation, and others for test."""
     held = max(2, size // 5)
     for label in sorted(path for path in folder.iterdir() if path.is_dir()):
         images = sorted(path for path in label.iterdir() if path.is_file())
@@ -155,7 +153,7 @@ def draw_subset(folder: Path, size: int, seed: int, target: Path) -> Path:
 
 
 def _sample(folder: Path, count: int, target: Path) -> Path:
-    """`count` images, of each split where the folder has its own."""
+    """Copy `count` images of a folder, or of each split in it."""
     splits = [name for name in ("train", "validation", "test") if (folder / name).is_dir()]
     for name in splits or ("",):
         common.copy(common.sample(folder / name, count), target / name)
@@ -163,7 +161,7 @@ def _sample(folder: Path, count: int, target: Path) -> Path:
 
 
 def _say(name: str, run: Finished, split: str) -> None:
-    """One run, its validation first: that is what its settings were chosen by."""
+    """Print the result of one run."""
     said = [f"{one} {run.accuracy(one):.4f}" for one in dict.fromkeys(("validation", split))]
     training = run.summary.get("training") or {}
     tuned = training.get("fine_tune") or {}
@@ -181,7 +179,7 @@ def _say(name: str, run: Finished, split: str) -> None:
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Mean, range and standard error of the mean."""
+    """Format the mean, the range and the standard error of the mean."""
     mean = f"{statistics.mean(values):.4f}"
     if len(values) < 2:
         return f"{mean} (one run)"

@@ -1,12 +1,11 @@
-"""Where the seconds and the memory of a whole run go, and what a re-run costs.
+"""Seconds and memory of a whole run and of its repetitions.
 
     python -m benchmarks.whole_run
 
-Every run is ``imgpipe run`` in a process of its own; times are its wall time from start to exit.
-A first run on all photographs, the same again twice (the first repetition meets the version that
-has just been pushed, the second changes nothing at all). For the last row another output folder
-has seen all photographs but some, which are then added: the forward passes must be exactly the new
-images' views.
+Each run is ``imgpipe run`` in a process of its own, measured from start to exit. The first run on
+all photographs is repeated twice: the first repetition has the pushed version as its baseline, and
+the second one changes nothing. A run in another output folder has all photographs but a few, which
+are then added. The last run must make forward passes for the views of the added images only.
 """
 
 from __future__ import annotations
@@ -27,18 +26,19 @@ from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.inputs import source_hash
 
 _HELP_ROUNDS = 5
-_SHOWN_SECONDS = 0.05  # a component below this rounds to 0.0
+_SOURCE = ("pipeline", "components", "models", "serving")  # the cache of a run depends on it
+_SHOWN_SECONDS = 0.05  # shorter times are printed as 0.0
 
 
 def main() -> None:
-    """Five runs, one after the other, and some calls of ``--help``."""
+    """Measure five runs and some calls of ``--help``, and print the figures."""
     parser = common.parser(__doc__)
     parser.add_argument("--images", type=int, help="photographs (default: all of cats_dogs)")
     parser.add_argument("--added", type=int, default=12, help="photographs added in the last run")
     options = parser.parse_args()
     cats = common.data_set(options.data, "cats_dogs")
     print(f"machine: {common.machine()}")
-    code = _code()
+    code = source_hash(*_SOURCE)
     with common.workplace(options.work) as work:
         photographs = common.sample(cats, options.images)
         new = common.some(photographs, options.added)
@@ -51,8 +51,8 @@ def main() -> None:
         before = _run("all but those added", grown, work / "second")
         common.copy(new, grown)
         added = _run(f"{options.added} photographs added", grown, work / "second")
-    if _code() != code:
-        sys.exit("the product's source changed meanwhile, so nothing was cached: measure again")
+    if source_hash(*_SOURCE) != code:
+        sys.exit("the source code has changed, so that nothing was cached. Measure again.")
     _check(added, new)
     common.finish(
         [
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _run(name: str, data: Path, out: Path) -> Finished:
-    """One run, said at once: this takes minutes."""
+    """Measure one run and print it at once, because all of them take minutes."""
     run = common.run_imgpipe(data, out)
     timings, cached = run.summary["timings"], run.summary["cached"]
     print(
@@ -82,22 +82,17 @@ def _run(name: str, data: Path, out: Path) -> Finished:
     return run
 
 
-def _code() -> str:
-    """Address of the source that decides what a run takes from the cache."""
-    return source_hash("pipeline", "components", "models", "serving")
-
-
 def _components(run: Finished) -> float:
     return sum(run.summary["timings"]["components"].values())
 
 
 def _idle(run: Finished) -> float:
-    """Seconds in neither imports nor a component: start, plan, summary, exit."""
+    """Return the seconds outside of imports and components: start, plan, summary and exit."""
     return run.seconds - run.summary["timings"]["import_s"] - _components(run)
 
 
 def most_passes(photographs: Iterable[Path], config: Config) -> int:
-    """Forward passes that new images cost at most: every view in train, the clean one elsewhere."""
+    """Return the largest number of forward passes for new images; only train has views."""
     split = config.split
     rule = SplitRule(split.seed, split.validation, split.test)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in photographs]
@@ -109,21 +104,20 @@ def _check(added: Finished, new: list[Path]) -> None:
     most = most_passes(new, Config())
     if not len(new) <= added.forward_passes <= most:
         sys.exit(
-            f"adding {len(new)} photographs: expected {len(new)} to {most} forward passes, their "
-            f"images times the views that pay. Received: {added.forward_passes}"
+            f"adding {len(new)} photographs: expected {len(new)} to {most} forward passes, "
+            f"which are images times views. Received: {added.forward_passes}"
         )
 
 
 def _help_seconds() -> float:
     seconds = []
-    for _ in range(_HELP_ROUNDS + 1):  # the first fills the page cache
+    for _ in range(_HELP_ROUNDS + 1):  # the first call fills the page cache
         started = time.perf_counter()
         subprocess.run(common.imgpipe("--help"), check=True, capture_output=True, timeout=60)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 
 
-# --- figures -----------------------------------------------------------------------------------
 def _first_figures(run: Finished, photographs: int) -> list[Figure]:
     timings = run.summary["timings"]
     slowest = sorted(timings["components"].items(), key=lambda part: -part[1])
@@ -146,27 +140,23 @@ def _first_figures(run: Finished, photographs: int) -> list[Figure]:
 
 def _again_figures(runs: dict[str, Finished]) -> list[Figure]:
     figures = []
-    for name, what in (
-        ("run again", "re-run, meeting the version just pushed"),
-        ("nothing changed", "re-run, nothing changed"),
-    ):
+    whats = {"run again": "with the pushed version as baseline", "nothing changed": "no change"}
+    for name, what in whats.items():
         run = runs[name]
-        total = len(run.summary["timings"]["components"])
-        figures.append(
-            Figure(
-                what,
-                f"{run.seconds:.1f} s (imports {run.summary['timings']['import_s']:.1f}); "
-                f"{len(run.summary['cached'])} of {total} components cached, "
-                f"{run.forward_passes} forward passes",
-            )
+        timings = run.summary["timings"]
+        value = (
+            f"{run.seconds:.1f} s (imports {timings['import_s']:.1f}); "
+            f"{len(run.summary['cached'])} of {len(timings['components'])} components cached, "
+            f"{run.forward_passes} forward passes"
         )
+        figures.append(Figure(f"re-run, {what}", value))
     return figures
 
 
 def _added_figures(before: Finished, added: Finished, count: int) -> list[Figure]:
-    """Fixed is what would be left if the new forward passes took no time.
+    """Return the time and its part that does not depend on the number of forward passes.
 
-    A pass costs what the two runs' banks differ by; building the network is part of both.
+    The time of a pass follows from the difference between the banks of two runs.
     """
     banks = [run.summary["timings"]["components"]["FeatureBank"] for run in (before, added)]
     each = (banks[0] - banks[1]) / (before.forward_passes - added.forward_passes)
@@ -175,7 +165,7 @@ def _added_figures(before: Finished, added: Finished, count: int) -> list[Figure
         Figure(
             f"re-run with {count} photographs added",
             f"{added.seconds:.1f} s, {added.forward_passes} forward passes "
-            "= new images × views that pay",
+            "= new images × their views",
         ),
         Figure("… of which fixed cost (all but the forward passes)", f"{fixed:.1f} s"),
     ]
@@ -183,10 +173,8 @@ def _added_figures(before: Finished, added: Finished, count: int) -> list[Figure
 
 def _peak_figure(runs: list[Finished]) -> Figure:
     peaks = ", ".join(f"{run.peak_mib:.0f}" for run in runs)
-    return Figure(
-        "peak resident memory of the process tree",
-        f"{max(run.peak_mib for run in runs):.0f} MiB (by run: {peaks})",
-    )
+    peak = max(run.peak_mib for run in runs)
+    return Figure("peak resident memory of the process tree", f"{peak:.0f} MiB (by run: {peaks})")
 
 
 if __name__ == "__main__":
