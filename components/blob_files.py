@@ -23,7 +23,7 @@ _CHECKSUM = 4  # bytes of the checksum in front of each value
 class BlobFiles:
     """Values by key in ``<directory>/<name>/<first byte of the key>/<key>``.
 
-    It has the methods of `BlobStore`. As that, it is a cache: a file that is missing, cut off or
+    It has the methods of `BlobStore`. Like that, it is a cache: a file that is missing, cut off or
     damaged only means that the value is computed again, so nothing is forced to disk.
 
     Args:

@@ -81,7 +81,7 @@ class BlobStore:
     def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
         """Rename a damaged file and its journal, and open an empty store.
 
-        An error that is no damage, such as a locked file or a full disk, is raised again.
+        An error that is not damage, such as a locked file or a full disk, is raised again.
         """
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
             raise error

@@ -31,7 +31,7 @@ Files = Mapping[str, Mapping[str, Any]]
 
 
 class Answering(Protocol):
-    """A signature that answers, whoever has loaded it."""
+    """A served signature, whichever component has loaded it."""
 
     def run(self, **inputs: Any) -> dict[str, Any]:
         """Run the signature once; see `Served.run`."""
@@ -67,7 +67,7 @@ class _Kept:
 
 
 class _Shelf:
-    """Holds the model that is kept."""
+    """The model that is kept, if any."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ _SHELF = _Shelf()
 
 
 def keep(files: Files) -> Callable[[Runtime], Runtime]:
-    """Return what makes a server leave the model open that it loads.
+    """Return a wrapper with which a server leaves the model open that it loads.
 
     Args:
       files: Files of the model, as `manifest.describe` returns them.

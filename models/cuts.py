@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: The name of the cut that lies at `FROZEN_SHARE` of the list of cut points.
 USUAL: Final = "usual"
 FROZEN_SHARE: Final = 0.7
-_NEAR: Final = 0.05  # share of the cut points in which a narrow place is looked for
+_NEAR: Final = 0.05  # share of the cut points in which a narrow layer is searched for
 _LISTED: Final = 40
 
 

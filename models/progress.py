@@ -59,7 +59,7 @@ def advance(count: int, unit: str = "images") -> None:
 
 
 def total(count: int, unit: str = "images") -> None:
-    """Say how many units the present step will come to, where it is known."""
+    """Report the total number of units of the current step, if it is known."""
     if _listener is not None and not getattr(_own, "silent", False):
         _listener.total(count, unit)
 

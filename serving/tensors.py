@@ -4,9 +4,9 @@ Client and server share this module. It works with any message class that has th
 ``tensorflow.TensorProto`` (the official class or the client's own). Tensors are sent in one of two
 encodings, and both can be read:
 
-* ``tensor_content`` holds the raw little-endian bytes. ``tf.make_tensor_proto`` sends arrays so.
-* Typed fields ``*_val`` hold the values one by one. TensorFlow Serving answers so, and strings can
-  only be sent so.
+* ``tensor_content`` holds the raw little-endian bytes, as ``tf.make_tensor_proto`` writes arrays.
+* Typed fields ``*_val`` hold the values one by one, as TensorFlow Serving answers. Strings can only
+  be sent in this encoding.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ def to_array(proto: Any) -> np.ndarray:
     count = math.prod(shape)
     if proto.tensor_content:
         if row.number == STRING:
-            raise TensorError("strings travel in string_val, not in tensor_content")
+            raise TensorError("strings are sent in string_val, not in tensor_content")
         return _from_content(proto.tensor_content, row, shape, count)
     return _from_typed(proto, row, shape, count)
 

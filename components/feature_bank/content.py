@@ -54,8 +54,8 @@ def shared_extractor(network: str) -> FeatureExtractor:
 def make_plan(network: str, store: str, kept: Mapping[str, int], budget: float) -> tuple[Plan, str]:
     """Decide what to store within the budget.
 
-    Where not everything fits, fewer augmented views are stored, so that a step past the budget
-    costs a view and not a forward pass of every image in every epoch.
+    If not everything fits, fewer augmented views are stored. Training then has one view less, but
+    needs no forward pass of every image in every epoch.
 
     Args:
       network: Description of the backbone, as `imgpipe.models.extractor.describe` returns it.
@@ -99,7 +99,7 @@ def bytes_of(kept: Mapping[str, int], views: int, shapes: Shapes) -> int:
 
 
 def _stored(views: int, shapes: Shapes, wanted: Shapes) -> str:
-    """What is stored instead of everything, for people."""
+    """Describe what is stored instead of everything."""
     rest = " and no activations" if wanted.activations and not shapes.activations else ""
     return f"those of {views} augmented views of each training image are stored{rest}"
 
@@ -109,7 +109,7 @@ def free_budget(store: str) -> float:
 
     They are written three times at most: to the store, to the artifact and, above what memory
     holds, to a temporary file of ImageTrainer. A quarter of the free space leaves room for the
-    rest of the run. What the store holds already needs no room again.
+    rest of the run. What the store already holds needs no further space.
 
     Args:
       store: Folder of the content-addressed store, which need not exist, as

@@ -17,7 +17,7 @@ from imgpipe.models.bank import ACTIVATIONS_FOLDER, BANK_FILE
 #: A batch has at most 256 images and 32 MiB, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
 _BATCH_BYTES = 32 << 20
-_MIN_BYTES = _BATCH_BYTES // 256  # that an image counts for
+_MIN_BYTES = _BATCH_BYTES // 256  # smallest size that an image counts for
 
 #: Arrays by (index in the batch, view).
 Vectors = dict[tuple[int, int], np.ndarray]

@@ -1,4 +1,4 @@
-"""The groups of near-duplicates, which the bank holds for all that divide its images into folds."""
+"""Stores the groups of near-duplicates in the bank, for components that divide it into folds."""
 
 import json
 

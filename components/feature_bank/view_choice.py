@@ -1,4 +1,4 @@
-"""How many augmented views of an image pay, for a head that is solved on stored features.
+"""Chooses how many augmented views help a head that is solved on stored features.
 
 Views are made for the head alone. A search that trains layers below the head makes views of its own
 and replaces the head, so no view is made for a head that a search will replace.
@@ -35,12 +35,12 @@ def choose_views(
     head: str,
     vocabulary: str,
 ) -> None:
-    """Extract the images themselves, then one augmented view after the other, while it pays.
+    """Extract the images themselves, then one augmented view after the other, while views help.
 
-    A view pays if heads that are solved on it too have a lower loss on training images that they
-    did not see, by more than two standard errors. What did not pay is removed from the artifact
-    and stays in the store. No view is made where a search for a better network follows, and the
-    head on the images themselves falls so short that a view could not make that search needless.
+    A view helps if heads that are solved on it too have a lower loss on training images that they
+    did not see, by more than two standard errors. A view that does not help is removed from the
+    artifact and stays in the store. No view is made if a search for a better network follows, and
+    the head on the images is so inaccurate that a view could not make the search unnecessary.
 
     Args:
       pipeline: Beam pipeline of the first pass; the others have its runner and options.

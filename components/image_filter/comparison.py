@@ -1,9 +1,8 @@
 """The comparison of all images of a set: identical files and near-duplicates.
 
-The workers share the search of the hashes of all images for candidates; only these are compared in
-groups.
-Between the two, the images are placed in splits. `compare` runs all steps in one process, and Beam
-runs the same steps on its workers.
+The search for candidates among the hashes of all images is divided among the workers. Then the
+images are placed in splits, and the candidates are compared in groups. `compare` runs all steps in
+one process, and Beam runs the same steps on its workers.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 IMAGES_A_BATCH = 32
 _FEATURES_A_BATCH = 1024
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH)
-#: What else is kept of an image if it is known, so that the report can say on which kinds of images
-#: the model is weak without a second look at them.
+#: Features that are copied to the prediction of an image, so that the report can say on which kinds
+#: of images the model is weak without reading the images again.
 _DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
 
 
@@ -199,7 +199,7 @@ def _baseline(directory: str, uri: str) -> str:
 
 
 def _digest(directory: str) -> str:
-    """What identifies an exported model; "" for a model that was exported by other code."""
+    """Return the digest of an exported model; "" for a model that was exported by other code."""
     path = f"{directory}/{manifest.MODEL_DIGEST}"
     if not tf.io.gfile.exists(path):
         return ""
@@ -208,7 +208,7 @@ def _digest(directory: str) -> str:
 
 
 def _write_nothing(uri: str) -> None:
-    """Replace what a failed pipeline has left by splits without predictions."""
+    """Replace the output of a failed pipeline with splits without predictions."""
     records.remove_folder(uri)
     with records.ShardWriter({s: records.shard_path(uri, s, 0, 1) for s in names.SPLITS}):
         pass

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Probabilities = npt.NDArray[np.floating[Any]]
 
 MAX_COMPLETE = 1_000  # most classes for which all probabilities are stored
-MOST_PROBABLE = 20  # classes that are stored otherwise, besides the label's
+MOST_PROBABLE = 20  # classes that are stored above that number, besides the label's
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def advice(facts: Mapping[str, Any]) -> list[Advice]:
 
 
 def doubtful_labels(facts: Mapping[str, Any]) -> Advice | None:
-    """Send people to the labels that clearly look wrong."""
+    """Point to the labels that clearly look wrong."""
     found = facts.get("suspects") or {}
     doubtful = clear(found.get("rows") or [])
     if not doubtful:
@@ -83,7 +83,7 @@ def small_class(facts: Mapping[str, Any]) -> Advice | None:
 
 
 def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
-    """Propose to train more layers where the head on the frozen features falls short."""
+    """Propose to train more layers if the head on the frozen features is not accurate enough."""
     training = facts.get("training") or {}
     accuracy = (training.get("solution") or {}).get("accuracy")
     if accuracy is None or accuracy >= _HEAD_ALONE or training.get("fine_tune"):
@@ -99,19 +99,19 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
 
 
 def more_time(facts: Mapping[str, Any]) -> Advice | None:
-    """Propose more minutes where there was more to try when they were over."""
+    """Propose more minutes if the search had more to try at the end of its time."""
     training = facts.get("training") or {}
     if (training.get("search_ended") or {}).get("reason") != "minutes":
         return None
     return Advice(
-        "The search for a better network ended because its time was over, so that a longer one "
+        "The search for a better network used all of its time, so that a longer one "
         "may find a better one: use --minutes.",
         "training",
     )
 
 
 def last_epoch(facts: Mapping[str, Any]) -> Advice | None:
-    """Propose more epochs where training was still under way at the last one."""
+    """Propose more epochs if the last epoch was the best one."""
     training = facts.get("training") or {}
     if training.get("search"):  # which ends training in small steps, so that the last one is best
         return None

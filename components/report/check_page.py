@@ -25,7 +25,7 @@ _FATES = ("rejected", "repaired", "warned")
 def _verdict(context: Context) -> Mapping[str, Any]:
     found = context.part("data")
     words = context.state.verdict.partition(": ")[2]
-    if context.state.status != "refused":  # that sentence says already what a run would do
+    if context.state.status != "refused":  # the sentence of a refusal says that already
         words = f"a run would accept this data: {words}"
     keys = [("images", found["in"]), ("kept", found["kept"]), ("rejected", found["rejected"])]
     return {

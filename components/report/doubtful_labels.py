@@ -1,4 +1,4 @@
-"""Which labels that look like another class are doubtful, and the file to correct them in."""
+"""Selects the doubtful labels in the ranking, and names the file in which they are corrected."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The orchestrator starts the exit task of a failed run without inputs, because it could not resolve
 those whose task did not run. Therefore each task leaves the small artifacts that it read or wrote
-on a volume. A task whose outputs came from the cache leaves nothing, but then those who read them
-do.
+on a volume. A task whose outputs came from the cache leaves nothing, but the tasks that read these
+outputs do.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def rank(
       bank_uri: URI of the Examples of FeatureBank.
       vocabulary: Class names in sorted order.
       limit: Largest number of suspects in the result.
-      confirmed: Hashes of images whose labels a person has confirmed; they are no suspects.
+      confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
 
     Returns:
       ``{"images", "folds", "disagree", "rows": [Suspect as dict, …]}``; `disagree` counts all

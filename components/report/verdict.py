@@ -25,7 +25,7 @@ def state(
         error: Why the run stopped, "" when it did not.
         failed: The component that stopped the run.
         log: Path of the log of the run.
-        interrupted: Whether a person or the system stopped the run, which is no failure.
+        interrupted: Whether a person or the system stopped the run, which is not a failure.
     """
     if interrupted:
         return RunState(status="interrupted", verdict=error, error=error, log=log, failed=failed)

@@ -260,7 +260,7 @@ def _tensors(state: object) -> dict[str, npt.NDArray[Any]]:
     tensors = {}
     for name, tensor in dict.items(state):
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            raise UnsafeWeightsError(f"weights file: {name!r:.80} is no tensor")
+            raise UnsafeWeightsError(f"weights file: {name!r:.80} is not a tensor")
         tensors[name] = tensor.read(name)
         if not np.isfinite(tensors[name]).all():
             raise UnsafeWeightsError(f"weights file: {name} holds NaN or infinite values")

@@ -40,7 +40,7 @@ class Found(TypedDict):
     image_hash: Annotated[str, "SHA-256 of the file."]
     reason: Annotated[str, "Name of the check."]
     detail: Annotated[str, "What was found."]
-    score: Annotated[float, "How good the image is by this check; the lowest is the worst."]
+    score: Annotated[float, "Score of the image in this check; the lowest is the worst."]
 
 
 class Files(TypedDict):
@@ -59,7 +59,7 @@ class Member(TypedDict):
     split: Annotated[str, "Its split."]
     label: Annotated[str, "Its label."]
     image_hash: Annotated[str, "SHA-256 of the file."]
-    stays: Annotated[bool, "Whether it is kept."]
+    stays: Annotated[bool, "Whether the image is kept."]
     reason: Annotated[str, "Name of the check; empty without a finding."]
     detail: Annotated[str, "What was found."]
     similar_to: Annotated[str, "Path of the image to which it is similar."]
@@ -68,8 +68,8 @@ class Member(TypedDict):
 class NearGroup(TypedDict):
     """A group of near-duplicates."""
 
-    radius: Annotated[int, "Bits within which images are near-duplicates."]
-    limit: Annotated[int, "The same."]
+    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
+    limit: Annotated[int, "The same as `radius`."]
     members: Annotated[list[Member], "Its images."]
 
 
@@ -78,17 +78,17 @@ class Warned(TypedDict):
 
     reason: Annotated[str, "Name of the check."]
     count: Annotated[int, "Number of findings."]
-    details: Annotated[dict[str, int], "Number of findings by what was found; the first ones."]
+    details: Annotated[dict[str, int], "Number of findings by detail, of the first details."]
     paths: Annotated[list[str], "Paths of the worst images."]
-    image_hashes: Annotated[list[str], "SHA-256 of these images."]
+    image_hashes: Annotated[list[str], "SHA-256 of the files of these images."]
 
 
 class Noted(TypedDict):
-    """Files that are no images of the source."""
+    """Files that the source did not use as images."""
 
     kind: Annotated[str, "Kind of note."]
     count: Annotated[int, "Number of files."]
-    paths: Annotated[list[str], "Paths of the first ones."]
+    paths: Annotated[list[str], "Paths of the first files."]
 
 
 class Overrides(TypedDict):
@@ -108,10 +108,10 @@ class Check(Counted):
     refused: Annotated[bool, "Whether a run would refuse the data (exit code 4)."]
     verdict: Annotated[str, "The decision as a sentence."]
     reasons: Annotated[list[str], "Why a run would refuse the data."]
-    thin: Annotated[list[str], "Those of the reasons that are about classes with too few images."]
+    thin: Annotated[list[str], "The reasons that are about classes with too few images."]
     kept: Annotated[int, "Images that a run would use."]
-    rejected: Annotated[int, "Files that it would put into quarantine."]
-    repaired: Annotated[int, "Images that it would re-encode."]
+    rejected: Annotated[int, "Files that a run would put into quarantine."]
+    repaired: Annotated[int, "Images that a run would re-encode."]
     repaired_by: Annotated[dict[str, int], "Number of repairs by check."]
     by_reason: Annotated[dict[str, int], "Number of rejected files by reason."]
     by_split: Annotated[dict[str, dict[str, int]], "Number of images by split and class."]
@@ -127,12 +127,12 @@ class Check(Counted):
     set_aside: Annotated[
         dict[str, int],
         "Number of training images that are rejected as near-duplicates of held-out images, by the "
-        "split of these.",
+        "split of the held-out images.",
     ]
     near_duplicates: Annotated[
-        list[NearGroup] | None, "Groups of near-duplicates; null if none were looked for."
+        list[NearGroup] | None, "Groups of near-duplicates; null if they were not searched for."
     ]
-    seconds: Annotated[float, "Time of the judgement, without the start of TensorFlow."]
+    seconds: Annotated[float, "Duration of the checks, without the start of TensorFlow."]
 
 
 class Preset(TypedDict):
@@ -141,7 +141,7 @@ class Preset(TypedDict):
     name: Annotated[str, "Its name."]
     low: Annotated[float | None, "Lowest accuracy that is expected."]
     high: Annotated[float | None, "Highest accuracy that is expected."]
-    data: Annotated[str, "The images that it is for."]
+    data: Annotated[str, "The images that the preset is for."]
 
 
 class Presets(TypedDict):
@@ -152,10 +152,10 @@ class Presets(TypedDict):
 
 
 class Skipped(TypedDict):
-    """A file that is no image."""
+    """A file that is not an image."""
 
     path: Annotated[str, "Path of the file."]
-    why: Annotated[str, "Why it is no image."]
+    why: Annotated[str, "Why the file is not an image."]
 
 
 class Views(TypedDict):
@@ -163,13 +163,15 @@ class Views(TypedDict):
 
     schema: Version
     file: Annotated[str, "Path of the contact sheet."]
-    images: Annotated[list[str], "The images on it, one a row, as folder and file name."]
+    images: Annotated[
+        list[str], "The images on the sheet, one in each row, as folder and file name."
+    ]
     views: Annotated[int, "Augmented views of each image."]
-    skipped: Annotated[list[Skipped], "Files that are no images."]
+    skipped: Annotated[list[Skipped], "Files that are not images."]
 
 
 class QuarantineRow(TypedDict, total=False):
-    """One object a line for each file. Fields that would be empty are left out."""
+    """One object for each file, on a line of its own. Empty fields are left out."""
 
     path: Annotated[str, "Path in the source."]
     image_hash: Annotated[str, "SHA-256 of the file."]
@@ -187,7 +189,7 @@ class Restored(TypedDict):
     schema: Version
     quarantine: Annotated[str, "Folder of the quarantine."]
     to: Annotated[str, "Folder into which the files were copied."]
-    copied: Annotated[list[str], "Paths of the files that were not there yet."]
+    copied: Annotated[list[str], "Paths of the files that did not exist before."]
     not_stored: Annotated[list[str], "Paths of files whose bytes the quarantine does not hold."]
 
 
@@ -196,19 +198,21 @@ class AcceptedFiles(TypedDict):
 
     schema: Version
     file: Annotated[str, "Path of the overrides file."]
-    added: Annotated[int, "Number of overrides that were not there yet."]
+    added: Annotated[int, "Number of overrides that the file did not have before."]
     accepted: Annotated[list[str], "Paths of the files."]
     not_possible: Annotated[list[Skipped], "Files that no override can keep."]
 
 
 class Reviewed(TypedDict):
-    """A review when it ends."""
+    """The state of a review at its end."""
 
     schema: Version
     run: Annotated[str, "Name of the run."]
     file: Annotated[str, "Path of the overrides file."]
-    images: Annotated[int, "Images about which there was something to decide."]
-    decided: Annotated[int, "Images about which a person has decided, also earlier."]
+    images: Annotated[int, "Number of images that the review asks about."]
+    decided: Annotated[
+        int, "Number of these images about which a person has decided, now or earlier."
+    ]
     apply: Annotated[str, "Command that runs the pipeline with the decisions."]
 
 
@@ -216,8 +220,8 @@ class SchemaFeature(TypedDict):
     """A feature of the accepted schema."""
 
     name: Annotated[str, "Its name."]
-    required: Annotated[bool, "Whether each image has to have it."]
-    values: Annotated[list[str] | None, "Allowed values; null if any value is."]
+    required: Annotated[bool, "Whether each image must have the feature."]
+    values: Annotated[list[str] | None, "Allowed values; null if every value is allowed."]
     drift_limit: Annotated[float | None, "Largest distance from the last blessed model's data."]
     skew_limit: Annotated[float | None, "Largest distance between the splits."]
 
@@ -234,9 +238,9 @@ class AcceptedSchema(TypedDict):
 class Change(TypedDict):
     """A reason for which the data was refused."""
 
-    kind: Annotated[str, "Such as `anomaly`, `drift`, `skew` or `too_few`."]
-    subject: Annotated[str, "The class or the feature; empty for all data."]
-    split: Annotated[str, "The split; empty for all."]
+    kind: Annotated[str, "Kind of reason, such as `anomaly`, `drift`, `skew` or `too_few`."]
+    subject: Annotated[str, "The class or the feature; empty for the whole data set."]
+    split: Annotated[str, "The split; empty for all splits."]
     expected: Annotated[str, "What was expected."]
     seen: Annotated[str, "What was found."]
 
@@ -246,4 +250,4 @@ class AcceptedChanges(TypedDict):
 
     schema: Version
     accepted: Annotated[list[Change], "Anomalies, drift and skew that are accepted now."]
-    not_acceptable: Annotated[list[Change], "Reasons that can only be solved in the data."]
+    not_acceptable: Annotated[list[Change], "Reasons that only a change of the data solves."]

@@ -12,10 +12,10 @@ _VERSION = "Number of the version; null if its folder is not named by a number."
 class Accuracy(TypedDict):
     """An accuracy with its interval."""
 
-    count: Annotated[int, "Images that were judged."]
+    count: Annotated[int, "Number of images that were judged."]
     correct: Annotated[int, "Images that are predicted correctly."]
-    accuracy: Annotated[float, "Share of these."]
-    ci95: Annotated[Interval, "Its Wilson interval, 95 %."]
+    accuracy: Annotated[float, "Share of the judged images that are predicted correctly."]
+    ci95: Annotated[Interval, "Wilson interval of the accuracy, 95 %."]
 
 
 class Confusion(TypedDict):
@@ -35,9 +35,9 @@ class Bin(TypedDict):
 
 
 class SliceRow(TypedDict):
-    """A slice."""
+    """Images that are alike in one attribute."""
 
-    value: Annotated[str, "Value or range."]
+    value: Annotated[str, "Value or range of the attribute."]
     count: Annotated[int, "Number of images."]
     correct: Annotated[int, "Images that are predicted correctly."]
 
@@ -46,7 +46,7 @@ class Slice(TypedDict):
     """Slices by one attribute."""
 
     name: Annotated[str, "The attribute, such as `brightness`."]
-    rows: Annotated[list[SliceRow], "Its slices."]
+    rows: Annotated[list[SliceRow], "The slices of this attribute."]
 
 
 class Mistake(TypedDict):
@@ -70,23 +70,25 @@ class Undecodable(TypedDict):
     """Images that the served signature does not decode."""
 
     count: Annotated[int, "Number of files."]
-    first: Annotated[list[NotDecoded], "The first ones."]
+    first: Annotated[list[NotDecoded], "The first of these files."]
 
 
 class SeenImage(TypedDict):
-    """An image that the run of the model had."""
+    """An image that was in the data of the run that made the model."""
 
     path: Annotated[str, "Path in the source."]
-    kind: Annotated[Literal["identical", "near_duplicate"], "How similar it is."]
+    kind: Annotated[Literal["identical", "near_duplicate"], "How similar the two images are."]
     split: Annotated[str, "Split of the image in the run."]
 
 
 class Seen(TypedDict):
-    """Images that the run of the model had."""
+    """Images that were in the data of the run that made the model."""
 
     count: Annotated[int, "Number of images."]
-    by_kind: Annotated[dict[str, dict[str, int]], "Number by kind and split of the run."]
-    first: Annotated[list[SeenImage], "The first ones."]
+    by_kind: Annotated[
+        dict[str, dict[str, int]], "Number of images by kind, and by split in the run."
+    ]
+    first: Annotated[list[SeenImage], "The first of these images."]
 
 
 class Evaluation(Accuracy):
@@ -97,25 +99,33 @@ class Evaluation(Accuracy):
     version: Annotated[int | None, _VERSION]
     source: Annotated[str, "The source of the images."]
     classes: Annotated[list[str], "Class names, in the order of the probabilities."]
-    images: Annotated[int, "Images of the source, also those that could not be judged."]
+    images: Annotated[
+        int, "Number of images of the source, including those that could not be judged."
+    ]
     loss: Annotated[float, "Cross-entropy."]
     ece: Annotated[float, "Expected calibration error."]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
     reliability: Annotated[list[Bin], "Accuracy by probability."]
-    slices: Annotated[list[Slice], "Accuracy by kinds of images."]
+    slices: Annotated[list[Slice], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
     undecodable: Annotated[Undecodable, "Images that could not be decoded; they are not judged."]
     unknown_labels: Annotated[
         dict[str, int],
-        "Number of images by label, of labels that are no class of the model; they are not judged.",
+        "Number of images whose label is not a class of the model, by label; they are not judged.",
     ]
     seen: Annotated[
-        Seen | None, "Images that the run had; null if the run or its artifacts are gone."
+        Seen | None,
+        "Images that were in the data of the run that made the model; null if the run or its "
+        "artifacts no longer exist.",
     ]
-    unseen: Annotated[Accuracy | None, "The accuracy without these; null if there are none."]
-    threshold: Annotated[float | None, "Accuracy that was demanded; null if none was."]
-    passed: Annotated[bool, "Whether it was reached."]
+    unseen: Annotated[
+        Accuracy | None, "The accuracy without the images of `seen`; null if there are none."
+    ]
+    threshold: Annotated[
+        float | None, "Accuracy that the model has to reach; null if it has to reach none."
+    ]
+    passed: Annotated[bool, "Whether the accuracy reaches the threshold."]
     verdict: Annotated[str, "The result as a sentence."]
     warnings: Annotated[list[str], "Sentences about what the metrics do not show."]
 
@@ -123,11 +133,13 @@ class Evaluation(Accuracy):
 class Parity(TypedDict):
     """The comparison of a file with the served model."""
 
-    images: Annotated[int, "Images that were compared."]
-    origin: Annotated[Literal["validation", "drawn"], "Where they come from."]
-    tolerance: Annotated[float, "Largest difference of a probability that is allowed."]
+    images: Annotated[int, "Number of images that were compared."]
+    origin: Annotated[Literal["validation", "drawn"], "Where the compared images come from."]
+    tolerance: Annotated[float, "Largest allowed difference of a probability."]
     largest_difference: Annotated[float, "Largest difference of a probability."]
-    agreement: Annotated[float, "Share of labels that are those of the encoded images."]
+    agreement: Annotated[
+        float, "Share of images with the label that the served model gives to the encoded image."
+    ]
 
 
 class Export(TypedDict):
@@ -136,7 +148,7 @@ class Export(TypedDict):
     schema: Version
     kind: Annotated[Literal["onnx", "keras", "tflite"], "Kind of file."]
     file: Annotated[str, "Path of the file."]
-    bytes: Annotated[int, "Its size."]
+    bytes: Annotated[int, "Size of the file."]
     model: Annotated[str, "Folder of the version."]
     version: Annotated[int | None, _VERSION]
     classes: Annotated[list[str], "Class names, in the order of the probabilities."]
@@ -148,8 +160,8 @@ class Layer(TypedDict):
 
     name: Annotated[str, "Its name."]
     kind: Annotated[str, "Its kind."]
-    output: Annotated[list[int], "Shape of its output, without the batch."]
-    parameters: Annotated[int, "Number of its weights."]
+    output: Annotated[list[int], "Shape of the output of the layer, without the batch dimension."]
+    parameters: Annotated[int, "Number of weights of the layer."]
 
 
 class _Image(TypedDict):
@@ -157,9 +169,9 @@ class _Image(TypedDict):
 
 
 class ExplainedImage(_Image, total=False):
-    """An image: either an error, or everything else."""
+    """An image, with either an error or all other fields."""
 
-    error: Annotated[str, "Why it is no image that the model can decode."]
+    error: Annotated[str, "Why the model cannot decode the file."]
     label: Annotated[str, "The predicted class."]
     top: Annotated[list[Probability], "The most probable classes."]
     files: Annotated[list[str], "Paths of the drawings."]
@@ -175,7 +187,7 @@ class Explained(TypedDict):
 
 
 class Prediction(_Image, total=False):
-    """An image: either an error, or everything else."""
+    """An image, with either an error or all other fields."""
 
     error: Annotated[str, "Why the image was refused."]
     label: Annotated[str, "The predicted class."]
@@ -188,7 +200,7 @@ class RolledBack(TypedDict):
     """The version that was published."""
 
     schema: Version
-    version: Annotated[int, "Its number."]
-    path: Annotated[str, "Its folder."]
-    rolled_back_to: Annotated[int, "Version whose model it holds."]
+    version: Annotated[int, "Number of the new version."]
+    path: Annotated[str, "Folder of the new version."]
+    rolled_back_to: Annotated[int, "Version whose model the new version holds."]
     withdrawn: Annotated[int, "Number of models that are not pushed again."]

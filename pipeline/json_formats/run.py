@@ -10,11 +10,11 @@ Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted"]
 
 
 class Gate(TypedDict):
-    """The judgement of the evaluation."""
+    """The decision of the evaluation."""
 
     split: Annotated[str, "Split on which the model is judged."]
     threshold: Annotated[float, "Accuracy that the model has to reach."]
-    value: Annotated[float | None, "Its accuracy."]
+    value: Annotated[float | None, "Accuracy of the model."]
     ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."]
     baseline: Annotated[float | None, "Accuracy of the last blessed model on the same images."]
     failed: Annotated[list[str], "Gates that the model did not pass."]
@@ -26,14 +26,14 @@ class Folds(TypedDict):
     folds: Annotated[int, "Number of folds."]
     threshold: Annotated[float, "Mean accuracy that the folds have to reach."]
     mean: Annotated[float, "Mean accuracy of the folds."]
-    std: Annotated[float, "Its standard deviation."]
+    std: Annotated[float, "Standard deviation of the accuracies of the folds."]
     min: Annotated[float, "Lowest accuracy of a fold."]
     max: Annotated[float, "Highest accuracy of a fold."]
     images: Annotated[int, "Images in all folds."]
     correct: Annotated[int, "Images that are predicted correctly."]
-    groups: Annotated[int, "Groups of images that stay in one fold."]
-    per_fold: Annotated[list[Any], "The folds one by one."]
-    seconds: Annotated[float, "Time that it took."]
+    groups: Annotated[int, "Number of groups of images, each of which stays in one fold."]
+    per_fold: Annotated[list[Any], "The result of each fold."]
+    seconds: Annotated[float, "Duration of the cross-validation."]
     blessed: Annotated[bool, "Whether the mean reaches the threshold."]
     automatic: Annotated[
         bool,
@@ -42,20 +42,22 @@ class Folds(TypedDict):
 
 
 class LiteExport(TypedDict):
-    """A file for phones."""
+    """A LiteRT file."""
 
-    blessed: Annotated[bool, "Whether its answers are good enough to be pushed."]
-    why: Annotated[str, "Why it is not; empty if it is."]
+    blessed: Annotated[bool, "Whether the file is accurate enough to be pushed."]
+    why: Annotated[str, "Why it is not pushed; empty if it is."]
     file: Annotated[str, "Name of the file."]
     bytes: Annotated[int, "Size of the file."]
-    images: Annotated[int, "Images on which it was compared."]
-    accuracy: Annotated[float | None, "Its accuracy on these images."]
+    images: Annotated[int, "Number of images on which it was compared with the served model."]
+    accuracy: Annotated[float | None, "Accuracy of the file on these images."]
     model_accuracy: Annotated[float | None, "Accuracy of the served model on these images."]
-    agreement: Annotated[float | None, "Share of images with the same label from both."]
+    agreement: Annotated[
+        float | None, "Share of images to which the file and the served model give the same label."
+    ]
 
 
 class Expected(TypedDict):
-    """What the preset expects, beside what came out."""
+    """The expected result, and the result of this run."""
 
     text: Annotated[str, "What is expected, in words."]
     low: Annotated[float | None, "Lowest accuracy that is expected."]
@@ -64,12 +66,13 @@ class Expected(TypedDict):
     time: Annotated[str, "Time that the training takes, in words."]
     value: Annotated[float | None, "Accuracy of this run."]
     compared: Annotated[
-        Literal["within", "above", "below"] | None, "Where the accuracy lies in this range."
+        Literal["within", "above", "below"] | None,
+        "Whether the accuracy of this run is within, above or below the expected range.",
     ]
 
 
 class Push(TypedDict):
-    """What became of the model."""
+    """Whether the model was pushed, and where it is."""
 
     status: Annotated[
         Literal["pushed", "unchanged", "refused"],
@@ -90,7 +93,8 @@ class RunModel(TypedDict):
 
 #: "in" is a keyword of Python, so that it cannot be an attribute of a class.
 Counted = TypedDict(
-    "Counted", {"in": Annotated[int, "Number of files; the sum of kept and rejected ones."]}
+    "Counted",
+    {"in": Annotated[int, "Number of files, which is the sum of kept and rejected files."]},
 )
 
 
@@ -105,7 +109,7 @@ class RunData(Counted):
     set_aside: Annotated[
         dict[str, int],
         "Number of training images that were rejected as near-duplicates of held-out images, by "
-        "the split of these.",
+        "the split of the held-out images.",
     ]
     splits: Annotated[dict[str, dict[str, int]], "Number of images by split and class."]
     overrides: Annotated[dict[str, int], "Number of labels that people overrode, by split."]
@@ -125,7 +129,7 @@ class _Found(TypedDict):
 
 
 class Solution(_Found, total=False):
-    """How a solved head was found. With too few images only the first two fields exist."""
+    """How a solved head was found. With too few images for folds, it has the first two fields."""
 
     folds: Annotated[int, "Number of folds."]
     images: Annotated[int, "Images in all folds."]
@@ -135,7 +139,7 @@ class Solution(_Found, total=False):
 
 
 class Stage(TypedDict):
-    """What both stages of training have."""
+    """The fields of each stage of training."""
 
     epochs: Annotated[int, "Epochs that were trained."]
     best_epoch: Annotated[int | None, "Epoch whose weights are used, counted from 1."]
@@ -143,31 +147,33 @@ class Stage(TypedDict):
         Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"] | None,
         "Why the training ended.",
     ]
-    seconds: Annotated[float | None, "Time that it took."]
-    resumed: Annotated[int | None, "Epoch at which it was resumed; 0 if it was not."]
+    seconds: Annotated[float | None, "Duration of the training."]
+    resumed: Annotated[int | None, "Epoch at which the training was resumed; 0 if it was not."]
 
 
 class FineTuned(Stage):
     """Training of layers above a cut, or of all layers."""
 
     trained: Annotated[str | None, "What was trained."]
-    head_accuracy: Annotated[float | None, "Validation accuracy of the head before it."]
-    accuracy: Annotated[float | None, "Validation accuracy after it."]
-    helped: Annotated[bool | None, "Whether it made the network better."]
-    shipped: Annotated[bool | None, "Whether its network is the one that was exported."]
+    head_accuracy: Annotated[float | None, "Validation accuracy of the head before fine-tuning."]
+    accuracy: Annotated[float | None, "Validation accuracy after fine-tuning."]
+    helped: Annotated[bool | None, "Whether fine-tuning made the network better."]
+    shipped: Annotated[bool | None, "Whether the fine-tuned network was exported."]
 
 
 class Calibration(TypedDict):
     """The calibration of the probabilities on the validation split."""
 
     temperature: Annotated[float, "Number by which the logits are divided."]
-    error_before: Annotated[float, "Expected calibration error without it."]
-    error_after: Annotated[float, "Expected calibration error with it."]
+    error_before: Annotated[float, "Expected calibration error without the division."]
+    error_after: Annotated[float, "Expected calibration error with the division."]
     unknown_below: Annotated[
         float, "Highest probability under which an image is called unknown; 0 for never."
     ]
     unknown_share: Annotated[float, "Share of the validation images that are unknown."]
-    known_accuracy: Annotated[float | None, "Accuracy on the others; null if there are none."]
+    known_accuracy: Annotated[
+        float | None, "Accuracy on the other validation images; null if there are none."
+    ]
 
 
 class Tried(TypedDict):
@@ -175,10 +181,10 @@ class Tried(TypedDict):
 
     what: Annotated[str, "The network, in words."]
     accuracy: Annotated[float | None, "Validation accuracy; null if the training diverged."]
-    gain: Annotated[float | None, "Gain over the best one before; null for the head."]
+    gain: Annotated[float | None, "Gain over the best network before it; null for the head."]
     standard_error: Annotated[float | None, "Paired standard error of the gain."]
-    seconds: Annotated[float, "Time that it took."]
-    kept: Annotated[bool, "Whether it became the best one."]
+    seconds: Annotated[float, "Duration of the training of this network."]
+    kept: Annotated[bool, "Whether it became the best network."]
 
 
 class SearchEnd(TypedDict):
@@ -199,7 +205,7 @@ class Training(Stage):
     fine_tune: Annotated[FineTuned | None, "The fine-tuning; null without one."]
     calibration: Annotated[Calibration | None, "The calibration of the probabilities."]
     tuned: Annotated[dict[str, Any] | None, "Settings that `tune.trials` found, by name."]
-    search: Annotated[list[Tried] | None, "What was tried; null if nothing was looked for."]
+    search: Annotated[list[Tried] | None, "The networks that were tried; null without a search."]
     search_ended: Annotated[SearchEnd | None, "Why the search ended."]
 
 
@@ -224,7 +230,7 @@ class Bank(TypedDict):
     """Work of the feature bank."""
 
     forward_passes: Annotated[int, "Images and views that went through the backbone."]
-    reused: Annotated[int, "Images and views whose features were there already."]
+    reused: Annotated[int, "Images and views whose features were already stored."]
 
 
 class Logged(TypedDict):
@@ -236,7 +242,7 @@ class Logged(TypedDict):
 
 
 class Summary(TypedDict):
-    """The summary of a run, which also stands in `summary.json` in the folder of the run.
+    """The summary of a run, which is also written to `summary.json` in the folder of the run.
 
     All fields are always present. They are null where the run did not get that far.
     """
@@ -246,18 +252,18 @@ class Summary(TypedDict):
     blessed: Annotated[bool, "Whether the model passed all gates."]
     verdict: Annotated[str, "The decision as a sentence."]
     gate: Annotated[Gate | None, "The evaluation; null if no model was evaluated."]
-    cross_validation: Annotated[Folds | None, "The folds; null where none were made."]
-    lite: Annotated[dict[str, LiteExport] | None, "Files for phones by kind; null without them."]
-    warnings: Annotated[list[str], "Sentences about what deserves attention."]
-    expected: Annotated[Expected | None, "What a preset expects; null where nothing is."]
-    push: Annotated[Push, "What became of the model."]
+    cross_validation: Annotated[Folds | None, "The folds; null without cross-validation."]
+    lite: Annotated[dict[str, LiteExport] | None, "LiteRT files by kind; null if none were made."]
+    warnings: Annotated[list[str], "Warnings, as sentences."]
+    expected: Annotated[Expected | None, "The expected result; null if nothing is expected."]
+    push: Annotated[Push, "Whether the model was pushed, and where it is."]
     model: Annotated[RunModel, "The model."]
     data: Annotated[RunData, "The images."]
     training: Annotated[Training | None, "The training; null if there was none."]
     metrics: Annotated[dict[str, Metrics], "Metrics by split."]
     timings: Annotated[Timings, "Times in seconds."]
     bank: Annotated[Bank, "Work of the feature bank."]
-    cached: Annotated[list[str], "Components whose outputs an earlier run had made."]
+    cached: Annotated[list[str], "Components whose outputs were taken from an earlier run."]
     mlflow: Annotated[Logged | None, "The run as MLflow has it; null if it was not logged."]
     report: Annotated[str | None, "Path of the report; null if none was written."]
     log: Annotated[str, "Path of the log."]

@@ -20,8 +20,8 @@ class Change(TypedDict):
 class Changed(TypedDict):
     """What changed since the run before."""
 
-    configuration: Annotated[list[Change], "Settings."]
-    data: Annotated[list[Change], "Numbers of images."]
+    configuration: Annotated[list[Change], "Settings that changed."]
+    data: Annotated[list[Change], "Numbers of images that changed."]
 
 
 class FoldsOfRun(TypedDict):
@@ -29,27 +29,27 @@ class FoldsOfRun(TypedDict):
 
     folds: Annotated[int, "Number of folds."]
     mean: Annotated[float, "Mean accuracy of the folds."]
-    std: Annotated[float, "Its standard deviation."]
+    std: Annotated[float, "Standard deviation of the accuracies of the folds."]
 
 
 class Run(TypedDict):
     """A run."""
 
-    run: Annotated[str, "Name of its folder."]
-    folder: Annotated[str, "Path of its folder."]
+    run: Annotated[str, "Name of the folder of the run."]
+    folder: Annotated[str, "Path of the folder of the run."]
     started: Annotated[str, "Local time of the start."]
-    status: Annotated[Status, "How it ended, as in the summary; or that it is working or killed."]
+    status: Annotated[Status, "How the run ended, as in the summary, or `working` or `killed`."]
     verdict: Annotated[str | None, "The decision as a sentence."]
     accuracy: Annotated[float | None, "Accuracy of the gate; null if no model was evaluated."]
-    ci95: Annotated[Interval | None, "Its Wilson interval."]
+    ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."]
     split: Annotated[str | None, "Split of this accuracy."]
     folds: Annotated[FoldsOfRun | None, "The folds; null where validation decided."]
     images: Annotated[int | None, "Number of images."]
     classes: Annotated[int | None, "Number of classes."]
     changed: Annotated[Changed, "What changed since the run before."]
-    version: Annotated[int | None, "Version that it pushed; null if it pushed none."]
-    seconds: Annotated[float | None, "Its duration."]
-    report: Annotated[str | None, "Path of its report."]
+    version: Annotated[int | None, "Version that the run pushed; null if it pushed none."]
+    seconds: Annotated[float | None, "Duration of the run."]
+    report: Annotated[str | None, "Path of the report."]
 
 
 class Runs(TypedDict):
@@ -57,19 +57,19 @@ class Runs(TypedDict):
 
     schema: Version
     out: Annotated[str, "The output folder."]
-    runs: Annotated[list[Run], "Its runs, the newest last."]
+    runs: Annotated[list[Run], "The runs of the folder, the newest last."]
 
 
 class Compared(TypedDict):
     """One of two runs."""
 
-    run: Annotated[str, "Name of its folder."]
-    folder: Annotated[str, "Path of its folder."]
-    status: Annotated[Status, "How it ended."]
+    run: Annotated[str, "Name of the folder of the run."]
+    folder: Annotated[str, "Path of the folder of the run."]
+    status: Annotated[Status, "How the run ended."]
     verdict: Annotated[str | None, "The decision as a sentence."]
     accuracy: Annotated[float | None, "Accuracy of the gate."]
-    ci95: Annotated[Interval | None, "Its Wilson interval."]
-    version: Annotated[int | None, "Version that it pushed."]
+    ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."]
+    version: Annotated[int | None, "Version that the run pushed."]
 
 
 class Pair(TypedDict):
@@ -82,9 +82,9 @@ class Pair(TypedDict):
 class Paired(TypedDict):
     """Both models on the images that both predicted."""
 
-    images: Annotated[int, "Number of these images."]
-    a: Annotated[float, "Accuracy of the first model on them."]
-    b: Annotated[float, "Accuracy of the second model on them."]
+    images: Annotated[int, "Number of images that both predicted."]
+    a: Annotated[float, "Accuracy of the first model on these images."]
+    b: Annotated[float, "Accuracy of the second model on these images."]
     both: Annotated[int, "Images that both predict correctly."]
     only_a: Annotated[int, "Images that only the first model predicts correctly."]
     only_b: Annotated[int, "Images that only the second model predicts correctly."]
@@ -116,8 +116,10 @@ class Comparison(TypedDict):
         dict[str, dict[str, Pair]],
         "Metrics by split and name; `folds` stands among the splits where folds decided about one.",
     ]
-    paired: Annotated[dict[str, Paired], "The models on the same images, by split."]
-    paired_missing: Annotated[str, "Why the images cannot be compared; empty if they are."]
+    paired: Annotated[
+        dict[str, Paired], "The accuracies of both models on the same images, by split."
+    ]
+    paired_missing: Annotated[str, "Why the images cannot be compared; empty if they can."]
     only_a: Annotated[list[Disagreement], "Images that only the first model predicts correctly."]
     only_b: Annotated[list[Disagreement], "Images that only the second model predicts correctly."]
 
@@ -134,29 +136,31 @@ class Item(TypedDict):
     """Something that can be removed."""
 
     path: Annotated[str, "Its path."]
-    kind: Annotated[str, "What it is."]
+    kind: Annotated[str, "Kind of file or folder."]
     bytes: Annotated[int, "Its size."]
 
 
 class Cleaned(TypedDict):
-    """What can be removed, or was."""
+    """What can be removed, or was removed."""
 
     schema: Version
     out: Annotated[str, "The output folder."]
-    removed: Annotated[bool, "Whether it was removed."]
-    bytes: Annotated[int, "Size of all."]
-    kept: Annotated[str | None, "Why artifacts were kept; null if none had to be."]
-    items: Annotated[list[Item], "Files and folders."]
+    removed: Annotated[bool, "Whether the files and folders were removed."]
+    bytes: Annotated[int, "Size of all files and folders together."]
+    kept: Annotated[str | None, "Why artifacts were kept; null if none had to be kept."]
+    items: Annotated[list[Item], "The files and folders."]
 
 
 class Finding(TypedDict):
     """The result of one check."""
 
     name: Annotated[str, "What was checked."]
-    fit: Annotated[bool, "Whether it is as expected."]
+    fit: Annotated[bool, "Whether the result is as expected."]
     detail: Annotated[str, "What was found."]
-    advice: Annotated[str, "What to do if it is not as expected."]
-    fatal: Annotated[bool, "Whether nothing can work if it is not as expected."]
+    advice: Annotated[str, "What to do if the result is not as expected."]
+    fatal: Annotated[
+        bool, "Whether no run and no server can work if the result is not as expected."
+    ]
 
 
 class Doctor(TypedDict):

@@ -11,7 +11,7 @@ class BrokenFile(TypedDict):
     """A file of the log that breaks off."""
 
     file: Annotated[str, "Its path."]
-    records: Annotated[int, "Records before the error."]
+    records: Annotated[int, "Number of records before the error."]
     error: Annotated[str, "The error."]
 
 
@@ -19,24 +19,29 @@ class RequestLog(TypedDict):
     """The request log."""
 
     files: Annotated[list[str], "Its files."]
-    records: Annotated[int, "Records in them."]
-    answers: Annotated[int, "Answers in these."]
-    pictures: Annotated[int, "Images in these."]
-    skipped: Annotated[dict[str, int], "Records that were skipped, by reason."]
+    records: Annotated[int, "Number of records in the files."]
+    answers: Annotated[int, "Number of answers in the records."]
+    pictures: Annotated[int, "Number of images in the records."]
+    skipped: Annotated[dict[str, int], "Number of records that were skipped, by reason."]
     broken: Annotated[list[BrokenFile], "Files that break off."]
 
 
 class Distance(TypedDict):
     """The comparison of one property."""
 
-    subject: Annotated[Literal["pictures", "predictions"], "What has the property."]
+    subject: Annotated[
+        Literal["pictures", "predictions"],
+        "What has the property, such as the images or the predictions.",
+    ]
     feature: Annotated[str, "The property."]
-    reference: Annotated[str, "What it is compared with."]
-    was: Annotated[str, "Its value there."]
-    now: Annotated[str, "Its value in the requests."]
+    reference: Annotated[str, "The data that the requests are compared with."]
+    was: Annotated[str, "Value of the property in that data."]
+    now: Annotated[str, "Value of the property in the requests."]
     measure: Annotated[str, "Kind of distance."]
     distance: Annotated[float, "The distance."]
-    limit: Annotated[float | None, "Largest distance that is no drift; null if it is only shown."]
+    limit: Annotated[
+        float | None, "Largest distance that is not drift; null if the property is only shown."
+    ]
     over: Annotated[bool, "Whether the distance is over the limit."]
 
 
@@ -44,13 +49,15 @@ class AskedVersion(TypedDict):
     """The requests to one version."""
 
     version: Annotated[int, "Its number."]
-    answers: Annotated[int, "Answers of it."]
-    different_pictures: Annotated[int, "Different images in the requests."]
+    answers: Annotated[int, "Number of answers of the version."]
+    different_pictures: Annotated[int, "Number of different images in the requests."]
     first: Annotated[str, "Time of the first request."]
     last: Annotated[str, "Time of the last request."]
     labels: Annotated[dict[str, int], "Number of answers by label."]
     unknown: Annotated[float, "Share of answers that are unknown."]
-    unknown_on_validation: Annotated[float | None, "The same share on the validation split."]
+    unknown_on_validation: Annotated[
+        float | None, "Share of answers that are unknown on the validation split."
+    ]
     comparisons: Annotated[list[Distance], "Comparisons of all properties."]
     notes: Annotated[list[str], "What was not compared, and why."]
 
@@ -73,19 +80,25 @@ class Drift(TypedDict):
     """The comparison of requests with the training data."""
 
     schema: Version
-    drift: Annotated[bool | None, "Whether there is drift; null where too little was asked."]
+    drift: Annotated[
+        bool | None, "Whether there is drift; null if there were too few requests to judge."
+    ]
     verdict: Annotated[str, "The decision as a sentence."]
     log: Annotated[RequestLog, "The request log."]
     versions: Annotated[list[AskedVersion], "The versions that answered."]
     versions_gone: Annotated[list[int], "Versions that no longer exist; they are not compared."]
-    measured: Annotated[int, "Images that were measured."]
-    undecodable: Annotated[int, "Images that cannot be decoded."]
-    undecodable_first: Annotated[list[NotDecodedPicture], "The first of these."]
-    least_certain: Annotated[LeastCertain | None, "Images that were written; null if none were."]
+    measured: Annotated[int, "Number of images that were measured."]
+    undecodable: Annotated[int, "Number of images that cannot be decoded."]
+    undecodable_first: Annotated[
+        list[NotDecodedPicture], "The first images that cannot be decoded."
+    ]
+    least_certain: Annotated[
+        LeastCertain | None, "The least certain images; null if none were written."
+    ]
 
 
 class LoadPlan(TypedDict):
-    """What was measured."""
+    """The settings of the measurement."""
 
     concurrency: Annotated[list[int], "Numbers of concurrent callers."]
     window_seconds: Annotated[float, "Length of a window."]
@@ -100,14 +113,16 @@ class LoadLevel(TypedDict):
     stable: Annotated[bool, "Whether the three windows agree."]
     windows: Annotated[int, "Number of windows."]
     requests: Annotated[int, "Requests that were answered without an error."]
-    seconds: Annotated[float, "Length of the three windows."]
+    seconds: Annotated[float, "Total length of the three windows."]
     throughput: Annotated[float, "Answered requests a second."]
     images_a_second: Annotated[float, "Images in these."]
     latency_ms: Annotated[
         dict[str, float | None], "Latency as `p50`, `p90`, `p99`, `mean` and `max`; may be null."
     ]
     errors: Annotated[dict[str, int], "Number of errors by status code."]
-    client_cores: Annotated[float, "Cores that the client used; near 1 it is the bottleneck."]
+    client_cores: Annotated[
+        float, "Processor cores that the client used. Near 1, the client is the bottleneck."
+    ]
 
 
 class Load(TypedDict):
@@ -117,7 +132,7 @@ class Load(TypedDict):
     target: Annotated[str, "Address of the server."]
     model: Annotated[str, "Name of the model."]
     images_a_request: Annotated[int, "Images in each request."]
-    plan: Annotated[LoadPlan, "What was measured."]
+    plan: Annotated[LoadPlan, "The settings of the measurement."]
     levels: Annotated[list[LoadLevel], "The measurements."]
 
 

@@ -214,7 +214,7 @@ class ModelManager:
 
     def _say(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
-            _log.warning("model %s: %s; what is loaded stays", self.config.name, trouble)
+            _log.warning("model %s: %s; the loaded versions stay", self.config.name, trouble)
         self._trouble = trouble
 
     def _settle(self, config: ModelConfig) -> None:

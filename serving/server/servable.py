@@ -154,7 +154,9 @@ class Servable:
         """Make no further attempts to load, because the version is no longer needed."""
         if self.retry_at is not None:
             self.retry_at = None
-            self.error = StatusError(Code.CANCELLED, "Its load was cancelled: not wanted any more")
+            self.error = StatusError(
+                Code.CANCELLED, "Its load was cancelled, because the version is no longer needed"
+            )
             self._state = State.END
 
     def acquire(self) -> Runtime | None:

@@ -318,7 +318,7 @@ class ModelServer:
                     self.core.reload(wanted)
                 before = wanted
             except (ServerError, StatusError) as error:
-                _log.error("config file not taken, what is served stays: %s", error)
+                _log.error("the config file was not applied, and the served models stay: %s", error)
 
     def wait_until_available(self, timeout: float = 60.0) -> int:
         """Wait until all models can answer.

@@ -1,4 +1,4 @@
-"""The contents of a listing are hashed, in threads."""
+"""Hashes the contents of a listing in threads."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class ObjectStoreSource:
 
 
 def _opened(uri: str) -> tuple[Any, str]:
-    """Returns the file system of a URI and the path in it.
+    """Return the file system of a URI and the path in it.
 
     fsspec keeps one file system of each kind for the process.
 

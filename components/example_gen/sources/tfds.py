@@ -111,7 +111,7 @@ class TfdsSource:
         label = self.options.label_column or (label if label in features else "".join(labels[:1]))
         if image not in images or label not in features:
             raise ConfigError(
-                f"data source 'tfds:{self.locator}' is no labelled set of images: its features are "
+                f"data source 'tfds:{self.locator}' is not a labelled set of images: its features "
                 f"{some(list(features), 12)}; name them by data.image_column and data.label_column"
             )
         return image, label
@@ -148,7 +148,7 @@ class TfdsSource:
         for part in parts:
             file = str(part.filename)
             if not Path(file).is_file():
-                raise _unusable(self.locator, f"it names {file}, which is no file")
+                raise _unusable(self.locator, f"it names {file}, which is not a file")
             for entry in index(file, fields)[part.skip : part.skip + part.take]:
                 label = entry.label
                 if isinstance(label, int) and hasattr(feature, "int2str"):

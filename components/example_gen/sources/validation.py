@@ -104,7 +104,11 @@ def vet(scan: Scan, options: SourceOptions) -> Scan:
     notes, vocabulary = list(scan.notes), scan.vocabulary
     if options.group_pattern:
         items, missed = _grouped(scan.source, items, options.group_pattern)
-        notes += _capped("no_group", missed, "data.group_pattern does not match; its own group")
+        notes += _capped(
+            "no_group",
+            missed,
+            "data.group_pattern does not match, so that the image is a group of its own",
+        )
     if options.classes:
         vocabulary = tuple(sorted(options.classes))
         items = Items(_within(item, vocabulary) for item in items)

@@ -40,7 +40,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
 
 
 def _solution(history: Mapping[str, Any], solution: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what is said of a solved head, with its learning curve."""
+    """Collect the facts about a solved head, with its learning curve."""
     curve = solution.get("learning_curve") or []
     images = [point["images"] for point in curve]
     accuracy = [point["accuracy"] for point in curve]

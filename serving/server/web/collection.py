@@ -20,7 +20,7 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 
 MAX_IMAGE_BYTES = 20 << 20
 _MAX_NAME_BYTES = 255
-"""Of one name in the usual file systems of Linux and macOS."""
+"""Largest number of bytes of a file name in the usual file systems of Linux and macOS."""
 _SUFFIXES = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG\r\n\x1a\n", ".png"),

@@ -49,7 +49,7 @@ def routes(collection: Collection | None, pool: SheddingPool, timeout: float) ->
 
 
 class _Taker:
-    """Takes corrections, as many at once as fit into a bounded memory."""
+    """Receives corrections, as many at once as fit into a bounded memory."""
 
     def __init__(self, collection: Collection, pool: SheddingPool, timeout: float) -> None:
         self._collection, self._pool, self._timeout = collection, pool, timeout

@@ -30,7 +30,7 @@ from imgpipe.serving.server.web import same_site
 PATH = "/web/nearest"
 SHOWN = 5
 _MAX_BYTES = 4 << 20
-"""Of the body of a request, enough for 200,000 features."""
+"""Largest size of the body of a request, enough for 200,000 features."""
 
 
 _DAMAGED = (

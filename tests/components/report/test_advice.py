@@ -46,7 +46,7 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         (
             advice.more_time,
             {"training": {"search_ended": {"reason": "minutes"}}},
-            "its time was over, so that a longer one may find a better one: use --minutes.",
+            "used all of its time, so that a longer one may find a better one: use --minutes.",
         ),
         (
             advice.more_images,

@@ -173,7 +173,7 @@ def test_refuses_a_wrong_frame(parts: dict, message: str) -> None:
 
 
 def test_refuses_what_is_no_tensor() -> None:
-    with pytest.raises(UnsafeWeightsError, match="is no tensor"):
+    with pytest.raises(UnsafeWeightsError, match="is not a tensor"):
         parse(legacy_file(OrderedDict(a="text")))
 
 

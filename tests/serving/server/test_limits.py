@@ -26,7 +26,6 @@ from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
 from imgpipe.serving.server.request_log import RequestLogOptions
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.services import ServiceOptions
-
 from tests.serving.test_image_header import png_bomb
 
 Code = grpc.StatusCode
