@@ -203,12 +203,7 @@ def fit(
     started = time.perf_counter()
     with _deterministic(settings.seed):
         with distribution.scope(settings.strategy):
-            # The head alone is trained in float32 with every policy.
-            with distribution.policy(settings.precision):
-                model = build()
-            _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
-            if settings.strategy == "multi_worker":
-                distribution.let_keras_fit(model, datasets.training(train, classes, settings))
+            model = _built(build, train, classes, settings)
             watcher = Watcher(settings, checkpoint, over)
             first = watcher.resume(model)
         callbacks: list[Any] = [watcher]
@@ -229,6 +224,18 @@ def fit(
         checkpoint.remove()
     seconds = time.perf_counter() - started
     return Fit(model, watcher.epochs, watcher.best_epoch, watcher.stopped, seconds, first)
+
+
+def _built(
+    build: Callable[[], keras.Model], train: datasets.Rows, classes: int, settings: ModelSettings
+) -> keras.Model:
+    """Builds and compiles the model. The head alone is trained in float32 with every policy."""
+    with distribution.policy(settings.precision):
+        model = build()
+    _compile(model, settings, datasets.steps_per_epoch(train, settings), train)
+    if settings.strategy == "multi_worker":
+        distribution.let_keras_fit(model, datasets.training(train, classes, settings))
+    return model
 
 
 def _run_epochs(

@@ -99,7 +99,7 @@ class Config(Section):
     def settings(self) -> ModelSettings:
         """Settings of the network and its training, with an absolute path of the weights.
 
-        Folds judge heads, so that no other network is looked for where they decide.
+        Folds judge heads, so no other network is searched for if they decide.
         """
         model, fine_tune = dataclasses.asdict(self.model), self.fine_tune
         if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
@@ -130,9 +130,9 @@ class Config(Section):
 
     @property
     def chooses_views(self) -> bool:
-        """Whether FeatureBank stops adding augmented views once they do not pay.
+        """Whether FeatureBank stops adding augmented views when they do not help.
 
-        It judges them by the head that is solved on them, so that it needs one.
+        It judges them by the head that is solved on them, so it needs such a head.
         """
         given = self.views.count != AUTOMATIC or self.fine_tune.wanted or self.tune.trials
         return self.settings.solved and not given
@@ -228,7 +228,7 @@ def known_keys(section: Any = Config, prefix: str = "") -> list[str]:
 
 
 def unknown(key: str) -> str:
-    """Return a sentence about a key that is none, with the known key that is most similar."""
+    """Return a sentence about an unknown key, with the known key that is most similar."""
     if len(key) > _SHOWN:
         return f"unknown key {key[:_SHOWN]!r}…"
     return f"unknown key {key!r}; {_nearest(key)}"

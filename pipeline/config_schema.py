@@ -99,7 +99,7 @@ class Data(Section):
             try:
                 groups = re.compile(self.group_pattern).groups
             except re.error as error:
-                raise ValueError(f"group_pattern is no regular expression: {error}") from None
+                raise ValueError(f"group_pattern is not a regular expression: {error}") from None
             if not groups:
                 raise ValueError(
                     "group_pattern needs round brackets around the part of the path that is the "
@@ -231,7 +231,7 @@ class Views(Mixing, ViewSpec):
         ge=AUTOMATIC,
         le=32,
         description="Augmented views per image. -1: 4, or fewer where the head is solved and "
-        "cross-validation over train says that another view does not pay.",
+        "cross-validation over train says that another view does not help.",
     )
 
     @property

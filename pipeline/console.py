@@ -27,7 +27,7 @@ from imgpipe.pipeline import signals, standard_streams
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
-_WIDTH_PLAIN = 100  # columns when the output is no terminal
+_WIDTH_PLAIN = 100  # columns when the output is not a terminal
 
 
 class _Terminal(Console):
@@ -210,7 +210,7 @@ class Display:
         return signals.holding() if asks else contextlib.nullcontext()
 
     def stopped(self) -> bool:
-        """After Ctrl-C, ask whether the run goes on with what was found so far.
+        """After Ctrl-C, ask whether the run continues with the best network so far.
 
         Returns:
           Whether it does; False where nobody pressed Ctrl-C.

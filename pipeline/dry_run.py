@@ -83,7 +83,7 @@ def _network(config: Config, precision: str) -> list[str]:
         return [f"network     {model.network}, all layers are trained, {views}"]
     views = f"{count} augmented views" if count else "no augmented view"
     if config.chooses_views:
-        views = f"up to {views}, while they pay"
+        views = f"up to {views}, as long as they help"
     lines = [f"backbone    {model.network}, frozen, {precision}, {views}"]
     if tune.wanted:
         above = tune.cut or "two thirds of the network"

@@ -313,7 +313,7 @@ def freeze_schema(config: Config, inputs: RunInputs) -> None:
       inputs: Inputs of the run.
 
     Raises:
-      ConfigError: The file is no schema, or it changed since `find` read it.
+      ConfigError: The file is not a schema, or it changed since `find` read it.
     """
     from imgpipe.components.data_gate import schema
 

@@ -51,7 +51,7 @@ def write(content: Mapping[str, Any], target: str) -> None:
       target: Path of the file, or ``-`` for standard output.
 
     Raises:
-      ResourceError: It cannot be written. A closed pipe on standard output is no error.
+      ResourceError: It cannot be written. A closed pipe on standard output is not an error.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     plain = target == STANDARD_OUTPUT and sys.stdout.encoding.lower() != "utf-8"
@@ -68,7 +68,22 @@ def write(content: Mapping[str, Any], target: str) -> None:
         if error is not None and error.errno != errno.EPIPE:
             raise ResourceError(f"cannot write to standard output: {error.strerror}.")
         return
+    write_file(Path(target), text, "--json ")
+
+
+def write_file(path: Path, content: str | bytes, option: str = "") -> None:
+    """Write a file that a person asked for, atomically.
+
+    Args:
+      path: Path of the file.
+      content: Its content.
+      option: The option that named it and a space, for the message.
+
+    Raises:
+      ResourceError: The file cannot be written.
+    """
     try:
-        atomic_write(Path(target), text)
+        atomic_write(path, content)
     except OSError as error:
-        raise ResourceError(f"cannot write --json {target}: {error.strerror}.") from None
+        why = error.strerror or error
+        raise ResourceError(f"cannot write {option}{path}: {why}.") from None

@@ -34,7 +34,9 @@ def load(path: Path, number: int | None) -> LocalClient:
       ResourceError: There is no model, or it is damaged.
     """
     version = version_folder(path, number)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # TensorFlow would print each file that is no image
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = (
+        "2"  # TensorFlow would print each file that is not an image
+    )
     with temporary.folder() as folder, consoles.quiet(folder / "log"):
         return LocalClient(version)
 
@@ -47,7 +49,7 @@ class LocalClient(Client):
     """
 
     def __init__(self, folder: Path) -> None:
-        # There is no server, so that the blocking client's transport is replaced.
+        # There is no server, so the transport of the blocking client is replaced.
         ClientBase.__init__(self, "localhost")
         self.folder = folder
         self._transport = _LocalTransport(folder)

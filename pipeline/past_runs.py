@@ -64,7 +64,7 @@ class PastRun:
 
     @property
     def started(self) -> str:
-        """Local time of the start as ``2026-01-31 14:05:59``; the name if it is no time."""
+        """Local time of the start as ``2026-01-31 14:05:59``; the name if it is not a time."""
         try:
             moment = time.strptime(self.name[: run_folders.LENGTH], run_folders.FORMAT)
         except ValueError:

@@ -22,8 +22,8 @@ from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.inputs import RunInputs
 
 FILE = "repeat.json"
-#: Images above which the earlier run is not looked for: hashing them takes longer than the imports,
-#: and is better done beside these.
+#: Number of images above which no earlier run is searched for: hashing them takes longer than the
+#: imports, and is done while these are running.
 MOST_IMAGES = 50_000
 _PACKAGES = ("tensorflow", "tfx", "keras", "apache-beam", "tensorflow-model-analysis")
 _FINISHED = ("blessed", "not_blessed")

@@ -35,7 +35,7 @@ def configuration(first: PastRun, second: PastRun) -> list[Change]:
         change
         for change in _differing(first.config, second.config)
         if change.name not in PLACES
-        # A setting that only one of the releases has is no change of the configuration.
+        # A setting that only one of the releases has is not a change of the configuration.
         and change.name in first.config
         and change.name in second.config
     ]

@@ -61,7 +61,7 @@ def _png(data: bytes) -> tuple[int, int]:
 def _jpeg(data: bytes) -> tuple[int, int]:
     """Return the largest size in a frame header before the scan; other bytes are skipped."""
     at, found = 2, (0, 0)
-    while 0 <= (at := data.find(b"\xff", at)):
+    while (at := data.find(b"\xff", at)) >= 0:
         while data[at] == 0xFF:  # fill bytes
             at += 1
         marker = data[at]

@@ -215,24 +215,40 @@ def DataGate(
         settings,
     )
     baseline_uri = baseline_statistics.uri if baseline_statistics else ""
-    found = changes(now, baseline_uri, current_schema)
     levels = _levels({"drift": drift, "skew": skew}, bool(accept_changes))
-    reasons += [r for kind in found if levels[kind] == "reject" for r in found[kind]]
-    warnings = [r for kind in found if levels[kind] == "warn" for r in found[kind]]
+    found = _by_level(changes(now, baseline_uri, current_schema), levels)
+    reasons += found["reject"]
     facts = {
-        "warnings": rules.as_dicts(warnings),
+        "warnings": rules.as_dicts(found["warn"]),
         "statistics": statistics.uri,
         "fingerprint": fingerprint,
         "vocabulary": list(settings.vocabulary),
     }
-    accepted = ""
-    if accept_schema_to and not reasons and not tf.io.gfile.exists(accept_schema_to):
-        accepted = accept_schema_to
-        schemas.write(schemas.accepted(current_schema, settings.vocabulary), accepted)
-        origin.write(Path(accepted), data_key)
+    accepted = "" if reasons else _accept(current_schema, settings, accept_schema_to, data_key)
     write_blessing(blessing.uri, reasons, accepted, decision_to, facts)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
+
+
+def _accept(
+    schema: schema_pb2.Schema, settings: rules.GateSettings, path: str, data_key: str
+) -> str:
+    """Write the accepted schema unless there is one; return the path of a written one, or ""."""
+    if not path or tf.io.gfile.exists(path):
+        return ""
+    schemas.write(schemas.accepted(schema, settings.vocabulary), path)
+    origin.write(Path(path), data_key)
+    return path
+
+
+def _by_level(
+    found: Mapping[str, list[rules.Reason]], levels: Mapping[str, str]
+) -> dict[str, list[rules.Reason]]:
+    """Group the reasons of each kind of change by what happens on it."""
+    return {
+        level: [reason for kind in found if levels[kind] == level for reason in found[kind]]
+        for level in ("reject", "warn")
+    }
 
 
 def _levels(levels: dict[str, str], accepted: bool) -> dict[str, str]:

@@ -13,6 +13,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
+from tfx.types.artifact import Artifact
 from tfx.types.standard_artifacts import (
     ExampleStatistics,
     InfraBlessing,
@@ -75,21 +76,14 @@ def ModelPusher(
       ResourceError: The directory cannot be written, or the model is not the one that was
         validated.
     """
-    base = destination(push_directory, push_destination)
-    gates = {
-        "model": blessings.is_blessed(model_blessing.uri),
-        "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
-    }
-    if cross_validation is not None:
-        gates["cross_validation"] = blessings.is_blessed(cross_validation.uri)
-    beside = {"statistics": statistics, "schema": schema}
     validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
     exported = path_utils.serving_model_path(model.uri)
+    beside = {"statistics": statistics, "schema": schema}
     outcome = push(
-        base,
+        destination(push_directory, push_destination),
         Path(exported),
         {name: Path(given.uri) for name, given in beside.items() if given is not None},
-        gates,
+        _gates(model_blessing, infra_blessing, cross_validation),
         {**json.loads(facts), **_image_size(exported)},
         keep,
         Path(lite.uri) / BLESSED_LITE if lite is not None else None,
@@ -99,6 +93,22 @@ def ModelPusher(
     )
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
+    _record(pushed_model, outcome)
+
+
+def _gates(model: Artifact, serving: Artifact, folds: Artifact | None) -> dict[str, bool]:
+    """Return whether each gate blessed the model, by name of the gate."""
+    gates = {
+        "model": blessings.is_blessed(model.uri),
+        "serving": blessings.is_blessed(serving.uri, blessings.INFRA_BLESSED),
+    }
+    if folds is not None:
+        gates["cross_validation"] = blessings.is_blessed(folds.uri)
+    return gates
+
+
+def _record(pushed_model: Artifact, outcome: Mapping[str, Any]) -> None:
+    """Write the outcome, also as the custom properties that TFX's Pusher sets."""
     records.write_json(f"{pushed_model.uri}/{PUSH}", outcome)
     for name in ("status", "path"):
         pushed_model.set_string_custom_property(name, outcome[name] or "")

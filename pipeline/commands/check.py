@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.atomic_write import atomic_write
-from imgpipe.models.errors import DataRefused, ResourceError
+from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, printable
 
@@ -102,7 +101,7 @@ def run(
     proposals = len(found.plan.overrides) - len(overrides.confirmed(found.plan.overrides))
     _print(console, found.judged, found.verdict, told, proposals)
     if html_file is not None:
-        _write_page(html_file, page(found))
+        json_files.write_file(html_file, page(found), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
     if json_file:
         json_files.write(as_json(found.judged, found.verdict, found.refused), json_file)
@@ -376,10 +375,3 @@ def page(found: Examined) -> str:
     state = RunState(status, found.verdict)
     told = rules.summarised(rules.as_dicts(found.refused))
     return render(found.judged, found.images, state, settings, told)
-
-
-def _write_page(target: Path, html: str) -> None:
-    try:
-        atomic_write(target, html)
-    except OSError as error:
-        raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None

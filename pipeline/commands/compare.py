@@ -79,7 +79,7 @@ def run(
 
     compared = run_comparison.compare(a, b)
     if html_file is not None:
-        _write_page(html_file, compared, (a, b))
+        json_files.write_file(html_file, _page(compared, (a, b)), "--html ")
     if json_file:
         json_files.write(compared, json_file)
     if json_file != json_files.STANDARD_OUTPUT:
@@ -87,17 +87,13 @@ def run(
     return 0
 
 
-def _write_page(target: Path, compared: Mapping[str, Any], runs: Sequence[PastRun]) -> None:
+def _page(compared: Mapping[str, Any], runs: Sequence[PastRun]) -> str:
     from imgpipe.components.report import comparison_page
-    from imgpipe.models.atomic_write import atomic_write
     from imgpipe.pipeline import run_comparison
 
     images = run_comparison.images(runs, comparison_page.shown(compared))
     sentences = [paired(split, pair) for split, pair in compared["paired"].items()]
-    try:
-        atomic_write(target, comparison_page.render(compared, sentences, images))
-    except OSError as error:
-        raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None
+    return comparison_page.render(compared, sentences, images)
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape
 
@@ -109,7 +109,9 @@ def run(
     console = json_files.console_beside(json_file)
     _print(console, found)
     if html_file is not None:
-        _write_page(html_file, found, images)
+        from imgpipe.components.report.evaluation_page import render
+
+        json_files.write_file(html_file, render(found, images), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
     if json_file:
         json_files.write(found, json_file)
@@ -245,13 +247,3 @@ def _print_confusions(console: Console, found: Mapping[str, Any]) -> None:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _write_page(target: Path, found: Mapping[str, Any], images: Mapping[str, bytes]) -> None:
-    from imgpipe.components.report.evaluation_page import render
-    from imgpipe.models.atomic_write import atomic_write
-
-    try:
-        atomic_write(target, render(found, images))
-    except OSError as error:
-        raise ResourceError(f"cannot write --html {target}: {error.strerror}.") from None

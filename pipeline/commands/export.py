@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape
 
@@ -92,9 +91,9 @@ def write(
       ResourceError: There is no model, or the file cannot be written.
       NotEqual: The file would not answer as the model does.
     """
-    from imgpipe.models.atomic_write import atomic_write
     from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import exports, temporary
+    from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.evaluation import Model
     from imgpipe.pipeline.local_model import version_folder
 
@@ -110,10 +109,7 @@ def write(
             import tensorflow  # noqa: F401  # takes longer than most conversions
         with display.step("converting, comparing"):
             content, described = exports.export(name, kind, model)
-    try:
-        atomic_write(target, content)
-    except OSError as error:
-        raise ResourceError(f"cannot write --to {target}: {error.strerror}.") from None
+    json_files.write_file(target, content, "--to ")
     return {**described, "file": str(target.absolute())}
 
 

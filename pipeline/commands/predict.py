@@ -41,92 +41,90 @@ _EXAMPLES = """Examples:\n
 """
 
 
+_ImagesArgument = Annotated[list[Path], typer.Argument(help="Images, or folders of them.")]
+_ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        help="gRPC address, or http://HOST:PORT of the REST interface. "
+        f"Default: {_SERVER}, unless --model names a folder.",
+    ),
+]
+_ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="OUT|NAME",
+        help="Output folder of a run, whose newest version is loaded without a server; or the "
+        "name of the served model.",
+    ),
+]
+_VersionOption = Annotated[
+    int | None,
+    typer.Option("--version", help="Version of the model. Default: the newest available one."),
+]
+_LabelOption = Annotated[
+    str | None,
+    typer.Option("--label", help="Version label instead of a number, such as stable."),
+]
+_CropOption = Annotated[
+    str | None,
+    typer.Option(
+        "--crop",
+        metavar="LEFT,TOP,RIGHT,BOTTOM",
+        help="Region of each image, in pixels or as fractions from 0 to 1.",
+    ),
+]
+_TenCropOption = Annotated[
+    bool,
+    typer.Option(
+        "--ten-crop",
+        help="Average the answers for ten crops of each image, which takes ten times as long.",
+    ),
+]
+_TopOption = Annotated[int, typer.Option("--top", help="Number of labels shown for each image.")]
+_AtOnceOption = Annotated[int, typer.Option("--at-once", help="Number of concurrent requests.")]
+_TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds for each request.")]
+_AuthoritiesOption = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="PEM", help="TLS: certificates of the trusted authorities."),
+]
+_CertificateOption = Annotated[
+    Path | None,
+    typer.Option("--certificate", metavar="PEM", help="TLS: certificate of this client."),
+]
+_KeyOption = Annotated[
+    Path | None, typer.Option("--key", metavar="PEM", help="TLS: private key of the certificate.")
+]
+_JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; --json - is the same.")]
+
+
 @app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
-    server: Annotated[
-        str | None,
-        typer.Option(
-            "--server",
-            metavar="HOST:PORT",
-            help="gRPC address, or http://HOST:PORT of the REST interface. "
-            f"Default: {_SERVER}, unless --model names a folder.",
-        ),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            metavar="OUT|NAME",
-            help="Output folder of a run, whose newest version is loaded without a server; or the "
-            "name of the served model.",
-        ),
-    ] = "imgpipe",
-    version: Annotated[
-        int | None,
-        typer.Option("--version", help="Version of the model. Default: the newest available one."),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option("--label", help="Version label instead of a number, such as stable."),
-    ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            "--crop",
-            metavar="LEFT,TOP,RIGHT,BOTTOM",
-            help="Region of each image, in pixels or as fractions from 0 to 1.",
-        ),
-    ] = None,
-    ten_crop: Annotated[
-        bool,
-        typer.Option(
-            "--ten-crop",
-            help="Average the answers for ten crops of each image, which takes ten times as long.",
-        ),
-    ] = False,
-    top: Annotated[int, typer.Option("--top", help="Number of labels shown for each image.")] = 5,
-    at_once: Annotated[int, typer.Option("--at-once", help="Number of concurrent requests.")] = 4,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", metavar="PEM", help="TLS: certificates of the trusted authorities."),
-    ] = None,
-    certificate: Annotated[
-        Path | None,
-        typer.Option("--certificate", metavar="PEM", help="TLS: certificate of this client."),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="PEM", help="TLS: private key of the certificate."),
-    ] = None,
+    images: _ImagesArgument,
+    server: _ServerOption = None,
+    model: _ModelOption = "imgpipe",
+    version: _VersionOption = None,
+    label: _LabelOption = None,
+    crop: _CropOption = None,
+    ten_crop: _TenCropOption = False,
+    top: _TopOption = 5,
+    at_once: _AtOnceOption = 4,
+    timeout: _TimeoutOption = 30.0,
+    ca: _AuthoritiesOption = None,
+    certificate: _CertificateOption = None,
+    key: _KeyOption = None,
     header: options.HeaderOption = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; --json - is the same.")
-    ] = False,
+    as_json: _JsonOption = False,
 ) -> None:
     """Classify images, with a server or, for --model OUT, without one."""
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         images = [path for path in images if path != Path("-")]
-    for_server = {
-        "--label": label,
-        "--ca": ca,
-        "--certificate": certificate,
-        "--key": key,
-        "--header": header,
-    }
     folder = None if server else _folder(model)
-    if folder and (given := [name for name, value in for_server.items() if value]):
-        raise ConfigError(
-            f"{', '.join(given)}: expected only with a server, because --model {model} is a "
-            "folder and its model is loaded without one. Name the server with --server, or remove "
-            f"{given[0]}."
-        )
-    endpoint = Endpoint(
-        *(server or _SERVER, model, version, label, timeout, ca, certificate, key),
-        headers(header),
-        folder,
-    )
+    given = (server or _SERVER, model, version, label, timeout, ca, certificate, key)
+    endpoint = Endpoint(*given, headers(header), folder)
+    endpoint.check()
     question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
     raise typer.Exit(run(images, endpoint, question, as_json))
 
@@ -184,6 +182,27 @@ class Endpoint:
     key: Path | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None  # where the model is, to load it here instead of asking a server
+
+    def check(self) -> None:
+        """Refuse options that have an effect on a server only, if the model is loaded here.
+
+        Raises:
+          ConfigError: There is such an option; the message names it.
+        """
+        for_server = {
+            "--label": self.label,
+            "--ca": self.ca,
+            "--certificate": self.certificate,
+            "--key": self.key,
+            "--header": self.headers,
+        }
+        given = [name for name, value in for_server.items() if value]
+        if self.folder is not None and given:
+            raise ConfigError(
+                f"{', '.join(given)}: expected only with a server, because --model {self.model} is "
+                "a folder and its model is loaded without one. Name the server with --server, or "
+                f"remove {given[0]}."
+            )
 
     def client(self) -> Client:
         """Return a client, which connects with its first request.

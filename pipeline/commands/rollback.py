@@ -70,7 +70,7 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
     json_files.check_folder("--json", json_file)
     model_dir, version = pushed_models.locate(model_dir)
     if version is not None:
-        if not version.name.isdecimal():  # a SavedModel that is no pushed version
+        if not version.name.isdecimal():  # a SavedModel that is not a pushed version
             raise pushed_models.no_model(version)
         if to not in (None, int(version.name)):
             raise ConfigError(

@@ -118,7 +118,7 @@ def run(
         The exit code.
 
     Raises:
-        ConfigError: `model_dir` is a SavedModel that is no numbered version.
+        ConfigError: `model_dir` is a SavedModel that is not a numbered version.
         ResourceError: There is no model in `model_dir`.
     """
     base_path, version = _served(model_dir)
@@ -126,7 +126,7 @@ def run(
     from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import temporary
 
-    # TensorFlow would print each file that is no image.
+    # TensorFlow would print each file that is not an image.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with temporary.folder() as folder, consoles.quiet(folder / "log"):
         import tensorflow  # noqa: F401  # its first messages do not heed the level

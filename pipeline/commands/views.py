@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.atomic_write import atomic_write
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape
 
@@ -82,6 +81,7 @@ def run(
       ResourceError: The file cannot be written.
     """
     from imgpipe.components.report.text import plural
+    from imgpipe.models import contact_sheet
     from imgpipe.pipeline import console as consoles
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import temporary
@@ -102,7 +102,8 @@ def run(
             console.print(f"skipped {escape(str(file))}: {escape(why)}", soft_wrap=True)
         if not drawn:
             raise ConfigError(f"{path}: none of its {len(paths)} files is an image.")
-        _write(out, drawn, min(size, _SIDE))
+        content = contact_sheet.png(contact_sheet.draw(drawn, min(size, _SIDE)))
+        json_files.write_file(out, content, "--to ")
         spec = config.views.spec
         views = plural(spec.count, "augmented view")
         text = f"wrote {out}: {plural(len(drawn), 'image')}, each with {views}"
@@ -166,12 +167,3 @@ def _rows(
         if len(drawn) == count:
             break
     return drawn, skipped
-
-
-def _write(out: Path, rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], side: int) -> None:
-    from imgpipe.models import contact_sheet
-
-    try:
-        atomic_write(out, contact_sheet.png(contact_sheet.draw(rows, side)))
-    except OSError as error:
-        raise ResourceError(f"cannot write --to {out}: {error.strerror}.") from None

@@ -30,7 +30,7 @@ FEWEST = 50
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
 #: Properties that are shown but not judged: a phone's images are larger than those of most data
-#: sets, and that alone is no drift.
+#: sets, and that alone is not drift.
 SHOWN = (names.WIDTH, names.HEIGHT, names.BYTE_SIZE)
 _NEVER = 1.0  # no Jensen-Shannon divergence in bits is greater
 _TRAINING = "training data"

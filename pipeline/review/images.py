@@ -39,7 +39,7 @@ class Images:
           image_hash: Hash of an image that the page shows.
 
         Raises:
-          NoImage: It is not one of the images, or its file is gone, has changed or is no image.
+          NoImage: It is not one of the images, or its file is gone, has changed or is not an image.
         """
         if image_hash not in self._shown:
             raise NoImage("This review does not show this image.")

@@ -122,7 +122,8 @@ def command(
     root: RootOption = None,
     parameters: ParameterOption = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the end; the exit code tells how it went.")
+        bool,
+        typer.Option("--wait", help="Wait for the end of the run, and exit with its exit code."),
     ] = False,
     name: NameOption = None,
     experiment: ExperimentOption = "imgpipe",

@@ -1,0 +1,229 @@
+"""Results of the functions of the Python interface: a run, a check, an evaluation, an export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imgpipe.models.errors import ImgpipeError
+
+if TYPE_CHECKING:
+    from imgpipe.pipeline.commands.check import Examined
+    from imgpipe.pipeline.commands.evaluate import Asked
+
+
+@dataclass(frozen=True)
+class Run:
+    """The outcome of a run.
+
+    Attributes:
+      exit_code: Exit code that ``imgpipe run`` would have ended with; 0 for a blessed model.
+      verdict: The sentence that the command prints.
+      summary: The summary that ``--json`` writes, which the reference documents.
+      folder: Folder of the run with its report, summary, log and configuration.
+      repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
+    """
+
+    exit_code: int
+    verdict: str
+    summary: Mapping[str, Any] = field(repr=False)
+    folder: Path
+    repeated: bool = False
+
+    @property
+    def status(self) -> str:
+        """How the run ended: ``blessed``, ``not_blessed``, ``refused`` or ``failed``."""
+        return str(self.summary["status"])
+
+    @property
+    def blessed(self) -> bool:
+        """Whether the model passed all gates."""
+        return bool(self.summary["blessed"])
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Metrics by split, such as ``accuracy`` and ``per_class``; empty without a model."""
+        return self.summary["metrics"] or {}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy on validation; None if no model was evaluated.
+
+        Where folds decide instead, the verdict rests on ``summary["cross_validation"]["mean"]``.
+        """
+        value = (self.summary["gate"] or {}).get("value")
+        return None if value is None else float(value)
+
+    @property
+    def model(self) -> Path | None:
+        """Folder of the version that serves the model; None if it was not published."""
+        push = self.summary["push"]
+        return Path(push["path"]) if push["status"] in ("pushed", "unchanged") else None
+
+    @property
+    def report(self) -> Path | None:
+        """Path of the page; None if none was written."""
+        return Path(self.summary["report"]) if self.summary["report"] else None
+
+    def raise_for_status(self) -> Run:
+        """Return the run itself if its model is blessed.
+
+        Raises:
+          ImgpipeError: The data was refused, the run failed, or the model is not blessed. Its
+            ``exit_code`` is that of the command line.
+        """
+        if self.exit_code:
+            error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")
+            error.exit_code = self.exit_code
+            raise error
+        return self
+
+    def show(self) -> None:
+        """Display the page: in the output of a notebook's cell, otherwise in a browser."""
+        _show(self, self.report)
+
+    def _repr_html_(self) -> str | None:
+        """Return the page in a frame, as notebooks display it; None if there is no page."""
+        from imgpipe.pipeline import notebook
+
+        return notebook.frame(self.report.read_text("utf-8")) if self.report else None
+
+
+class _Page:
+    """A result with a page."""
+
+    verdict: str
+
+    @cached_property
+    def html(self) -> str:
+        """The page as one HTML file; the images that it shows are read now."""
+        return self._render()
+
+    def _render(self) -> str:
+        raise NotImplementedError
+
+    def save(self, file: str | Path) -> Path:
+        """Write the page to a file.
+
+        Args:
+          file: Path of the HTML file.
+
+        Returns:
+          Its absolute path.
+        """
+        from imgpipe.models.atomic_write import atomic_write
+
+        path = Path(file).expanduser().absolute()
+        atomic_write(path, self.html)
+        return path
+
+    def show(self) -> None:
+        """Display the page in the output of a notebook's cell; elsewhere use `save`."""
+        _show(self, None)
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, as notebooks display it."""
+        from imgpipe.pipeline import notebook
+
+        return notebook.frame(self.html)
+
+
+@dataclass(frozen=True)
+class Check(_Page):
+    """The result of a check.
+
+    Attributes:
+      verdict: The sentence that the command prints.
+      refused: Whether a run would refuse the data.
+      reasons: Why it would, as sentences.
+      summary: What ``imgpipe check --json`` writes, which the reference documents.
+    """
+
+    verdict: str
+    refused: bool
+    reasons: tuple[str, ...]
+    summary: Mapping[str, Any] = field(repr=False)
+    _examined: Examined = field(repr=False, compare=False)
+
+    def _render(self) -> str:
+        from imgpipe.components.image_filter import thread_driver
+        from imgpipe.components.report.check_page import paths_shown
+        from imgpipe.pipeline.commands.check import page
+
+        found = self._examined
+        shown = paths_shown(found.judged)
+        images = thread_driver.read_images(found.plan, found.judged, shown)
+        return page(replace(found, images=images))
+
+
+@dataclass(frozen=True)
+class Evaluation(_Page):
+    """What a published model answers for labelled images.
+
+    Attributes:
+      verdict: The sentence that the command prints.
+      summary: What ``imgpipe evaluate --json`` writes, which the reference documents.
+    """
+
+    verdict: str
+    summary: Mapping[str, Any] = field(repr=False)
+    _asked: Asked = field(repr=False, compare=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the judged images that are predicted correctly, from 0 to 1."""
+        return float(self.summary["accuracy"])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson interval of the accuracy, 95 %."""
+        low, high = self.summary["ci95"]
+        return float(low), float(high)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the accuracy reaches the threshold."""
+        return bool(self.summary["passed"])
+
+    def _render(self) -> str:
+        from imgpipe.components.report.evaluation_page import render
+        from imgpipe.pipeline import console, evaluation, temporary
+
+        asked = self._asked
+        with temporary.folder() as folder, console.quiet(folder / "log", to_stderr=True):
+            images = evaluation.shown_images(asked.model, asked.source, asked.scan, self.summary)
+        return render(self.summary, images)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written for other programs.
+
+    Attributes:
+      file: Its absolute path.
+      largest_difference: Largest difference of a probability from the served model, on the images
+        that were compared.
+      summary: What ``imgpipe export --json`` writes, which the reference documents.
+    """
+
+    file: Path
+    largest_difference: float
+    summary: Mapping[str, Any] = field(repr=False)
+
+
+def _show(result: Run | _Page, page: Path | None) -> None:
+    from imgpipe.pipeline import notebook
+
+    if notebook.in_notebook():
+        from IPython.display import display
+
+        display(result)
+    elif page is not None:
+        from imgpipe.pipeline.commands import open as open_command
+
+        open_command.run(page.parent)
+    else:
+        print(result.verdict)
