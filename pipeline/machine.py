@@ -19,6 +19,7 @@ _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
 _DRIVER = Path("/proc/driver/nvidia/version")  # exists where the driver of a GPU is loaded
+_WINDOWS_GPU = Path("/dev/dxg")  # the same on Windows' subsystem for Linux
 _ASK_TENSORFLOW = (
     "import tensorflow as tf\n"
     "for one in tf.config.list_physical_devices('GPU'):\n"
@@ -117,10 +118,15 @@ def _cpu(out: Path) -> Finding:
     return Finding("processor", True, f"{cores} cores, feature bank in {resolve_precision('auto')}")
 
 
+def has_gpu() -> bool:
+    """Return whether the driver of a GPU is loaded, without TensorFlow."""
+    return _DRIVER.exists() or _WINDOWS_GPU.exists()
+
+
 def _accelerator(out: Path) -> Finding:
     """Say whether TensorFlow computes on a GPU. It is only started where there is one."""
     build = _tensorflow_build()
-    if not _DRIVER.exists():
+    if not has_gpu():
         return Finding("accelerator", True, f"none, so the processor computes; {build}")
     try:
         asked = subprocess.run(

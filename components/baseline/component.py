@@ -57,7 +57,7 @@ def Baseline(
     state = {"version": version, "digest": digest, "compared": False, "why": ""}
     found = _find(Path(push_directory), version)
     if found is None:
-        state["why"] = "no earlier blessed model of another run"
+        state["why"] = "there is no earlier blessed model to compare with"
     elif found.vocabulary != _classes(vocabulary):
         state["why"] = (
             f"version {version} has other classes ({', '.join(found.vocabulary)}), so that the "

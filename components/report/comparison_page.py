@@ -28,7 +28,7 @@ def _verdict(context: Context) -> Mapping[str, Any]:
         {
             "letter": letter.upper(),
             "folder": found[letter]["folder"],
-            "version": NONE if found[letter]["version"] is None else found[letter]["version"],
+            "version": found[letter]["version"],
             "verdict": found[letter]["verdict"] or found[letter]["status"],
         }
         for letter in ("a", "b")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 NONE = "–"
+_VERSIONS = "model"  # default of push.directory
 _Item = TypeVar("_Item")
 
 
@@ -92,6 +94,19 @@ def overridden(data: Mapping[str, Any]) -> str:
     total = sum(by_split.values())
     words = f"{plural(total, 'label was', 'labels were')} overridden ({', '.join(parts)})"
     return words if total else ""
+
+
+def serve_command(version: str) -> str:
+    """Return the command that serves a published version and those after it.
+
+    Args:
+        version: Path or URI of the version, such as ``OUT/model/3``. The command names ``OUT``
+            where the versions lie in its usual folder on this machine.
+    """
+    base = version.rstrip("/").rpartition("/")[0] or version
+    above, _, name = base.rpartition("/")
+    folder = above if above and name == _VERSIONS and "://" not in base else base
+    return f"imgpipe serve {shlex.quote(folder)}"
 
 
 def capped(items: Sequence[_Item], limit: int, what: str, rest: str = "") -> tuple[Any, str]:

@@ -122,8 +122,7 @@ def _against_baseline(facts: Mapping[str, Any]) -> str:
     gate = facts["gate"]
     baseline = facts.get("baseline") or {}
     if gate["baseline"] is None:
-        why = baseline.get("why") or "no earlier blessed model of another run"
-        return f"; no baseline: {why}"
+        return f"; {baseline.get('why') or 'there is no earlier blessed model to compare with'}"
     return f"; the last blessed version, {baseline.get('version')}, reaches {gate['baseline']:.3f}"
 
 

@@ -75,16 +75,25 @@ def run(
     json_files.check_folder("--json", json_file)
     json_files.check_folder("--html", html_file)
     a, b = _chosen(first, second)
-    from imgpipe.pipeline import run_comparison
-
-    compared = run_comparison.compare(a, b)
-    if html_file is not None:
-        json_files.write_file(html_file, _page(compared, (a, b)), "--html ")
+    compared = _compared(a, b, html_file)
     if json_file:
         json_files.write(compared, json_file)
     if json_file != json_files.STANDARD_OUTPUT:
         _print(compared)
     return 0
+
+
+def _compared(a: PastRun, b: PastRun, html_file: Path | None) -> dict[str, Any]:
+    """Compare the runs and write the page, without the messages that TensorFlow prints."""
+    from imgpipe.pipeline import console as consoles
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.pipeline import run_comparison, temporary
+
+    with temporary.folder() as folder, consoles.quiet(folder / "log"):
+        compared = run_comparison.compare(a, b)
+        if html_file is not None:
+            json_files.write_file(html_file, _page(compared, (a, b)), "--html ")
+    return compared
 
 
 def _page(compared: Mapping[str, Any], runs: Sequence[PastRun]) -> str:

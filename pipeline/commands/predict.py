@@ -32,6 +32,7 @@ _SOME_REFUSED = 2
 """Exit code when some files are not images: the same as for a bad argument."""
 
 
+SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
 _LOCAL = "imgpipe.pipeline.local_model"
 _EXAMPLES = """Examples:\n
@@ -353,10 +354,11 @@ def _print_json(answers: Sequence[tuple[Path, Answer]]) -> None:
 def _row(path: Path, answer: Answer) -> dict[str, Any]:
     from imgpipe.serving.client import ServingError
 
+    image = {"schema": SCHEMA, "image": str(path)}
     if isinstance(answer, ServingError):
-        return {"image": str(path), "error": str(answer)}
+        return {**image, "error": str(answer)}
     return {
-        "image": str(path),
+        **image,
         "label": answer.label,
         "probability": answer.probability,
         "top": [{"label": name, "probability": p} for name, p in answer.top],

@@ -37,7 +37,7 @@ _OVERRIDES = Path("overrides.toml")
 _HASH = re.compile(r"[0-9a-f]{6,64}")
 _SHOWN = 12  # digits of a hash that are shown, enough to name a file
 _RUNS = "runs"  # folder of the runs below the output folder; pipeline/run.py, slow to import
-SCHEMA = 1  # of what --json of restore and accept writes
+SCHEMA = 1  # of what --json writes
 _OUT = typer.Option(
     "--out",
     metavar="OUT",
@@ -89,11 +89,12 @@ def list_(
     console = new_console()
     if as_json:
         for row in rows:
-            typer.echo(json.dumps({key: value for key, value in vars(row).items() if value}))
+            found = {key: value for key, value in vars(row).items() if value}
+            typer.echo(json.dumps({"schema": SCHEMA, **found}))
         return
 
-    for name, found in groupby(sorted(rows, key=lambda row: (row.reason, row.path)), _reason):
-        group = list(found)
+    for name, of_reason in groupby(sorted(rows, key=lambda row: (row.reason, row.path)), _reason):
+        group = list(of_reason)
         console.print(f"[bold]{escape(name)}[/]  {len(group)}")
         for row in group:
             digits = row.image_hash[:_SHOWN]

@@ -111,7 +111,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
       ImgpipeError: The run could not start.
     """
     from imgpipe.components.report import expectation
-    from imgpipe.components.report.text import aside
+    from imgpipe.components.report.text import aside, serve_command
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.run import execute
 
@@ -142,7 +142,7 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):
-        console.print(f"  serve it: imgpipe serve {escape(str(Path(push['path']).parent))}")
+        console.print(f"  serve it: {escape(serve_command(push['path']))}")
     if json_file:
         json_files.write(outcome.summary, json_file)
     return outcome.exit_code

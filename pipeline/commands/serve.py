@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
+
+if TYPE_CHECKING:
+    from imgpipe.serving.server.state_lines import StateLines
 
 app = typer.Typer()
 
@@ -18,6 +22,7 @@ _LAST_PORT = 65535
 _EXAMPLES = """Examples:\n
   imgpipe serve imgpipe-out\n
   imgpipe serve imgpipe-out/model/3 --port 9000\n
+  imgpipe serve imgpipe-out --port 0 --json -\n
   imgpipe serve imgpipe-out --request-log logs/requests -- --drain_seconds=5
 """
 
@@ -82,6 +87,15 @@ def serve(
     log_images: Annotated[
         bool, typer.Option("--log-images", help="Also log the images of the requests.")
     ] = False,
+    json_file: Annotated[
+        str | None,
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="Write the addresses and every change of a version as JSON lines to this file (- "
+            "for standard output).",
+        ),
+    ] = None,
 ) -> None:
     """Serve a model on this machine: TensorFlow Serving's API and a page to try it."""
     if rest_port is None:
@@ -90,7 +104,7 @@ def serve(
     if nearest:
         page += nearest_flags(web and rest_port != 0, model_dir)
     more = [*page, *log_flags(log, log_share, log_images), *(flags or [])]
-    raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port))
+    raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port, json_file))
 
 
 def run(
@@ -101,6 +115,7 @@ def run(
     int8: bool = False,
     flags: Sequence[str] = (),
     rest_port: int = 0,
+    json_file: str | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT.
 
@@ -113,38 +128,76 @@ def run(
         int8: Serve model.tflite where a version has one.
         flags: Further flags of imgpipe-model-server.
         rest_port: REST port; 0 for none, -1 for any free one.
+        json_file: File for JSON lines about the server, ``-`` for standard output, None for none.
 
     Returns:
         The exit code.
 
     Raises:
-        ConfigError: `model_dir` is a SavedModel that is not a numbered version.
-        ResourceError: There is no model in `model_dir`.
+        ConfigError: `model_dir` is a SavedModel that is not a numbered version, or the folder of
+            `json_file` does not exist.
+        ResourceError: There is no model in `model_dir`, or `json_file` cannot be written.
     """
+    from imgpipe.pipeline import json_file as json_files
+
+    json_files.check_folder("--json", json_file)
     base_path, version = _served(model_dir)
     only = [f"--model_version={version}"] if version else []
+    with _state_lines(json_file) as lines:
+        _import_tensorflow()
+        from imgpipe.serving.server.model_server import main
+
+        return main(
+            [
+                f"--model_name={model}",
+                f"--model_base_path={base_path}",
+                f"--host={host}",
+                f"--port={port}",
+                f"--rest_api_port={rest_port}",
+                f"--prefer_tflite_model={str(int8).lower()}",
+                *only,
+                *flags,
+            ],
+            lines,
+        )
+
+
+@contextlib.contextmanager
+def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
+    """Open the file of ``--json``."""
+    if json_file is None:
+        yield None
+        return
+    import sys
+
+    from imgpipe.pipeline import json_file as json_files
+    from imgpipe.serving.server.state_lines import StateLines
+
+    if json_file == json_files.STANDARD_OUTPUT:
+        yield StateLines(sys.stdout.write)
+        return
+    try:
+        file = Path(json_file).open("w", buffering=1, encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise ResourceError(f"cannot write --json {json_file}: {error.strerror}.") from None
+    with file:
+        yield StateLines(file.write)
+
+
+def _import_tensorflow() -> None:
+    """Import TensorFlow without the messages that do not heed its level."""
     from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import temporary
+    from imgpipe.pipeline import machine, temporary
 
     # TensorFlow would print each file that is not an image.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with temporary.folder() as folder, consoles.quiet(folder / "log"):
-        import tensorflow  # noqa: F401  # its first messages do not heed the level
+        import tensorflow as tf
 
-        from imgpipe.serving.server.model_server import main
-
-    return main(
-        [
-            f"--model_name={model}",
-            f"--model_base_path={base_path}",
-            f"--host={host}",
-            f"--port={port}",
-            f"--rest_api_port={rest_port}",
-            f"--prefer_tflite_model={str(int8).lower()}",
-            *only,
-            *flags,
-        ]
-    )
+        if not machine.has_gpu():
+            # The first look for GPUs prints an error of CUDA where there is none. It is looked for
+            # once in a process, which is here.
+            tf.config.list_physical_devices("GPU")
 
 
 def _served(model_dir: str) -> tuple[str, int]:

@@ -37,6 +37,7 @@ FORMATS: dict[str, Any] = {
     "explain": models.Explained,
     "predict": list[models.Prediction],
     "rollback": models.RolledBack,
+    "serve": serving.ServerLine,
     "drift": serving.Drift,
     "load": serving.Load,
     "deploy": serving.Deployed,

@@ -170,7 +170,11 @@ class Views(TypedDict):
     skipped: Annotated[list[Skipped], "Files that are not images."]
 
 
-class QuarantineRow(TypedDict, total=False):
+class _Row(TypedDict):
+    schema: Version
+
+
+class QuarantineRow(_Row, total=False):
     """One object for each file, on a line of its own. Empty fields are left out."""
 
     path: Annotated[str, "Path in the source."]

@@ -186,7 +186,11 @@ class Explained(TypedDict):
     layers: Annotated[list[Layer] | None, "All layers; null without `--layers`."]
 
 
-class Prediction(_Image, total=False):
+class _Predicted(_Image):
+    schema: Version
+
+
+class Prediction(_Predicted, total=False):
     """An image, with either an error or all other fields."""
 
     error: Annotated[str, "Why the image was refused."]

@@ -7,6 +7,33 @@ from typing import Annotated, Literal, TypedDict
 from imgpipe.pipeline.json_formats.common import Version
 
 
+class _Line(TypedDict):
+    schema: Version
+    time: Annotated[str, "Time in UTC, ISO 8601."]
+    event: Annotated[
+        Literal["listening", "version", "stopped"],
+        "`listening` first, `version` whenever a version has entered another state, and `stopped` "
+        "at the end.",
+    ]
+
+
+class ServerLine(_Line, total=False):
+    """One object a line for each change of the server. Each event has fields of its own."""
+
+    grpc: Annotated[str | None, "`listening`: HOST:PORT of gRPC; null without one."]
+    rest: Annotated[str | None, "`listening`: URL of the REST interface; null without one."]
+    page: Annotated[str | None, "`listening`: URL of the page; null without one."]
+    models: Annotated[dict[str, str], "`listening`: folders of versions by name of the model."]
+    model: Annotated[str, "`version`: name of the model."]
+    version: Annotated[int, "`version`: number of the version."]
+    state: Annotated[
+        Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"],
+        "`version`: its state, in TensorFlow Serving's words; `AVAILABLE` answers requests.",
+    ]
+    error: Annotated[str | None, "`version`: why it is not available; null without an error."]
+    finished: Annotated[bool, "`stopped`: whether all requests had been answered."]
+
+
 class BrokenFile(TypedDict):
     """A file of the log that breaks off."""
 

@@ -26,13 +26,18 @@ from imgpipe.serving.server.flags import parse, without_effect
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer, ServerOptions
+    from imgpipe.serving.server.state_lines import StateLines
 
 _LOOK_S = 0.05
 """Seconds between two checks of the main thread for a signal."""
 _log = logging.getLogger(__name__)
 
 
-def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAIN_SECONDS) -> bool:
+def run_until_signalled(
+    server: ModelServer,
+    drain_seconds: float = DEFAULT_DRAIN_SECONDS,
+    lines: StateLines | None = None,
+) -> bool:
     """Serve until SIGTERM or SIGINT, and then let running requests finish.
 
     This only works in the main thread of a program. A second signal ends the wait at once.
@@ -40,6 +45,7 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
     Args:
         server: The server, which is started here.
         drain_seconds: Time in seconds that running requests get to finish.
+        lines: Where the states of the server are written, None for nowhere.
 
     Returns:
         Whether all requests have finished. Otherwise threads of TensorFlow still run, and an
@@ -51,6 +57,8 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
     finished: list[bool] = []
     try:
         server.start()
+        if lines:
+            lines.listening(server)
         # The main thread never waits without a timeout: Python runs the handler of a signal only
         # when that thread is awake, and a signal just before the wait would not wake it.
         loaded = False
@@ -58,6 +66,8 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
             if not loaded and not server.core.starting():
                 loaded = True
                 _spare_collector()
+            if lines:
+                lines.look(server)
             time.sleep(_LOOK_S)
         signals.get()
         _log.info("stopping; running requests have %g s, a second signal ends it", drain_seconds)
@@ -70,6 +80,8 @@ def run_until_signalled(server: ModelServer, drain_seconds: float = DEFAULT_DRAI
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if lines:
+        lines.stopped(finished == [True])
     return finished == [True]
 
 
@@ -259,11 +271,12 @@ def _models(flags: argparse.Namespace) -> list[Any]:
     return [ModelConfig(flags.model_name, base_path, policy, request_log=log)]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, lines: StateLines | None = None) -> int:
     """Serve until a signal arrives.
 
     Args:
         argv: The arguments; None for those of the command line.
+        lines: Where the states of the server are written, None for nowhere.
 
     Returns:
         The exit code: 0 after a signal, 2 for wrong flags or files, 5 if a port is taken.
@@ -287,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         port = -1 if flags.grpc_socket_path and not flags.port else flags.port
         server = ModelServer(host=flags.host, port=port, models=models, options=make_options(flags))
-        return leave(run_until_signalled(server, flags.drain_seconds))
+        return leave(run_until_signalled(server, flags.drain_seconds, lines))
     except ServerError as error:
         print(f"imgpipe-model-server: {error}", file=sys.stderr)
         return error.exit_code

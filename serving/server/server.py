@@ -252,7 +252,7 @@ class ModelServer:
         _log.info("listening on %s", self.target)
         if self._rest:
             _log.info("REST interface on %s", self.rest_target)
-        if self._rest and self._options.rest and self._options.rest.web:
+        if self.shows_page:
             _log.info("open %s/ in a browser to try the models", self.rest_target)
         return self.port
 
@@ -305,6 +305,11 @@ class ModelServer:
     def rest_target(self) -> str:
         """``http://host:port`` of the REST interface, for a client on this machine."""
         return f"http{'s' * bool(self._options.tls)}://{self.host}:{self.rest_port}"
+
+    @property
+    def shows_page(self) -> bool:
+        """Whether ``/`` of the REST interface is the page to try the models."""
+        return bool(self._rest and self._options.rest and self._options.rest.web)
 
     def _follow_config(self) -> None:
         """Read the config file at intervals; an invalid file changes nothing."""

@@ -44,7 +44,7 @@ def test_the_first_run_is_blessed_and_pushed(case: Any, first: Any):
     summary = first.summary
     assert first.exit_code == 0, first.verdict
     assert first.verdict.startswith("blessed: validation accuracy")
-    assert "no earlier blessed model of another run" in first.verdict
+    assert "there is no earlier blessed model to compare with" in first.verdict
     assert summary["blessed"] is True
     assert summary["push"] == {
         "status": "pushed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,17 @@ def _leaves(group: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def test_every_command_but_the_server_writes_json() -> None:
+def test_every_command_writes_json_with_a_version() -> None:
     commands = _leaves(typer.main.get_command(app))
     with_json = {
         name
         for name, command in commands.items()
         if any("--json" in parameter.opts for parameter in command.params)
     }
-    assert with_json == set(FORMATS) == commands.keys() - {"serve"}
+    assert with_json == set(FORMATS) == commands.keys()
+    for command, kind in FORMATS.items():
+        one = typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
+        assert "schema" in one.__required_keys__, command
 
 
 def test_a_format_is_compared_field_by_field() -> None:

@@ -24,6 +24,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {
         "found": found,
         "rows": found.get("per_fold") or [],
+        "by_epochs": not context.part("training").get("solution"),
         "apart": plural(apart, "image") if apart else "",
     }
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.text import serve_command
 
-_PORT = 8500  # TensorFlow Serving's default for gRPC
+_PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
+_NAME = "imgpipe"  # name of a served model if no other is given
 _GATES = {
     "model": "ImageEvaluator",
     "serving": "ServingValidator",
@@ -28,21 +30,23 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "refused": " and ".join(refused),
         "settings": settings,
         "vocabulary": context.vocabulary,
-        "commands": _commands(path, str(settings.get("name") or "imgpipe")) if path else [],
+        "commands": _commands(path, str(settings.get("name") or _NAME)) if path else [],
     }
 
 
 def _commands(path: str, name: str) -> list[tuple[str, str]]:
     """Return (purpose, command) pairs, with all names quoted for a shell."""
-    base = path.rpartition("/")[0] or path
-    here, model = shlex.quote(base), shlex.quote(name)
-    mount = shlex.quote(f"{base}:/models/{name}:ro")
+    model = shlex.quote(name)
+    mount = shlex.quote(f"{path.rpartition('/')[0] or path}:/models/{name}:ro")
+    named, asked = "", ""
+    if name != _NAME:
+        named, asked = f" --model {model}", f" --server localhost:{_PORT} --model {model}"
     return [
-        ("Serve it", f"imgpipe serve {here} --port {_PORT} --model {model}"),
         (
-            "Classify an image",
-            f"imgpipe predict photo.jpg --server localhost:{_PORT} --model {model}",
+            f"Serve it, and open http://localhost:{_PORT + 1}/ in a browser",
+            serve_command(path) + named,
         ),
+        ("Classify an image from another terminal", f"imgpipe predict photo.jpg{asked}"),
         (
             "Or serve it with TensorFlow Serving",
             f"docker run --rm -p {_PORT}:{_PORT} -v {mount} -e MODEL_NAME={model} "

@@ -95,7 +95,7 @@ def test_a_blessed_run_has_every_section_with_its_figures(timings):
         "training ended because the validation loss had not improved for train.patience epochs",
         "610 computed, 70 reused (10 % of 680)",
         "Published as version 4",
-        "imgpipe serve /out/model --port 8500 --model rps",
+        "imgpipe serve /out --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
         "2 images in 1 group of near-duplicates",
         "like rock/8.jpg: 3 of 256 bits differ",
@@ -173,7 +173,7 @@ def test_without_a_baseline_the_page_says_why():
     found = facts()
     found["gate"]["baseline"] = None
     found["baseline"] = {"version": 3, "compared": False, "why": "version 3 knows other classes"}
-    assert "no baseline: version 3 knows other classes" in read(found).text
+    assert "version 3 knows other classes" in read(found).text
 
 
 def test_a_refused_run_says_why_and_what_is_not_there(timings):
@@ -313,8 +313,8 @@ def test_confusions_lead_to_their_images():
     assert len(set(linked)) == len(pairs) > 1
     shown = text[text.index(f'id="{linked[0]}"') :]
     words = Page(shown[shown.index(">") + 1 : shown.index("</li>")]).text
-    assert words.removeprefix("no image ").split()[:3] in [
-        [label, "predicted", other] for label, other in pairs
+    assert words.removeprefix("no image ").split()[:4] in [
+        ["labelled", label, "predicted", other] for label, other in pairs
     ]
     assert "Percentages are shares of the row" in read(found).text
 

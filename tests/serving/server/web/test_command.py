@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.pipeline import machine
 from imgpipe.pipeline.commands.serve import page_flags, run
 from imgpipe.serving.server import flags
+from tests import json_formats
 
 _LINES = 200
 """Number of lines of the log within which the server says where it listens."""
@@ -78,6 +80,46 @@ def _opened(address: str) -> Any:
         return urllib.request.urlopen(address, timeout=20)
     except urllib.error.HTTPError as error:  # while the model is loading
         return error
+
+
+@pytest.mark.slow
+def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_path):
+    shutil.copytree(models / "images", tmp_path / "model" / "3")
+    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, "--port", "0", "--json", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for text in process.stdout:
+        lines.append(json.loads(text))
+        json_formats.conform("serve", lines[-1])
+        if lines[-1].get("state") == "AVAILABLE":
+            break
+    with urllib.request.urlopen(lines[0]["page"], timeout=20) as answer:
+        assert b"<title>Try the model</title>" in answer.read()
+    process.terminate()
+    rest, log = process.communicate(timeout=40)
+    assert lines[0]["event"] == "listening"
+    assert lines[0]["models"] == {"imgpipe": str(tmp_path / "model")}
+    assert lines[-1]["version"] == 3
+    assert json.loads(rest.splitlines()[-1])["finished"] is True
+    if not machine.has_gpu():
+        assert all(re.match(r"\d{4}-\d\d-\d\d ", line) for line in log.splitlines()), log
+
+
+def test_a_file_for_the_states_is_checked_before_anything_is_imported(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    for file, error, words in (
+        (tmp_path / "gone" / "lines", ConfigError, "--json .*its folder does not exist"),
+        (tmp_path, ResourceError, "cannot write --json .*Is a directory"),
+    ):
+        with pytest.raises(error, match=words):
+            run(str(tmp_path / "1"), "127.0.0.1", 0, "imgpipe", json_file=str(file))
 
 
 def test_a_model_that_is_no_version_is_not_served(tmp_path):
