@@ -109,7 +109,7 @@ def test_relative_paths_of_every_source_start_at_the_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("data.group_pattern='('", "no regular expression"),
+        ("data.group_pattern='('", "not a regular expression"),
         ("data.group_pattern=abc", "round brackets"),
         ("data.classes=['a']", "two or more"),
         ("data.classes=['a', 'a']", "two or more"),
