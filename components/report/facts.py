@@ -20,7 +20,7 @@ from imgpipe.components.predictor import prediction
 from imgpipe.components.report import augmented_views, embedding, metrics, neighbours, suspects
 from imgpipe.components.report.precision_recall import Curves
 from imgpipe.components.report.section import MEASURED
-from imgpipe.components.report.sections import near
+from imgpipe.components.report.sections import near, views
 from imgpipe.components.report.slices import DESCRIBED, Slices
 from imgpipe.models import feature_names as names
 from imgpipe.models.bank import BANK_FILE
@@ -55,7 +55,7 @@ def collect(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, A
         "data_gate": _json(uris, "data_blessing", "gate.json"),
         "near": _near(uris.get("quarantine", "")),
         "bank": bank,
-        "views": _views(uris, settings),
+        "views": _views(uris, settings, bank or {}),
         "suspects": _suspects(uris, settings),
         "embedding": _embedding(uris.get("bank", ""), settings, predictions),
         "training": training,
@@ -114,11 +114,13 @@ def _near(uri: str) -> dict[str, Any] | None:
     return near.condensed(_lines(path)) if uri and tf.io.gfile.exists(path) else None
 
 
-def _views(uris: Mapping[str, str], settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Choose the training images whose views the page shows; none when there is no feature bank."""
-    bank, examples = uris.get("bank", ""), uris.get("examples", "")
-    made = bank and examples and tf.io.gfile.exists(f"{bank}/{BANK_FILE}")
-    return augmented_views.choose(examples) if made and settings.get("views") else []
+def _views(
+    uris: Mapping[str, str], settings: Mapping[str, Any], bank: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """Choose the training images whose views the page shows; none when no views were made."""
+    examples = uris.get("examples", "")
+    made = bank and examples and settings.get("views") and not views.only_unchanged(bank)
+    return augmented_views.choose(examples) if made else []
 
 
 def _suspects(uris: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -21,18 +21,24 @@ def key(image_hash: str, view: int) -> str:
     return f"{image_hash} view {view}"
 
 
+def only_unchanged(bank: Mapping[str, Any]) -> bool:
+    """Return whether FeatureBank decided to make no augmented views."""
+    return len(bank.get("views_accuracy") or []) == 1
+
+
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return a row of views for each image, and the settings of the augmentation."""
     rows = context.facts.get("views") or []
     settings = context.part("settings")
-    if not rows or not settings.get("views"):
-        return context.absent("No views were made")
-    if (tried := context.part("bank").get("views_accuracy")) and len(tried) == 1:
+    bank = context.part("bank")
+    if only_unchanged(bank):
         return Absent(
-            context.part("bank").get("views_note")
+            bank.get("views_note")
             or "The model is trained on each image unchanged. Augmented views were not made, "
             "because cross-validation over the training images did not say that they help."
         )
+    if not rows or not settings.get("views"):
+        return context.absent("No views were made")
     numbers = range(1 + columns(settings))
     return {
         "count": settings["views"].get(_COUNT) or 0,

@@ -176,6 +176,12 @@ def test_without_a_baseline_the_page_says_why():
     assert "version 3 knows other classes" in read(found).text
 
 
+def test_views_that_were_not_made_are_explained():
+    found = facts()
+    found["views"], found["bank"]["views_accuracy"] = [], [0.99]
+    assert "cross-validation over the training images did not say" in read(found).text
+
+
 def test_a_refused_run_says_why_and_what_is_not_there(timings):
     sentence = "too few 'rock' in validation: expected at least 3, seen 1; add images of rock"
     found = dict.fromkeys(facts()) | {
