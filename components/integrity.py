@@ -16,6 +16,7 @@ from typing import Any
 
 from imgpipe.components.model_pusher.manifest import sha256
 from imgpipe.components.records import FILE_PREFIX
+from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write, sync_tree
 
 _SCHEMA = 1
@@ -62,7 +63,7 @@ def damage(folder: Path, *, complete: bool) -> str:
       What is wrong, as a sentence without its full stop; "" when the artifact is intact.
     """
     try:
-        sealed: dict[str, dict[str, Any]] = json.loads(seal_file(folder).read_text())["files"]
+        sealed: dict[str, dict[str, Any]] = json_object.read(seal_file(folder))["files"]
         found = _files(folder)
         for name, facts in sealed.items():
             if name not in found:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.models import feature_names as names
 from imgpipe.models.atomic_write import TEMPORARY, atomic_write
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.file_patterns import matching
 
 if TYPE_CHECKING:
@@ -48,12 +49,23 @@ def shard_files(uri: str, split: str) -> list[str]:
 
 
 def read_examples(path: str) -> Iterator[tf.train.Example]:
-    """Iterate over the Examples of one TFRecord file, with only a few in memory at a time."""
-    import tensorflow as tf
+    """Iterate over the Examples of one TFRecord file, with only a few in memory at a time.
 
-    with tf.device("cpu"):
-        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-            yield tf.train.Example.FromString(record)
+    Raises:
+        ResourceError: A record is cut, has changed, or is no Example.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        with tf.device("cpu"):
+            for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+                yield tf.train.Example.FromString(record)
+    except (tf.errors.DataLossError, DecodeError) as error:
+        raise ResourceError(
+            f"{path} is damaged ({type(error).__name__}). Expected the records that a component "
+            "wrote. Run the pipeline again, which makes damaged artifacts anew."
+        ) from error
 
 
 def first(example: tf.train.Example, name: str, default: Any = None) -> Any:

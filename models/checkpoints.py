@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
+from pydantic import ConfigDict, Field
 
+from imgpipe.models import json_object
 from imgpipe.models.array_archive import DAMAGED
 from imgpipe.models.atomic_write import writing
 
@@ -28,6 +31,24 @@ if TYPE_CHECKING:
 SECONDS_APART: Final = 5.0
 
 Arrays = list[npt.NDArray[Any]]
+Stopped = Literal["target", "plateau", "epochs", "minutes", "diverged"]
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
+class Course:
+    """The course of a training so far.
+
+    Attributes:
+        epochs: The records of the epochs, as in `training_loop.Fit`.
+        best_epoch: Number of the best epoch, from 1.
+        stopped: Why the training ended, as in `training_loop.Fit`.
+        lowest: Lowest validation loss.
+    """
+
+    epochs: list[dict[str, int | float | None]]
+    best_epoch: Annotated[int, Field(ge=1)]
+    stopped: Stopped
+    lowest: float
 
 
 @dataclass(frozen=True)
@@ -36,11 +57,11 @@ class Kept:
 
     Attributes:
         best: Weights of the best epoch so far.
-        facts: The facts that were given to `Checkpoint.write`.
+        course: The course of the training.
     """
 
     best: Arrays
-    facts: dict[str, Any]
+    course: Course
 
 
 class Checkpoint:
@@ -64,37 +85,39 @@ class Checkpoint:
 
         Returns:
             The rest of the checkpoint; None when there is no checkpoint of this training, or it is
-            damaged. The model is unchanged then.
+            damaged. The weights of the model are unchanged then.
         """
         try:
             with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                facts = json.loads(str(file["facts"]))
+                facts = json_object.parse(str(file["facts"]))
                 if facts.pop("key") != self._key:
                     return None
+                course = Course(**facts)
                 state, best = _listed(file, "state"), _listed(file, "best")
-        except DAMAGED:
+        except DAMAGED:  # pydantic's ValidationError is a ValueError
             return None
         model.optimizer.build(model.trainable_variables)
         variables = _variables(model)
-        if [v.shape for v in variables] != [a.shape for a in state]:
+        fits = _alike(state, variables) and _alike(best, model.get_weights())
+        if not fits or course.best_epoch > len(course.epochs):
             return None
         for variable, array in zip(variables, state, strict=True):
             variable.assign(array)
-        return Kept(best, facts)
+        return Kept(best, course)
 
-    def write(self, model: keras.Model, best: Arrays, facts: Mapping[str, Any]) -> None:
+    def write(self, model: keras.Model, best: Arrays, course: Course) -> None:
         """Saves the state after an epoch, unless the last write was less than `seconds_apart` ago.
 
         Args:
             model: The compiled model in training.
             best: Weights of the best epoch so far.
-            facts: Values that can be written as JSON, such as the history.
+            course: The course of the training.
         """
         if time.monotonic() - self._written < self._apart:
             return
         self._forget_others()
         arrays: dict[str, Any] = {
-            "facts": np.array(json.dumps({**facts, "key": self._key})),
+            "facts": np.array(json.dumps({**vars(course), "key": self._key})),
             **_numbered("state", [np.asarray(v) for v in _variables(model)]),
             **_numbered("best", best),
         }
@@ -117,6 +140,12 @@ class Checkpoint:
 def _variables(model: keras.Model) -> list[Any]:
     """Returns the weights, the states of random generators, and the state of the optimizer."""
     return [*model.variables, *model.optimizer.variables]
+
+
+def _alike(arrays: Arrays, others: Sequence[Any]) -> bool:
+    """Whether arrays have the shapes and types of others, which may be variables."""
+    expected = map(np.asarray, others)
+    return [(a.shape, a.dtype) for a in arrays] == [(b.shape, b.dtype) for b in expected]
 
 
 def _numbered(name: str, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models import json_object
 from imgpipe.models.array_archive import DAMAGED
 from imgpipe.models.backbones import registry
 from imgpipe.models.classifier import Classifier, build_classifier
@@ -116,7 +117,7 @@ def load(version: Path) -> Classifier:
 def _read(version: Path) -> dict[str, Any]:
     path = version / FOLDER / SETTINGS_FILE
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json_object.read(path)
     except FileNotFoundError:
         raise ResourceError(
             f"{version} does not hold the network that it was made of. Expected: {path}. Versions "
@@ -124,7 +125,7 @@ def _read(version: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise _damaged(version, str(error)) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    if content.get("format") != _FORMAT:
         raise _damaged(version, f"expected format {_FORMAT} in {SETTINGS_FILE}")
     return content
 

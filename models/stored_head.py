@@ -6,6 +6,7 @@ for these images need no forward pass of the whole network.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import feature_names as names
+from imgpipe.models.array_archive import DAMAGED
 from imgpipe.models.classifier import HEAD, Classifier
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.logistic_regression import Linear
 
 if TYPE_CHECKING:
@@ -121,15 +124,40 @@ def read(uri: str) -> StoredHead | None:
 
     Returns:
         The head; None when the training stored none.
+
+    Raises:
+        ResourceError: The file is damaged.
     """
     import tensorflow as tf
 
     path = f"{uri}/{HEAD_FILE}"
     if not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return StoredHead(
-            Linear(arrays["kernel"], arrays["bias"]),
-            tuple(arrays["vocabulary"].tolist()),
-            float(arrays["unknown_below"]),
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:  # whose own seek fails in TensorFlow's way
+            content = io.BytesIO(file.read())
+        with np.load(content, allow_pickle=False) as arrays:
+            return _checked(arrays)
+    except DAMAGED as error:
+        raise ResourceError(
+            f"the head in {path} cannot be read ({type(error).__name__}: {error}). Run the "
+            "pipeline again with --from ImageTrainer"
+        ) from error
+
+
+def _checked(arrays: Any) -> StoredHead:
+    """Returns the head of an opened file.
+
+    Raises:
+        ValueError: The arrays do not fit together.
+    """
+    kernel, bias = arrays["kernel"], arrays["bias"]
+    vocabulary = tuple(map(str, arrays["vocabulary"].tolist()))
+    classes = len(vocabulary)
+    if kernel.shape[1:] != (classes,) or bias.shape != (classes,):
+        raise ValueError(
+            f"expected weights of {classes} classes, received shapes {kernel.shape}, {bias.shape}"
         )
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        raise ValueError("expected finite weights")
+    return StoredHead(Linear(kernel, bias), vocabulary, float(arrays["unknown_below"]))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from imgpipe.models import distribution, progress
-from imgpipe.models.checkpoints import Checkpoint
+from imgpipe.models.checkpoints import Checkpoint, Course, Stopped
 from imgpipe.models.settings import ModelSettings
 
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
@@ -44,7 +44,8 @@ class Watcher(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.epochs: list[dict[str, Any]] = []
-        self.best_epoch, self.stopped = 0, "epochs"
+        self.best_epoch = 0
+        self.stopped: Stopped = "epochs"
         self._settings, self._checkpoint, self._over = settings, checkpoint, over
         self._lowest = float("inf")
         self._best: list[np.ndarray] | None = None
@@ -54,11 +55,10 @@ class Watcher(keras.callbacks.Callback):
         kept = self._checkpoint.read(model) if self._checkpoint is not None else None
         if kept is None:
             return 0
-        self._best = kept.best
-        self.epochs = list(kept.facts["epochs"])
-        self.best_epoch = int(kept.facts["best_epoch"])
-        self.stopped = str(kept.facts["stopped"])
-        self._lowest = float(kept.facts["lowest"])
+        course = kept.course
+        self._best, self._lowest = kept.best, course.lowest
+        self.epochs, self.best_epoch = list(course.epochs), course.best_epoch
+        self.stopped = course.stopped
         return len(self.epochs)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -99,16 +99,11 @@ class Watcher(keras.callbacks.Callback):
         on_validation = self._settings.target_on == "validation"
         return loss < self._lowest - MIN_DELTA or (reached and on_validation)
 
-    def _stop(self, why: str) -> None:
+    def _stop(self, why: Stopped) -> None:
         self.stopped, self.model.stop_training = why, True
 
     def _write_checkpoint(self) -> None:
         if self._checkpoint is None or self._best is None:
             return
-        facts = {
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "stopped": self.stopped,
-            "lowest": self._lowest,
-        }
-        self._checkpoint.write(self.model, self._best, facts)
+        course = Course(self.epochs, self.best_epoch, self.stopped, self._lowest)
+        self._checkpoint.write(self.model, self._best, course)

@@ -186,13 +186,12 @@ def _answers(model: Model, signature: str, inputs: dict[str, Any]) -> npt.NDArra
 
 def _image_size(model: Model) -> int:
     """Width and height of the network's input, from the file that describes the version."""
-    import json
-
     from imgpipe.components.model_pusher.manifest import MODEL_DIGEST
+    from imgpipe.models import json_object
 
     try:
-        return int(json.loads((model.folder / MODEL_DIGEST).read_text("utf-8"))["image_size"])
-    except (OSError, ValueError, KeyError):
+        return int(json_object.read(model.folder / MODEL_DIGEST)["image_size"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         raise ResourceError(
             f"{model.folder} does not say the size of its images. Expected: image_size in "
             f"{MODEL_DIGEST}, which imgpipe writes. Run the pipeline again."

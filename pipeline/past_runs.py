@@ -5,7 +5,6 @@ It imports neither TensorFlow nor TFX, so that commands which only look at runs 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline import run_folders
+from imgpipe.pipeline import past_summary, run_folders
 from imgpipe.pipeline.flat_settings import flat
 from imgpipe.pipeline.run import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 
@@ -32,13 +31,16 @@ class PastRun:
 
     Attributes:
       folder: Folder of the run, below ``runs`` of the output folder.
-      summary: The summary; empty for a run that is working or was killed.
+      summary: The summary; empty for a run that is working or was killed, or whose summary is
+        damaged.
       working: Whether the run is working now.
+      fault: Why the summary cannot be read, "" if it can or if there is none.
     """
 
     folder: Path
     summary: Mapping[str, Any]
     working: bool = False
+    fault: str = ""
 
     @property
     def name(self) -> str:
@@ -57,7 +59,9 @@ class PastRun:
 
     @property
     def status(self) -> str:
-        """How the run ended: a status of the summary, or ``working`` or ``killed``."""
+        """How the run ended: a status of the summary, or ``working``, ``killed`` or ``damaged``."""
+        if self.fault:
+            return "damaged"
         if not self.summary:
             return "working" if self.working else "killed"
         return str(self.summary.get("status") or _status(self.summary))
@@ -107,18 +111,30 @@ class PastRun:
         """The settings by ``section.key``; empty if the configuration cannot be read."""
         try:
             content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            # No setting is a date, which JSON has no value for, but a damaged file may hold one.
+            return dict(flat(json.loads(json.dumps(content, default=str))))
+        except (OSError, ValueError, RecursionError):
             return {}
-        return dict(flat(content))
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:
-        """Folder of each artifact by component and output; None if the run did not record them."""
+        """Folder of each artifact by component and output; None if there is no such record."""
         try:
-            text = (self.folder / ARTIFACTS).read_text(encoding="utf-8")
-            return dict(json.loads(text))
+            return past_summary.read_artifacts(self.folder / ARTIFACTS)
         except (OSError, ValueError):
             return None
+
+    def require_readable(self) -> None:
+        """Refuse a run whose summary is damaged.
+
+        Raises:
+          ResourceError: The summary cannot be read.
+        """
+        if self.fault:
+            raise ResourceError(
+                f"cannot read {self.folder / SUMMARY} ({self.fault}). Expected the summary that a "
+                "run leaves in its folder. Restore the file, or name another run."
+            )
 
 
 def _status(summary: Mapping[str, Any]) -> str:
@@ -191,17 +207,16 @@ def read(out: Path) -> list[PastRun]:
     """
     folders = run_folders.in_order(file.parent for file in (out / RUNS).glob(f"*/{CONFIG}"))
     working = is_working(out)
-    return [
-        PastRun(folder, _summary(folder), working and folder == folders[-1]) for folder in folders
-    ]
+    return [_past_run(folder, working and folder == folders[-1]) for folder in folders]
 
 
-def _summary(folder: Path) -> Mapping[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-    return {}
+def _past_run(folder: Path, working: bool) -> PastRun:
+    try:
+        return PastRun(folder, past_summary.read(folder / SUMMARY), working)
+    except FileNotFoundError:
+        return PastRun(folder, {}, working)
+    except (OSError, ValueError) as error:
+        return PastRun(folder, {}, working, str(error))
 
 
 def is_working(out: Path) -> bool:
@@ -227,12 +242,13 @@ def find(path: Path) -> PastRun:
       The run.
 
     Raises:
-      ResourceError: There is no such run.
+      ResourceError: There is no such run, or its summary is damaged.
     """
     out = output_folder(path)
     runs, path = read(out), path.expanduser().absolute()
     for run in runs:
         if path == run.folder:
+            run.require_readable()
             return run
     if path.name.isdecimal():
         chosen = [run for run in runs if run.version == int(path.name)]
@@ -242,6 +258,8 @@ def find(path: Path) -> PastRun:
         missing = f"no run in {out} has judged a model"
     if not chosen:
         names = ", ".join(run.name for run in runs[-_NAMED:])
+        for run in runs:  # one of these may be the run that is meant
+            run.require_readable()
         raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
     return chosen[-1]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from imgpipe.components import integrity
 from imgpipe.components.model_pusher import manifest
+from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.pipeline import inputs as run_inputs
 from imgpipe.pipeline.config import Config
@@ -27,6 +28,7 @@ FILE = "repeat.json"
 MOST_IMAGES = 50_000
 _PACKAGES = ("tensorflow", "tfx", "keras", "apache-beam", "tensorflow-model-analysis")
 _FINISHED = ("blessed", "not_blessed")
+_SUMMARY, _ARTIFACTS = "summary.json", "artifacts.json"
 
 
 def key(config: Config, inputs: RunInputs) -> str:
@@ -66,8 +68,17 @@ def _digest(value: Any) -> str:
 
 def remember(directory: Path, config: Config, inputs: RunInputs) -> None:
     """Write the key of a run that has ended into its folder."""
-    content = {"settings": _settings(config), "key": key(config, inputs)}
+    content = {
+        "settings": _settings(config),
+        "key": key(config, inputs),
+        "files": _digests(directory),
+    }
     atomic_write(directory / FILE, json.dumps(content, indent=1) + "\n")
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """Digests of the files from which a repetition takes its outcome."""
+    return {name: _content(directory / name) for name in (_SUMMARY, _ARTIFACTS)}
 
 
 def candidate(config: Config, runs: Path) -> Path | None:
@@ -78,16 +89,18 @@ def candidate(config: Config, runs: Path) -> Path | None:
       runs: Folder of all runs.
 
     Returns:
-      The folder of that run; None if there is none, or if it had too many images to look further.
+      The folder of that run; None if there is none, if it had too many images to look further, or
+      if its files are not those that it wrote.
     """
     ended = sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime_ns)
     if not ended:
         return None
     directory = ended[-1].parent
     known = _read(directory / FILE)
-    images = _read(directory / "summary.json").get("data", {}).get("in", 0)
-    same = known.get("settings") == _settings(config)
-    return directory if same and 0 < images <= MOST_IMAGES else None
+    if known.get("settings") != _settings(config) or known.get("files") != _digests(directory):
+        return None
+    images = _read(directory / _SUMMARY)["data"]["in"]
+    return directory if 0 < images <= MOST_IMAGES else None
 
 
 def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any] | None:
@@ -101,8 +114,8 @@ def summary(directory: Path, config: Config, inputs: RunInputs) -> dict[str, Any
     Returns:
       The summary, in which every component is cached; None if the run has to be repeated.
     """
-    before = _read(directory / "summary.json")
-    artifacts = _read(directory / "artifacts.json")
+    before = _read(directory / _SUMMARY)
+    artifacts = _read(directory / _ARTIFACTS)
     if _read(directory / FILE).get("key") != key(config, inputs):
         return None
     if before.get("status") not in _FINISHED or not _is_served(config, before["push"]):
@@ -136,7 +149,6 @@ def _again(status: str) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one if there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return json_object.read(path)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components import records
+from imgpipe.components import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.pipeline import run_changes
 from imgpipe.pipeline.paired_accuracy import PairedAccuracy
 from imgpipe.pipeline.past_runs import PastRun
+from imgpipe.pipeline.run import ARTIFACTS
 
 SCHEMA = 1  # version of the JSON format
 _SPLITS = (names.VALIDATION, names.TEST)
@@ -148,8 +149,14 @@ def _folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
             path = run.out.joinpath("artifacts", *path.parts[-3:])
         if not uri or not path.is_dir():
             why = "has no predictions" if run.artifacts is not None else "recorded no artifacts"
-            again = "an older release made it" if run.artifacts is None else "they were removed"
+            again = (
+                "they were removed"
+                if run.artifacts is not None
+                else f"an older release made it, or its {ARTIFACTS} is damaged"
+            )
             return [], f"run {run.name} {why}: it made none, or {again}"
+        if what := integrity.damage(path, complete=True):
+            return [], f"the predictions of run {run.name} are damaged: {what}"
         found.append(str(path))
     return found, ""
 

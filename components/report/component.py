@@ -26,6 +26,7 @@ from imgpipe.components.report.doubtful_labels import REVIEW_FILE
 from imgpipe.components.report.inputs import REPORTED
 from imgpipe.components.report.section import MEASURED
 from imgpipe.components.report.sections import data, rejects, suspects
+from imgpipe.models import json_object
 
 TIMINGS = "timings.json"  # the local runner updates it during the run
 PAGE = "report.html"
@@ -119,16 +120,27 @@ def draw(
     state = verdict.state(facts, error, failed, log, interrupted)
     run = identity.of_run(folders[-1])
     facts = {**facts, "identity": {**run, "packages": identity.packages()}}
-    timings = None
-    if folders[-1] and (Path(folders[-1]) / TIMINGS).is_file():
-        timings = json.loads((Path(folders[-1]) / TIMINGS).read_text())
-    html = page.render(facts, timings, _images(facts, uris), state)
+    html = page.render(facts, _timings(folders[-1]), _images(facts, uris), state)
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
         if facts["suspects"]:
             review = label_suspects.review_file(facts["suspects"])
             records.write_text(f"{folder}/{REVIEW_FILE}", review)
+
+
+def _timings(folder: str) -> dict[str, Any] | None:
+    """Read the timings of a run; None when there are none, or when the file is damaged."""
+    try:
+        found = json_object.read(Path(folder) / TIMINGS)
+        components, cached = found.get("components", {}), found.get("cached", [])
+        return {
+            "components": {str(name): float(seconds) for name, seconds in components.items()},
+            "cached": [str(name) for name in cached],
+            **{name: float(found.get(name, 0)) for name in ("import_s", "total_s")},
+        }
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
+        return None
 
 
 def _images(facts: Mapping[str, Any], uris: Mapping[str, str]) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ which it was drawn.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shlex
@@ -13,7 +14,9 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write
 
 FILE = "identity.json"
@@ -42,10 +45,10 @@ def of_run(folder: str) -> dict[str, str]:
     Args:
         folder: Folder of the run, "" when there is none.
     """
-    file = Path(folder) / FILE
-    if folder and file.is_file():
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    return {"date": _now()}
+    found: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # as if the start had not been noted
+        found = json_object.read(Path(folder) / FILE) if folder else {}
+    return {"date": _now()} | {name: str(value) for name, value in found.items()}
 
 
 def packages() -> dict[str, str]:

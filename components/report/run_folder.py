@@ -8,6 +8,7 @@ outputs do.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import uuid
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.components.report.inputs import REPORTED
+from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write
 
 #: Artifacts by their names in `inputs.REPORTED`. The others hold images, features or models.
@@ -79,11 +81,14 @@ class RunFolder:
                 shutil.rmtree(beside)
 
     def settings(self) -> str:
-        """Settings of this run that the report shows, as JSON; "" if Plan did not end."""
-        file = self.path / _ARTIFACTS / PLAN / PLAN_FILE
-        if not file.is_file():
+        """Settings of this run that the report shows, as JSON; "" if Plan left none."""
+        try:
+            found = json_object.read(self.path / _ARTIFACTS / PLAN / PLAN_FILE)
+            settings = str(found["report_settings"])
+            json_object.parse(settings)
+        except (OSError, ValueError, KeyError):
             return ""
-        return str(json.loads(file.read_text(encoding="utf-8"))["report_settings"])
+        return settings
 
     def artifacts(self) -> dict[str, str]:
         """Paths of the artifacts that were left, by their names in `inputs.REPORTED`."""
@@ -96,10 +101,10 @@ class RunFolder:
         atomic_write(self.path / _FAILURE, json.dumps(asdict(failure), indent=1) + "\n")
 
     def failure(self) -> Failure:
-        """Read why the run ended."""
-        file = self.path / _FAILURE
-        if file.is_file():
-            return Failure(**json.loads(file.read_text(encoding="utf-8")))
+        """Read why the run ended; the usual cause where no task has told one."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
+            found = json_object.read(self.path / _FAILURE)
+            return Failure(str(found["component"]), str(found["cause"]), int(found["exit_code"]))
         cause = (
             "a container ended without a message: it ran out of memory, was evicted or could not "
             "start. Look at the task's pod: kubectl describe pod"

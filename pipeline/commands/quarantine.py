@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import options
@@ -265,11 +266,11 @@ def _changed(path: Path) -> float:
 def _of_run(run: Path) -> Path | None:
     """Return the quarantine that the facts of a run name, None if it no longer exists."""
     try:
-        uri = json.loads((run / "facts.json").read_text(encoding="utf-8"))["quarantine"]
-    except (OSError, ValueError, KeyError, TypeError):
+        uri = json_object.read(run / "facts.json")["quarantine"]
+        folder = Path(str(uri).removeprefix("file://"))
+        return folder if (folder / _MANIFEST).is_file() else None
+    except (OSError, ValueError, KeyError):  # a path with a null byte is a ValueError
         return None
-    folder = Path(str(uri).removeprefix("file://"))
-    return folder if (folder / _MANIFEST).is_file() else None
 
 
 def _named_by(path: Path) -> Path | None:

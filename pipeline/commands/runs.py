@@ -25,6 +25,7 @@ STATUS = {
     "interrupted": ("interrupted", "yellow"),
     "failed": ("failed", "red"),
     "killed": ("killed", "red"),
+    "damaged": ("damaged", "red"),
     "working": ("working", "cyan"),
 }
 _BARS = "▁▂▃▄▅▆▇█"
@@ -124,6 +125,9 @@ def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
         row = rows[number - 1]
         padded[1] = f"[{STATUS[row['status']][1]}]{padded[1]}[/]"
         console.print("  ".join(padded).rstrip())
+        if row["status"] == "damaged":
+            file = Path(row["folder"]) / "summary.json"
+            console.print(f"  [dim]its summary cannot be read: {escape(str(file))}[/]")
         if difference := changed(row["changed"]):
             console.print(f"  [dim]changed: {escape(difference)}[/]")
     accuracies = [_decisive(row) for row in rows if row["accuracy"] is not None]
@@ -158,6 +162,8 @@ def _accuracy(row: dict[str, Any]) -> str:
         return "–"
     if folds := row["folds"]:
         return f"{folds['mean']:.3f} ± {folds['std']:.3f} ({folds['folds']} folds)"
+    if row["ci95"] is None:
+        return f"{row['accuracy']:.3f}"
     low, high = row["ci95"]
     return f"{row['accuracy']:.3f} ({low:.2f}–{high:.2f})"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypedDict
 
+from imgpipe.pipeline.json_formats import run
 from imgpipe.pipeline.json_formats.common import Interval, Version
 
-Status = Literal["blessed", "not_blessed", "refused", "failed", "interrupted", "working", "killed"]
+Status = run.Status | Literal["working", "killed", "damaged"]
 
 
 class Change(TypedDict):
@@ -38,7 +39,11 @@ class Run(TypedDict):
     run: Annotated[str, "Name of the folder of the run."]
     folder: Annotated[str, "Path of the folder of the run."]
     started: Annotated[str, "Local time of the start."]
-    status: Annotated[Status, "How the run ended, as in the summary, or `working` or `killed`."]
+    status: Annotated[
+        Status,
+        "How the run ended, as in the summary, or `working`, `killed`, or `damaged` where the "
+        "summary cannot be read.",
+    ]
     verdict: Annotated[str | None, "The decision as a sentence."]
     accuracy: Annotated[float | None, "Accuracy of the gate; null if no model was evaluated."]
     ci95: Annotated[Interval | None, "Wilson interval of the accuracy, 95 %."]

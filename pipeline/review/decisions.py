@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from imgpipe.components.image_filter import overrides
 from imgpipe.components.image_filter.overrides import Override
+from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.review.questions import Question, Questions
@@ -173,7 +174,7 @@ class Decisions:
 def _read(state: Path) -> tuple[set[str], list[dict[str, Any]]]:
     """Read skipped images and history; nothing of a file that is missing or damaged."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        content = json.loads(state.read_text(encoding="utf-8"))
+        content = json_object.read(state)
         if content["schema"] == _SCHEMA:
             return set(map(str, content["skipped"])), [_entry(one) for one in content["history"]]
     return set(), []
@@ -181,9 +182,15 @@ def _read(state: Path) -> tuple[set[str], list[dict[str, Any]]]:
 
 def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry of the history; an error when it is none."""
-    entry = {"image_hash": str(given["image_hash"]), "skipped": bool(given["skipped"])}
+    entry: dict[str, Any] = {
+        "image_hash": str(given["image_hash"]),
+        "skipped": bool(given["skipped"]),
+    }
     if "entries" in given:
-        entry["entries"] = [_plain(Override(**one)) for one in given["entries"]]
+        entries = [_plain(Override(**one)) for one in given["entries"]]
+        for one in entries:  # the file of overrides is UTF-8, which has no lone surrogates
+            "".join(map(str, one.values())).encode()
+        entry["entries"] = entries
     return entry
 
 

@@ -17,6 +17,7 @@ from imgpipe.components.image_filter.checks.near_duplicate import SEVERITIES
 from imgpipe.components.image_filter.identical_files import ACROSS_SPLITS, DUPLICATE
 from imgpipe.components.image_filter.near_duplicates.matching import FILE as NEAR_FILE
 from imgpipe.models import feature_names as names
+from imgpipe.models import json_object
 from imgpipe.models.errors import ResourceError
 
 Kind = Literal["doubtful", "near", "rejected"]
@@ -108,9 +109,9 @@ def read(facts_file: Path) -> Questions:
       ResourceError: The file cannot be read.
     """
     try:
-        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+        facts = json_object.read(facts_file)
         return collect(facts, _groups(facts))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResourceError(
             f"cannot read {facts_file} ({type(error).__name__}: {error}). Expected the facts that "
             "a run leaves beside its page. Run the pipeline again."

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.components import records
+from imgpipe.models.errors import ResourceError
 
 
 @pytest.mark.parametrize("shards", [3, 100_000, 1_000_001])
@@ -17,3 +18,20 @@ def test_shards_sort_by_number(tmp_path: Path, shards: int) -> None:
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).touch()
     assert records.shard_files(str(tmp_path), "train") == list(dict.fromkeys(paths))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_shard_is_named(tmp_path: Path, damage: str) -> None:
+    path = Path(records.shard_path(str(tmp_path), "train", 0, 1))
+    with records.ShardWriter({"all": str(path)}) as out:
+        for number in range(3):
+            out.write("all", records.make({"path": f"{number}.jpg"}))
+    assert len(list(records.iterate(str(tmp_path), "train"))) == 3
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        del content[-5:]
+    else:
+        content[-10] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ResourceError, match=r"data_tfrecord.* is damaged .*Run the pipeline again"):
+        list(records.iterate(str(tmp_path), "train"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 LARGEST = 1 << 16  # bytes of an input
 #: Numbers at which readers go wrong, in the sizes and orders in which formats have them.
@@ -24,10 +27,30 @@ _WORDS = [
     b"\\ud800",
     b"1e999",
 ]
+#: Values of another type or size than a reader of JSON expects.
+_VALUES = (
+    None,
+    True,
+    -1,
+    2**70,
+    1e308,
+    0.5,
+    "",
+    "x",
+    "\ud800",
+    "a\0b",
+    "../x",
+    [],
+    {},
+    [[]],
+    [None],
+)
 
 
 def mutate(data: bytes, other: bytes, draw: Random) -> bytes:
     """The input with up to five damages; `other` is an input to take a piece of."""
+    if draw.random() < 0.5 and (changed := _other_values(data, draw)):
+        return changed[:LARGEST]
     found = bytearray(data)
     for _ in range(draw.randrange(1, 6)):
         start = draw.randrange(len(found) + 1)
@@ -50,3 +73,30 @@ def mutate(data: bytes, other: bytes, draw: Random) -> bytes:
         elif start < len(found):
             found[start] ^= 1 << draw.randrange(8)
     return bytes(found[:LARGEST])
+
+
+def _other_values(data: bytes, draw: Random) -> bytes:
+    """A JSON document in which up to two values are others or missing; b"" for other documents."""
+    try:
+        tree = json.loads(data)
+        for _ in range(draw.randrange(1, 3)):
+            places = list(_places(tree))
+            if not places:
+                return b""
+            container, key = draw.choice(places)
+            if draw.random() < 0.2:
+                del container[key]
+            else:
+                container[key] = json.loads(json.dumps(draw.choice(_VALUES)))
+        return json.dumps(tree).encode()
+    except (ValueError, RecursionError):
+        return b""
+
+
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """The containers and keys of all values of a document."""
+    if not isinstance(tree, dict | list):
+        return
+    for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
+        yield tree, key
+        yield from _places(value)

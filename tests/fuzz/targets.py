@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ImgpipeError
-from tests.fuzz import seeds, served, served_seeds
+from tests.fuzz import kept, kept_seeds, seeds, served, served_seeds
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -233,6 +233,28 @@ TARGETS = {
             served.rest_reply,
             served_seeds.rest_replies,
             served.refusals_of_the_client(),
+        ),
+        Target("summary.json", kept.past_run, kept_seeds.summaries),
+        Target("artifacts.json", kept.past_run, kept_seeds.artifact_lists),
+        Target("repeat.json", kept.repeated, kept_seeds.repetitions),
+        Target("timings.json", kept.timings, kept_seeds.timings),
+        Target("identity.json", kept.identity, kept_seeds.identities),
+        Target("failure.json", kept.failure, kept_seeds.failures),
+        Target("seal.json", kept.seal, kept_seeds.seals),
+        Target("facts.json", kept.facts, kept_seeds.facts),
+        Target("settings.json", kept.network, kept_seeds.networks),
+        Target("weights.npz", kept.network, kept_seeds.constants),
+        Target("model_digest.json", kept.model_digest, kept_seeds.digests),
+        Target("head.npz", kept.stored_head, kept_seeds.heads),
+        Target("checkpoint.npz", kept.checkpoint, kept_seeds.checkpoints),
+        Target("review.json", kept.review_state, kept_seeds.review_states),
+        Target("review_answer.json", kept.review_answer, kept_seeds.review_answers),
+        Target("nearest.json", kept.nearest, kept_seeds.nearest_questions),
+        Target(
+            "correction.query",
+            kept.correction,
+            kept_seeds.corrections,
+            served.refusals_of_the_server(),
         ),
     )
 }

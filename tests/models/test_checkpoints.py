@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -78,6 +79,35 @@ def test_what_cannot_be_read_begins_anew(bank, tmp_path, damage: bytes | None) -
     with pytest.raises(Killed, match="during a write"):
         _fit(bank, Fragile(path, 2))
     path.write_bytes(path.read_bytes()[:-200] if damage is None else damage)
+    assert _fit(bank, Checkpoint(path, "key")).resumed == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": "many"},
+        {"best_epoch": 7},
+        {"stopped": "tired"},
+        {"lowest": None},
+        {"best-00000": np.zeros((1, 1), np.float32)},
+        {"state-00000": np.array([["a"]])},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_checkpoint_of_other_content_begins_anew(bank, tmp_path, change) -> None:
+    path = tmp_path / "head.npz"
+    with pytest.raises(Killed, match="during a write"):
+        _fit(bank, Fragile(path, 2))
+    with np.load(path) as file:
+        arrays = dict(file)
+    facts = json.loads(str(arrays["facts"]))
+    for name, value in change.items():
+        if name in arrays:
+            arrays[name] = value
+        else:
+            assert name in facts
+            facts[name] = value
+    np.savez(path, **{**arrays, "facts": np.array(json.dumps(facts))})
     assert _fit(bank, Checkpoint(path, "key")).resumed == 0
 
 

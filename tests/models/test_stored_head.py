@@ -9,6 +9,7 @@ import pytest
 
 from imgpipe.models import stored_head
 from imgpipe.models.classifier import FEATURES, PROBABILITIES, build_classifier, build_head
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.stored_head import StoredHead
 
@@ -64,3 +65,29 @@ def test_a_hidden_layer_is_not_stored(tmp_path: Path) -> None:
     head, classifier, _, _ = _network(3, hidden_units=4)
     assert StoredHead.of(head, classifier) is None
     assert stored_head.read(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bias": np.zeros(3, np.float32)}, "expected weights of 2 classes"),
+        ({"kernel": np.full((4, 2), np.nan, np.float32)}, "expected finite weights"),
+        (None, "ValueError"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, change, words: str) -> None:
+    arrays = {
+        "kernel": np.ones((4, 2), np.float32),
+        "bias": np.zeros(2, np.float32),
+        "vocabulary": np.array(["a", "b"]),
+        "unknown_below": 0.0,
+    }
+    file = tmp_path / stored_head.HEAD_FILE
+    np.savez(file, **arrays)
+    assert stored_head.read(str(tmp_path)).vocabulary == ("a", "b")
+    if change is None:
+        file.write_bytes(b"no archive")
+    else:
+        np.savez(file, **{**arrays, **change})
+    with pytest.raises(ResourceError, match=f"cannot be read .*{words}.*--from ImageTrainer"):
+        stored_head.read(str(tmp_path))

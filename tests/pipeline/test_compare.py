@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from imgpipe.components import records
+from imgpipe.components import integrity, records
 from imgpipe.models import feature_names as names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
@@ -23,6 +23,7 @@ def predicted(folder, rows):
         for key, label, answer in rows:
             values = {names.PATH: f"{label}/{key}.jpg", names.IMAGE_HASH: key}
             out.write("all", records.make(values | {names.LABEL: label, names.PREDICTED: answer}))
+    integrity.seal(folder)
     return {"Predictor": {"predictions": str(folder)}}
 
 

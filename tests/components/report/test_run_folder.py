@@ -52,6 +52,19 @@ def test_a_container_that_ended_without_a_message_is_told_so(folder: RunFolder):
     assert failure.exit_code == 1
 
 
+def test_damaged_files_are_as_good_as_none(folder: RunFolder):
+    folder.record(Failure("DataGate", "too few", 4))
+    (file,) = folder.path.iterdir()
+    for content in ("", "[]", '{"component": "x"}'):
+        file.write_text(content)
+        assert "a container ended without a message" in folder.failure().cause
+    plan = folder.path / "artifacts" / "plan" / "plan.json"
+    plan.parent.mkdir(parents=True)
+    for content in ("{", '{"report_settings": "{"}'):
+        plan.write_text(content)
+        assert folder.settings() == ""
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_the_exit_task_draws_the_page_unless_the_run_has_one(folder: RunFolder, finished: bool):
     from imgpipe.components.artifacts import RunReport

@@ -1,0 +1,38 @@
+"""Reads JSON files of which a damaged one must not end the program with a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a JSON object from a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds no JSON object; the message says what is wrong.
+    """
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Parses a JSON object.
+
+    Args:
+        text: The text of a file.
+
+    Raises:
+        ValueError: It is no JSON object; the message says what is wrong.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:  # json's parser calls itself for each bracket
+        raise ValueError("its values are nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a JSON object, received {type(found).__name__}")
+    return found

@@ -1,0 +1,281 @@
+"""Readers of what runs leave in their folders, and of the answers of the pages, for `targets`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from imgpipe.models.errors import ImgpipeError
+from tests.fuzz import kept_seeds
+
+_NAMES = ("20260101-100000", "20260102-100000")
+
+
+# --- the folder of a run --------------------------------------------------------------------------
+@contextlib.contextmanager
+def _two_runs(file: Path) -> Iterator[Path]:
+    """An output folder with two runs, in the second of which a file is replaced; yields it."""
+    from tests.pipeline.past_runs import leave
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        out = Path(folder)
+        for number, name in enumerate(_NAMES, 1):
+            leave(out, name, version=number, artifacts=kept_seeds.artifacts(out / "artifacts"))
+        shutil.copy(file, out / "runs" / _NAMES[1] / file.name)
+        yield out
+
+
+def past_run(file: Path) -> object:
+    """The summary or the artifacts of a run, as each command about runs reads them."""
+    from imgpipe.pipeline import past_runs, removable, training_images
+    from imgpipe.pipeline.commands import compare, runs
+    from imgpipe.pipeline.commands import open as open_command
+
+    with _two_runs(file) as out:
+        readers: dict[str, Callable[[], object]] = {
+            "runs": lambda: runs.run(out, 20, str(out / "runs.json")),
+            "compare": lambda: compare.run(
+                out / "runs" / _NAMES[0],
+                out / "runs" / _NAMES[1],
+                str(out / "compare.json"),
+                out / "compare.html",
+            ),
+            "open": lambda: open_command._page(out / "runs" / _NAMES[1]),
+            "clean": lambda: removable.find(out, out / "model"),
+            "version": lambda: past_runs.find(out / "model" / "2"),
+            "nearest": lambda: training_images.prepare(out, out / "model" / "2"),
+        }
+        return _as_each(readers)
+
+
+def _as_each(readers: dict[str, Callable[[], object]]) -> str:
+    """What each reader says, with nothing on standard output."""
+    said = []
+    for name, reader in readers.items():
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                reader()
+            said.append(name)
+        except ImgpipeError as error:
+            said.append(f"{name} refuses {str(error)[:9]}")
+    return ", ".join(said)
+
+
+def repeated(file: Path) -> object:
+    """The key of a run that a later one may repeat."""
+    from imgpipe.pipeline import config as configs
+    from imgpipe.pipeline import repetition
+
+    with _two_runs(file) as out:
+        config = configs.load(out / "runs" / _NAMES[0] / "config.toml")
+        return repetition.candidate(config, out / "runs")
+
+
+def timings(file: Path) -> object:
+    """The timings of a run, as its page shows them."""
+    from imgpipe.components.report import component
+    from imgpipe.components.report.section import Context, RunState
+    from imgpipe.components.report.sections import timings as section
+    from imgpipe.components.report.thumbnails import Thumbnails
+
+    found = component._timings(str(file.parent)) or {}
+    built = section.build(Context({}, found, Thumbnails({}), RunState("blessed", "")))
+    return "rows" if isinstance(built, dict) else "absent"
+
+
+def identity(file: Path) -> object:
+    """The time and the command of a run."""
+    from imgpipe.components.report import identity as identities
+
+    return sorted(identities.of_run(str(file.parent)))
+
+
+def failure(file: Path) -> object:
+    """Why a run on a cluster ended."""
+    from imgpipe.components.report.run_folder import RunFolder
+
+    found = RunFolder(file.parent).failure()
+    return found.component[:9]
+
+
+def seal(file: Path) -> object:
+    """The seal of an artifact with one file."""
+    from imgpipe.components import integrity
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        artifact = Path(folder) / "1"
+        artifact.mkdir()
+        (artifact / "data").write_bytes(b"content")
+        shutil.copy(file, integrity.seal_file(artifact))
+        return integrity.damage(artifact, complete=True)
+
+
+# --- networks and trainings -----------------------------------------------------------------------
+@functools.cache
+def _version() -> tempfile.TemporaryDirectory[str]:
+    """A folder with the variables and the network of a small classifier."""
+    folder = tempfile.TemporaryDirectory()
+    kept_seeds.write_network(Path(folder.name))
+    return folder
+
+
+def network(file: Path) -> object:
+    """A file of the network in a version, whose other files are whole."""
+    import keras
+
+    from imgpipe.models import network_file
+
+    keras.utils.clear_session(free_memory=False)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        version = Path(folder) / "1"
+        shutil.copytree(_version().name, version)
+        shutil.copy(file, version / network_file.FOLDER / file.name)
+        classifier = network_file.load(version)
+        return f"{len(classifier.vocabulary)} {classifier.image_size}"
+
+
+def model_digest(file: Path) -> object:
+    """The description of a version, for its exports."""
+    from imgpipe.components.model_pusher.manifest import MODEL_DIGEST
+    from imgpipe.pipeline import exports
+    from imgpipe.pipeline.evaluation import Model
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        place = Path(folder) / MODEL_DIGEST
+        place.parent.mkdir(parents=True)
+        shutil.copy(file, place)
+        return exports._image_size(Model(Path(folder), ("a", "b")))
+
+
+def stored_head(file: Path) -> object:
+    """The head of a training."""
+    from imgpipe.models import stored_head as heads
+
+    found = heads.read(str(file.parent))
+    return found and len(found.vocabulary)
+
+
+@functools.cache
+def _in_training() -> Any:
+    return kept_seeds.compiled_model()
+
+
+def checkpoint(file: Path) -> object:
+    """The checkpoint of a training, from which the next one resumes."""
+    from imgpipe.models.checkpoints import Checkpoint
+    from imgpipe.models.settings import ModelSettings
+    from imgpipe.models.watcher import Watcher
+
+    watcher = Watcher(ModelSettings(), Checkpoint(file, kept_seeds.KEY))
+    first = watcher.resume(_in_training())
+    watcher.restore_best(_in_training())
+    return f"{first > 0} {watcher.stopped}"
+
+
+# --- pages ----------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def _review(folder: Path, facts: Path | None = None, state: Path | None = None) -> Iterator[Any]:
+    """A review of a run, whose facts or state may be replaced."""
+    from imgpipe.pipeline.commands import review
+    from tests.pipeline.review import run_to_review
+
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        run = run_to_review.leave(Path(place) / "out", Path(place))
+        for file in filter(None, (facts, state)):
+            shutil.copy(file, run.folder / file.name)
+        yield review.prepare(run, None)
+
+
+def facts(file: Path) -> object:
+    """The facts of a run, as the page of a review and the commands of the quarantine read them."""
+    from imgpipe.pipeline.commands import quarantine
+    from imgpipe.pipeline.review import web
+
+    (file.parent / "runs").mkdir(exist_ok=True)
+    quarantine._of_run(file.parent)
+    with _review(file.parent, facts=file) as review:
+        return [one["kind"] for one in json.loads(json.dumps(web.describe(review)))["questions"]]
+
+
+def review_state(file: Path) -> object:
+    """What was skipped in a review, and its history, of which the last answer is taken back."""
+    with _review(file.parent, state=file) as review:
+        undone = review.decisions.undo()
+        return f"{len(review.decisions.answers())} {undone[:2]}"
+
+
+def review_answer(file: Path) -> object:
+    """The body of an answer on the page of a review."""
+    from imgpipe.pipeline.review import web
+
+    with _review(file.parent) as review:
+        headers = {"host": "localhost", web.TOKEN.lower(): review.token}
+        return _posted(web.make_app(review), "/review/answers", file.read_bytes(), headers)
+
+
+@functools.cache
+def _nearest_app() -> Any:
+    from starlette.applications import Starlette
+
+    from imgpipe.serving.server.pool import SheddingPool
+    from imgpipe.serving.server.web import nearest
+    from tests.fuzz import served_seeds
+
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        file.write(next(served_seeds.training_images()))
+        file.flush()
+        images = nearest.TrainingImages(Path(file.name))
+    return Starlette(routes=nearest.routes(images, SheddingPool(1, 1, 1 << 30)))
+
+
+def nearest(file: Path) -> object:
+    """The body of a question for the nearest training images."""
+    return _posted(_nearest_app(), "/web/nearest", file.read_bytes(), {"host": "localhost"})
+
+
+def correction(file: Path) -> object:
+    """The query of a correction, which names model, version and class."""
+    from starlette.requests import Request
+
+    from imgpipe.serving.server.web import corrections
+
+    query = file.read_bytes()
+    spec, label = corrections._asked(Request({"type": "http", "query_string": query}))
+    return f"{spec.version is None} {label.isprintable()}"
+
+
+def _posted(app: Any, path: str, body: bytes, headers: dict[str, str]) -> str:
+    """Status and error of the answer to a request; an exception of the application passes."""
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": encoded,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    answer = json.loads(b"".join(message.get("body", b"") for message in sent))
+    return f"{'error' in answer} {str(answer.get('error', ''))[:60]}"

@@ -1,0 +1,209 @@
+"""Good files for the readers of `kept`, small and the same at each call."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+KEY = "0123"  # of the checkpoint
+_CLASSES = ("cat", "dog")
+
+
+def artifacts(root: Path) -> dict[str, dict[str, str]]:
+    """Artifacts of a run below a folder; none of them exists."""
+    return {
+        "ImageFilter": {"examples": f"{root}/ImageFilter/examples/2"},
+        "FeatureBank": {"features": f"{root}/FeatureBank/features/3"},
+        "Predictor": {"predictions": f"{root}/Predictor/predictions/5"},
+    }
+
+
+# --- the folder of a run --------------------------------------------------------------------------
+def _left(name: str, **options: Any) -> bytes:
+    """A file of a run that was left by `tests.pipeline.past_runs`."""
+    from tests.pipeline.past_runs import leave
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = leave(Path(folder), "20260102-100000", **options)
+        return (run / name).read_bytes().replace(folder.encode(), b"/out")
+
+
+def summaries() -> Iterator[bytes]:
+    """Summaries of a blessed run, of one that was judged by folds, and of one that was refused."""
+    yield _left("summary.json", version=2)
+    yield _left("summary.json", folds=0.9)
+    yield _left("summary.json", status="refused", correct=None)
+
+
+def artifact_lists() -> Iterator[bytes]:
+    """Artifacts by component and output."""
+    yield json.dumps(artifacts(Path("/out/artifacts"))).encode()
+
+
+def repetitions() -> Iterator[bytes]:
+    """The key of a run that has ended."""
+    files = {"summary.json": "c3" * 32, "artifacts.json": "d4" * 32}
+    yield json.dumps({"settings": "a1" * 32, "key": "b2" * 32, "files": files}).encode()
+
+
+def timings() -> Iterator[bytes]:
+    """The timings of a run with two components."""
+    components = {"Plan": 0.4, "ImageTrainer": 12.5}
+    yield json.dumps(
+        {"total_s": 20.5, "import_s": 5.1, "components": components, "cached": ["Plan"]}
+    ).encode()
+
+
+def identities() -> Iterator[bytes]:
+    """The start of a run."""
+    yield b'{"date": "2026-01-31 14:05:59 +0100", "command": "imgpipe run --data x"}'
+
+
+def failures() -> Iterator[bytes]:
+    """Why a run ended."""
+    yield b'{"component": "DataGate", "cause": "too few images of cat", "exit_code": 4}'
+
+
+def seals() -> Iterator[bytes]:
+    """The seal of one file with seven bytes."""
+    from imgpipe.components import integrity
+
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = Path(folder) / "1"
+        artifact.mkdir()
+        (artifact / "data").write_bytes(b"content")
+        integrity.seal(artifact)
+        found = json.loads(integrity.seal_file(artifact).read_text())
+    found["files"]["data"]["mtime_ns"] = 1
+    yield json.dumps(found).encode()
+
+
+# --- networks and trainings -----------------------------------------------------------------------
+def write_network(version: Path) -> None:
+    """Write the variables of a small classifier, and the folder of its network."""
+    import keras
+    import tensorflow as tf
+
+    from imgpipe.models import network_file
+    from imgpipe.models.classifier import build_classifier
+    from imgpipe.models.settings import ModelSettings
+
+    keras.utils.set_random_seed(0)
+    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
+    classifier = build_classifier(None, list(_CLASSES), settings, 1.5, 0.25)
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint(
+        "serve",
+        lambda pixels: classifier.network(pixels, training=False),
+        [tf.TensorSpec([None, 24, 24, 3], tf.float32)],
+    )
+    archive.write_out(str(version), verbose=False)
+    network_file.save(classifier, settings, str(version))
+
+
+def networks() -> Iterator[bytes]:
+    """The description of a small network."""
+    from imgpipe.models import network_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_network(Path(folder))
+        yield (Path(folder) / network_file.FOLDER / network_file.SETTINGS_FILE).read_bytes()
+
+
+def _arrays(**values: object) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **values)
+    return content.getvalue()
+
+
+def constants() -> Iterator[bytes]:
+    """Arrays of a network that are no variables."""
+    yield _arrays(arr_0=np.arange(4, dtype=np.float32), arr_1=np.ones((2, 2), np.float32))
+
+
+def digests() -> Iterator[bytes]:
+    """What identifies a model."""
+    yield b'{"image_size": 224, "sha256": "a1", "top_k": 5}'
+
+
+def heads() -> Iterator[bytes]:
+    """A head of three features and two classes."""
+    yield _arrays(
+        kernel=np.ones((3, 2), np.float32),
+        bias=np.zeros(2, np.float32),
+        vocabulary=np.array(_CLASSES),
+        unknown_below=0.25,
+    )
+
+
+def compiled_model() -> Any:
+    """A head that is trained on three features."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    features = keras.Input((3,))
+    dropped = keras.layers.Dropout(0.5)(features)
+    model = keras.Model(features, keras.layers.Dense(2)(dropped))
+    model.compile(optimizer="adam", loss="mse")
+    return model
+
+
+def checkpoints() -> Iterator[bytes]:
+    """A checkpoint after two epochs."""
+    from imgpipe.models.checkpoints import Checkpoint, Course
+
+    model = compiled_model()
+    model.optimizer.build(model.trainable_variables)
+    epochs = [{"epoch": n, "loss": 0.5, "accuracy": 0.75, "val_loss": None} for n in (1, 2)]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "head.npz"
+        course = Course(epochs, 1, "epochs", 0.25)
+        Checkpoint(file, KEY, seconds_apart=0).write(model, model.get_weights(), course)
+        yield file.read_bytes()
+
+
+# --- pages ----------------------------------------------------------------------------------------
+def facts() -> Iterator[bytes]:
+    """The facts of a run with images to decide about."""
+    from tests.pipeline.review import run_to_review
+
+    yield json.dumps(run_to_review.facts()).encode()
+
+
+def review_states() -> Iterator[bytes]:
+    """An image that was skipped, and an answer that was given."""
+    from tests.pipeline.review.run_to_review import digest
+
+    skipped, decided = digest("cat/0.png"), digest("dog/0.png")
+    entry = {"image_hash": decided, "verdict": "relabel", "label": "cat", "path": "dog/0.png"}
+    history = [
+        {"image_hash": skipped, "skipped": False},
+        {"image_hash": decided, "skipped": False, "entries": [entry]},
+    ]
+    yield json.dumps({"schema": 1, "skipped": [skipped], "history": history}).encode()
+
+
+def review_answers() -> Iterator[bytes]:
+    """An answer of each kind."""
+    from tests.pipeline.review.run_to_review import digest
+
+    for verdict, label in (("relabel", "dog"), ("skip", ""), ("reject", "")):
+        answer = {"image": digest("cat/0.png"), "verdict": verdict, "label": label}
+        yield json.dumps(answer).encode()
+
+
+def nearest_questions() -> Iterator[bytes]:
+    """The features of an image."""
+    yield b'{"version": 1, "features": [0.5, 0.25]}'
+
+
+def corrections() -> Iterator[bytes]:
+    """Queries with and without a version."""
+    yield b"model=m&version=12&label=cat"
+    yield b"model=m&label=d%C3%A9j%C3%A0+vu"

@@ -1,0 +1,75 @@
+"""Damaged files in the folder of a run: the commands about runs name them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline import past_runs, removable
+from imgpipe.pipeline.application import app
+from tests import json_formats
+from tests.pipeline.past_runs import leave
+
+FIRST, SECOND = "20260101-100000", "20260102-100000"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    uris = {"Predictor": {"predictions": str(tmp_path / "gone")}}
+    leave(tmp_path, FIRST, version=1, artifacts=uris)
+    leave(tmp_path, SECOND, version=2, artifacts=uris)
+    return tmp_path
+
+
+def damage(out: Path, file: str, content: bytes) -> Path:
+    (out / "runs" / SECOND / file).write_bytes(content)
+    return out / "runs" / SECOND
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"status": ', "Expecting value"),
+        (b"[]", "expected a JSON object"),
+        (b'{"status": "fine"}', "status: input should be 'blessed'"),
+        (b'{"gate": {"value": "0.9"}}', r"gate\.value: input should be a valid number"),
+        (b'{"gate": {"value": NaN}}', r"gate\.value: input should be"),
+        (b'{"data": {"in": 1, "splits": {"train": 3}}}', r"data\.splits\.train: input should"),
+        (b'{"push": {"status": "pushed", "version": "two"}}', r"push\.version"),
+    ],
+)
+def test_a_damaged_summary_is_listed_and_refused_by_name(out: Path, content: bytes, words: str):
+    folder = damage(out, "summary.json", content)
+    listed = CliRunner().invoke(app, ["runs", str(out)])
+    assert listed.exit_code == 0, listed.output
+    assert f"its summary cannot be read: {folder / 'summary.json'}" in listed.stdout
+    answer = json.loads(CliRunner().invoke(app, ["runs", str(out), "--json", "-"]).stdout)
+    json_formats.conform("runs", answer)
+    assert [row["status"] for row in answer["runs"]] == ["blessed", "damaged"]
+    for path in (folder, out / "model" / "2"):
+        with pytest.raises(ResourceError, match=rf"cannot read .*summary\.json \({words}"):
+            past_runs.find(path)
+    assert past_runs.find(out / "model" / "1").version == 1
+
+
+def test_artifacts_that_cannot_be_read_are_as_good_as_not_recorded(out: Path):
+    folder = damage(out, "artifacts.json", b'{"Predictor": "here"}')
+    assert past_runs.find(folder).artifacts is None
+    compared = CliRunner().invoke(app, ["compare", str(folder), str(out / "runs" / FIRST)])
+    assert compared.exit_code == 0, compared.output
+    assert "recorded no artifacts" in compared.stdout
+    assert "its artifacts.json is damaged" in compared.stdout
+    found, kept = removable.find(out, out / "model")
+    assert found == [] and "all artifacts are kept" in kept
+
+
+def test_a_configuration_with_a_date_can_be_compared(out: Path):
+    damage(out, "config.toml", b"[train]\nepochs = 2026-01-31\n")
+    result = CliRunner().invoke(app, ["compare", str(out), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    (change,) = json.loads(result.stdout)["configuration"]
+    assert (change["name"], change["after"]) == ("train.epochs", "2026-01-31")
