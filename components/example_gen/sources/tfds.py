@@ -112,7 +112,8 @@ class TfdsSource:
         if image not in images or label not in features:
             raise ConfigError(
                 f"data source 'tfds:{self.locator}' is not a labelled set of images: its features "
-                f"{some(list(features), 12)}; name them by data.image_column and data.label_column"
+                f"are {some(list(features), 12)}; name them by data.image_column and "
+                "data.label_column"
             )
         return image, label
 
