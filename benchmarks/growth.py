@@ -156,10 +156,10 @@ def measure_parts(work: Path, counts: list[int], only: list[str]) -> list[Figure
     for count in [4 * _FEWEST, *counts]:
         folder = work / str(count)
         folder.mkdir()
+        writers = (PARTS["trainer" if name == "report" else name][1] for name in only)
+        for write in {one for one in writers if one}:
+            write(folder, count)
         for name in only:
-            write = PARTS["trainer" if name == "report" else name][1]
-            if write and not (folder / "predictions").exists():
-                write(folder, count)
             ends[name][count] = part(name, folder, count)
             if count in counts:
                 start = ends[name][4 * _FEWEST]
