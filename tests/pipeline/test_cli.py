@@ -45,6 +45,7 @@ def test_help_imports_only_what_it_prints_with():
         "imgpipe.models",
         "imgpipe.models.atomic_write",
         "imgpipe.models.errors",
+        "imgpipe.models.json_object",
         "imgpipe.pipeline",
         "imgpipe.pipeline.application",
         "imgpipe.pipeline.options",
