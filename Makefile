@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS = 1
 RUN := .venv/bin
 DIST := dist
 
-.PHONY: demo test test-all test-engines lint types fuzz bench docs requirements wheel clean
+.PHONY: demo test test-all test-engines lint types fuzz docs requirements wheel bill clean
 
 demo: .venv/.ready
 	$(RUN)/imgpipe demo
@@ -37,9 +37,6 @@ types: .venv/.ready
 fuzz: .venv/.ready
 	$(RUN)/python -m tests.fuzz
 
-bench: .venv/.ready
-	$(RUN)/python -m benchmarks
-
 # The documentation site, in site/; it needs no network and opens from the disk.
 docs: .venv/.ready
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build
@@ -48,10 +45,12 @@ docs: .venv/.ready
 requirements: $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
 	$(UV) export --quiet --frozen --no-dev --no-emit-project --no-annotate --no-header -o $(DIST)/requirements.txt
 
-# The distributions, and what a distributor asks for: a bill of materials and the licences.
-wheel: .venv/.ready requirements
+# The distributions, and what a distributor asks for: a bill of materials and the licences (bill).
+wheel: .venv/.ready bill
 	$(UV) build --out-dir $(DIST)
 	$(UV) build --wheel --out-dir $(DIST) packaging/client
+
+bill: .venv/.ready requirements
 	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export -o $(DIST)/imgpipe.cdx.json
 	$(RUN)/python packaging/licenses.py $(DIST)/requirements.txt $(DIST)/LICENSES.md
 

@@ -19,6 +19,7 @@ from imgpipe.components.model_pusher import manifest
 from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.pipeline import inputs as run_inputs
+from imgpipe.pipeline import run_folders
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.inputs import RunInputs
 
@@ -92,10 +93,10 @@ def candidate(config: Config, runs: Path) -> Path | None:
       The folder of that run; None if there is none, if it had too many images to look further, or
       if its files are not those that it wrote.
     """
-    ended = sorted(runs.glob(f"*/{FILE}"), key=lambda file: file.stat().st_mtime_ns)
+    ended = run_folders.in_order(file.parent for file in runs.glob(f"*/{FILE}"))
     if not ended:
         return None
-    directory = ended[-1].parent
+    directory = ended[-1]
     known = _read(directory / FILE)
     if known.get("settings") != _settings(config) or known.get("files") != _digests(directory):
         return None

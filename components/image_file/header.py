@@ -35,9 +35,12 @@ PILLOW_FORMATS = (
 )
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1"}
 _TGA_END = b"TRUEVISION-XFILE.\0"
-#: Length of the identifier, palette flag, image type, palette (start, entries, bits per entry),
-#: size, bits per pixel.
-_TGA_HEADER = struct.Struct("<BBBHHB4xHHBx")
+#: Palette flag, image type, palette (start, entries, bits per entry), size, bits per pixel, flags.
+_TGA_HEADER = struct.Struct("<xBBHHB4xHHBB")
+_TGA_COLOURS, _TGA_GREYS = (15, 16, 24, 32), (8, 16)  # bits
+#: Bits per pixel by image type: palette, colour and grey, plain or as run lengths.
+_TGA_DEPTHS = {1: (8,), 2: _TGA_COLOURS, 3: _TGA_GREYS, 9: (8,), 10: _TGA_COLOURS, 11: _TGA_GREYS}
+_TGA_WITH_PALETTE = {1, 9}
 _WITH_EXIF = {"JPEG", "WEBP", "TIFF"}  # formats whose Exif block Pillow reads without decoding
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
@@ -86,18 +89,23 @@ def other_format(data: bytes) -> str:
 
 
 def _is_tga(data: bytes) -> bool:
-    """Whether the file has the footer of TGA 2.0, or the header and length of an older TGA."""
+    """Whether the file has the footer of TGA 2.0, or the header of an older TGA.
+
+    TGA has no magic bytes. Of the header of 18 bytes at least seven are known, or the palette is
+    described in full.
+    """
     if data.endswith(_TGA_END):
         return True
     if len(data) < _TGA_HEADER.size:
         return False
-    skipped, table, kind, _, entries, entry_bits, width, height, depth = _TGA_HEADER.unpack_from(
-        data
-    )
-    palette = (entries * entry_bits + 7) // 8 if table == 1 else 0
-    length = _TGA_HEADER.size + skipped + palette + width * height * depth // 8
-    plain = kind in (1, 2, 3) and table == (kind == 1) and depth in (8, 16, 24, 32)
-    return plain and width * height > 0 and len(data) == length
+    table, kind, *palette, width, height, depth, flags = _TGA_HEADER.unpack_from(data)
+    start, entries, bits = palette
+    if kind in _TGA_WITH_PALETTE:
+        described = table == 1 and start < entries <= 256 and bits in _TGA_COLOURS
+    else:
+        described = table == start == entries == bits == 0
+    sized = width * height > 0 and depth in _TGA_DEPTHS.get(kind, ())
+    return described and sized and flags < 1 << 6
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import typer
 from imgpipe.models import json_object
 from imgpipe.models.atomic_write import atomic_write
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline import options
+from imgpipe.pipeline import options, run_folders
 from imgpipe.pipeline.terminal import escape, new_console
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _above_versions(path: Path) -> Path:
 
 def _runs(path: Path) -> list[Path]:
     """Return `path` itself, then the folders of the runs in it, the newest first."""
-    return [path, *sorted(path.glob(f"{_RUNS}/*/"), key=_changed, reverse=True)]
+    return [path, *reversed(run_folders.in_order(path.glob(f"{_RUNS}/*/")))]
 
 
 def _changed(path: Path) -> float:

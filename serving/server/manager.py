@@ -208,7 +208,8 @@ class ModelManager:
         if entry.missing or entry.vouched_for or self._settled is None or self._poll_seconds <= 0:
             return entry
         wait = max(self._poll_seconds, _SETTLE_S)
-        if time.time() - entry.newest >= wait or now - since >= wait:
+        # Times of files do not tell: a copy may keep those of the original.
+        if now - since >= wait:
             return entry
         return replace(entry, missing=_CHANGING)
 

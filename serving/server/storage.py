@@ -57,11 +57,6 @@ class VersionDirectory:
         """Whether the version has a manifest."""
         return any(name == MANIFEST for name, _, _ in self.fingerprint)
 
-    @property
-    def newest(self) -> float:
-        """Time of the newest change of a file, in seconds since 1970."""
-        return max((mtime for _, _, mtime in self.fingerprint), default=0) / 1e9
-
 
 class VersionStore(Protocol):
     """Storage of the versions of a model."""

@@ -45,7 +45,7 @@ def out(tmp_path):
         run = tmp_path / f"out/runs/2026010{number}"
         run.mkdir(parents=True)
         (run / "facts.json").write_text(json.dumps({"quarantine": str(place)}))
-        os.utime(run, (number, number))
+        os.utime(run, (-number, -number))  # as if the clock had been set back between them
     return tmp_path / "out"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import sys
@@ -18,6 +19,8 @@ from imgpipe.serving.client import Client, DeadlineExceeded, NotFound, ServingEr
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.config import ModelConfig
 from imgpipe.serving.server.core import CoreOptions
+from imgpipe.serving.server.loading import LoaderOptions, make_loader
+from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.servable import LoadPolicy
 from imgpipe.serving.server.server import ServerOptions
 from imgpipe.serving.server.status import StatusError
@@ -81,6 +84,32 @@ def test_taking_the_newest_away_brings_the_earlier_back(serve, push, base, event
     shutil.rmtree(base / "2")
     eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
     assert client.predict(TWO).version == 1
+
+
+def test_a_copy_that_keeps_old_times_is_not_loaded_before_it_has_settled(
+    push, base, models, monkeypatch
+):
+    """Nor is it after the clock was set forward: only time that has passed here counts."""
+    push("half_plus_two", base, 1)
+    load = make_loader(LoaderOptions())
+    manager = ModelManager(ModelConfig("m", base), load, poll_seconds=0.4)
+    manager.poll()
+    assert manager.available() == [1]
+    shutil.copytree(models / "half_plus_three", base / "2")
+    for file in base.glob("2/**/*"):
+        os.utime(file, (1, 1))
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    for text in ("a", "an asset"):
+        (base / "2" / "assets.txt").write_text(text)
+        os.utime(base / "2" / "assets.txt", (1, 1))
+        manager.poll()
+        assert manager.available() == [1]
+        found = manager.states()[0]
+        assert (found.version, found.message) == (2, "its files are still changing")
+    time.sleep(0.6)
+    manager.poll()
+    assert manager.available() == [2]
+    manager.stop(5)
 
 
 def test_swaps_under_load_fail_no_request(serve, push, base, eventually):

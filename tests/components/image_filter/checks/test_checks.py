@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 
 import pytest
 from PIL import Image
 
 from imgpipe.components.image_file.content import decode
-from imgpipe.components.image_file.header import probe
+from imgpipe.components.image_file.header import other_format, probe
 from imgpipe.components.image_filter.checks import CHECKS, Settings, decodable, validate
 from imgpipe.components.image_filter.decision import decide
 from imgpipe.components.image_record import ImageRecord
@@ -81,19 +82,66 @@ def test_what_is_no_image(encode):
     assert found.detail == "unknown image format; it begins with 'hello'"
 
 
-@pytest.mark.parametrize("kind", ["ICO", "ICNS", "TGA", "DDS", "PSD", "HEIC"])
+def photoshop(image: Image.Image) -> bytes:
+    """A PSD file of one plain layer: header, three empty sections and raw planes."""
+    head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, image.height, image.width, 8, 3)
+    return head + bytes(12) + bytes(2) + b"".join(band.tobytes() for band in image.split())
+
+
+_FOOTER = len(b"TRUEVISION-XFILE.\0") + 8
+_NOT_ACCEPTED = {
+    "ICO": lambda image: encoded(image, "ICO"),
+    "ICNS": lambda image: encoded(image, "ICNS"),
+    "PSD": photoshop,
+    "DDS": lambda image: encoded(image, "DDS"),
+    "DDS compressed": lambda image: encoded(image, "DDS", pixel_format="DXT1"),
+    "TGA": lambda image: encoded(image, "TGA"),
+    **{
+        f"TGA of 1989, {mode}{', run lengths' * packed}": lambda image, mode=mode, packed=packed: (
+            encoded(image.convert(mode), "TGA", compression="tga_rle" if packed else None)
+        )[:-_FOOTER]
+        for mode in ("L", "P", "RGB", "RGBA")
+        for packed in (False, True)
+    },
+}
+
+
+@pytest.mark.parametrize("kind", _NOT_ACCEPTED)
 def test_a_format_that_is_not_accepted_is_named(encode, kind):
-    if kind == "PSD":
-        data = b"8BPS\0\1" + bytes(6) + b"\0\3" + bytes(60)
-    elif kind == "HEIC":
-        data = b"\0\0\0\x18ftypheic" + bytes(60)
-    else:
-        data = encoded(Image.new("RGB", (64, 64), (9, 200, 9)), kind)
-    found = decide(record(data), Settings()).rejection
+    data = _NOT_ACCEPTED[kind](Image.open(io.BytesIO(encode(size=(64, 64)))))
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.load()  # a whole file, which Pillow can read
+        assert kind.startswith(opened.format)
+    found = decide(record(data, path="a/x.jpg"), Settings()).rejection
+    named = kind.split()[0]
     assert (found.reason, found.detail) == (
         "undecodable",
-        f"{kind}, a format that is not accepted",
+        f"{named}, a format that is not accepted",
     )
+    assert probe(data, 1_000_000).error == found.detail
+
+
+def test_what_is_cut_short_is_still_named(encode):
+    image = Image.open(io.BytesIO(encode(size=(64, 64))))
+    for kind in ("PSD", "DDS", "TGA"):
+        found = decide(record(_NOT_ACCEPTED[kind](image)[:2000]), Settings()).rejection
+        assert found.detail == f"{kind}, a format that is not accepted"
+    found = decide(record(b"\0\0\0\x18ftypheic" + bytes(60)), Settings()).rejection
+    assert found.detail == "HEIC, a format that is not accepted"
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"\0\0\2\0\1\0" + bytes(40), "CUR"),  # one cursor of 256 x 256
+        (b"\0\0\2\0" + bytes(60), "CUR"),  # no size, so no TGA
+        (b"\0\1\0\0" + bytes(60), ""),  # a TrueType font
+        (bytes(64), ""),
+        (bytes(range(64)), ""),
+    ],
+)
+def test_what_is_not_tga_is_not_called_so(data, named):
+    assert other_format(data) == named
 
 
 def test_damaged_but_complete_file_is_undecodable(encode):
