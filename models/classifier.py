@@ -6,6 +6,7 @@ on stored features or activations fit the network that takes pixels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from imgpipe.models.settings import ModelSettings, check_vocabulary
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 HEAD: Final = "classifier"  # name of the layer that computes the logits
 FEATURES: Final = "features"
@@ -52,6 +54,33 @@ class Classifier:
     temperature: float = 1.0
     unknown_below: float = 0.0
 
+    @functools.cached_property
+    def feature_maps(self) -> tf.types.experimental.ConcreteFunction:
+        """The trunk as a TensorFlow graph, from pixels [N, S, S, 3] to feature maps [N, h, w, C].
+
+        Every graph that calls it shares this one. Tracing Keras' two hundred layers takes half a
+        second, and a SavedModel would hold each trace.
+        """
+        import tensorflow as tf
+
+        size = self.image_size
+        function = tf.function(
+            lambda pixels: self.trunk(pixels, training=False), autograph=False, jit_compile=False
+        )
+        return function.get_concrete_function(tf.TensorSpec([None, size, size, 3], tf.float32))
+
+    @functools.cached_property
+    def _outputs(self) -> tf.types.experimental.GenericFunction:
+        """The network from encoded images [N] to the outputs of `network`, as one graph."""
+        import tensorflow as tf
+
+        def outputs(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            pixels = preprocess.batch_decode(image_bytes, self.image_size)
+            return self.tail(self.feature_maps(pixels), training=False)
+
+        images = tf.TensorSpec([None], tf.string)
+        return tf.function(outputs, input_signature=[images], autograph=False, jit_compile=False)
+
     def probabilities(self, images: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """Classifies images with the Keras model in memory.
 
@@ -77,9 +106,7 @@ class Classifier:
         import tensorflow as tf
 
         for start in range(0, len(images), _IMAGES_AT_ONCE):
-            batch = tf.constant(list(images[start : start + _IMAGES_AT_ONCE]))
-            pixels = preprocess.batch_decode(batch, self.image_size)
-            yield self.network(pixels, training=False)
+            yield self._outputs(tf.constant(list(images[start : start + _IMAGES_AT_ONCE])))
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def _graph(spec: ViewSpec, image_size: int) -> Any:
         _traced.clear()
         _traced[key] = tf.function(
             lambda pixels, seeds, views: augmentation.augment(pixels, seeds, views, spec),
+            autograph=False,
             jit_compile=False,
             input_signature=[
                 tf.TensorSpec([None, image_size, image_size, 3], tf.float32),

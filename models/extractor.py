@@ -193,6 +193,7 @@ class FeatureExtractor:
             tf.ragged.constant([list(views[i]) for i in wanted], tf.int64, ragged_rank=1),
         )
 
+        @tf.autograph.experimental.do_not_convert
         def repeat(image: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
             pixels = preprocess.decode_and_resize(image, side)
             count = tf.size(numbers)
@@ -222,6 +223,7 @@ class FeatureExtractor:
 
         # On a CPU, XLA is 15 to 20 times slower than a plain tf.function.
         @tf.function(
+            autograph=False,
             jit_compile=False,
             input_signature=[
                 tf.TensorSpec([None, side, side, 3], tf.float32),

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models.array_archive import DAMAGED
+from imgpipe.models.one_thread import one_blas_thread
 
 FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 #: Largest number of principal components; 128 did not detect other kinds of images better than 64.
@@ -161,7 +162,7 @@ def fit(
     centre = rows.mean(axis=0)
     rows -= centre
     count = min(_COMPONENTS, len(rows) // 2, rows.shape[1])
-    axes = np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :count]
+    axes = _principal_axes(rows, count)
     inside = rows @ axes
     classes, indices = np.unique(labels, return_inverse=True)
     means = np.zeros((len(classes), count), np.float32)
@@ -184,6 +185,16 @@ def fit(
         held_out_above=above,
         far=_far(scores),
     )
+
+
+def _principal_axes(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+    """Returns the directions in which centred rows [n, D] differ most, [D, count]."""
+    from scipy import linalg
+
+    last = rows.shape[1] - 1
+    with one_blas_thread():
+        _, vectors = linalg.eigh(rows.T @ rows, subset_by_index=[last + 1 - count, last])
+    return np.asarray(vectors[:, ::-1])
 
 
 def _far(scores: npt.NDArray[np.float64]) -> float:

@@ -6,10 +6,9 @@ smoothing, and needs all features in memory as float32.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,7 @@ from imgpipe.models import row_file
 from imgpipe.models.bank import BankRows
 from imgpipe.models.datasets import class_weights
 from imgpipe.models.errors import DataRefused
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
+from imgpipe.models.one_thread import one_blas_thread
 
 Floats = npt.NDArray[np.float32]
 
@@ -106,10 +103,7 @@ class LogisticRegression:
             return value + penalty / 2 * float(kernel @ kernel), gradient.astype(np.float64)
 
         options = {"maxiter": _MOST_ITERATIONS, "ftol": tolerance, "gtol": 1e-7 * len(self._labels)}
-        # One thread, so that the sums, and with them the weights, do not depend on the number of
-        # cores; the rounding still depends on the kernel that OpenBLAS chooses for the processor.
-        # Two threads are hardly faster, and far slower when another process needs the cores.
-        with _thread_pools().limit(limits=1, user_api="blas"):
+        with one_blas_thread():  # two threads are hardly faster
             found = minimize(loss, self._found, jac=True, method="L-BFGS-B", options=options)
         self._found, self.iterations = found.x, int(found.nit)
         return self._linear(found.x)
@@ -189,11 +183,3 @@ def _by_feature(block: Floats, error: Floats) -> Floats:
     columns = [np.ascontiguousarray(column) @ block for column in error.T[:-1]]
     columns.append(-np.sum(columns, axis=0))
     return np.stack(columns, axis=1)
-
-
-@functools.cache
-def _thread_pools() -> ThreadpoolController:
-    """Returns the thread pools of the loaded libraries, whose search takes milliseconds."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()

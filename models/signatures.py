@@ -34,7 +34,7 @@ CAM: Final = "cam"
 def signatures(
     classifier: Classifier, top_k: int
 ) -> dict[str, tf.types.experimental.GenericFunction]:
-    """Returns all signatures by name, each traced once.
+    """Returns all signatures by name. They share one graph of the backbone.
 
     Args:
         classifier: The trained network.
@@ -43,14 +43,9 @@ def signatures(
     import tensorflow as tf
 
     size = classifier.image_size
-    # The signatures share this function in the SavedModel's library. Without it, each of them
-    # would hold a copy of the network.
-    network = tf.function(
-        lambda pixels: classifier.network(pixels, training=False),
-        input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
-        autograph=False,
-        jit_compile=False,
-    )
+
+    def network(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return classifier.tail(classifier.feature_maps(pixels), training=False)
 
     def decoded(image_bytes: tf.Tensor) -> tf.Tensor:
         return preprocess.batch_decode(_some(image_bytes), size)
@@ -134,7 +129,7 @@ def grad_cam(classifier: Classifier, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     import tensorflow as tf
 
-    feature_map = classifier.trunk(pixels, training=False)
+    feature_map = classifier.feature_maps(pixels)
     with tf.GradientTape() as tape:
         tape.watch(feature_map)
         outputs = classifier.tail(feature_map, training=False)

@@ -23,6 +23,7 @@ from imgpipe.models.checkpoints import Checkpoint
 from imgpipe.models.classifier import HEAD, build_head
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.logistic_regression import Linear
+from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def fit_head(
     """
     dim = train.features.shape[1]
     if settings.solved:
-        return _solved(train, validation, classes, settings, learning_curve)
+        with one_blas_thread():
+            return _solved(train, validation, classes, settings, learning_curve)
     return fit(
         lambda: build_head(dim, classes, settings),
         datasets.Vectors(train.features, train.labels),

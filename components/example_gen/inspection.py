@@ -223,6 +223,7 @@ def _dataset(parts: object) -> tf.data.Dataset:
     """Dataset of (index, encoded file, pixels) of the files that the op does not refuse."""
     import tensorflow as tf
 
+    @tf.autograph.experimental.do_not_convert
     def decoded(index: tf.Tensor, data: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, ...]:
         empty = tf.zeros([0, 0, 3], tf.uint8)
         return index, data, tf.cond(wanted, lambda: preprocess.decode(data), lambda: empty)

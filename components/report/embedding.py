@@ -15,6 +15,7 @@ import numpy.typing as npt
 from imgpipe.components.report import suspects
 from imgpipe.models import bank
 from imgpipe.models import feature_names as names
+from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.row_file import gathered
 
 #: Largest number of points, and of mistakes among them.
@@ -80,9 +81,10 @@ def principal(rows: Floats) -> tuple[Floats, float]:
     from scipy import linalg
 
     centred = rows - rows.mean(axis=0)
-    gram = centred @ centred.T  # [n, n], and n is at most POINTS
-    last = len(gram) - 1
-    values, vectors = linalg.eigh(gram, subset_by_index=[last - 1, last])
+    with one_blas_thread():
+        gram = centred @ centred.T  # [n, n], and n is at most POINTS
+        last = len(gram) - 1
+        values, vectors = linalg.eigh(gram, subset_by_index=[last - 1, last])
     places = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))
     # An eigenvector may point either way; the longer side is drawn to the right and to the top.
     places *= np.sign(places[np.abs(places).argmax(axis=0), [0, 1]]) + (places.max() == 0)

@@ -22,6 +22,7 @@ from imgpipe.components import records
 from imgpipe.components.image_filter.overrides import Override, to_toml
 from imgpipe.models import bank
 from imgpipe.models import feature_names as names
+from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.row_file import Rows, gathered
 
 FOLDS = 5
@@ -148,11 +149,9 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
     whole, total = sum(gram.values()), sum(moments.values())
     found: list[tuple[float, Doubts]] = []
     for decay in _DECAYS if classes <= _MANY_CLASSES else _DECAY_OF_MANY:
-        heads = {}
-        for number in gram:
-            left = whole - gram[number]
-            weight = decay * np.trace(left) / len(left) * np.eye(len(left))
-            heads[number] = np.linalg.solve(left + weight, total - moments[number])
+        heads = {
+            number: _head(whole - gram[number], total - moments[number], decay) for number in gram
+        }
         doubts = Doubts(np.empty(len(labels), np.float32), np.empty(len(labels), np.int64))
         for part, number, rows in _blocks(features, folds):
             scores = rows @ heads[number]
@@ -160,6 +159,16 @@ def out_of_fold(features: Rows, labels: Integers, folds: Integers, classes: int)
             doubts.margins[part] = _margins(scores, labels[part])
         found.append((float(np.mean(doubts.best == labels)), doubts))
     return max(found, key=lambda one: one[0])[1]
+
+
+def _head(gram: Floats, moments: Floats, decay: float) -> Floats:
+    """Solve the ridge regression for sums over rows, [d, classes]; changes `gram`."""
+    from scipy import linalg
+
+    gram[np.diag_indices_from(gram)] += decay * np.trace(gram) / len(gram)
+    with one_blas_thread():
+        head = linalg.solve(gram, moments, assume_a="pos", overwrite_a=True, check_finite=False)
+    return np.asarray(head)
 
 
 def _blocks(features: Rows, folds: Integers) -> Iterator[tuple[Integers, int, Floats]]:
