@@ -101,18 +101,19 @@ class _Output:
             yield
         self._writer = None
 
-    def write(self, decision: Decision) -> str:
-        """See `Output.write`."""
+    def write(self, decision: Decision) -> Decision:
+        """See `engine.Write`."""
         if decision.rejection is not None:
             reason = decision.rejection.reason
-            return quarantine.store(self.uris.quarantine, decision.record, reason)
+            stored = quarantine.store(self.uris.quarantine, decision.record, reason)
+            return decision.stored_at(stored)
         if self._writer is None:
             raise RuntimeError("a shard is written before it is opened; this is a defect")
         _write(self._writer, decision.kept)
-        return ""
+        return decision
 
     def publish(self, removed: Sequence[Decision], moved: Sequence[Decision]) -> Mapping[str, str]:
-        """See `Output.publish`. If a worker fails, publishing again gives the same files."""
+        """See `engine.Publish`. If a worker fails, publishing again gives the same files."""
         import tensorflow as tf
 
         candidates, published = self._candidates(), self._published()
@@ -201,7 +202,7 @@ class _Examine(beam.DoFn):
         output = _Output(shard, self._uris)
         part = shard.part(self._uris)
         with output.opened():
-            counts = engine.examine(shard.records(), self._settings, part, output)
+            counts = engine.examine(shard.records(), self._settings, part, output.write)
         yield part
         yield beam.pvalue.TaggedOutput("counts", counts)
 
@@ -220,8 +221,8 @@ class _Settle(beam.DoFn):
         moves: Mapping[str, Move],
     ) -> Iterator[Outcomes]:
         settings = engine.with_limits(self._settings, counts)
-        output = _Output(shard, self._uris)
-        yield engine.settle(shard.part(self._uris), settings, findings, output, moves)
+        part, publish = shard.part(self._uris), _Output(shard, self._uris).publish
+        yield engine.settle(part, settings, findings, moves, publish)
 
 
 def _shards(uri: str) -> list[_Shard]:

@@ -140,38 +140,44 @@ def decide(found: ImageRecord, settings: Settings) -> Decision:
             if content is None:
                 detail = f"even as PNG: {error}"
                 finding = Finding(decodable.UNDECODABLE, detail, remedy=check.remedy)
-                return _rejected(decision, finding, check.order)
+                return _noted(decision, finding, check.order)
             seen = dataclasses.replace(record, figures=content.figures)
             hashes = record.perceptual_hash or content.perceptual_hash
             decision = dataclasses.replace(decision, perceptual_hash=hashes)
             repairs.append((finding, None))
         elif finding.severity == "reject":
-            return _rejected(decision, finding, check.order)
+            return _noted(decision, finding, check.order)
         elif finding.severity == "repair":
             repairs.append((finding, check.repair))
         else:
             warnings.append(finding)
     if override is not None and override.verdict == "reject":
         finding = Finding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY)
-        return _rejected(decision, finding, _LAST)
+        return _noted(decision, finding)
     return _repaired(dataclasses.replace(decision, warnings=tuple(warnings)), repairs)
 
 
-def decide_in_set(decision: Decision, settings: Settings) -> Decision:
-    """Add the findings of the checks that need the limits of the whole set, `Settings.limits`."""
-    record = decision.record
+def settled(decision: Decision, settings: Settings, compared: Finding | None) -> Decision:
+    """Add what is known when all images were seen.
+
+    Args:
+        decision: The decision of the first pass.
+        settings: Settings of the checks, with the limits of the whole set.
+        compared: What the comparison with other images found.
+    """
     for check in CHECKS:
         if check.needs != "set":
             continue
-        finding = _ask(check, record, decision.override, settings)
+        finding = _ask(check, decision.record, decision.override, settings)
         if finding is None:
             continue
         if finding.severity != "reject":
-            warnings = (*decision.warnings, finding.about(record))
-            decision = dataclasses.replace(decision, warnings=warnings)
+            decision = _noted(decision, finding)
         elif decision.rejection is None or check.order < decision.order:
-            return _rejected(decision, finding, check.order)
-    return decision
+            return _noted(decision, finding, check.order)
+    if compared is None or decision.rejection is not None:
+        return decision
+    return _noted(decision, compared)
 
 
 def _ask(
@@ -190,10 +196,13 @@ def _ask(
     return dataclasses.replace(finding, severity=severity, remedy=check.remedy)
 
 
-def _rejected(decision: Decision, finding: Finding, order: int) -> Decision:
+def _noted(decision: Decision, finding: Finding, order: int = _LAST) -> Decision:
+    """Return the decision with a finding, which rejects the image or is reported."""
     stored = decision.rejection.stored if decision.rejection is not None else ""
-    rejection = finding.about(decision.record, stored=stored)
-    return dataclasses.replace(decision, rejection=rejection, order=order)
+    finding = finding.about(decision.record, stored=stored)
+    if finding.severity == "reject":
+        return dataclasses.replace(decision, rejection=finding, order=order)
+    return dataclasses.replace(decision, warnings=(*decision.warnings, finding))
 
 
 def _repaired(decision: Decision, repairs: Sequence[tuple[Finding, Repair | None]]) -> Decision:

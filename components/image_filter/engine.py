@@ -14,12 +14,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import CHECKS
-from imgpipe.components.image_filter.decision import Decision, decide, decide_in_set
+from imgpipe.components.image_filter.decision import Decision, decide, settled
 from imgpipe.components.image_filter.outcomes import Outcomes
 from imgpipe.components.image_filter.part import Part
 from imgpipe.components.image_filter.placement import Move
@@ -30,34 +29,18 @@ from imgpipe.models import progress
 Counts = dict[str, collections.Counter[int]]
 
 
-class Output(Protocol):
-    """The interface through which a driver writes the images of a shard."""
-
-    def write(self, decision: Decision) -> str:
-        """Write an image that passed the checks, or store a rejected one.
-
-        Returns:
-            Path of the stored bytes relative to the quarantine; "" when nothing is stored.
-        """
-        ...
-
-    def publish(self, removed: Sequence[Decision], moved: Sequence[Decision]) -> Mapping[str, str]:
-        """Publish the written images, without those that the second pass rejected.
-
-        Args:
-            removed: Decisions that the second pass changed to a rejection. If the first pass had
-                already rejected the image for another reason, the rejection has the path of the
-                stored bytes.
-            moved: Decisions about the kept images that are moved to another split.
-
-        Returns:
-            The paths of the stored bytes, by path of the image.
-        """
-        ...
+#: Writes an image that passed the checks, or stores a rejected one. Returns the decision, with the
+#: path of the stored bytes.
+Write = Callable[[Decision], Decision]
+#: Publishes the written images of a shard. The arguments are the decisions that the second pass
+#: changed to a rejection, and those about kept images that are moved to another split. If the first
+#: pass had already rejected an image for another reason, its rejection has the path of the stored
+#: bytes. Returns the paths of the stored bytes, by path of the image.
+Publish = Callable[[Sequence[Decision], Sequence[Decision]], Mapping[str, str]]
 
 
 def examine(
-    records: Iterable[ImageRecord], settings: Settings, part: Part, output: Output
+    records: Iterable[ImageRecord], settings: Settings, part: Part, write: Write | None = None
 ) -> Counts:
     """Run the first pass, which decides about each image of a shard on its own.
 
@@ -65,7 +48,7 @@ def examine(
         records: The inspected images.
         settings: Settings of the checks.
         part: Files in which the decisions are stored for the second pass.
-        output: Where the images are written.
+        write: Function that writes each image; None when nothing is written.
 
     Returns:
         The counts of the images that passed, for the checks that need the set.
@@ -74,10 +57,9 @@ def examine(
     counts = _no_counts()
     for record in records:
         decision = decide(record, settings)
-        stored = output.write(decision)
-        if decision.rejection is not None:
-            decision = decision.stored_at(stored)
-        else:
+        if write is not None:
+            decision = write(decision)
+        if decision.rejection is None:
             for check in CHECKS:
                 if check.counted is not None:
                     counts[check.name][check.counted(decision.record)] += 1
@@ -114,8 +96,8 @@ def settle(
     part: Part,
     settings: Settings,
     findings: Mapping[bytes, Finding],
-    output: Output,
-    moves: Mapping[str, Move] | None = None,
+    moves: Mapping[str, Move],
+    publish: Publish | None = None,
 ) -> Outcomes:
     """Run the second pass, which combines the decisions with the findings of the comparison.
 
@@ -123,37 +105,26 @@ def settle(
         part: Files that the first pass wrote.
         settings: Settings of the checks, from `with_limits`.
         findings: Findings of the comparison with other images, by `Finding.key`.
-        output: Where the images were written in the first pass.
         moves: Images that are moved to another split, by content hash.
+        publish: Function that publishes what the first pass wrote; None when it wrote nothing.
 
     Returns:
         The counts and findings of the shard.
     """
     decisions, removed, moved = [], [], []
     for first in part.decisions():
-        placed = first.moved((moves or {}).get(first.record.image_hash))
-        decision = _settled(placed, settings, findings)
+        record = first.record
+        finding = findings.get(os.fsencode(record.path))
+        decision = settled(first.moved(moves.get(record.image_hash)), settings, finding)
         decisions.append(decision)
         if decision.rejection is not first.rejection:
             removed.append(decision)
         elif decision.move is not None:
             moved.append(decision)
-    stored = output.publish(removed, moved)
+    stored = publish(removed, moved) if publish is not None else {}
     outcomes = Outcomes()
     for decision in decisions:
         if path := stored.get(decision.record.path):
             decision = decision.stored_at(path)
         outcomes.add(decision)
     return outcomes
-
-
-def _settled(decision: Decision, settings: Settings, findings: Mapping[bytes, Finding]) -> Decision:
-    """Combine the decision about one image with the finding of the comparison."""
-    decision = decide_in_set(decision, settings)
-    finding = findings.get(os.fsencode(decision.record.path))
-    if decision.rejection is not None or finding is None:
-        return decision
-    finding = finding.about(decision.record)
-    if finding.severity == "reject":
-        return dataclasses.replace(decision, rejection=finding)
-    return dataclasses.replace(decision, warnings=(*decision.warnings, finding))

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,6 @@ from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_filter import comparison, engine, quarantine
 from imgpipe.components.image_filter.check import Finding, Settings
 from imgpipe.components.image_filter.checks import validate
-from imgpipe.components.image_filter.decision import Decision
 from imgpipe.components.image_filter.outcomes import totals
 from imgpipe.components.image_filter.overrides import Override, resolve
 from imgpipe.components.image_filter.part import Part
@@ -42,10 +41,6 @@ class Plan:
     overrides: tuple[Override, ...] = ()
     store: str = ""  # folder of the inspection cache, "" for none
 
-    def opened(self) -> Source:
-        """Open the source; each thread opens its own."""
-        return open_source(self.source, self.options)
-
 
 @dataclass(frozen=True)
 class Judged:
@@ -61,18 +56,6 @@ class Judged:
     seconds: float
 
 
-class _NoOutput:
-    """An output that writes nothing."""
-
-    def write(self, decision: Decision) -> str:
-        """See `Output.write`."""
-        return ""
-
-    def publish(self, removed: Sequence[Decision], moved: Sequence[Decision]) -> Mapping[str, str]:
-        """See `Output.publish`."""
-        return {}
-
-
 def judge(plan: Plan) -> Judged:
     """Check all images of a source.
 
@@ -86,18 +69,18 @@ def judge(plan: Plan) -> Judged:
     """
     validate(plan.settings)
     began = time.monotonic()
-    scan = plan.opened().listing()
+    source = open_source(plan.source, plan.options)
+    scan = source.listing()
     overrides = resolve(plan.overrides, scan.vocabulary)
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
     settings = dataclasses.replace(plan.settings, overrides=overrides, splits=rule)
     plan = dataclasses.replace(plan, settings=settings, rule=rule)
     with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
-        parts, counts = _examine(plan, scan, folder)
+        parts, counts = _examine(plan, source, scan, folder)
         compared = comparison.compare(parts, settings)
         settings = engine.with_limits(settings, counts)
         outcomes = [
-            engine.settle(part, settings, compared.findings, _NoOutput(), compared.moves)
-            for part in parts
+            engine.settle(part, settings, compared.findings, compared.moves) for part in parts
         ]
     notes = [dataclasses.asdict(note) for note in scan.notes]
     found = totals(outcomes, scan.vocabulary, notes, settings)
@@ -116,7 +99,9 @@ def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda found: (found.path, found.reason)))
 
 
-def _examine(plan: Plan, scan: Scan, folder: str) -> tuple[list[Part], engine.Counts]:
+def _examine(
+    plan: Plan, source: Source, scan: Scan, folder: str
+) -> tuple[list[Part], engine.Counts]:
     """Run the first pass over all shards in threads; the parts are in the listing's order."""
     # Imported once here, because threads that import it at the same time hang.
     import tensorflow  # noqa: F401
@@ -128,14 +113,14 @@ def _examine(plan: Plan, scan: Scan, folder: str) -> tuple[list[Part], engine.Co
     def examine(start: int) -> tuple[Part, engine.Counts]:
         part = Part(f"{folder}/{start}")
         records = inspect(
-            plan.opened(),
+            source,
             scan.items[start : start + size],
             plan.settings.pixel_limit,
             plan.store,
             plan.rule,
             scan.vocabulary,
         )
-        return part, engine.examine(records, plan.settings, part, _NoOutput())
+        return part, engine.examine(records, plan.settings, part)
 
     pool = concurrent.futures.ThreadPoolExecutor(threads, "judge")
     try:
@@ -157,7 +142,7 @@ def read_images(plan: Plan, judged: Judged, paths: Iterable[str]) -> dict[str, b
         Encoded images by path, without those that cannot be read.
     """
     wanted = set(paths)
-    source = plan.opened()
+    source = open_source(plan.source, plan.options)
     found = {}
     for item in judged.scan.items:
         if item.path in wanted:

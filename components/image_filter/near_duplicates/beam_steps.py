@@ -8,12 +8,21 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
+from imgpipe.components.image_file.perceptual_hash import KINDS
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.check import Settings
-from imgpipe.components.image_filter.near_duplicates import matching
+from imgpipe.components.image_filter.near_duplicates import matching, search
 from imgpipe.components.image_filter.near_duplicates.links import Indices, Links
 from imgpipe.components.image_filter.near_duplicates.matching import FILE
 from imgpipe.components.records import write_text
+
+
+def _tasks(task: matching.Search) -> list[search.Task]:
+    return search.tasks(task.table.rows, KINDS)
+
+
+def _linked(share: search.Task, task: matching.Search) -> Indices:
+    return search.linked(task.table.hashes(), share, task.radius)
 
 
 def _find(joined: Indices, task: matching.Search) -> Iterator[tuple[str, matching.Found | None]]:
@@ -65,9 +74,9 @@ class Search(beam.PTransform):
         known = beam.pvalue.AsSingleton(task)
         return (
             task
-            | "Tasks" >> beam.FlatMap(matching.tasks)
+            | "Tasks" >> beam.FlatMap(_tasks)
             | "Distribute" >> beam.Reshuffle()
-            | "Compare" >> beam.Map(matching.linked, known)
+            | "Compare" >> beam.Map(_linked, known)
             | "Join" >> beam.CombineGlobally(_Join())
             | "Find" >> beam.FlatMap(_find, known)
         )

@@ -1,13 +1,13 @@
 """The steps from the perceptual hashes of a whole set to findings; both drivers run them.
 
 One worker writes the hashes of the set to files (`tabulate`), any number of workers compare shares
-of them (`tasks`, `linked`), and one worker joins the connected images to groups (`find`). Then only
-the images of a group are compared with each other (`members`, `resolve_group`).
+of them (`search.tasks`, `search.linked`), and one worker joins the connected images to groups
+(`find`). Then only the images of a group are compared with each other (`members`,
+`resolve_group`).
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -81,23 +81,13 @@ def tabulate(shards: Iterable[tuple[bytes, bytes]], uri: str, limit: int) -> Sea
     return Search(made, limit)
 
 
-def tasks(task: Search) -> list[search.Task]:
-    """Divide the comparisons; the results of `linked` for all of them go to `find`."""
-    return search.tasks(task.table.rows, KINDS)
-
-
-def linked(share: search.Task, task: Search) -> search.Indices:
-    """Do a share of the comparisons."""
-    return search.linked(_hashes(task.table), share, task.radius)
-
-
 def find(forests: Iterable[search.Indices], task: Search) -> Iterator[tuple[str, Found | None]]:
     """Find all contents that have near-duplicates or occur several times.
 
     Byte-identical images count once in a group; `identical_files` decides about them.
 
     Args:
-        forests: What `linked` returned for all tasks, in any order.
+        forests: What `search.linked` returned for all tasks, in any order.
         task: The search.
 
     Yields:
@@ -128,12 +118,10 @@ def search_here(
     """
     with tempfile.TemporaryDirectory(prefix="imgpipe-search-") as folder:
         task = tabulate(shards, folder, limit)
-        yield from find((linked(share, task) for share in tasks(task)), task)
-
-
-def _hashes(made: Table) -> search.Hashes:
-    grey = functools.cache(lambda: made.column(table.GREY))
-    return search.Hashes(lambda number: made.column(number + 1), KINDS, made.rows, grey)
+        hashes = task.table.hashes()
+        shares = search.tasks(task.table.rows, KINDS)
+        forests = (search.linked(hashes, share, limit) for share in shares)
+        yield from find(forests, task)
 
 
 def contents(joined: bytes) -> Contents:

@@ -10,6 +10,7 @@ images alone, and byte-identical images have one row.
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.image_file.perceptual_hash import BYTES, GREY_BYTES, KINDS
+from imgpipe.components.image_filter.near_duplicates.search import Hashes
 
 HASH_BYTES = BYTES  # length of a SHA-256, which is that of a perceptual hash
 #: Bytes of the columns of a row: the content hash, the perceptual hashes and the grey image.
@@ -55,6 +57,11 @@ class Table:
             uint8 [rows, width].
         """
         return self._mapped(str(number), WIDTHS[number])
+
+    def hashes(self) -> Hashes:
+        """Return the hashes for the search; each column is mapped when it is read."""
+        grey = functools.cache(lambda: self.column(GREY))
+        return Hashes(lambda number: self.column(number + 1), KINDS, self.rows, grey)
 
     def repeated(self) -> Column:
         """Return the contents of which there are several images, uint8 [n, HASH_BYTES]."""

@@ -108,7 +108,7 @@ class Output:
 
     def write(self, decision):
         self.written.append((decision.record.path, decision.rejection is None))
-        return "dark/x.png" if decision.rejection else ""
+        return decision.stored_at("dark/x.png")
 
     def publish(self, removed, moved):
         self.removed = [(d.record.path, d.rejection.reason) for d in removed]
@@ -121,7 +121,7 @@ def settled(tmp_path):
 
     def make(records, settings):
         part, output = Part(str(tmp_path / "part")), Output()
-        counts = engine.examine(records, settings, part, output)
+        counts = engine.examine(records, settings, part, output.write)
         found = dict(comparison.search([part], settings))
         copies = {}
         for image_hash, copy in part.copies(found):
@@ -130,7 +130,7 @@ def settled(tmp_path):
             pair for group in copies.items() for pair in comparison.resolve_identical(group)
         )
         settings = engine.with_limits(settings, engine.add_counts([counts]))
-        return engine.settle(part, settings, findings, output), output
+        return engine.settle(part, settings, findings, {}, output.publish), output
 
     return make
 
