@@ -92,8 +92,32 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
         vocabulary=planned.vocabulary,
         split_key=planned.split_key,
     )
-    rule = split_rule(config)
-    examples = parts.ImageExampleGen(
+    examples = _example_gen_node(config, parameters)
+    judged = _filter_node(config, planned, examples)
+    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=planned.data_code)
+    schema = parts.SchemaGen(
+        statistics=statistics.outputs["statistics"],
+        accepted_schema=planned.accepted_schema,
+        code=planned.data_code,
+    )
+    anomalies = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    nodes = {
+        "baseline": baseline,
+        "examples": examples,
+        "judged": judged,
+        "statistics": statistics,
+        "schema": schema,
+        "anomalies": anomalies,
+    }
+    return {**nodes, "gate": _data_gate_node(config, planned, nodes)}
+
+
+def _example_gen_node(config: Config, parameters: Parameters) -> Any:
+    """ImageExampleGen, which reads the source."""
+    planned, rule = parameters.planned, split_rule(config)
+    return parts.ImageExampleGen(
         source=parameters.given["source"],
         fingerprint=planned.fingerprint,
         vocabulary=planned.vocabulary,
@@ -107,7 +131,11 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
         store=beam_options.store(config.beam, config.judge_store),
         code=planned.data_code,
     )
-    judged = parts.ImageFilter(
+
+
+def _filter_node(config: Config, planned: Planned, examples: Any) -> Any:
+    """ImageFilter, which rejects and repairs images."""
+    return parts.ImageFilter(
         ingested=examples.outputs["examples"],
         vocabulary=planned.vocabulary,
         min_side=config.judge.min_side,
@@ -117,21 +145,16 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
         overrides=planned.overrides,
         code=planned.data_code,
     )
-    statistics = parts.StatisticsGen(examples=judged.outputs["metadata"], code=planned.data_code)
-    schema = parts.SchemaGen(
-        statistics=statistics.outputs["statistics"],
-        accepted_schema=planned.accepted_schema,
-        code=planned.data_code,
-    )
-    anomalies = ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
+
+
+def _data_gate_node(config: Config, planned: Planned, nodes: dict[str, Any]) -> Any:
+    """DataGate, which decides whether a model is trained on the data."""
     demanded = gate_settings(config, ())
-    gate = parts.DataGate(
-        statistics=statistics.outputs["statistics"],
-        schema=schema.outputs["schema"],
-        anomalies=anomalies.outputs["anomalies"],
-        quarantine=judged.outputs["quarantine"],
+    return parts.DataGate(
+        statistics=nodes["statistics"].outputs["statistics"],
+        schema=nodes["schema"].outputs["schema"],
+        anomalies=nodes["anomalies"].outputs["anomalies"],
+        quarantine=nodes["judged"].outputs["quarantine"],
         vocabulary=planned.vocabulary,
         min_images_per_class=json.dumps(demanded.minimum),
         allow_missing_classes=int(demanded.allow_missing_classes),
@@ -140,21 +163,12 @@ def _data_nodes(config: Config, parameters: Parameters) -> dict[str, Any]:
         skew=config.gate.skew,
         accept_changes=planned.accept_changes,
         fingerprint=planned.fingerprint,
-        baseline_statistics=baseline.outputs["statistics"],
+        baseline_statistics=nodes["baseline"].outputs["statistics"],
         accept_schema_to=str(config.schema_file),
         data_key=planned.data_key,
         decision_to=str(config.decision_file),
         code=planned.data_code,
     )
-    return {
-        "baseline": baseline,
-        "examples": examples,
-        "judged": judged,
-        "statistics": statistics,
-        "schema": schema,
-        "anomalies": anomalies,
-        "gate": gate,
-    }
 
 
 def _model_nodes(config: Config, planned: Planned, data: dict[str, Any]) -> dict[str, Any]:
@@ -227,27 +241,29 @@ def _gate_nodes(
         **decided,
     )
     lite = _lite_node(config, parameters, data, model, predictor, decided)
-    pusher = parts.ModelPusher(
-        model=exported,
-        model_blessing=evaluator.outputs["blessing"],
-        infra_blessing=validator.outputs["blessing"],
-        statistics=data["statistics"].outputs["statistics"],
-        schema=data["schema"].outputs["schema"],
+    gates = {"validator": validator, "predictor": predictor, "evaluator": evaluator, **lite}
+    pusher = _pusher_node(config, planned, {**data, **model, **gates}, decided)
+    return {**folds, **gates, "pusher": pusher}
+
+
+def _pusher_node(
+    config: Config, planned: Planned, nodes: dict[str, Any], decided: dict[str, Any]
+) -> Any:
+    """ModelPusher, which publishes a blessed model."""
+    lite = {"lite": nodes["lite"].outputs["lite"]} if "lite" in nodes else {}
+    return parts.ModelPusher(
+        model=nodes["trainer"].outputs["model"],
+        model_blessing=nodes["evaluator"].outputs["blessing"],
+        infra_blessing=nodes["validator"].outputs["blessing"],
+        statistics=nodes["statistics"].outputs["statistics"],
+        schema=nodes["schema"].outputs["schema"],
         push_directory=str(config.push_directory),
         keep=config.push.keep,
         facts=planned.facts,
-        evaluation=evaluator.outputs["evaluation"],
+        evaluation=nodes["evaluator"].outputs["evaluation"],
         **decided,
-        **{name: node.outputs["lite"] for name, node in lite.items()},
-    )
-    return {
-        **folds,
-        "validator": validator,
-        "predictor": predictor,
-        "evaluator": evaluator,
         **lite,
-        "pusher": pusher,
-    }
+    )
 
 
 def _folds_node(config: Config, parameters: Parameters, model: dict[str, Any]) -> dict[str, Any]:

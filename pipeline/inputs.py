@@ -32,6 +32,10 @@ from imgpipe.pipeline.config import WEIGHT_FILES, Config
 _ROOT = Path(__file__).resolve().parent.parent
 #: Settings that are paths and do not change any result.
 _PATHS = {"judge": {"overrides", "store"}}
+#: Sections of the configuration that decide the result of a run, without `_PATHS`.
+_DECIDING = {
+    *("split", "judge", "gate", "views", "model", "train", "fine_tune", "tune", "evaluate")
+}
 
 
 #: Source code that decides about data; the packages below are those whose decoders it calls.
@@ -216,20 +220,7 @@ def find(config: Config, scan: Scan) -> RunInputs:
     """
     data_code = source_hash(*_DATA_CODE, packages=_DATA_PACKAGES)
     model_code = source_hash("models", packages=_MODEL_PACKAGES)
-    deciding = config.model_dump(
-        include={
-            "split",
-            "judge",
-            "gate",
-            "views",
-            "model",
-            "train",
-            "fine_tune",
-            "tune",
-            "evaluate",
-        },
-        exclude=_PATHS,
-    )
+    deciding = config.model_dump(include=_DECIDING, exclude=_PATHS)
     overrides = _overrides(config, scan.vocabulary)
     how = config.data.model_dump(
         exclude={"source", "root", "tfds_dir", "follow_links"}

@@ -162,20 +162,8 @@ def to_json(config: Config) -> str:
 def _planned(config: Config, inputs: RunInputs) -> Planned:
     from imgpipe.components.image_evaluator.component import eval_config
 
-    model = asdict(config.settings)
     network = describe(config.settings, config.bank.precision)
     extractor = from_description(network)
-    training = {
-        "model": model,
-        "vocabulary": list(inputs.vocabulary),
-        "source_hash": inputs.model_code,
-    }
-    exporting = {
-        "top_k": TOP_K,
-        "warmup_images": WARMUP_IMAGES,
-        "parity_images": PARITY_IMAGES,
-        "resume_dir": str(config.out / "resume"),
-    }
     thresholds = eval_config(
         0.0 if config.folds > 0 else config.evaluate.threshold,
         config.evaluate.max_drop,
@@ -194,9 +182,9 @@ def _planned(config: Config, inputs: RunInputs) -> Planned:
         accept_changes=int(inputs.accept_changes),
         network=network,
         weights_key=f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}",
-        custom_config=_json({**training, **exporting}),
-        tuner_config=_json({**training, "trials": config.tune.trials}),
-        model_settings=_json(model),
+        custom_config=_json({**_training(config, inputs), **_exporting(config)}),
+        tuner_config=_json({**_training(config, inputs), "trials": config.tune.trials}),
+        model_settings=_json(asdict(config.settings)),
         eval_config=_json(thresholds),
         facts=_json(_facts(config, inputs)),
         report_settings=_json(
@@ -207,6 +195,25 @@ def _planned(config: Config, inputs: RunInputs) -> Planned:
         serving_code=inputs.serving_code,
         gate_code=inputs.gate_code,
     )
+
+
+def _training(config: Config, inputs: RunInputs) -> dict[str, Any]:
+    """Arguments of the training and of the search for the settings of the head."""
+    return {
+        "model": asdict(config.settings),
+        "vocabulary": list(inputs.vocabulary),
+        "source_hash": inputs.model_code,
+    }
+
+
+def _exporting(config: Config) -> dict[str, Any]:
+    """Further arguments of the training, about the export."""
+    return {
+        "top_k": TOP_K,
+        "warmup_images": WARMUP_IMAGES,
+        "parity_images": PARITY_IMAGES,
+        "resume_dir": str(config.out / "resume"),
+    }
 
 
 def _facts(config: Config, inputs: RunInputs) -> dict[str, Any]:

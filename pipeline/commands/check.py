@@ -59,32 +59,17 @@ def check(
     ] = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
-    raise typer.Exit(run(data, config, settings or [], json_file, html_file))
+    raise typer.Exit(_run(data, config, settings or [], json_file, html_file))
 
 
-def run(
+def _run(
     data: str,
     config_file: str | None,
     settings: Sequence[str],
     json_file: str | None,
     html_file: Path | None,
 ) -> int:
-    """Inspect the data, print the findings and write the requested files.
-
-    Args:
-      data: Source of the images, as in `data.source`.
-      config_file: TOML file or name of a preset; None for the defaults.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      json_file: File for all findings, ``-`` for standard output, None for no file.
-      html_file: File for the page, None for no page.
-
-    Returns:
-      0, or 4 when the data gate of a run would refuse the data.
-
-    Raises:
-      ConfigError: The source or a setting is wrong.
-      ResourceError: A file cannot be written.
-    """
+    """Inspect the data, print the findings and write the files; returns the exit code."""
     from imgpipe.components.data_gate import rules
     from imgpipe.components.image_filter import overrides
     from imgpipe.pipeline import json_file as json_files
@@ -141,26 +126,17 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> Examined:
     Raises:
       ConfigError: The source or a setting is wrong.
     """
-    plan = plan_of(config)
+    plan = _plan_of(config)
     judged, images = _judge(plan, with_images, to_stderr)
     refused = reasons(judged, config)
     return Examined(plan, judged, images, refused, sentence(judged, refused))
 
 
-def plan_of(config: Config) -> Plan:
+def _plan_of(config: Config) -> Plan:
     """Build the plan of an inspection from the settings of a run.
 
     The inspection cache is used only if `judge.store` names its folder, so that a check writes
     only the files that were asked for.
-
-    Args:
-      config: The validated configuration.
-
-    Returns:
-      The source, the settings of the checks, the split rule, the overrides and the cache.
-
-    Raises:
-      ConfigError: The file of overrides is missing or malformed.
     """
     from imgpipe.components.image_filter import overrides
     from imgpipe.components.image_filter.thread_driver import Plan

@@ -37,22 +37,6 @@ def demo(
     json_file: options.JsonOption = None,
 ) -> None:
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
-    raise typer.Exit(run(out, json_file))
-
-
-def run(out: Path, json_file: str | None) -> int:
-    """Run the demo.
-
-    Args:
-      out: Folder for the drawn images and the output of the run.
-      json_file: File for the summary, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code of the run.
-
-    Raises:
-      ConfigError: `out` holds files that no earlier demo wrote.
-    """
     from imgpipe.models import progress
     from imgpipe.pipeline import config as configs
     from imgpipe.pipeline import console as consoles
@@ -82,7 +66,7 @@ def run(out: Path, json_file: str | None) -> int:
     code = run_config(config, json_file)
     if code == 0:
         _ask(console, config)
-    return code
+    raise typer.Exit(code)
 
 
 def _photos(out: Path) -> Path:

@@ -15,6 +15,7 @@ from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
+    from imgpipe.pipeline.config import Config
     from imgpipe.pipeline.json_formats import serving as formats
 
 app = typer.Typer()
@@ -56,7 +57,7 @@ def command(
 ) -> None:
     """Write the files with which tensorflow/serving serves the pushed models."""
     wanted = Wanted(image, cpus, memory, replicas, claim)
-    raise typer.Exit(run(kind, config, settings or [], out or to, wanted, force, json_file))
+    raise typer.Exit(_run(kind, config, settings or [], out or to, wanted, force, json_file))
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Wanted:
             ) from None
 
 
-def run(
+def _run(
     kind: str,
     config: str | None,
     settings: Sequence[str],
@@ -93,47 +94,16 @@ def run(
     force: bool,
     json_file: str | None = None,
 ) -> int:
-    """Write the files.
-
-    Args:
-      kind: Target, such as "compose".
-      config: TOML file, name of a preset or output folder; None for the defaults.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      out: Folder for the files.
-      wanted: The other options of the command.
-      force: Whether existing files are overwritten.
-      json_file: File for the list as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ConfigError: An argument is wrong, or files exist already.
-    """
+    """Write the files; returns the exit code."""
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.settings import of_run_or_file
-    from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
-    from imgpipe.serving.deploy.settings import IMAGE
+    from imgpipe.serving.deploy import TARGETS
 
     if kind not in TARGETS:
         raise ConfigError(f"deploy: expected one of {', '.join(TARGETS)}. Received: {kind!r}.")
     json_files.check_folder("--json", json_file)
     built = of_run_or_file(config, settings)
-    fewest, most = wanted.bounds()
-    try:
-        deployment = Deployment(
-            built.run.name,
-            built.push_directory,
-            wanted.image or IMAGE,
-            wanted.cpus,
-            wanted.memory,
-            fewest,
-            most,
-            wanted.claim,
-        )
-        files = TARGETS[kind](deployment)
-    except DeployError as error:
-        raise ConfigError(str(error)) from None
+    files = _generated(kind, built, wanted)
     _write(files, out, force)
     console = json_files.console_beside(json_file)
     for name in files:
@@ -153,6 +123,28 @@ def run(
         }
         json_files.write(written, json_file)
     return 0
+
+
+def _generated(kind: str, config: Config, wanted: Wanted) -> dict[str, str]:
+    """Return the texts of the files by name."""
+    from imgpipe.serving.deploy import TARGETS, DeployError, Deployment
+    from imgpipe.serving.deploy.settings import IMAGE
+
+    fewest, most = wanted.bounds()
+    try:
+        deployment = Deployment(
+            config.run.name,
+            config.push_directory,
+            wanted.image or IMAGE,
+            wanted.cpus,
+            wanted.memory,
+            fewest,
+            most,
+            wanted.claim,
+        )
+        return TARGETS[kind](deployment)
+    except DeployError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _write(files: dict[str, str], out: Path, force: bool) -> None:

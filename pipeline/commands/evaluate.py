@@ -66,10 +66,10 @@ def command(
 ) -> None:
     """Evaluate a published model on labelled images that it was not trained on."""
     files = (json_file, html_file)
-    raise typer.Exit(run(model, version, data, threshold, config, settings or [], files))
+    raise typer.Exit(_run(model, version, data, threshold, config, settings or [], files))
 
 
-def run(
+def _run(
     path: Path,
     version: int | None,
     data: str,
@@ -78,24 +78,7 @@ def run(
     settings: Sequence[str],
     files: tuple[str | None, Path | None],
 ) -> int:
-    """Evaluate a model, print the result and write the requested files.
-
-    Args:
-      path: Output folder of a run, folder of versions, or one version.
-      version: Number of the version, None for the newest intact one.
-      data: Source of the images.
-      threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-      config_file: TOML file or name of a preset; None for the defaults.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      files: File for the result as JSON, ``-`` for standard output; and file for the page.
-
-    Returns:
-      0, or 3 when the accuracy is below the threshold.
-
-    Raises:
-      ConfigError: The source, a label or a setting is wrong.
-      ResourceError: There is no model, or a file cannot be written.
-    """
+    """Evaluate a model, print the result and write the files; returns the exit code."""
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.settings import configuration
 

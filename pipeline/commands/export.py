@@ -40,35 +40,13 @@ def command(
 
     The file is written only if its answers are those of the served model.
     """
-    raise typer.Exit(run(kind, out, to, version, json_file))
-
-
-def run(name: str, path: Path, target: Path, version: int | None, json_file: str | None) -> int:
-    """Export a version, compare it and write the file.
-
-    Args:
-      name: Name of the kind of file.
-      path: Output folder of a run, folder of versions, or one version.
-      target: The file to write; one that exists is replaced.
-      version: Number of the version, None for the newest intact one.
-      json_file: File for the description as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code, 0.
-
-    Raises:
-      ConfigError: An argument is wrong, or packages of an extra are missing.
-      ResourceError: There is no model, or the file cannot be written.
-      NotEqual: The file would not answer as the model does.
-    """
     from imgpipe.pipeline import json_file as json_files
 
     json_files.check_folder("--json", json_file)
-    described = write(name, path, target, version, json_file == json_files.STANDARD_OUTPUT)
+    described = write(kind, out, to, version, json_file == json_files.STANDARD_OUTPUT)
     _print(described, json_file)
     if json_file:
         json_files.write(described, json_file)
-    return 0
 
 
 def write(

@@ -59,27 +59,13 @@ def init(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
-    raise typer.Exit(run(source, output, force, everything, json_file))
+    raise typer.Exit(_run(source, output, force, everything, json_file))
 
 
-def run(
+def _run(
     source: str, output: Path, force: bool, everything: bool = False, json_file: str | None = None
 ) -> int:
-    """Scan the source and write the configuration.
-
-    Args:
-      source: Source of the images, as in `data.source`.
-      output: File for the configuration.
-      force: Whether an existing file is overwritten.
-      everything: Whether all settings are written, instead of those that matter most.
-      json_file: File for what was found as JSON, ``-`` for standard output, None for no file.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ConfigError: The source cannot be read, or the file exists or cannot be written.
-    """
+    """Scan the source and write the configuration; returns the exit code."""
     from imgpipe.components.example_gen.sources import absolute, open_source
     from imgpipe.pipeline import json_file as json_files
 

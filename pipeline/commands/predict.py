@@ -127,7 +127,7 @@ def predict(
     endpoint = Endpoint(*given, headers(header), folder)
     endpoint.check()
     question: Classifying = {"crop": crop, "ten_crop": ten_crop, "top": top, "at_once": at_once}
-    raise typer.Exit(run(images, endpoint, question, as_json))
+    raise typer.Exit(_run(images, endpoint, question, as_json))
 
 
 def _folder(model: str) -> Path | None:
@@ -244,21 +244,8 @@ class Endpoint:
         return client
 
 
-def run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_json: bool) -> int:
-    """Classify images and print the answers.
-
-    Args:
-      paths: Files, or folders whose files are classified.
-      endpoint: The served model.
-      question: Crop, number of labels and number of concurrent requests.
-      as_json: Whether to print JSON instead of a table.
-
-    Returns:
-      0, or 2 when some files are not images.
-
-    Raises:
-      ServerError: The server cannot be reached or refuses the requests.
-    """
+def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_json: bool) -> int:
+    """Classify images and print the answers; returns the exit code."""
     from imgpipe.serving.client import NotFound, ServingError
     from imgpipe.serving.client.images import files_of
 

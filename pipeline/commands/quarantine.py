@@ -24,6 +24,7 @@ from imgpipe.pipeline import options, run_folders
 from imgpipe.pipeline.terminal import escape, new_console
 
 if TYPE_CHECKING:
+    from imgpipe.components.image_filter import overrides
     from imgpipe.pipeline.json_formats import data as formats
 
 app = typer.Typer(
@@ -147,6 +148,13 @@ def restore(
         json_files.write(restored, json_file)
 
 
+_LABEL = typer.Option(
+    "--label", metavar="CLASS", help="Also relabel the files: the class that they show."
+)
+_NOTE = typer.Option("--note", help="Reason, for readers of the overrides file.")
+_OVERRIDES_FILE = typer.Option(
+    "--to", metavar="FILE", help="Overrides file. Default: that of the run, or overrides.toml."
+)
 _ACCEPT_EXAMPLES = """Examples:\n
   imgpipe quarantine accept cat/17.jpg --out imgpipe-out\n
   imgpipe quarantine accept cat/17.jpg --label dog --note 'a dog'
@@ -156,23 +164,9 @@ _ACCEPT_EXAMPLES = """Examples:\n
 @app.command(epilog=_ACCEPT_EXAMPLES)
 def accept(
     which: Annotated[list[str] | None, _WHICH] = None,
-    label: Annotated[
-        str,
-        typer.Option(
-            "--label", metavar="CLASS", help="Also relabel the files: the class that they show."
-        ),
-    ] = "",
-    note: Annotated[
-        str, typer.Option("--note", help="Reason, for readers of the overrides file.")
-    ] = "",
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--to",
-            metavar="FILE",
-            help="Overrides file. Default: that of the run, or overrides.toml.",
-        ),
-    ] = None,
+    label: Annotated[str, _LABEL] = "",
+    note: Annotated[str, _NOTE] = "",
+    to: Annotated[Path | None, _OVERRIDES_FILE] = None,
     source: Annotated[Path, _OUT] = Path("imgpipe-out"),
     old: Annotated[Path | None, _FROM] = None,
     reason: Annotated[str | None, _REASON] = None,
@@ -187,19 +181,15 @@ def accept(
 
     json_files.check_folder("--json", json_file)
     source = old or source
-    folder = find(source)
     console = json_files.console_beside(json_file)
     decisions: list[overrides.Override] = []
     impossible: list[formats.Skipped] = []
-    for row in _some(folder, which, reason, warnings):
+    for row in _some(find(source), which, reason, warnings):
         if why := obstacle(row.reason, row.override, bool(label)):
             console.print(f"[yellow]not possible[/] {escape(row.path)}: {escape(why)}")
             impossible.append({"path": row.path, "why": why})
-            continue
-        verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
-        words = f"{row.reason}; {note}" if note else row.reason
-        path = _plain(row.path)
-        decisions.append(overrides.Override(row.image_hash, verdict, label, path, words))
+        else:
+            decisions.append(_acceptance(row, label, note))
     if not decisions:
         raise ConfigError("none of these files can be accepted; the reasons are printed above.")
     file = to or _named_by(source) or _OVERRIDES
@@ -217,6 +207,15 @@ def accept(
             "not_possible": impossible,
         }
         json_files.write(accepted, json_file)
+
+
+def _acceptance(row: Row, label: str, note: str) -> overrides.Override:
+    """Return the override that accepts a file, or relabels it if a label is given."""
+    from imgpipe.components.image_filter import overrides
+
+    verdict: overrides.OverrideVerdict = "relabel" if label else "accept"
+    words = f"{row.reason}; {note}" if note else row.reason
+    return overrides.Override(row.image_hash, verdict, label, _plain(row.path), words)
 
 
 def find(path: Path) -> Path:

@@ -56,10 +56,10 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
-    raise typer.Exit(run(out, to, host, port, browser, json_file))
+    raise typer.Exit(_run(out, to, host, port, browser, json_file))
 
 
-def run(
+def _run(
     out: Path,
     to: Path | None,
     host: str,
@@ -67,24 +67,7 @@ def run(
     browser: bool = False,
     json_file: str | None = None,
 ) -> int:
-    """Show the page of a review until Ctrl-C.
-
-    Args:
-      out: Output folder of the runs, for its newest run with a page; a version; or one run.
-      to: Overrides file; None for that of the run, or ``overrides.toml`` in the output folder.
-      host: Address to bind.
-      port: Port; 0 for any free one.
-      browser: Whether to open a browser if there is a display.
-      json_file: File for the result as JSON, ``-`` for standard output, None for no file. It is
-        written when the review ends.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      ConfigError: The overrides file is invalid.
-      ResourceError: There is no run to review, or the port is taken.
-    """
+    """Show the page of a review until Ctrl-C; returns the exit code."""
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline import signals
     from imgpipe.pipeline.commands import open as opening

@@ -65,29 +65,11 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
     from imgpipe.components.model_pusher import manifest, versions
     from imgpipe.components.report.text import plural
     from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import pushed_models
 
     json_files.check_folder("--json", json_file)
-    model_dir, version = pushed_models.locate(model_dir)
-    if version is not None:
-        if not version.name.isdecimal():  # a SavedModel that is not a pushed version
-            raise pushed_models.no_model(version)
-        if to not in (None, int(version.name)):
-            raise ConfigError(
-                f"--to {to} and {version} name different versions. Expected: one of them, such as "
-                f"imgpipe rollback {model_dir} --to {to}"
-            )
-        to = int(version.name)
+    model_dir, to = _located(model_dir, to)
     found = list(manifest.versions(model_dir))
-    numbers = [version.number for version in found]
-    if to is None:
-        to = _before(found)
-    chosen = next((version for version in found if version.number == to), None)
-    if chosen is None:
-        there = ", ".join(map(str, numbers)) or "none"
-        raise ConfigError(
-            f"version {to} in {model_dir} is missing or damaged. Intact versions: {there}."
-        )
+    chosen = _chosen(found, model_dir, to)
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     later = [version for version in found if version.number > chosen.number]
@@ -114,6 +96,35 @@ def run(model_dir: Path, to: int | None, json_file: str | None = None) -> int:
             }
             json_files.write(result, json_file)
     return 0
+
+
+def _located(model_dir: Path, to: int | None) -> tuple[Path, int | None]:
+    """Return the folder of versions, and the number that the arguments name."""
+    from imgpipe.pipeline import pushed_models
+
+    folder, version = pushed_models.locate(model_dir)
+    if version is None:
+        return folder, to
+    if not version.name.isdecimal():  # a SavedModel that is not a pushed version
+        raise pushed_models.no_model(version)
+    if to not in (None, int(version.name)):
+        raise ConfigError(
+            f"--to {to} and {version} name different versions. Expected: one of them, such as "
+            f"imgpipe rollback {folder} --to {to}"
+        )
+    return folder, int(version.name)
+
+
+def _chosen(found: list[manifest.Version], folder: Path, to: int | None) -> manifest.Version:
+    """Return the version to publish again."""
+    number = _before(found) if to is None else to
+    chosen = next((version for version in found if version.number == number), None)
+    if chosen is None:
+        there = ", ".join(str(version.number) for version in found) or "none"
+        raise ConfigError(
+            f"version {number} in {folder} is missing or damaged. Intact versions: {there}."
+        )
+    return chosen
 
 
 def _before(found: list[manifest.Version]) -> int:

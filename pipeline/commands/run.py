@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,44 +56,15 @@ def command(
     given = list(settings or [])
     if minutes is not None:
         given.append(f"train.minutes={minutes}")
-    raise typer.Exit(run(config, data, out, given, json_file, start, dry_run))
-
-
-def run(
-    source: str | None,
-    data: str | None,
-    out: Path | None,
-    settings: Sequence[str],
-    json_file: str | None,
-    start: str | None,
-    dry_run: bool,
-) -> int:
-    """Run the pipeline, or describe what a run would do.
-
-    Args:
-      source: TOML file or name of a preset; None for the defaults.
-      data: Source of the images, None for that of the configuration.
-      out: Output folder, None for that of the configuration.
-      settings: Overrides as ``SECTION.KEY=VALUE``.
-      json_file: File for the summary, ``-`` for standard output, None for no file.
-      start: Component from which on cached outputs are not used, None to use all.
-      dry_run: Whether to describe the run instead.
-
-    Returns:
-      The exit code: 0 for a blessed model, otherwise that of the outcome.
-
-    Raises:
-      ImgpipeError: The run could not start.
-    """
     from imgpipe.pipeline.settings import configuration
 
-    config = configuration(source, data, out, settings)
+    built = configuration(config, data, out, given)
     if dry_run:
         from imgpipe.pipeline import dry_run as dry
 
-        new_console().print(escape(dry.describe(config), lines=True))
-        return 0
-    return run_config(config, json_file, start)
+        new_console().print(escape(dry.describe(built), lines=True))
+        return
+    raise typer.Exit(run_config(built, json_file, start))
 
 
 def run_config(config: Config, json_file: str | None, start: str | None = None) -> int:

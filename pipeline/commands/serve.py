@@ -27,75 +27,61 @@ _EXAMPLES = """Examples:\n
 """
 
 
+_MODEL_DIR = typer.Argument(
+    metavar="OUT",
+    help="Output folder of a run, or folder of numbered versions, also gs://…; or one "
+    "version, such as OUT/model/3, of which no other is served.",
+)
+_FLAGS = typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server.")
+_PORT = typer.Option("--port", help="gRPC port; 0 for any free one.")
+_REST_PORT = typer.Option(
+    "--rest-port",
+    help="Port of the REST interface and the web page; 0 for none, -1 for any free one.",
+    show_default="the port after the gRPC port",
+)
+_WEB = typer.Option("--web/--no-web", help="Show a page at / of the REST port.")
+_COLLECT = typer.Option(
+    "--collect",
+    metavar="DIR",
+    help="Folder for images whose labels people correct on the page, for the next run.",
+)
+_NEAREST = typer.Option(
+    "--nearest", help="Show the nearest training images on the page, to whoever can open it."
+)
+_HOST = typer.Option("--host", help="Address to bind.")
+_MODEL = typer.Option("--model", help="Name of the served model.")
+_INT8 = typer.Option("--int8", help="Serve model.tflite where a version has one.")
+_LOG = typer.Option(
+    "--request-log",
+    metavar="PREFIX",
+    help="Prefix of the files to which requests are logged, for imgpipe drift.",
+)
+_LOG_SHARE = typer.Option("--log-share", min=0, max=1, help="Share of the requests to log.")
+_LOG_IMAGES = typer.Option("--log-images", help="Also log the images of the requests.")
+_JSON = typer.Option(
+    "--json",
+    metavar="FILE",
+    help="Write the addresses and every change of a version as JSON lines to this file (- "
+    "for standard output).",
+)
+
+
 @app.command(rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def serve(
-    model_dir: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUT",
-            help="Output folder of a run, or folder of numbered versions, also gs://…; or one "
-            "version, such as OUT/model/3, of which no other is served.",
-        ),
-    ],
-    flags: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[-- --FLAG=VALUE…]", help="More flags of imgpipe-model-server."),
-    ] = None,
-    port: Annotated[int, typer.Option("--port", help="gRPC port; 0 for any free one.")] = 8500,
-    rest_port: Annotated[
-        int | None,
-        typer.Option(
-            "--rest-port",
-            help="Port of the REST interface and the web page; 0 for none, -1 for any free one.",
-            show_default="the port after the gRPC port",
-        ),
-    ] = None,
-    web: Annotated[
-        bool, typer.Option("--web/--no-web", help="Show a page at / of the REST port.")
-    ] = True,
-    collect: Annotated[
-        Path | None,
-        typer.Option(
-            "--collect",
-            metavar="DIR",
-            help="Folder for images whose labels people correct on the page, for the next run.",
-        ),
-    ] = None,
-    nearest: Annotated[
-        bool,
-        typer.Option(
-            "--nearest",
-            help="Show the nearest training images on the page, to whoever can open it.",
-        ),
-    ] = False,
-    host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
-    model: Annotated[str, typer.Option("--model", help="Name of the served model.")] = "imgpipe",
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Serve model.tflite where a version has one.")
-    ] = False,
-    log: Annotated[
-        Path | None,
-        typer.Option(
-            "--request-log",
-            metavar="PREFIX",
-            help="Prefix of the files to which requests are logged, for imgpipe drift.",
-        ),
-    ] = None,
-    log_share: Annotated[
-        float, typer.Option("--log-share", min=0, max=1, help="Share of the requests to log.")
-    ] = 0.1,
-    log_images: Annotated[
-        bool, typer.Option("--log-images", help="Also log the images of the requests.")
-    ] = False,
-    json_file: Annotated[
-        str | None,
-        typer.Option(
-            "--json",
-            metavar="FILE",
-            help="Write the addresses and every change of a version as JSON lines to this file (- "
-            "for standard output).",
-        ),
-    ] = None,
+    model_dir: Annotated[str, _MODEL_DIR],
+    flags: Annotated[list[str] | None, _FLAGS] = None,
+    port: Annotated[int, _PORT] = 8500,
+    rest_port: Annotated[int | None, _REST_PORT] = None,
+    web: Annotated[bool, _WEB] = True,
+    collect: Annotated[Path | None, _COLLECT] = None,
+    nearest: Annotated[bool, _NEAREST] = False,
+    host: Annotated[str, _HOST] = "127.0.0.1",
+    model: Annotated[str, _MODEL] = "imgpipe",
+    int8: Annotated[bool, _INT8] = False,
+    log: Annotated[Path | None, _LOG] = None,
+    log_share: Annotated[float, _LOG_SHARE] = 0.1,
+    log_images: Annotated[bool, _LOG_IMAGES] = False,
+    json_file: Annotated[str | None, _JSON] = None,
 ) -> None:
     """Serve a model on this machine: TensorFlow Serving's API and a page to try it."""
     if rest_port is None:

@@ -93,7 +93,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
     spec = pipeline_spec_pb2.ComponentInputsSpec()
     _parse(_SPEC, parsed.json_serialized_inputs_spec_args, spec)
     notes = TaskNotes.parse(parsed.run_folder)
-    directory = name_run(given, notes.directory)
+    directory = _name_run(given, notes.directory)
     translate(given, spec)
     _make_folders(given)
     wanted = list(given.outputs.parameters)
@@ -132,15 +132,10 @@ def _parse(argument: str, text: str, message: Message) -> None:
         ) from error
 
 
-def name_run(given: ExecutorInput, directory: str) -> str:
-    """Put the id of the run into the folder of the run, also in the component's parameters.
+def _name_run(given: ExecutorInput, directory: str) -> str:
+    """Return the folder of the run with the id of the run, also in the component's parameters.
 
-    Args:
-      given: Inputs and outputs with the URIs that Kubeflow Pipelines sent; changed in place.
-      directory: Folder of the run, in which `mounts.RUN` stands for the id.
-
-    Returns:
-      The folder, "" if the compiled pipeline names none.
+    The parameters in `given` are changed in place. In `directory`, `mounts.RUN` stands for the id.
     """
     uris = [one.uri for found in given.outputs.artifacts.values() for one in found.artifacts]
     if not directory or not uris:

@@ -40,21 +40,8 @@ def check_new(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def folder_for(target: Path) -> Iterator[Path]:
-    """Create a folder that is renamed to `target` once everything is written.
-
-    After an error the folder is removed, so that no incomplete folder is left.
-
-    Args:
-      target: Path of the folder.
-
-    Yields:
-      The path of a temporary folder beside `target`.
-
-    Raises:
-      ConfigError: `target` was created in the meantime.
-      ResourceError: The folder cannot be written.
-    """
+def _folder_for(target: Path) -> Iterator[Path]:
+    """Create a folder that is renamed to `target` at the end, or removed after an error."""
     beside = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
     try:
         beside.mkdir()
@@ -98,7 +85,7 @@ def save(
     """
     ranks = {found.location: rank for rank, found in enumerate(ranking)}
     written: dict[int, tuple[str, Answer]] = {}
-    with folder_for(target) as folder:
+    with _folder_for(target) as folder:
         for answer in fetch(files, model, ranks):
             rank = ranks[answer.location]
             image = answer.image or b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 
 from imgpipe.models.served_model import Served
 from imgpipe.models.signatures import FEATURE_VECTORS
@@ -49,11 +48,6 @@ class Unfamiliar:
     def __enter__(self) -> Unfamiliar:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._served is not None:
             self._served.close()

@@ -143,7 +143,7 @@ def _once(ir: Any, observer: Observer, fresh: set[str], told: Collection[str], r
     given = deployment.metadata_connection_config
     config = getattr(given, given.WhichOneof("connection_config"))
     with _Connection(config) as connection:
-        fail_interrupted_executions(connection.store, root)
+        _fail_interrupted(connection.store, root)
         for node in (entry.pipeline_node for entry in ir.nodes):
             _launch(node, ir, deployment, connection, observer, fresh, told)
 
@@ -233,19 +233,12 @@ def prepare_workers(beam_args: Sequence[str], directory: Path) -> None:
         os.environ["PIPELINE_OPTIONS_FILE"] = str(file)
 
 
-def fail_interrupted_executions(store: mlmd.MetadataStore, root: Path) -> int:
+def _fail_interrupted(store: mlmd.MetadataStore, root: Path) -> None:
     """Mark the executions of a killed run as failed and remove their incomplete artifacts.
 
     TFX would leave them in the state RUNNING. The caller holds the lock of the run, so no execution
     in this state is alive. Their artifacts were not published; their folder follows from the id of
     the execution: ``<root>/<node>/<output>/<execution id>``.
-
-    Args:
-      store: Store of ML Metadata.
-      root: Folder of all artifacts.
-
-    Returns:
-      The number of such executions.
     """
     dead = [
         execution
@@ -260,4 +253,3 @@ def fail_interrupted_executions(store: mlmd.MetadataStore, root: Path) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     if dead:
         store.put_executions(dead)
-    return len(dead)
