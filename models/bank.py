@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from imgpipe.models.file_patterns import matching
 from imgpipe.models.folds import FOLDS
 from imgpipe.models.hash_column import HashColumn, Short, distinct, shortened
 from imgpipe.models.image_groups import NEAR_FILE, ImageGroups, find_groups
-from imgpipe.models.row_file import RowFile, Rows, gathered, selected
+from imgpipe.models.row_file import RowFile, Rows, selected
 
 BANK_FILE: Final = "bank.json"
 ACTIVATIONS_FOLDER: Final = "activations"
@@ -189,18 +188,6 @@ def _groups(bank_uri: str, found: _Listed, folds: int) -> ImageGroups:
             near = [[digest.encode() for digest in group] for group in json.load(file)]
     largest = distinct(found.hashes) // folds
     return find_groups(found.hashes, found.sources, near, largest)
-
-
-def read_split(bank_uri: str, split: str, classes: int) -> BankRows:
-    """Reads all labelled rows of one split into memory; see `open_split`.
-
-    Raises:
-        ResourceError: A record is not what bank.json says.
-        DataRefused: A label lies outside the vocabulary of `classes` names.
-    """
-    with open_split(bank_uri, split, classes) as rows:
-        features = gathered(rows.features, np.arange(len(rows)))
-        return dataclasses.replace(rows, features=features)
 
 
 @contextlib.contextmanager

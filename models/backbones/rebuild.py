@@ -108,7 +108,7 @@ class _Rebuilding:
     def _affine(self, norm: Any) -> Any:
         import keras
 
-        scale, offset = scale_and_offset(norm)
+        scale, offset = _scale_and_offset(norm)
         layer = keras.layers.Rescaling(
             scale.astype(np.float32).tolist(),
             offset.astype(np.float32).tolist(),
@@ -119,15 +119,8 @@ class _Rebuilding:
         return layer
 
 
-def scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Returns the scale and the offset of a BatchNorm in inference mode, each float64 [C].
-
-    Args:
-        norm: A built BatchNormalization layer.
-
-    Raises:
-        UnsafeWeightsError: The variance is negative or NaN.
-    """
+def _scale_and_offset(norm: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns the scale and the offset of a BatchNorm in inference mode, each float64 [C]."""
     mean, variance = (
         np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance)
     )
@@ -214,7 +207,7 @@ def _folded(layer: Any, norm: Any) -> list[Array]:
     """
     import keras
 
-    scale, offset = scale_and_offset(norm)
+    scale, offset = _scale_and_offset(norm)
     values = [np.asarray(value, np.float64) for value in layer.get_weights()]
     bias = values.pop() if layer.use_bias else 0.0
     if isinstance(layer, keras.layers.DepthwiseConv2D):

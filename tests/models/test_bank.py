@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import read_dim, read_split
+from imgpipe.models.bank import read_dim
 from imgpipe.models.errors import DataRefused, ResourceError
+from tests.models.banks import read_split
 
 
 def test_the_order_of_records_does_not_matter(write_bank, tmp_path) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import read_split
 from imgpipe.models.checkpoints import Checkpoint
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import Fit, fit_head
+from tests.models.banks import read_split
 
 _SETTINGS = ModelSettings(
     epochs=8,
@@ -122,7 +122,7 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import read_split
+from tests.models.banks import read_split
 from imgpipe.models.checkpoints import Checkpoint
 from imgpipe.models.training_loop import fit_head
 from imgpipe.models.settings import ModelSettings

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from imgpipe.models import cross_validation, row_file
-from imgpipe.models.bank import BankRows, open_split, read_split
+from imgpipe.models.bank import BankRows, open_split
 from imgpipe.models.cross_validation import CrossValidation, assign, cross_validate
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.settings import ModelSettings
+from tests.models.banks import read_split
 
 SETTINGS = ModelSettings(epochs=12, batch_size=32, learning_rate=0.01)
 

@@ -14,10 +14,10 @@ import pytest
 
 from imgpipe.models import distribution
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import read_split
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
+from tests.models.banks import read_split
 
 _SECONDS = 240
 _PROGRAM = """
@@ -32,7 +32,7 @@ if strategy == "mirrored":
     tf.config.set_logical_device_configuration(cpu, two)
 distribution.prepare(strategy)
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import read_split
+from tests.models.banks import read_split
 from imgpipe.models.training_loop import fit_head
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.checkpoints import Checkpoint

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import open_split, read_split
+from imgpipe.models.bank import open_split
 from imgpipe.models.hash_column import HashColumn
 from imgpipe.models.image_groups import NEAR_FILE, find_groups
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import judge, solve
+from tests.models.banks import read_split
 
 ALL = np.array([letter.encode() for letter in "abcdefghij"])
 

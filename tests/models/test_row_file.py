@@ -7,10 +7,11 @@ import pytest
 
 from imgpipe.models import datasets, row_file
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import open_split, read_split
+from imgpipe.models.bank import open_split
 from imgpipe.models.row_file import RowFile
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
+from tests.models.banks import read_split
 
 _COUNT = 50
 

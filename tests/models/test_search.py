@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models import progress, search
+from imgpipe.models import progress, search, ways
 from imgpipe.models.classifier import build_classifier
 from imgpipe.models.extractor import FeatureExtractor
 from imgpipe.models.fresh_activations import count_labelled, fresh_activations, usual_side
-from imgpipe.models.search import Way
 from imgpipe.models.setting_sections import FineTune
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
@@ -228,7 +227,7 @@ def network():
 
 
 def _varied(settings: ModelSettings, network, side: int = 0) -> list[tuple[str, int, float]]:
-    found = search.ways(settings, network, side)
+    found = ways.ways(settings, network, side)
     return [(way.cut, way.image_size, way.learning_rate) for way in found]
 
 
@@ -240,7 +239,7 @@ def test_ways_are_in_the_order_of_their_gain_for_their_cost(network) -> None:
         ("block8_project", 224, 1e-4),
         ("block8_project", 288, 2.5e-4),
     ]
-    first, second, *_ = search.ways(ModelSettings(), network)
+    first, second, *_ = ways.ways(ModelSettings(), network)
     assert 0.3 < first.share < 0.6 and first.share < second.share < 1
 
 
@@ -259,19 +258,19 @@ def test_small_images_are_tried_at_a_small_size_first(network, side, first) -> N
     ids=["a size", "random weights", "a builder"],
 )
 def test_a_size_that_is_given_is_not_varied(network, settings, different) -> None:
-    found = search._free(settings, 28)
+    found = ways._free(settings, 28)
     assert len({idea.size for idea in found}) == different
 
 
 def test_a_cut_and_a_rate_that_are_given_are_not_varied(network) -> None:
     cut = ModelSettings(fine_tune=FineTune(cut="block11"))
-    assert {way.cut for way in search.ways(cut, network)} == {"block11"}
+    assert {way.cut for way in ways.ways(cut, network)} == {"block11"}
     both = ModelSettings(image_size=224, fine_tune=FineTune(cut="block11", learning_rate=1e-3))
     assert _varied(both, network) == [("block11", 224, 1e-3)]
 
 
 def test_a_way_gets_as_many_views_and_epochs_as_the_time_allows() -> None:
-    way = Way("block8", 100, 5e-4, epochs=4, views=4, share=0.5, gain=0.5)
+    way = ways.Way("block8", 100, 5e-4, epochs=4, views=4, share=0.5, gain=0.5)
     every = way.passes()
     assert every == pytest.approx(5 * (1 + 2.5 * 0.5 * 4) * 100**2)
     assert way.within(every) == way

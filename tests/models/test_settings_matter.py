@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import BankRows, read_split
+from imgpipe.models.bank import BankRows
 from imgpipe.models.errors import ConfigError, DataRefused
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import Diverged, Fit, fit_head
+from tests.models.banks import read_split
 
 _BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learning_rate": 0.01}
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import BankRows, read_split
+from imgpipe.models.bank import BankRows
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import PENALTIES
 from imgpipe.models.training_loop import Fit, fit_head
+from tests.models.banks import read_split
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:

@@ -11,11 +11,11 @@ import pytest
 
 from imgpipe.models import feature_distribution
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import read_split
 from imgpipe.models.classifier import build_classifier
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training import TrainerConfig, described, run_fn, some_images
+from tests.models.banks import read_split
 
 _VOCABULARY = ["paper", "rock", "scissors"]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import BankRows, read_split
+from imgpipe.models.bank import BankRows
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import Fit, fit_head, optimizer
+from tests.models.banks import read_split
 
 _QUICK = {
     "optimizer": "adam",

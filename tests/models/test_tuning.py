@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from imgpipe.models import feature_names as names
-from imgpipe.models.bank import read_split
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.training_loop import fit_head
 from imgpipe.models.tuning import apply, bank_tuner, best_values
+from tests.models.banks import read_split
 
 #: A rate so low that the search must find a better one.
 _SETTINGS = ModelSettings.from_mapping(
