@@ -146,9 +146,10 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
     from imgpipe.serving.client import messages, protos
     from imgpipe.serving.client.steps import Call
 
+    status = messages.status_request(messages.Servable(TINY))
     tiny = messages.predict_request(messages.Servable(TINY), {"x": np.array([2.0], np.float32)})
     kinds = {
-        "empty": [generator.status_call(TINY)],
+        "empty": [Call(protos.STATUS, status, 30.0, False)],
         "tiny": [Call(protos.PREDICT, tiny, 30.0, False)],
         "image": generator.image_calls(images_of(work), MODEL),
     }

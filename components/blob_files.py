@@ -47,8 +47,9 @@ class BlobFiles:
         for key in keys:
             with contextlib.suppress(OSError):
                 data = self._file(key).read_bytes()
-                if data[:_CHECKSUM] == _checksum(data[_CHECKSUM:]):
-                    found[key] = data[_CHECKSUM:]
+                value = checked(data)
+                if value is not None:
+                    found[key] = value
         return found
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
@@ -62,7 +63,7 @@ class BlobFiles:
             beside = file.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                beside.write_bytes(_checksum(value) + value)
+                beside.write_bytes(with_checksum(value))
                 beside.replace(file)
             except OSError as error:
                 with contextlib.suppress(OSError):
@@ -81,5 +82,12 @@ class BlobFiles:
         return self._folder / text[:2] / text
 
 
-def _checksum(value: bytes) -> bytes:
-    return zlib.crc32(value).to_bytes(_CHECKSUM, "little")
+def with_checksum(value: bytes) -> bytes:
+    """Return a value with its checksum in front, as it is stored."""
+    return zlib.crc32(value).to_bytes(_CHECKSUM, "little") + value
+
+
+def checked(data: bytes) -> bytes | None:
+    """Return the value in what `with_checksum` returned; None if it is damaged."""
+    value = data[_CHECKSUM:]
+    return value if with_checksum(value) == data else None

@@ -12,18 +12,16 @@ import contextlib
 import logging
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from imgpipe.components.blob_files import BlobFiles
+from imgpipe.components.blob_files import BlobFiles, checked, with_checksum
 from imgpipe.models.errors import ResourceError
 
 _log = logging.getLogger(__name__)
 _BUSY_SECONDS = 60.0  # another writer locks the file for one batch at a time
 _VARIABLES = 500  # keys in one SELECT; the lowest limit of any SQLite version is 999
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_CHECKSUM = 4  # bytes of the checksum in front of each value
 
 
 def path_of(directory: Path, name: str) -> Path:
@@ -132,9 +130,10 @@ class BlobStore:
             asked = set(part)
             for key, value in self._rows(query, part):
                 # A damaged page can return a key that was not asked for, or a value of any type.
-                whole = key in asked and isinstance(value, bytes) and len(value) >= _CHECKSUM
-                if whole and _checksum(value[_CHECKSUM:]) == value[:_CHECKSUM]:
-                    found[key] = value[_CHECKSUM:]
+                if key in asked and isinstance(value, bytes):
+                    whole = checked(value)
+                    if whole is not None:
+                        found[key] = whole
         return found
 
     def _rows(self, query: str, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
@@ -156,14 +155,10 @@ class BlobStore:
                 self._insert(values)
 
     def _insert(self, values: Mapping[bytes, bytes]) -> None:
-        rows = ((key, _checksum(value) + value) for key, value in values.items())
+        rows = ((key, with_checksum(value)) for key, value in values.items())
         with self._db:
             self._db.executemany(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?)", rows)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def _checksum(value: bytes) -> bytes:
-    return zlib.crc32(value).to_bytes(_CHECKSUM, "little")

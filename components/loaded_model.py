@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,17 +44,7 @@ class _Lent:
     """A runtime that stays open when the server that uses it stops."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self.runtime, self.signatures = runtime, runtime.signatures
-
-    def run(
-        self,
-        feeds: Sequence[str],
-        values: Sequence[np.ndarray],
-        fetches: Sequence[str],
-        timeout: float | None = None,
-    ) -> list[np.ndarray]:
-        """See `Runtime.run`."""
-        return self.runtime.run(feeds, values, fetches, timeout)
+        self.signatures, self.run = runtime.signatures, runtime.run
 
     def close(self) -> None:
         """Leave the runtime open; `drop` closes it."""

@@ -13,7 +13,6 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.models import feature_names as names
@@ -262,18 +261,13 @@ class ShardWriter:
         self._writers[key].write(serialise(example))
         self.written[key] += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         import tensorflow as tf
 
         for writer in self._writers.values():
             writer.close()
         for key, temporary in self._temporary.items():
-            if error is None:
+            if kind is None:
                 tf.io.gfile.rename(temporary, self._paths[key], overwrite=True)
             elif tf.io.gfile.exists(temporary):
                 tf.io.gfile.remove(temporary)

@@ -122,22 +122,14 @@ def changes(
     }
 
 
-def write_blessing(
+def _write_blessing(
     uri: str,
     reasons: list[rules.Reason],
     accepted_schema: str,
     copy: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `gate.json`, then the marker file BLESSED or NOT_BLESSED.
-
-    Args:
-        uri: URI of the blessing artifact.
-        reasons: Reasons against the data; none blesses it.
-        accepted_schema: Path of the schema that this run accepted, "" for none.
-        copy: Path of a copy of `gate.json`, "" for none.
-        facts: Further fields of `gate.json`.
-    """
+    """Write `gate.json` and, unless `copy` is "", a copy; then BLESSED or NOT_BLESSED."""
     decision = {
         "blessed": not reasons,
         "reasons": rules.as_dicts(reasons),
@@ -225,7 +217,7 @@ def DataGate(
         "vocabulary": list(settings.vocabulary),
     }
     accepted = "" if reasons else _accept(current_schema, settings, accept_schema_to, data_key)
-    write_blessing(blessing.uri, reasons, accepted, decision_to, facts)
+    _write_blessing(blessing.uri, reasons, accepted, decision_to, facts)
     if reasons:
         raise DataRefused(rules.refusal(reasons))
 

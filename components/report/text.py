@@ -109,11 +109,11 @@ def serve_command(version: str) -> str:
     return f"imgpipe serve {shlex.quote(folder)}"
 
 
-def capped(items: Sequence[_Item], limit: int, what: str, rest: str = "") -> tuple[Any, str]:
-    """Return at most `limit` items, and a sentence that says so ("" when all are shown)."""
-    if len(items) <= limit:
-        return items, ""
-    return items[:limit], f"{limit:,} of {len(items):,} {what} are shown.{rest and ' ' + rest}"
+def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
+    """Return the first rows of a table of classes, and a sentence that says so, "" for all."""
+    if len(rows) <= limit:
+        return rows, ""
+    return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown. All are in facts.json."
 
 
 FILTERS: dict[str, Callable[..., str]] = {

@@ -145,11 +145,6 @@ def image_calls(
     ]
 
 
-def status_call(model: str) -> Call:
-    """Return a status request, which measures the cost of a call without running the model."""
-    return Call(protos.STATUS, messages.status_request(Servable(model)), 30.0, False)
-
-
 def noise(side: int = 224, seed: int = 0) -> bytes:
     """Return a JPEG of smooth noise of about the file size of a photograph with sides ``side``."""
     from PIL import Image

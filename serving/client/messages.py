@@ -203,27 +203,14 @@ def _fill_input(proto: Any, examples: Sequence[Example], context: Example | None
         _fill_example(kind.examples.add(), example)
 
 
-def classification_request(
+def examples_request(
+    request: Any,
     servable: Servable,
     examples: Sequence[Example],
     signature_name: str = "",
     context: Example | None = None,
 ) -> Any:
-    """Return a ClassificationRequest; ``context`` has the features that all examples share."""
-    request = protos.ClassificationRequest()
-    servable.fill(request.model_spec, signature_name)
-    _fill_input(request.input, examples, context)
-    return request
-
-
-def regression_request(
-    servable: Servable,
-    examples: Sequence[Example],
-    signature_name: str = "",
-    context: Example | None = None,
-) -> Any:
-    """Return a RegressionRequest; ``context`` has the features that all examples share."""
-    request = protos.RegressionRequest()
+    """Fill a ClassificationRequest or RegressionRequest; all examples share ``context``."""
     servable.fill(request.model_spec, signature_name)
     _fill_input(request.input, examples, context)
     return request

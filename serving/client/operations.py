@@ -178,7 +178,9 @@ class Operations:
         timeout: float | None,
     ) -> Operation[Rankings]:
         """Send one Classify request; see `Client.classify_examples`."""
-        request = messages.classification_request(self.servable, examples, signature_name, context)
+        request = messages.examples_request(
+            protos.ClassificationRequest(), self.servable, examples, signature_name, context
+        )
         return messages.rankings((yield self._call(protos.CLASSIFY, request, timeout)))
 
     def regress_examples(
@@ -189,7 +191,9 @@ class Operations:
         timeout: float | None,
     ) -> Operation[Regressions]:
         """Send one Regress request; see `Client.regress_examples`."""
-        request = messages.regression_request(self.servable, examples, signature_name, context)
+        request = messages.examples_request(
+            protos.RegressionRequest(), self.servable, examples, signature_name, context
+        )
         return messages.regressions((yield self._call(protos.REGRESS, request, timeout)))
 
     def multi_inference(

@@ -33,23 +33,15 @@ _LOOK_S = 0.05
 _log = logging.getLogger(__name__)
 
 
-def run_until_signalled(
+def _run_until_signalled(
     server: ModelServer,
     drain_seconds: float = DEFAULT_DRAIN_SECONDS,
     lines: StateLines | None = None,
 ) -> bool:
-    """Serve until SIGTERM or SIGINT, and then let running requests finish.
+    """Serve until SIGTERM or SIGINT; return whether all requests have finished then.
 
-    This only works in the main thread of a program. A second signal ends the wait at once.
-
-    Args:
-        server: The server, which is started here.
-        drain_seconds: Time in seconds that running requests get to finish.
-        lines: Where the states of the server are written, None for nowhere.
-
-    Returns:
-        Whether all requests have finished. Otherwise threads of TensorFlow still run, and an
-        ordinary exit would wait for them (see ``leave``).
+    Otherwise threads of TensorFlow still run, and an ordinary exit would wait for them (see
+    ``leave``). A second signal ends the wait at once.
     """
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     stops = (signal.SIGTERM, signal.SIGINT)
@@ -300,7 +292,7 @@ def main(argv: Sequence[str] | None = None, lines: StateLines | None = None) -> 
 
         port = -1 if flags.grpc_socket_path and not flags.port else flags.port
         server = ModelServer(host=flags.host, port=port, models=models, options=make_options(flags))
-        return leave(run_until_signalled(server, flags.drain_seconds, lines))
+        return leave(_run_until_signalled(server, flags.drain_seconds, lines))
     except ServerError as error:
         print(f"imgpipe-model-server: {error}", file=sys.stderr)
         return error.exit_code

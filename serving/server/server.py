@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from imgpipe.serving.server import config as configs
@@ -122,20 +121,10 @@ class ModelServer:
         core = options.core
         if poll_seconds is not None:
             core = replace(core, poll_seconds=poll_seconds)
-        if not models:
-            if not model_name:
-                raise BadArgument("A model needs a name. Received an empty one.")
-            path = base_path_of(str(base_path))
-            models = [ModelConfig(model_name, path.absolute() if isinstance(path, Path) else path)]
-        if not -1 <= port <= 65535:
-            raise BadArgument(f"A port is a number from 0 to 65535. Received: {port}.")
-        if core.poll_seconds < 0:
-            raise BadArgument(
-                f"The poll wait is 0 s (once) or more. Received: {core.poll_seconds}."
-            )
+        self._wanted = list(models) or [_single(model_name, str(base_path))]
+        _check(port, core.poll_seconds)
         is_bare_ipv6 = ":" in host and not host.startswith("[")
         self.host, self.port = f"[{host}]" if is_bare_ipv6 else host, port
-        self._wanted = list(models)
         self.calls = Calls()
         self._access_log = AccessLog(options.access_log) if options.access_log else None
         if self._access_log:
@@ -384,13 +373,23 @@ class ModelServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
+
+
+def _single(name: str, base_path: str) -> ModelConfig:
+    """Return the configuration of the only model."""
+    if not name:
+        raise BadArgument("A model needs a name. Received an empty one.")
+    path = base_path_of(base_path)
+    return ModelConfig(name, path.absolute() if isinstance(path, Path) else path)
+
+
+def _check(port: int, poll_seconds: float) -> None:
+    if not -1 <= port <= 65535:
+        raise BadArgument(f"A port is a number from 0 to 65535. Received: {port}.")
+    if poll_seconds < 0:
+        raise BadArgument(f"The poll wait is 0 s (once) or more. Received: {poll_seconds}.")
 
 
 class StartRefused(BadArgument):

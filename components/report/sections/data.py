@@ -25,7 +25,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     classes = context.vocabulary + [name for name in seen if name not in context.vocabulary]
     rows = [(name, [(splits.get(split) or {}).get(name, 0) for split in shown]) for name in classes]
     totals = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
-    capped_rows, rows_note = capped(rows, _CLASSES, "classes", "All are in facts.json.")
+    capped_rows, rows_note = capped(rows, _CLASSES)
     return {
         "data": data,
         "adds_up": data.get("in") == (data.get("kept") or 0) + (data.get("rejected") or 0),

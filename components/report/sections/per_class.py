@@ -29,7 +29,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     ]
     if numbered:
         rows.sort(key=lambda row: _f1(row["figures"][0]))
-    shown, note = capped(rows, _ROWS, "classes", "All are in facts.json.")
+    shown, note = capped(rows, _ROWS)
     return {"splits": splits, "rows": shown, "note": note, "numbered": numbered}
 
 

@@ -9,11 +9,15 @@ import time
 import grpc
 import pytest
 
-from imgpipe.serving.client import InvalidArgument, NotFound, Unavailable, load
+from imgpipe.serving.client import InvalidArgument, NotFound, Unavailable, load, messages, protos
 from imgpipe.serving.client.load import Plan
+from imgpipe.serving.client.messages import Servable
+from imgpipe.serving.client.steps import Call
 
 #: Any three windows agree, so that a busy machine fails no test.
 QUICK = Plan((1, 3), window_seconds=0.3, tolerance=1e6, most_windows=4)
+#: A request that runs no model.
+STATUS = Call(protos.STATUS, messages.status_request(Servable("m")), 30.0, False)
 
 
 def test_a_closed_loop_at_each_level(scripted):
@@ -30,7 +34,7 @@ def test_a_closed_loop_at_each_level(scripted):
 
     target, _ = scripted(answer)
     heard = []
-    one, three = load.run(load.connection(target), [load.status_call("m")], QUICK, heard.append)
+    one, three = load.run(load.connection(target), [STATUS], QUICK, heard.append)
     assert heard == [one, three]
     assert most[0] == 3, "callers wait for their answer"
     assert one.latency_ms["p50"] >= 20
@@ -47,7 +51,7 @@ def test_a_closed_loop_at_each_level(scripted):
 def test_what_does_not_agree_is_not_stable(scripted):
     target, _ = scripted(lambda *_: time.sleep(0.002) or b"")
     plan = Plan((1,), window_seconds=0.2, tolerance=1e-9, most_windows=4)
-    (level,) = load.run(load.connection(target), [load.status_call("m")], plan)
+    (level,) = load.run(load.connection(target), [STATUS], plan)
     assert (level.stable, level.windows) == (False, 4)
 
 
@@ -76,7 +80,7 @@ def test_errors_are_counted_and_not_retried(scripted):
 
     target, seen = scripted(answer)
     plan = Plan((1,), window_seconds=0.3, tolerance=1e6, most_windows=3)
-    (level,) = load.run(load.connection(target), [load.status_call("m")], plan)
+    (level,) = load.run(load.connection(target), [STATUS], plan)
     assert list(level.errors) == ["UNAVAILABLE"]
     assert level.errors["UNAVAILABLE"] > 3
     assert len(seen.seen) == count[0]
@@ -93,7 +97,7 @@ def test_a_server_that_refuses_from_some_moment_on_ends_the_level(scripted):
         return b""
 
     target, _ = scripted(answer)
-    (level,) = load.run(load.connection(target), [load.status_call("m")], Plan((2,), 0.2, 0.1, 12))
+    (level,) = load.run(load.connection(target), [STATUS], Plan((2,), 0.2, 0.1, 12))
     assert (level.windows, level.requests, level.stable) == (1, 0, False)
     assert level.latency_ms["p99"] is None
     assert level.errors["NOT_FOUND"] > 1
@@ -101,7 +105,7 @@ def test_a_server_that_refuses_from_some_moment_on_ends_the_level(scripted):
 
 def test_nothing_to_measure_is_an_error(images):
     with pytest.raises(Unavailable, match="No model server is available"):
-        load.run(load.connection("127.0.0.1:9"), [load.status_call("m")], QUICK)
+        load.run(load.connection("127.0.0.1:9"), [STATUS], QUICK)
     with pytest.raises(NotFound, match="nope"):
         load.run(load.connection(images), load.image_calls([], "nope"), QUICK)
 

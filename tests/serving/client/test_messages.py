@@ -148,8 +148,8 @@ def test_classify_and_regress_requests(examples, with_context):
 
     context = {"shared": 3.5} if with_context else None
     for theirs, ours in (
-        (classification_pb2.ClassificationRequest(), messages.classification_request),
-        (regression_pb2.RegressionRequest(), messages.regression_request),
+        (classification_pb2.ClassificationRequest(), protos.ClassificationRequest()),
+        (regression_pb2.RegressionRequest(), protos.RegressionRequest()),
     ):
         theirs.model_spec.name, theirs.model_spec.signature_name = "m", "s"
         listed = theirs.input.example_list
@@ -158,7 +158,7 @@ def test_classify_and_regress_requests(examples, with_context):
             listed.context.CopyFrom(official_example(context))
         listed.SetInParent()
         listed.examples.extend(official_example(example) for example in examples)
-        assert same(ours(Servable("m"), examples, "s", context), theirs)
+        assert same(messages.examples_request(ours, Servable("m"), examples, "s", context), theirs)
 
 
 def test_multi_inference_label_and_reload_requests():
@@ -226,4 +226,4 @@ def test_answers_about_examples():
 
 def test_a_feature_that_no_example_holds_is_named():
     with pytest.raises(InvalidArgument, match=r"Feature 'x': a tf\.Example can only hold bytes"):
-        messages.classification_request(Servable("m"), [{"x": 1j}])
+        messages.examples_request(protos.RegressionRequest(), Servable("m"), [{"x": 1j}])
