@@ -145,20 +145,17 @@ class Config(Section):
     @property
     def push_directory(self) -> Path:
         """Absolute serving base path."""
-        given = self.push.directory
-        return Path(given).expanduser().absolute() if given else self.out / "model"
+        return self._absolute(self.push.directory, "model")
 
     @property
     def bank_store(self) -> Path:
         """Absolute path of the folder of stored features."""
-        given = self.bank.store
-        return Path(given).expanduser().absolute() if given else self.out / "bank"
+        return self._absolute(self.bank.store, "bank")
 
     @property
     def judge_store(self) -> Path:
         """Absolute path of the folder of the inspection cache."""
-        given = self.judge.store
-        return Path(given).expanduser().absolute() if given else self.out / "judge"
+        return self._absolute(self.judge.store, "judge")
 
     @property
     def overrides_file(self) -> Path | None:
@@ -169,10 +166,11 @@ class Config(Section):
     @property
     def schema_file(self) -> Path:
         """Absolute path of the accepted schema, whether or not it exists yet."""
-        given = self.gate.schema_file
-        if given:
-            return Path(given).expanduser().absolute()
-        return self.out / "schema" / "schema.pbtxt"
+        return self._absolute(self.gate.schema_file, "schema/schema.pbtxt")
+
+    def _absolute(self, given: str, usual: str) -> Path:
+        """Return the absolute path of a setting; if it is empty, that of a usual name in `out`."""
+        return Path(given).expanduser().absolute() if given else self.out / usual
 
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
