@@ -116,7 +116,7 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS) -> float:
+def calibration_error(probabilities: Floats, labels: Integers) -> float:
     """Returns the expected calibration error: the mean gap between confidence and accuracy, 0..1.
 
     The images are divided into bins of equal width by their highest probability. The gaps of the
@@ -125,24 +125,22 @@ def calibration_error(probabilities: Floats, labels: Integers, bins: int = BINS)
     Args:
         probabilities: Probabilities of the images, float [N, C].
         labels: Their label indices, integers [N], 0..C-1.
-        bins: Number of bins.
     """
     right = probabilities.argmax(axis=1) == labels
-    return confidence_error(probabilities.max(axis=1), right, bins)
+    return confidence_error(probabilities.max(axis=1), right)
 
 
-def confidence_error(top: Floats, right: npt.NDArray[np.bool_], bins: int = BINS) -> float:
+def confidence_error(top: Floats, right: npt.NDArray[np.bool_]) -> float:
     """Returns the expected calibration error when only the highest probabilities are known, 0..1.
 
     Args:
         top: Highest probability of each image, float [N], 0..1.
         right: Whether the class of that probability is the image's label, bool [N].
-        bins: Number of bins.
     """
-    bin_indices = np.minimum((top * bins).astype(int), bins - 1)
+    bin_indices = np.minimum((top * BINS).astype(int), BINS - 1)
     gaps = [
         abs(float(right[bin_indices == one].sum()) - float(top[bin_indices == one].sum()))
-        for one in range(bins)
+        for one in range(BINS)
     ]
     return float(sum(gaps) / len(top))
 

@@ -171,7 +171,7 @@ class _Search:
         self._failures = 0 if kept else self._failures + 1
         if self._stopped:
             raise _Ended("interrupted", "The search was ended by Ctrl-C.")
-        if self._accuracy() >= ENOUGH:
+        if _judgement(self._best).right.mean() >= ENOUGH:
             raise _Ended("enough", f"The best network reaches {ENOUGH:g} or more on validation.")
         if self._failures >= _MOST_FAILURES:
             raise _Ended(
@@ -216,10 +216,6 @@ class _Search:
         """Returns whether the time is over, or a person asked for the end of the search."""
         self._stopped = self._stopped or progress.stopped()
         return self._stopped or time.monotonic() >= self._until
-
-    def _accuracy(self) -> float:
-        """Returns the accuracy of the best network on the validation split."""
-        return float(_judgement(self._best).right.mean())
 
     def _begin(self, pass_seconds: float) -> None:
         """Sets and announces the budget.

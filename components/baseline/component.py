@@ -58,7 +58,7 @@ def Baseline(
     found = _find(Path(push_directory), version)
     if found is None:
         state["why"] = "there is no earlier blessed model to compare with"
-    elif found.vocabulary != _classes(vocabulary):
+    elif found.vocabulary != list(json.loads(vocabulary)):
         state["why"] = (
             f"version {version} has other classes ({', '.join(found.vocabulary)}), so that the "
             "models cannot be compared"
@@ -77,10 +77,6 @@ def Baseline(
             if (provenance / name).is_dir():
                 shutil.copytree(provenance / name, uri, dirs_exist_ok=True)
     records.write_json(f"{model.uri}/{STATE}", state)
-
-
-def _classes(vocabulary: str) -> list[str]:
-    return list(json.loads(vocabulary))
 
 
 def _find(base: Path, version: int) -> manifest.Version | None:

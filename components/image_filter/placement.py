@@ -57,8 +57,9 @@ def row(record: ImageRecord, rule: SplitRule | None) -> bytes:
     if rule is None or record.split not in rule.drawn or not record.image_hash:
         return b""
     key = rule.key(record.image_hash, record.group)
-    content = bytes.fromhex(record.image_hash)
-    group = _digest(key) if record.group else content
+    group = content = bytes.fromhex(record.image_hash)
+    if record.group:
+        group = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
     values = (content, group, rule.draw(key), rule.draw(f"order:{key}"))
     split = names.SPLITS.index(record.split)
     return np.array([(*values, record.label_index, split)], _ROW).tobytes()
@@ -91,10 +92,6 @@ def place(
         reason = TOGETHER if placement.splits[index] == together[index] else MINIMUM
         content = table["content"][index].ljust(32, b"\0").hex()
         yield content, Move(names.SPLITS[placement.splits[index]], reason)
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def _units(table: Rows, near: Mapping[str, int]) -> Indices:

@@ -19,22 +19,22 @@ from imgpipe.models.calibration import confidence_error
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell = tuple[int, int, int]
 
+_NORMAL_95 = 1.959964  # quantile of the normal distribution for a 95 % interval
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
 _BINS = 10  # number of bins of the reliability diagram
 _MISTAKES = 48  # number of mistakes that the page shows
 
 
-def wilson(correct: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Compute the Wilson score interval of a share (Wilson 1927).
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """Compute the 95 % Wilson score interval of a share (Wilson 1927).
 
     Args:
         correct: Number of successes.
         count: Number of trials. The interval is (0, 1) when it is 0.
-        z: Quantile of the normal distribution; the default gives a 95 % interval.
     """
     if count == 0:
         return 0.0, 1.0
-    share = correct / count
+    z, share = _NORMAL_95, correct / count
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count

@@ -290,7 +290,7 @@ def test_ways_that_do_not_help_end_the_search(examples, bank, monkeypatch) -> No
     """Here every gain counts as noise, and after a loss a smaller rate is tried."""
     monkeypatch.setattr(search, "_FEWEST_CORRECTED", 0.0)
     stage = replace(_SETTINGS.fine_tune, epochs=1)
-    monkeypatch.setattr(search, "FineTune", lambda: stage)
+    monkeypatch.setattr(ways, "FineTune", lambda: stage)
     monkeypatch.setattr(search, "standard_error", lambda gains: 1.0)
     monkeypatch.setattr(Judgement, "better_than", lambda self, other: False)
     trained = search.train(_inputs(examples, bank, fine_tune=stage))

@@ -100,7 +100,7 @@ def _matching(pattern: Path) -> Iterator[Path]:
     yield from Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
 
 
-def to_item(path: str, file: str, entry: Entry, fields: Fields, label: str | None = None) -> Item:
+def to_item(path: str, file: str, entry: Entry, fields: Fields) -> Item:
     """Create the item of a record.
 
     Args:
@@ -108,13 +108,11 @@ def to_item(path: str, file: str, entry: Entry, fields: Fields, label: str | Non
         file: Path of the record file.
         entry: Index entry of the record.
         fields: Names of the features.
-        label: Class name, or None for the label of the entry.
     """
     name, unsafe = safe_path(entry.path) if entry.path else ("", "")
-    given = None if entry.label is None else str(entry.label)
     return Item(
         f"{path}/{name}" if name and not unsafe else path,
-        given if label is None else label,
+        None if entry.label is None else str(entry.label),
         group=entry.group or None,
         locator=f"{entry.offset}:{entry.length}:{fields.image}:{file}",
     )

@@ -139,15 +139,12 @@ def members(
         return []
     everyone = list(copies)
     gone = {drop.path for drop in resolve(everyone)}
-    return [
-        (near.group, (near.radius, _member(copy, image_hash, near.hashes)))
-        for copy in everyone
-        if copy.path not in gone
-    ]
-
-
-def _member(copy: Copy, image_hash: str, hashes: PerceptualHashes) -> groups.Member:
-    return groups.Member(copy.path, copy.split, copy.label, image_hash, hashes, copy.group)
+    kept = (copy for copy in everyone if copy.path not in gone)
+    everyone_kept = (
+        groups.Member(copy.path, copy.split, copy.label, image_hash, near.hashes, copy.group)
+        for copy in kept
+    )
+    return [(near.group, (near.radius, member)) for member in everyone_kept]
 
 
 def resolve_group(

@@ -27,16 +27,14 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {
         "rows": [(name.capitalize(), str(value)) for name, value in values.items() if value],
         "command": run.get("command") or "",
-        "changed": [f"{name} = {_text(value)}" for name, value in changed.items()],
+        "changed": [
+            f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in changed.items()
+        ],
     }
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
 
 
 SECTION = Section("identity", "Identity", build, order=180)
