@@ -82,6 +82,22 @@ JsonListOption = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write JSON to this file (- for standard output)."),
 ]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a page that shows the images."),
+]
+ModelFolderOption = Annotated[
+    Path,
+    typer.Option(
+        "--model",
+        metavar="OUT",
+        help="Output folder of a run, its folder of versions, or one version.",
+    ),
+]
+VersionOption = Annotated[
+    int | None,
+    typer.Option("--version", help="Version of the model. Default: the newest intact one."),
+]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option(

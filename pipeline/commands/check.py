@@ -47,16 +47,8 @@ def check(
         str | None, typer.Option("--config", metavar="FILE|PRESET", help="Settings of the run.")
     ] = None,
     settings: options.SettingsOption = None,
-    json_file: Annotated[
-        str | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write all findings as JSON (- for standard output)."
-        ),
-    ] = None,
-    html_file: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page that shows the images."),
-    ] = None,
+    json_file: options.JsonListOption = None,
+    html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
     raise typer.Exit(_run(data, config, settings or [], json_file, html_file))

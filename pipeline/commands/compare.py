@@ -43,10 +43,7 @@ def command(
         ),
     ] = None,
     json_file: options.JsonListOption = None,
-    html_file: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page that shows the images."),
-    ] = None,
+    html_file: options.HtmlOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     raise typer.Exit(run(first, second, json_file, html_file))

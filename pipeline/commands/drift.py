@@ -41,14 +41,7 @@ def drift(
     log: Annotated[
         Path, typer.Argument(metavar="LOG", help="Request log: a file, a folder, or its prefix.")
     ],
-    model: Annotated[
-        Path,
-        typer.Option(
-            "--model",
-            metavar="OUT",
-            help="Output folder of a run, its folder of versions, or one version.",
-        ),
-    ] = Path("imgpipe-out"),
+    model: options.ModelFolderOption = Path("imgpipe-out"),
     run: Annotated[
         Path | None,
         typer.Option(
@@ -65,12 +58,7 @@ def drift(
         int,
         typer.Option("--most", min=1, max=_MOST, help="Number of least certain images to write."),
     ] = 50,
-    json_file: Annotated[
-        str | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write the result as JSON (- for standard output)."
-        ),
-    ] = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     raise typer.Exit(execute(log, model, run, pictures, most, json_file))

@@ -35,18 +35,8 @@ _EXAMPLES = """Examples:\n
 @app.command("evaluate", rich_help_panel=options.RUNS, epilog=_EXAMPLES)
 def command(
     data: Annotated[str, typer.Option("--data", metavar="SRC", help=options.SOURCE_HELP)],
-    model: Annotated[
-        Path,
-        typer.Option(
-            "--model",
-            metavar="OUT",
-            help="Output folder of a run, its folder of versions, or one version.",
-        ),
-    ] = Path("imgpipe-out"),
-    version: Annotated[
-        int | None,
-        typer.Option("--version", help="Version of the model. Default: the newest intact one."),
-    ] = None,
+    model: options.ModelFolderOption = Path("imgpipe-out"),
+    version: options.VersionOption = None,
     threshold: Annotated[
         float,
         typer.Option("--threshold", help="Accuracy below which the exit code is 3."),

@@ -62,14 +62,7 @@ def command(
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to explain.")
     ] = None,
-    model: Annotated[
-        Path,
-        typer.Option(
-            "--model",
-            metavar="OUT",
-            help="Output folder of a run, its folder of versions, or one version.",
-        ),
-    ] = Path("imgpipe-out"),
+    model: options.ModelFolderOption = Path("imgpipe-out"),
     layer: Annotated[
         list[str] | None,
         typer.Option(

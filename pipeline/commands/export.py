@@ -30,10 +30,7 @@ def command(
         ),
     ],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File to write.")],
-    version: Annotated[
-        int | None,
-        typer.Option("--version", help="Version of the model. Default: the newest intact one."),
-    ] = None,
+    version: options.VersionOption = None,
     json_file: options.JsonListOption = None,
 ) -> None:
     """Write a published model as one file, from resized pixels to probabilities.

@@ -64,12 +64,7 @@ def command(
     windows: Annotated[int, typer.Option("--windows", help="Largest number of windows.")] = 12,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for each request.")] = 30.0,
     header: options.HeaderOption = None,
-    json_file: Annotated[
-        str | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write the figures as JSON (- for standard output)."
-        ),
-    ] = None,
+    json_file: options.JsonListOption = None,
 ) -> None:
     """Measure throughput, latency and errors of a server by the number of callers."""
     wanted = settings(concurrency, batch, window, tolerance, windows, timeout)
