@@ -43,6 +43,7 @@ class Root:
             **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
             "PATH": f"{folder}/usr/bin:/usr/local/bin:/usr/bin:/bin",
         }
+        self.environment.setdefault("UV_SYSTEM_CERTS", "1")  # as in the Makefile
         self.environment.pop("VIRTUAL_ENV", None)
         self.user = self.entry_point = ""
 

@@ -216,5 +216,7 @@ def test_a_thousand_expired_requests_cost_nothing(base):
         wasted = sum(one.run_seconds for one in seen if one.code != 0)
         answered = sum(one.code == 0 for one in seen)
     print(f"{EXPIRED} expired behind {held:.1f} s of work: {wasted * 1000:.1f} ms in the model")
-    assert codes == {"DEADLINE_EXCEEDED"}
+    # On a busy machine the server refuses new streams of this connection before it has read that
+    # the expired ones are closed; gRPC says UNAVAILABLE for these, and nothing of them runs.
+    assert "DEADLINE_EXCEEDED" in codes and codes <= {"DEADLINE_EXCEEDED", "UNAVAILABLE"}
     assert answered == 3 and wasted < 0.05
