@@ -231,8 +231,8 @@ class _Search:
         self._until = time.monotonic() + 60 * minutes
         progress.say(
             f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
-            f"cross-validation. For at most {minutes:.1f} minutes (--minutes), networks that may "
-            "be better are tried."
+            f"cross-validation. For at most {round(minutes, 1):g} minutes (--minutes), networks "
+            "that may be better are tried."
         )
 
     def _extractor(self, way: Way) -> FeatureExtractor:

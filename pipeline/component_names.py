@@ -14,6 +14,28 @@ from imgpipe.models.errors import ConfigError
 if TYPE_CHECKING:
     from imgpipe.pipeline.config import Config
 
+#: What each component does, for the display of a run.
+TASKS = {
+    "Plan": "Plan the run",
+    "Baseline": "Find the last version",
+    "ImageExampleGen": "Read the images",
+    "ImageFilter": "Check the images",
+    "StatisticsGen": "Describe the data",
+    "SchemaGen": "Infer the schema",
+    "ExampleValidator": "Compare with the schema",
+    "DataGate": "Accept or refuse the data",
+    "FeatureBank": "Compute the features",
+    "ImageTuner": "Search for settings",
+    "ImageTrainer": "Train the model",
+    "CrossValidator": "Train and judge in folds",
+    "ServingValidator": "Try the model in a server",
+    "Predictor": "Classify held-out images",
+    "ImageEvaluator": "Evaluate the model",
+    "LiteExporter": "Export the model for phones",
+    "ModelPusher": "Publish the model",
+    "Report": "Write the report",
+}
+
 
 def names(config: Config) -> list[str]:
     """Return the components of the graph in their order.

@@ -23,11 +23,16 @@ from rich.table import Table
 from rich.text import Text
 
 from imgpipe.pipeline import signals, standard_streams
+from imgpipe.pipeline.component_names import TASKS
+from imgpipe.pipeline.terminal import wrapped
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
+_WIDE = 90  # columns from which on the name of the component stands beside what it does
+_BAR = 10  # columns of the bar of a step
+_SOON = 2.0  # seconds after which the rate of a step says how long it takes
 
 
 class _Terminal(Console):
@@ -124,6 +129,10 @@ class Display:
         self._agreed = False  # to end the search
 
     def __enter__(self) -> Display:
+        self._start_live()
+        return self
+
+    def _start_live(self) -> None:
         if self._console.is_terminal:
             self._live = Live(
                 get_renderable=self._table,
@@ -133,7 +142,6 @@ class Display:
                 redirect_stderr=False,
             )
             self._live.start()
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._live:
@@ -201,7 +209,10 @@ class Display:
 
     def say(self, text: str) -> None:
         """See `imgpipe.models.progress.say`."""
-        self._console.print(f"   {text}", markup=False, soft_wrap=True)
+        line = Text(f"   {text}")
+        if self._console.is_terminal:
+            line = wrapped(line, self._console.width)
+        self._console.print(line, soft_wrap=True)
 
     # --- Ctrl-C ------------------------------------------------------------------------------
     def stoppable(self) -> contextlib.AbstractContextManager[None]:
@@ -232,18 +243,21 @@ class Display:
             self._live.stop()
         self._console.print(f"{question} [Y/n] ", markup=False, end="")
         answer = sys.stdin.readline()
-        if self._live:
-            self._live.start()
+        self._start_live()  # a new one, which does not overwrite the rows above the question
         return answer.strip().lower() in ("", "y", "yes") and answer != ""
 
     # --- drawing -----------------------------------------------------------------------------
     def _cells(self, step: _Step) -> list[tuple[str, str]]:
         seconds = step.seconds or time.monotonic() - step.started
         style = _STYLES[step.state]
+        task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
+        wide = self._console.width >= _WIDE
+        component = f" · {step.name}" if wide and step.name in TASKS else ""
+        space = " " * ((45 if wide else 27) - len(task) - len(component))
         return [
             (f" {_MARKS[step.state]} ", style),
-            (f"{step.name:<26}", style if step.state != "done" else ""),
-            (f"{seconds:6.1f} s  ", "dim"),
+            (task, style if step.state != "done" else ""),
+            (f"{component}{space}{seconds:6.1f} s  ", "dim"),
             (_counts(step, seconds) if step.state != "cached" else "cached", "dim"),
         ]
 
@@ -262,9 +276,23 @@ def _counts(step: _Step, seconds: float) -> str:
     for unit, count in [*step.counts.items(), *waiting.items()]:
         total = step.totals.get(unit)
         if step.state == "done" and total and not count:  # workers on other hosts report no counts
-            parts.append(f"{total} {unit}")
+            parts.append(f"{total:,} {unit}")
             continue
-        of = f" of {total}" if total and total > count else ""
-        rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count else ""
-        parts.append(f"{count}{of} {unit}{rate}")
-    return ", ".join(parts)
+        of = f" of {total:,}" if total and total > count else ""
+        rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count >= seconds else ""
+        parts.append(f"{count:,}{of} {unit}{rate}")
+    return " ".join([*_ahead(step, seconds), ", ".join(parts)])
+
+
+def _ahead(step: _Step, seconds: float) -> list[str]:
+    """Return a bar and the time left of a running step with a known number of units."""
+    known = [unit for unit, total in step.totals.items() if total]
+    if step.state != "running" or not known:
+        return []
+    total, count = step.totals[known[0]], step.counts.get(known[0], 0)
+    share = min(count / total, 1.0)
+    bar = "█" * round(share * _BAR)
+    if not count or seconds < _SOON or share == 1:
+        return [f"{bar:░<{_BAR}}"]
+    left = seconds * (1 - share) / share
+    return [f"{bar:░<{_BAR}}", f"{left:.0f} s left" if left < 100 else f"{left / 60:.0f} min left"]

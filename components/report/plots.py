@@ -7,6 +7,7 @@ fonts for every script and the template engine escapes them.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,9 @@ def curves(
 def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsafe.Markup:
     """Plot accuracy over the number of training images, on a logarithmic axis.
 
+    The axis of the accuracy spans at least a tenth, so that a gain of a hundredth does not look
+    like a leap.
+
     Args:
       images: Numbers of training images, in rising order.
       accuracy: Accuracy with each of them.
@@ -91,6 +95,9 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     axes.set_xticks(list(images), [str(count) for count in images])
     axes.minorticks_off()
     axes.margins(x=0.05)
+    low, high = min(accuracy), max(accuracy)
+    top = min(1.0, math.ceil(10 * high + 0.1) / 10)
+    axes.set_ylim(max(0.0, min(math.floor(10 * low - 0.1) / 10, top - 0.1)), top + 0.005)
     axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     axes.yaxis.get_major_locator().set_params(nbins=5)
     return _svg(figure, "learning-curve")

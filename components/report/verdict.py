@@ -96,7 +96,7 @@ def _by_validation(gate: Mapping[str, Any]) -> str:
     accuracy = rounding.below(value, gate["threshold"]) if failed else f"{value:.3f}"
     return (
         f"validation accuracy {accuracy} "
-        f"({gate['correct']} of {gate['count']} correct, 95 % interval {low:.2f}–{high:.2f})"
+        f"({gate['correct']:,} of {gate['count']:,} correct, 95 % interval {low:.2f}–{high:.2f})"
     )
 
 
@@ -105,7 +105,7 @@ def _by_folds(folds: Mapping[str, Any]) -> str:
     return (
         f"mean accuracy {folds['mean']:.3f} ± {folds['std']:.3f} over {folds['folds']} folds "
         f"({folds['min']:.3f} to {folds['max']:.3f}; "
-        f"{folds['correct']} of {folds['images']} correct)"
+        f"{folds['correct']:,} of {folds['images']:,} correct)"
     )
 
 

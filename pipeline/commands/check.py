@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import gc
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,6 +81,9 @@ def _run(
     if html_file is not None:
         json_files.write_file(html_file, page(found), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
+    elif not json_file and _rows(found.judged):
+        shown = f"imgpipe check {shlex.quote(data)} --html check.html"
+        console.print(f"  to see these images: {escape(shown)}", soft_wrap=True)
     if json_file:
         json_files.write(as_json(found.judged, found.verdict, found.refused), json_file)
     return DataRefused.exit_code if found.refused else 0

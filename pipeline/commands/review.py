@@ -28,7 +28,7 @@ SCHEMA = 1  # of what --json writes
 
 PORT = 8502
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
-_FACTS, _FILE = "facts.json", "overrides.toml"
+_FACTS, FILE = "facts.json", "overrides.toml"
 _EXAMPLES = """Examples:\n
   imgpipe review imgpipe-out\n
   imgpipe review imgpipe-out/runs/20260131-140559 --to overrides.toml
@@ -164,7 +164,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
 
     asked = questions.read(run.folder / _FACTS)
     config = configs.load(run.folder / CONFIG)
-    file = (to or config.overrides_file or run.out / _FILE).expanduser().absolute()
+    file = (to or config.overrides_file or run.out / FILE).expanduser().absolute()
     decisions.check(file)
     return Review(
         run.name,

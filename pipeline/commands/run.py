@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,8 @@ from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape, new_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from imgpipe.pipeline.config import Config
 
 app = typer.Typer()
@@ -87,8 +90,9 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     from imgpipe.pipeline.run import execute
 
     json_files.check_folder("--json", json_file)
-    outcome = execute(config, start, to_stderr=json_file == json_files.STANDARD_OUTPUT)
     console = json_files.console_beside(json_file)
+    _mention_decisions(console, config)
+    outcome = execute(config, start, to_stderr=json_file == json_files.STANDARD_OUTPUT)
     colour = _COLOURS.get(outcome.exit_code, "red")
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.directory.name)}")
@@ -113,20 +117,32 @@ def run_config(config: Config, json_file: str | None, start: str | None = None) 
     if outcome.exit_code:
         console.print(f"  log      {escape(outcome.summary['log'])}")
     if push["status"] in ("pushed", "unchanged"):
-        console.print(f"  serve it: {escape(serve_command(push['path']))}")
+        console.print(f"  serve it: {escape(serve_command(push['path']))}", soft_wrap=True)
     if json_file:
         json_files.write(outcome.summary, json_file)
     return outcome.exit_code
+
+
+def _mention_decisions(console: Console, config: Config) -> None:
+    """Say that there are decisions of a review that the configuration does not name."""
+    from imgpipe.pipeline.commands import review
+
+    file = config.out / review.FILE
+    if config.overrides_file is None and file.is_file():
+        console.print(f"note: the decisions of a review in {escape(str(file))} are not used. Add:")
+        console.print(f"  --set judge.overrides={escape(shlex.quote(str(file)))}", soft_wrap=True)
 
 
 def _data(data: Mapping[str, Any]) -> str:
     """Count the files that were kept, repaired and rejected."""
     if not data["in"]:
         return "no file was inspected"
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(data["by_reason"].items()))
-    rejected = f"{data['rejected']} in quarantine" + (f" ({reasons})" if reasons else "")
-    repaired = f", {data['repaired']} repaired" if data["repaired"] else ""
-    return f"{data['in']} files: {data['kept']} kept{repaired}, {rejected}"
+    reasons = ", ".join(
+        f"{count:,} {reason}" for reason, count in sorted(data["by_reason"].items())
+    )
+    rejected = f"{data['rejected']:,} in quarantine" + (f" ({reasons})" if reasons else "")
+    repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
+    return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
 
 
 def _training(training: Mapping[str, Any] | None, directory: Path) -> Iterator[tuple[str, str]]:

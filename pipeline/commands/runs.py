@@ -111,20 +111,27 @@ def _changes(changes: Sequence[Change] | Any) -> list[dict[str, Any]]:
 
 
 def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
-    from imgpipe.components.report.text import plural
+    from imgpipe.components.report.text import NONE, plural
 
     console = new_console()
     headings = ("started", "verdict", "accuracy (95 %)", "images", "version", "time")
     lines = [headings, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    narrow = console.is_terminal and console.width < sum(widths) + 2 * (len(widths) - 1)
     for number, cells in enumerate(lines):
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
         if number == 0:
-            console.print(f"[bold]{'  '.join(padded)}[/]")
+            if not narrow:
+                console.print(f"[bold]{'  '.join(padded)}[/]")
             continue
         row = rows[number - 1]
         padded[1] = f"[{STATUS[row['status']][1]}]{padded[1]}[/]"
-        console.print("  ".join(padded).rstrip())
+        if narrow:
+            known = [_named(*pair) for pair in zip(headings, cells, strict=True) if pair[1] != NONE]
+            console.print(f"{padded[0]}  {padded[1]}")
+            console.print(f"  {', '.join(known[2:])}")
+        else:
+            console.print("  ".join(padded).rstrip())
         if row["status"] == "damaged":
             file = Path(row["folder"]) / "summary.json"
             console.print(f"  [dim]its summary cannot be read: {escape(str(file))}[/]")
@@ -150,6 +157,12 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         NONE if row["version"] is None else str(row["version"]),
         seconds(row["seconds"]),
     )
+
+
+def _named(heading: str, cell: str) -> str:
+    """Return a cell of a table that has no headings, because the terminal is narrow."""
+    named = {"accuracy (95 %)": "accuracy", "version": "version", "images": "images"}
+    return f"{named[heading]} {cell}" if heading in named else cell
 
 
 def _decisive(row: dict[str, Any]) -> float:

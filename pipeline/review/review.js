@@ -83,12 +83,12 @@ function draw() {
   [$("accept-words").textContent, words.accept] = accepted[current.kind];
   const state = answer ? `${told(answer)}.` : "Not decided yet.";
   $("given").textContent = `${all.indexOf(current) + 1} of ${all.length} · ${image.split || "no split"} · ${state}`;
-  explain("no-accept", current.no_accept && `It cannot be used as it is. ${current.no_accept}`);
+  explain("no-accept", current.no_accept && `It cannot be used as it is. ${current.no_accept}.${current.no_relabel ? "" : " Or choose its right class here."}`);
   explain("no-relabel", current.no_relabel);
   $("relabel").hidden = Boolean(current.no_relabel);
   $("accept").disabled = Boolean(current.no_accept);
   for (const verdict of ["accept", "reject", "skip"]) $(verdict).classList.toggle("chosen", answer?.verdict === verdict);
-  drawClasses(image, suggestion, answer);
+  drawClasses(image, suggestion, answer, Boolean(current.no_accept));
 }
 
 function explain(id, text) {
@@ -96,9 +96,12 @@ function explain(id, text) {
   $(id).textContent = plain(text);
 }
 
-/** The first classes as buttons with digits, the suggested one first; all others in a list. */
-function drawClasses(image, suggestion, answer) {
-  const others = classes.filter((name) => name !== image.label && name !== suggestion);
+/**
+ * The first classes as buttons with digits, the suggested one first; all others in a list. The own
+ * label is among them if it cannot be accepted, as where an identical file has another label.
+ */
+function drawClasses(image, suggestion, answer, withOwn) {
+  const others = classes.filter((name) => (withOwn || name !== image.label) && name !== suggestion);
   const named = [...(suggestion && suggestion !== image.label ? [suggestion] : []), ...others];
   $("classes").replaceChildren(...named.slice(0, NAMED).map((name, index) => {
     const button = Object.assign(document.createElement("button"), { type: "button" });

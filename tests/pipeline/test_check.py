@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -239,6 +240,19 @@ def test_overridden_labels_and_proposals_are_counted(clean, tmp_path):
     found = json.loads((tmp_path / "c.json").read_text())
     assert sum(found["overrides"]["relabelled"].values()) == 1
     assert found["overrides"]["applied"] == {"relabel": 1}
+
+
+def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean):
+    shutil.copy(clean / "rock/0.png", clean / "paper/copy.png")
+    file = clean.parent / "overrides.toml"
+    digest = hashlib.sha256((clean / "rock/0.png").read_bytes()).hexdigest()
+    file.write_text(to_toml([Override(digest, "relabel", "rock")]))
+    splits = ("--set", "split.test=0")
+    _, text, _ = check(clean, *FEW, *splits)
+    assert re.search(r"rejected\s+label_conflict\s+2 ", text)
+    assert f"imgpipe check {clean} --html check.html" in text
+    _, text, _ = check(clean, *FEW, *splits, "--set", f"judge.overrides={file}")
+    assert "label_conflict" not in text and re.search(r"rejected\s+duplicate\s+1 ", text)
 
 
 def test_json_on_the_screen_is_all_there_is_on_it(faulty):

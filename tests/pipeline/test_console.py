@@ -62,7 +62,7 @@ def on_terminal(program: list[str], columns: int) -> str:
 def test_rows_fit_a_narrow_terminal_and_libraries_stay_in_the_log(tmp_path: Path):
     received = on_terminal([sys.executable, "-c", _PROGRAM, str(tmp_path / "log")], columns=60)
     lines = re.split(r"[\r\n]+", _ESCAPES.sub("", received))
-    assert any("loading TensorFlow, TFX" in line for line in lines)
+    assert any("Loading TensorFlow, TFX" in line for line in lines)
     assert max(map(len, lines)) <= 60, "a longer line wraps, and the next frame repeats it"
     assert "WARNING" not in received
     assert "said by a library" in (tmp_path / "log").read_text()
@@ -82,8 +82,8 @@ def test_a_run_that_writes_json_to_standard_output_writes_nothing_else_there(tmp
     )
     assert done.returncode == 4, done.stderr
     assert json.loads(done.stdout)["push"]["status"] == "refused"
-    assert "loading TensorFlow, TFX" in done.stderr
-    assert "ImageExampleGen" in done.stderr
+    assert "Loading TensorFlow, TFX" in done.stderr
+    assert "Read the images · ImageExampleGen" in done.stderr
 
 
 def test_counts_of_a_thread_beside_the_step_are_not_taken_for_the_steps_own(tmp_path: Path):
@@ -110,6 +110,6 @@ def test_counts_of_a_thread_beside_the_step_are_not_taken_for_the_steps_own(tmp_
             progress.attach(None)
     loading, bank, filtered = printed.getvalue().splitlines()
     assert "files" not in loading
-    assert "0 of 1240 images" in bank, "a step that has only begun says how much there is to do"
+    assert "0 of 1,240 images" in bank, "a step that has only begun says how much there is to do"
     # Workers on other hosts report no counts, but all of it is done.
-    assert filtered.endswith(" s  1240 images")
+    assert filtered.endswith(" s  1,240 images")

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import subprocess
 import sys
 
@@ -47,6 +48,17 @@ def test_the_table_tells_one_run_from_the_next(out):
     assert any("changed: train.epochs 60 → 33" in line for line in lines), result.stdout
     assert "accuracy  ▁▅█  from 0.750 to 0.950" in result.stdout
     assert f"6 runs in {out}" in result.stdout
+
+
+def test_on_a_narrow_terminal_each_run_is_a_paragraph(out, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert runs.run(out, 20, None) == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert "2026-01-01 10:00:00  blessed" in [line.rstrip() for line in lines]
+    first = lines.index("  accuracy 0.750 (0.53–0.89), images 80 in 2 classes,")
+    assert lines[first + 1] == "  version 1, 1 min 03 s"
+    assert max(len(line) for line in lines if str(out) not in line) <= 60
 
 
 def test_json_has_every_field_and_nothing_else_is_printed(out):

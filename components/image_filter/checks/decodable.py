@@ -94,9 +94,10 @@ def is_cut_short(data: bytes) -> bool:
 
 
 def _head(data: bytes) -> str:
-    """Return the first bytes as text if they are printable, otherwise in hexadecimal."""
+    """Return the first bytes as one line of text if they are text, otherwise in hexadecimal."""
     head = data[:24]
-    return repr(head.decode()) if head.isascii() and head.decode().isprintable() else head.hex(" ")
+    text = " ".join(head.decode("ascii", "replace").split())
+    return repr(text) if head.isascii() and text.isprintable() else head.hex(" ")
 
 
 CHECK = Check(

@@ -58,8 +58,9 @@ def judge(record: ImageRecord, settings: Settings) -> Finding | None:
     tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
     if least - tolerance <= own <= greatest + tolerance:
         return None
-    sizes = f"usual sizes are {max(least, 0):.0f} to {greatest:.0f}"
-    detail = f"{record.width} x {record.height} pixels, as large as a square of {own:.0f}; {sizes}"
+    low, high = f"{max(least, 0):.0f}", f"{greatest:.0f}"
+    sizes = f"{low} x {low}" if low == high else f"{low} x {low} to {high} x {high}"
+    detail = f"{record.width} x {record.height} pixels, where about {sizes} is usual"
     middle = (least + greatest) / 2
     return Finding(CHECK.name, detail, score=-abs(own - middle))
 

@@ -12,23 +12,14 @@ from imgpipe.models import feature_names as names
 
 _ROLES = {
     names.TRAIN: "used for training, so its accuracy is too optimistic",
-    names.VALIDATION: "selects the epoch, calibrates, and decides whether the model is blessed",
     names.TEST: "used only for this evaluation",
 }
-_SOLVED = "calibrates the probabilities and decides whether the model is blessed"
-
-_SEARCHED = "selects the network and the epoch, calibrates, and decides whether it is blessed"
 
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return one row for each split, with its Wilson interval."""
     metrics = context.part("metrics")
-    training = context.part("training")
-    roles = _ROLES
-    if len(training.get("search") or []) > 1:
-        roles = {**_ROLES, names.VALIDATION: _SEARCHED}
-    elif training.get("solution") and not training.get("fine_tune"):
-        roles = {**_ROLES, names.VALIDATION: _SOLVED}
+    roles = {**_ROLES, names.VALIDATION: _role_of_validation(context)}
     rows = []
     for split in names.SPLITS:
         summary = metrics.get(split)
@@ -45,6 +36,18 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         if (bins := context.part("reliability").get(split))
     ]
     return {"rows": rows, "diagrams": diagrams}
+
+
+def _role_of_validation(context: Context) -> str:
+    """Say what the validation split was used for."""
+    training = context.part("training")
+    task = "selects the epoch and calibrates the probabilities"
+    if len(training.get("search") or []) > 1:
+        task = "selects the network and the epoch, and calibrates the probabilities"
+    elif training.get("solution") and not training.get("fine_tune"):
+        task = "calibrates the probabilities"
+    who = "the folds decide" if context.part("cross_validation") else "it decides"
+    return f"{task}; {who} whether the model is blessed"
 
 
 SECTION = Section("figures", "Accuracy and calibration", build, order=30)

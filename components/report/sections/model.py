@@ -28,6 +28,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
     return {
         "push": push,
         "refused": " and ".join(refused),
+        "before": context.part("baseline").get("version"),
         "settings": settings,
         "vocabulary": context.vocabulary,
         "commands": _commands(path, str(settings.get("name") or _NAME)) if path else [],

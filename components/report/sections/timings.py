@@ -7,6 +7,9 @@ from typing import Any
 
 from imgpipe.components.report.section import Absent, Context, Section
 
+#: What the component is called that ended a run which did not fail.
+_TAGS = {"refused": "refused the data", "interrupted": "interrupted"}
+
 
 def build(context: Context) -> Mapping[str, Any] | Absent:
     """Return the times of the components, the imports and everything else, the longest first."""
@@ -34,6 +37,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "cached": len(cached),
         "components": len(components),
         "failed": context.state.failed,
+        "tag": _TAGS.get(context.state.status, "failed"),
     }
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from imgpipe.components.report import expectation
 from imgpipe.components.report.hints import warnings
 from imgpipe.components.report.section import Context, Section
-from imgpipe.components.report.sections import bank
 from imgpipe.components.report.text import NONE, count, seconds, share
 
 _STEP = 0.05  # the left end of the gauge is a multiple of this
@@ -25,7 +24,7 @@ def build(context: Context) -> Mapping[str, Any]:
         "state": context.state,
         "gate": gate,
         "baseline": baseline,
-        "gauge": _gauge(gate),
+        "gauge": _gauge(gate, folds),
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),
@@ -41,6 +40,7 @@ def _sentence(context: Context) -> str:
     text = context.state.verdict
     if context.state.status == "refused" and context.data_reasons:
         text = text.splitlines()[0] if text else ""
+        return text[:1].upper() + text[1:]
     if context.state.status == "interrupted":
         return text[:1].upper() + text[1:]
     for words in _HEADING:
@@ -50,12 +50,19 @@ def _sentence(context: Context) -> str:
     return text
 
 
-def _gauge(gate: Mapping[str, Any]) -> dict[str, float | None] | None:
-    """Return the positions, 0..1, of the figures on a line that goes from accuracy `left` to 1."""
-    marks = [gate.get("value"), gate.get("threshold"), gate.get("baseline")]
-    if marks[0] is None:
+def _gauge(gate: Mapping[str, Any], folds: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """Return the positions, 0..1, of the figures on a line that goes from accuracy `left` to 1.
+
+    The figure is the one that decides: the mean of the folds with their standard deviation, or the
+    validation accuracy with its interval.
+    """
+    value = folds["mean"] if folds else gate.get("value")
+    marks = [value, gate.get("threshold"), gate.get("baseline")]
+    if value is None:
         return None
-    low, high = gate.get("ci95") or (marks[0], marks[0])
+    low, high = gate.get("ci95") or (value, value)
+    if folds:
+        low, high = value - folds["std"], min(1.0, value + folds["std"])
     lowest = min([low, *(mark for mark in marks if mark is not None)])
     left = max(0.0, (lowest // _STEP) * _STEP - _STEP)
 
@@ -84,16 +91,10 @@ def _keys(context: Context) -> list[tuple[str, str]]:
         ("classes", count(len(context.vocabulary) or None)),
         ("validation accuracy", share(validation.get("accuracy"))),
         ("test accuracy", share(test.get("accuracy"))),
-        ("forward passes", count(_forward_passes(context))),
         ("total time", seconds(context.timings.get("total_s"))),
         ("served version", str(push.get("version") or NONE)),
     ]
     return [entry for entry in found if entry[1] != NONE]
-
-
-def _forward_passes(context: Context) -> int | None:
-    """Return the number of forward passes of this run, 0 when it used the bank of another run."""
-    return 0 if context.cached(bank.COMPONENT) else context.part("bank").get("forward_passes")
 
 
 SECTION = Section("verdict", "Verdict", build, order=10)

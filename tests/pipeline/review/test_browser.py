@@ -67,6 +67,11 @@ def test_everything_is_decided_with_keys_and_taken_back(page, review):
     decide(page, "s")
     assert page.text("#path") == "dog/2.png"
     assert page.run("document.querySelector('#accept').disabled")
+    assert "Or choose its right class here." in page.text("#no-accept")
+    choices = page.run(
+        "[...document.querySelectorAll('#classes button')].map((b) => b.dataset.label)"
+    )
+    assert choices == ["cat", "dog"], "its own label can be confirmed against that of its copy"
     decide(page, "u")
     assert page.text("#path") == "cat/1.png"
     found = {
