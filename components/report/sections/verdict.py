@@ -56,13 +56,14 @@ def _gauge(gate: Mapping[str, Any], folds: Mapping[str, Any]) -> dict[str, float
     The figure is the one that decides: the mean of the folds with their standard deviation, or the
     validation accuracy with its interval.
     """
-    value = folds["mean"] if folds else gate.get("value")
+    value = folds.get("mean") if folds else gate.get("value")
     marks = [value, gate.get("threshold"), gate.get("baseline")]
     if value is None:
         return None
     low, high = gate.get("ci95") or (value, value)
     if folds:
-        low, high = value - folds["std"], min(1.0, value + folds["std"])
+        spread = folds.get("std") or 0.0
+        low, high = max(0.0, value - spread), min(1.0, value + spread)
     lowest = min([low, *(mark for mark in marks if mark is not None)])
     left = max(0.0, (lowest // _STEP) * _STEP - _STEP)
 
