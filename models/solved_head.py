@@ -21,6 +21,7 @@ from imgpipe.models.bank import BankRows
 from imgpipe.models.folds import FOLDS, assign
 from imgpipe.models.hash_column import distinct
 from imgpipe.models.logistic_regression import Linear, LogisticRegression
+from imgpipe.models.one_thread import one_blas_thread
 from imgpipe.models.settings import ModelSettings
 
 #: Penalties that are tried, from the strongest to the weakest.
@@ -116,7 +117,8 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
     rows = _first_groups(rows, _CHOOSING)
     if _too_few(rows):
         return None
-    tried = _tried(_folds(rows), classes, settings)
+    with one_blas_thread():
+        tried = _tried(_folds(rows), classes, settings)
     return min(tried.values(), key=lambda found: float(found.losses.mean()))
 
 

@@ -21,6 +21,9 @@ _REMOTE_RUNNERS = ("FlinkRunner", "SparkRunner", "PortableRunner", "DataflowRunn
 #: Values of `beam.runner` with which all work is done on this machine, by processes of this run.
 LOCAL_RUNNERS = ("local", "processes")
 _LOOPBACK = "--environment_type=LOOPBACK"
+#: The types of the steps of our components and of TFX's are checked by the tests, which run them on
+#: other engines too. Checked again in each run, they take a sixth of ImageEvaluator's time.
+_TYPES_KNOWN = "--no_pipeline_type_check"
 #: A Python worker that has nothing to do lives on for a minute. By default, Flink and Spark end
 #: their workers after each stage, and every start imports TensorFlow again.
 _KEEP_WORKERS = "--environment_cache_millis=60000"
@@ -100,9 +103,10 @@ def _runner(beam: Beam) -> list[str]:
         return [*_address(beam), *parallelism]
     if beam.runner == "processes":
         processes = f"--direct_num_workers={beam.parallelism}"  # 0 is one for each core
-        return ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", processes]
+        multi_processing = "--direct_running_mode=multi_processing"
+        return ["--runner=FnApiRunner", multi_processing, processes, _TYPES_KNOWN]
     # DirectRunner would try PrismRunner first, which downloads a program while the run is going on.
-    return ["--runner=FnApiRunner"]
+    return ["--runner=FnApiRunner", _TYPES_KNOWN]
 
 
 def _address(beam: Beam) -> list[str]:

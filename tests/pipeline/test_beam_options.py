@@ -72,11 +72,13 @@ def test_the_options_of_each_runner():
     # Without it, a runner ends its workers after each stage.
     kept = "--environment_cache_millis=60000"
     process = ["--environment_type=PROCESS", f"--environment_config={worker}", kept]
-    assert options() == ["--runner=FnApiRunner", *common]
+    unchecked = "--no_pipeline_type_check"
+    assert options() == ["--runner=FnApiRunner", unchecked, *common]
     assert options(runner="processes", parallelism=3) == [
         "--runner=FnApiRunner",
         "--direct_running_mode=multi_processing",
         "--direct_num_workers=3",
+        unchecked,
         *common,
     ]
     assert options(**FLINK, parallelism=2, args=["--flink_version=1.20"]) == [
