@@ -42,3 +42,8 @@ def folder_of(root: Path, labels: Sequence[str] = ("cat", "dog")) -> Path:
         (root / label).mkdir(parents=True)
         (root / label / "0.png").write_bytes(encoded(Image.new("RGB", (40, 40))))
     return root
+
+
+def distance(one: bytes, other: bytes) -> int:
+    """The number of bits in which two perceptual hashes differ, 0..256."""
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()

@@ -125,8 +125,3 @@ def _changes(bits: npt.NDArray[np.bool_]) -> int:
 
 def _packed(bits: npt.NDArray[np.bool_]) -> bytes:
     return np.packbits(bits.reshape(-1)).tobytes()
-
-
-def distance(one: bytes, other: bytes) -> int:
-    """Return the number of bits in which two hashes differ, 0..256."""
-    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()

@@ -11,7 +11,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from imgpipe.components.example_gen.splits import SplitRule
 from imgpipe.components.image_file.header import PIXEL_LIMIT
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 #: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
 #: kept with repaired bytes; "warn": it is kept unchanged and reported; "ignore": it is not checked.
 Severity = Literal["reject", "repair", "warn", "ignore"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 #: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
 Needs = Literal["header", "pixels", "set"]
 

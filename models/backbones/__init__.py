@@ -17,11 +17,6 @@ __all__ = ["Backbone", "cut_points", "find_cut", "get", "names"]
 _FILES: Final = (".h5", ".keras")
 
 
-def names() -> tuple[str, ...]:
-    """Returns the names that `get` accepts."""
-    return registry.names()
-
-
 def get(
     name: str,
     weights: str = "imagenet",

@@ -36,7 +36,7 @@ class Backbone:
     `build` is called.
 
     Attributes:
-        name: Name of the architecture, as `backbones.names` lists it.
+        name: Name of the architecture, as `registry.names` lists it.
         weights: "imagenet", "none" (random weights) or the path of a local weights file.
         weights_sha256: Expected SHA-256 (hex) of a local weights file; "" skips the check.
         cut: Layer or block whose output is the feature map; "" is the last one.

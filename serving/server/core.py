@@ -6,7 +6,6 @@ HandleReloadConfigRequest use ``reload``.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ from imgpipe.serving.server.manager import LoadFailed, ModelManager, VersionStat
 from imgpipe.serving.server.servable import Loader, LoadPolicy
 from imgpipe.serving.server.status import Code, StatusError, code_name, invalid
 
-_log = logging.getLogger(__name__)
 _STOP_LOADING_S = 5.0
 """Time in seconds to wait for an unfinished load; a longer load ends by itself."""
 

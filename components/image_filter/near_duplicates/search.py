@@ -180,23 +180,6 @@ def _changes(*columns: Indices) -> npt.NDArray[np.bool_]:
     return new
 
 
-def groups(hashes: Hashes, radius: int) -> Indices:
-    """Find groups of images that are connected by steps of at most `radius` bits.
-
-    Args:
-        hashes: The hashes of n images.
-        radius: See `linked`.
-
-    Returns:
-        Group number of each image, int64 [n]: the index of the first member of the group.
-    """
-    shares = tasks(len(hashes), hashes.kinds)
-    images, firsts = Links(linked(hashes, task, radius) for task in shares).groups()
-    numbers = np.arange(len(hashes))
-    numbers[images] = firsts
-    return numbers
-
-
 def words(hashes: bytes) -> Words:
     """Return n concatenated hashes as uint64 [n, 4]."""
     return np.frombuffer(hashes, np.uint8).reshape(-1, BYTES).view(np.uint64)

@@ -8,8 +8,9 @@ from PIL import ImageEnhance, ImageOps
 
 from imgpipe.components.image_file import grey_comparison
 from imgpipe.components.image_file.grey_comparison import Pairs
-from imgpipe.components.image_file.perceptual_hash import KINDS, distance
+from imgpipe.components.image_file.perceptual_hash import KINDS
 from tests.components.image_file.test_perceptual_hash import hashed, scene
+from tests.images import distance
 
 
 def similarity(one, other, kind):

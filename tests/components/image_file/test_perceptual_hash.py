@@ -10,12 +10,11 @@ from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.perceptual_hash import (
     ALL_BYTES,
     BYTES,
-    distance,
     parse,
     perceptual_hashes,
 )
 from imgpipe.components.image_file.reduction import shrink
-from tests.images import encoded
+from tests.images import distance, encoded
 
 
 def scene(seed=0, size=(320, 256)):

@@ -15,7 +15,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 
 
 def test_every_backbone_describes_itself() -> None:
-    for name in backbones.names():
+    for name in backbones.registry.names():
         backbone = backbones.get(name, weights="none")
         assert backbone.name == name
         assert 28 <= backbone.image_size <= 600
@@ -35,7 +35,7 @@ def test_the_named_ones_are_there() -> None:
         "conv_16_32_64_64_64",
         "conv_64_64_128_128",
         "conv_64_64_grey",
-    } <= set(backbones.names())
+    } <= set(backbones.registry.names())
 
 
 def test_every_application_of_keras_is_in_the_table() -> None:
@@ -211,7 +211,7 @@ def test_the_policy_makes_layers_but_not_normalisation() -> None:
 def test_asking_for_keys_imports_no_tensorflow() -> None:
     code = (
         "import sys; from imgpipe.models import backbones; "
-        "[backbones.get(name, weights='none').key() for name in backbones.names()]; "
+        "[backbones.get(name, weights='none').key() for name in backbones.registry.names()]; "
         "from imgpipe.models.extractor import FeatureExtractor; "
         "FeatureExtractor(precision='float32').key(1); "
         "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"

@@ -10,7 +10,6 @@ import pytest
 
 from imgpipe.components.image_file.perceptual_hash import (
     PerceptualHashes,
-    distance,
     parse,
     perceptual_hashes,
 )
@@ -21,6 +20,7 @@ from imgpipe.components.image_filter.near_duplicates.groups import (
     resolve,
     set_aside,
 )
+from tests.images import distance
 
 BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
 

@@ -11,12 +11,13 @@ from imgpipe.components.image_file.content import decode
 from imgpipe.components.image_file.perceptual_hash import (
     BYTES,
     PerceptualHashes,
-    distance,
     perceptual_hashes,
 )
 from imgpipe.components.image_file.reduction import shrink
 from imgpipe.components.image_filter.near_duplicates import search
+from imgpipe.components.image_filter.near_duplicates.links import Links
 from imgpipe.components.image_filter.near_duplicates.search import RADIUS
+from tests.images import distance
 
 
 def table(images):
@@ -26,8 +27,17 @@ def table(images):
     return search.Hashes.of(flat.reshape(len(rows), -1 if rows else 2 * BYTES))
 
 
+def grouped(hashes, radius):
+    """The first image of the group of each image, int64 [n]."""
+    shares = search.tasks(len(hashes), hashes.kinds)
+    images, firsts = Links(search.linked(hashes, task, radius) for task in shares).groups()
+    numbers = np.arange(len(hashes))
+    numbers[images] = firsts
+    return numbers
+
+
 def groups(images, radius):
-    return search.groups(table(images), radius)
+    return grouped(table(images), radius)
 
 
 def drawn(count, seed=0):
@@ -144,8 +154,8 @@ def test_images_that_are_similar_by_nature_are_not_near_duplicates(count):
     copy = np.frombuffer(pictured((images[3] * 0.9).astype(np.uint8)), np.uint8)
     hashes = search.Hashes.of(np.stack([*rows, copy]))
     by_hash_alone = dataclasses.replace(hashes, grey=None)
-    assert len(set(search.groups(by_hash_alone, RADIUS).tolist())) < count / 2
-    found = search.groups(hashes, RADIUS).tolist()
+    assert len(set(grouped(by_hash_alone, RADIUS).tolist())) < count / 2
+    found = grouped(hashes, RADIUS).tolist()
     assert found == [*range(count), 3]
 
 
@@ -229,7 +239,7 @@ def _hashes(*folders):
 def test_every_reencoded_photograph_is_found_and_no_other(shared_data):
     folders = (shared_data / "cats_dogs", shared_data / "cats_dogs_reencoded")
     paths, hashes = _hashes(*folders)
-    found = search.groups(hashes, RADIUS)
+    found = grouped(hashes, RADIUS)
     members = {}
     for path, group in zip(paths, found.tolist(), strict=True):
         members.setdefault(group, []).append(path)
