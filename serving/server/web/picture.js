@@ -7,6 +7,8 @@ const SMALLEST = 0.01; // of the width or height; a shorter drag is a click
 const LOSSLESS_PIXELS = 1 << 20; // larger regions are sent as JPEG
 const JPEG_QUALITY = 0.95;
 const HEAT = [255, 60, 20];
+const COLD = [25, 60, 200]; // of what says nothing; red alone would not show on a red image
+const VEIL = 120; // opacity of the colours, of 255
 
 const inside = (value) => Math.min(Math.max(value, 0), 1);
 
@@ -124,7 +126,10 @@ export class Picture {
     const [height, width] = [rows.length, rows[0].length];
     [this.heat.width, this.heat.height] = [width, height];
     const pixels = new ImageData(width, height);
-    rows.flat().forEach((value, index) => pixels.data.set([...HEAT, 190 * value], index * 4));
+    rows.flat().forEach((value, index) => {
+      const colour = HEAT.map((hot, channel) => COLD[channel] + value * (hot - COLD[channel]));
+      pixels.data.set([...colour, VEIL], index * 4);
+    });
     this.heat.getContext("2d").putImageData(pixels, 0, 0);
     this.heat.hidden = false;
   }
