@@ -69,7 +69,9 @@ def _in_a_process(target: Target, given: argparse.Namespace) -> int:
         except subprocess.TimeoutExpired:
             code = -signal.SIGKILL
         if code not in (0, _DEFECTS):
-            place = _keep(target, (Path(folder) / _CURRENT).read_bytes())
+            current = Path(folder) / _CURRENT
+            started = current.is_file()
+            place = _keep(target, current.read_bytes()) if started else "before the first input"
             print(f"{target.name}: the process ended with {code}: {place}")
             print(log.read_text(errors="replace")[-_LOG_SHOWN:])
             code = 1
