@@ -35,6 +35,9 @@ class Architecture:
         image_size: Side in pixels of the images for which it was designed.
         source: Builds the functional model from pixels [N, H, W, 3], 0..255, to its last feature
             map, with the chosen weights. Its layers may include BatchNorm and may be trainable.
+        folded: Builds the network with ImageNet weights on pixels [N, H, W, 3], with the given
+            value of `trainable` of every layer, and returns its last feature map. It has no
+            BatchNorm to fold, so that it need not be copied. With None, `source` is copied.
         imagenet: Whether ImageNet weights exist for it.
         widths: Whether its number of filters can be multiplied.
         packaged_sha256: Checks ImageNet weights that are installed as a package and returns their
@@ -46,6 +49,7 @@ class Architecture:
     name: str
     image_size: int
     source: Callable[[Choice, tuple[int, int]], keras.Model]
+    folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
     imagenet: bool = True
     widths: bool = False
     packaged_sha256: Callable[[], str] | None = None

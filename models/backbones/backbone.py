@@ -136,8 +136,11 @@ class Backbone:
         from imgpipe.models.backbones.rebuild import name_stably, rebuild
 
         side = (pixels.shape[1], pixels.shape[2])
+        architecture = registry.architecture(self.name)
         with seeded(self.seed):
-            source = registry.architecture(self.name).source(self, side)
+            if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
+                return architecture.folded(pixels, trainable)
+            source = architecture.source(self, side)
             name_stably(source)
             if self.local_file is not None:
                 weights_file.load(source, self.local_file, self.weights_sha256)

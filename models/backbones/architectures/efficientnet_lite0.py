@@ -154,28 +154,49 @@ def source(choice: Choice, side: tuple[int, int]) -> keras.Model:
         Functional model from pixels [N, H, W, 3], 0..255, to the feature map [N, h, w, 1280].
     """
     import keras
+
+    pixels = keras.Input((*side, 3), dtype="float32")
+    if choice.weights == "imagenet":
+        return keras.Model(pixels, folded_network(pixels), name=NAME)
+    return keras.Model(pixels, _network(pixels, _place_with_norm, trainable=True), name=NAME)
+
+
+def folded_network(pixels: KerasTensor, trainable: bool = True) -> KerasTensor:
+    """Builds the network with ImageNet weights, and BatchNorm folded in, on a given input.
+
+    Args:
+        pixels: Symbolic input [N, H, W, 3], 0..255.
+        trainable: Value of `trainable` of every layer.
+
+    Returns:
+        The feature map, symbolic [N, h, w, 1280].
+    """
+    place = functools.partial(_place_folded, read_weights(), trainable)
+    return _network(pixels, place, trainable)
+
+
+def _network(
+    pixels: KerasTensor, layers_of: Callable[[Unit, KerasTensor], KerasTensor], trainable: bool
+) -> KerasTensor:
     from keras import layers
 
-    layers_of: Callable[[Unit, KerasTensor], KerasTensor] = _place_with_norm
-    if choice.weights == "imagenet":
-        layers_of = functools.partial(_place_folded, read_weights())
-    pixels = keras.Input((*side, 3), dtype="float32")
-    rescale = layers.Rescaling(1 / _SCALE, -_MEAN / _SCALE, dtype="float32", name="normalise")
-    x = entry = rescale(pixels)
+    shared = {"dtype": "float32", "name": "normalise", "trainable": trainable}
+    x = entry = layers.Rescaling(1 / _SCALE, -_MEAN / _SCALE, **shared)(pixels)
     block = None
     for unit in units():
         if unit.block != block:
             entry, block = x, unit.block
         x = layers_of(unit, x)
         if unit.joins:
-            x = layers.Add(name=f"block{unit.block}_join")([x, entry])
-    return keras.Model(pixels, x, name=NAME)
+            x = layers.Add(name=f"block{unit.block}_join", trainable=trainable)([x, entry])
+    return x
 
 
 def _place_folded(
-    weights: Mapping[str, npt.NDArray[Any]], unit: Unit, x: KerasTensor
+    weights: Mapping[str, npt.NDArray[Any]], trainable: bool, unit: Unit, x: KerasTensor
 ) -> KerasTensor:
-    layer = _convolution(unit, activation="relu6" if unit.active else None)
+    activation = "relu6" if unit.active else None
+    layer = _convolution(unit, activation=activation, trainable=trainable)
     y = layer(x)
     layer.set_weights(folded(weights, unit))
     return y
@@ -221,4 +242,6 @@ def folded(weights: Mapping[str, npt.NDArray[Any]], unit: Unit) -> tuple[Array, 
     return np.ascontiguousarray(kernel.transpose(order), np.float32), bias.astype(np.float32)
 
 
-ARCHITECTURES: Final = (Architecture(NAME, IMAGE_SIZE, source, packaged_sha256=weights_sha256),)
+ARCHITECTURES: Final = (
+    Architecture(NAME, IMAGE_SIZE, source, folded_network, packaged_sha256=weights_sha256),
+)
