@@ -341,16 +341,13 @@ def test_a_kept_store_is_used_only_when_it_is_named(clean, tmp_path, monkeypatch
 
 
 def test_a_file_that_vanishes_while_it_is_judged_is_named(clean, monkeypatch):
-    real = thread_driver.open_source
+    real = thread_driver.inspect
 
-    def vanishing(spec, options=None):
-        source = real(spec, options)
-        (clean / "rock/0.png").unlink(missing_ok=True) if vanishing.listed else None
-        vanishing.listed = True
-        return source
+    def vanishing(*args):
+        (clean / "rock/0.png").unlink(missing_ok=True)  # after the listing, before the inspection
+        return real(*args)
 
-    vanishing.listed = False
-    monkeypatch.setattr(thread_driver, "open_source", vanishing)
+    monkeypatch.setattr(thread_driver, "inspect", vanishing)
     (reject,) = thread_driver.judge(thread_driver.Plan(str(clean))).rejects
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 

@@ -49,6 +49,7 @@ def test_help_imports_only_what_it_prints_with():
         "imgpipe.pipeline",
         "imgpipe.pipeline.application",
         "imgpipe.pipeline.options",
+        "imgpipe.pipeline.run_folders",
         "imgpipe.pipeline.terminal",
         "imgpipe.pipeline.signals",
         "imgpipe.pipeline.standard_streams",
