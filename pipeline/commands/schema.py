@@ -64,7 +64,7 @@ def accept_command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """Accept the schema anomalies, drift and skew for which the last run was refused."""
-    raise typer.Exit(_accept(config, data, out, settings or [], json_file))
+    raise typer.Exit(accept(config, data, out, settings or [], json_file))
 
 
 def show(
@@ -150,14 +150,28 @@ def _spelled(limit: float | None) -> str:
     return "–" if limit is None else f"{limit:.2f}"
 
 
-def _accept(
+def accept(
     source: str | None,
     data: str | None,
     out: Path | None,
     settings: Sequence[str],
     json_file: str | None = None,
 ) -> int:
-    """Accept the reasons for which the last run was refused; returns the exit code."""
+    """Accept the anomalies, drift and skew for which the last run was refused.
+
+    Args:
+      source: Output folder, TOML file or name of a preset; None for the defaults.
+      data: Source of the images, None for that of the configuration.
+      out: Output folder of the runs, None for that of the configuration.
+      settings: Overrides as ``SECTION.KEY=VALUE``.
+      json_file: File for what was accepted as JSON, ``-`` for standard output, None for no file.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      ConfigError: No data was inspected in the output folder yet.
+    """
     from imgpipe.pipeline import inputs
     from imgpipe.pipeline import json_file as json_files
     from imgpipe.pipeline.settings import of_run_or_file

@@ -247,7 +247,8 @@ async function start() {
   try {
     [, collecting, known] = await Promise.all([refresh(), collects(), withTrainingImages()]);
     if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
-    if (!picture.blob) quiet();
+    if (picture.blob) update(); // chosen before there was a model to ask
+    else quiet();
   } catch (error) {
     complain(error);
     setTimeout(start, RETRY_MS);

@@ -82,7 +82,7 @@ def test_one_size_among_many_is_odd(photos, encode, run):
     folder = photos({"a": 8, "b": 8, "a/huge.jpg": encode(size=(400, 320), seed=800)})
     assert warned(run(folder))["odd_size"] == ["a/huge.jpg"]
     done = run(folder, name="rejected", settings=Settings(severity={"odd_size": "reject"}))
-    assert done.rejects["a/huge.jpg"]["detail"].endswith("usual sizes are 36 to 36")
+    assert done.rejects["a/huge.jpg"]["detail"].endswith("about 36 x 36 is usual")
 
 
 def test_rotated_photographs_are_reported_or_repaired(photos, run):

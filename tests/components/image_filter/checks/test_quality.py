@@ -165,7 +165,7 @@ def test_where_all_are_the_same_any_other_size_is_odd():
     settings = Settings(limits={"odd_size": usual})
     images = [ImageRecord("a/x", width=100, height=height) for height in (100, 101)]
     odd = [odd_size.CHECK.judge(image, settings) for image in images]
-    assert odd[0] is None and "usual sizes are 100 to 100" in odd[1].detail
+    assert odd[0] is None and "about 100 x 100 is usual" in odd[1].detail
     assert odd_size.limits({}, 3.0) is None
 
 
