@@ -3,9 +3,10 @@
     python -m benchmarks.classes --counts 1000 5000 --answers 10000
 
 Synthetic answers are stored as Predictor stores them, half of them in validation and half in test.
-Nine in ten are right. Each measurement is a process of its own. As many answers with 101 classes
-tell what hardly depends on the number of classes, such as the start of the program, so that the
-last figure compares what the classes cost. The goal: it grows no faster than the classes.
+Nine in ten are right. Each measurement is a process of its own. It is also made with 101 classes:
+that is the cost which hardly depends on the number of classes, such as the start of the program,
+and it is subtracted before the last figure compares what the classes cost. The goal: it grows no
+faster than the classes.
 """
 
 from __future__ import annotations

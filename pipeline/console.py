@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
 _WIDE = 90  # columns from which on the name of the component stands beside what it does
+_NAMES_WIDE, _NAMES_NARROW = 45, 27  # columns for what a step does and the name of its component
 _BAR = 10  # columns of the bar of a step
 _SOON = 2.0  # seconds after which the rate of a step says how long it takes
 
@@ -253,7 +254,8 @@ class Display:
         task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
         wide = self._console.width >= _WIDE
         component = f" · {step.name}" if wide and step.name in TASKS else ""
-        space = " " * ((45 if wide else 27) - len(task) - len(component))
+        columns = _NAMES_WIDE if wide else _NAMES_NARROW
+        space = " " * (columns - len(task) - len(component))
         return [
             (f" {_MARKS[step.state]} ", style),
             (task, style if step.state != "done" else ""),

@@ -34,9 +34,16 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PATHS = {"judge": {"overrides", "store"}}
 #: Sections of the configuration that decide the result of a run, without `_PATHS`.
 _DECIDING = {
-    *("split", "judge", "gate", "views", "model", "train", "fine_tune", "tune", "evaluate")
+    "split",
+    "judge",
+    "gate",
+    "views",
+    "model",
+    "train",
+    "fine_tune",
+    "tune",
+    "evaluate",
 }
-
 
 #: Source code that decides about data; the packages below are those whose decoders it calls.
 _DATA_CODE = (

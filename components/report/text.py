@@ -110,7 +110,11 @@ def serve_command(version: str) -> str:
 
 
 def capped(rows: Sequence[_Item], limit: int) -> tuple[Sequence[_Item], str]:
-    """Return the first rows of a table of classes, and a sentence that says so, "" for all."""
+    """Shorten a table of classes.
+
+    Returns:
+      The first `limit` rows, and a sentence about those that are left out; "" if none is.
+    """
     if len(rows) <= limit:
         return rows, ""
     return rows[:limit], f"{limit:,} of {len(rows):,} classes are shown. All are in facts.json."

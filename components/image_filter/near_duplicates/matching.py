@@ -139,12 +139,12 @@ def members(
         return []
     everyone = list(copies)
     gone = {drop.path for drop in resolve(everyone)}
-    kept = (copy for copy in everyone if copy.path not in gone)
-    everyone_kept = (
+    kept = (
         groups.Member(copy.path, copy.split, copy.label, image_hash, near.hashes, copy.group)
-        for copy in kept
+        for copy in everyone
+        if copy.path not in gone
     )
-    return [(near.group, (near.radius, member)) for member in everyone_kept]
+    return [(near.group, (near.radius, member)) for member in kept]
 
 
 def resolve_group(

@@ -364,7 +364,7 @@ def test_the_nearest_training_images_are_shown_where_there_are_some(page, images
     page.wait("document.querySelector('#near').hidden")
 
 
-def test_a_model_that_loads_later_appears_by_itself(window, base, tmp_path):
+def test_a_model_that_loads_later_appears_by_itself(window, base, tmp_path, images):
     model = ModelConfig("later", tmp_path / "later")
     options = ServerOptions(rest=RestOptions(0, web=True))
     with ModelServer(models=[model], poll_seconds=0.2, options=options) as server:
@@ -372,10 +372,13 @@ def test_a_model_that_loads_later_appears_by_itself(window, base, tmp_path):
         window.open(server.rest_target + "/")
         window.wait("!document.querySelector('#alert').hidden")
         assert window.text("#alert").startswith("No version of later is available.")
+        window.choose("#file", images / "half.png")
+        window.wait("document.querySelector('#name').innerText == 'half.png'")
         shutil.copytree(base / "1", tmp_path / "staged")
         (tmp_path / "later").mkdir()
         (tmp_path / "staged").rename(tmp_path / "later" / "1")
         window.wait("document.querySelector('#version').value == '1'")
+        window.wait(ANSWERED)  # the image that was chosen before there was a version
         window.wait("document.querySelector('#alert').hidden")
 
 
