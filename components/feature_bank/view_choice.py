@@ -23,7 +23,7 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
 
 #: Accuracy over the folds above which another view is not tried.
-_GOOD_ENOUGH = 0.99
+GOOD_ENOUGH = 0.99
 
 
 def choose_views(
@@ -65,7 +65,7 @@ def choose_views(
             break
         best = found
         facts["views_accuracy"] = [*facts.get("views_accuracy", []), float(found.right.mean())]
-        if found.right.mean() >= _GOOD_ENOUGH:
+        if found.right.mean() >= GOOD_ENOUGH:
             break
         if settings.searches and not found.may_reach(ENOUGH):
             facts["views_note"] = (
