@@ -6,6 +6,7 @@ These are pure functions of the quarantine's summary and TFDV's anomalies. `Data
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_filter.checks import near_duplicate as near
 from imgpipe.models import feature_names as names
 
+#: What to do about rejected files.
+SEE_REASONS = "see the reason for each file in the quarantine"
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
 _MAX_NAMES = 25  # further reasons that it names; gate.json lists all of them
 
@@ -64,13 +67,21 @@ def too_few(summary: Mapping[str, Any], settings: GateSettings) -> list[Reason]:
         counts = {split: kept.get(split, {}).get(name, 0) for split in names.SPLITS}
         if not any(counts.values()):
             if not settings.allow_missing_classes:
-                advice = "add images, remove its folder, or set gate.allow_missing_classes"
+                advice = (
+                    "add images, remove its folder, or accept classes without images with "
+                    "--set gate.allow_missing_classes=true"
+                )
                 reasons.append(Reason("missing_class", name, "", "images", "none", advice))
             continue
         for split, count in counts.items():
             least = settings.minimum.get(split, 0)
             if count < least:
-                advice = f"add images of {name}, or lower gate.min_{split}"
+                advice = f"add images of {name}, or "
+                advice += (
+                    f"accept fewer with --set gate.min_{split}={count}"
+                    if count
+                    else f"lower gate.min_{split}"
+                )
                 seen = str(count)
                 reasons.append(Reason("too_few", name, split, f"at least {least}", seen, advice))
     return reasons
@@ -81,11 +92,12 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
     images, rejected = summary["in"], summary["rejected"]
     by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
     if not summary["kept"]:
-        advice = "see the reason for each file in the quarantine"
+        advice = SEE_REASONS
         seen = f"{images} images, all rejected ({by_reason})" if images else "an empty source"
         return [Reason("no_images", "", "", "at least one good image", seen, advice)]
     if rejected / images <= settings.max_rejected_share:
         return []
+    accepted = math.ceil(100 * rejected / images) / 100
     leaks = ""
     if summary["by_reason"].get(near.ACROSS_SPLITS):
         leaks = "; with data.group_pattern near-duplicates stay in one split and are not rejected"
@@ -96,7 +108,7 @@ def rejected_share(summary: Mapping[str, Any], settings: GateSettings) -> list[R
             "",
             f"at most {settings.max_rejected_share:.1%} of the images",
             f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
-            "see the reason for each file in the quarantine, or raise gate.max_rejected_share"
+            f"{SEE_REASONS}, or accept as many with --set gate.max_rejected_share={accepted:g}"
             + leaks,
         )
     ]

@@ -75,7 +75,7 @@ def draw(
 ) -> str:
     """Draw a page of the given sections; the one called "verdict" is its heading. See `render`."""
     context = Context(facts, timings, Thumbnails(images), state)
-    present, absent = [], []
+    present, absent, stopped = [], [], []
     for section in sections:
         try:
             content = _draw(section, context)
@@ -83,7 +83,10 @@ def draw(
             _log.exception("the report's section %r could not be drawn", section.title)
             content = Absent(f"Could not be drawn ({type(error).__name__}: {error}).")
         if isinstance(content, Absent):
-            absent.append((section, content.why))
+            if content.stopped:
+                stopped.append(section)
+            else:
+                absent.append((section, content.why))
         else:
             present.append((section, content))
     status, sign = STATUS.get(state.status, (state.status, "?"))
@@ -99,6 +102,7 @@ def draw(
             sign=sign,
             present=present,
             absent=absent,
+            stopped=stopped,
         )
     )
     return _UNPRINTABLE.sub(_visible, html)

@@ -32,6 +32,7 @@ class Absent:
     """A section that this run cannot have."""
 
     why: str  # a sentence
+    stopped: bool = False  # because the run stopped before it, which the page says once for all
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,12 @@ class Context:
         return rules.summarised(self.part("data_gate").get("reasons") or [])
 
     def absent(self, what: str) -> Absent:
-        """Say what is missing, such as "No model was trained", and where the run stopped."""
+        """Say what is missing, such as "No model was trained".
+
+        The page says once where the run stopped, if it did.
+        """
         if self.state.error:
-            where = f"in {self.state.failed}" if self.state.failed else "before its first component"
-            return Absent(f"{what}: the run stopped {where}.")
+            return Absent(f"{what}.", stopped=True)
         return Absent(f"{what}.")
 
 

@@ -56,7 +56,7 @@ def moves(moved: Mapping[str, int]) -> list[str]:
         moved: Number of images by reason, as the quarantine's summary counts them.
     """
     why = {
-        "near_duplicates_together": "moved to the split of their near-duplicates or group",
+        "near_duplicates_together": "moved, so that near-duplicates and groups stay in one split",
         "class_minimum": "moved to another split, so that each class has enough images there",
     }
     return [

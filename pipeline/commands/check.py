@@ -32,7 +32,7 @@ SCHEMA = 1  # of the file that --json writes
 _STYLES = {"rejected": "red", "repaired": "green", "warned": "yellow", "noted": "dim"}
 _WIDTH_PLAIN = 120  # columns when the output is not a terminal
 _OF_REJECTS = ("no_images", "rejected_share")  # kinds of reasons; all others concern a class
-_ADVICE = "repair or remove the files (--html shows them), or raise gate.max_rejected_share"
+_ADVICE = "repair or remove the files (--html shows them)"
 _LINES = 40  # rows of the table, so that it fits on most terminals
 _EXAMPLES = """Examples:\n
   imgpipe check photos\n
@@ -192,7 +192,7 @@ def reasons(judged: Judged, config: Config) -> list[rules.Reason]:
 
     demanded = gate_settings(config, judged.scan.vocabulary)
     return [
-        dataclasses.replace(reason, advice=_ADVICE) if reason.kind in _OF_REJECTS else reason
+        dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
         for reason in rules.counted(judged.summary, demanded)
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from imgpipe.components.data_gate import rules
@@ -42,7 +44,7 @@ def test_a_class_with_too_few_images_is_named_with_its_split():
     (reason,) = decide(summary(validation=(5, 1)))
     assert reason.sentence() == (
         "too few 'dog' in validation: expected at least 2, found 1; "
-        "add images of dog, or lower gate.min_validation"
+        "add images of dog, or accept fewer with --set gate.min_validation=1"
     )
 
 
@@ -65,6 +67,14 @@ def test_share_of_rejects():
     (reason,) = decide(summary(rejected=10, reasons={"truncated": 10}))
     assert reason.expected == "at most 10.0% of the images"
     assert reason.seen == "16.7% (10 of 60: 10 truncated)"
+    assert reason.advice.endswith("or accept as many with --set gate.max_rejected_share=0.17")
+    assert (
+        decide(
+            summary(rejected=10, reasons={"truncated": 10}),
+            dataclasses.replace(SETTINGS, max_rejected_share=0.17),
+        )
+        == []
+    ), "the setting that is proposed suffices"
 
 
 def test_no_good_image_at_all():
