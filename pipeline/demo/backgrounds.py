@@ -1,19 +1,59 @@
-"""Paints the background of a hand. Each kind of background is a function in the table `PAINTERS`.
+"""Paints the background of a hand, and holds what the hand's drawing shares: colours and noise.
 
-All of these functions return linear RGB values, float32 [3, height, width].
+Each kind of background is a function in the table `PAINTERS`, which returns linear RGB values,
+float32 [3, height, width].
 """
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from imgpipe.pipeline.demo.look import any_colour, linear
-from imgpipe.pipeline.demo.shading import soft_noise
-
 Painter = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+def linear(srgb: np.ndarray) -> np.ndarray:
+    """Convert sRGB values from 0 to 255 to linear values from 0 to 1, approximated by a power."""
+    return (np.asarray(srgb, np.float64) / 255.0) ** 2.2
+
+
+def any_colour(rng: np.random.Generator, vivid: float) -> np.ndarray:
+    """Return a random colour as sRGB values [3] from 0 to 255, of at most the given saturation."""
+    rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, vivid), rng.uniform(0.12, 0.95))
+    return np.array(rgb) * 255
+
+
+def soft_noise(
+    rng: np.random.Generator, height: int, width: int, cells: float, octaves: int = 1
+) -> np.ndarray:
+    """Return smooth noise [height, width], with values from about −1 to 1.
+
+    Args:
+        rng: Source of randomness.
+        height: Height in pixels.
+        width: Width in pixels.
+        cells: Number of waves along the longer side.
+        octaves: Number of layers of noise, each with twice the waves and half the weight.
+    """
+    total = np.zeros((height, width), np.float32)
+    for octave in range(octaves):
+        n = cells * 2**octave / max(height, width)
+        grid = rng.standard_normal((max(2, int(height * n) + 1), max(2, int(width * n) + 1)))
+        wave = Image.fromarray(grid.astype(np.float32))
+        wave = wave.resize((width, height), Image.Resampling.BICUBIC)
+        total += np.asarray(wave) / (1.5 * 2**octave)
+    return total
+
+
+def blurred(values: np.ndarray, radius: float) -> np.ndarray:
+    """Blur an array [H, W] over about `radius` pixels; Pillow's own filters take 8 bits only."""
+    height, width = values.shape
+    size = (max(2, round(width / max(1, radius))), max(2, round(height / max(1, radius))))
+    small = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _filled(colour: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from imgpipe.models import progress
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.demo import encode, hands
 from imgpipe.pipeline.demo.faults import FAULTS, LEAKS, Fault, Tools
-from imgpipe.pipeline.demo.poses import LABELS
+from imgpipe.pipeline.demo.gestures import LABELS
 
 SMALLEST_SET = 4  # images of a class, because faults copy some and each split needs one
 SMALLEST_SIZE = 48  # pixels; in smaller images a person cannot distinguish the gestures

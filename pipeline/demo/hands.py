@@ -1,20 +1,41 @@
-"""Renders an image of a hand from a pose, an appearance, a background and a camera."""
+"""Draws an image of a hand: its strokes as a relief, with skin, clothes, light and shadow.
+
+The relief has one height for each pixel, so light and shadow come from its slopes. It is computed
+at twice the size and then reduced, for smooth edges. Colours are linear RGB values until the end.
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from imgpipe.pipeline.demo import backgrounds, look, poses, shading, skeleton, surface, view
+from imgpipe.pipeline.demo import backgrounds, gestures
+from imgpipe.pipeline.demo.backgrounds import any_colour, blurred, linear, soft_noise
+from imgpipe.pipeline.demo.gestures import CUFF, NAIL, SKIN, SLEEVE, Stroke
 
-OVERSAMPLING = 2  # factor by which the hand is drawn larger and then shrunk, for smooth edges
+_OVERSAMPLING = 2
+_FAR = -1.0  # height of the background in units of the hand, whose surface is above 0
+# sRGB values from light to dark. The skin of an image lies between two neighbours.
+_TONES = ((246, 218, 198), (233, 191, 162), (214, 165, 128), (166, 114, 79), (104, 66, 46))
+
+
+@dataclass(frozen=True)
+class _Relief:
+    """What is seen at each pixel, [H, W]; lengths are in units of the hand."""
+
+    height: np.ndarray  # float32; above 0 on the hand
+    part: np.ndarray  # uint8: the part of the stroke that is in front
+    crease: np.ndarray  # float32: darkness of the folds of the skin, from 0 to 1
 
 
 def render(label: str, rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Render a hand.
+    """Draw a hand.
 
     Args:
-        label: The gesture.
+        label: The gesture, one of `gestures.LABELS`.
         rng: Source of randomness for everything else.
         width: Width in pixels.
         height: Height in pixels.
@@ -22,84 +43,150 @@ def render(label: str, rng: np.random.Generator, width: int, height: int) -> Ima
     Returns:
         An RGB image.
     """
-    pose = poses.sample(label, rng)
-    style = look.sample(rng)
-    bones = skeleton.build(pose)
-    big = OVERSAMPLING
-    framed = view.frame(bones, pose, width * big, height * big, rng.uniform(0.72, 0.96))
-    framed = view.moved(framed, rng.normal(0, 0.03, 2) * (width * big, height * big))
-    seen = surface.rasterize(framed.bones, height * big, width * big)
-    ground_depth = -framed.unit / big * rng.choice((0.5, 1.2, 6.0), p=(0.45, 0.35, 0.2))
-    shade, floor_shade = _shades(seen, framed.unit, ground_depth, style.light)
-    hand = shading.hand_colour(seen, framed, style, shade, rng)
-    alpha = _shrink((seen.owner >= 0).astype(np.float32)[None])
-    back = backgrounds.paint(rng, height, width)
-    glow = style.light.ambient + style.light.key * max(0.35, style.light.direction[2])
-    back = back * (glow.astype(np.float32) * 0.9)[:, None, None]
-    dim = np.float32(0.75 * style.light.hardness + 0.1)
-    image = back * (1 - dim * floor_shade) * (1 - alpha) + _shrink(hand)
-    return _develop(image, rng)
+    size = np.array([width, height]) * _OVERSAMPLING
+    strokes = gestures.sample(label, rng)
+    unit = float(rng.uniform(0.70, 0.94) * min(size / np.ptp(_corners(strokes), axis=0)))
+    unit = min(unit, 0.55 * float(size.min()))
+    middle = size / 2 + rng.normal(0, 0.035, 2) * size
+    relief = _relief(strokes, unit, middle - unit * _corners(strokes).mean(0), size)
+    lamp = _lamp(rng)
+    colour, floor = _shaded(_albedo(relief, rng), relief, unit, lamp, float(rng.uniform(0.4, 0.9)))
+    alpha = _reduced((relief.height > 0).astype(np.float32))
+    back = backgrounds.paint(rng, height, width) * (1 - _reduced(floor)) * (0.55 + 0.5 * lamp[2])
+    return _developed(back * (1 - alpha) + _reduced(colour), rng)
 
 
-def _shrink(planes: np.ndarray) -> np.ndarray:
-    """Return the means of blocks of OVERSAMPLING × OVERSAMPLING pixels of [C, H, W]."""
-    k = OVERSAMPLING
-    parts = [planes[:, i::k, j::k] for i in range(k) for j in range(k)]  # faster than reshape
-    return sum(parts[1:], parts[0]) * np.float32(1 / k**2)
+def _corners(strokes: list[Stroke]) -> np.ndarray:
+    """Return two opposite corners [2, 2] of the box around the hand, without its arm."""
+    ends = [(np.array(p), s.radius) for s in strokes if s.framed for p in (s.start, s.end)]
+    return np.array([np.min([p - r for p, r in ends], 0), np.max([p + r for p, r in ends], 0)])
 
 
-def _grow(plane: np.ndarray) -> np.ndarray:
-    size = (plane.shape[1] * OVERSAMPLING, plane.shape[0] * OVERSAMPLING)
-    return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+def _relief(strokes: list[Stroke], unit: float, offset: np.ndarray, size: np.ndarray) -> _Relief:
+    """Put strokes on top of each other; `offset` is the pixel of the origin of the hand."""
+    top = np.full((size[1], size[0]), _FAR, np.float32)
+    part = np.full(top.shape, SKIN, np.uint8)
+    crease = np.zeros_like(top)
+    for stroke in strokes:
+        box = _box(stroke, unit, offset, size)
+        y, x = ((np.arange(b.start, b.stop, dtype=np.float32)) for b in box)
+        x = (x[None] - np.float32(offset[0])) / np.float32(unit) - np.float32(stroke.start[0])
+        y = (y[:, None] - np.float32(offset[1])) / np.float32(unit) - np.float32(stroke.start[1])
+        dx, dy = stroke.end[0] - stroke.start[0], stroke.end[1] - stroke.start[1]
+        length = math.hypot(dx, dy) + 1e-6
+        unbounded = (x * dx + y * dy) / length**2
+        along = np.clip(unbounded, 0, 1)
+        radius = stroke.radius + along * (stroke.tip - stroke.radius)
+        rest = radius**2 - (x - along * dx) ** 2 - (y - along * dy) ** 2
+        if stroke.part in (SLEEVE, CUFF):  # cloth ends in a straight edge
+            rest = np.where(unbounded < 0, -1, rest)
+        z = stroke.lift + rest / radius
+        share = np.clip(0.5 + (z - top[box]) * (0.5 / stroke.blend), 0, 1)  # a smooth maximum
+        if stroke.lift:  # it lies on the others, so it does not widen them
+            share *= rest > 0
+        top[box] += share * (z - top[box]) + share * (1 - share) * stroke.blend
+        part[box][share > 0.5] = stroke.part
+        fold = np.exp(-((along * length / 0.035) ** 2)) * stroke.crease
+        crease[box] += (share > 0.5) * (fold - crease[box])
+    return _Relief(top, part, crease)
 
 
-def _shades(
-    seen: surface.Surface, unit: float, ground: float, light: look.Light
+def _box(stroke: Stroke, unit: float, offset: np.ndarray, size: np.ndarray) -> tuple[slice, slice]:
+    """Return the rows and columns of an image that a stroke may touch."""
+    ends = np.array([stroke.start, stroke.end]) * unit + offset
+    reach = (max(stroke.radius, stroke.tip) + 0.2) * unit + 1
+    low = np.clip(ends.min(0) - reach, 0, size).astype(int)
+    high = np.clip(ends.max(0) + reach + 1, 0, size).astype(int)
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _albedo(relief: _Relief, rng: np.random.Generator) -> np.ndarray:
+    """Return the colours [3, H, W] of skin, nails and clothes without light."""
+    at = rng.uniform(0, len(_TONES) - 1.001)
+    low, high = (np.array(_TONES[int(at) + i]) for i in (0, 1))
+    tone = linear(np.clip(low + at % 1 * (high - low) + rng.normal(0, 4, 3), 5, 255))
+    rows, cols = relief.height.shape
+    red = np.clip(0.25 + 0.25 * soft_noise(rng, rows, cols, 6, 3), 0, 0.6)[None]
+    skin = _column(*tone) * (1 - red * _column(0.0, 0.30, 0.36))
+    skin = skin * (1 - relief.crease * _column(0.6, 0.9, 0.9))
+    cloth, trim = linear(any_colour(rng, 0.7)), linear(any_colour(rng, 0.7))
+    nail = linear(any_colour(rng, 0.9)) if rng.random() < 0.12 else 0.75 * tone + 0.2
+    knit = 1 + 0.12 * soft_noise(rng, rows, cols, 50)
+    for which, colour in ((SLEEVE, cloth), (CUFF, trim), (NAIL, nail)):
+        shown = knit if which != NAIL else np.float32(1)
+        skin = np.where(relief.part == which, _column(*colour) * shown, skin)
+    return skin
+
+
+def _column(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)[:, None, None]
+
+
+def _lamp(rng: np.random.Generator) -> np.ndarray:
+    """Return the unit vector to the lamp (x right, y down, z to the viewer), mostly from above."""
+    turn = rng.normal(-np.pi / 2, 0.9)
+    rise = np.radians(rng.uniform(35, 65))
+    flat = np.cos(rise)
+    return np.array([np.cos(turn) * flat, np.sin(turn) * flat, np.sin(rise)], np.float32)
+
+
+def _shaded(
+    albedo: np.ndarray, relief: _Relief, unit: float, lamp: np.ndarray, key: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the shadows.
+    """Light the hand.
+
+    Args:
+        albedo: Colours of the hand [3, H, W].
+        relief: The hand.
+        unit: Pixels of a unit of the hand.
+        lamp: Unit vector to the lamp.
+        key: Share of the light that comes from the lamp, from 0 to 1; the rest is ambient.
 
     Returns:
-        The share of the lamp and of the sky that is hidden from the hand, [2, H, W] in the size of
-        the large image, and the shadow on the background, [h, w] in that of the small image.
+        The colours of the hand [3, H, W], which are 0 outside of it, and the darkness of its
+        shadow on the background [H, W] from 0 to 1.
     """
-    k = OVERSAMPLING
-    height = seen.height[::k, ::k] / np.float32(k)  # pixels of the small image
-    unit = unit / k
-    solid = np.maximum(height, np.float32(ground))
-    hidden = shading.shadow(
-        solid, light.direction, unit * 1.3, unit * (0.34 - 0.2 * light.hardness)
-    )
-    # The surroundings hide more of the sky, the further a pixel lies below the mean around it.
-    sky = np.zeros_like(solid)
-    for share, wide in ((0.09, 0.6), (0.22, 0.5)):
-        step = max(2, round(unit * share))
-        depth = shading.blurred(solid, step) - solid
-        sky += wide * np.clip(depth / np.float32(unit * share * 1.2), 0, 1)
-    hidden_soft = np.clip(shading.blurred(hidden, 2), 0, 1)
-    on_hand = np.stack([_grow(hidden_soft), _grow(np.clip(sky, 0, 0.85))])
-    floor = np.clip(shading.blurred(hidden, 4) + 0.3 * np.clip(sky, 0, 0.6), 0, 1)
-    return on_hand, floor
+    seen = relief.height > 0
+    solid = np.maximum(relief.height, 0)
+    smooth = blurred(solid, unit * 0.012)
+    down, right = np.gradient(smooth * unit)
+    facing = (lamp[2] - lamp[0] * right - lamp[1] * down) / np.sqrt(1 + right**2 + down**2)
+    hollow = np.clip((blurred(solid, unit * 0.09) - solid) / 0.16, 0, 0.8) * seen
+    hidden = np.zeros_like(solid)
+    for step in (0.06, 0.12, 0.2, 0.3):  # units of the hand towards the lamp
+        gap = _shifted(solid, lamp[:2] * step * unit) - solid - step * lamp[2] * 0.8 - 0.02
+        hidden = np.maximum(hidden, np.clip(gap / 0.10, 0, 1))
+    lit = np.clip((facing + 0.25) / 1.25, 0, 1) * (1 - 0.75 * blurred(hidden, unit * 0.02))
+    light = (1.25 - 0.75 * key) * (1 - 0.8 * hollow) * 0.75 + key * lit
+    shine = 0.06 * np.clip(facing, 0, 1) ** 16 * key
+    floor = blurred(_shifted(seen.astype(np.float32), lamp[:2] * 0.28 * unit), unit * 0.12)
+    return (albedo * light + shine) * seen, np.clip(floor, 0, 1) * key * 0.7
 
 
-def _develop(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Convert linear values to 8-bit sRGB, with exposure, vignette, blur and sensor noise."""
-    height, width = pixels.shape[1:]
-    # A camera's automatic exposure brightens dark scenes, but leaves them darker than others.
-    metered = np.clip((0.30 / max(float(pixels.mean()), 0.01)) ** 0.6, 0.75, 2.0)
-    gain = metered * rng.uniform(0.85, 1.2) * rng.normal(1, 0.03, 3)
-    pixels = pixels * gain.astype(np.float32)[:, None, None]
-    if rng.random() < 0.4:
-        y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-        x = np.linspace(-1, 1, width, dtype=np.float32)[None]
-        pixels = pixels * (1 - np.float32(rng.uniform(0.05, 0.25)) * (x * x + y * y))
-    # This curve compresses highlights, which would otherwise be clipped.
-    pixels = np.maximum(pixels, 0)
-    pixels = pixels * (1 + pixels * 0.12) / (1 + pixels * 0.35)
-    srgb = np.clip(pixels * 1.12, 0, 1) ** np.float32(1 / 2.2) * 255
+def _shifted(plane: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Return what lies `by` (x, y) pixels away from each pixel of [H, W]; 0 outside."""
+    image = Image.fromarray(plane)
+    matrix = (1, 0, float(by[0]), 0, 1, float(by[1]))
+    return np.asarray(image.transform(image.size, Image.Transform.AFFINE, matrix))
+
+
+def _reduced(planes: np.ndarray) -> np.ndarray:
+    """Return the means of blocks of pixels of [..., H, W]."""
+    k = _OVERSAMPLING
+    blocks = [planes[..., i::k, j::k] for i in range(k) for j in range(k)]  # faster than reshape
+    return sum(blocks[1:], blocks[0]) / np.float32(k * k)
+
+
+def _developed(pixels: np.ndarray, rng: np.random.Generator) -> Image.Image:
+    """Convert linear values [3, H, W] to sRGB, with the exposure, blur and noise of a camera."""
+    metered = np.clip((0.30 / max(float(pixels.mean()), 0.01)) ** 0.5, 0.75, 1.8)
+    gain = metered * rng.uniform(0.85, 1.15) * rng.normal(1, 0.03, 3)
+    pixels = pixels * _column(*gain)
+    pixels = 1.2 * pixels / (1 + 0.3 * pixels)  # compresses highlights instead of clipping them
+    srgb = np.clip(pixels, 0, 1) ** np.float32(1 / 2.2) * 255
     image = Image.fromarray(srgb.transpose(1, 2, 0).astype(np.uint8))
-    softness = rng.uniform(0, 0.9) if rng.random() < 0.6 else 0.0
-    if softness > 0.25:
-        image = image.filter(ImageFilter.GaussianBlur(softness))
-    noise = rng.uniform(0, 5)
-    grain = rng.standard_normal((height, width, 3), np.float32) * np.float32(noise)
+    if rng.random() < 0.4:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.9)))
+    strength = np.float32(rng.uniform(0.5, 4))
+    grain = rng.standard_normal((*pixels.shape[1:], 3), np.float32) * strength
     return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
