@@ -15,12 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from imgpipe.models import json_object
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline import past_summary, run_folders
 from imgpipe.pipeline.flat_settings import flat
 from imgpipe.pipeline.run import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
 
 PAGE = "report.html"
+_FACTS = "facts.json"
 _PUBLISHED = ("pushed", "unchanged")
 _NAMED = 3  # runs that a message names
 
@@ -114,6 +116,14 @@ class PastRun:
             # No setting is a date, which JSON has no value for, but a damaged file may hold one.
             return dict(flat(json.loads(json.dumps(content, default=str))))
         except (OSError, ValueError, RecursionError):
+            return {}
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """What the page was drawn from; empty if its file is missing or damaged."""
+        try:
+            return json_object.read(self.folder / _FACTS)
+        except (OSError, ValueError):
             return {}
 
     @cached_property

@@ -65,6 +65,7 @@ def compare(first: PastRun, second: PastRun) -> dict[str, Any]:
         "configuration": [one.as_json() for one in run_changes.configuration(first, second)],
         "data": [one.as_json() for one in run_changes.data(first, second)],
         "metrics": _metrics(first, second),
+        "curves": {"a": _curves(first), "b": _curves(second)},
         "paired": pairs,
         "paired_missing": missing,
         "only_a": [asdict(one) for one in only_a],
@@ -125,6 +126,25 @@ def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, dict[str, f
         }
         for split in _SPLITS
         if split in a or split in b
+    }
+
+
+def _curves(run: PastRun) -> dict[str, Any]:
+    """Return the accuracy by number of training images, and that of validation by epoch.
+
+    The epochs are those of fine-tuning if there was one. A head that was solved has none.
+    """
+    training = run.summary.get("training") or {}
+    solution = training.get("solution") or {}
+    try:
+        told = run.facts.get("training") or {}
+        stage = told.get("fine_tune") or ({} if solution else told)
+        epochs = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
+    except (AttributeError, TypeError):  # the file is not one that a run wrote
+        epochs = []
+    return {
+        "images": solution.get("learning_curve") or [],
+        "epochs": [accuracy for accuracy in epochs if accuracy is not None],
     }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imgpipe.components.report import plots
 from imgpipe.components.report.page import draw
 from imgpipe.components.report.section import Absent, Context, RunState, Section
 from imgpipe.components.report.text import NONE
 
 _SHOWN = 48  # images of each kind
 _KINDS = (("only_a", "A", "B"), ("only_b", "B", "A"))
+_NAMES = {"loss": "log loss", "ece": "expected calibration error"}
 
 
 def shown(found: Mapping[str, Any]) -> set[str]:
@@ -65,10 +67,34 @@ def _metrics(context: Context) -> Mapping[str, Any] | Absent:
     if not rows:
         return Absent("Neither run has evaluated a model.")
     missing = found["paired_missing"]
+    rows = [{**row, "name": _NAMES.get(row["name"], row["name"])} for row in rows]
     sentences = list(context.facts["sentences"])
     if missing:
         sentences.append(f"The images cannot be compared: {missing}.")
     return {"rows": rows, "sentences": sentences, "paired": bool(found["paired"])}
+
+
+def _curves(context: Context) -> Mapping[str, Any] | Absent:
+    """Draw the curves of both runs into one plot each."""
+    found = context.facts["comparison"]["curves"]
+    by_images = [
+        [(point["images"], point["accuracy"]) for point in found[key]["images"]] for key in "ab"
+    ]
+    by_epoch = [list(enumerate(found[key]["epochs"], start=1)) for key in "ab"]
+    drawn = [
+        (title, plots.two_curves(lines[0], lines[1], name, logarithmic))
+        for title, lines, name, logarithmic in (
+            (
+                "Accuracy in cross-validation by number of training images",
+                by_images,
+                "images",
+                True,
+            ),
+            ("Validation accuracy by epoch", by_epoch, "epochs", False),
+        )
+        if any(lines)
+    ]
+    return {"plots": drawn} if drawn else Absent("Neither run has recorded a curve.")
 
 
 def _images(context: Context) -> Mapping[str, Any] | Absent:
@@ -94,6 +120,7 @@ def _images(context: Context) -> Mapping[str, Any] | Absent:
 _SECTIONS = (
     Section("verdict", "Verdict", _verdict, template="comparison_verdict"),
     Section("metrics", "Metrics", _metrics, template="comparison_metrics"),
+    Section("curves", "Curves", _curves, template="comparison_curves"),
     Section("images", "Images that one gets right", _images, template="comparison_images"),
     Section("changes", "What changed", _changes, template="comparison_changes"),
 )

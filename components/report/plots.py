@@ -103,6 +103,45 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
     return _svg(figure, "learning-curve")
 
 
+def two_curves(
+    first: Sequence[tuple[float, float]],
+    second: Sequence[tuple[float, float]],
+    name: str,
+    logarithmic: bool = False,
+) -> markupsafe.Markup:
+    """Plot the accuracies of two runs, dashed for the first and solid for the second.
+
+    Args:
+      first: Points of the first run by rising position; empty if it has none.
+      second: The same for the second run.
+      name: Name of the plot, unique on the page.
+      logarithmic: Whether each mark of the axis is twice the one before.
+    """
+    figure, axes = _figure(4.2, 2.3)
+    for points, colour, style in ((first, "train", (0, (4, 2))), (second, "validation", "-")):
+        positions, accuracy = [x for x, _ in points], [y for _, y in points]
+        axes.plot(
+            positions,
+            accuracy,
+            color=_COLOURS[colour],
+            linestyle=style,
+            linewidth=1.5,
+            marker="o",
+            markersize=3.5,
+        )
+    if logarithmic:
+        ticks = sorted({x for x, _ in (second or first)})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
+    axes.margins(x=0.05)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    axes.yaxis.get_major_locator().set_params(nbins=5)
+    return _svg(figure, name)
+
+
 def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> markupsafe.Markup:
     """Plot accuracy over the probability of the predicted class, with a dot for each bin.
 

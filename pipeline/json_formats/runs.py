@@ -109,6 +109,20 @@ class Disagreement(TypedDict):
     image_hash: Annotated[str, "SHA-256 of the file."]
 
 
+class Curves(TypedDict):
+    """How the accuracy of a model rose with images and epochs."""
+
+    images: Annotated[
+        list[run.CurvePoint],
+        "Accuracy by number of training images; empty unless the head was solved.",
+    ]
+    epochs: Annotated[
+        list[float],
+        "Validation accuracy after each epoch of fine-tuning, or else of the head; empty for a "
+        "head that was solved.",
+    ]
+
+
 class Comparison(TypedDict):
     """The comparison of two runs."""
 
@@ -121,6 +135,7 @@ class Comparison(TypedDict):
         dict[str, dict[str, Pair]],
         "Metrics by split and name; `folds` stands among the splits where folds decided about one.",
     ]
+    curves: Annotated[dict[str, Curves], "How accuracy rose, for `a` and `b`."]
     paired: Annotated[
         dict[str, Paired], "The accuracies of both models on the same images, by split."
     ]

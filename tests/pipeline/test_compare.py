@@ -66,7 +66,7 @@ def test_two_versions_are_compared_on_the_images_that_both_judged(out):
     answer = json.loads(result.stdout)
     assert set(answer) == {
         *("schema", "a", "b", "configuration", "data", "metrics", "paired", "paired_missing"),
-        *("only_a", "only_b"),
+        *("curves", "only_a", "only_b"),
     }
     assert (answer["a"]["version"], answer["b"]["version"]) == (1, 2)
     assert answer["configuration"] == [{"name": "train.epochs", "before": 60, "after": 33}]
@@ -90,6 +90,33 @@ def test_the_newest_two_judged_runs_are_compared_in_words(out):
         "dog/z.jpg: dog; B predicted cat (validation)",
     ):
         assert expected in result.stdout, result.stdout
+
+
+def test_the_curves_of_both_runs_are_compared(out, tmp_path):
+    """The first head was solved; the second run trained by epochs."""
+    points = [{"images": 20, "accuracy": 0.5}, {"images": 40, "accuracy": 0.75}]
+    summary = out / "runs/20260101-100000/summary.json"
+    solved = {"training": {"solution": {"learning_curve": points}}}
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | solved))
+    epochs = [{"val_accuracy": 0.6}, {"val_accuracy": None}, {"val_accuracy": 0.875}]
+    facts = out / "runs/20260103-100000/facts.json"
+    facts.write_text(json.dumps({"training": {"fine_tune": {"epochs": epochs}}}))
+    result = invoke("compare", out, "--json", tmp_path / "c.json", "--html", tmp_path / "c.html")
+    assert "A in cross-validation: accuracy 0.500 with 20 training images → 0.750 with 40" in (
+        result.stdout
+    )
+    assert "B in training: validation accuracy 0.600 after epoch 1 → 0.875" in result.stdout
+    answer = json.loads((tmp_path / "c.json").read_text())
+    json_formats.conform("compare", answer)
+    assert answer["curves"] == {
+        "a": {"images": points, "epochs": []},
+        "b": {"images": [], "epochs": [0.6, 0.875]},
+    }
+    html = (tmp_path / "c.html").read_text("utf-8")
+    assert html.count('<svg class="plot"') == 2 and "Validation accuracy by epoch" in html
+    for damaged in ("{", '{"training": [1]}'):
+        facts.write_text(damaged)
+        assert "B in training" not in invoke("compare", out).stdout
 
 
 def test_without_predictions_the_rest_is_compared(out):
