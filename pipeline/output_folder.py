@@ -18,7 +18,7 @@ from imgpipe.components.feature_bank import store
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import config as configs
-from imgpipe.pipeline import metadata_file, run_folders
+from imgpipe.pipeline import metadata_file, past_runs, run_folders
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.machine import Finding
 from imgpipe.pipeline.run import CONFIG, LOCK, RUNS
@@ -100,7 +100,66 @@ def stores(out: Path) -> Finding:
     )
 
 
-CHECKS: tuple[Callable[[Path], Finding], ...] = (metadata, served_versions, artifacts, stores)
+def folders(out: Path) -> Finding:
+    """Check whether files are in the way of the folders that a run writes into.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    paths = (out, out / RUNS, out / "artifacts", _settings(out).push_directory)
+    files = [str(path) for path in paths if path.exists() and not path.is_dir()]
+    return Finding(
+        "folders",
+        not files,
+        _summary([f"{file} is a file, expected a folder" for file in files], "can be used"),
+        "Move the file away, or choose another output folder with --out DIR.",
+        fatal=True,
+    )
+
+
+def last_push(out: Path) -> Finding:
+    """Check whether the version that was published last is still there.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    published = [run for run in past_runs.read(out) if run.version is not None]
+    if not published:
+        return Finding("last push", True, "none yet")
+    version = _settings(out).push_directory / str(published[-1].version)
+    fit = version.is_dir()
+    state = "is there" if fit else f"is missing; the run {published[-1].name} published it"
+    advice = "Run again, which publishes the model under a new number."
+    return Finding("last push", fit, f"{version} {state}", advice)
+
+
+def accepted_schema(out: Path) -> Finding:
+    """Check whether the accepted schema can be read.
+
+    Args:
+      out: Output folder of the runs.
+    """
+    file = _settings(out).schema_file
+    if not file.exists():
+        return Finding("schema", True, "none yet")
+    from imgpipe.components.data_gate import schema
+
+    try:
+        schema.read(file)
+    except (ConfigError, OSError) as error:
+        return Finding("schema", False, str(error), fatal=True)
+    return Finding("schema", True, "can be read")
+
+
+CHECKS: tuple[Callable[[Path], Finding], ...] = (
+    folders,
+    metadata,
+    served_versions,
+    last_push,
+    artifacts,
+    accepted_schema,
+    stores,
+)
 
 
 def repair(out: Path) -> str:

@@ -3,7 +3,9 @@
 The first signal raises `Stopped` in the main thread, so that context managers clean up; a second
 signal ends the process at once. While `holding` lasts, the first Ctrl-C is kept for the code that
 asks for it. A library may replace or swallow an exception that is raised while it is being
-imported, so `received` tells later whether a signal arrived.
+imported, so `received` tells later whether a signal arrived. In a destructor or the callback of a
+weak reference, of which the import system has one for each module, Python prints an exception and
+ignores it; there `Stopped` is raised again a moment later.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -18,6 +21,7 @@ _SENTENCES = {
     signal.SIGINT: "interrupted by Ctrl-C",
     signal.SIGTERM: "stopped by SIGTERM",
 }
+_AGAIN_SECONDS = 0.01  # until `Stopped` is raised again; destructors and callbacks are shorter
 _received: int | None = None
 _holding = False
 _held = False
@@ -33,6 +37,20 @@ def install() -> None:
     for number in _SENTENCES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    others = sys.unraisablehook
+
+    def lost(found: sys.UnraisableHookArgs) -> None:
+        if found.exc_type is not Stopped:
+            others(found)
+            return
+        signal.signal(signal.SIGALRM, _stop_again)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+
+    sys.unraisablehook = lost
+
+
+def _stop_again(number: int, frame: FrameType | None) -> None:
+    raise Stopped
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

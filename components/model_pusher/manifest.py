@@ -150,6 +150,8 @@ def damage(path: Path, *, complete: bool = False) -> str:
         for name, facts in files.items():
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 return f"its {MANIFEST} names {name!r}, which leads out of the version"
+            if not isinstance(facts["sha256"], str):
+                return f"its {MANIFEST} gives no digest of {name}"
             stat = (path / name).stat()
             if stat.st_size != facts["bytes"]:
                 return f"{name} has {stat.st_size} bytes, expected {facts['bytes']}"

@@ -54,3 +54,20 @@ def __getattr__(name: str) -> object:
         if name in components.__all__:
             return getattr(components, name)
     raise AttributeError(f"module 'imgpipe' has no attribute {name!r}")
+
+
+def _main() -> None:
+    """Run the command line, as the installed program ``imgpipe`` does.
+
+    It stands here because this is the first module that the program imports, so that Ctrl-C ends
+    it with a sentence also while the others are read.
+    """
+    try:
+        from imgpipe.pipeline.cli import main
+
+        main()
+    except KeyboardInterrupt:  # before there is a handler
+        import sys
+
+        sys.stderr.write("imgpipe: interrupted by Ctrl-C\n")
+        sys.exit(130)

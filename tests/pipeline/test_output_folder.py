@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -42,11 +43,24 @@ def findings(out: Path) -> dict[str, tuple[bool, str]]:
     return {finding.name: (finding.fit, finding.detail) for finding in found}
 
 
+def run_that_published(out: Path, version: int) -> None:
+    """Leaves the summary of a run that published a version."""
+    folder = out / "runs" / "20260101-000000"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").touch()
+    push = {"status": "pushed", "version": str(version), "path": str(out / "model")}
+    summary = {"status": "blessed", "verdict": "blessed", "push": push}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
 def test_a_whole_folder_has_no_fault(out: Path):
     assert findings(out) == {
+        "folders": (True, "can be used"),
         "metadata": (True, "none yet"),
         "served versions": (True, f"2 intact in {out / 'model'}"),
+        "last push": (True, "none yet"),
         "artifacts": (True, "1 intact"),
+        "schema": (True, "none yet"),
         "stores": (True, "can be used"),
     }
 
@@ -77,13 +91,33 @@ def test_every_fault_is_named(out: Path):
     (out / "artifacts/DataGate/blessing/4/gate.json").write_text("[]")
     (out / "bank" / "features.sqlite").write_bytes(b"garbage" * 1000)
     (out / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    (out / "schema").mkdir()
+    (out / "schema" / "schema.pbtxt").write_bytes(b"\xff\xfegarbage")
+    run_that_published(out, 3)
     found = findings(out)
-    assert not any(fit for fit, _ in found.values())
+    assert {name for name, (fit, _) in found.items() if fit} == {"folders"}
+    assert f"{out / 'model' / '3'} is missing; the run 20260101-000000" in found["last push"][1]
+    assert "schema.pbtxt is not a schema in protobuf's text format" in found["schema"][1]
     assert "version 1: saved_model.pb has changed" in found["served versions"][1]
     assert "blessing/4: gate.json has changed since it was written" in found["artifacts"][1]
     assert "features.sqlite: file is not a database" in found["stores"][1]
     assert f"imgpipe doctor {out} --repair" in found["metadata"][1]
     assert doctor.run(out) == 5
+
+
+def test_a_version_that_was_published_last_and_is_there_is_no_fault(out: Path):
+    run_that_published(out, 2)
+    assert findings(out)["last push"] == (True, f"{out / 'model' / '2'} is there")
+
+
+@pytest.mark.parametrize("name", ["runs", "artifacts", "model"])
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path, name: str):
+    (tmp_path / name).touch()
+    assert findings(tmp_path)["folders"] == (
+        False,
+        f"{tmp_path / name} is a file, expected a folder",
+    )
+    assert doctor.run(tmp_path) == 5
 
 
 def test_repair_sets_the_database_aside_and_touches_nothing_else(out: Path):

@@ -71,6 +71,27 @@ def test_a_signal_to_another_command(tmp_path: Path):
     assert done.stderr.strip() == "imgpipe: stopped by SIGTERM"
 
 
+def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
+    program = (
+        "import os, signal, sys, time\n"
+        "from imgpipe.pipeline import cli\n"
+        "from imgpipe.pipeline.commands import presets\n"
+        "class Collected:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def run(json_file):\n"
+        "    Collected()\n"
+        "    time.sleep(9)\n"
+        "presets.run = run\n"
+        "sys.argv = ['imgpipe', 'presets']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (143, "imgpipe: stopped by SIGTERM\n")
+
+
 @pytest.mark.parametrize("module", ["imgpipe.models.errors", "typer", "rich.console"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_command_line_is_imported(module: str, number: signal.Signals):
@@ -95,15 +116,24 @@ def test_a_signal_while_the_command_line_is_imported(module: str, number: signal
     assert done.stdout == ""
 
 
-def test_a_ctrl_c_before_there_is_a_handler():
+@pytest.mark.parametrize(
+    ("module", "start"),
+    [
+        ("imgpipe.pipeline.signals", "from imgpipe.pipeline import cli\n"),
+        ("imgpipe.pipeline", "import imgpipe; imgpipe._main()\n"),
+        ("imgpipe.pipeline.cli", "import imgpipe; imgpipe._main()\n"),
+        ("imgpipe.pipeline.signals", "import imgpipe; imgpipe._main()\n"),
+    ],
+)
+def test_a_ctrl_c_before_there_is_a_handler(module: str, start: str):
     program = (
         "import os, signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'imgpipe.pipeline.signals':\n"
+        f"        if name == {module!r}:\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "from imgpipe.pipeline import cli\n"
+        f"{start}"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False

@@ -62,6 +62,7 @@ def test_a_version_that_lacks_a_file_is_not_whole(tmp_path: Path, saved_model: P
     [
         *("", "[]", "{", '{"files": 3}', '{"files": {"a": 1}}', "[" * 100_000),
         '{"files": {}, "vocabulary": 3}',
+        '{"files": {"manifest.json": {"bytes": 60}}, "withdrawn": []}',
         '{"files": {"/no/such/file": {"bytes": 1, "sha256": ""}}}',
         '{"files": {"../../dev/zero": {"bytes": 0, "sha256": ""}}}',
     ],
