@@ -229,10 +229,11 @@ class _Search:
             minutes = _PASSES * pass_seconds * self._inputs.settings.size**2 / 60
             minutes = min(max(minutes, _LEAST_MINUTES), _MOST_MINUTES)
         self._until = time.monotonic() + 60 * minutes
+        given = f"{round(minutes, 1):g}"
         progress.say(
             f"The head alone reaches {self._head.history['solution']['accuracy']:.3f} in "
-            f"cross-validation. For at most {round(minutes, 1):g} minutes (--minutes), networks "
-            "that may be better are tried."
+            f"cross-validation. Networks that may be better are tried for at most {given} "
+            f"{'minute' if given == '1' else 'minutes'} (--minutes)."
         )
 
     def _extractor(self, way: Way) -> FeatureExtractor:

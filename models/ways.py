@@ -113,9 +113,11 @@ class Way:
         return None
 
     def __str__(self) -> str:
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        views = f"{self.views + 1} views" if self.views else "1 view"
         return (
             f"layers above {self.cut}, {self.image_size} pixels, rate {self.learning_rate:g}, "
-            f"{self.epochs} epochs of {self.views + 1} views"
+            f"{epochs} of {views}"
         )
 
 

@@ -9,15 +9,51 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from imgpipe.pipeline import commands
 
+_EXAMPLES = """Examples:\n
+  imgpipe check photos\n
+  imgpipe run --data photos --out imgpipe-out\n
+  imgpipe open imgpipe-out\n
+  imgpipe serve imgpipe-out
+"""
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; an option that none has, but a setting, is answered with the setting."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command that was named; see `typer.core.TyperGroup`."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # The class NoSuchOption belongs to the copy of Click that is private to Typer.
+            option, context = getattr(error, "option_name", ""), getattr(error, "ctx", None)
+            options = context.command.params if option and context else []
+            if any("--set" in one.opts for one in options):
+                error.message += _setting(option)  # type: ignore[attr-defined]
+            raise
+
+
+def _setting(option: str) -> str:
+    """Name the settings that are called like an option that does not exist."""
+    from imgpipe.pipeline.config import known_keys
+
+    name = option.lstrip("-").replace("-", "_")
+    found = [key for key in known_keys() if key.rsplit(".", 1)[-1] == name]
+    return f". There is a setting of this name: --set {found[0]}=VALUE" if found else ""
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="imgpipe",
     help="From a folder of images to a blessed, served image classifier.",
+    epilog=_EXAMPLES,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,

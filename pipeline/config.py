@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import textwrap
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ from imgpipe.pipeline.config_schema import (
 from imgpipe.pipeline.kubeflow_schema import Kubeflow
 
 _MOST_PROBLEMS = 20  # problems that are named, since each is compared with all known keys
+_WIDTH = 100  # characters of a line of comment in a file that is written
 _SHOWN = 200  # most characters of a key or value in a message
 WEIGHT_FILES = (".h5", ".keras")
 
@@ -386,6 +388,18 @@ def to_toml(
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
+def _comment(text: str) -> list[str]:
+    """Lines of a comment, wrapped between words."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[str] | None) -> str:
     """Text of a section and of the sections in it; "" if none of its settings is wanted."""
     lines = [f"[{name}]  # {(type(section).__doc__ or '').strip().splitlines()[0]}"]
@@ -399,7 +413,7 @@ def _block(name: str, section: Any, notes: Mapping[str, str], only: Collection[s
         if only is not None and f"{name}.{key}" not in only:
             continue
         wanted = True
-        lines.append(f"# {info.description}")
+        lines += _comment(info.description or "")
         unset = value is None
         example = (getattr(info, "examples", None) or [0.999])[0]
         lines.append(f"# {key} = {example}" if unset else f"{key} = {toml_value(value)}")

@@ -91,7 +91,7 @@ def require(name: str, target: Path) -> Kind:
     """
     known = kinds()
     if name not in known:
-        raise ConfigError(f"imgpipe export: expected {', '.join(known)}. Received: {name!r}.")
+        raise ConfigError(f"kind of export: expected {', '.join(known)}. Received: {name!r}.")
     kind = known[name]
     missing = [one for one in kind.packages if importlib.util.find_spec(one) is None]
     if missing:

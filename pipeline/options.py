@@ -58,7 +58,7 @@ ConfigOrOutArgument = Annotated[
 ]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
 RunsOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Output folder of the runs.")
+    Path | None, typer.Option("--out", metavar="OUT", help="Output folder of the runs.")
 ]
 OutArgument = Annotated[
     Path,

@@ -204,7 +204,7 @@ class _Run:
             from imgpipe.pipeline import graph, plan
             from imgpipe.pipeline.runners import local
         self.import_seconds = round(time.monotonic() - loading, 3)
-        with self.display.step("reading images"):
+        with self.display.step("finding the images"):
             hashing.join()
             if "error" in found:
                 raise found["error"]

@@ -8,7 +8,7 @@ from typing import Any
 from imgpipe.components.report import plots
 from imgpipe.components.report.page import draw
 from imgpipe.components.report.section import Absent, Context, RunState, Section
-from imgpipe.components.report.text import NONE
+from imgpipe.components.report.text import NONE, metric
 
 _SHOWN = 48  # images of each kind
 _KINDS = (("only_a", "A", "B"), ("only_b", "B", "A"))
@@ -60,7 +60,7 @@ def _values(changes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 def _metrics(context: Context) -> Mapping[str, Any] | Absent:
     found = context.facts["comparison"]
     rows = [
-        {"split": split, "name": name, **pair}
+        {"split": split, "name": metric(name), **pair}
         for split, metrics in found["metrics"].items()
         for name, pair in metrics.items()
     ]

@@ -119,6 +119,8 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
 
 
 def _print(compared: Mapping[str, Any]) -> None:
+    from imgpipe.components.report.text import metric
+
     console = new_console()
     for letter in ("a", "b"):
         one = compared[letter]
@@ -131,7 +133,8 @@ def _print(compared: Mapping[str, Any]) -> None:
     console.print("\n[bold]Metrics[/]")
     for split, metrics in compared["metrics"].items():
         for name, pair in metrics.items():
-            console.print(f"  {split} {name}: {_number(pair['a'])} → {_number(pair['b'])}")
+            values = f"{_number(pair['a'])} → {_number(pair['b'])}"
+            console.print(f"  {split} {metric(name)}: {values}")
     for split, pair in compared["paired"].items():
         console.print(f"  {escape(paired(split, pair))}")
     _print_curves(console, compared["curves"])

@@ -32,7 +32,7 @@ _EXAMPLES = """Examples:\n
 @app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for all outputs.")
+        Path, typer.Option("--out", metavar="OUT", help="Folder for all outputs.")
     ] = Path("imgpipe-demo"),
     json_file: options.JsonOption = None,
 ) -> None:

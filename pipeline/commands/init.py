@@ -87,7 +87,7 @@ def _run(
     said = "\n".join(notes.values()).splitlines()
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     console.print(f"{len(scan.items)} files in {len(scan.vocabulary)} classes: {escape(counts)}")
-    for note in said:
+    for note in said[1:]:  # the first one is the classes again
         console.print(f"[dim]{escape(note)}[/]")
     console.print(f"wrote {escape(str(output))}; next: imgpipe run {escape(str(output))}")
     if json_file:

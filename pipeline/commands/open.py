@@ -33,7 +33,7 @@ _EXAMPLES = """Examples:\n
 def command(
     out: options.OutArgument = Path("imgpipe-out"), json_file: options.JsonListOption = None
 ) -> None:
-    """Open the page of a run in a browser: of the newest one, of one by its folder or version."""
+    """Open the report of a run in a browser: the newest run, or one by its folder or version."""
     raise typer.Exit(run(out, json_file))
 
 

@@ -34,6 +34,7 @@ _SOME_REFUSED = 2
 
 SCHEMA = 1  # of each object that --json writes
 _SERVER = "localhost:8500"
+_MODEL = "imgpipe"
 _LOCAL = "imgpipe.pipeline.local_model"
 _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
@@ -105,7 +106,7 @@ _JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; --json - 
 def predict(
     images: _ImagesArgument,
     server: _ServerOption = None,
-    model: _ModelOption = "imgpipe",
+    model: _ModelOption = _MODEL,
     version: _VersionOption = None,
     label: _LabelOption = None,
     crop: _CropOption = None,
@@ -122,6 +123,12 @@ def predict(
     """Classify images, with a server or, for --model OUT, without one."""
     if as_json:  # other commands take the file of --json, for which "-" is standard output
         images = [path for path in images if path != Path("-")]
+        told = [path for path in images if path.suffix == ".json" and not path.exists()]
+        if told:
+            raise ConfigError(
+                f"{told[0]}: there is no such file. --json of this command takes no file and "
+                f"prints to standard output; to write a file, add: > {told[0]}"
+            )
     folder = None if server else _folder(model)
     given = (server or _SERVER, model, version, label, timeout, ca, certificate, key)
     endpoint = Endpoint(*given, headers(header), folder)
@@ -268,9 +275,16 @@ def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_js
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
-        hint = _loading(endpoint) if isinstance(failure, NotFound) else ""
+        hint = _loading(endpoint) if isinstance(failure, NotFound) else _no_folder(endpoint)
         raise ServerError(endpoint.server, endpoint.model, failure, hint) from failure
     return _refusals(answers)
+
+
+def _no_folder(endpoint: Endpoint) -> str:
+    """Say that ``--model`` was taken for the name of a served model, if a folder may be meant."""
+    if endpoint.model == _MODEL or endpoint.server != _SERVER:
+        return ""
+    return f" There is no folder {endpoint.model!r}, so --model was taken for the name of a model."
 
 
 def _loading(endpoint: Endpoint) -> str:

@@ -27,9 +27,16 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter import overrides
     from imgpipe.pipeline.json_formats import data as formats
 
+_EXAMPLES = """Examples:\n
+  imgpipe quarantine list --out imgpipe-out\n
+  imgpipe quarantine restore --out imgpipe-out --to restored\n
+  imgpipe quarantine accept 'cat/*.png' --out imgpipe-out
+"""
+
 app = typer.Typer(
     name="quarantine",
     help="List, restore and accept rejected files.",
+    epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )

@@ -32,7 +32,12 @@ def command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder for all outputs.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="OUT",
+            help="Folder for all outputs. Default: that of the configuration, or imgpipe-out.",
+        ),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -40,7 +45,8 @@ def command(
             "--minutes",
             min=0,
             metavar="M",
-            help="Time for finding a better network than the head on frozen features; 0: none.",
+            help="Minutes for finding a better network than the head on frozen features; 0 for "
+            "none. Default: as the machine needs, from 1 to 15.",
         ),
     ] = None,
     settings: options.SettingsOption = None,

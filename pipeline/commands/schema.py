@@ -22,9 +22,15 @@ if TYPE_CHECKING:
     from imgpipe.pipeline.config import Config
     from imgpipe.pipeline.json_formats import data as formats
 
+_EXAMPLES = """Examples:\n
+  imgpipe schema show imgpipe-out\n
+  imgpipe schema accept imgpipe-out
+"""
+
 app = typer.Typer(
     name="schema",
     help="Show the accepted schema, or accept a change of the data.",
+    epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )
@@ -101,6 +107,9 @@ def show(
         )
     features = _features(schemas.read(path))
     table = Table("feature", "required", "values", "drift limit", "skew limit")
+    # Names are shown whole, also on a narrow terminal.
+    table.columns[0].min_width = max((len(feature["name"]) for feature in features), default=0)
+    table.columns[2].overflow = "fold"
     for feature in features:
         values = feature["values"] or []
         more = ", …" if len(values) > _VALUES_SHOWN else ""

@@ -152,7 +152,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
         == (trained.logits.argmax(1) == trained.labels).mean()
     )
     assert trained.history["solution"]["accuracy"] < search.ENOUGH
-    assert "For at most 5 minutes (--minutes)" in said[0]
+    assert "for at most 5 minutes (--minutes)" in said[0]
     assert said[1].startswith(rows[1]["what"])
 
 

@@ -127,6 +127,8 @@ def test_init_writes_a_config_that_fits_the_folder(photos: Path, tmp_path: Path)
     assert config.data.source == str(photos)
     assert config.split == configs.Split(), "folds decide where validation has few images"
     assert "needs at least" not in (tmp_path / "c.toml").read_text()
+    assert max(map(len, (tmp_path / "c.toml").read_text().splitlines())) <= 100 + len(str(photos))
+    assert result.stdout.count("a b") == 1, "the classes are printed once"
     again = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert again.returncode == 2
     assert "exists already" in again.stderr
@@ -477,6 +479,58 @@ def test_every_command_shows_examples_that_its_options_allow():
             target = commands[known]
             with target.make_context(" ".join(known), given[len(known) :], parent=None) as context:
                 assert context.params is not None
+
+
+def test_groups_of_commands_show_examples_too():
+    import typer
+
+    from imgpipe.pipeline.application import app
+
+    root = typer.main.get_command(app)
+    groups = [("imgpipe", root)]
+    groups += [(f"imgpipe {name}", one) for name, one in root.commands.items()]
+    leaves = {" ".join(words) for words, _ in _leaves(root)}
+    told = {name for name, one in groups if hasattr(one, "commands")}
+    assert told == {"imgpipe", "imgpipe kubeflow", "imgpipe quarantine", "imgpipe schema"}
+    for name, group in groups:
+        if name in told:
+            heading, *examples = [
+                line.strip() for line in group.epilog.splitlines() if line.strip()
+            ]
+            assert heading == "Examples:" and examples, name
+            assert all(any(line.startswith(leaf) for leaf in leaves) for line in examples), name
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--epochs", "There is a setting of this name: --set train.epochs=VALUE"),
+        ("--cross-validate", "--set evaluate.cross_validate=VALUE"),
+        ("--ouput", "Possible options: --out"),
+    ],
+)
+def test_an_option_that_is_a_setting_is_answered_with_the_setting(option: str, told: str):
+    result = imgpipe("run", "--data", "photos", option, "5")
+    words = " ".join(result.stderr.replace("│", " ").split())
+    assert result.returncode == 2
+    assert f"No such option: {option}" in words and told in words
+    result = imgpipe("runs", "--epochs", "5")
+    assert "--set" not in result.stderr, "this command has no settings"
+
+
+def test_the_file_of_json_is_not_taken_for_an_image(photos: Path, tmp_path: Path):
+    image = str(next(photos.rglob("*.png")))
+    result = imgpipe("predict", image, "--json", "found.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "found.json: there is no such file" in result.stderr
+    assert "add: > found.json" in result.stderr
+
+
+def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
+    image = str(next(photos.rglob("*.png")))
+    result = imgpipe("predict", image, "--model", "imgpipe-ou", "--timeout", "1")
+    assert result.returncode == 5
+    assert "There is no folder 'imgpipe-ou', so --model was taken for the name" in result.stderr
 
 
 def test_the_shell_can_complete_commands():

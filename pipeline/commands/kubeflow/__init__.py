@@ -7,9 +7,15 @@ import typer
 from imgpipe.pipeline import options
 from imgpipe.pipeline.commands.kubeflow import compile, schedule, submit
 
+_EXAMPLES = """Examples:\n
+  imgpipe kubeflow compile photos.toml --root gs://bucket/root\n
+  imgpipe kubeflow submit photos.toml --root gs://bucket/root --host https://kfp.example.com
+"""
+
 app = typer.Typer(
     name="kubeflow",
     help="Compile, submit and schedule the pipeline on Kubeflow Pipelines.",
+    epilog=_EXAMPLES,
     rich_help_panel=options.DATA_AND_TRAINING,
     no_args_is_help=True,
 )
