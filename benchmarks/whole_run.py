@@ -72,7 +72,7 @@ def _run(name: str, data: Path, out: Path) -> Finished:
     print(
         f"{name}: {run.seconds:.1f} s, imports {timings['import_s']:.1f}, idle {_idle(run):.1f}, "
         f"peak {run.peak_mib:.0f} MiB, {run.forward_passes} forward passes, "
-        f"{len(cached)} of {len({*cached, *timings['components']})} components cached"
+        f"{_cached(run)}"
     )
     parts = [
         f"{component} {'=' if component in cached else ''}{seconds:.1f}"
@@ -80,6 +80,14 @@ def _run(name: str, data: Path, out: Path) -> Finished:
     ]
     print("    " + ", ".join(parts), flush=True)
     return run
+
+
+def _cached(run: Finished) -> str:
+    """Return how much was taken from the cache; an outcome that is repeated starts no component."""
+    components, cached = run.summary["timings"]["components"], run.summary["cached"]
+    if not components:
+        return "the outcome of an earlier run"
+    return f"{len(cached)} of {len({*cached, *components})} components cached"
 
 
 def _components(run: Finished) -> float:
@@ -146,8 +154,7 @@ def _again_figures(runs: dict[str, Finished]) -> list[Figure]:
         timings = run.summary["timings"]
         value = (
             f"{run.seconds:.1f} s (imports {timings['import_s']:.1f}); "
-            f"{len(run.summary['cached'])} of {len(timings['components'])} components cached, "
-            f"{run.forward_passes} forward passes"
+            f"{_cached(run)}, {run.forward_passes} forward passes"
         )
         figures.append(Figure(f"re-run, {what}", value))
     return figures

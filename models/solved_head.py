@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models import row_file
 from imgpipe.models.bank import BankRows
 from imgpipe.models.folds import FOLDS, assign
 from imgpipe.models.hash_column import distinct
@@ -37,6 +38,12 @@ _ROUGH: Final = 1e-5  # relative decrease of the loss below which a fold's head 
 Losses = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.integer[Any]]
+
+#: Results of `_tried` for the last rows, by their fingerprint. In one process, ImageTrainer solves
+#: the head on the rows that FeatureBank has judged, and the second to last are those without a view
+#: that did not help.
+_TRIED: dict[bytes, dict[float, Judgement]] = {}
+_KEPT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def judge(rows: BankRows, classes: int, settings: ModelSettings) -> Judgement | 
     if _too_few(rows):
         return None
     with one_blas_thread():
-        tried = _tried(_folds(rows), classes, settings)
+        tried = _tried_once(rows, _folds(rows), classes, settings)
     return min(tried.values(), key=lambda found: float(found.losses.mean()))
 
 
@@ -176,7 +183,7 @@ def _choose(
     if _too_few(rows) or (settings.l2 and not learning_curve):
         return settings.l2 or _USUAL_PENALTY, {}
     folds = _folds(rows)
-    tried = _tried(folds, classes, settings)
+    tried = _tried_once(rows, folds, classes, settings)
     penalty = _strongest_as_good(tried)
     right = tried[penalty].right
     facts: dict[str, Any] = {
@@ -190,6 +197,29 @@ def _choose(
         curve.append((_images(fold.train for fold in folds), float(right.mean())))
         facts["learning_curve"] = [{"images": count, "accuracy": share} for count, share in curve]
     return penalty, facts
+
+
+def _tried_once(
+    rows: BankRows, folds: list[_Fold], classes: int, settings: ModelSettings
+) -> dict[float, Judgement]:
+    """Returns what `_tried` returns for the folds of `rows`, computed once for the last rows."""
+    key = _fingerprint(rows, classes, settings)
+    if key not in _TRIED:
+        _TRIED[key] = _tried(folds, classes, settings)
+        while len(_TRIED) > _KEPT:
+            del _TRIED[next(iter(_TRIED))]
+    return _TRIED[key]
+
+
+def _fingerprint(rows: BankRows, classes: int, settings: ModelSettings) -> bytes:
+    """Returns a hash of everything that the results of the folds depend on."""
+    used = (classes, settings.l2, settings.label_smoothing, settings.balance, rows.features.shape)
+    digest = hashlib.sha256(repr(used).encode())
+    for _, block in row_file.blocks(rows.features, _CHOOSING):
+        digest.update(np.ascontiguousarray(block).data)
+    for column in (rows.labels, rows.views, np.asarray(rows.groups)):
+        digest.update(f"{column.dtype}".encode() + np.ascontiguousarray(column).tobytes())
+    return digest.digest()
 
 
 def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[float, Judgement]:

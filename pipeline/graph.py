@@ -231,6 +231,7 @@ def _gate_nodes(
         bank=model["bank"].outputs["features"],
         baseline_model=baseline,
         infra_blessing=validator.outputs["blessing"],
+        store=beam_options.store(config.beam, config.bank_store),
     )
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],

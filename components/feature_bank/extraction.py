@@ -1,5 +1,6 @@
 """Extraction of features by Beam: what the store lacks is computed, and everything is written."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,7 @@ class ExtractFeatures(beam.DoFn):
     def setup(self) -> None:
         """Open the store and the extractor, which builds its model on first use."""
         self._extractor = shared_extractor(self._plan.network)
+        self._view_key = functools.cache(self._extractor.key)  # asks for versions of packages
         self._store = FeatureStore(self._plan.store)
 
     def teardown(self) -> None:
@@ -99,7 +101,7 @@ class ExtractFeatures(beam.DoFn):
         return key in vectors and (not self._plan.shapes.activation_count or key in maps)
 
     def _store_key(self, image_hash: str, view: int, tap: str) -> bytes:
-        return record_key(image_hash, self._extractor.key(view, tap))
+        return record_key(image_hash, self._view_key(view, tap))
 
     def _stored(
         self, wanted: list[tuple[int, int]], hashes: list[str], tap: str, length: int

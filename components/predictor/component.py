@@ -2,7 +2,8 @@
 
 ImageEvaluator, the report and later comparisons read these predictions, so that no other component
 runs the model on these images. Those of validation and test are the answers of the served
-signature, and those of the baseline are stored beside them. Training images are answered by the
+signature, and those of the baseline are stored beside them. The baseline is asked about the images
+alone that it did not answer in an earlier run; see `answers`. Training images are answered by the
 head on the features of the bank, where ImageTrainer has found that these answers are the network's
 and ServingValidator that those of the served signature are too.
 """
@@ -18,6 +19,7 @@ from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     InputArtifact,
     OutputArtifact,
+    Parameter,
 )
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model, ModelRun
@@ -26,7 +28,8 @@ from tfx.utils import path_utils
 from imgpipe.components import beam_io, blessings, loaded_model, records
 from imgpipe.components.baseline.component import is_empty
 from imgpipe.components.model_pusher import manifest
-from imgpipe.components.predictor import prediction
+from imgpipe.components.predictor import answers, prediction
+from imgpipe.components.predictor.answers import Answers
 from imgpipe.models import feature_names as names
 from imgpipe.models import progress, stored_head
 from imgpipe.models.served_model import Served
@@ -50,37 +53,73 @@ class Predict(beam.DoFn):
       directory: SavedModel of the exported model.
       baseline: SavedModel of the baseline; "" if there is none. The same folder as `directory` if
         the baseline is the same model, which then runs once.
+      store: Folder of the answers that are kept for later runs, as `Answers` takes it.
     """
 
-    def __init__(self, directory: str, baseline: str = "") -> None:
-        self._directory, self._baseline = directory, baseline
+    def __init__(self, directory: str, baseline: str = "", store: str = "") -> None:
+        self._directory, self._baseline, self._store = directory, baseline, store
 
     def setup(self) -> None:
-        """Load the models on the worker."""
+        """Load the model on the worker, and open the answers of earlier runs."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
         self._served = loaded_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
-        self._other: Served | None = None
-        if self._baseline not in ("", self._directory):
-            self._other = Served(self._baseline, outputs=(names.PROBABILITIES,))
+        self._kept = Answers(self._store, _digest(self._directory))
+        self._other = _Baseline(self._baseline, self._store)
 
     def teardown(self) -> None:
-        """Close the sessions."""
+        """Close the sessions and the answers."""
         self._served.close()
-        if self._other is not None:
-            self._other.close()
+        self._kept.close()
+        self._other.close()
 
     def process(self, batch: list[bytes]) -> Iterator[tuple[str, bytes]]:
         """Predict one batch in one session call of each model."""
         examples = [tf.train.Example.FromString(record) for record in batch]
         images = [records.raw(example, names.IMAGE_BYTES) for example in examples]
         out = self._served.run(image_bytes=images)
-        compared = out if self._other is None else self._other.run(image_bytes=images)
+        rows = out[names.PROBABILITIES]
+        keys = [answers.key_of(image) for image in images]
+        self._kept.put(dict(zip(keys, rows, strict=True)))
+        asked = self._baseline not in ("", self._directory)
+        compared = self._other.rows(keys, images, rows.shape[1]) if asked else rows
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
             label = records.raw(example, names.LABEL)
-            row, predicted = out[names.PROBABILITIES][i], bytes(out[names.LABEL][i])
-            baseline = compared[names.PROBABILITIES][i] if self._baseline else None
-            yield _record(example, label, row, predicted, baseline)
+            baseline = compared[i] if self._baseline else None
+            yield _record(example, label, rows[i], bytes(out[names.LABEL][i]), baseline)
+
+
+class _Baseline:
+    """A baseline that is loaded when it is asked about an image for the first time.
+
+    Args:
+      directory: SavedModel of the baseline; "" if there is none.
+      store: Folder of the answers that are kept.
+    """
+
+    def __init__(self, directory: str, store: str) -> None:
+        self._directory = directory
+        self._kept = Answers(store, _digest(directory) if directory else "")
+        self._served: Served | None = None
+
+    def rows(self, keys: list[bytes], images: list[bytes], classes: int) -> np.ndarray:
+        """Return the probabilities, [n, classes], for images that have these keys."""
+        found = self._kept.get(keys, classes)
+        missing = [i for i, key in enumerate(keys) if key not in found]
+        if missing:
+            if self._served is None:
+                self._served = Served(self._directory, outputs=(names.PROBABILITIES,))
+            new = self._served.run(image_bytes=[images[i] for i in missing])[names.PROBABILITIES]
+            fresh = {keys[i]: row for i, row in zip(missing, new, strict=True)}
+            self._kept.put(fresh)
+            found |= fresh
+        return np.stack([found[key] for key in keys])
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._kept.close()
+        if self._served is not None:
+            self._served.close()
 
 
 class PredictFromFeatures(beam.DoFn):
@@ -131,6 +170,7 @@ def Predictor(
     predictions: OutputArtifact[Examples],
     baseline_model: InputArtifact[Model] = None,
     infra_blessing: InputArtifact[InfraBlessing] = None,
+    store: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Predict every kept image.
@@ -148,6 +188,7 @@ def Predictor(
         Above 1,000 classes only the probabilities of some classes are stored.
       baseline_model: Model of Baseline, which may be empty.
       infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
+      store: Folder of the answers that are kept for later runs; "" keeps none. See `Answers`.
       beam_pipeline: Beam pipeline, supplied by TFX.
     """
     beam_io.mark_examples(predictions)
@@ -158,13 +199,14 @@ def Predictor(
     served = names.SPLITS if head is None else (names.VALIDATION, names.TEST)
     directory = path_utils.serving_model_path(model.uri)
     baseline = "" if baseline_model is None else _baseline(directory, baseline_model.uri)
+    answers.forget_others(store, {_digest(one) for one in (directory, baseline) if one})
     try:
         with beam_pipeline as pipeline:
             _ = (
                 pipeline
                 | "Read" >> beam_io.ReadSplits(examples.uri, served)
                 | "Batch" >> beam.BatchElements(IMAGES_A_BATCH, IMAGES_A_BATCH)
-                | "Predict" >> beam.ParDo(Predict(directory, baseline))
+                | "Predict" >> beam.ParDo(Predict(directory, baseline, store))
                 | "Write" >> beam_io.WriteSplits(predictions.uri, served)
             )
             if head is not None:

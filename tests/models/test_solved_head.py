@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from imgpipe.models import feature_names as names
+from imgpipe.models import solved_head
 from imgpipe.models.bank import BankRows
+from imgpipe.models.folds import FOLDS
+from imgpipe.models.logistic_regression import LogisticRegression
 from imgpipe.models.settings import ModelSettings
-from imgpipe.models.solved_head import PENALTIES
+from imgpipe.models.solved_head import PENALTIES, judge, solve
 from imgpipe.models.training_loop import Fit, fit_head
 from tests.models.banks import read_split
 
@@ -54,6 +59,36 @@ def test_the_same_rows_give_the_same_weights(rows) -> None:
     for one, other in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert first.solution == second.solution
+
+
+def test_rows_that_were_judged_are_not_solved_in_folds_again(
+    rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FeatureBank judges the rows on which ImageTrainer then solves the head."""
+    settings = ModelSettings()
+    expected = solve(rows[0], 3, settings, learning_curve=False)
+    solved: list[float] = []
+    minimise = LogisticRegression.minimise
+
+    def counted(self, penalty, *rest):
+        solved.append(penalty)
+        return minimise(self, penalty, *rest)
+
+    monkeypatch.setattr(solved_head, "_TRIED", {})
+    monkeypatch.setattr(LogisticRegression, "minimise", counted)
+    assert judge(rows[0], 3, settings) is not None
+    assert len(solved) >= FOLDS
+    solved.clear()
+    found = solve(rows[0], 3, settings, learning_curve=False)
+    assert len(solved) == 1
+    np.testing.assert_array_equal(found.linear.kernel, expected.linear.kernel)
+    assert found.facts == expected.facts
+    other = dataclasses.replace(rows[0], labels=(rows[0].labels + 1) % 3)
+    solve(other, 3, settings, learning_curve=False)
+    assert len(solved) > FOLDS
+    solved.clear()
+    solve(other, 3, dataclasses.replace(settings, label_smoothing=0.1), learning_curve=False)
+    assert len(solved) > FOLDS
 
 
 def test_the_penalty_is_chosen_by_folds_over_train(rows) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from imgpipe.components import blessings, loaded_model, records
 from imgpipe.components.model_pusher import manifest
-from imgpipe.components.predictor import component
+from imgpipe.components.predictor import answers, component
+from imgpipe.components.predictor.answers import Answers
 from imgpipe.components.serving_validator.component import validate
 from imgpipe.models import feature_names as names
 from imgpipe.models.served_model import Served
@@ -107,6 +108,51 @@ def test_without_a_baseline_there_is_one_answer(made: Path, tmp_path: Path):
     out = _predict(made, tmp_path / "out", "model", "empty")
     (first, *_) = records.iterate(str(out), names.VALIDATION)
     assert names.BASELINE_PROBABILITIES not in first.features.feature
+
+
+def test_a_baseline_that_has_answered_these_images_is_not_asked_again(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = _predict(made, tmp_path / "asked", "model", "earlier")
+    store = str(tmp_path / "store")
+    _predict(made, tmp_path / "first", "earlier", "empty", store=store)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the baseline was loaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(component, "Served", refuse)
+        out = _predict(made, tmp_path / "second", "model", "earlier", store=store)
+    for split in names.SPLITS:
+        rows = [
+            {
+                records.text(example, names.PATH): records.floats(
+                    example, names.BASELINE_PROBABILITIES
+                )
+                for example in records.iterate(str(folder), split)
+            }
+            for folder in (out, expected)
+        ]
+        assert len(rows[0]) == 3
+        for path, row in rows[0].items():
+            np.testing.assert_allclose(row, rows[1][path], atol=1e-6)
+
+
+def test_a_baseline_is_asked_about_the_images_that_it_did_not_answer(made: Path, tmp_path: Path):
+    model = str(made / "earlier" / "Format-Serving")
+    images = [*_IMAGES["t"], *_IMAGES["v"]]
+    keys = [answers.key_of(image) for image in images]
+    known = Answers(str(tmp_path), component._digest(model))
+    known.put({key: np.zeros(3, np.float32) for key in keys[::2]})  # to tell them from new ones
+    known.close()
+    baseline = component._Baseline(model, str(tmp_path))
+    rows = baseline.rows(keys, images, 3)
+    baseline.close()
+    assert not rows[::2].any()
+    np.testing.assert_allclose(rows[1::2], _answers(made / "earlier", images)[1::2], atol=1e-6)
+    again = Answers(str(tmp_path), component._digest(model))
+    assert again.get(keys, 3).keys() == set(keys)
+    again.close()
 
 
 def test_a_baseline_that_is_the_same_model_runs_once(made: Path, tmp_path: Path):

@@ -1,0 +1,96 @@
+"""Answers that are kept across runs, so that a baseline is not asked again about the same images.
+
+The baseline of a run is usually the model that an earlier run has exported, and what its served
+signature answered is known from then. One file holds the answers of one model. Those of other
+models than the exported one and the baseline are removed, so that the files do not add up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.blob_store import SHARED, BlobStore, path_of
+
+#: Most classes of a model whose answers are kept. An image takes 4 bytes a class.
+MOST_CLASSES = 100
+_PREFIX = "answers_"
+
+#: Probabilities, [classes], by the key of the image.
+Rows = dict[bytes, npt.NDArray[np.float32]]
+
+
+def key_of(image: bytes) -> bytes:
+    """Return the key of an encoded image, 32 bytes."""
+    return hashlib.sha256(image).digest()
+
+
+class Answers:
+    """The probabilities that one model has answered, by `key_of` the image.
+
+    Like every store it is a cache: what is missing or damaged is computed again.
+
+    Args:
+      place: Folder of the file. With "", and with a folder that several hosts share, nothing is
+        kept, because small files over a network cost more than the answers.
+      model: Text that identifies the model; "" keeps nothing.
+    """
+
+    def __init__(self, place: str, model: str) -> None:
+        kept = place and model and not place.startswith(SHARED)
+        self._blobs = BlobStore(Path(place), _name(model)) if kept else None
+
+    def get(self, keys: Iterable[bytes], classes: int) -> Rows:
+        """Look answers up.
+
+        Args:
+          keys: Keys of images.
+          classes: Number of classes of the model.
+
+        Returns:
+          Probabilities, float32 [classes], of the images that the model has answered.
+        """
+        found = {} if self._blobs is None else self._blobs.get(list(keys))
+        return {
+            key: np.frombuffer(value, "<f4")
+            for key, value in found.items()
+            if len(value) == 4 * classes
+        }
+
+    def put(self, rows: Rows) -> None:
+        """Keep answers, unless the model has more than `MOST_CLASSES` classes.
+
+        Args:
+          rows: Probabilities, [classes], by the key of the image.
+        """
+        if self._blobs is None or not rows or len(next(iter(rows.values()))) > MOST_CLASSES:
+            return
+        self._blobs.put({key: np.asarray(row, "<f4").tobytes() for key, row in rows.items()})
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._blobs is not None:
+            self._blobs.close()
+
+
+def forget_others(place: str, models: Collection[str]) -> None:
+    """Remove the answers of all models but these.
+
+    Args:
+      place: Folder of the files, as `Answers` takes it.
+      models: Texts that identify the models.
+    """
+    if not place or place.startswith(SHARED):
+        return
+    kept = {path_of(Path(place), _name(model)).stem for model in models}
+    for file in Path(place).glob(f"{_PREFIX}*"):
+        if file.name.partition(".")[0] not in kept:
+            file.unlink(missing_ok=True)
+
+
+def _name(model: str) -> str:
+    return _PREFIX + hashlib.sha256(model.encode()).hexdigest()[:32]

@@ -1,0 +1,61 @@
+"""Answers are kept for the models that a run compares, and only where that is cheap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.components.blob_store import SHARED
+from imgpipe.components.predictor.answers import MOST_CLASSES, Answers, forget_others, key_of
+
+_ROWS = {key_of(b"one"): np.float32([0.25, 0.75]), key_of(b"two"): np.float32([1.0, 0.0])}
+
+
+def _kept(place: str, model: str = "model", classes: int = 2) -> dict[bytes, list[float]]:
+    answers = Answers(place, model)
+    found = answers.get([key_of(b"one"), key_of(b"two"), key_of(b"three")], classes)
+    answers.close()
+    return {key: row.tolist() for key, row in found.items()}
+
+
+def _keep(place: str, model: str = "model", rows: dict[bytes, np.ndarray] | None = None) -> None:
+    answers = Answers(place, model)
+    answers.put(_ROWS if rows is None else rows)
+    answers.close()
+
+
+def test_answers_are_those_of_one_model(tmp_path: Path):
+    _keep(str(tmp_path))
+    assert _kept(str(tmp_path)) == {key: row.tolist() for key, row in _ROWS.items()}
+    assert _kept(str(tmp_path), "another model") == {}
+
+
+def test_an_answer_for_another_number_of_classes_is_not_used(tmp_path: Path):
+    _keep(str(tmp_path))
+    assert _kept(str(tmp_path), classes=3) == {}
+
+
+@pytest.mark.parametrize(("shared", "model"), [("", ""), (SHARED, "model")])
+def test_nothing_is_kept_without_a_model_or_on_several_hosts(tmp_path: Path, shared, model):
+    place = f"{shared}{tmp_path}"
+    _keep(place, model)
+    forget_others(place, [])
+    assert _kept(place, model) == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_answers_of_a_model_with_many_classes_are_not_kept(tmp_path: Path):
+    _keep(str(tmp_path), rows={key_of(b"one"): np.zeros(MOST_CLASSES + 1, np.float32)})
+    assert _kept(str(tmp_path), classes=MOST_CLASSES + 1) == {}
+
+
+def test_the_answers_of_other_models_are_removed_and_other_stores_are_not(tmp_path: Path):
+    for model in ("candidate", "baseline", "older"):
+        _keep(str(tmp_path), model)
+    (tmp_path / "features.sqlite").touch()
+    forget_others(str(tmp_path), ["candidate", "baseline"])
+    assert len(_kept(str(tmp_path), "candidate")) == len(_kept(str(tmp_path), "baseline")) == 2
+    assert _kept(str(tmp_path), "older") == {}
+    assert (tmp_path / "features.sqlite").exists()
