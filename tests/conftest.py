@@ -1,10 +1,13 @@
-"""What all tests share: a quiet TensorFlow and the way to the real images."""
+"""What all tests share: a quiet TensorFlow, the way to the real images, and a browser."""
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import browser
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
@@ -20,3 +23,10 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the real photographs in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
+    """A browser with an empty profile; its tests are marked to skip where there is none."""
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as page:
+        yield page

@@ -97,23 +97,7 @@ class InternalError(ServingError):
     code = "INTERNAL"
 
 
-_CLASSES: dict[str, type[ServingError]] = {
-    kind.code: kind
-    for kind in (
-        InvalidArgument,
-        NotFound,
-        FailedPrecondition,
-        Unauthenticated,
-        PermissionDenied,
-        Unimplemented,
-        Unavailable,
-        DeadlineExceeded,
-        ResourceExhausted,
-        Cancelled,
-        InternalError,
-    )
-}
-
+_CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}
 
 _HTTP: dict[int, type[ServingError]] = {
     400: InvalidArgument,

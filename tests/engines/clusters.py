@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 #: Folder that `make test-engines` fills.
 TOOLS = Path(__file__).parents[2] / ".engines"
 HEAP = "-Xmx768m"
@@ -54,13 +56,6 @@ def require(*parts: str) -> list[Path]:
         if not path.exists():
             pytest.skip(f"{path} is missing: run make test-engines, which installs it")
     return paths
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

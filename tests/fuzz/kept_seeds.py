@@ -116,7 +116,8 @@ def networks() -> Iterator[bytes]:
         yield (Path(folder) / network_file.FOLDER / network_file.SETTINGS_FILE).read_bytes()
 
 
-def _arrays(**values: object) -> bytes:
+def arrays(**values: object) -> bytes:
+    """The content of an .npz file."""
     content = io.BytesIO()
     np.savez(content, **values)
     return content.getvalue()
@@ -124,7 +125,7 @@ def _arrays(**values: object) -> bytes:
 
 def constants() -> Iterator[bytes]:
     """Arrays of a network that are no variables."""
-    yield _arrays(arr_0=np.arange(4, dtype=np.float32), arr_1=np.ones((2, 2), np.float32))
+    yield arrays(arr_0=np.arange(4, dtype=np.float32), arr_1=np.ones((2, 2), np.float32))
 
 
 def digests() -> Iterator[bytes]:
@@ -134,7 +135,7 @@ def digests() -> Iterator[bytes]:
 
 def heads() -> Iterator[bytes]:
     """A head of three features and two classes."""
-    yield _arrays(
+    yield arrays(
         kernel=np.ones((3, 2), np.float32),
         bias=np.zeros(2, np.float32),
         vocabulary=np.array(_CLASSES),

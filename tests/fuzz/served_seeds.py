@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
 import sqlite3
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.fuzz.kept_seeds import arrays
 from tests.fuzz.served import MODEL_CLASSES
 
 
@@ -83,12 +83,6 @@ def lite_models() -> Iterator[bytes]:
     yield with_metadata(_lite(False), flexible(serving_default=signature()))
 
 
-def _arrays(**values: object) -> bytes:
-    content = io.BytesIO()
-    np.savez(content, **values)
-    return content.getvalue()
-
-
 def feature_distributions() -> Iterator[bytes]:
     """A distribution of three features."""
     from imgpipe.models import feature_distribution
@@ -96,12 +90,12 @@ def feature_distributions() -> Iterator[bytes]:
     draw = np.random.default_rng(0)
     train, held_out = draw.normal(size=(80, 3)), draw.normal(size=(60, 3))
     found = feature_distribution.fit(train, np.arange(80) % 2, held_out)
-    yield _arrays(**vars(found))
+    yield arrays(**vars(found))
 
 
 def training_images() -> Iterator[bytes]:
     """Two images with features."""
-    yield _arrays(
+    yield arrays(
         version=1,
         features=np.eye(2, dtype=np.float16),
         labels=np.array(["a", "b"]),

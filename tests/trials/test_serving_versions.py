@@ -1,7 +1,7 @@
 """Versions that come, go, fail, rot and vanish under load: whoever asks does not notice.
 
-100 swaps under 16 clients, the base path away for seconds, every bit of a push that could turn,
-broken SavedModels, and a directory that arrives slowly.
+100 swaps under 16 clients, the base path away for seconds, every bit of a push that could turn, and
+broken SavedModels.
 """
 
 from __future__ import annotations
@@ -212,33 +212,3 @@ def test_broken_models_are_refused_and_the_old_one_serves(variants, base):
     assert states["END"] > BROKEN // 2
     # What loads with damage that only a manifest would have found may refuse, never fall.
     assert found.codes["OK"] >= BROKEN + states["END"]
-
-
-def test_a_slow_copy_is_taken_when_it_is_whole(variants, base):
-    push(variants, base, 1)
-    source = variants / "2"
-    with ModelServer("m", base, poll_seconds=POLL_S) as server:
-        server.wait_until_available(60)
-        waited: list[float] = []
-
-        def copy() -> None:
-            for path in sorted(source.rglob("*")):
-                target = base / "2" / path.relative_to(source)
-                if path.is_dir():
-                    target.mkdir(parents=True, exist_ok=True)
-                else:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("wb") as file:
-                        for start in range(0, len(data := path.read_bytes()), 4096):
-                            file.write(data[start : start + 4096])
-                            file.flush()
-                            time.sleep(0.05)
-                states = {s.version: s.state.name for s in server.core.models["m"].states()}
-                assert states.get(2) != "END", states
-            began = time.monotonic()
-            until(lambda: loaded(server) == [2], 20)
-            waited.append(time.monotonic() - began)
-
-        found, mistakes = under_load(server, copy, 2)
-    print(f"{dict(found.codes)}; available {waited[0]:.2f} s after the last byte")
-    assert mistakes == [] and set(found.codes) == {"OK"}, found.messages

@@ -11,6 +11,7 @@ from imgpipe.components.image_filter.checks import METADATA
 from imgpipe.components.image_record import ImageRecord
 from imgpipe.components.records import first, text
 from imgpipe.models import feature_names as names
+from tests.components.memory_source import Memory
 
 LIMIT = 100_000_000
 
@@ -85,20 +86,9 @@ def test_record_and_example_are_the_same(photos, encode):
         assert ImageRecord.from_example(record.to_example()) == record
 
 
-class Counting:
-    """A source of bytes by path that lists what was read."""
-
-    def __init__(self, files):
-        self.files, self.paths = files, []
-
-    def read(self, item):
-        self.paths.append(item.path)
-        return self.files[item.path]
-
-
 def test_each_file_is_read_once_also_when_the_op_refuses_it(encode):
     files = {"a/x.jpg": encode(), "a/cut.jpg": encode()[:300], "a/y.jpg": encode(seed=1)}
-    source = Counting(files)
+    source = Memory(files)
     records = list(inspect(source, [Item(path, "a") for path in files], LIMIT))
     assert [bool(record.decode_error) for record in records] == [False, True, False]
     assert source.paths == list(files)
@@ -108,6 +98,6 @@ def test_large_files_that_the_op_refuses_do_not_fill_the_memory(encode, monkeypa
     """Above a limit their bytes are not kept, but read again, and the answer is the same."""
     monkeypatch.setattr("imgpipe.components.example_gen.inspection._MAX_HELD_BYTES", 0)
     files = {f"a/{n}.jpg": encode(seed=n)[: 300 if n % 2 else None] for n in range(6)}
-    records = list(inspect(Counting(files), [Item(path, "a") for path in files], LIMIT))
+    records = list(inspect(Memory(files), [Item(path, "a") for path in files], LIMIT))
     assert [record.image_bytes for record in records] == list(files.values())
     assert ["JPEG" in record.decode_error for record in records] == [False, True] * 3

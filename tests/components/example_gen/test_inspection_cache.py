@@ -11,18 +11,9 @@ from imgpipe.components.example_gen.inspection_cache import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_file import content
 from imgpipe.components.image_record import ImageRecord
+from tests.components.memory_source import Memory
 
 LIMIT = 1_000_000
-
-
-class Memory:
-    """A source of bytes by path."""
-
-    def __init__(self, files):
-        self.files = files
-
-    def read(self, item):
-        return self.files[item.path]
 
 
 @pytest.fixture

@@ -1,22 +1,22 @@
-"""Records as the checks see them: read, decoded and measured as ingest does it."""
+"""Records as the checks see them, and the filter of a folder on real Beam."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
 from imgpipe.components.example_gen.inspection import inspect
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.splits import SplitRule
-
-
-class Memory:
-    """A source of bytes by path."""
-
-    def __init__(self, files):
-        self.files = files
-
-    def read(self, item):
-        return self.files[item.path]
+from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
+from imgpipe.components.image_filter.check import Settings
+from imgpipe.components.records import read_examples, shard_files, text
+from imgpipe.models import feature_names as names
+from tests.components.memory_source import Memory
 
 
 @pytest.fixture
@@ -28,5 +28,40 @@ def records():
         rule = SplitRule(given=("train", "validation"))
         read = inspect(Memory(files), items, 100_000_000, store, rule, ("a", "b"))
         return {record.path: record for record in read}
+
+    return make
+
+
+class Run:
+    """Ingest and filter of one folder."""
+
+    def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
+        scan = open_source(str(photos)).scan()
+        plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
+        ingest(beam_pipeline(), f"{root}/examples", plan)
+        uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+        self.root = root
+        self.summary = filter_examples(
+            beam_pipeline(*flags), uris, settings or Settings(), scan.vocabulary
+        )
+        assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
+        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
+        self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
+
+    def records(self, kind):
+        found = []
+        for split in names.SPLITS:
+            for path in shard_files(f"{self.root}/{kind}", split):
+                found += read_examples(path)
+        return found
+
+    def paths(self):
+        return [text(example, names.PATH) for example in self.records("kept")]
+
+
+@pytest.fixture
+def run(tmp_path, beam_pipeline):
+    def make(photos, name="run", **options):
+        return Run(tmp_path / name, photos, beam_pipeline, **options)
 
     return make

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.components.example_gen.ingestion import IngestSettings, ingest
-from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import beam_driver, quarantine
 from imgpipe.components.image_filter.beam_driver import Uris, filter_examples
 from imgpipe.components.image_filter.check import Settings
@@ -27,41 +25,6 @@ from tests.images import encoded
 def near_warnings(done):
     """Warnings of near-duplicates; what else the drawn images are warned of is not meant."""
     return [found for found in done.summary["warnings"] if found["reason"].startswith("near")]
-
-
-class Run:
-    """Ingest and filter of one folder."""
-
-    def __init__(self, root, photos, beam_pipeline, settings=None, shard_size=256, flags=()):
-        scan = open_source(str(photos)).scan()
-        plan = IngestSettings(str(photos), scan.vocabulary, shard_size=shard_size)
-        ingest(beam_pipeline(), f"{root}/examples", plan)
-        uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
-        self.root = root
-        self.summary = filter_examples(
-            beam_pipeline(*flags), uris, settings or Settings(), scan.vocabulary
-        )
-        assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
-        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
-        self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
-
-    def records(self, kind):
-        found = []
-        for split in names.SPLITS:
-            for path in shard_files(f"{self.root}/{kind}", split):
-                found += read_examples(path)
-        return found
-
-    def paths(self):
-        return [text(example, names.PATH) for example in self.records("kept")]
-
-
-@pytest.fixture
-def run(tmp_path, beam_pipeline):
-    def make(photos, name="run", **options):
-        return Run(tmp_path / name, photos, beam_pipeline, **options)
-
-    return make
 
 
 @pytest.fixture

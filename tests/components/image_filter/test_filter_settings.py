@@ -15,16 +15,7 @@ from imgpipe.components.image_filter.check import Settings
 from imgpipe.components.image_filter.checks import MEASUREMENTS
 from imgpipe.components.image_filter.overrides import Override
 from imgpipe.models import feature_names as names
-from tests.components.image_filter.test_component import Run
 from tests.images import encoded, noise
-
-
-@pytest.fixture
-def run(tmp_path, beam_pipeline):
-    def make(photos, name="run", **options):
-        return Run(tmp_path / name, photos, beam_pipeline, **options)
-
-    return make
 
 
 def digest(data):

@@ -23,12 +23,6 @@ class Everywhere(dict):
         return jpeg()
 
 
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    with browser.chromium(tmp_path_factory.mktemp("profile")) as window:
-        yield window
-
-
 @pytest.fixture(scope="module", params=[3, 30], ids=lambda count: f"{count} classes")
 def page(request, window, tmp_path_factory):
     """The page of a run with every section."""

@@ -22,12 +22,6 @@ pytestmark = [
 LOADED = "document.querySelector('#images figure.subject img')?.naturalWidth"
 
 
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    with browser.chromium(tmp_path_factory.mktemp("profile")) as window:
-        yield window
-
-
 @pytest.fixture
 def review(tmp_path):
     photos = run_to_review.write(tmp_path / "photos")

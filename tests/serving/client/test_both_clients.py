@@ -48,8 +48,11 @@ def test_predict_with_filter_version_and_signature(ask, half):
 
 def test_errors_have_the_same_types_and_words(ask, half):
     x = {"x": np.float32([1])}
-    with pytest.raises(NotFound, match=r"Latest\(nope\)"):
+    with pytest.raises(NotFound, match=r"Latest\(nope\)") as e:
         ask(half, "predict", x, client={"model": "nope"})
+    assert e.value.exit_code == 2
+    with pytest.raises(NotFound, match=r"\(half, 5\)"):
+        ask(half, "predict", x, client={"model": "half", "version": 5})
     with pytest.raises(FailedPrecondition, match="not found"):
         ask(half, "predict", x, "nope", client={"model": "half"})
     with pytest.raises(InvalidArgument, match="not found in signature"):
@@ -65,8 +68,9 @@ def test_errors_have_the_same_types_and_words(ask, half):
             client={"model": "half"},
             timeout=0.05,
         )
-    with pytest.raises(Unavailable, match="Start one"):
+    with pytest.raises(Unavailable, match=r"No model server is available at .*Start one") as e:
         ask("127.0.0.1:9", "status", client={"timeout": 5.0})
+    assert e.value.exit_code == 5
     with pytest.raises(InvalidArgument, match="by version or by label"):
         ask(half, "status", client={"version": 1, "label": "stable"})
     with pytest.raises(InvalidArgument, match="timeout must be a number of seconds"):
@@ -74,7 +78,7 @@ def test_errors_have_the_same_types_and_words(ask, half):
 
 
 def test_classify_bytes_paths_and_arrays(ask, images, make_image, tmp_path):
-    file = tmp_path / "a.png"
+    file = tmp_path / "ünïcode name.png"
     file.write_bytes(make_image(1, "PNG"))
     pixels = np.random.default_rng(2).integers(0, 255, (24, 20, 3), np.uint8)
     first, second, third, grey = ask(
@@ -82,7 +86,10 @@ def test_classify_bytes_paths_and_arrays(ask, images, make_image, tmp_path):
     )
     assert {a.version for a in (first, second, third, grey)} == {7}
     assert ask(images, "classify", pixels[None])[0] == third
-    assert ask(images, "classify", [file], top=1)[0].top == second.top[:1]
+    assert ask(images, "classify", [str(file)], top=1)[0].top == second.top[:1]
+    assert second.top[0] == (second.label, second.probability)
+    assert sum(score for _, score in second.top) == pytest.approx(1.0, abs=1e-5)
+    assert ask(images, "classify", []) == []
 
 
 def test_each_image_has_its_own_fate(ask, images, make_image, tmp_path):
@@ -185,8 +192,11 @@ def test_ten_crops_of_many_images_keep_their_order(ask, images, make_image):
 def test_status_metadata_and_waiting(ask, half):
     (state,) = ask(half, "status", client={"model": "half"})
     assert (state.version, state.state) == (123, "AVAILABLE")
-    signatures = ask(half, "metadata", client={"model": "half"}).signatures
-    assert {"serving_default", "pair", "slow"} <= set(signatures)
+    metadata = ask(half, "metadata", client={"model": "half"})
+    assert (metadata.model, metadata.version) == ("half", 123)
+    assert {"serving_default", "pair", "slow"} <= set(metadata.signatures)
+    x = metadata.signatures["serving_default"].inputs["x"]
+    assert (x.dtype, x.shape) == ("float", (None,))
     assert ask(half, "wait_until_available", 30, client={"model": "half"}) == 123
     with pytest.raises(DeadlineExceeded, match=r"not available after 0\.3 s"):
         ask(half, "wait_until_available", 0.3, 9, client={"model": "half"})

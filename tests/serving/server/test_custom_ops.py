@@ -17,6 +17,7 @@ from imgpipe.serving.client import Client
 from imgpipe.serving.server import model_server
 from imgpipe.serving.server.custom_ops import load_libraries
 from imgpipe.serving.server.errors import BadArgument
+from tests.ports import free_port
 
 SOURCE = """
 #include "tensorflow/core/framework/op.h"
@@ -115,12 +116,6 @@ def test_a_library_that_cannot_be_loaded(tmp_path, capsys):
     flags = [f"--model_base_path={tmp_path}", f"--custom_op_library={tmp_path / 'no.so'}"]
     assert model_server.main(["--port=0", *flags]) == 2
     assert "--custom_op_library" in capsys.readouterr().err
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_the_profiler_answers_on_its_port(launch, push, tmp_path):

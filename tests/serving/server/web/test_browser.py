@@ -108,12 +108,6 @@ def server(base, collected, training_images):
         yield server
 
 
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    with browser.chromium(tmp_path_factory.mktemp("profile")) as window:
-        yield window
-
-
 @pytest.fixture
 def page(window, server):
     window.look()
