@@ -24,6 +24,7 @@ MOST = 3
 _FEW, _SMALL_SHARE = 30, 0.25
 #: Below this accuracy of the head in cross-validation, fine-tuning often helps.
 _HEAD_ALONE = 0.97
+_MINUTES = 15  # for the search for a better network, where the run gave it no time
 _FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
 
 
@@ -90,10 +91,14 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
         return None
     if training.get("search"):  # has tried it
         return None
+    changed = (facts.get("settings") or {}).get("changed") or {}
+    options = ["--set fine_tune.mode=search"] if "fine_tune.mode" in changed else []
+    if not options or changed.get("train.minutes") == 0:
+        options.append(f"--minutes {_MINUTES}")
     return Advice(
         f"In cross-validation over the training images the head alone reaches {accuracy:.3f}. "
-        'fine_tune.mode = "search" trains further layers, which often helps where the head alone '
-        f"reaches less than {_HEAD_ALONE:g}.",
+        f"With {' '.join(options)} further layers are trained too, which often helps where the "
+        f"head alone reaches less than {_HEAD_ALONE:g}.",
         "training",
     )
 

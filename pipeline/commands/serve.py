@@ -22,6 +22,7 @@ _LAST_PORT = 65535
 _EXAMPLES = """Examples:\n
   imgpipe serve imgpipe-out\n
   imgpipe serve imgpipe-out/model/3 --port 9000\n
+  imgpipe serve imgpipe-out --versions 2\n
   imgpipe serve imgpipe-out --port 0 --json -\n
   imgpipe serve imgpipe-out --request-log logs/requests -- --drain_seconds=5
 """
@@ -44,6 +45,12 @@ _COLLECT = typer.Option(
     "--collect",
     metavar="DIR",
     help="Folder for images whose labels people correct on the page, for the next run.",
+)
+_VERSIONS = typer.Option(
+    "--versions",
+    min=1,
+    metavar="N",
+    help="Serve the newest N versions, which the page can show side by side.",
 )
 _NEAREST = typer.Option(
     "--nearest", help="Show the nearest training images on the page, to whoever can open it."
@@ -75,6 +82,7 @@ def serve(
     web: Annotated[bool, _WEB] = True,
     collect: Annotated[Path | None, _COLLECT] = None,
     nearest: Annotated[bool, _NEAREST] = False,
+    versions: Annotated[int, _VERSIONS] = 1,
     host: Annotated[str, _HOST] = "127.0.0.1",
     model: Annotated[str, _MODEL] = "imgpipe",
     int8: Annotated[bool, _INT8] = False,
@@ -89,6 +97,8 @@ def serve(
     page = page_flags(web and rest_port != 0, collect)
     if nearest:
         page += nearest_flags(web and rest_port != 0, model_dir)
+    if versions > 1:
+        page.append(f"--num_versions={versions}")
     more = [*page, *log_flags(log, log_share, log_images), *(flags or [])]
     raise typer.Exit(run(model_dir, host, port, model, int8, more, rest_port, json_file))
 
@@ -128,6 +138,11 @@ def run(
 
     json_files.check_folder("--json", json_file)
     base_path, version = _served(model_dir)
+    if version and any(flag.startswith("--num_versions=") for flag in flags):
+        raise ConfigError(
+            f"--versions needs a folder of versions. Received one version: {model_dir}. Name the "
+            "output folder instead, or leave out --versions."
+        )
     only = [f"--model_version={version}"] if version else []
     with _state_lines(json_file) as lines:
         _import_tensorflow()

@@ -178,6 +178,12 @@ _MODELS = (
     Flag("model_base_path", str, "", "directory of the numbered versions, or gs://…"),
     Flag("model_version", int, 0, "serve just this version of --model_base_path; 0: the newest"),
     Flag(
+        "num_versions",
+        int,
+        1,
+        "number of the newest versions of --model_base_path to serve at once",
+    ),
+    Flag(
         "model_config_file",
         str,
         "",

@@ -93,6 +93,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("--model_version needs --model_base_path; a config file has version policies")
     if flags.model_version < 0:
         parser.error(f"--model_version must be 1 or more. Received: {flags.model_version}.")
+    if flags.num_versions < 1:
+        parser.error(f"--num_versions must be 1 or more. Received: {flags.num_versions}.")
+    if flags.num_versions > 1 and (flags.model_version or not flags.model_base_path):
+        parser.error("--num_versions needs --model_base_path and no --model_version")
     for name in ("timeout_in_ms", "max_body_bytes", "max_body_values"):
         if getattr(flags, f"rest_api_{name}") == 0:
             parser.error(f"--rest_api_{name} must be 1 or more. Received: 0.")

@@ -257,7 +257,7 @@ def _models(flags: argparse.Namespace) -> list[Any]:
     log = None
     if flags.request_log_prefix:
         log = RequestLogConfig(flags.request_log_prefix, flags.request_log_sampling_rate)
-    policy = VersionPolicy()
+    policy = VersionPolicy(num_versions=flags.num_versions)
     if flags.model_version:
         policy = VersionPolicy("specific", versions=(flags.model_version,))
     return [ModelConfig(flags.model_name, base_path, policy, request_log=log)]

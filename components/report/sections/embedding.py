@@ -29,6 +29,7 @@ def build(context: Context) -> Mapping[str, Any] | Absent:
         "plot": plots.embedding(points, coloured, held_out),
         "found": found,
         "shown": len(points),
+        "judged": bool(context.part("metrics")),
         "wrong": sum(point[4] for point in points),
         "legend": [
             (sign, classes[label] if label < len(classes) else str(label))

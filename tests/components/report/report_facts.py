@@ -1,6 +1,8 @@
 """Made-up facts of a run, in the shape of `imgpipe.components.report.facts.collect`."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,12 +17,12 @@ BLESSED = RunState(
 )
 
 
-def jpeg(colour=(200, 30, 30), size=(320, 200)):
+def jpeg(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (320, 200)) -> bytes:
     """Bytes of a plain image."""
     return encoded(Image.new("RGB", size, colour), "JPEG")
 
 
-def measured(classes, count, accuracy, seed):
+def measured(classes: Sequence[str], count: int, accuracy: float, seed: int) -> Table:
     """Predictions of one split."""
     random = np.random.default_rng(seed)
     rows = []
@@ -33,7 +35,7 @@ def measured(classes, count, accuracy, seed):
     return Table(classes, rows)
 
 
-def reject(i, reason="too_small", **values):
+def reject(i: int, reason: str = "too_small", **values: Any) -> dict[str, Any]:
     """A line of quarantine's manifest."""
     line = {
         "path": f"rock/bad-{i}.jpg",
@@ -49,7 +51,7 @@ def reject(i, reason="too_small", **values):
     return line | values
 
 
-def lite_export(kind, **values):
+def lite_export(kind: str, **values: Any) -> dict[str, Any]:
     """A verdict of the LiteExporter."""
     verdict = {
         "kind": kind,
@@ -66,7 +68,11 @@ def lite_export(kind, **values):
     return verdict | values
 
 
-def facts(classes=("paper", "rock", "scissors"), rejects=(), accuracy=0.95):
+def facts(
+    classes: Sequence[str] = ("paper", "rock", "scissors"),
+    rejects: Sequence[dict[str, Any]] = (),
+    accuracy: float = 0.95,
+) -> dict[str, Any]:
     """Facts of a blessed run."""
     classes = list(classes)
     tables = {

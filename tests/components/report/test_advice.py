@@ -24,6 +24,10 @@ def confused(*cells):
     return {"settings": {"vocabulary": list("abc")}, "confusion": {"validation": cells}}
 
 
+def changed(settings):
+    return {"settings": {"changed": settings}}
+
+
 LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
 
 
@@ -41,7 +45,17 @@ LAST = {"epochs": [{}] * 4, "stopped": "epochs", "best_epoch": 4}
         (
             advice.fine_tuning,
             solved(accuracy=0.931),
-            "the head alone reaches 0.931. fine_tune.mode",
+            "the head alone reaches 0.931. With --minutes 15 further layers are trained too",
+        ),
+        (
+            advice.fine_tuning,
+            solved(accuracy=0.931) | changed({"fine_tune.mode": "off"}),
+            "With --set fine_tune.mode=search further layers",
+        ),
+        (
+            advice.fine_tuning,
+            solved(accuracy=0.931) | changed({"fine_tune.mode": "off", "train.minutes": 0}),
+            "With --set fine_tune.mode=search --minutes 15 further layers",
         ),
         (
             advice.more_time,

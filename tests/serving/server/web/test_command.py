@@ -75,6 +75,30 @@ def test_one_version_is_served_alone(start, tmp_path):
     assert [(one["version"], one["state"]) for one in states] == [("1", "AVAILABLE")]
 
 
+@pytest.mark.slow
+def test_the_newest_versions_are_served_together(start, tmp_path):
+    for version in ("2", "3"):
+        shutil.copytree(tmp_path / "model" / "1", tmp_path / "model" / version)
+    address = start("--versions", "2")
+    for _ in range(120):
+        with contextlib.closing(_opened(f"{address}/v1/models/imgpipe")) as answer:
+            states = json.load(answer).get("model_version_status", [])
+        if [state["state"] for state in states] == ["AVAILABLE", "AVAILABLE"]:
+            break
+        time.sleep(0.5)
+    assert sorted((one["version"], one["state"]) for one in states) == [
+        ("2", "AVAILABLE"),
+        ("3", "AVAILABLE"),
+    ]
+
+
+def test_one_version_cannot_be_several(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    with pytest.raises(ConfigError, match=r"--versions needs a folder of versions\. Received one"):
+        run(str(tmp_path / "1"), "127.0.0.1", 0, "imgpipe", flags=["--num_versions=2"])
+
+
 def _opened(address: str) -> Any:
     try:
         return urllib.request.urlopen(address, timeout=20)
