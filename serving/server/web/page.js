@@ -199,7 +199,7 @@ async function take(files) {
   try {
     quiet();
     const [target] = await targets();
-    if (!picture.blob) say("The labels are in the table below.");
+    if (!$("answers").childElementCount) say("The labels are in the table below.");
     await folder.classify(target, files);
   } catch (error) {
     complain(error);
