@@ -9,8 +9,11 @@ of an image that it was trained on.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -228,18 +231,23 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
     groups = np.concatenate([fold.held.groups.numbers for fold in folds])
     tried: dict[float, Judgement] = {}
     lowest, worse = np.inf, 0
-    for penalty in (settings.l2,) if settings.l2 else PENALTIES:
-        scores = [
-            fold.scores(problem.minimise(penalty, _ROUGH))
-            for fold, problem in zip(folds, problems, strict=True)
-        ]
-        losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
-        tried[penalty] = Judgement(losses, right, groups)
-        worse = 0 if losses.mean() < lowest else worse + 1
-        lowest = min(lowest, float(losses.mean()))
-        if worse == _WORSE:
-            break
+    # Half of the time is spent in products of matrices, during which other threads may run Python.
+    with ThreadPoolExecutor(min(len(folds), os.cpu_count() or 1)) as threads:
+        for penalty in (settings.l2,) if settings.l2 else PENALTIES:
+            solve_fold = functools.partial(_scores, penalty)
+            scores = list(threads.map(solve_fold, folds, problems))
+            losses, right = (np.concatenate(parts) for parts in zip(*scores, strict=True))
+            tried[penalty] = Judgement(losses, right, groups)
+            worse = 0 if losses.mean() < lowest else worse + 1
+            lowest = min(lowest, float(losses.mean()))
+            if worse == _WORSE:
+                break
     return tried
+
+
+def _scores(penalty: float, fold: _Fold, problem: LogisticRegression) -> tuple[Losses, Flags]:
+    """Returns the scores of a fold, as `_Fold.scores` returns them, with this penalty."""
+    return fold.scores(problem.minimise(penalty, _ROUGH))
 
 
 def _strongest_as_good(tried: Mapping[float, Judgement]) -> float:
