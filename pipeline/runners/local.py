@@ -32,7 +32,7 @@ from imgpipe.components import integrity
 from imgpipe.components.literal_folders import literal_folders
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
-from imgpipe.pipeline.runners import beam_inspection, sealing
+from imgpipe.pipeline.runners import beam_lookups, sealing
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     wanted, made_again, told = set(fresh), set[str](), set[str]()
     while True:
         try:
-            with literal_folders(root), _without_arguments(), beam_inspection.remembered():
+            with literal_folders(root), _without_arguments(), beam_lookups.remembered():
                 return _once(copy.deepcopy(ir), observer, wanted, told, root)
         except sealing.Damaged as found:
             if found.node in made_again:

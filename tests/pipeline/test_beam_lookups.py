@@ -1,12 +1,18 @@
-"""Beam gets the same parameters of methods, whether they are remembered or not."""
+"""Beam finds the same parameters and options, whether they are remembered or not."""
 
 from __future__ import annotations
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+    TypeOptions,
+)
 from apache_beam.transforms import core, userstate
 
-from imgpipe.pipeline.runners import beam_inspection
+from imgpipe.pipeline.runners import beam_lookups
 
 # TFX and TensorFlow warn about their own dependencies; none of it is ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -34,7 +40,7 @@ def test_the_parameters_are_those_that_beam_finds(step: beam.DoFn):
     methods = ("process", "setup", "start_bundle", "finish_bundle", "teardown")
     expected = [core.get_function_arguments(step, method) for method in methods]
     state = userstate.is_stateful_dofn(step)
-    with beam_inspection.remembered():
+    with beam_lookups.remembered():
         for _ in range(2):  # the second time they are remembered
             assert [core.get_function_arguments(step, one) for one in methods] == expected
             assert userstate.is_stateful_dofn(step) == state
@@ -49,7 +55,7 @@ def test_two_objects_of_a_class_share_what_is_remembered(monkeypatch: pytest.Mon
         return inspected(function)
 
     monkeypatch.setattr(core, "get_function_args_defaults", counted)
-    with beam_inspection.remembered():
+    with beam_lookups.remembered():
         for step in (_Plain(), _Plain()):
             core.get_function_arguments(step, "process")[0].clear()  # the list is the caller's own
             assert core.get_function_arguments(step, "process")[0][0] == "element"
@@ -57,8 +63,29 @@ def test_two_objects_of_a_class_share_what_is_remembered(monkeypatch: pytest.Mon
     assert core.get_function_args_defaults is counted
 
 
+def test_views_show_the_options_of_their_pipeline():
+    first = PipelineOptions(["--runner=FnApiRunner", "--no_pipeline_type_check"])
+    second = PipelineOptions(["--runner=PrismRunner"])
+    with beam_lookups.remembered():
+        for _ in range(2):  # the second time they are remembered
+            assert first.view_as(StandardOptions).runner == "FnApiRunner"
+            assert second.view_as(StandardOptions).runner == "PrismRunner"
+            assert not first.view_as(TypeOptions).pipeline_type_check
+            assert second.view_as(TypeOptions).pipeline_type_check
+
+
+def test_an_option_that_is_changed_in_one_view_is_changed_in_all():
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    with beam_lookups.remembered():
+        before = options.view_as(StandardOptions)
+        options.view_as(DirectOptions).view_as(StandardOptions).runner = "PrismRunner"
+        options.view_as(DirectOptions).direct_num_workers = 3
+        assert before.runner == options.view_as(StandardOptions).runner == "PrismRunner"
+    assert options.view_as(DirectOptions).direct_num_workers == 3
+
+
 def test_a_pipeline_in_the_block_computes_the_same():
-    with beam_inspection.remembered(), beam.Pipeline(runner="FnApiRunner") as pipeline:
+    with beam_lookups.remembered(), beam.Pipeline(runner="FnApiRunner") as pipeline:
         _ = (
             pipeline
             | beam.Create([1, 2, 3])
