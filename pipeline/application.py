@@ -7,6 +7,7 @@ numpy.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pkgutil
 from typing import Annotated, Any
@@ -84,3 +85,4 @@ def _main(
     ] = False,
 ) -> None:
     """From a folder of images to a blessed, served image classifier."""
+    gc.enable()  # see cli._run

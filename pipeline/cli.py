@@ -34,6 +34,7 @@ def main() -> None:
 
 
 def _run() -> None:
+    import gc
     import os
 
     from imgpipe.models.errors import ImgpipeError
@@ -41,6 +42,9 @@ def _run() -> None:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     standard_streams.prepare()
+    # The collector would visit the objects of the imported modules again and again, which takes a
+    # twentieth of the time of --help. It is enabled again before the body of a command runs.
+    gc.disable()
     from imgpipe.pipeline.application import app
 
     try:

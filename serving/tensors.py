@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -236,6 +237,9 @@ def to_array(proto: Any) -> np.ndarray:
     if any(size < 0 for size in shape) or len(shape) > 64:
         raise TensorError(f"the shape {list(shape[:8])} is not one of a tensor")
     count = math.prod(shape)
+    # The product of the other sizes must fit into an address: numpy ignores only those that are 0.
+    if not count and math.prod(filter(None, shape)) > sys.maxsize // row.numpy.itemsize:
+        raise TensorError(f"the shape {list(shape)} is not one of a tensor")
     if proto.tensor_content:
         if row.number == STRING:
             raise TensorError("strings are sent in string_val, not in tensor_content")

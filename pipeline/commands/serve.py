@@ -145,7 +145,8 @@ def run(
         )
     only = [f"--model_version={version}"] if version else []
     with _state_lines(json_file) as lines:
-        _import_tensorflow()
+        # TensorFlow would print each file that is not an image.
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
         from imgpipe.serving.server.model_server import main
 
         return main(
@@ -183,22 +184,6 @@ def _state_lines(json_file: str | None) -> Iterator[StateLines | None]:
         raise ResourceError(f"cannot write --json {json_file}: {error.strerror}.") from None
     with file:
         yield StateLines(file.write)
-
-
-def _import_tensorflow() -> None:
-    """Import TensorFlow without the messages that do not heed its level."""
-    from imgpipe.pipeline import console as consoles
-    from imgpipe.pipeline import machine, temporary
-
-    # TensorFlow would print each file that is not an image.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with temporary.folder() as folder, consoles.quiet(folder / "log"):
-        import tensorflow as tf
-
-        if not machine.has_gpu():
-            # The first look for GPUs prints an error of CUDA where there is none. It is looked for
-            # once in a process, which is here.
-            tf.config.list_physical_devices("GPU")
 
 
 def _served(model_dir: str) -> tuple[str, int]:

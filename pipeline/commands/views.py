@@ -5,7 +5,6 @@ It needs neither TFX nor Beam, trains nothing and writes only the contact sheet.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
@@ -153,6 +152,8 @@ def _rows(
     paths: Sequence[Path], count: int, config: Config, size: int
 ) -> tuple[list[tuple[str, npt.NDArray[np.uint8]]], list[tuple[Path, str]]]:
     """Return captions and views of the first `count` images, and the files that are not images."""
+    import hashlib
+
     from imgpipe.models.contact_sheet import view_pixels
     from imgpipe.pipeline import image_bytes
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.serving.server import log_format, open_files
+from imgpipe.serving.server import log_format, native_messages, open_files
 from imgpipe.serving.server.errors import BadArgument, ServerError
 from imgpipe.serving.server.flag_table import DEFAULT_DRAIN_SECONDS
 from imgpipe.serving.server.flags import parse, without_effect
@@ -243,6 +243,7 @@ def _models(flags: argparse.Namespace) -> list[Any]:
     from imgpipe.serving.server.version_policy import VersionPolicy
 
     if flags.model_config_file:
+        native_messages.import_tensorflow()
         try:
             return read_models(Path(flags.model_config_file))
         except StatusError as error:
@@ -276,8 +277,7 @@ def main(argv: Sequence[str] | None = None, lines: StateLines | None = None) -> 
     argv = sys.argv[1:] if argv is None else argv
     flags = parse(argv)
     log_format.set_up(flags.log_format)
-    # TensorFlow would log notes on the CPU and the GPU of this machine.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    native_messages.limit()
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     for name in without_effect(argv):
         _log.warning("--%s has no effect on this server", name)
@@ -286,9 +286,8 @@ def main(argv: Sequence[str] | None = None, lines: StateLines | None = None) -> 
     open_files.raise_limit()
     try:
         models = _models(flags)
-        from imgpipe.serving.server.server import (
-            ModelServer,  # seconds of TensorFlow: after the flags
-        )
+        native_messages.import_tensorflow()  # takes seconds: after the flags
+        from imgpipe.serving.server.server import ModelServer
 
         port = -1 if flags.grpc_socket_path and not flags.port else flags.port
         server = ModelServer(host=flags.host, port=port, models=models, options=make_options(flags))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +22,8 @@ from imgpipe.serving import tensors
 from imgpipe.serving.server import status
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
-from imgpipe.serving.server.handle import Spec
+from imgpipe.serving.server.handle import Handle, Spec
+from imgpipe.serving.server.manager import VersionState
 from imgpipe.serving.server.predict import DEFAULT_SIGNATURE, Prediction
 from imgpipe.serving.server.request_log import RequestLogs
 from imgpipe.serving.server.rest import json_answers as answers
@@ -36,7 +39,7 @@ from imgpipe.serving.server.services import (
     PredictionService,
     ServiceOptions,
     metadata_response,
-    status_response,
+    status_message,
 )
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
@@ -99,6 +102,7 @@ class Api:
         self._quiet = Calls()
         self._service = PredictionService(core, logs, ServiceOptions())
         self._options = options
+        self._metadata: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
         # Each large request that waits holds a thread. The remaining threads are kept for others.
         self._large_here = threading.BoundedSemaphore(max(workers // 2, _LARGE_AT_ONCE))
@@ -137,11 +141,11 @@ class Api:
     def _work(self, asked: Asked, target: Target, call: Call) -> str:
         if target.action == "status":
             # A label is ignored here, as in TensorFlow Serving.
-            return _json(status_response(self._core, target.spec.name, target.spec.version))
+            return _status(*self._core.states(target.spec.name, target.spec.version))
         if target.action == "metadata":
             with self._core.acquire(target.spec) as handle:
                 call.version = handle.version
-                return _metadata(metadata_response(handle))
+                return self._metadata_of(handle)
         with self._gate(asked, call):
             body = decoded(asked.body, asked.encoding, self._options.max_body_bytes)
             document = read(body, self._options.max_body_values)
@@ -153,6 +157,13 @@ class Api:
             result = self._service.classify(request, call).result
             return answers.write_classifications(result)
         return answers.write_regressions(self._service.regress(request, call).result)
+
+    def _metadata_of(self, handle: Handle) -> str:
+        """Return the metadata of a version as JSON, which is written once."""
+        text = self._metadata.get(handle.runtime)
+        if text is None:
+            text = self._metadata[handle.runtime] = _metadata(metadata_response(handle))
+        return text
 
     @contextlib.contextmanager
     def _gate(self, asked: Asked, call: Call) -> Iterator[None]:
@@ -230,6 +241,12 @@ def _examples_request(target: Target, document: dict[str, Any], signature_name: 
         spec.version_label = target.spec.label
     fill_examples(document, request.input)
     return request
+
+
+@functools.lru_cache(maxsize=64)
+def _status(*states: VersionState) -> str:
+    """Return the states of versions as JSON. Programs ask for it every second."""
+    return _json(status_message(states))
 
 
 def _json(message: Any) -> str:

@@ -111,6 +111,11 @@ class Endpoint:
             return _closing(self._api.refuse(asked, error))
         asked = replace(asked, body=body, encoding=request.headers.get("content-encoding", ""))
         try:
+            if asked.verb == "GET":
+                # The status and the metadata of a model need no thread, so that they are answered
+                # while all threads are busy. A thread for each would also delay new connections:
+                # 200 clients that asked in a loop held up another one for 12 s.
+                return self._work(asked, _takes_gzip(request))
             return await self._answered(asked, request)
         finally:
             self._budget.give_back(len(body))
@@ -124,7 +129,7 @@ class Endpoint:
                 pass
             waiting = False
 
-        packed = "gzip" in request.headers.get("accept-encoding", "").lower()
+        packed = _takes_gzip(request)
         asked = replace(asked, is_active=lambda: waiting)
         watcher = asyncio.create_task(watch())
         try:
@@ -142,6 +147,10 @@ class Endpoint:
 
     def _work(self, asked: Asked, packed: bool) -> Response:
         return _response(self._api.answer(asked), packed)
+
+
+def _takes_gzip(request: Request) -> bool:
+    return "gzip" in request.headers.get("accept-encoding", "").lower()
 
 
 def _response(answer: Answer, packed: bool) -> Response:

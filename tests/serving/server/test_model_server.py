@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,13 +20,13 @@ from imgpipe.serving.client import Client, ServingError, Unavailable
 from imgpipe.serving.server import flags, model_server
 
 
-def launch(*flags: str) -> subprocess.Popen:
+def launch(*flags: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "imgpipe.serving.server.model_server", *flags],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        env=environment or os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
     )
 
 
@@ -111,6 +113,32 @@ def test_files_that_are_none_of_theirs_are_named(flag, tmp_path, capsys):
     assert model_server.main(given) == 2
     message = capsys.readouterr().err
     assert f"Invalid protobuf file: '{file}'. Error parsing text-format tensorflow." in message
+
+
+def test_every_line_of_a_log_in_json_is_json(push, tmp_path):
+    """TensorFlow and gRPC write lines of another form, also for a request that is wrong."""
+    push("images", tmp_path / "base", 1)
+    flags = ("--port=0", "--log_format=json", "--model_name=m")
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    process = launch(*flags, f"--model_base_path={tmp_path / 'base'}", environment=environment)
+    log = []
+    try:
+        for line in process.stderr:
+            log.append(json.loads(line)["message"])
+            if match := re.search(r"listening on (\S+)", log[-1]):
+                target = match[1]
+            if "is available" in log[-1]:
+                break
+        with Client(target, "m") as client, pytest.raises(ServingError, match="Unknown image"):
+            client.predict({"image_bytes": [b"no image"]})
+        process.terminate()
+        log += [json.loads(line)["message"] for line in process.stderr]
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stderr.close()
+    assert any(message.startswith("stopping") for message in log)
 
 
 def test_flags_mean_what_they_say(tmp_path):

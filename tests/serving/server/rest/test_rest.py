@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from imgpipe.serving.server.config import ModelConfig, RequestLogConfig
+from imgpipe.serving.server.core import CoreOptions
 from imgpipe.serving.server.rest.options import RestOptions
 from imgpipe.serving.server.server import ServerOptions
 from tests.serving.test_image_header import png_bomb
@@ -295,6 +296,33 @@ def test_the_queue_is_that_of_grpc(serve):
     refused = next(answer for answer in answers if answer.status == 429)
     assert "overloaded" in refused.error()
     assert server.predict(body).status == 200
+
+
+def test_status_and_metadata_need_no_thread(serve):
+    rest = serve(max_workers=1)
+    slow = {"signature_name": "slow", "inputs": 3000}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(rest.predict, slow)
+        while not rest.server.core.busy():
+            time.sleep(0.01)
+        for path in ("", "/metadata", "/versions/3"):
+            assert rest.get(f"/v1/models/half{path}").status == 200
+            assert rest.get(f"/v1/models/none{path}").status == 404
+        assert not running.done(), "the only thread was busy all the time"
+        assert running.result().status == 200
+
+
+def test_the_status_follows_the_versions(serve, push, tmp_path, eventually):
+    rest = serve(core=CoreOptions(poll_seconds=0.1))
+    assert rest.get("/v1/models/half/metadata").headers["model-version"] == "3"
+    push("half_plus_three", tmp_path / "half", 4)
+
+    def states():
+        found = rest.get("/v1/models/half").json()["model_version_status"]
+        return [(line["version"], line["state"]) for line in found]
+
+    eventually(lambda: states() == [("4", "AVAILABLE"), ("3", "END")])
+    assert rest.get("/v1/models/half/metadata").json()["model_spec"]["version"] == "4"
 
 
 def test_health_follows_the_models(rest, tmp_path):

@@ -99,9 +99,9 @@ def test_one_version_cannot_be_several(tmp_path):
         run(str(tmp_path / "1"), "127.0.0.1", 0, "imgpipe", flags=["--num_versions=2"])
 
 
-def _opened(address: str) -> Any:
+def _opened(address: str, body: bytes | None = None) -> Any:
     try:
-        return urllib.request.urlopen(address, timeout=20)
+        return urllib.request.urlopen(address, body, timeout=20)
     except urllib.error.HTTPError as error:  # while the model is loading
         return error
 
@@ -125,6 +125,11 @@ def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_pa
             break
     with urllib.request.urlopen(lines[0]["page"], timeout=20) as answer:
         assert b"<title>Try the model</title>" in answer.read()
+    request = b'{"instances": [{"b64": "bm8gaW1hZ2U="}]}'
+    with contextlib.closing(
+        _opened(f"{lines[0]['rest']}/v1/models/imgpipe:predict", request)
+    ) as answer:
+        assert b"Unknown image file format" in answer.read()
     process.terminate()
     rest, log = process.communicate(timeout=40)
     assert lines[0]["event"] == "listening"
