@@ -22,9 +22,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Type checkers read this list, so that it holds nothing but literals.
 __all__ = [
-    *("AsyncClient", "Check", "Client", "Evaluation", "Export", "LoadedModel", "Run"),
-    *("check", "evaluate", "export", "load", "run"),
+    "AsyncClient",
+    "Check",
+    "Client",
+    "Evaluation",
+    "Export",
+    "LoadedModel",
+    "Run",
+    "check",
+    "evaluate",
+    "export",
+    "load",
+    "run",
 ]
 
 _CLIENT = "imgpipe.serving.client"

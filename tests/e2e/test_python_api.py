@@ -111,6 +111,44 @@ def test_the_package_imports_nothing_until_it_is_used() -> None:
     assert ended.stdout.splitlines() == ["set()", "set()"]
 
 
+_SCRIPT = """
+from pathlib import Path
+
+import imgpipe
+
+check: imgpipe.Check = imgpipe.check("photos")
+verdict: str = check.verdict
+run: imgpipe.Run = imgpipe.run("photos", "out", minutes=1, evaluate={"threshold": 0.95})
+blessed: bool = run.blessed
+with imgpipe.load("out") as model:
+    labels: list[str] = [answer.label for answer in model.predict([Path("a.jpg"), b"bytes"])]
+passed: bool = imgpipe.evaluate("out", "new").passed
+file: Path = imgpipe.export("onnx", "out", "model.onnx").file
+client: imgpipe.Client = imgpipe.Client("localhost:8500")
+imgpipe.run(5)
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_the_public_names(tmp_path: Path) -> None:
+    """Only the last line is wrong: its source of images is a number."""
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir"]
+    ended = subprocess.run(
+        [*command, str(tmp_path / "cache"), "--follow-imports=silent", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=tmp_path,
+        check=False,
+    )
+    wrong = [line for line in ended.stdout.splitlines() if ": error:" in line]
+    last = len(_SCRIPT.splitlines())
+    assert len(wrong) == 1 and wrong[0].startswith(f"{script.name}:{last}:"), ended.stdout
+    assert 'Argument 1 to "run"' in wrong[0]
+
+
 def test_exports_are_compared_on_the_validation_images(case: Case, first: Any) -> None:
     from imgpipe.pipeline import exports
     from imgpipe.pipeline.evaluation import Model
