@@ -18,10 +18,10 @@ from imgpipe.components.feature_bank import store
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import config as configs
-from imgpipe.pipeline import metadata_file, past_runs, run_folders
+from imgpipe.pipeline import metadata_file, past_runs, run_folders, run_lock
 from imgpipe.pipeline.config import Config
 from imgpipe.pipeline.machine import Finding
-from imgpipe.pipeline.run import CONFIG, LOCK, RUNS
+from imgpipe.pipeline.run import CONFIG, RUNS
 
 _NAMED = 3  # damaged items that are named; all others are counted
 
@@ -174,19 +174,13 @@ def repair(out: Path) -> str:
     Raises:
       ResourceError: A run is working in the folder, or the file cannot be moved.
     """
-    import filelock
-
     if not metadata_file.fault(out) and not metadata_file.is_lost(out):
         return f"{out / metadata_file.NAME} needs no repair."
     if not out.is_dir():
         raise ResourceError(metadata_file.fault(out))
-    try:
-        with filelock.FileLock(out / LOCK).acquire(timeout=0):
-            done = metadata_file.repair(out)
-    except filelock.Timeout:
-        raise ResourceError(
-            f"a run is working in {out}. Wait until it has ended, then repair."
-        ) from None
+    busy = f"a run is working in {out}. Wait until it has ended, then repair."
+    with run_lock.locked(out, busy):
+        done = metadata_file.repair(out)
     return done if (out / metadata_file.NAME).exists() else f"{done} {_kept(out)}"
 
 

@@ -19,7 +19,8 @@ from imgpipe.models import json_object
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline import past_summary, run_folders
 from imgpipe.pipeline.flat_settings import flat
-from imgpipe.pipeline.run import ARTIFACTS, CONFIG, LOCK, RUNS, SUMMARY
+from imgpipe.pipeline.run import ARTIFACTS, CONFIG, RUNS, SUMMARY
+from imgpipe.pipeline.run_lock import LOCK
 
 PAGE = "report.html"
 _FACTS = "facts.json"

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 from rich.console import Console
 
 from imgpipe.components.example_gen.sources import Scan
@@ -33,6 +32,7 @@ from imgpipe.pipeline import (
     mlflow_log,
     repetition,
     run_folders,
+    run_lock,
     signals,
     summary,
     temporary,
@@ -45,7 +45,7 @@ from imgpipe.pipeline.source import opened, scan
 if TYPE_CHECKING:
     from imgpipe.pipeline.runners.local import NodeResult
 
-LOCK, LOG, TUNED = ".lock", "run.log", "tuned.toml"
+LOG, TUNED = "run.log", "tuned.toml"
 RUNS, CONFIG, SUMMARY, ARTIFACTS = "runs", "config.toml", "summary.json", "artifacts.json"
 _LOADING = "loading TensorFlow, TFX"
 
@@ -134,18 +134,16 @@ def _repeated(config: Config, began: float) -> tuple[Scan | None, Outcome | None
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Lock the output folder for one run; the system frees the lock if the process dies."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(out / LOCK)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ResourceError(
-            f"another run is working in {out}. Wait for it, or use another folder: --out DIR."
-        ) from None
-    except OSError as error:
-        raise ResourceError(f"cannot write to {out}: {error.strerror}. Choose --out DIR.") from None
-    with lock:
+    """Create and lock the output folder for one run."""
+    with contextlib.ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            advice = "Wait for it, or use another folder: --out DIR."
+            busy = f"another run is working in {out}. {advice}"
+            stack.enter_context(run_lock.locked(out, busy))
+        except OSError as error:
+            why = f"cannot write to {out}: {error.strerror}. Choose --out DIR."
+            raise ResourceError(why) from None
         yield
 
 

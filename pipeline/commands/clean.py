@@ -50,24 +50,18 @@ def run(path: Path, yes: bool, json_file: str | None) -> int:
     Raises:
       ResourceError: There is no run, or one is working in the folder.
     """
-    import filelock
-
     from imgpipe.pipeline import json_file as json_files
-    from imgpipe.pipeline import past_runs, removable
-    from imgpipe.pipeline.run import LOCK
+    from imgpipe.pipeline import past_runs, removable, run_lock
 
     json_files.check_folder("--json", json_file)
     out = past_runs.output_folder(path)
+    busy = f"a run is working in {out}. Wait until it has ended, then clean."
     try:
-        with filelock.FileLock(out / LOCK).acquire(timeout=0):
+        with run_lock.locked(out, busy):
             found, kept = removable.find(out, _versions(out))
             if yes:
                 for one in found:
                     one.remove()
-    except filelock.Timeout:
-        raise ResourceError(
-            f"a run is working in {out}. Wait until it has ended, then clean."
-        ) from None
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
     if json_file:

@@ -16,7 +16,7 @@ import pytest
 
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.run import LOCK
+from imgpipe.pipeline.run_lock import LOCK
 from tests.e2e.case import SETTINGS
 
 _SECONDS = 240.0

@@ -17,7 +17,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import metadata_file, output_folder
 from imgpipe.pipeline.commands import doctor
-from imgpipe.pipeline.run import LOCK
+from imgpipe.pipeline.run_lock import LOCK
 
 
 @pytest.fixture
