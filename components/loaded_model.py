@@ -1,17 +1,19 @@
-"""The exported model as ServingValidator has loaded it, for Predictor in the same process.
+"""The exported model as ServingValidator has loaded it, for later components in the same process.
 
-On one machine all components run in one process. Predictor then asks the session that
-ServingValidator has checked, and does not load the model again. Where a component has a process of
+On one machine all components run in one process. Predictor and Report then ask the session that
+ServingValidator has checked, and do not load the model again. Where a component has a process of
 its own, as on Kubeflow Pipelines and on Beam's workers, nothing is kept there, and it loads the
-model itself. At most one model is kept, and Predictor drops it at its end.
+model itself. At most one model is kept, and a run drops it at its end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +23,7 @@ import numpy as np
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models.served_model import Served
 from imgpipe.models.signatures import SERVING_DEFAULT
-from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.runtime import Runtime, available_cores
 
 #: Limit of one call in seconds. With a limit the session uses what the server's calls, which have
 #: one too, have prepared; without, it would prepare the same outputs a second time.
@@ -101,17 +103,27 @@ def drop() -> None:
     _SHELF.put(None)
 
 
-def served(directory: str, outputs: Collection[str]) -> Answering:
-    """Return the served signature of a model, which is loaded unless it is kept.
+@contextlib.contextmanager
+def dropped_at_end() -> Iterator[None]:
+    """Close the model that is kept when the block ends."""
+    try:
+        yield
+    finally:
+        drop()
+
+
+def served(directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT) -> Answering:
+    """Return a signature of a model, which is loaded unless it is kept.
 
     Args:
       directory: Folder of the SavedModel.
       outputs: Names of the outputs that are wanted.
+      signature: Name of the signature.
     """
     kept = _SHELF.kept
     if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):
-        return _Answers(kept.runtime)
-    return Served(directory, outputs=outputs)
+        return _Answers(kept.runtime, signature)
+    return Served(directory, signature, outputs)
 
 
 def _digest(files: Files) -> str:
@@ -119,19 +131,33 @@ def _digest(files: Files) -> str:
 
 
 class _Answers:
-    """The served signature of a model that is kept."""
+    """A signature of a model that is kept."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime, self._signature = runtime, runtime.signatures[SERVING_DEFAULT]
+    def __init__(self, runtime: Runtime, signature: str) -> None:
+        self._runtime, self._signature = runtime, runtime.signatures[signature]
         # All outputs, and in this order, because the server has asked for the same.
         self._fetches = sorted({info.name for info in self._signature.outputs.values()})
 
     def run(self, **inputs: Any) -> dict[str, Any]:
-        """Run the signature once; see `Served.run`."""
+        """Run the signature, which gives a row for each image; see `Served.run`.
+
+        The session of a server computes each request on a quarter of the cores, as
+        `runtime.default_intra_op` says. Therefore each core gets a part of the images.
+        """
         feeds = [self._signature.inputs[name].name for name in inputs]
-        values = [np.asarray(value, object) for value in inputs.values()]
-        found = self._runtime.run(feeds, values, self._fetches, _LIMIT)
-        by_tensor = dict(zip(self._fetches, found, strict=True))
+        columns = [np.asarray(value, object) for value in inputs.values()]
+        count = min(available_cores(), len(columns[0]))
+        parts = zip(*(np.array_split(column, max(1, count)) for column in columns), strict=True)
+
+        def answered(part: tuple[Any, ...]) -> list[Any]:
+            return self._runtime.run(feeds, part, self._fetches, _LIMIT)
+
+        with ThreadPoolExecutor(max(1, count)) as threads:
+            found = list(threads.map(answered, parts))
+        by_tensor = {
+            name: np.concatenate(rows)
+            for name, rows in zip(self._fetches, zip(*found, strict=True), strict=True)
+        }
         return {name: by_tensor[info.name] for name, info in self._signature.outputs.items()}
 
     def close(self) -> None:

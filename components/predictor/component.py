@@ -216,8 +216,6 @@ def Predictor(
             raise
         _log.exception("the model, which ServingValidator refused, does not answer")
         _write_nothing(predictions.uri)
-    finally:
-        loaded_model.drop()
 
 
 def _predict_train(pipeline: Any, bank_uri: str, head: StoredHead, uri: str) -> None:

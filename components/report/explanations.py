@@ -48,11 +48,11 @@ def encoded_cams(
 def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
     from PIL import Image
 
+    from imgpipe.components import loaded_model
     from imgpipe.models import activation_images
-    from imgpipe.models.served_model import Served
     from imgpipe.models.signatures import CAM
 
-    served = Served(model, CAM, outputs=(CAM,))
+    served = loaded_model.served(model, (CAM,), CAM)
     try:
         hashes = list(images)
         for start in range(0, len(hashes), _BATCH):

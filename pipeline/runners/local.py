@@ -28,7 +28,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
-from imgpipe.components import integrity
+from imgpipe.components import integrity, loaded_model
 from imgpipe.components.literal_folders import literal_folders
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.graph import NEVER_CACHED
@@ -96,7 +96,12 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     wanted, made_again, told = set(fresh), set[str](), set[str]()
     while True:
         try:
-            with literal_folders(root), _without_arguments(), beam_lookups.remembered():
+            with (
+                literal_folders(root),
+                _without_arguments(),
+                beam_lookups.remembered(),
+                loaded_model.dropped_at_end(),
+            ):
                 return _once(copy.deepcopy(ir), observer, wanted, told, root)
         except sealing.Damaged as found:
             if found.node in made_again:

@@ -16,6 +16,7 @@ from imgpipe.components.predictor.answers import Answers
 from imgpipe.components.serving_validator.component import validate
 from imgpipe.models import feature_names as names
 from imgpipe.models.served_model import Served
+from imgpipe.models.signatures import CAM
 from tests.images import encoded, soft
 
 # TFX and TensorFlow warn about their own dependencies; none of it is ours to mend.
@@ -179,9 +180,13 @@ def test_the_session_that_was_validated_answers_in_the_same_process(
         patch.setattr(loaded_model, "Served", refuse)
         with pytest.raises(AssertionError, match="loaded again"):
             loaded_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
-        out = _predict(made, tmp_path / "out", "model", "empty")
-        with pytest.raises(AssertionError, match="loaded again"):  # Predictor has dropped it
+        with loaded_model.dropped_at_end():
+            out = _predict(made, tmp_path / "out", "model", "empty")
+            cams = loaded_model.served(str(directory), [CAM], CAM).run(image_bytes=images)
+        with pytest.raises(AssertionError, match="loaded again"):
             loaded_model.served(str(directory), [names.PROBABILITIES])
+    expected_cams = Served(str(directory), CAM, [CAM]).run(image_bytes=images)
+    np.testing.assert_allclose(cams[CAM], expected_cams[CAM], atol=1e-5)
     found = sorted(
         records.iterate(str(out), names.VALIDATION), key=lambda e: records.text(e, names.PATH)
     )
