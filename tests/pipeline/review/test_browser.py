@@ -100,6 +100,19 @@ def test_keys_can_be_switched_off(page, review):
     assert not review.decisions.answers()
 
 
+def test_the_whole_image_is_shown_in_a_low_window(page):
+    page.look(1200, 250)
+    page.press("ArrowRight")
+    page.press("ArrowLeft")  # draws the image anew, at this size
+    page.wait(LOADED)
+    image, frame = page.run(
+        "[document.querySelector('.subject img'), document.querySelector('.subject .frame')]"
+        ".map((one) => one.getBoundingClientRect().toJSON())"
+    )
+    assert frame["top"] <= image["top"] and image["bottom"] <= frame["bottom"]
+    assert image["height"] > 0.9 * frame["height"], "it is enlarged as far as it fits"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(page, scheme):
     page.look(390, 800, scheme)
