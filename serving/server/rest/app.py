@@ -112,9 +112,8 @@ class Endpoint:
         asked = replace(asked, body=body, encoding=request.headers.get("content-encoding", ""))
         try:
             if asked.verb == "GET":
-                # The status and the metadata of a model need no thread, so that they are answered
-                # while all threads are busy. A thread for each would also delay new connections:
-                # 200 clients that asked in a loop held up another one for 12 s.
+                # The status and the metadata of a model need no thread, and are answered while all
+                # threads are busy. Handing them to a thread also took more time than the answer.
                 return self._work(asked, _takes_gzip(request))
             return await self._answered(asked, request)
         finally:

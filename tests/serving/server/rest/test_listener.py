@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
 import select
 import socket
@@ -341,3 +343,31 @@ def test_idle_connections_make_room(serve, monkeypatch):
     assert kept.getresponse().status == 200
     kept.close()
     assert 30 <= ended(connections, 2) < 50
+
+
+def test_waiting_connections_are_accepted_together():
+    """While the event loop is busy, a pause after each would add up to seconds."""
+
+    async def turns(count: int) -> int:
+        with socket.create_server(("127.0.0.1", 0)) as bound, contextlib.ExitStack() as opened:
+            for _ in range(count):
+                opened.enter_context(socket.create_connection(bound.getsockname()))
+            connected = []
+
+            class Connected(asyncio.Protocol):
+                def connection_made(self, transport):
+                    connected.append(transport)
+
+            accepting = acceptor.Acceptor(bound, Connected, None, set(), count * 2)
+            turn = 0
+            while len(connected) < count:
+                turn += 1
+                await asyncio.sleep(0)
+            accepting.close()
+            await accepting.wait_closed()
+            for transport in connected:
+                transport.abort()
+            await asyncio.sleep(0.1)  # they close in a later turn
+            return turn
+
+    assert asyncio.run(turns(96)) < 48
