@@ -6,7 +6,7 @@ for example. The score of an image is its Mahalanobis distance to the nearest cl
 leading principal components with one covariance for all classes (Lee et al. 2018, "A Simple Unified
 Framework for Detecting Out-of-Distribution Samples"), plus the part of the features that these
 components do not represent (as in ViM, Wang et al. 2022). Held-out images of the same data show
-which scores are usual.
+which scores are usual. Where there are too few of them, training images are held out in turn.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _COMPONENTS: Final = 64
 _FEWEST_TRAIN: Final = 64
 MOST: Final = 20_000  # images that are used, sampled evenly: 100 MB of features
 _FEWEST_HELD_OUT: Final = 50  # fewer images do not show which scores are usual
+_FOLDS: Final = 5  # parts of the training images that are held out in turn
 _LONGEST: Final = 4096  # features of an image; the covariance of more takes over 130 MB
 _SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
 #: Quantile of the held-out scores above which an image is unlike the training data.
@@ -141,7 +142,10 @@ def load(directory: str) -> FeatureDistribution | None:
 
 
 def fit(
-    features: Floats, labels: npt.NDArray[np.integer[Any]], held_out: Floats
+    features: Floats,
+    labels: npt.NDArray[np.integer[Any]],
+    held_out: Floats,
+    groups: npt.NDArray[np.integer[Any]] | None = None,
 ) -> FeatureDistribution | None:
     """Computes the distribution of the features of training images.
 
@@ -150,18 +154,71 @@ def fit(
             classes.
         labels: Their label indices, integers [n].
         held_out: Features of images that were not trained on, float [m, D].
+        groups: Number of the group of similar images to which each training image belongs, [n].
+            With it, training images are held out in turn where there are too few in `held_out`.
+            None if the network was trained on the images, so that their features are not those
+            that it computes for others.
 
     Returns:
         The distribution; None when there are too few images or too many features.
     """
-    few = len(features) < _FEWEST_TRAIN or len(held_out) < _FEWEST_HELD_OUT
-    if few or not 0 < features.shape[1] <= _LONGEST:
+    step = -(-len(features) // MOST) or 1
+    features, labels = features[::step], labels[::step]
+    if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= _LONGEST:
         return None
-    step = -(-len(features) // MOST)
-    rows, labels = _unit(features[::step]), labels[::step]
+    rows = _unit(features)
+    numbers = np.arange(len(rows)) if groups is None else groups[::step]
+    described = _described(rows, labels, numbers)
+    scores = described.scores(held_out)
+    if len(scores) < _FEWEST_HELD_OUT and groups is not None:
+        scores = np.concatenate([scores, _scores_in_turn(rows, labels, numbers)])
+    if len(scores) < _FEWEST_HELD_OUT:
+        return None
+    threshold = float(np.quantile(scores, _QUANTILE))
+    return replace(
+        described,
+        threshold=threshold,
+        held_out=len(scores),
+        held_out_above=int((scores > threshold).sum()),
+        far=_far(scores),
+    )
+
+
+def _scores_in_turn(
+    rows: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.integer[Any]],
+    groups: npt.NDArray[np.integer[Any]],
+) -> npt.NDArray[np.float64]:
+    """Returns scores of training images by distributions of others, one image of each group.
+
+    Images of a group look alike, so that all of them are held out together, and more than one of
+    them would not tell more.
+
+    Returns:
+        The scores; none when too few images are left to describe.
+    """
+    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    fold_of = np.random.default_rng(0).permutation(len(first)) % _FOLDS
+    found: list[npt.NDArray[np.float64]] = [np.empty(0)]
+    for fold in range(_FOLDS):
+        left = fold_of[numbers] != fold
+        if left.sum() < _FEWEST_TRAIN:
+            return found[0]
+        asked = rows[first[fold_of == fold]]
+        found.append(_described(rows[left], labels[left], numbers[left]).scores(asked))
+    return np.concatenate(found)
+
+
+def _described(
+    rows: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.integer[Any]],
+    groups: npt.NDArray[np.integer[Any]],
+) -> FeatureDistribution:
+    """Returns the distribution of rows of length 1, without the scores that are usual."""
     centre = rows.mean(axis=0)
-    rows -= centre
-    count = min(_COMPONENTS, len(rows) // 2, rows.shape[1])
+    rows = rows - centre
+    # With more components than half of the different images, hardly anything would be left out.
+    count = max(1, min(_COMPONENTS, len(np.unique(groups)) // 2, rows.shape[1]))
     axes = _principal_axes(rows, count)
     inside = rows @ axes
     classes, indices = np.unique(labels, return_inverse=True)
@@ -174,17 +231,7 @@ def fit(
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)
     left = np.square(rows).sum(axis=1) - np.square(inside).sum(axis=1)
     rest = max(float(left.mean()), _TINY)
-    described = FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
-    scores = described.scores(held_out)
-    threshold = float(np.quantile(scores, _QUANTILE))
-    above = int((scores > threshold).sum())
-    return replace(
-        described,
-        threshold=threshold,
-        held_out=len(scores),
-        held_out_above=above,
-        far=_far(scores),
-    )
+    return FeatureDistribution(centre, axes, whitening, means @ whitening, rest)
 
 
 def _principal_axes(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:

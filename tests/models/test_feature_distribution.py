@@ -49,6 +49,33 @@ def test_a_file_of_an_older_release_has_no_far_images(known, tmp_path):
     assert found.threshold == known.threshold and found.far == np.inf
 
 
+def test_training_images_are_held_out_in_turn_where_there_are_too_few_others():
+    rows, labels = features(1, 300, seed=0)
+    others = features(1, 20, seed=1)[0]
+    found = feature_distribution.fit(rows, labels, others, np.arange(300))
+    assert found.held_out == 320
+    usual = [found.above(features(1, 300, seed)[0]) for seed in range(2, 8)]
+    assert sum(usual) <= 0.02 * 1800, "about one in a hundred is above the threshold"
+    assert found.above(features(2, 100, seed=9)[0]) == 100
+    assert feature_distribution.fit(rows, labels, others) is None
+
+
+def test_images_of_a_group_are_held_out_together_and_counted_once():
+    rows, labels = features(1, 100, seed=0)
+    alone = feature_distribution.fit(rows, labels, rows[:0], np.arange(100))
+    frames, kinds = np.repeat(rows, 3, axis=0), np.repeat(labels, 3)
+    grouped = feature_distribution.fit(frames, kinds, rows[:0], np.repeat(np.arange(100), 3))
+    assert grouped.held_out == 100
+    assert grouped.threshold == pytest.approx(alone.threshold, rel=0.2)
+
+
+@pytest.mark.parametrize(("train", "groups"), [(75, 75), (200, 49)])
+def test_too_few_images_or_groups_to_hold_out_have_none(train: int, groups: int):
+    rows, labels = features(1, train, seed=0)
+    numbers = np.arange(train) % groups
+    assert feature_distribution.fit(rows, labels, rows[:0], numbers) is None
+
+
 def test_length_of_a_feature_vector_does_not_count(known):
     rows = features(1, 50, seed=3)[0]
     np.testing.assert_allclose(known.scores(rows), known.scores(7 * rows), rtol=1e-3)
