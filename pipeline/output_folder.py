@@ -111,7 +111,10 @@ def folders(out: Path) -> Finding:
     return Finding(
         "folders",
         not files,
-        _summary([f"{file} is a file, expected a folder" for file in files], "can be used"),
+        _summary(
+            [f"{file} is a file, expected a folder" for file in files],
+            "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
+        ),
         "Move the file away, or choose another output folder with --out DIR.",
         fatal=True,
     )

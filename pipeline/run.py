@@ -142,8 +142,11 @@ def _locked(out: Path) -> Iterator[None]:
             busy = f"another run is working in {out}. {advice}"
             stack.enter_context(run_lock.locked(out, busy))
         except OSError as error:
-            why = f"cannot write to {out}: {error.strerror}. Choose --out DIR."
-            raise ResourceError(why) from None
+            why = error.strerror if out.is_dir() or not out.exists() else "it is a file"
+            raise ResourceError(
+                f"cannot write to {out}: {why}. Expected a folder that can be written; name "
+                "another one with --out OUT."
+            ) from None
         yield
 
 

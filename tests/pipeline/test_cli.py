@@ -306,6 +306,12 @@ def test_doctor_judges_this_machine(tmp_path: Path):
         assert name in result.stdout
 
 
+def test_doctor_says_that_there_is_no_output_folder_yet(tmp_path: Path):
+    result = imgpipe("doctor", str(tmp_path / "gone"))
+    assert result.returncode == 0, result.stdout
+    assert "does not exist yet; a run makes it" in result.stdout
+
+
 def test_summary_of_a_run_that_ended_early_has_every_field():
     from imgpipe.pipeline import summary
 
