@@ -62,6 +62,19 @@ class _Metrics(_Part):
     ece: float | None = None
 
 
+class _CurvePoint(_Part):
+    images: _Count
+    accuracy: _Share
+
+
+class _Solution(_Part):
+    learning_curve: list[_CurvePoint] | None = None
+
+
+class _Training(_Part):
+    solution: _Solution | None = None
+
+
 class _Summary(_Part):
     status: Literal["blessed", "not_blessed", "refused", "failed", "interrupted"] | None = None
     blessed: bool = False
@@ -70,6 +83,7 @@ class _Summary(_Part):
     cross_validation: _Folds | None = None
     push: _Push | None = None
     data: _Data | None = None
+    training: _Training | None = None
     metrics: dict[str, _Metrics] | None = None
     timings: _Timings | None = None
     report: str | None = None

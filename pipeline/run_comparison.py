@@ -144,7 +144,7 @@ def _curves(run: PastRun) -> dict[str, Any]:
         epochs = []
     return {
         "images": solution.get("learning_curve") or [],
-        "epochs": [accuracy for accuracy in epochs if accuracy is not None],
+        "epochs": [accuracy for accuracy in epochs if isinstance(accuracy, float | int)],
     }
 
 

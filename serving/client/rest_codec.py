@@ -27,6 +27,7 @@ VERBS = {"Predict": "predict", "Classify": "classify", "Regress": "regress"}
 """The name in a URL path of each inference RPC."""
 MODELS_PATH = "/v1/server/models"
 """Path of the list of all models, which only the embedded server has."""
+_SURROGATE = b"\\ud"  # how JSON writes the code points that stand in pairs only
 
 
 def model_path(spec: Any, version: int | None = None) -> str:
@@ -217,7 +218,10 @@ def error_text(content: bytes) -> str:
 
 def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(content)
+        body = json.loads(content)
+        if _SURROGATE in content.lower():  # alone it is no text, and protobuf fails on it
+            json.dumps(body, ensure_ascii=False).encode()
+        return body
     except (ValueError, RecursionError) as error:
         raise _malformed("JSON", error) from error
 

@@ -40,6 +40,8 @@ def damage(out: Path, file: str, content: bytes) -> Path:
         (b'{"gate": {"value": NaN}}', r"gate\.value: input should be"),
         (b'{"data": {"in": 1, "splits": {"train": 3}}}', r"data\.splits\.train: input should"),
         (b'{"push": {"status": "pushed", "version": "two"}}', r"push\.version"),
+        (b'{"training": 6}', r"training: input should be"),
+        (b'{"training": {"solution": {"learning_curve": [1]}}}', r"training\.solution\.learning"),
     ],
 )
 def test_a_damaged_summary_is_listed_and_refused_by_name(out: Path, content: bytes, words: str):

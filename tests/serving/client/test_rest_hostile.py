@@ -25,6 +25,7 @@ from imgpipe.serving.client import (
     ServingError,
     Unavailable,
     Unimplemented,
+    rest_codec,
 )
 
 Answer = Callable[[str, str, bytes], tuple[int, bytes]]
@@ -139,3 +140,16 @@ def test_half_an_answer_is_no_answer(ask):
             ask(f"http://127.0.0.1:{port}", "status", client={"retry": Retry(2), "timeout": 5.0})
         thread.join(10)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("body", [rb'{"model_spec": {"\ud800": "1"}}', rb'{"\udc00": 1}'])
+def test_an_answer_with_half_a_character_is_refused(body: bytes):
+    """Protobuf's parser fails on such a name with an error that is not its own."""
+    for read in (rest_codec.metadata_reply, rest_codec.status_reply):
+        with pytest.raises(ServingError, match="surrogates not allowed"):
+            read(body)
+
+
+def test_an_answer_with_a_whole_character_is_read():
+    escaped = rb'{"model_version_status": [], "\ud83d\ude00": 1}'
+    assert not rest_codec.status_reply(escaped).model_version_status
