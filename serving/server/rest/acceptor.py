@@ -84,11 +84,11 @@ class Acceptor:
             self._greeted[task] = None
             task.add_done_callback(lambda done: self._greeted.pop(done, None))
             accepted += 1
-            if accepted % at_once == 0:
+            if accepted % at_once == 0 or self._is_full(at_once):
                 await asyncio.sleep(0)  # let other tasks run while more connections wait
 
-    def _is_full(self) -> bool:
-        return len(self._connections) + len(self._greeted) >= self._limit
+    def _is_full(self, more: int = 0) -> bool:
+        return len(self._connections) + len(self._greeted) + more >= self._limit
 
     def _make_room(self) -> None:
         """End the oldest handshake, or else the connection that has been idle longest."""
