@@ -19,6 +19,8 @@ from imgpipe.pipeline import options
 from imgpipe.pipeline.terminal import escape
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from imgpipe.pipeline.config import Config
     from imgpipe.pipeline.json_formats import data as formats
 
@@ -90,8 +92,6 @@ def show(
     Raises:
       ConfigError: No schema was accepted yet.
     """
-    from rich.table import Table
-
     from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline import inputs
     from imgpipe.pipeline import json_file as json_files
@@ -106,21 +106,8 @@ def show(
             "the data gate writes it."
         )
     features = _features(schemas.read(path))
-    table = Table("feature", "required", "values", "drift limit", "skew limit")
-    # Names are shown whole, also on a narrow terminal.
-    table.columns[0].min_width = max((len(feature["name"]) for feature in features), default=0)
-    table.columns[2].overflow = "fold"
-    for feature in features:
-        values = feature["values"] or []
-        more = ", …" if len(values) > _VALUES_SHOWN else ""
-        table.add_row(
-            escape(feature["name"]),
-            "yes" if feature["required"] else "no",
-            escape(", ".join(values[:_VALUES_SHOWN]) + more) or "any",
-            *map(_spelled, (feature["drift_limit"], feature["skew_limit"])),
-        )
     console = json_files.console_beside(json_file)
-    console.print(table)
+    console.print(_table(features))
     console.print(f"{escape(str(path))}; the limits can be edited in this file")
     accepted = inputs.accepted_data(path)
     if accepted:
@@ -134,6 +121,29 @@ def show(
         }
         json_files.write(told, json_file)
     return 0
+
+
+def _table(features: Sequence[formats.SchemaFeature]) -> Table:
+    """Make the table of the features, which fits a terminal of 60 columns."""
+    from rich import box
+    from rich.table import Table
+
+    columns = ("feature", "required", "values", "drift limit", "skew limit")
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    # Names are shown whole, also on a narrow terminal, where the other columns give way.
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max((len(feature["name"]) for feature in features), default=0)
+    table.columns[2].overflow = "fold"
+    for feature in features:
+        values = feature["values"] or []
+        more = ", …" if len(values) > _VALUES_SHOWN else ""
+        table.add_row(
+            escape(feature["name"]),
+            "yes" if feature["required"] else "no",
+            escape(", ".join(values[:_VALUES_SHOWN]) + more) or "any",
+            *map(_spelled, (feature["drift_limit"], feature["skew_limit"])),
+        )
+    return table
 
 
 def _features(schema: Any) -> list[formats.SchemaFeature]:

@@ -155,6 +155,24 @@ def test_the_schema_and_what_is_accepted(out: Path) -> None:
     assert (second["values"], second["required"], second["skew_limit"]) == (None, False, None)
 
 
+@pytest.mark.parametrize("values", [["train", "validation", "test"], ["paper", "rock"], None])
+def test_the_table_of_the_schema_fits_a_narrow_terminal(values: list[str] | None) -> None:
+    from rich.console import Console
+
+    from imgpipe.pipeline.commands import schema
+
+    limits = {"required": True, "drift_limit": 0.3, "skew_limit": 0.3}
+    names = ("brightness_p99", "brightness_p5", "split")
+    features = [{"name": name, "values": values, **limits} for name in names]
+    console = Console(width=60)
+    with console.capture() as captured:
+        console.print(schema._table(features))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert max(map(len, lines)) <= 60
+    assert {line.split()[0] for line in lines} >= set(names)
+    assert all(any(value in line for line in lines) for value in values or ["any"])
+
+
 def test_a_review_with_nothing_to_decide_ends_at_once(out: Path, photos: Path) -> None:
     folder = leave(out, "20260103-100000", settings=(f"data.source={json.dumps(str(photos))}",))
     (folder / "facts.json").write_text("{}")
