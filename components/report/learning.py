@@ -24,4 +24,5 @@ def would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
     seen = f"From {before['images']} to {after['images']} training images, accuracy "
     if gained >= _WORTHWHILE:
         return f"{seen}rose by {gained:.1f} points, so that more images would probably help."
-    return f"{seen}changed by {gained:+.1f} points, so that more such images would help little."
+    change = f"fell by {-gained:.1f}" if gained < 0 else f"rose by only {gained:.1f}"
+    return f"{seen}{change} points, so that more such images would help little."

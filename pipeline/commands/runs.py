@@ -140,7 +140,7 @@ def _print(out: Path, rows: Sequence[dict[str, Any]], total: int) -> None:
     accuracies = [_decisive(row) for row in rows if row["accuracy"] is not None]
     if len(accuracies) > 1:
         low, high = min(accuracies), max(accuracies)
-        console.print(f"accuracy  {sparkline(accuracies)}  from {low:.3f} to {high:.3f}")
+        console.print(f"accuracy  {sparkline(accuracies)}  between {low:.3f} and {high:.3f}")
     counted = plural(total, "run") if len(rows) == total else f"{len(rows)} of {total:,} runs"
     console.print(f"{counted} in {escape(str(out))}")
 

@@ -46,7 +46,7 @@ def test_the_table_tells_one_run_from_the_next(out):
     assert "  changed: images of dog -2, rejected +2" in lines
     assert "  changed: images of cat +4, images of dog -2, rejected -2" in lines
     assert any("changed: train.epochs 60 → 33" in line for line in lines), result.stdout
-    assert "accuracy  ▁▅█  from 0.750 to 0.950" in result.stdout
+    assert "accuracy  ▁▅█  between 0.750 and 0.950" in result.stdout
     assert f"6 runs in {out}" in result.stdout
 
 
@@ -76,7 +76,7 @@ def test_the_folds_are_shown_where_they_decide(tmp_path):
     leave(tmp_path, "20260101-100000", correct=15)
     leave(tmp_path, "20260102-100000", correct=20, folds=0.95)
     assert "0.950 ± 0.020 (5 folds)" in invoke(tmp_path).stdout
-    assert "from 0.750 to 0.950" in invoke(tmp_path).stdout
+    assert "between 0.750 and 0.950" in invoke(tmp_path).stdout
     answer = json.loads(invoke(tmp_path, "--json", "-").stdout)
     json_formats.conform("runs", answer)
     first, second = answer["runs"]

@@ -14,6 +14,6 @@ CHECK = below(
     measure=lambda pixels: pixels.tones.entropy,
     score=lambda entropy: min(_BITS * entropy, 1.0),
     threshold=0.3,
-    about="a tenth of the entropy in bits",
+    about="variety of tones (a tenth of their entropy in bits)",
     finds="Few tones, such as blank pages",
 )
