@@ -49,6 +49,7 @@ from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_app
 from imgpipe.models.bank import BankRows
 from imgpipe.models.classifier import pooled
 from imgpipe.models.extractor import FeatureExtractor, build_features
+from imgpipe.models.folds import ENOUGH
 from imgpipe.models.hash_column import HashColumn
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
@@ -193,7 +194,7 @@ def _rows_of_helpful_views(
         if found is None or not (best is None or found.better_than(best)):
             return _rows(images, vectors[:-1] or vectors), len(images) * len(vectors)
         best = found
-        if found.right.mean() >= GOOD_ENOUGH:
+        if found.right.mean() >= GOOD_ENOUGH or (settings.searches and not found.may_reach(ENOUGH)):
             break
     return _rows(images, vectors), len(images) * len(vectors)
 

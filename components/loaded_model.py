@@ -23,7 +23,7 @@ import numpy as np
 from imgpipe.components.model_pusher import manifest
 from imgpipe.models.served_model import Served
 from imgpipe.models.signatures import SERVING_DEFAULT
-from imgpipe.serving.server.runtime import Runtime, available_cores
+from imgpipe.serving.server.runtime import Runtime, available_cores, default_intra_op
 
 #: Limit of one call in seconds. With a limit the session uses what the server's calls, which have
 #: one too, have prepared; without, it would prepare the same outputs a second time.
@@ -142,17 +142,19 @@ class _Answers:
         """Run the signature, which gives a row for each image; see `Served.run`.
 
         The session of a server computes each request on a quarter of the cores, as
-        `runtime.default_intra_op` says. Therefore each core gets a part of the images.
+        `runtime.default_intra_op` says. Therefore the images are divided into as many requests as
+        the cores compute at the same time.
         """
         feeds = [self._signature.inputs[name].name for name in inputs]
         columns = [np.asarray(value, object) for value in inputs.values()]
-        count = min(available_cores(), len(columns[0]))
-        parts = zip(*(np.array_split(column, max(1, count)) for column in columns), strict=True)
+        cores = available_cores()
+        count = max(1, min(cores // default_intra_op(cores), len(columns[0])))
+        parts = zip(*(np.array_split(column, count) for column in columns), strict=True)
 
         def answered(part: tuple[Any, ...]) -> list[Any]:
             return self._runtime.run(feeds, part, self._fetches, _LIMIT)
 
-        with ThreadPoolExecutor(max(1, count)) as threads:
+        with ThreadPoolExecutor(count) as threads:
             found = list(threads.map(answered, parts))
         by_tensor = {
             name: np.concatenate(rows)

@@ -207,11 +207,12 @@ def _tried_once(
 ) -> dict[float, Judgement]:
     """Returns what `_tried` returns for the folds of `rows`, computed once for the last rows."""
     key = _fingerprint(rows, classes, settings)
-    if key not in _TRIED:
-        _TRIED[key] = _tried(folds, classes, settings)
+    found = _TRIED.get(key)
+    if found is None:
+        found = _TRIED[key] = _tried(folds, classes, settings)
         while len(_TRIED) > _KEPT:
             del _TRIED[next(iter(_TRIED))]
-    return _TRIED[key]
+    return found
 
 
 def _fingerprint(rows: BankRows, classes: int, settings: ModelSettings) -> bytes:
@@ -232,7 +233,9 @@ def _tried(folds: list[_Fold], classes: int, settings: ModelSettings) -> dict[fl
     tried: dict[float, Judgement] = {}
     lowest, worse = np.inf, 0
     # Half of the time is spent in products of matrices, during which other threads may run Python.
-    with ThreadPoolExecutor(min(len(folds), os.cpu_count() or 1)) as threads:
+    # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
+    cores = len(os.sched_getaffinity(0))
+    with one_blas_thread(), ThreadPoolExecutor(min(len(folds), cores)) as threads:
         for penalty in (settings.l2,) if settings.l2 else PENALTIES:
             solve_fold = functools.partial(_scores, penalty)
             scores = list(threads.map(solve_fold, folds, problems))

@@ -17,12 +17,23 @@ import typer.core
 
 from imgpipe.pipeline import commands
 
-_EXAMPLES = """Examples:\n
-  imgpipe check photos\n
-  imgpipe run --data photos --out imgpipe-out\n
-  imgpipe open imgpipe-out\n
-  imgpipe serve imgpipe-out
-"""
+_MODULES = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+_EXAMPLES = "\n\n".join(
+    [
+        "Examples:",
+        *(
+            f"  imgpipe {example}"
+            for example in (
+                "check photos",
+                "run --data photos --out imgpipe-out",
+                "open imgpipe-out",
+                "serve imgpipe-out",
+                "predict photo.jpg",
+            )
+            if example.split()[0] in _MODULES  # the client has fewer commands
+        ),
+    ]
+)
 
 
 class _Commands(typer.core.TyperGroup):
@@ -46,8 +57,8 @@ def _setting(option: str) -> str:
     from imgpipe.pipeline.config import known_keys
 
     name = option.lstrip("-").replace("-", "_")
-    found = [key for key in known_keys() if key.rsplit(".", 1)[-1] == name]
-    return f". There is a setting of this name: --set {found[0]}=VALUE" if found else ""
+    found = [f"--set {key}=VALUE" for key in known_keys() if key.rsplit(".", 1)[-1] == name]
+    return f". There is a setting of this name: {' or '.join(found)}" if found else ""
 
 
 app = typer.Typer(
@@ -60,8 +71,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
-    _commands = importlib.import_module(_module.name).app
+for _module in _MODULES:
+    _commands = importlib.import_module(f"{commands.__name__}.{_module}").app
     app.add_typer(_commands, rich_help_panel=_commands.rich_help_panel)
 
 

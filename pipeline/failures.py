@@ -16,12 +16,12 @@ from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.pipeline import metadata_file, signals
 
 _KEPT = "Finished work is kept, and a new run continues from it."
-_FULL = "the disk is full ({}). Free space, or choose --out DIR. " + _KEPT
+_FULL = "the disk is full ({}). Free space, or choose --out OUT. " + _KEPT
 _FAILING = (
     "the disk reports an error ({}). Check the disk, or "
-    "choose a folder on another disk with --out DIR."
+    "choose a folder on another disk with --out OUT."
 )
-_READ_ONLY = "the disk is read-only ({}). Choose a folder on another disk with --out DIR."
+_READ_ONLY = "the disk is read-only ({}). Choose a folder on another disk with --out OUT."
 _MEMORY = "memory ran out ({}). Close other programs or use a larger machine. " + _KEPT
 _BY_NUMBER = {
     errno.ENOSPC: _FULL,
@@ -95,7 +95,7 @@ def known(error: BaseException, out: Path) -> BaseException:
     for one in causes:
         if path := _in_the_way(one, out):
             return ResourceError(
-                f"{path} cannot be used. Move it away, or choose another folder with --out DIR."
+                f"{path} cannot be used. Move it away, or choose another folder with --out OUT."
             )
     return error
 

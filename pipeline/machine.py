@@ -181,7 +181,7 @@ def _disk(out: Path) -> Finding:
         "disk",
         writable and gib >= _DISK_GIB,
         text,
-        f"A run needs {_DISK_GIB:.0f} GiB in a writable folder: --out DIR.",
+        f"A run needs {_DISK_GIB:.0f} GiB in a writable folder: --out OUT.",
         fatal=not writable,
     )
 

@@ -56,7 +56,7 @@ def fault(out: Path, to_read: bool = False) -> str:
     if length > LONGEST_FOLDER:
         return (
             f"the path of the output folder has {length} bytes; expected at most "
-            f"{LONGEST_FOLDER}, because SQLite cannot open longer ones. Choose a shorter --out DIR."
+            f"{LONGEST_FOLDER}, because SQLite cannot open longer ones. Choose a shorter --out OUT."
         )
     path = out / NAME
     if not path.exists():
@@ -64,7 +64,7 @@ def fault(out: Path, to_read: bool = False) -> str:
     if not path.is_file():
         return f"{path} is not a file; expected the SQLite file of ML Metadata. {_repair(out)}"
     if not to_read and not os.access(path, os.R_OK | os.W_OK):
-        return f"{path} cannot be written. Change its permissions, or choose another --out DIR."
+        return f"{path} cannot be written. Change its permissions, or choose another --out OUT."
     try:
         with _opened(path, to_read) as db:
             _read_all(db)

@@ -16,6 +16,7 @@ from imgpipe.components import blob_store, integrity
 from imgpipe.components.example_gen import inspection_cache
 from imgpipe.components.feature_bank import store
 from imgpipe.components.model_pusher import manifest
+from imgpipe.components.predictor import answers
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline import config as configs
 from imgpipe.pipeline import metadata_file, past_runs, run_folders, run_lock
@@ -90,6 +91,7 @@ def stores(out: Path) -> Finding:
     paths = [
         blob_store.path_of(config.bank_store, store.STORE),
         blob_store.path_of(config.judge_store, inspection_cache.STORE),
+        *config.bank_store.glob(f"{answers.PREFIX}*.sqlite"),
     ]
     lines = [f"{path}: {what}" for path in paths if (what := _store_damage(path))]
     return Finding(
@@ -115,7 +117,7 @@ def folders(out: Path) -> Finding:
             [f"{file} is a file, expected a folder" for file in files],
             "can be used" if out.is_dir() else f"{out} does not exist yet; a run makes it",
         ),
-        "Move the file away, or choose another output folder with --out DIR.",
+        "Move the file away, or choose another folder with --out OUT or push.directory.",
         fatal=True,
     )
 
@@ -129,7 +131,7 @@ def last_push(out: Path) -> Finding:
     published = [run for run in past_runs.read(out) if run.version is not None]
     if not published:
         return Finding("last push", True, "none yet")
-    version = _settings(out).push_directory / str(published[-1].version)
+    version = _settings(out, published[-1].folder).push_directory / str(published[-1].version)
     fit = version.is_dir()
     state = "is there" if fit else f"is missing; the run {published[-1].name} published it"
     advice = "Run again, which publishes the model under a new number."
@@ -213,14 +215,15 @@ def _repair(out: Path) -> str:
     return f"imgpipe doctor {out} --repair"
 
 
-def _settings(out: Path) -> Config:
+def _settings(out: Path, preferred: Path | None = None) -> Config:
     """Return the configuration of the newest run, which may name folders outside of `out`.
 
     Without a readable one, these are the defaults. An output folder that was moved is taken where
-    it is now.
+    it is now. The configuration of the run in the folder `preferred` is taken if it is readable.
     """
     folder = f"run.out={json.dumps(str(out))}"
-    for run in reversed(run_folders.in_order((out / RUNS).glob("*/"))):
+    newest_first = reversed(run_folders.in_order((out / RUNS).glob("*/")))
+    for run in [*([preferred] if preferred else []), *newest_first]:
         with contextlib.suppress(ConfigError):
             return configs.load(run / CONFIG, [folder])
     return configs.build({}, [folder])

@@ -138,7 +138,7 @@ def _locked(out: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            advice = "Wait for it, or use another folder: --out DIR."
+            advice = "Wait for it, or use another folder: --out OUT."
             busy = f"another run is working in {out}. {advice}"
             stack.enter_context(run_lock.locked(out, busy))
         except OSError as error:

@@ -139,13 +139,11 @@ def _curves(run: PastRun) -> dict[str, Any]:
     try:
         told = run.facts.get("training") or {}
         stage = told.get("fine_tune") or ({} if solution else told)
-        epochs = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
+        told_epochs = [epoch.get("val_accuracy") for epoch in stage.get("epochs") or []]
     except (AttributeError, TypeError):  # the file is not one that a run wrote
-        epochs = []
-    return {
-        "images": solution.get("learning_curve") or [],
-        "epochs": [accuracy for accuracy in epochs if isinstance(accuracy, float | int)],
-    }
+        told_epochs = []
+    epochs = [one if isinstance(one, float | int) else None for one in told_epochs]
+    return {"images": solution.get("learning_curve") or [], "epochs": epochs}
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ def stop() -> None:
 
 
 def received() -> bool:
-    """Whether a signal has asked the command to end."""
+    """Whether a signal has asked the command to end; if so, `Stopped` is not raised again."""
+    if _received is not None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return _received is not None
 
 

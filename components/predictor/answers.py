@@ -18,7 +18,8 @@ from imgpipe.components.blob_store import SHARED, BlobStore, path_of
 
 #: Most classes of a model whose answers are kept. An image takes 4 bytes a class.
 MOST_CLASSES = 100
-_PREFIX = "answers_"
+#: How the names of the files begin.
+PREFIX = "answers_"
 
 #: Probabilities, [classes], by the key of the image.
 Rows = dict[bytes, npt.NDArray[np.float32]]
@@ -87,10 +88,10 @@ def forget_others(place: str, models: Collection[str]) -> None:
     if not place or place.startswith(SHARED):
         return
     kept = {path_of(Path(place), _name(model)).stem for model in models}
-    for file in Path(place).glob(f"{_PREFIX}*"):
+    for file in Path(place).glob(f"{PREFIX}*"):
         if file.name.partition(".")[0] not in kept:
             file.unlink(missing_ok=True)
 
 
 def _name(model: str) -> str:
-    return _PREFIX + hashlib.sha256(model.encode()).hexdigest()[:32]
+    return PREFIX + hashlib.sha256(model.encode()).hexdigest()[:32]

@@ -92,6 +92,8 @@ def fine_tuning(facts: Mapping[str, Any]) -> Advice | None:
     if training.get("search"):  # has tried it
         return None
     changed = (facts.get("settings") or {}).get("changed") or {}
+    if changed.get("views.multi_scale"):  # such a run does not search
+        return None
     options = ["--set fine_tune.mode=search"] if "fine_tune.mode" in changed else []
     if not options or changed.get("train.minutes") == 0:
         options.append(f"--minutes {_MINUTES}")

@@ -12,7 +12,6 @@ from imgpipe.components.report.text import NONE, metric
 
 _SHOWN = 48  # images of each kind
 _KINDS = (("only_a", "A", "B"), ("only_b", "B", "A"))
-_NAMES = {"loss": "log loss", "ece": "expected calibration error"}
 
 
 def shown(found: Mapping[str, Any]) -> set[str]:
@@ -67,7 +66,6 @@ def _metrics(context: Context) -> Mapping[str, Any] | Absent:
     if not rows:
         return Absent("Neither run has evaluated a model.")
     missing = found["paired_missing"]
-    rows = [{**row, "name": _NAMES.get(row["name"], row["name"])} for row in rows]
     sentences = list(context.facts["sentences"])
     if missing:
         sentences.append(f"The images cannot be compared: {missing}.")
@@ -80,7 +78,10 @@ def _curves(context: Context) -> Mapping[str, Any] | Absent:
     by_images = [
         [(point["images"], point["accuracy"]) for point in found[key]["images"]] for key in "ab"
     ]
-    by_epoch = [list(enumerate(found[key]["epochs"], start=1)) for key in "ab"]
+    by_epoch = [
+        [(number, one) for number, one in enumerate(found[key]["epochs"], 1) if one is not None]
+        for key in "ab"
+    ]
     drawn = [
         (title, plots.two_curves(lines[0], lines[1], name, logarithmic))
         for title, lines, name, logarithmic in (

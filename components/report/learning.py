@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _WORTHWHILE = 0.5  # points of accuracy for twice the images
+_SHOWN = 0.05  # points; less is shown as 0.0
 
 
 def would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
@@ -24,5 +25,7 @@ def would_more_help(curve: Sequence[Mapping[str, Any]]) -> str:
     seen = f"From {before['images']} to {after['images']} training images, accuracy "
     if gained >= _WORTHWHILE:
         return f"{seen}rose by {gained:.1f} points, so that more images would probably help."
-    change = f"fell by {-gained:.1f}" if gained < 0 else f"rose by only {gained:.1f}"
-    return f"{seen}{change} points, so that more such images would help little."
+    change = f"fell by {-gained:.1f} points" if gained < 0 else f"rose by only {gained:.1f} points"
+    if abs(gained) < _SHOWN:
+        change = "did not change"
+    return f"{seen}{change}, so that more such images would help little."

@@ -51,7 +51,7 @@ def plural(number: int, singular: str, many: str = "") -> str:
 
 def metric(name: str) -> str:
     """Return the words for a metric that the summary names, such as ``ece``."""
-    return {"ece": "calibration error"}.get(name, name)
+    return {"ece": "expected calibration error", "loss": "log loss"}.get(name, name)
 
 
 def moves(moved: Mapping[str, int]) -> list[str]:

@@ -151,8 +151,9 @@ def _print_curves(console: Console, curves: Mapping[str, Mapping[str, Any]]) -> 
             ends = f"{points[0]['accuracy']:.3f} with {points[0]['images']:,} training images"
             ends += f" → {points[-1]['accuracy']:.3f} with {points[-1]['images']:,}"
             console.print(f"  {who} in cross-validation: accuracy {ends}")
-        if epochs := curve["epochs"]:
-            ends = f"{epochs[0]:.3f} after epoch 1 → {epochs[-1]:.3f} after epoch {len(epochs):,}"
+        epochs = [(number, one) for number, one in enumerate(curve["epochs"], 1) if one is not None]
+        if epochs:
+            ends = " → ".join(f"{one:.3f} after epoch {n:,}" for n, one in (epochs[0], epochs[-1]))
             console.print(f"  {who} in training: validation accuracy {ends}")
 
 

@@ -253,7 +253,7 @@ class Endpoint:
 
 def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_json: bool) -> int:
     """Classify images and print the answers; returns the exit code."""
-    from imgpipe.serving.client import NotFound, ServingError
+    from imgpipe.serving.client import NotFound, ServingError, Unavailable
     from imgpipe.serving.client.images import files_of
 
     done: dict[int, Answer] = {}
@@ -275,7 +275,9 @@ def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_js
     if answers:
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
-        hint = _loading(endpoint) if isinstance(failure, NotFound) else _no_folder(endpoint)
+        hint = _loading(endpoint) if isinstance(failure, NotFound) else ""
+        if isinstance(failure, NotFound | Unavailable):
+            hint = hint or _no_folder(endpoint)
         raise ServerError(endpoint.server, endpoint.model, failure, hint) from failure
     return _refusals(answers)
 
@@ -284,7 +286,7 @@ def _no_folder(endpoint: Endpoint) -> str:
     """Say that ``--model`` was taken for the name of a served model, if a folder may be meant."""
     if endpoint.model == _MODEL or endpoint.server != _SERVER:
         return ""
-    return f" There is no folder {endpoint.model!r}, so --model was taken for the name of a model."
+    return f" (there is no folder {endpoint.model!r}, so --model was taken for a model's name)"
 
 
 def _loading(endpoint: Endpoint) -> str:

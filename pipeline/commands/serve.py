@@ -145,8 +145,9 @@ def run(
         )
     only = [f"--model_version={version}"] if version else []
     with _state_lines(json_file) as lines:
-        # TensorFlow would print each file that is not an image.
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        # TensorFlow would print each file that is not an image at level 1, which `cli` has set.
+        if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+            os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
         from imgpipe.serving.server.model_server import main
 
         return main(

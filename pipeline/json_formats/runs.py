@@ -117,9 +117,9 @@ class Curves(TypedDict):
         "Accuracy by number of training images; empty unless the head was solved.",
     ]
     epochs: Annotated[
-        list[float],
-        "Validation accuracy after each epoch of fine-tuning, or else of the head; empty for a "
-        "head that was solved.",
+        list[float | None],
+        "Validation accuracy after each epoch of fine-tuning, or else of the head, null where it "
+        "is unknown; empty for a head that was solved.",
     ]
 
 

@@ -21,12 +21,13 @@ from apache_beam.transforms import core
 
 #: Names and default values of the parameters of a function, as Beam returns them.
 Parameters = tuple[list[str], list[Any]]
+#: Beam's own functions, which are there again after the block, also if two blocks overlap.
+_INSPECTED, _VIEWED = core.get_function_args_defaults, PipelineOptions.view_as
 
 
 @contextlib.contextmanager
 def remembered() -> Iterator[None]:
     """Remember the parameters of methods and the views of options in the block, in all threads."""
-    inspected, viewed = core.get_function_args_defaults, PipelineOptions.view_as
     methods: dict[Any, Parameters] = {}
     views: dict[Any, PipelineOptions] = {}
 
@@ -34,9 +35,9 @@ def remembered() -> Iterator[None]:
         # All objects of a class share the function behind a method, which is kept without them.
         method = getattr(function, "__func__", None)
         if method is None:
-            return inspected(function)
+            return _INSPECTED(function)
         if method not in methods:
-            methods[method] = inspected(function)
+            methods[method] = _INSPECTED(function)
         names, defaults = methods[method]
         return list(names), list(defaults)
 
@@ -44,11 +45,11 @@ def remembered() -> Iterator[None]:
         # A view has no values of its own: it reads and changes those that it shares with others.
         key = kind, id(options._all_options), tuple(options._flags or ())
         if key not in views:
-            views[key] = viewed(options, kind)
+            views[key] = _VIEWED(options, kind)
         return views[key]
 
     core.get_function_args_defaults, PipelineOptions.view_as = parameters, view_as
     try:
         yield
     finally:
-        core.get_function_args_defaults, PipelineOptions.view_as = inspected, viewed
+        core.get_function_args_defaults, PipelineOptions.view_as = _INSPECTED, _VIEWED

@@ -107,7 +107,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
             if found.node in made_again:
                 raise ResourceError(
                     f"{found.folder} was made again in this run and is damaged again: "
-                    f"{found.what}. Check the disk with its own tools, or choose --out DIR."
+                    f"{found.what}. Check the disk with its own tools, or choose --out OUT."
                 ) from found
             made_again.add(found.node)
             _log.warning("%s; %s makes it again", found, found.node)

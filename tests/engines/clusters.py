@@ -131,6 +131,11 @@ class Cluster:
         entries = [entry for each in failures for entry in each["exceptionHistory"]["entries"]]
         return [entry["taskName"] for entry in entries if entry.get("taskName")]
 
+    def running_tasks(self) -> list[str]:
+        """The names of the tasks that run in Flink's jobs."""
+        vertices = [vertex for job in self._jobs() for vertex in _get(job)["vertices"]]
+        return [vertex["name"] for vertex in vertices if vertex["status"] == "RUNNING"]
+
     def task_managers(self) -> list[set[str]]:
         """For each of Flink's jobs, the identifiers of the TaskManagers that had tasks of it."""
         return [

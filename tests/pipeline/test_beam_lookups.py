@@ -48,19 +48,29 @@ def test_the_parameters_are_those_that_beam_finds(step: beam.DoFn):
 
 def test_two_objects_of_a_class_share_what_is_remembered(monkeypatch: pytest.MonkeyPatch):
     asked = []
-    inspected = core.get_function_args_defaults
+    inspected = beam_lookups._INSPECTED
 
     def counted(function):
         asked.append(function)
         return inspected(function)
 
-    monkeypatch.setattr(core, "get_function_args_defaults", counted)
+    monkeypatch.setattr(core, "get_function_args_defaults", inspected)  # is restored at the end
+    monkeypatch.setattr(beam_lookups, "_INSPECTED", counted)
     with beam_lookups.remembered():
         for step in (_Plain(), _Plain()):
             core.get_function_arguments(step, "process")[0].clear()  # the list is the caller's own
             assert core.get_function_arguments(step, "process")[0][0] == "element"
     assert len(asked) == 1
-    assert core.get_function_args_defaults is counted
+
+
+def test_two_blocks_that_overlap_leave_the_functions_of_beam():
+    before = core.get_function_args_defaults, PipelineOptions.view_as
+    first, second = beam_lookups.remembered(), beam_lookups.remembered()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert (core.get_function_args_defaults, PipelineOptions.view_as) == before
 
 
 def test_views_show_the_options_of_their_pipeline():

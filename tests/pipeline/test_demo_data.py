@@ -102,11 +102,11 @@ def test_images_differ_from_each_other(drawn: demo.DemoSet) -> None:
 @pytest.mark.parametrize("label", demo.LABELS)
 def test_a_hand_differs_from_its_background(label: str) -> None:
     distances = []
-    for seed in range(6):
+    for seed in range(12):
         pixels = np.asarray(demo.draw_hand(label, seed, SIZE), np.float32)
         middle, corners = pixels[32:64, 32:64].mean((0, 1)), pixels[[0, 0, -1, -1], [0, -1, 0, -1]]
         distances.append(np.abs(corners - middle).max())
-    assert np.median(distances) > 30
+    assert np.median(distances) > 60, "backgrounds alone differ by less"
 
 
 def test_single_hand_is_reproducible_and_not_in_the_set(drawn: demo.DemoSet) -> None:

@@ -53,7 +53,7 @@ def test_a_defect_is_told_in_one_line():
 def test_sql_of_a_full_disk_is_not_shown():
     error = RuntimeError("database or disk is full query: INSERT INTO `Artifact`")
     assert str(failures.known(error, OUT)).startswith(
-        "the disk is full (database or disk is full). Free space, or choose --out DIR."
+        "the disk is full (database or disk is full). Free space, or choose --out OUT."
     )
 
 
