@@ -2,12 +2,15 @@
 
 The baseline of a run is usually the model that an earlier run has exported, and what its served
 signature answered is known from then. One file holds the answers of one model. Those of other
-models than the exported one and the baseline are removed, so that the files do not add up.
+models than the exported one and the baseline are removed after a week, so that the files do not
+add up. Until then a run in another output folder that shares the store may use them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from imgpipe.components.blob_store import SHARED, BlobStore, path_of
 MOST_CLASSES = 100
 #: How the names of the files begin.
 PREFIX = "answers_"
+_KEPT_SECONDS = 7 * 24 * 3600
 
 #: Probabilities, [classes], by the key of the image.
 Rows = dict[bytes, npt.NDArray[np.float32]]
@@ -79,7 +83,7 @@ class Answers:
 
 
 def forget_others(place: str, models: Collection[str]) -> None:
-    """Remove the answers of all models but these.
+    """Remove the answers of all models but these, if they were not written to for a week.
 
     Args:
       place: Folder of the files, as `Answers` takes it.
@@ -88,9 +92,11 @@ def forget_others(place: str, models: Collection[str]) -> None:
     if not place or place.startswith(SHARED):
         return
     kept = {path_of(Path(place), _name(model)).stem for model in models}
+    oldest = time.time() - _KEPT_SECONDS
     for file in Path(place).glob(f"{PREFIX}*"):
-        if file.name.partition(".")[0] not in kept:
-            file.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another run has removed it
+            if file.name.partition(".")[0] not in kept and file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def _name(model: str) -> str:

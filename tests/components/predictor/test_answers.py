@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +53,16 @@ def test_the_answers_of_a_model_with_many_classes_are_not_kept(tmp_path: Path):
     assert _kept(str(tmp_path), classes=MOST_CLASSES + 1) == {}
 
 
-def test_the_answers_of_other_models_are_removed_and_other_stores_are_not(tmp_path: Path):
+def test_old_answers_of_other_models_are_removed_and_other_stores_are_not(tmp_path: Path):
     for model in ("candidate", "baseline", "older"):
         _keep(str(tmp_path), model)
     (tmp_path / "features.sqlite").touch()
+    eight_days_ago = time.time() - 8 * 24 * 3600
+    for file in tmp_path.iterdir():
+        os.utime(file, (eight_days_ago, eight_days_ago))
+    _keep(str(tmp_path), "of another folder")
     forget_others(str(tmp_path), ["candidate", "baseline"])
-    assert len(_kept(str(tmp_path), "candidate")) == len(_kept(str(tmp_path), "baseline")) == 2
+    for model in ("candidate", "baseline", "of another folder"):
+        assert len(_kept(str(tmp_path), model)) == 2
     assert _kept(str(tmp_path), "older") == {}
     assert (tmp_path / "features.sqlite").exists()
