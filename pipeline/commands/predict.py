@@ -253,7 +253,7 @@ class Endpoint:
 
 def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_json: bool) -> int:
     """Classify images and print the answers; returns the exit code."""
-    from imgpipe.serving.client import NotFound, ServingError, Unavailable
+    from imgpipe.serving.client import DeadlineExceeded, NotFound, ServingError, Unavailable
     from imgpipe.serving.client.images import files_of
 
     done: dict[int, Answer] = {}
@@ -276,7 +276,7 @@ def _run(paths: Sequence[Path], endpoint: Endpoint, question: Classifying, as_js
         (_print_json if as_json else _print_table)(answers)
     if failure is not None:
         hint = _loading(endpoint) if isinstance(failure, NotFound) else ""
-        if isinstance(failure, NotFound | Unavailable):
+        if isinstance(failure, NotFound | Unavailable | DeadlineExceeded):
             hint = hint or _no_folder(endpoint)
         raise ServerError(endpoint.server, endpoint.model, failure, hint) from failure
     return _refusals(answers)

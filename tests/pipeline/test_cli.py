@@ -536,7 +536,9 @@ def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
     image = str(next(photos.rglob("*.png")))
     result = imgpipe("predict", image, "--model", "imgpipe-ou", "--timeout", "1")
     assert result.returncode == 5
-    assert "There is no folder 'imgpipe-ou', so --model was taken for the name" in result.stderr
+    assert (
+        "there is no folder 'imgpipe-ou', so --model was taken for a model's name" in result.stderr
+    )
 
 
 def test_the_shell_can_complete_commands():
