@@ -42,14 +42,13 @@ from benchmarks import common
 from benchmarks.backbone import MATRIX, fastest, operations_an_image, product
 from benchmarks.common import Figure, ImageSet, Trained
 from imgpipe.components.example_gen.splits import SplitRule
-from imgpipe.components.feature_bank.view_choice import GOOD_ENOUGH
+from imgpipe.components.feature_bank.view_choice import helpful_views
 from imgpipe.models import backbones, solved_head
 from imgpipe.models import feature_names as names
 from imgpipe.models.backbones.architectures import efficientnet_lite0, keras_applications
 from imgpipe.models.bank import BankRows
 from imgpipe.models.classifier import pooled
 from imgpipe.models.extractor import FeatureExtractor, build_features
-from imgpipe.models.folds import ENOUGH
 from imgpipe.models.hash_column import HashColumn
 from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
@@ -183,20 +182,19 @@ def _rows_of_helpful_views(
     task: Task, extractor: FeatureExtractor, images: ImageSet
 ) -> tuple[BankRows, int]:
     """Return the rows that FeatureBank would keep of the training split, and its forward passes."""
-    settings, views = task.settings, range(task.settings.views.count + 1)
+    settings, most = task.settings, task.settings.views.count
     vectors: list[np.ndarray] = []
-    best: Judgement | None = None
-    for view in views:
+
+    def judged(view: int) -> Judgement | None:
         vectors.append(_features(extractor, images, view))
-        if not settings.solved:
-            continue
-        found = solved_head.judge(_rows(images, vectors), images.classes, settings)
-        if found is None or not (best is None or found.better_than(best)):
-            return _rows(images, vectors[:-1] or vectors), len(images) * len(vectors)
-        best = found
-        if found.right.mean() >= GOOD_ENOUGH or (settings.searches and not found.may_reach(ENOUGH)):
-            break
-    return _rows(images, vectors), len(images) * len(vectors)
+        return solved_head.judge(_rows(images, vectors), images.classes, settings)
+
+    if settings.solved:
+        kept = max(1, len(helpful_views(judged, most, settings)))
+    else:
+        vectors += [_features(extractor, images, view) for view in range(most + 1)]
+        kept = len(vectors)
+    return _rows(images, vectors[:kept]), len(images) * len(vectors)
 
 
 def _features(extractor: FeatureExtractor, images: ImageSet, view: int) -> np.ndarray:

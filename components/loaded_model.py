@@ -122,7 +122,7 @@ def served(directory: str, outputs: Collection[str], signature: str = SERVING_DE
     """
     kept = _SHELF.kept
     if kept is not None and kept.digest == _digest(manifest.describe(Path(directory))):
-        return _Answers(kept.runtime, signature)
+        return _KeptSignature(kept.runtime, signature)
     return Served(directory, signature, outputs)
 
 
@@ -130,7 +130,7 @@ def _digest(files: Files) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
-class _Answers:
+class _KeptSignature:
     """A signature of a model that is kept."""
 
     def __init__(self, runtime: Runtime, signature: str) -> None:

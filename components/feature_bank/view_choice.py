@@ -6,6 +6,7 @@ and replaces the head, so no view is made for a head that a search will replace.
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
@@ -23,7 +24,42 @@ from imgpipe.models.settings import ModelSettings
 from imgpipe.models.solved_head import Judgement
 
 #: Accuracy over the folds above which another view is not tried.
-GOOD_ENOUGH = 0.99
+_GOOD_ENOUGH = 0.99
+
+
+def helpful_views(
+    judged: Callable[[int], Judgement | None], most: int, settings: ModelSettings
+) -> list[Judgement]:
+    """Ask for one view after the other, as long as they help.
+
+    A view helps if heads that are solved on it too have a lower loss on training images that they
+    did not see, by more than two standard errors. No view is made if a search for a better network
+    follows, and the head on the images is so inaccurate that a view could not make the search
+    unnecessary.
+
+    Args:
+      judged: Makes the view of this number, where 0 is the image itself, and judges heads on all
+        views so far; None where there are too few images to judge them.
+      most: Number of views besides the image itself.
+      settings: Settings of the head.
+
+    Returns:
+      The results with each view that helps, the first of them that of the images themselves.
+    """
+    helpful: list[Judgement] = []
+    for view in range(most + 1):
+        found = judged(view)
+        if found is None or (helpful and not found.better_than(helpful[-1])):
+            break
+        helpful.append(found)
+        if found.right.mean() >= _GOOD_ENOUGH or _search_replaces(found, settings):
+            break
+    return helpful
+
+
+def _search_replaces(found: Judgement, settings: ModelSettings) -> bool:
+    """Whether a search will replace the head, even if views make it better."""
+    return settings.searches and not found.may_reach(ENOUGH)
 
 
 def choose_views(
@@ -37,10 +73,8 @@ def choose_views(
 ) -> None:
     """Extract the images themselves, then one augmented view after the other, while views help.
 
-    A view helps if heads that are solved on it too have a lower loss on training images that they
-    did not see, by more than two standard errors. A view that does not help is removed from the
-    artifact and stays in the store. No view is made if a search for a better network follows, and
-    the head on the images is so inaccurate that a view could not make the search unnecessary.
+    A view that does not help is removed from the artifact and stays in the store; see
+    `helpful_views`.
 
     Args:
       pipeline: Beam pipeline of the first pass; the others have its runner and options.
@@ -52,28 +86,26 @@ def choose_views(
       vocabulary: JSON list of class names.
     """
     settings, classes = ModelSettings.from_mapping(json.loads(head)), len(json.loads(vocabulary))
-    best: Judgement | None = None
-    for view in range(plan.views + 1):
+
+    def judged(view: int) -> Judgement | None:
+        nonlocal pipeline, facts
         if view:
             pipeline = beam.Pipeline(runner=pipeline.runner, options=pipeline.options)
         one = dataclasses.replace(plan, first=view, views=view)
         extract(pipeline, one, examples, features, facts)
         facts = records.read_json(f"{features}/{BANK_FILE}")
         with open_split(features, names.TRAIN, classes) as rows:
-            found = solved_head.judge(rows, classes, settings)
-        if found is None or not (best is None or found.better_than(best)):
-            break
-        best = found
-        facts["views_accuracy"] = [*facts.get("views_accuracy", []), float(found.right.mean())]
-        if found.right.mean() >= GOOD_ENOUGH:
-            break
-        if settings.searches and not found.may_reach(ENOUGH):
+            return solved_head.judge(rows, classes, settings)
+
+    helpful = helpful_views(judged, plan.views, settings)
+    if helpful:
+        facts["views_accuracy"] = [float(found.right.mean()) for found in helpful]
+        if _search_replaces(helpful[-1], settings):
             facts["views_note"] = (
-                f"The head on the unchanged images reaches {found.right.mean():.3f} in "
+                f"The head on the unchanged images reaches {facts['views_accuracy'][0]:.3f} in "
                 "cross-validation. The search for a better network makes views of its own."
             )
-            break
-    kept = max(0, len(facts.get("views_accuracy", [])) - 1)
+    kept = max(0, len(helpful) - 1)
     if kept < facts["views"]:
         for file in matching(f"{features}/Split-{names.TRAIN}/{prefix_of(facts['views'])}-*"):
             tf.io.gfile.remove(file)

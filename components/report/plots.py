@@ -56,27 +56,46 @@ def curves(
     """
     figure, axes = _figure(4.2, 2.3)
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
-    for values, colour, style in ((train, "train", (0, (4, 2))), (validation, "validation", "-")):
+    for values, split in ((train, "train"), (validation, "validation")):
         points = [float("nan") if value is None else float(value) for value in values]
-        axes.plot(
-            epochs,
-            points,
-            color=_COLOURS[colour],
-            linestyle=style,
-            linewidth=1.5,
-            marker="o",
-            markersize=size,
-        )
+        _line(axes, epochs, points, split, size)
     if best is not None and best in epochs:
         axes.axvline(best, color=_COLOURS["muted"], linewidth=0.8, linestyle=(0, (1, 2)))
         value = validation[list(epochs).index(best)]
         if value is not None:
             axes.plot([best], [value], "o", color=_COLOURS["validation"], markersize=5)
-    axes.margins(x=0.02)
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
-    axes.yaxis.get_major_locator().set_params(nbins=5)
+    _rule(axes, 0.02)
     return _svg(figure, name)
+
+
+def _line(
+    axes: Any, positions: Sequence[float], values: Sequence[float], split: str, size: float
+) -> None:
+    """Draw a line with markers of this size, dashed in the colour of training or else solid."""
+    axes.plot(
+        positions,
+        values,
+        color=_COLOURS[split],
+        linestyle=(0, (4, 2)) if split == "train" else "-",
+        linewidth=1.5,
+        marker="o",
+        markersize=size,
+    )
+
+
+def _rule(axes: Any, margin: float) -> None:
+    """Draw horizontal lines, and leave a share of the width free at both ends."""
+    axes.margins(x=margin)
+    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
+    axes.yaxis.get_major_locator().set_params(nbins=5)
+
+
+def _doubling(axes: Any, ticks: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic, with these ticks."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(ticks), [f"{tick:.0f}" for tick in ticks])
+    axes.minorticks_off()
 
 
 def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsafe.Markup:
@@ -90,16 +109,12 @@ def learning_curve(images: Sequence[int], accuracy: Sequence[float]) -> markupsa
       accuracy: Accuracy with each of them.
     """
     figure, axes = _figure(4.2, 2.3)
-    axes.plot(images, accuracy, "o-", color=_COLOURS["validation"], linewidth=1.5, markersize=4)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(list(images), [str(count) for count in images])
-    axes.minorticks_off()
-    axes.margins(x=0.05)
+    _line(axes, images, accuracy, "validation", 4)
+    _doubling(axes, images)
     low, high = min(accuracy), max(accuracy)
     top = min(1.0, math.ceil(10 * high + 0.1) / 10)
     axes.set_ylim(max(0.0, min(math.floor(10 * low - 0.1) / 10, top - 0.1)), top + 0.005)
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
-    axes.yaxis.get_major_locator().set_params(nbins=5)
+    _rule(axes, 0.05)
     return _svg(figure, "learning-curve")
 
 
@@ -118,27 +133,13 @@ def two_curves(
       logarithmic: Whether each mark of the axis is twice the one before.
     """
     figure, axes = _figure(4.2, 2.3)
-    for points, colour, style in ((first, "train", (0, (4, 2))), (second, "validation", "-")):
-        positions, accuracy = [x for x, _ in points], [y for _, y in points]
-        axes.plot(
-            positions,
-            accuracy,
-            color=_COLOURS[colour],
-            linestyle=style,
-            linewidth=1.5,
-            marker="o",
-            markersize=3.5,
-        )
+    for points, split in ((first, "train"), (second, "validation")):
+        _line(axes, [x for x, _ in points], [y for _, y in points], split, 3.5)
     if logarithmic:
-        ticks = sorted({x for x, _ in (second or first)})
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
+        _doubling(axes, sorted({x for x, _ in (second or first)}))
     else:
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=7)
-    axes.margins(x=0.05)
-    axes.grid(axis="y", color=_COLOURS["line"], linewidth=0.6)
-    axes.yaxis.get_major_locator().set_params(nbins=5)
+    _rule(axes, 0.05)
     return _svg(figure, name)
 
 

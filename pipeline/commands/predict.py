@@ -286,7 +286,7 @@ def _no_folder(endpoint: Endpoint) -> str:
     """Say that ``--model`` was taken for the name of a served model, if a folder may be meant."""
     if endpoint.model == _MODEL or endpoint.server != _SERVER:
         return ""
-    return f" (there is no folder {endpoint.model!r}, so --model was taken for a model's name)"
+    return f" (There is no folder {endpoint.model!r}, so --model was taken for a model's name.)"
 
 
 def _loading(endpoint: Endpoint) -> str:

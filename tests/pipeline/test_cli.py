@@ -537,7 +537,7 @@ def test_a_misspelled_output_folder_of_predict_is_named(photos: Path):
     result = imgpipe("predict", image, "--model", "imgpipe-ou", "--timeout", "1")
     assert result.returncode == 5
     assert (
-        "there is no folder 'imgpipe-ou', so --model was taken for a model's name" in result.stderr
+        "There is no folder 'imgpipe-ou', so --model was taken for a model's name" in result.stderr
     )
 
 

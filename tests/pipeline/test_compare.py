@@ -115,8 +115,8 @@ def test_the_curves_of_both_runs_are_compared(out, tmp_path):
     }
     html = (tmp_path / "c.html").read_text("utf-8")
     assert html.count('<svg class="plot"') == 2 and "Validation accuracy by epoch" in html
-    texts = {"training": {"epochs": "high"}}
-    for damaged in ("{", '{"training": [1]}', json.dumps(texts)):
+    texts = [{"training": {"epochs": epochs}} for epochs in ("high", [{"val_accuracy": "high"}])]
+    for damaged in ("{", '{"training": [1]}', *map(json.dumps, texts)):
         facts.write_text(damaged)
         assert "B in training" not in invoke("compare", out).stdout
 

@@ -20,6 +20,13 @@ from tests.images import folder_of
 _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 
 
+def _ended(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
 @pytest.mark.parametrize(
     ("number", "after", "exit_code", "sentence"),
     [
@@ -64,9 +71,7 @@ def test_a_signal_to_another_command(tmp_path: Path):
         "sys.argv = ['imgpipe', 'presets']\n"
         "cli.main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = _ended(program)
     assert done.returncode == 143
     assert done.stderr.strip() == "imgpipe: stopped by SIGTERM"
 
@@ -86,9 +91,7 @@ def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
         "sys.argv = ['imgpipe', 'presets']\n"
         "cli.main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = _ended(program)
     assert (done.returncode, done.stderr) == (143, "imgpipe: stopped by SIGTERM\n")
 
 
@@ -107,9 +110,7 @@ def test_a_signal_while_the_command_line_is_imported(module: str, number: signal
         "from imgpipe.pipeline import cli\n"
         "cli.main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = _ended(program)
     assert done.returncode == 128 + number
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("imgpipe: ")
@@ -135,9 +136,7 @@ def test_a_ctrl_c_before_there_is_a_handler(module: str, start: str):
         "sys.meta_path.insert(0, Finder())\n"
         f"{start}"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = _ended(program)
     assert (done.returncode, done.stderr) == (130, "imgpipe: interrupted by Ctrl-C\n")
 
 
@@ -164,9 +163,7 @@ def test_a_ctrl_c_is_kept_for_the_code_that_asks_for_it(
         "sys.argv = ['imgpipe', 'presets']\n"
         "cli.main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = _ended(program)
     assert done.returncode == exit_code, done.stderr
     assert done.stdout.strip() == printed
 
